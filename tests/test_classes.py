@@ -1,0 +1,137 @@
+"""Label files to class indices and back."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.data.classes import IGNORE_COLOR, colorize, decode, encode
+from unet_exp.errors import DataError
+
+GREY = (
+    ClassSpec(name="membrane", value=0, color=[213, 94, 0]),
+    ClassSpec(name="cell", value=255, color=[0, 1, 2]),
+)
+RGB = (
+    ClassSpec(name="sky", value=[0, 0, 255], color=[0, 0, 255]),
+    ClassSpec(name="road", value=[128, 64, 128], color=[1, 2, 3]),
+    ClassSpec(name="void", value=[9, 9, 9], color=[4, 5, 6]),
+)
+
+
+def grey(*values, dtype=np.uint8):
+    return np.array(values, dtype)[None, :, None]
+
+
+def failure(pixels, classes, path="labels/3.png", ignore_value=None):
+    with pytest.raises(DataError) as caught:
+        decode(pixels, classes, path, ignore_value)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+channel = st.integers(0, 255)
+
+
+@st.composite
+def cases(draw):
+    values = channel if draw(st.booleans()) else st.lists(channel, min_size=3, max_size=3)
+    drawn = draw(st.lists(values, min_size=2, max_size=40, unique_by=str))
+    specs = [ClassSpec(name=f"c{i}", value=value, color=[i, 0, 0]) for i, value in enumerate(drawn)]
+    ignore = specs.pop().value if draw(st.booleans()) else None
+    indices = st.sampled_from([*range(len(specs)), *([IGNORE_LABEL] if ignore is not None else [])])
+    return draw(arrays(np.uint8, st.tuples(*[st.integers(1, 8)] * 2), elements=indices)), specs, ignore
+
+
+@given(cases())
+def test_decode_undoes_encode(case):
+    label, classes, ignore = case
+    pixels = encode(label, classes, ignore)
+    assert pixels.shape == (*label.shape, 1 if isinstance(classes[0].value, int) else 3)
+    back = decode(pixels, classes, "a.png", ignore)
+    assert back.dtype == np.uint8
+    np.testing.assert_array_equal(back, label)
+    np.testing.assert_array_equal(encode(back, classes, ignore), pixels)
+
+
+def test_254_classes():
+    classes = [ClassSpec(name=str(i), value=255 - i, color=[i, i, i]) for i in range(254)]
+    label = np.arange(254, dtype=np.uint8)[None]
+    np.testing.assert_array_equal(decode(encode(label, classes), classes, "a.png"), label)
+
+
+def test_forms_of_a_grey_file():
+    want = [[0, 1, 1]]
+    for pixels in (
+        grey(0, 255, 255),
+        np.repeat(grey(0, 255, 255), 3, axis=2),
+        np.concatenate([np.repeat(grey(0, 255, 255), 3, axis=2), grey(255, 255, 255)], axis=2),
+        grey(0, 255, 255, dtype=np.uint16),
+        grey(0, 255, 255, dtype=np.float32),
+    ):
+        assert decode(pixels, GREY, "a.png").tolist() == want
+    assert decode(grey(0, 9, 255), GREY, "a.png", 9).tolist() == [[0, IGNORE_LABEL, 1]]
+
+
+def test_forms_of_a_colour_file():
+    pixels = np.array([[[0, 0, 255], [128, 64, 128], [9, 9, 9], [7, 7, 7]]], np.uint8)
+    assert decode(pixels, RGB, "a.png", 7).tolist() == [[0, 1, 2, IGNORE_LABEL]]
+    assert decode(pixels.astype(np.uint16), RGB, "a.png", [7, 7, 7]).tolist() == [[0, 1, 2, IGNORE_LABEL]]
+    assert decode(grey(9, 9), RGB, "a.png").tolist() == [[2, 2]]  # A grey file of a colour data set.
+
+
+def test_unknown_values_are_listed():
+    message = failure(grey(*[3] * 5, *range(20), 255), GREY)
+    assert (
+        "24 pixels belong to no class: 3 x 6, 1 x 1, 2 x 1, 4 x 1, 5 x 1, 6 x 1, 7 x 1, 8 x 1 and 11 more"
+        in message
+    )
+    assert "known are 0 membrane, 255 cell" in message
+    assert "JPEG" not in message
+    assert "save labels as PNG" in failure(grey(3), GREY, "a.JPG")
+    assert "7 ignored" in failure(grey(3), GREY, ignore_value=7)
+    message = failure(np.full((2, 3, 3), (1, 2, 3), np.uint8), RGB)
+    assert "(1, 2, 3) x 6 (value x pixels); known are (0, 0, 255) sky, (128, 64, 128) road" in message
+    assert "300 x 1" in failure(grey(300, dtype=np.uint16), GREY)
+
+
+def test_files_that_are_no_labels():
+    assert "fractional" in failure(grey(0.5, dtype=np.float32), GREY)
+    assert "negative" in failure(grey(-1, dtype=np.float32), GREY)
+    assert "transparent" in failure(np.zeros((2, 2, 4), np.uint8), GREY)
+    assert "colour file" in failure(np.full((2, 2, 3), (1, 2, 3), np.uint8), GREY)
+    assert "16-bit colours" in failure(np.full((2, 2, 3), 300, np.uint16), RGB)
+
+
+def test_colorize():
+    preview = colorize(np.array([[0, 1, IGNORE_LABEL]], np.uint8), GREY)
+    assert preview.dtype == np.uint8
+    assert preview.tolist() == [[[213, 94, 0], [0, 1, 2], list(IGNORE_COLOR)]]
+
+
+@pytest.mark.parametrize(
+    "label", [np.array([[2]], np.uint8), np.array([[IGNORE_LABEL]], np.uint8), np.array([[0]])]
+)
+def test_encode_refuses_what_has_no_class(label):
+    with pytest.raises(ValueError, match="indices below 2"):
+        encode(label, GREY)
+
+
+def test_mixed_values_are_refused():
+    for call in (decode, encode):
+        with pytest.raises(ValueError, match="all grey or all RGB"):
+            call(grey(0), [GREY[0], RGB[0]], *(["a.png"] if call is decode else []))
+    with pytest.raises(ValueError, match="must be one too"):
+        decode(grey(0), GREY, "a.png", [1, 2, 3])
+
+
+def test_it_is_fast():
+    label = np.random.default_rng(0).integers(0, 3, (1024, 1024)).astype(np.uint8)
+    start = time.perf_counter()
+    np.testing.assert_array_equal(decode(encode(label, RGB), RGB, "a.png"), label)
+    assert time.perf_counter() - start < 1

@@ -1,0 +1,230 @@
+"""The download: all files, checked, or nothing; against a server on loopback."""
+
+import hashlib
+import os
+import signal
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from unet_exp.data import download
+from unet_exp.data.isbi2012 import load
+from unet_exp.errors import DataError
+
+SLICES = 30
+PLACES = {"train/image": "train/image", "train/label": "train/label", "test/image": "test"}
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `files`; `answer[path]` may take a request over and returns whether it did."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.checksums, self.answer, self.asked = {}, {}, {}, []
+        rng = np.random.default_rng(0)
+        for place, served in PLACES.items():
+            digest = hashlib.sha256()
+            for number in range(SLICES):
+                pixels = rng.integers(0, 256, (8, 8)).astype(np.uint8)
+                if place == "train/label":
+                    pixels = np.where(pixels > 99, 255, 0).astype(np.uint8)
+                self.files[f"/{served}/{number}.png"] = cv2.imencode(".png", pixels)[1].tobytes()
+                digest.update(pixels.tobytes())
+            self.checksums[place] = digest.hexdigest()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        answer = self.server.answer.get(self.path)
+        if not (answer and answer(self)):
+            self.send(self.server.files[self.path])
+
+    def send(self, data, length=None, status=200):
+        self.send_response(status)
+        if length != 0:
+            self.send_header("Content-Length", str(length or len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv(download.URL_VARIABLE, raising=False)
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """No waits between attempts, and a list of those left out."""
+    import pooch.core
+
+    waits = []
+    monkeypatch.setattr(pooch.core, "time", SimpleNamespace(sleep=waits.append))
+    return waits
+
+
+def fetch(server, root, **options):
+    download.fetch(root, base_url=server.url, checksums=server.checksums, **options)
+
+
+def failure(server, tmp_path, **options):
+    with pytest.raises(DataError) as caught:
+        fetch(server, tmp_path / "new" / "isbi", **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("http://127.0.0.1:")
+    assert str(tmp_path / "new" / "isbi") in message
+    assert list(tmp_path.iterdir()) == []  # Nothing half there, and no new parent folder.
+    return message
+
+
+def test_all_files_arrive(server, tmp_path, capfd):
+    root = tmp_path / "deep" / "isbi"
+    fetch(server, root)
+    for place, served in PLACES.items():
+        for number in range(SLICES):
+            assert (root / place / f"{number}.png").read_bytes() == server.files[f"/{served}/{number}.png"]
+    assert [path.name for path in root.parent.iterdir()] == ["isbi"]
+    assert len(server.asked) == 90
+    assert root.stat().st_mode & 0o055 == 0o055 & ~_umask()
+    assert capfd.readouterr() == ("", "")
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_load_downloads_once_into_an_empty_folder(server, tmp_path, monkeypatch):
+    monkeypatch.setenv(download.URL_VARIABLE, server.url + "/")
+    for _ in range(2):
+        data = load(tmp_path, download=True, checksums=server.checksums)
+        assert [len(part) for part in (data.train, data.val, data.test, data.unlabelled)] == [20, 4, 6, 30]
+    assert len(server.asked) == 90
+
+
+def test_an_error_of_the_server_is_asked_again(server, tmp_path, quick):
+    troubles = [500, 503]
+    server.answer["/test/7.png"] = lambda h: troubles and not h.send(b"", 1, troubles.pop())
+    fetch(server, tmp_path / "isbi")
+    assert server.asked.count("/test/7.png") == 3
+    assert quick == [1, 2]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_lasting_error_of_the_server(server, tmp_path):
+    server.answer["/test/7.png"] = lambda h: not h.send(b"x", 1, 500)
+    message = failure(server, tmp_path, retries=2)
+    assert "/test/7.png: the server answered 500" in message
+    assert server.asked.count("/test/7.png") == 3
+
+
+def test_a_missing_file_is_not_asked_again(server, tmp_path, quick):
+    server.answer["/train/label/3.png"] = lambda h: not h.send(b"x", 1, 404)
+    assert "/train/label/3.png: the server answered 404 Not Found" in failure(server, tmp_path)
+    assert server.asked.count("/train/label/3.png") == 1
+    assert quick == []
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_truncated_file(server, tmp_path, declared):
+    def cut(handler):
+        data = server.files["/train/image/0.png"]
+        handler.send(data[:-30], len(data) if declared else 0)
+        handler.close_connection = True
+        return True
+
+    server.answer["/train/image/0.png"] = cut
+    message = failure(server, tmp_path, retries=1)
+    assert "/train/image/0.png: " in message
+    assert ("the transfer broke off" if declared else "the file is cut short") in message
+
+
+def test_an_altered_file(server, tmp_path):
+    server.files["/train/image/5.png"] = server.files["/train/image/6.png"]
+    assert "/train/image: the pixels are not the published ones" in failure(server, tmp_path)
+
+
+def test_a_page_instead_of_a_picture(server, tmp_path):
+    server.files["/train/image/5.png"] = b"<html>please log in</html>"
+    assert "/train/image/5.png: what arrived is no slice (is not a PNG" in failure(server, tmp_path)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_server_that_is_silent(server, tmp_path):
+    server.answer["/test/1.png"] = lambda _: time.sleep(0.6)
+    assert "/test/1.png: no answer within 0.2 s" in failure(server, tmp_path, timeout=0.2, retries=0)
+
+
+def test_a_refused_connection(server, tmp_path, quick):
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        server.url = f"http://127.0.0.1:{port.getsockname()[1]}"
+        assert "no connection to the server" in failure(server, tmp_path, retries=1)
+    assert 1 in quick
+
+
+def test_ctrl_c(server, tmp_path):
+    def interrupt(_):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    server.answer["/train/label/20.png"] = interrupt
+    assert "interrupted" in failure(server, tmp_path)
+    assert len(server.asked) < 90
+
+
+def test_a_disk_that_is_full(server, tmp_path, monkeypatch):
+    import pooch.core
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pooch.core.shutil, "move", full)
+    with pytest.raises(DataError, match=r"isbi: cannot be written \(No space left on device\)"):
+        fetch(server, tmp_path / "isbi")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_other_things_is_left_alone(server, tmp_path):
+    (tmp_path / "isbi").mkdir()
+    (tmp_path / "isbi" / "thesis.tex").touch()
+    with pytest.raises(DataError, match="cannot be written"):
+        fetch(server, tmp_path / "isbi")
+    assert [p.name for p in tmp_path.rglob("*")] == ["isbi", "thesis.tex"]
+
+
+def test_another_process_was_faster(server, tmp_path):
+    def other(_):
+        (tmp_path / "isbi" / "train" / "image").mkdir(parents=True)
+
+    server.answer["/test/0.png"] = other
+    fetch(server, tmp_path / "isbi")
+    assert [p.name for p in tmp_path.iterdir()] == ["isbi"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_wrong_address(tmp_path):
+    with pytest.raises(DataError, match=r"^gopher://x/\S+\.png: No connection adapters"):
+        download.fetch(tmp_path / "isbi", base_url="gopher://x")

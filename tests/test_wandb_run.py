@@ -1,0 +1,325 @@
+"""W&B runs: written offline and read back, sent to a stand-in of the server, kept alive where W&B fails."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import wandb
+from PIL import Image
+from wandb_server import WandbServer
+
+from unet_exp.training.wandb_run import (
+    finish,
+    lightning_logger,
+    log_checkpoint_artifact,
+    log_predictions,
+    open_run,
+    resolve_mode,
+)
+
+CONFIG: dict[str, Any] = {"model": {"depth": 5, "padding": "valid"}, "seed": 7}
+LABELS = {"0": "membrane", "1": "cell", "255": "ignored"}
+TRUTH = np.array([[0, 1, 255], [1, 1, 0]], np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No key, setting or cache of the user's is seen or touched; each test has a W&B process of its own."""
+    wandb.teardown()
+    for variable in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(variable)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("NETRC", str(home / "netrc"))
+    for variable in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(variable, str(home / variable))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    # Where a test forgets the stand-in, it meets a closed port and not the internet.
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("W&B asked a question"))
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    with WandbServer() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", server.key)
+        yield server
+
+
+def _open(directory: Path, mode: str = "auto", **settings: Any) -> wandb.Run:
+    """Open a run with short time limits."""
+    arguments: dict[str, Any] = {
+        "project": "unet",
+        "name": "valid, concat",
+        "config": CONFIG,
+        "group": "fold-study",
+        "tags": ["isbi", "", "x" * 80],
+        "init_timeout": 2.0,
+        "finish_timeout": 2.0,
+    }
+    return open_run(directory, mode=mode, **(arguments | settings))
+
+
+def _train(run: wandb.Run, directory: Path) -> None:
+    """Do what a training does: metrics by Lightning's logger, images, the best checkpoint."""
+    logger = lightning_logger(run, directory)
+    logger.log_hyperparams({"lr": 0.01})
+    logger.log_metrics({"train/loss": 0.5}, step=1)
+    logger.log_metrics({"train/loss": 0.25}, step=2)
+    log_predictions(
+        run,
+        step=2,
+        epoch=1,
+        names=["slice 20", "slice 21"],
+        images=[np.full((2, 3, 1), 9, np.uint8), np.full((2, 3, 3), 9, np.uint8)],
+        truths=[TRUTH, None],
+        predictions=[np.ones((2, 3), np.uint8)] * 2,
+        class_names=["membrane", "cell"],
+    )
+    checkpoint = directory / "best.ckpt"
+    checkpoint.write_bytes(b"weights")
+    log_checkpoint_artifact(run, checkpoint, "valid, concat", {"epoch": 1})
+
+
+def _inspect(directory: Path, *options: str) -> list[dict[str, Any]]:
+    """Read the only run under a run folder back, with W&B's own reader."""
+    (folder,) = (directory / "wandb").glob("*run-*")
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(folder)]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [json.loads(text)] if options else [json.loads(line) for line in text.splitlines()]
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING and "unet_exp" in r.name]
+
+
+def test_offline_run_is_written_and_read_back(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = _open(tmp_path / "run")  # auto without a key
+    assert run.offline
+    _train(run, tmp_path / "run")
+    finish(run)
+    finish(run)  # nothing happens
+    assert "".join(capfd.readouterr()) == ""
+    assert _warnings(caplog) == []
+
+    records = _inspect(tmp_path / "run")
+    (header,) = [record["run"] for record in records if record["type"] == "run"]
+    assert header["project"] == "unet"
+    assert header["display_name"] == "valid, concat"
+    assert header["run_group"] == "fold-study"
+    assert header["tags"] == ["isbi", "x" * 64]
+    (summary,) = _inspect(tmp_path / "run", "--summary")
+    assert summary["config"] == {**CONFIG, "lr": 0.01}
+    assert summary["exit_code"] == 0
+    assert summary["summary"]["train/loss"] == 0.25
+    assert summary["summary"]["predictions/slice_20"]["masks"].keys() == {"prediction", "ground_truth"}
+    assert any(record["type"] == "artifact" for record in records)
+
+
+def test_online_run_reaches_the_server_and_is_resumed(server: WandbServer, tmp_path: Path) -> None:
+    run = _open(tmp_path / "run")
+    assert not run.offline
+    _train(run, tmp_path / "run")
+    finish(run)
+    labels = server.run("valid, concat").raw_config["_wandb"]["value"]["mask/class_labels"]
+    assert all(masks["value"] == LABELS for masks in labels.values())
+    run = _open(tmp_path / "run", run_id=run.id)
+    lightning_logger(run, tmp_path).log_metrics({"train/loss": 0.125}, step=3)
+    finish(run, exit_code=3)
+
+    assert server.unknown == []
+    received = server.run("valid, concat")
+    assert (received.project, received.group, received.tags) == ("unet", "fold-study", ["isbi", "x" * 64])
+    assert received.config == {**CONFIG, "lr": 0.01}
+    losses = [
+        (row["trainer/global_step"], row["train/loss"]) for row in received.history if "train/loss" in row
+    ]
+    assert losses == [(1, 0.5), (2, 0.25), (3, 0.125)]
+    assert [row["_step"] for row in received.history] == [0, 1, 2, 3]
+    assert received.exit_code == 3
+
+    (row,) = [row for row in received.history if "predictions/slice_20" in row]
+    assert (row["trainer/global_step"], row["epoch"]) == (2, 1)
+    picture = row["predictions/slice_20"]
+    assert np.asarray(Image.open(BytesIO(received.files[picture["path"]]))).tolist() == [[9] * 3] * 2
+    mask = picture["masks"]["ground_truth"]["path"]
+    np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(received.files[mask]))), TRUTH)
+    assert row["predictions/slice_21"]["masks"].keys() == {"prediction"}
+
+    (artifact,) = server.artifacts.values()
+    assert artifact["committed"]
+    assert (artifact["name"], artifact["type"], artifact["metadata"]) == (
+        "valid_concat",
+        "model",
+        {"epoch": 1},
+    )
+    assert set(artifact["aliases"]) == {"best", "latest"}
+    assert b"weights" in server.uploads.values()
+
+
+@pytest.mark.parametrize("mode", ["auto", "online"])
+def test_server_that_cannot_be_reached_means_offline(
+    server: WandbServer, tmp_path: Path, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.close()
+    start = time.monotonic()
+    run = _open(tmp_path, mode, run_id="resumed")
+    assert time.monotonic() - start < 8
+    assert run.offline
+    run.log({"loss": 1.0})
+    finish(run)
+    (warning,) = _warnings(caplog)
+    assert "cannot start online; it is offline" in warning
+    (summary,) = _inspect(tmp_path, "--summary")  # and the failed start left no folder of its own
+    assert (summary["run_id"], summary["summary"]["loss"]) == ("resumed", 1.0)
+
+
+def test_server_that_dies_half_way_neither_stops_nor_holds_up_the_training(
+    server: WandbServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = _open(tmp_path)
+    logger = lightning_logger(run, tmp_path)
+    server.close()
+    start = time.monotonic()
+    for step in range(500):
+        logger.log_metrics({"loss": 1.0 / (step + 1)}, step=step)
+    finish(run)
+    assert time.monotonic() - start < 8
+    (warning,) = _warnings(caplog)
+    assert "wandb sync" in warning
+    (summary,) = _inspect(tmp_path, "--summary")
+    assert summary["summary"]["loss"] == 0.002
+
+
+def test_death_of_the_service_process_is_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise ConnectionResetError("Connection lost")  # what W&B raises where wandb-core was killed
+
+    run = _open(tmp_path)
+    logger = lightning_logger(run, tmp_path)
+    monkeypatch.setattr(run, "log", lost)
+    for step in range(3):
+        logger.log_metrics({"loss": 1.0}, step=step)
+    finish(run)
+    (warning,) = _warnings(caplog)
+    assert "to the CSV alone (ConnectionResetError: Connection lost)" in warning
+
+
+@pytest.mark.parametrize("key", ["too-short", "f" * 40])
+def test_invalid_key_means_offline(
+    server: WandbServer,
+    tmp_path: Path,
+    key: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    run = _open(tmp_path)
+    assert run.offline
+    finish(run)
+    assert server.runs == {}
+    assert len(_warnings(caplog)) == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "variable", "key", "resolved", "warns"),
+    [
+        ("auto", None, False, "offline", False),
+        ("auto", None, True, "online", False),
+        ("auto", "offline", True, "offline", False),
+        ("auto", "dryrun", True, "offline", False),
+        ("auto", "disabled", True, "disabled", False),
+        ("auto", "online", True, "online", False),
+        ("auto", "online", False, "offline", True),
+        ("auto", "perhaps", True, "offline", True),
+        ("online", None, False, "offline", True),
+        ("online", "offline", True, "online", False),
+        ("offline", "online", True, "offline", False),
+        ("disabled", None, True, "disabled", False),
+    ],
+)
+def test_resolve_mode(
+    mode: str,
+    variable: str | None,
+    key: bool,
+    resolved: str,
+    warns: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if variable:
+        monkeypatch.setenv("WANDB_MODE", variable)
+    if key:
+        monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
+    assert resolve_mode(mode) == resolved
+    assert len(_warnings(caplog)) == warns
+
+
+def test_key_in_netrc_is_found(tmp_path: Path) -> None:
+    netrc = tmp_path / "home" / "netrc"
+    netrc.write_text(f"machine 127.0.0.1\n  login user\n  password {'f' * 40}\n")
+    netrc.chmod(0o600)
+    assert resolve_mode("auto") == "online"
+
+
+def test_disabled_run_takes_everything_and_writes_nothing(tmp_path: Path) -> None:
+    run = _open(tmp_path / "run", "disabled")
+    assert run.disabled
+    _train(run, tmp_path / "run")
+    finish(run)
+    assert not (tmp_path / "run" / "wandb").exists()
+
+
+def test_folder_that_cannot_be_written_means_disabled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    genuine = wandb.init
+
+    def init(**arguments: Any) -> wandb.Run:
+        if arguments["mode"] == "offline":
+            raise PermissionError("read-only file system")
+        return genuine(**arguments)
+
+    monkeypatch.setattr(wandb, "init", init)
+    assert _open(tmp_path).disabled
+    (warning,) = _warnings(caplog)
+    assert "cannot start offline; it is disabled (PermissionError: read-only" in warning
+
+
+def test_two_runs_in_one_process_are_two_runs(tmp_path: Path) -> None:
+    first = _open(tmp_path / "a")
+    second = _open(tmp_path / "b")  # the first was never finished
+    assert first.id != second.id
+    finish(second)
+
+
+def test_mask_of_another_size_is_refused(tmp_path: Path) -> None:
+    run = _open(tmp_path, "disabled")
+    with pytest.raises(ValueError, match=r"a: the ground_truth is \(2, 3\), its image \(4, 4\)"):
+        log_predictions(
+            run,
+            step=0,
+            epoch=0,
+            names=["a"],
+            images=[np.zeros((4, 4), np.uint8)],
+            truths=[TRUTH],
+            predictions=[np.zeros((4, 4), np.uint8)],
+            class_names=["membrane", "cell"],
+        )

@@ -1,0 +1,1 @@
+"""The entry points: one function each, config in, result out."""

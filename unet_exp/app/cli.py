@@ -1,0 +1,133 @@
+"""The command line: every entry point reads its words here, and every mistake leaves as one line."""
+
+import errno
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from unet_exp.errors import UserError
+
+EXIT_MISTAKE = 2
+"""Exit code where the user can mend what is wrong."""
+EXIT_INTERRUPTED = 130
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Turns what a user can mend into one line on standard error and exit code 2; bugs keep their traceback."""
+    try:
+        yield
+    except UserError as error:
+        _leave(str(error))
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "no space is left on the device; free some, or choose another folder with output=",
+            errno.EDQUOT: "the disk quota is used up; free some space, or choose another folder with output=",
+            errno.EACCES: "permission denied",
+            errno.EPERM: "permission denied",
+            errno.EROFS: "the file system is read-only; choose another folder with output=",
+        }
+        if error.errno not in reasons:
+            raise
+        _leave(f"{error.filename or 'writing'}: {reasons[error.errno]}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _leave(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(EXIT_MISTAKE)
+
+
+def train() -> None:
+    """`scripts/train.py`: one training, or with `-m` one for each combination."""
+    from hydra import main
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import DictConfig, OmegaConf
+
+    from unet_exp.app.compose import compose_train, conf_dir
+    from unet_exp.config import parse
+
+    # Hydra's own parser, so that what it will accept and what is checked here are the same.
+    args = get_args_parser().parse_args()
+    for_hydra = args.help or args.hydra_help or args.info or args.shell_completion or args.cfg
+    with told_in_one_line():
+        if not args.shell_completion and not args.help:
+            for overrides in _jobs(args.overrides) if args.multirun else [args.overrides]:
+                values = compose_train(overrides, args.config_dir)
+                if not for_hydra:
+                    parse(values)
+
+    @main(config_path=str(conf_dir()), config_name="train", version_base="1.3")
+    def run(composed: DictConfig) -> None:
+        with told_in_one_line():
+            values: Any = OmegaConf.to_container(composed, resolve=True)
+            config = parse(values)
+            typed = list(HydraConfig.get().overrides.task)
+
+            from unet_exp.app.train import train as run_training
+
+            run_training(config, overrides=typed)
+
+    run()
+
+
+def _jobs(overrides: list[str]) -> list[list[str]]:
+    """What each job of a multirun is started with."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    from unet_exp.app.compose import parse_overrides
+
+    batches = BasicSweeper.split_arguments(parse_overrides(overrides), max_batch_size=None)
+    return [list(job) for batch in batches for job in batch]
+
+
+def _over_checkpoint(usage: str, defaults: dict[str, Any], run: Callable[[dict[str, Any]], None]) -> None:
+    """An entry point whose base is a checkpoint's config.
+
+    Args:
+        usage: what `--help` prints.
+        defaults: the entry point's own keys.
+        run: takes the entry point's values and the training's values, in one and plain.
+    """
+    overrides = sys.argv[1:]
+    if {"-h", "--help"} & set(overrides):
+        print(usage)
+        return
+    with told_in_one_line():
+        from unet_exp.app.compose import compose_over, parse_overrides
+
+        show = "--cfg" in overrides
+        overrides = [word for word in overrides if not (show and word in ("--cfg", "job"))]
+        if flags := [word for word in overrides if word.startswith("-")]:
+            raise UserError(f"unknown option {flags[0]}; there are --help, --cfg job and overrides such as split=val")
+        typed = {override.key_or_group: override.value() for override in parse_overrides(overrides)}
+        if not typed.get("checkpoint"):
+            raise UserError("checkpoint=<file> is missing, such as outputs/train/<run>/checkpoints/best.ckpt")
+
+        from unet_exp.checkpoint import open_checkpoint
+
+        values = compose_over(open_checkpoint(str(typed["checkpoint"])).config, defaults, overrides)
+        if show:
+            from omegaconf import OmegaConf
+
+            print(OmegaConf.to_yaml(OmegaConf.create(values)), end="")
+        else:
+            run(values)
+
+
+def evaluate() -> None:
+    """`scripts/evaluate.py`: a checkpoint's scores on any split."""
+    from unet_exp.app.evaluate import DEFAULTS, USAGE, evaluate_values
+
+    _over_checkpoint(USAGE, DEFAULTS, evaluate_values)
+
+
+def predict() -> None:
+    """`scripts/predict.py`: masks for a user's images."""
+    from unet_exp.app.predict import DEFAULTS, USAGE, predict_values
+
+    _over_checkpoint(USAGE, DEFAULTS, predict_values)

@@ -1,0 +1,170 @@
+"""From words on a command line to plain values: Hydra's composition, its mistakes said in one line.
+
+Nothing here imports torch, so that a mistake is told at once.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from unet_exp.errors import ConfigError
+
+GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "scheduler", "trainer", "logger")
+"""Choices that a checkpoint's config holds as values."""
+
+
+def conf_dir() -> Path:
+    """The folder of configs: at the top of a checkout, inside the package in an installed wheel."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def compose_train(overrides: Sequence[str], extra_dir: str | None = None) -> dict[str, Any]:
+    """The plain values of one training.
+
+    Args:
+        overrides: words and keys as typed, such as `["model=same", "optimizer.lr=0.01"]`.
+        extra_dir: a folder of the user's own configs, searched after `conf/`.
+
+    Returns:
+        Resolved values in plain containers, not yet checked against the schema.
+
+    Raises:
+        ConfigError: for a word that is no option, a key that does not exist, or text that cannot be read.
+    """
+    if extra_dir is not None:
+        if not Path(extra_dir).is_dir():
+            raise ConfigError(f"--config-dir {extra_dir}: there is no such folder")
+        overrides = [*overrides, f"hydra.searchpath=[file://{Path(extra_dir).resolve()}]"]
+    return _compose("train", overrides)
+
+
+def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A checkpoint's config as the base, what is typed over it.
+
+    A word typed for a group (`data=isbi2012`) replaces that group whole by its values in `conf/`.
+
+    Args:
+        base: the plain config of a training.
+        entry: the entry point's own keys and their default values.
+        overrides: words and keys as typed.
+
+    Returns:
+        `base` and `entry` in one, with the overrides applied.
+
+    Raises:
+        ConfigError: as `compose_train`.
+    """
+    typed = {override.key_or_group: override for override in parse_overrides(overrides)}
+    replaced = [group for group in GROUPS if group in typed]
+    kept = {key: value for key, value in base.items() if key not in replaced}
+    defaults = [*({group: typed[group].value()} for group in replaced), "_self_"]
+    ConfigStore.instance().store(name="over_checkpoint", node={"defaults": defaults, **kept, **entry})
+    return _compose("over_checkpoint", overrides)
+
+
+def _compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    with _hydra() as loader:
+        parsed = parse_overrides(overrides)
+        _check_words(parsed, loader)
+        try:
+            config = hydra.compose(name, list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(_explain(error, parsed, name)) from None
+        try:
+            values = OmegaConf.to_container(config, resolve=True)
+        except OmegaConfBaseException as error:
+            raise ConfigError(str(error).splitlines()[0]) from None
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+@contextmanager
+def _hydra() -> Iterator[ConfigLoader]:
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """What was typed, read by Hydra's grammar.
+
+    Raises:
+        ConfigError: for text that is no override.
+    """
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException:
+            raise ConfigError(
+                f"cannot read {text!r}: overrides look like model=same or optimizer.lr=0.01 "
+                "(quote values that hold spaces, commas or brackets)"
+            ) from None
+    return parsed
+
+
+def _check_words(parsed: Iterable[Override], loader: ConfigLoader) -> None:
+    groups = loader.list_groups("")
+    for override in parsed:
+        group = override.key_or_group
+        if group not in groups or group == "hydra" or override.is_delete():
+            continue
+        # A folder of the user's own is known to Hydra only while it composes.
+        if any(other.key_or_group == "hydra.searchpath" for other in parsed):
+            continue
+        options = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
+        words = override.value() if isinstance(override.value(), list) else [override.value()]
+        for word in words:
+            if word is not None and str(word) not in options:
+                raise ConfigError(f"{group}={word}: no such option; choose one of {_listed(options, str(word))}")
+
+
+def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:
+    """The mistake behind Hydra's message, as one line."""
+    for override in parsed:
+        key = override.key_or_group
+        if key.startswith("hydra"):
+            continue
+        others = [other.input_line for other in parsed if "." not in other.key_or_group and other is not override]
+        try:
+            composed = hydra.compose(name, [line for line in others if line])
+        except (HydraException, OmegaConfBaseException):
+            continue
+        parent, _, last = key.rpartition(".")
+        node = OmegaConf.select(composed, parent) if parent else composed
+        if not isinstance(node, DictConfig):
+            return f"unknown key {key}: {_keys_of(composed, parent.split('.')[0])}"
+        if last not in node and not override.is_add():
+            return f"unknown key {key}: {_keys_of(composed, parent, last)}"
+    return " ".join(str(error).split())
+
+
+def _keys_of(config: DictConfig, parent: str, wanted: str = "") -> str:
+    node = OmegaConf.select(config, parent) if parent else config
+    if not isinstance(node, DictConfig):
+        return f"the top-level keys are {_listed([str(key) for key in config], parent)}"
+    keys = _listed([str(key) for key in node], wanted)
+    word = node.get("name") if parent else None
+    owner = f"{parent}={word}" if word else parent
+    return f"{owner} has the keys {keys}" if parent else f"the top-level keys are {keys}"
+
+
+def _listed(options: Iterable[str], wanted: str) -> str:
+    names = list(options)
+    near = difflib.get_close_matches(wanted, names, n=1)
+    return ", ".join(names) + (f" (did you mean {near[0]}?)" if near else "")

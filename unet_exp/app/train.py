@@ -1,0 +1,315 @@
+"""One training from its config to its folder: data, network, fit, test with the best epoch, summary, pictures."""
+
+import logging
+import os
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.profilers import Profiler, PyTorchProfiler, SimpleProfiler
+from rich.console import Console
+
+from unet_exp import data
+from unet_exp.app.scoring import Scores, score_and_draw, score_table
+from unet_exp.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.config import Config, duration_seconds
+from unet_exp.data.normalization import Normalization
+from unet_exp.data.samples import DataSet, fingerprint
+from unet_exp.errors import ConfigError, TrainingError
+from unet_exp.figures.curves import draw_curves
+from unet_exp.geometry import Architecture, layer_table, macs, parameters
+from unet_exp.inference.device import resolve_device, resolve_precision
+from unet_exp.inference.predictor import Predictor
+from unet_exp.metrics import METRICS_VERSION
+from unet_exp.metrics.scoreboard import metric_names
+from unet_exp.runs import RunFolder, git_state, versions
+from unet_exp.training.callbacks import History, build_callbacks
+from unet_exp.training.datamodule import SegmentationData, balanced_class_weights
+from unet_exp.training.initial import load_initial_weights
+from unet_exp.training.loggers import build_loggers, check_logger, finish_loggers
+from unet_exp.training.module import SegmentationModule
+from unet_exp.training.progress import TrainingProgress
+
+_FOLDER_VARIABLE = "UNET_EXP_RUN_FOLDER"
+
+
+@dataclass
+class _Job:
+    """A training that has been checked and is ready to start."""
+
+    config: Config
+    overrides: list[str]
+    dataset: DataSet
+    device: torch.device
+    precision: str
+    architecture: Architecture
+    datamodule: SegmentationData
+    module: SegmentationModule
+    steps: int | None
+    metrics: list[str]
+
+
+def train(config: Config, overrides: Sequence[str] = ()) -> RunFolder:
+    """Runs one training.
+
+    Args:
+        config: what to train.
+        overrides: what was typed, for the summary.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UserError: for what can be mended; before the folder is made wherever it can be found by then.
+    """
+    console = Console(highlight=False)
+    job = _prepare(config, list(overrides))
+    if _is_first_process():
+        for line in layer_table(job.architecture, job.datamodule.input_size):
+            console.print(line, soft_wrap=True)
+    folder = _make_folder(config)
+    with _logged_to(folder.log):
+        return _run(job, folder, console)
+
+
+def _prepare(config: Config, overrides: list[str]) -> _Job:
+    """Everything that can go wrong before there is a folder."""
+    check_logger(config)
+    device = resolve_device(config.trainer.accelerator)
+    precision = resolve_precision(config.trainer.precision, device)
+    initial = open_checkpoint(config.init_from) if config.init_from else None
+    dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
+    names = [spec.name for spec in dataset.classes]
+    metrics = metric_names(names)
+    if config.trainer.monitor.removeprefix("val/") not in metrics or not config.trainer.monitor.startswith("val/"):
+        raise ConfigError(
+            f"trainer.monitor={config.trainer.monitor}: there is no such score; "
+            f"choose one of {', '.join(f'val/{name}' for name in metrics)}"
+        )
+    weights = config.loss.class_weights
+    if isinstance(weights, list) and len(weights) != len(names):
+        raise ConfigError(f"loss.class_weights={weights}: the classes are {len(names)} ({', '.join(names)})")
+    # Lightning's seed_everything also sets the environment of processes yet to come.
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    normalization = Normalization.fit(config.data.normalization, dataset.train)
+    datamodule = SegmentationData(config, dataset, normalization)
+    steps = _total_steps(config, datamodule)
+    module = SegmentationModule(
+        config.model_dump(),
+        [spec.model_dump() for spec in dataset.classes],
+        normalization.as_plain(),
+        dataset.channels,
+        balanced_class_weights(dataset) if weights == "balanced" else weights,
+        steps or 0,
+    )
+    if initial is not None:
+        _start_from(module, initial)
+    architecture = config.architecture(dataset.channels, len(names))
+    return _Job(
+        config, overrides, dataset, device, precision, architecture, datamodule, module, steps, metrics
+    )
+
+
+def _start_from(module: SegmentationModule, initial: Checkpoint) -> None:
+    fresh = load_initial_weights(module.network, initial)
+    if fresh:
+        print(f"init_from={initial.path}: another number of classes, so {', '.join(fresh)} start fresh")
+
+
+def _total_steps(config: Config, datamodule: SegmentationData) -> int | None:
+    """Optimizer steps until the first limit, None where only the time ends the training."""
+    limits = [] if config.trainer.max_steps is None else [config.trainer.max_steps]
+    if config.trainer.max_epochs is not None:
+        limits.append(config.trainer.max_epochs * -(-datamodule.batches // config.trainer.accumulate))
+    return min(limits, default=None)
+
+
+def _is_first_process() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _make_folder(config: Config) -> RunFolder:
+    """The run's folder; further processes of a distributed training share that of the first."""
+    if not _is_first_process():
+        return RunFolder(Path(os.environ[_FOLDER_VARIABLE]))
+    folder = RunFolder.create(Path(config.output) / "train", config.name)
+    folder.checkpoints.mkdir()
+    folder.predictions.mkdir()
+    os.environ[_FOLDER_VARIABLE] = str(folder.path.resolve())
+    return folder
+
+
+@contextmanager
+def _logged_to(path: Path) -> Iterator[None]:
+    """Sends what the libraries say to the run's log; the project's own warnings also to the terminal."""
+    to_file = logging.FileHandler(path)
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_terminal = logging.StreamHandler()
+    to_terminal.setLevel(logging.WARNING)
+    to_terminal.addFilter(logging.Filter("unet_exp"))
+    to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    root, lightning = logging.getLogger(), logging.getLogger("pytorch_lightning")
+    before = root.level, lightning.handlers, lightning.propagate
+    lightning.handlers, lightning.propagate = [], True
+    root.setLevel(logging.INFO)
+    for handler in (to_file, to_terminal):
+        root.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for handler in (to_file, to_terminal):
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(before[0])
+        lightning.handlers, lightning.propagate = before[1:]
+
+
+def _run(job: _Job, folder: RunFolder, console: Console) -> RunFolder:
+    config, dataset = job.config, job.dataset
+    started = time.monotonic()
+    summary: dict[str, Any] = {
+        "status": "running",
+        "metrics": {},
+        "name": config.name,
+        "seed": config.seed,
+        "fold": config.data.fold if config.data.folds else None,
+        "overrides": job.overrides,
+        "split": {
+            part: [sample.name for sample in getattr(dataset, part)] for part in ("train", "val", "test", "unlabelled")
+        },
+        "data_fingerprint": fingerprint(dataset),
+        "metrics_version": METRICS_VERSION,
+        "width": {"requested": config.model.width, "resolved": job.architecture.width},
+        "parameters": parameters(job.architecture),
+        "macs": macs(job.architecture, job.datamodule.input_size, job.datamodule.input_size),
+        "device": str(job.device),
+        "precision": job.precision,
+        "git": git_state(),
+        "versions": versions(),
+    }
+    first = _is_first_process()
+    if first:
+        folder.write_config(config.model_dump())
+        folder.write_summary(summary)
+    loggers = build_loggers(config, folder) if first else []
+    callbacks = build_callbacks(config, folder, dataset.val, job.metrics, job.steps)
+    history = next(callback for callback in callbacks if isinstance(callback, History))
+    trainer = _lightning(job, folder, callbacks, loggers, console)
+    scores = Scores()
+    try:
+        trainer.fit(job.module, job.datamodule)
+        summary["seconds_training"] = round(time.monotonic() - started, 1)
+        if first:
+            scores = _test(job, folder, console)
+            if config.trainer.overfit:
+                summary["overfit"] = _overfit_verdict(history.losses, console)
+        summary["status"] = "finished"
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        summary["status"] = "stopped" if stopped else "failed"
+        summary["error"] = "interrupted" if stopped else f"{type(error).__name__}: {error}"
+        if stopped:
+            # Lightning turns Ctrl-C into exit code 1.
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        summary |= {
+            "metrics": scores.metrics,
+            "steps": trainer.global_step,
+            "epochs": trainer.current_epoch,
+            "peak_memory": _peak_memory(job.device),
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        if first:
+            failed = summary["status"] != "finished"
+            finish_loggers(loggers, config, folder, scores.metrics, trainer.global_step, failed)
+            folder.write_summary(summary)
+            if folder.metrics.exists():
+                draw_curves(folder.metrics, folder.curves, config.trainer.monitor)
+    if first:
+        console.print(f"{trainer.global_step} steps in {summary['seconds_training']:.0f} s; everything is in")
+        console.print(str(folder.path), style="bold", soft_wrap=True)
+    if summary.get("overfit", {}).get("fell") is False:
+        raise TrainingError(summary["overfit"]["verdict"])
+    return folder
+
+
+def _lightning(
+    job: _Job, folder: RunFolder, callbacks: list[Any], loggers: list[Any], console: Console
+) -> pl.Trainer:
+    settings = job.config.trainer
+    several = settings.devices not in (1, "auto")
+    limit = settings.limit_batches or 1.0
+    seconds = None if settings.max_time is None else duration_seconds(settings.max_time)
+    profilers: dict[str, type[Profiler]] = {"simple": SimpleProfiler, "pytorch": PyTorchProfiler}
+    profiler = profilers[settings.profiler](folder.path, "profile") if settings.profiler else None
+    precision: Any = "32-true" if job.precision == "32" else job.precision
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pl.Trainer(
+            accelerator=job.device.type,
+            devices=settings.devices,
+            strategy="ddp" if several else "auto",
+            precision=precision,
+            logger=loggers or False,
+            callbacks=[*callbacks, TrainingProgress(console, job.steps, seconds, settings.monitor)],
+            # The limits are callbacks, because Lightning's own leave without a last validation.
+            max_epochs=-1,
+            max_steps=-1,
+            min_epochs=0,
+            limit_train_batches=limit,
+            limit_val_batches=limit,
+            val_check_interval=settings.val_every_epochs * job.datamodule.batches,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+            enable_model_summary=False,
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.clip_norm,
+            deterministic=settings.deterministic,
+            profiler=profiler,
+            use_distributed_sampler=False,
+            default_root_dir=folder.path,
+        )
+
+
+def _test(job: _Job, folder: RunFolder, console: Console) -> Scores:
+    """Scores the test images with the best epoch and draws them, and the unlabelled ones."""
+    predictor = Predictor(open_checkpoint(folder.best), job.device.type, job.precision)
+    quiet = not console.is_terminal
+    scores = score_and_draw(predictor, job.dataset.test, "test", folder.predictions, quiet)
+    score_and_draw(predictor, job.dataset.unlabelled, "unlabelled", folder.predictions, quiet)
+    if scores.metrics:
+        folder.write_per_image(scores.per_image)
+        console.print(score_table(scores.metrics, job.dataset.classes, "test"))
+    return scores
+
+
+def _overfit_verdict(losses: Sequence[float], console: Console) -> dict[str, Any]:
+    first, last = losses[0], losses[-1]
+    fell = last < 0.1 * first
+    verdict = f"overfitting one batch: the loss went from {first:.4f} to {last:.4f}"
+    verdict += ", as it should" if fell else (
+        "; it should fall below a tenth: look at the labels in predictions/, at optimizer.lr and at trainer.max_steps"
+    )
+    if fell:
+        console.print(verdict)
+    return {"fell": fell, "first": first, "last": last, "verdict": verdict}
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: of the GPU where there is one, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

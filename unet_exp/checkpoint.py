@@ -1,0 +1,118 @@
+"""A checkpoint, opened without Lightning and without running any code that it might bring along."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unet_exp import config as schema
+from unet_exp.config import ClassSpec, Config
+from unet_exp.data.normalization import Normalization
+from unet_exp.errors import DataError
+from unet_exp.network import UNet, build
+
+FORMAT = 1
+"""Version of what stands under `KEY`."""
+KEY = "unet_exp"
+"""Where a Lightning checkpoint keeps what this project knows of it."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a trained network needs.
+
+    Attributes:
+        path: the file.
+        config: the resolved values of its training, plain.
+        classes: in the order of the network's classes.
+        normalization: of its input.
+        channels: of its input.
+        class_weights: of its loss, `balanced` resolved to numbers.
+        weights: the network's state dict; the moving average where the training kept one.
+        step: optimizer steps that made it.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    classes: tuple[ClassSpec, ...]
+    normalization: Normalization
+    channels: int
+    class_weights: list[float] | None
+    weights: dict[str, Tensor]
+    step: int
+
+    def parsed(self) -> Config:
+        """Its config, checked against the schema of today."""
+        return schema.parse(self.config)
+
+    def network(self) -> UNet:
+        """The trained network, in evaluation mode, on the CPU."""
+        network = build(self.parsed(), self.channels, len(self.classes))
+        network.load_state_dict(self.weights)
+        return network.eval()
+
+
+def describe(
+    config: dict[str, Any],
+    classes: list[dict[str, Any]],
+    normalization: dict[str, Any],
+    channels: int,
+    class_weights: list[float] | None,
+) -> dict[str, Any]:
+    """What a checkpoint keeps under `KEY`: plain containers only, so that it opens with `weights_only=True`."""
+    return {
+        "format": FORMAT,
+        "config": config,
+        "classes": classes,
+        "normalization": normalization,
+        "channels": channels,
+        "class_weights": class_weights,
+    }
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Opens a checkpoint of this project.
+
+    Args:
+        path: the file, or a run's folder, whose `best.ckpt` is taken.
+
+    Raises:
+        DataError: if it is missing, is no checkpoint, or is one of another program or a newer version.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
+    if not path.is_file():
+        raise DataError(f"checkpoint={path}: there is no such file; runs keep theirs in <run>/checkpoints/best.ckpt")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise DataError(
+            f"checkpoint={path}: this is no checkpoint of unet_exp, or it holds more than plain data and was refused"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError):
+        raise DataError(f"checkpoint={path}: this is no checkpoint, or it is damaged") from None
+    known = content.get(KEY) if isinstance(content, dict) else None
+    if not isinstance(known, dict):
+        raise DataError(f"checkpoint={path}: this is no checkpoint of unet_exp (it has no entry {KEY!r})")
+    if known["format"] != FORMAT:
+        raise DataError(
+            f"checkpoint={path}: its format {known['format']} is not the one read here ({FORMAT}); "
+            "open it with the version of unet_exp that wrote it"
+        )
+    prefix = "network."
+    return Checkpoint(
+        path=path,
+        config=known["config"],
+        classes=tuple(ClassSpec.model_validate(spec) for spec in known["classes"]),
+        normalization=Normalization.from_plain(known["normalization"]),
+        channels=known["channels"],
+        class_weights=known["class_weights"],
+        weights={
+            key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)
+        },
+        step=content["global_step"],
+    )

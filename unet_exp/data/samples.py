@@ -1,0 +1,153 @@
+"""What a data set is: named samples in four splits; how slices are split; and a fingerprint of it all.
+
+Shapes: H height, W width, C channels.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from unet_exp.config import ClassSpec
+from unet_exp.errors import ConfigError
+
+Array = np.ndarray[Any, Any]
+
+SPLITS = ("train", "val", "test", "unlabelled")
+STANDARD_COUNT = 30
+"""Slices that the standard split is made for: train 0-19, validate 20-23, test 24-29."""
+MIN_FOLDS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image with what is known of it.
+
+    Attributes:
+        name: unique in its data set.
+        image: (H, W, C) uint8, uint16 or float32, as stored.
+        label: (H, W) uint8 class indices, 255 where ignored; None in an unlabelled sample.
+        instances: (H, W) int32, 0 where there is no object; None where only classes are known.
+    """
+
+    name: str
+    image: Array
+    label: Array | None = None
+    instances: Array | None = None
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.dtype not in (np.uint8, np.uint16, np.float32):
+            raise ValueError(f"{self.name}: image {self.image.dtype} {self.image.shape}")
+        for array, dtype in ((self.label, np.uint8), (self.instances, np.int32)):
+            if array is not None and (array.shape != self.image.shape[:2] or array.dtype != dtype):
+                raise ValueError(
+                    f"{self.name}: {array.dtype} {array.shape} beside an image {self.image.shape}"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """All samples of a run; `unlabelled` ones get pictures and no metrics.
+
+    Attributes:
+        classes: the class of label i at index i.
+        channels: C of every image.
+    """
+
+    train: Sequence[Sample]
+    val: Sequence[Sample]
+    test: Sequence[Sample]
+    unlabelled: Sequence[Sample]
+    classes: tuple[ClassSpec, ...]
+    channels: int
+
+
+class Split(NamedTuple):
+    """Indices of the slices of each part."""
+
+    train: list[int]
+    val: list[int]
+    test: list[int]
+
+
+def fingerprint(dataset: DataSet) -> str:
+    """sha256 in hexadecimal over split names, sample names, shapes, types, pixels, labels and instances."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        samples: Sequence[Sample] = getattr(dataset, split)
+        for sample in samples:
+            for kind in ("image", "label", "instances"):
+                array: Array | None = getattr(sample, kind)
+                if array is None:
+                    continue
+                little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+                header = json.dumps([split, sample.name, kind, list(little.shape), little.dtype.str])
+                digest.update(header.encode() + b"\n")
+                digest.update(little.data)
+    return digest.hexdigest()
+
+
+def contiguous_blocks(count: int, folds: int) -> list[range]:
+    """`range(count)` cut into `folds` blocks of neighbours, as equal as can be, the longer ones first.
+
+    Raises:
+        ValueError: unless 1 <= folds <= count.
+    """
+    if not 1 <= folds <= count:
+        raise ValueError(f"{count} slices do not make {folds} blocks")
+    size, longer = divmod(count, folds)
+    starts = [block * size + min(block, longer) for block in range(folds + 1)]
+    return [range(start, stop) for start, stop in pairwise(starts)]
+
+
+def split_indices(
+    count: int, fold: int, folds: int | None, mode: Literal["held_out", "all"] = "held_out"
+) -> Split:
+    """Which slices of a stack train, validate and test: contiguous blocks, for neighbours look alike.
+
+    Args:
+        count: number of labelled slices.
+        fold: the block that is tested; the next one (the first after the last) validates, the rest trains.
+        folds: number of blocks, or 0 or None: train 0-19, validate 20-23, test 24-29 of 30 slices.
+        mode: `all` trains on every slice and tests none; validation then is on slices seen in training (20-23
+            of 30, the same share of fewer) and only monitors.
+
+    Raises:
+        ConfigError: for a fold that there is not, or too many or too few slices for the split.
+    """
+    folds = folds or 0
+    if mode not in ("held_out", "all"):
+        raise ConfigError(f"data.split={mode} is unknown; take held_out or all")
+    if mode == "all":
+        if folds or fold:
+            raise ConfigError("data.split=all trains on every slice: leave data.fold and data.folds at 0")
+        if count < 1:
+            raise ConfigError("data.split=all needs at least one labelled slice")
+        start = count * 20 // STANDARD_COUNT
+        stop = max(start + 1, count * 24 // STANDARD_COUNT)
+        return Split(list(range(count)), list(range(start, stop)), [])
+    if not folds:
+        if fold:
+            raise ConfigError(f"data.fold={fold} needs data.folds ({MIN_FOLDS} or more)")
+        if count != STANDARD_COUNT:
+            raise ConfigError(
+                f"the standard split needs {STANDARD_COUNT} labelled slices and there are {count}: "
+                f"set data.folds ({MIN_FOLDS} or more), or data.split=all"
+            )
+        return Split(list(range(20)), list(range(20, 24)), list(range(24, 30)))
+    if folds < MIN_FOLDS:
+        raise ConfigError(f"data.folds={folds} must be 0 (the standard split) or at least {MIN_FOLDS}")
+    if folds > count:
+        raise ConfigError(
+            f"data.folds={folds} is more than the {count} labelled slices: set it to {count} at most"
+        )
+    if not 0 <= fold < folds:
+        raise ConfigError(f"data.fold={fold} must be 0 or more and less than data.folds={folds}")
+    blocks = contiguous_blocks(count, folds)
+    val = (fold + 1) % folds
+    train = [index for block, part in enumerate(blocks) if block not in (fold, val) for index in part]
+    return Split(train, list(blocks[val]), list(blocks[fold]))

@@ -1,0 +1,131 @@
+"""Training patches: where they lie, in which order they come, and how each is cut.
+
+Everything is a function of (seed, epoch, position), so that two equal trainings draw the same patches for any number
+of workers, and a resumed one draws what the undisturbed one would have.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from unet_exp.augmentation import Augmentation
+from unet_exp.data.mirror import mirrored_window
+from unet_exp.data.normalization import Normalization
+from unet_exp.data.samples import Sample
+
+
+class Draw(NamedTuple):
+    """One patch to cut: its epoch, its position in the epoch and the image it comes from."""
+
+    epoch: int
+    position: int
+    image: int
+
+
+class TileDataset(Dataset[dict[str, Tensor]]):
+    """Random labelled patches with the context that the network needs around them.
+
+    Args:
+        samples: labelled images.
+        normalization: applied to each whole image, once.
+        tile: side of the labelled patch, pixels.
+        input_size: side of the network's input, pixels; at least `tile`, with the patch in its middle.
+        augmentation: applied to input and label together.
+        seed: of the training.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        normalization: Normalization,
+        tile: int,
+        input_size: int,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        self._images = [normalization(sample.image) for sample in samples]
+        self._labels = [sample.label for sample in samples]
+        self._tile = tile
+        self._input_size = input_size
+        self._augmentation = augmentation
+        self._seed = seed
+
+    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:  # type: ignore[override]
+        """Cuts one patch.
+
+        Returns:
+            `image` (C, S, S) float32 and `label` (S, S) uint8 class indices in the same frame, S = `input_size`;
+            the labelled patch is the middle `tile` x `tile` of it.
+        """
+        image, label = self._images[draw.image], self._labels[draw.image]
+        assert label is not None
+        random = np.random.default_rng([self._seed, draw.epoch, draw.position])
+        surround = (self._input_size - self._tile) // 2
+        top, left = (_place(random, size, self._tile) - surround for size in label.shape)
+        window = (top, left, self._input_size, self._input_size)
+        patch, target = self._augmentation(
+            mirrored_window(image, *window), mirrored_window(label, *window), int(random.integers(2**31))
+        )
+        return {
+            "image": torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1))),
+            "label": torch.from_numpy(np.ascontiguousarray(target)),
+        }
+
+
+def _place(random: np.random.Generator, size: int, tile: int) -> int:
+    """A patch's first row or column; one larger than the image is centred on it.
+
+    A uniform place would almost never show the corners: the centre of the patch is drawn from the whole line, and a
+    patch that would leave the image is moved back to its border.
+    """
+    if tile >= size:
+        return (size - tile) // 2
+    return int(np.clip(random.integers(-(tile // 2), size - tile // 2), 0, size - tile))
+
+
+class TileSampler(Sampler[Draw]):
+    """The draws of an epoch: every image equally often, in an order of its own for each epoch.
+
+    Args:
+        images: number of images.
+        tiles: draws in an epoch over all processes.
+        seed: of the training.
+        repeat: draw the first epoch again and again, to overfit on it.
+        rank: this process of a distributed training.
+        world: number of processes.
+    """
+
+    def __init__(
+        self, images: int, tiles: int, seed: int, repeat: bool = False, rank: int = 0, world: int = 1
+    ) -> None:
+        self._images = images
+        self._tiles = tiles
+        self._seed = seed
+        self._repeat = repeat
+        self._rank = rank
+        self._world = world
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._tiles // self._world
+
+    def __iter__(self) -> Iterator[Draw]:
+        epoch = 0 if self._repeat else self._epoch
+        random = np.random.default_rng([self._seed, epoch])
+        order: NDArray[np.intp] = random.permutation(self._tiles) % self._images
+        for position in range(self._rank, len(self) * self._world, self._world):
+            yield Draw(epoch, position, int(order[position]))
+
+
+def tiles_that_cover(samples: Sequence[Sample], tile: int) -> int:
+    """How many patches lie side by side on all images."""
+    return sum(-(-sample.image.shape[0] // tile) * -(-sample.image.shape[1] // tile) for sample in samples)

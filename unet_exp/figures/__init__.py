@@ -1,0 +1,1 @@
+"""Pictures: overlays of predictions, learning curves, and the drawings in `docs/`."""

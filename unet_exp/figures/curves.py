@@ -1,0 +1,46 @@
+"""Learning curves of one run."""
+
+import csv
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+def draw_curves(metrics: Path, target: Path, monitor: str) -> None:
+    """Draws the losses, the validation scores and the learning rate over the optimizer steps.
+
+    Args:
+        metrics: a run's `metrics.csv`.
+        target: the PNG to write.
+        monitor: the score that chose the best epoch; its best value is marked.
+    """
+    with metrics.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    losses, scores, rates = figure.subplots(1, 3)
+
+    def points(name: str) -> tuple[list[int], list[float]]:
+        known = [row for row in rows if row.get(name)]
+        return [int(row["step"]) for row in known], [float(row[name]) for row in known]
+
+    for name, label in (("train/loss", "training"), ("val/loss", "validation")):
+        losses.plot(*points(name), label=label)
+    losses.set(title="loss", xlabel="step", yscale="log")
+    losses.legend()
+    names = [name for name in (rows[0] if rows else {}) if name.startswith("val/iou/") or name == "val/accuracy"]
+    for name in names:
+        scores.plot(*points(name), label=name.removeprefix("val/"), lw=2 if name == monitor else 1)
+    steps, values = points(monitor)
+    if values:
+        best = (min if monitor.endswith(("loss", "error")) else max)(range(len(values)), key=values.__getitem__)
+        axes = losses if monitor == "val/loss" else scores
+        axes.plot(steps[best], values[best], "o", color="black", ms=5, label=f"best: {values[best]:.4f}")
+    scores.set(title="validation scores", xlabel="step")
+    scores.legend(loc="lower right", fontsize="small")
+    rates.plot(*points("lr"), color="grey")
+    rates.set(title="learning rate", xlabel="step")
+    for axes in (losses, scores, rates):
+        axes.grid(alpha=0.3)
+    figure.savefig(target, dpi=110)

@@ -1,0 +1,75 @@
+"""A prediction beside its image and its truth, with the errors drawn."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.data.classes import colorize
+
+_GAP = 8
+_HEADER = 28
+_CORRECT = (70, 70, 70)
+_WRONG = (230, 60, 40)
+
+
+def grey_view(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Any image as (H, W, 3) uint8: its range stretched to 0..255, one or three channels shown."""
+    shown = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
+    if shown.dtype == np.uint8:
+        return shown.copy()
+    low, high = np.percentile(shown, (0.5, 99.5))
+    stretched = (shown.astype(np.float32) - low) / max(float(high - low), 1e-6)
+    return (np.clip(stretched, 0, 1) * 255).astype(np.uint8)
+
+
+def panels(
+    image: NDArray[Any],
+    truth: NDArray[np.uint8] | None,
+    prediction: NDArray[np.uint8],
+    classes: Sequence[ClassSpec],
+    score: str = "",
+) -> NDArray[np.uint8]:
+    """Input, truth, prediction and error side by side; without a truth, input, prediction and their blend.
+
+    Args:
+        image: (H, W, C), as it was read.
+        truth: (H, W) class indices, ignored pixels included, or None.
+        prediction: (H, W) class indices.
+        classes: their colours.
+        score: said above the prediction.
+
+    Returns:
+        (H + header, about 4 W, 3) uint8 RGB. In the error panel a wrong pixel is red over the darkened input, and an
+        ignored one is blue.
+    """
+    grey = grey_view(image)
+    predicted = colorize(prediction, classes)
+    if truth is None:
+        blend = (0.6 * grey + 0.4 * predicted).astype(np.uint8)
+        columns = [("input", grey), ("prediction", predicted), ("overlay", blend)]
+    else:
+        error = (grey * 0.45).astype(np.uint8)
+        ignored = truth == IGNORE_LABEL
+        error[(prediction != truth) & ~ignored] = _WRONG
+        error[ignored] = (40, 60, 120)
+        share = float(np.mean(prediction[~ignored] != truth[~ignored])) if (~ignored).any() else 0.0
+        columns = [
+            ("input", grey),
+            ("truth", colorize(truth, classes)),
+            (f"prediction {score}".strip(), predicted),
+            (f"error {share:.1%}", error),
+        ]
+    return np.concatenate([_titled(title, panel) for title, panel in columns], axis=1)
+
+
+def _titled(title: str, panel: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = panel.shape[:2]
+    canvas = np.full((height + _HEADER + _GAP, width + _GAP, 3), 255, np.uint8)
+    canvas[_HEADER : _HEADER + height, _GAP // 2 : _GAP // 2 + width] = panel
+    scale = min(0.6, width / 400)
+    cv2.putText(canvas, title, (_GAP, 20), cv2.FONT_HERSHEY_SIMPLEX, scale, _CORRECT, 1, cv2.LINE_AA)
+    return canvas

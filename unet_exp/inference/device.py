@@ -1,0 +1,46 @@
+"""Which device and which precision the words `auto` mean on this machine."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from unet_exp.errors import ConfigError
+
+
+def resolve_device(accelerator: str) -> torch.device:
+    """The device that `trainer.accelerator` means here.
+
+    Raises:
+        ConfigError: if this machine does not have it.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if accelerator == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    if accelerator == "gpu":
+        accelerator = "mps" if mps and not cuda else "cuda"
+    if (accelerator == "cuda" and not cuda) or (accelerator == "mps" and not mps):
+        raise ConfigError(f"trainer.accelerator={accelerator}: PyTorch finds none here; take auto or cpu")
+    return torch.device(accelerator)
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """The precision that `trainer.precision` means on a device.
+
+    Raises:
+        ConfigError: for 16-mixed on a CPU, which Lightning would silently change.
+    """
+    if precision == "16-mixed" and device.type == "cpu":
+        raise ConfigError("trainer.precision=16-mixed needs a GPU; on a CPU take 32, bf16-mixed or auto")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return "bf16-mixed" if fast else "32"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """The context in which a network of a resolved precision computes."""
+    dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision != "32")

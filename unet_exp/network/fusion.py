@@ -1,0 +1,85 @@
+"""How a decoder map and its skip come together: first one size, then one map.
+
+Shapes: B batch, C channels, H height, W width.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unet_exp.geometry import Align, Fusion
+
+Array = TypeVar("Array", Tensor, NDArray[Any])
+
+
+def center_crop(x: Array, size: int | tuple[int, int]) -> Array:
+    """Crop the last two axes at the centre; the one function for skips, labels, weight maps and logits.
+
+    Args:
+        x: Tensor or array of shape (..., H, W).
+        size: Height and width of the result in pixels, or one number for both.
+
+    Returns:
+        A view of shape (..., height, width). Of an odd surplus the odd pixel goes at the bottom or right.
+
+    Raises:
+        ValueError: If `x` is smaller than `size`.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    high, wide = x.shape[-2:]
+    # A compiled or exported graph keeps its sizes symbolic; a comparison here would pin them.
+    if not torch.compiler.is_compiling() and (height > high or width > wide):
+        raise ValueError(f"cannot crop {height} x {width} pixels out of {high} x {wide}")
+    top, left = (high - height) // 2, (wide - width) // 2
+    return x[..., top : top + height, left : left + width]
+
+
+def pad_to(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pad (B, C, H, W) with zeros at the bottom and right to `size` (height, width) in pixels."""
+    height, width = size
+    return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))
+
+
+def align(up: Tensor, skip: Tensor, how: Align) -> tuple[Tensor, Tensor]:
+    """Bring a decoder map (B, C, H, W) and its skip (B, C', H', W') to one size.
+
+    Args:
+        up: The up-sampled map.
+        skip: The encoder's map of the same level.
+        how: `crop` crops the skip (paper, Sec. 2); `pad` pads the decoder's map, which floor pooling has left
+            at most one pixel short; `exact` leaves both as they are.
+
+    Returns:
+        Both maps, of equal height and width.
+    """
+    if how == "crop":
+        return up, center_crop(skip, (up.shape[-2], up.shape[-1]))
+    if how == "pad":
+        return pad_to(up, (skip.shape[-2], skip.shape[-1])), skip
+    return up, skip
+
+
+def concat(up: Tensor, skip: Tensor) -> Tensor:
+    """Concatenate along the channels, the up-sampled map first (the order of the authors' release)."""
+    return torch.cat([up, skip], dim=1)
+
+
+def add(up: Tensor, skip: Tensor) -> Tensor:
+    """Add the two maps: the same as `concat` with the weights of both halves tied."""
+    return up + skip
+
+
+def none(up: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG001 - a control without skips, called like the others
+    """Take the up-sampled map alone."""
+    return up
+
+
+FUSIONS: Final[dict[Fusion, Callable[[Tensor, Tensor], Tensor]]] = {
+    "concat": concat,
+    "add": add,
+    "none": none,
+}

@@ -1,0 +1,138 @@
+"""The U-Net of Ronneberger, Fischer and Brox (2015) and its variants, from top to bottom.
+
+Shapes: B batch, C channels, H height and W width of a map in pixels. Level 1 is the full resolution; the maps
+of a level have half the side and twice the channels of the level above. What an `Architecture` may be, which
+sizes are legal and how many parameters there are is in `unet_exp.geometry`, in plain integers.
+"""
+
+from itertools import pairwise
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unet_exp.geometry import Architecture, Norm, check_size, fused_channels, norm_groups, upsampled_channels
+from unet_exp.network.fusion import FUSIONS, align
+from unet_exp.network.initialisation import UpconvFanIn, initialise
+
+
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """Return the normalisation of (B, C, H, W) with two parameters a channel; `none` is the identity."""
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    if norm == "instance":
+        return nn.InstanceNorm2d(channels, affine=True)
+    if norm == "group":
+        return nn.GroupNorm(norm_groups(channels), channels)
+    return nn.Identity()
+
+
+class DoubleConv(nn.Sequential):
+    """Twice 3x3 conv, norm, ReLU: (B, in, H, W) to (B, out, H - 4, W - 4); padded, to (B, out, H, W)."""
+
+    def __init__(self, architecture: Architecture, in_channels: int, out_channels: int) -> None:
+        padding = 1 if architecture.padding == "same" else 0
+        bias = architecture.norm == "none"  # a norm has its own
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 3, padding=padding, bias=bias),
+            norm_layer(architecture.norm, out_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, 3, padding=padding, bias=bias),
+            norm_layer(architecture.norm, out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class Upsample(nn.Module):
+    """Doubles the resolution and maps the channels: (B, in, H, W) to (B, out, 2H, 2W)."""
+
+    def __init__(self, architecture: Architecture, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.bilinear = architecture.upsample == "bilinear"
+        self.relu = architecture.relu_after_upsample
+        self.conv = (
+            nn.Conv2d(in_channels, out_channels, 1)
+            if self.bilinear
+            else nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in, H, W) to (B, out, 2H, 2W)."""
+        x = self.conv(x)
+        if self.bilinear:
+            # A 1x1 convolution and an interpolation commute: one mixes channels, the other pixels, with
+            # weights that sum to 1. At the low resolution the convolution costs a quarter.
+            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return F.relu(x) if self.relu else x
+
+
+class Decoder(nn.Module):
+    """One level of the expanding path: up-sample, meet the skip, two convolutions."""
+
+    def __init__(self, architecture: Architecture, level: int) -> None:
+        super().__init__()
+        channels = architecture.width << (level - 1)
+        self.align, self.fusion = architecture.align, architecture.fusion
+        self.up = Upsample(architecture, 2 * channels, upsampled_channels(architecture, level))
+        self.convs = DoubleConv(architecture, fused_channels(architecture, level), channels)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Map the level below (B, 2C, H, W) and the skip (B, C, H', W') to (B, C, H'', W'')."""
+        up, skip = align(self.up(x), skip, self.align)
+        return cast(Tensor, self.convs(FUSIONS[self.fusion](up, skip)))
+
+
+class UNet(nn.Module):
+    """The network of Fig. 1 and its variants.
+
+    Args:
+        architecture: What it looks like.
+        dropout: Probability of a feature to be dropped after the last activation of the last two encoder
+            levels (paper, Sec. 3.1; release: 0.5, and the skip of the upper one carries it).
+        upconv_fan_in: How `initialise` counts the fan_in of an up-convolution: `incoming` or `release`.
+
+    Raises:
+        ValueError: For a dropout outside 0 to 1.
+        ConfigError: For an unknown `upconv_fan_in`.
+    """
+
+    def __init__(
+        self, architecture: Architecture, dropout: float = 0.0, upconv_fan_in: UpconvFanIn = "incoming"
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        levels = range(1, architecture.depth + 1)
+        channels = [architecture.in_channels, *(architecture.width << (level - 1) for level in levels)]
+        self.encoder = nn.ModuleList(DoubleConv(architecture, i, o) for i, o in pairwise(channels))
+        self.decoder = nn.ModuleList(Decoder(architecture, level) for level in reversed(levels[:-1]))
+        self.head = nn.Conv2d(architecture.width, architecture.out_channels, 1)
+        self.dropout = nn.Dropout(dropout)
+        initialise(self, upconv_fan_in)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute logits.
+
+        Args:
+            x: Images, (B, in_channels, H, W), H and W legal input sizes.
+
+        Returns:
+            Logits, (B, out_channels, H', W') with H' = `output_size`(H): equal to H for `same`, H - 184 for
+            the paper's network. They belong to the centre of the image.
+
+        Raises:
+            ConfigError: If H or W is illegal; names the nearest legal sizes.
+        """
+        if not torch.compiler.is_compiling():  # a compiled or exported graph keeps its sizes symbolic
+            check_size(self.architecture, x.shape[-2], "input height")
+            check_size(self.architecture, x.shape[-1], "input width")
+        skips: list[Tensor] = []
+        for level, convs in enumerate(self.encoder, start=1):
+            x = convs(x if level == 1 else F.max_pool2d(x, 2))
+            if level >= self.architecture.depth - 1:
+                x = self.dropout(x)
+            skips.append(x)
+        skips.pop()  # the bottom has no skip
+        for decoder in self.decoder:
+            x = decoder(x, skips.pop())
+        return cast(Tensor, self.head(x))

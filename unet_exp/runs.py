@@ -1,0 +1,137 @@
+"""The folder that tells a run's whole story, and what stands in each of its files."""
+
+import contextlib
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from unet_exp.errors import DataError
+
+Status = Literal["running", "finished", "failed", "stopped"]
+
+_PACKAGES = (
+    "unet-exp", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "wandb", "albumentations", "numpy",
+    "opencv-python-headless", "scipy", "scikit-image",
+)  # fmt: skip
+
+
+class RunFolder:
+    """A run's folder.
+
+    Attributes:
+        path: the folder itself.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.csv"
+        self.per_image = path / "per_image.csv"
+        self.summary = path / "summary.json"
+        self.curves = path / "curves.png"
+        self.log = path / "run.log"
+        self.checkpoints = path / "checkpoints"
+        self.best = self.checkpoints / "best.ckpt"
+        self.last = self.checkpoints / "last.ckpt"
+        self.predictions = path / "predictions"
+
+    @classmethod
+    def create(cls, parent: Path, name: str, now: datetime | None = None) -> "RunFolder":
+        """Makes `<parent>/<date>_<time>_<name>`; a number is added where that exists.
+
+        Raises:
+            DataError: if it cannot be made.
+        """
+        stem = f"{now or datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
+        for suffix in ("", *(f"_{number}" for number in range(2, 1000))):
+            folder = cls(parent / (stem + suffix))
+            try:
+                folder.path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise DataError(
+                    f"the run's folder {folder.path} cannot be made ({error.strerror}); choose another with output="
+                ) from None
+            return folder
+        raise DataError(f"there are too many run folders named {parent / stem}; choose another name=")
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Writes the resolved config."""
+        write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes `summary.json`; a number that is not finite becomes null."""
+        write_text(self.summary, json.dumps(_finite(dict(summary)), indent=2) + "\n")
+
+    def write_per_image(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes the test scores image by image."""
+        write_csv(self.per_image, rows)
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows under the keys of all of them, in the order of their appearance."""
+    fields = list(dict.fromkeys(key for row in rows for key in row))
+    with replacing(path) as side, side.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fields)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file or nothing."""
+    with replacing(path) as side:
+        side.write_text(text)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Any:
+    """Yields a side file that takes the place of `path` at the end, and is gone if anything fails."""
+    side = path.with_name(f".{path.name}.part")
+    try:
+        yield side
+        os.replace(side, path)
+    finally:
+        side.unlink(missing_ok=True)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed a result."""
+    found = {"python": sys.version.split()[0]}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the code and whether it was changed since; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

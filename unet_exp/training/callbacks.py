@@ -1,0 +1,167 @@
+"""What happens around the training loop: limits, the metrics file, checkpoints, pictures in the loggers."""
+
+import csv
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    Timer,
+)
+
+from unet_exp.config import Config, duration_seconds
+from unet_exp.data.samples import Sample
+from unet_exp.runs import RunFolder
+from unet_exp.training.loggers import log_predictions
+from unet_exp.training.module import SegmentationModule
+
+
+class StopAtStep(Callback):
+    """Stops at the last step in the way that Lightning follows with a validation.
+
+    Its own `max_steps` leaves without one, and the best epoch could be missed.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Called after each batch."""
+        if trainer.global_step >= self._steps:
+            trainer.should_stop = True
+
+
+class History(Callback):
+    """Writes a row of `metrics.csv` for every epoch; it stands beside every logger.
+
+    Args:
+        path: the file.
+        metrics: names of the validation scores, without `val/`.
+    """
+
+    def __init__(self, path: Path, metrics: Sequence[str]) -> None:
+        self._path = path
+        self._fields = ["epoch", "step", "seconds", "lr", "train/loss", *(f"val/{name}" for name in metrics)]
+        self._validated = False
+        self._start = time.monotonic()
+        self.losses: list[float] = []
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Starts the file."""
+        del module
+        self._start = time.monotonic()
+        if trainer.is_global_zero:
+            with self._path.open("w", newline="") as file:
+                csv.DictWriter(file, self._fields).writeheader()
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Remembers that this epoch has scores."""
+        del trainer, module
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Adds the epoch's row."""
+        assert isinstance(module, SegmentationModule)
+        loss = module.epoch_loss()
+        self.losses.append(loss)
+        row: dict[str, Any] = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "seconds": round(time.monotonic() - self._start, 3),
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "train/loss": loss,
+        }
+        if self._validated:
+            scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
+            row |= {name: scores[name] for name in self._fields if name.startswith("val/")}
+        self._validated = False
+        if trainer.is_global_zero:
+            with self._path.open("a", newline="") as file:
+                csv.DictWriter(file, self._fields).writerow(row)
+
+
+class PredictionPictures(Callback):
+    """Sends validation images with their true and predicted masks to the loggers at chosen epochs.
+
+    Args:
+        samples: the images.
+        every: epochs between two pictures; the last epoch has one too.
+    """
+
+    def __init__(self, samples: Sequence[Sample], every: int) -> None:
+        self._samples = samples
+        self._every = every
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Asks for the labels."""
+        del trainer
+        assert isinstance(module, SegmentationModule)
+        module.pictures = len(self._samples)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Sends the pictures of the validation that has just ended."""
+        assert isinstance(module, SegmentationModule)
+        due = (trainer.current_epoch + 1) % self._every == 0 or trainer.should_stop
+        if due and trainer.is_global_zero:
+            labels = module.picture_labels
+            shown = self._samples[: len(labels)]
+            log_predictions(
+                trainer.loggers, trainer.global_step, trainer.current_epoch, shown, labels, module.classes
+            )
+
+
+def build_callbacks(
+    config: Config, folder: RunFolder, samples: Sequence[Sample], metrics: Sequence[str], steps: int | None
+) -> list[Callback]:
+    """All callbacks that the config asks for, but for the progress bar.
+
+    Args:
+        config: the training's.
+        folder: where its files go.
+        samples: validation images.
+        metrics: names of the validation scores, without `val/`.
+        steps: optimizer steps of the whole training, None where only the time ends it.
+    """
+    trainer = config.trainer
+    callbacks: list[Callback] = [History(folder.metrics, metrics)]
+    if trainer.ema_decay is not None:
+        callbacks.append(EMAWeightAveraging(decay=trainer.ema_decay))
+    if config.logger.name != "csv":
+        callbacks.append(LearningRateMonitor(logging_interval="step"))
+        if config.logger.images:
+            shown = samples[: config.logger.images]
+            callbacks.append(PredictionPictures(shown, config.logger.images_every_epochs))
+    if steps is not None:
+        callbacks.append(StopAtStep(steps))
+    if trainer.max_time is not None:
+        callbacks.append(Timer(timedelta(seconds=duration_seconds(trainer.max_time)), verbose=False))
+    if trainer.early_stopping is not None:
+        callbacks.append(
+            EarlyStopping(
+                trainer.monitor,
+                patience=trainer.early_stopping,
+                mode=trainer.monitor_mode,
+                check_on_train_epoch_end=False,
+                check_finite=False,
+            )
+        )
+    best = ModelCheckpoint(
+        folder.checkpoints,
+        folder.best.stem,
+        monitor=trainer.monitor,
+        mode=trainer.monitor_mode,
+        save_on_train_epoch_end=False,
+        enable_version_counter=False,
+    )
+    last = ModelCheckpoint(
+        folder.checkpoints, folder.last.stem, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    return [*callbacks, best, last]

@@ -1,0 +1,123 @@
+"""The LightningModule: one network, one loss, one optimizer, and scores of whole images."""
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unet_exp import checkpoint, losses, network
+from unet_exp.config import ClassSpec, parse
+from unet_exp.errors import TrainingError
+from unet_exp.inference.whole_image import whole_image_logits
+from unet_exp.metrics.scoreboard import Scoreboard
+from unet_exp.network import center_crop, probabilities
+from unet_exp.training.schedule import build_optimizer, build_schedulers
+
+
+class SegmentationModule(pl.LightningModule):
+    """Trains a U-Net. Its hyperparameters are plain values, so that its checkpoints open with `weights_only=True`.
+
+    Args:
+        config: the resolved values of the training.
+        classes: plain `ClassSpec`s, in the order of the class indices.
+        normalization: a plain `Normalization`.
+        channels: of the images.
+        class_weights: a weight a class, or None.
+        horizon: optimizer steps of the whole training, for the schedule.
+
+    Attributes:
+        pictures: of how many validation images the predicted labels are kept.
+        picture_labels: (H, W) each, of the last validation.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        classes: list[dict[str, Any]],
+        normalization: dict[str, Any],
+        channels: int,
+        class_weights: list[float] | None,
+        horizon: int,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.config = parse(config)
+        self.network = network.build(self.config, channels, len(classes))
+        self.loss = losses.build(self.config.loss, class_weights)
+        self.classes = [ClassSpec.model_validate(spec) for spec in classes]
+        self.pictures = 0
+        self.picture_labels: list[NDArray[np.uint8]] = []
+        self._horizon = horizon
+        self._layout = torch.channels_last if self.config.trainer.channels_last else torch.contiguous_format
+        self._train_losses: list[Tensor] = []
+        if self.config.trainer.channels_last:
+            self.network.to(memory_format=torch.channels_last)
+        if self.config.trainer.compile:
+            self.network.compile()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of images of a legal size: (B, C, H, W) to (B, out, H', W')."""
+        logits: Tensor = self.network(images.contiguous(memory_format=self._layout))
+        return logits
+
+    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+        """The loss of a batch of patches: `image` (B, C, S, S), `label` (B, S, S).
+
+        Raises:
+            TrainingError: if the loss is not finite.
+        """
+        del batch_index
+        tile = self.config.data.tile
+        logits = center_crop(self(batch["image"]), tile)
+        loss: Tensor = self.loss(logits, center_crop(batch["label"], tile))
+        if not torch.isfinite(loss):
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            raise TrainingError(
+                f"the loss is {loss.item()} at step {self.global_step} (learning rate {rate:.3g}): "
+                "try a smaller optimizer.lr, trainer.clip_norm=1 or scheduler.warmup_steps"
+            )
+        self._train_losses.append(loss.detach())
+        self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
+        return loss
+
+    def epoch_loss(self) -> float:
+        """The mean loss of the epoch's batches so far; the sum is our own, because Lightning's is lost on resume."""
+        return torch.stack(self._train_losses).double().mean().item()
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the epoch's mean loss."""
+        self.log("train/loss", self.epoch_loss())
+        self._train_losses.clear()
+
+    def on_validation_epoch_start(self) -> None:
+        """Starts a new count."""
+        self.picture_labels.clear()
+        self._board = Scoreboard([spec.name for spec in self.classes])
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Counts one whole image: `image` (1, C, H, W), `label` (1, H, W), `name` [str]."""
+        images = batch["image"].contiguous(memory_format=self._layout)
+        logits = whole_image_logits(self.network, images).float()
+        loss = self.loss(logits, batch["label"])
+        label = probabilities(logits, self.config.activation)[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+        self._board.add(batch["name"][0], batch["label"][0].cpu().numpy(), label, float(loss))
+        if batch_index < self.pictures:
+            self.picture_labels.append(label)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the pooled scores as `val/...`."""
+        self.log_dict({f"val/{name}": value for name, value in self._board.result().items()})
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer and its schedule."""
+        optimizer = build_optimizer(self.config.optimizer, self.network.parameters())
+        schedulers = build_schedulers(self.config.scheduler, self.config.trainer, optimizer, self._horizon)
+        return [optimizer], schedulers
+
+    def on_save_checkpoint(self, content: dict[str, Any]) -> None:
+        """Adds what `unet_exp.checkpoint` needs to open it without Lightning."""
+        described = ("config", "classes", "normalization", "channels", "class_weights")
+        content[checkpoint.KEY] = checkpoint.describe(**{key: self.hparams[key] for key in described})

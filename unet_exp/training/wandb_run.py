@@ -1,0 +1,261 @@
+"""A Weights & Biases run that never asks for a key and never fails a training.
+
+What goes wrong on W&B's side (no key, a rejected key, no network, a dead service process) costs a bounded
+time and one warning: an online run that cannot be had becomes an offline one (`wandb sync` sends it later);
+one that dies half-way leaves the training to its CSV. W&B is silent: the progress bar owns the terminal.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import wandb
+from numpy.typing import NDArray
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+Mode = Literal["online", "offline", "disabled"]
+
+IGNORED_LABEL: Final = 255
+STEP_KEY: Final = "trainer/global_step"  # the x-axis that Lightning's logger gives to every metric
+
+_FALLBACKS: Final[Sequence[tuple[Mode, Mode]]] = [("online", "offline"), ("offline", "disabled")]
+_FORMER_MODES: Final = {"run": "online", "dryrun": "offline"}
+
+_log = logging.getLogger(__name__)
+
+
+def resolve_mode(mode: str) -> Mode:
+    """Decide whether a run goes online, offline or nowhere; asks neither the user nor the network.
+
+    Args:
+        mode: `online`, `offline`, `disabled`, or `auto`: WANDB_MODE where it is set, else online where a key
+            is found, else offline. A typed mode is stronger than WANDB_MODE.
+
+    Returns:
+        `online` only where there is a key: without one W&B would stop and ask.
+    """
+    wanted, source = mode, f"mode={mode}"
+    if mode == "auto" and (variable := os.environ.get("WANDB_MODE")):
+        wanted, source = _FORMER_MODES.get(variable, variable), f"WANDB_MODE={variable}"
+    resolved: Mode = "disabled" if wanted == "disabled" else "offline"
+    if wanted in ("auto", "online") and _has_key():
+        resolved = "online"
+    elif wanted == "online":
+        _log.warning("W&B: %s, but there is no usable key (`wandb login`); the run is offline", source)
+    elif wanted not in ("auto", resolved):
+        _log.warning("W&B: %s is none of auto, online, offline, disabled; the run is offline", source)
+    _log.info("W&B mode: %s (%s)", resolved, source)
+    return resolved
+
+
+def open_run(
+    directory: Path,
+    *,
+    project: str,
+    name: str,
+    config: Mapping[str, Any],
+    mode: str = "auto",
+    entity: str | None = None,
+    group: str | None = None,
+    tags: Sequence[str] = (),
+    run_id: str | None = None,
+    init_timeout: float = 20.0,
+    finish_timeout: float = 60.0,
+) -> wandb.Run:
+    """Open a run: online if it can be had within `init_timeout`, else offline, at worst disabled.
+
+    For the main process (rank zero) alone. A run that is still open in it is finished first.
+
+    Args:
+        directory: The run folder; W&B's files go to `directory/wandb/`.
+        project: W&B project.
+        name: Display name; what exceeds W&B's 128 characters is cut, as in `group` (and 64 in a tag).
+        config: Plain containers.
+        mode: As in `resolve_mode`.
+        entity: User or team; None is the key's own.
+        group: Shared by the runs of one sweep or one k-fold.
+        tags: Words to filter by; empty ones are left out.
+        run_id: Id of the run that a resumed training goes on with; None starts a new one.
+        init_timeout: Seconds to wait for the server.
+        finish_timeout: Seconds that the end of the run may spend on uploads.
+
+    Returns:
+        The open run; `run.offline` and `run.disabled` say what became of it.
+    """
+    identity = run_id or secrets.token_hex(4)
+    directory.mkdir(parents=True, exist_ok=True)
+
+    def start(chosen: Mode) -> wandb.Run:
+        _set_up(chosen)
+        return wandb.init(
+            mode=chosen,
+            dir=directory,
+            project=project,
+            entity=entity,
+            name=name[:128],
+            group=group[:128] if group else None,
+            tags=[tag[:64] for tag in tags if tag],
+            config=dict(config),
+            id=identity,
+            resume="allow" if run_id else None,
+            reinit="finish_previous",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=init_timeout,
+                finish_timeout=finish_timeout,
+                finish_timeout_raises=True,
+            ),
+        )
+
+    resolved = resolve_mode(mode)
+    for chosen, fallback in _FALLBACKS:
+        if resolved == chosen:
+            with _guarded(f"the run cannot start {chosen}; it is {fallback}"):
+                return start(chosen)
+            _forget_failed_start(directory, identity)
+            resolved = fallback
+    return start("disabled")
+
+
+def lightning_logger(run: wandb.Run, directory: Path) -> WandbLogger:
+    """Return Lightning's logger for an open run; `directory`, the run folder, is its `save_dir`."""
+    with _guarded("the charts have no step axis"):
+        run.define_metric(STEP_KEY)
+        run.define_metric("*", step_metric=STEP_KEY, step_sync=True)
+    return _GuardedLogger(
+        experiment=run, save_dir=str(directory), project=run.project, name=run.name, version=run.id
+    )
+
+
+def log_predictions(
+    run: wandb.Run,
+    *,
+    step: int,
+    epoch: int,
+    names: Sequence[str],
+    images: Sequence[NDArray[np.uint8]],
+    truths: Sequence[NDArray[np.uint8] | None],
+    predictions: Sequence[NDArray[np.uint8]],
+    class_names: Sequence[str],
+) -> None:
+    """Log images with their masks, one key `predictions/<name>` an image, so that a slider shows its epochs.
+
+    Args:
+        run: An open run.
+        step: Optimizer steps so far.
+        epoch: Epochs so far.
+        names: One name an image, the same in every epoch.
+        images: `(H, W)` or `(H, W, C)`; three channels are shown as RGB, else the first one as grey.
+        truths: `(H, W)` labels, 255 shown as "ignored"; None for an image without labels.
+        predictions: `(H, W)` labels.
+        class_names: The names of label 0, 1, ...
+
+    Raises:
+        ValueError: If the sequences differ in length, or a mask is not as high and wide as its image.
+    """
+    labels = {**dict(enumerate(class_names)), IGNORED_LABEL: "ignored"}
+    pictures: dict[str, tuple[NDArray[np.uint8], dict[str, Any]]] = {}
+    for name, image, truth, prediction in zip(names, images, truths, predictions, strict=True):
+        shown = image if image.ndim == 2 or image.shape[2] == 3 else image[..., 0]
+        layers = {}
+        for kind, mask in {"prediction": prediction, "ground_truth": truth}.items():
+            if mask is not None:
+                if mask.shape != shown.shape[:2]:
+                    raise ValueError(f"{name}: the {kind} is {mask.shape}, its image {shown.shape[:2]}")
+                layers[kind] = {"mask_data": mask, "class_labels": labels}
+        pictures[f"predictions/{_safe(name)}"] = (shown, layers)
+    with _guarded("prediction images are not logged"):
+        media = {key: wandb.Image(shown, masks=layers) for key, (shown, layers) in pictures.items()}
+        run.log({**media, STEP_KEY: step, "epoch": epoch})
+
+
+def log_checkpoint_artifact(
+    run: wandb.Run, path: Path, name: str, metadata: Mapping[str, Any], aliases: Sequence[str] = ("best",)
+) -> None:
+    """Log a checkpoint as an artifact of type `model`; an offline run's is uploaded by `wandb sync`.
+
+    The file is read where it lies, not copied: log it when nothing will overwrite it any more. If the network
+    died since the run began, this takes 20 seconds (W&B asks for the artifact's type first), then warns.
+    """
+    with _guarded(f"{path.name} is not logged as an artifact"):
+        artifact = wandb.Artifact(_safe(name), type="model", metadata=dict(metadata))
+        artifact.add_file(str(path), name=path.name, policy="immutable", skip_cache=True)
+        run.log_artifact(artifact, aliases=list(aliases))
+
+
+def finish(run: wandb.Run, exit_code: int = 0) -> None:
+    """Finish a run within its `finish_timeout`; an `exit_code` other than 0 marks it failed."""
+    with _guarded("not everything was uploaded; `wandb sync` on the run's folder under wandb/ sends it"):
+        run.finish(exit_code=exit_code)
+
+
+class _GuardedLogger(WandbLogger):
+    """Lightning's logger, but the death of W&B's service process ends the logging, not the training."""
+
+    _dead = False
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if not self._dead:
+            self._dead = True
+            with _guarded("from here on metrics go to the CSV alone"):
+                super().log_metrics(metrics, step)
+                self._dead = False
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        with _guarded("the hyperparameters are not logged"):
+            super().log_hyperparams(params)
+
+
+@contextlib.contextmanager
+def _guarded(consequence: str) -> Iterator[None]:
+    """Turn whatever W&B raises into one warning that says what follows from it.
+
+    That is its own errors, `OSError` where its service is gone, and bare `Exception`s of private modules (an
+    id in use: `ServerResponseError`). No narrower net holds them all, and a training must outlive each.
+    """
+    try:
+        yield
+    except Exception as error:
+        _log.warning("W&B: %s (%s: %s)", consequence, type(error).__name__, str(error).partition("\n")[0])
+        _log.debug("the error in full", exc_info=True)
+
+
+def _set_up(mode: Mode) -> None:
+    """Set W&B's settings for this process: silent, and with our mode before that of WANDB_MODE."""
+    wandb.setup(wandb.Settings(silent=True, console="off", mode=mode))
+    logging.getLogger("wandb").propagate = False  # its log has a file of its own in the run's folder
+
+
+def _has_key() -> bool:
+    """Tell whether W&B finds a key in the environment, its settings or a netrc file."""
+    with _guarded("the key cannot be used"):
+        _set_up("online")  # offline, W&B does not look for a key
+        return wandb.login(prompt=False, verify=False)
+    return False
+
+
+def _forget_failed_start(directory: Path, identity: str) -> None:
+    """Release the id of a run that did not start, and remove the empty folder that it left.
+
+    W&B's service holds such an id as "in use" until the service ends; the next start brings up a new one.
+    """
+    with contextlib.suppress(Exception, SystemExit):  # it exits where the service ended badly
+        wandb.teardown()
+    for leftover in (directory / "wandb").glob(f"*run-*-{identity}"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _safe(name: str) -> str:
+    """Return a name that is legal as a W&B key, an artifact's name and a file name."""
+    return re.sub(r"[^\w.-]+", "_", name)
