@@ -174,8 +174,8 @@ def test_a_page_instead_of_a_picture(server, tmp_path):
 
 @pytest.mark.usefixtures("quick")
 def test_a_server_that_is_silent(server, tmp_path):
-    server.answer["/test/1.png"] = lambda _: time.sleep(0.6)
-    assert "/test/1.png: no answer within 0.2 s" in failure(server, tmp_path, timeout=0.2, retries=0)
+    server.answer["/test/1.png"] = lambda _: time.sleep(1.5)
+    assert "/test/1.png: no answer within 1 s" in failure(server, tmp_path, timeout=1, retries=0)
 
 
 def test_a_refused_connection(server, tmp_path, quick):

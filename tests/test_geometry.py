@@ -120,15 +120,11 @@ def test_no_width_is_nearer_than_the_matched_one(architecture: Architecture, mat
 
     def cost(width: int, fusion: Any) -> int:
         candidate = replace(architecture, width=width, fusion=fusion)
-        return (
-            geometry.parameters(candidate) if match == "parameters" else geometry.macs(candidate, size, size)
-        )
+        return geometry.parameters(candidate) if match == "parameters" else geometry.macs(candidate, size, size)
 
     target = cost(architecture.width, "concat")
     found = geometry.matched_width(architecture, match, size)
-    gaps = {
-        width: abs(cost(width, architecture.fusion) - target) for width in range(1, 4 * architecture.width)
-    }
+    gaps = {width: abs(cost(width, architecture.fusion) - target) for width in range(1, 4 * architecture.width)}
     assert gaps[found] == min(gaps.values())
 
 
@@ -303,9 +299,7 @@ def test_margin_is_the_farthest_reach_over_all_phases(base: Architecture, depth:
     An impulse, not a gradient: a gradient takes one of four ways through a max-pool, an impulse cannot miss.
     """
     architecture = replace(base, depth=depth, width=1, out_channels=1, upsample=upsample)
-    margin, lattice, context = (
-        f(architecture) for f in (geometry.margin, geometry.lattice, geometry.context)
-    )
+    margin, lattice, context = (f(architecture) for f in (geometry.margin, geometry.lattice, geometry.context))
     room = margin + 2
     size = geometry.input_for_output(architecture, 2 * room + lattice)
     network = UNet(architecture).double().requires_grad_(False)

@@ -20,9 +20,7 @@ RNG = np.random.default_rng(0)
 def noise(channels, dtype, height=24, width=17):
     values = RNG.integers(0, 256, (height, width, channels))
     return (
-        (values / 7).astype(dtype)
-        if dtype == "float32"
-        else (values * (257 if dtype == "uint16" else 1)).astype(dtype)
+        (values / 7).astype(dtype) if dtype == "float32" else (values * (257 if dtype == "uint16" else 1)).astype(dtype)
     )
 
 
@@ -108,9 +106,7 @@ def test_tiff_dialects(tmp_path, options):
     assert "cut short" in failure(images.read_pages, path)
 
 
-@pytest.mark.parametrize(
-    ("stored", "given"), [("int32", "uint16"), ("int16", "uint16"), ("float64", "float32")]
-)
+@pytest.mark.parametrize(("stored", "given"), [("int32", "uint16"), ("int16", "uint16"), ("float64", "float32")])
 def test_other_types_keep_their_values(tmp_path, stored, given):
     array = noise(1, "uint8")[..., 0].astype(stored)
     (tmp_path / "a.tif").write_bytes(tiff(array))
@@ -165,10 +161,7 @@ def test_broken_files(tmp_path, capfd):
             "ring",
         ),
         (
-            b"II*\0\x08\0\0\0"
-            + b"\x02\0"
-            + b"".join(struct.pack("<HHII", t, 4, 1, 3) for t in (256, 257))
-            + bytes(4),
+            b"II*\0\x08\0\0\0" + b"\x02\0" + b"".join(struct.pack("<HHII", t, 4, 1, 3) for t in (256, 257)) + bytes(4),
             "none of its pixels",
         ),
         (png() + b"left over", None),
@@ -184,18 +177,14 @@ def test_broken_files(tmp_path, capfd):
 def test_absurd_sizes_are_refused_unread(tmp_path):
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    data = b"".join(
-        struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks
-    )
+    data = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
     assert "100000 x 100000 pixels" in failure(images.read_image, tmp_path / "bomb.png")
 
 
 @pytest.mark.parametrize("channels", [2, 3, 5])
 def test_channels_that_opencv_would_drop(tmp_path, channels):
-    (tmp_path / "a.tif").write_bytes(
-        tiff(noise(channels, "uint8"), photometric="minisblack", planarconfig="contig")
-    )
+    (tmp_path / "a.tif").write_bytes(tiff(noise(channels, "uint8"), photometric="minisblack", planarconfig="contig"))
     assert f"{channels} channels" in failure(images.read_image, tmp_path / "a.tif")
 
 

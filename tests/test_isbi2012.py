@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unet_exp.data import download
@@ -132,9 +132,7 @@ def test_mistakes_are_named(tmp_path):
     message = broken(lambda r: write_image(r / label, small))
     assert "label/3.png: is 8 x 8 pixels and its image" in message
     assert "image/3.png is 20 x 16" in message
-    assert "7 x 320 (value x pixels)" in broken(
-        lambda r: write_image(r / label, np.full((16, 20), 7, np.uint8))
-    )
+    assert "7 x 320 (value x pixels)" in broken(lambda r: write_image(r / label, np.full((16, 20), 7, np.uint8)))
     assert "8-bit grey" in broken(lambda r: write_image(r / image, stack(1)[0][0].astype(np.uint16)))
     assert "3.tif: has the same name" in broken(lambda r: write_image(r / "train/image/3.tif", small))
     assert "label: this folder is missing" in broken(lambda r: shutil.rmtree(r / "train/label"))
@@ -202,6 +200,7 @@ def test_a_sample_fits_together():
         Sample("a", image.astype(float))
 
 
+@settings(deadline=None)  # Other processes may share the machine.
 @given(st.integers(1, 60), st.integers(1, 60))
 def test_blocks_are_contiguous_disjoint_and_cover(count, folds):
     if folds > count:
@@ -215,6 +214,7 @@ def test_blocks_are_contiguous_disjoint_and_cover(count, folds):
     assert max(sizes) - min(sizes) <= 1
 
 
+@settings(deadline=None)  # Other processes may share the machine.
 @given(st.integers(3, 60), st.data())
 def test_folds_are_disjoint_and_cover(count, data):
     folds = data.draw(st.integers(3, count))
@@ -228,6 +228,7 @@ def test_folds_are_disjoint_and_cover(count, data):
     assert [split.val for split in splits] == [split.test for split in splits[1:] + splits[:1]]
 
 
+@settings(deadline=None)  # Other processes may share the machine.
 @given(st.integers(1, 60))
 def test_all_mode_covers(count):
     split = split_indices(count, 0, None, "all")

@@ -46,9 +46,7 @@ def randomise_biases(network: nn.Module) -> None:
 # --- an independent reading of the paper ---
 
 
-def paper_network(
-    x: Tensor, convs: list[tuple[Tensor, Tensor]], padding: int = 0, release: bool = False
-) -> Tensor:
+def paper_network(x: Tensor, convs: list[tuple[Tensor, Tensor]], padding: int = 0, release: bool = False) -> Tensor:
     """Fig. 1, arrow by arrow; `convs` are the weights and biases of the 23 convolutions in forward order."""
     weights = iter(convs)
 
@@ -116,12 +114,8 @@ def test_it_computes_what_the_paper_draws(name: str) -> None:
 
 
 @few
-@given(
-    st.integers(1, 5), st.sampled_from(["concat", "add", "none"]), st.sampled_from(["transposed", "bilinear"])
-)
-def test_same_and_pad_are_one_function_on_sizes_legal_for_both(
-    depth: int, fusion: Any, upsample: Any
-) -> None:
+@given(st.integers(1, 5), st.sampled_from(["concat", "add", "none"]), st.sampled_from(["transposed", "bilinear"]))
+def test_same_and_pad_are_one_function_on_sizes_legal_for_both(depth: int, fusion: Any, upsample: Any) -> None:
     same = replace(SAME, depth=depth, width=2, fusion=fusion, upsample=upsample)
     first, second = UNet(same), UNet(replace(same, align="pad"))
     second.load_state_dict(first.state_dict())
@@ -167,9 +161,7 @@ def test_add_is_concat_with_tied_weights(name: str) -> None:
 def test_a_convolution_of_a_concatenation_is_a_sum_of_convolutions() -> None:
     a, b, weight = torch.randn(1, 3, 9, 9), torch.randn(1, 5, 9, 9), torch.randn(4, 8, 3, 3)
     both = F.conv2d(torch.cat([a, b], dim=1), weight)
-    torch.testing.assert_close(
-        both, F.conv2d(a, weight[:, :3]) + F.conv2d(b, weight[:, 3:]), rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(both, F.conv2d(a, weight[:, :3]) + F.conv2d(b, weight[:, 3:]), rtol=1e-4, atol=1e-4)
 
 
 def test_concat_puts_the_upsampled_map_first_and_none_drops_the_skip() -> None:
@@ -205,14 +197,10 @@ def test_valid_is_equivariant_to_shifts_by_the_lattice_and_to_no_others(depth: i
         out: Tensor = network(x[..., by : by + size, by : by + size])
         return out
 
-    torch.testing.assert_close(
-        shifted(0)[..., step:, step:], shifted(step)[..., :-step, :-step], rtol=0, atol=1e-12
-    )
+    torch.testing.assert_close(shifted(0)[..., step:, step:], shifted(step)[..., :-step, :-step], rtol=0, atol=1e-12)
     if depth > 1:
         half = step // 2
-        assert not torch.allclose(
-            shifted(0)[..., half:, half:], shifted(half)[..., :-half, :-half], atol=1e-6
-        )
+        assert not torch.allclose(shifted(0)[..., half:, half:], shifted(half)[..., :-half, :-half], atol=1e-6)
 
 
 # --- learning ---
@@ -222,9 +210,7 @@ def test_valid_is_equivariant_to_shifts_by_the_lattice_and_to_no_others(depth: i
 @pytest.mark.parametrize("norm", ["none", "batch", "instance", "group"])
 @pytest.mark.parametrize("fusion", ["concat", "add", "none"])
 @pytest.mark.parametrize("base", [SMALL, PAD], ids=["valid", "pad"])
-def test_a_gradient_reaches_every_parameter(
-    base: Architecture, fusion: Any, norm: Any, upsample: Any
-) -> None:
+def test_a_gradient_reaches_every_parameter(base: Architecture, fusion: Any, norm: Any, upsample: Any) -> None:
     architecture = replace(base, depth=3, width=8, fusion=fusion, norm=norm, upsample=upsample)
     network = UNet(architecture)
     randomise_biases(network)  # a group norm of a constant would have no gradient at zero
@@ -350,17 +336,13 @@ def test_an_illegal_size_names_the_nearest_legal_ones() -> None:
     st.tuples(st.integers(1, 9), st.integers(1, 9)),
     st.tuples(st.integers(0, 5), st.integers(0, 5)),
 )
-def test_center_crop_takes_the_middle_of_any_rank(
-    rank: int, size: tuple[int, int], more: tuple[int, int]
-) -> None:
+def test_center_crop_takes_the_middle_of_any_rank(rank: int, size: tuple[int, int], more: tuple[int, int]) -> None:
     shape = (*([2] * rank), size[0] + more[0], size[1] + more[1])
     x = torch.arange(int(np.prod(shape))).reshape(shape)
     cropped = center_crop(x, size)
     assert cropped.shape == (*shape[:-2], *size)
     top, left = more[0] // 2, more[1] // 2
-    assert torch.equal(
-        cropped, x[..., top : shape[-2] - (more[0] - top), left : shape[-1] - (more[1] - left)]
-    )
+    assert torch.equal(cropped, x[..., top : shape[-2] - (more[0] - top), left : shape[-1] - (more[1] - left)])
     assert np.array_equal(center_crop(x.numpy(), size), cropped.numpy())
 
 
@@ -390,9 +372,7 @@ def test_probabilities_sum_to_one(classes: int, activation: Any, scale: float, d
 
 def test_probabilities_mean_what_they_say() -> None:
     one = torch.tensor([[[[-1.0, 2.0]]]])
-    torch.testing.assert_close(
-        probabilities(one, "sigmoid"), torch.cat([1 - one.sigmoid(), one.sigmoid()], dim=1)
-    )
+    torch.testing.assert_close(probabilities(one, "sigmoid"), torch.cat([1 - one.sigmoid(), one.sigmoid()], dim=1))
     three = torch.randn(1, 3, 2, 2)
     p = three.sigmoid()
     torch.testing.assert_close(probabilities(three, "sigmoid"), p / p.sum(dim=1, keepdim=True))

@@ -163,9 +163,7 @@ def test_damaged_cache_is_regenerated(tmp_path, damage):
     elif damage == "other shape":
         np.savez(path, **{field: np.zeros((2, 8, 8), TYPES[field]) for field in FIELDS})
     else:
-        flipped = (
-            good[:middle] + bytes(255 - value for value in good[middle : middle + 64]) + good[middle + 64 :]
-        )
+        flipped = good[:middle] + bytes(255 - value for value in good[middle : middle + 64]) + good[middle + 64 :]
         path.write_bytes({"empty": b"", "half": good[:middle], "flipped": flipped, "text": b"hello"}[damage])
     again = generate_set(2, 64, 64, seed=3, cache=tmp_path)
     assert all(same(one, other) for one, other in zip(first, again, strict=True))

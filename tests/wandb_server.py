@@ -66,9 +66,7 @@ class ReceivedRun:
     def stream(self, body: dict[str, Any]) -> None:
         """Take one request of the file stream: history rows at their offset, and the newest summary."""
         for name, chunk in (body.get("files") or {}).items():
-            rows = (
-                [json.loads(line) for line in chunk["content"]] if name.endswith((".jsonl", ".json")) else []
-            )
+            rows = [json.loads(line) for line in chunk["content"]] if name.endswith((".jsonl", ".json")) else []
             if name == "wandb-history.jsonl":
                 self.history[chunk["offset"] :] = rows
             elif name == "wandb-summary.json" and rows:

@@ -23,11 +23,13 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class _Schema(BaseModel):
+class Strict(BaseModel):
+    """Plain values of exactly the declared types, no unknown keys."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class ClassSpec(_Schema):
+class ClassSpec(Strict):
     """One class: its name, the grey value or RGB colour it has in label files, and its colour in pictures."""
 
     name: str
@@ -35,7 +37,7 @@ class ClassSpec(_Schema):
     color: Annotated[list[Channel], Field(min_length=3, max_length=3)]
 
 
-class ModelConfig(_Schema):
+class ModelConfig(Strict):
     """The network; `unet_exp.geometry.Architecture` explains the choices."""
 
     name: Literal["valid", "same", "pad", "release"]
@@ -52,7 +54,7 @@ class ModelConfig(_Schema):
     match: Literal["none", "parameters", "flops"]
 
 
-class FusionConfig(_Schema):
+class FusionConfig(Strict):
     """How a decoder level takes in the skip."""
 
     name: Literal["concat", "add", "none"]
@@ -61,14 +63,14 @@ class FusionConfig(_Schema):
 ClassWeights = Literal["balanced"] | Annotated[list[NonNegative], Field(min_length=2)] | None
 
 
-class CrossEntropyConfig(_Schema):
+class CrossEntropyConfig(Strict):
     """Softmax cross-entropy."""
 
     name: Literal["cross_entropy"]
     class_weights: ClassWeights
 
 
-class BCEConfig(_Schema):
+class BCEConfig(Strict):
     """Binary cross-entropy: one logit for two classes, else one against the rest."""
 
     name: Literal["bce"]
@@ -78,13 +80,13 @@ class BCEConfig(_Schema):
 LossConfig = Annotated[CrossEntropyConfig | BCEConfig, Field(discriminator="name")]
 
 
-class AugmentationConfig(_Schema):
+class AugmentationConfig(Strict):
     """What happens to a training patch before the network sees it."""
 
     name: Literal["none", "flips"]
 
 
-class _DataConfig(_Schema):
+class _DataConfig(Strict):
     seed: Annotated[int, Field(ge=0)]
     tile: Count
     batch_size: Count
@@ -129,7 +131,7 @@ class ISBI2012Config(_DataConfig):
 DataConfig = Annotated[SyntheticConfig | ISBI2012Config, Field(discriminator="name")]
 
 
-class _OptimizerConfig(_Schema):
+class _OptimizerConfig(Strict):
     lr: Positive
     weight_decay: NonNegative
 
@@ -160,7 +162,7 @@ class RMSpropConfig(_OptimizerConfig):
 OptimizerConfig = Annotated[SGDConfig | AdamConfig | RMSpropConfig, Field(discriminator="name")]
 
 
-class _SchedulerConfig(_Schema):
+class _SchedulerConfig(Strict):
     warmup_steps: Annotated[int, Field(ge=0)]
 
 
@@ -228,7 +230,7 @@ def duration_seconds(text: str | int) -> int:
     return seconds
 
 
-class TrainerConfig(_Schema):
+class TrainerConfig(Strict):
     """How long, on what and in which precision; the first limit reached ends the training."""
 
     max_epochs: Count | None
@@ -276,7 +278,7 @@ class TrainerConfig(_Schema):
         return "min" if self.monitor.rsplit("/", 1)[-1] in ("loss", "error") else "max"
 
 
-class _LoggerConfig(_Schema):
+class _LoggerConfig(Strict):
     images: Annotated[int, Field(ge=0)]
     images_every_epochs: Count
 
@@ -294,7 +296,7 @@ class WandbConfig(_LoggerConfig):
     log_checkpoint: bool
 
 
-class CSVConfig(_Schema):
+class CSVConfig(Strict):
     """Nothing but the run folder's own `metrics.csv`, which every logger has beside it."""
 
     name: Literal["csv"]
@@ -309,7 +311,7 @@ class TensorBoardConfig(_LoggerConfig):
 LoggerConfig = Annotated[WandbConfig | CSVConfig | TensorBoardConfig, Field(discriminator="name")]
 
 
-class Config(_Schema):
+class Config(Strict):
     """One training."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]

@@ -72,9 +72,7 @@ class Architecture:
         _require_word("model.norm", self.norm, get_args(Norm))
         _require_word("model.upsample", self.upsample, get_args(Upsample))
         if not 1 <= self.depth <= MAX_DEPTH:
-            raise ConfigError(
-                f"model.depth={self.depth} is out of range: set 1 to {MAX_DEPTH} (5 in the paper)"
-            )
+            raise ConfigError(f"model.depth={self.depth} is out of range: set 1 to {MAX_DEPTH} (5 in the paper)")
         for key in ("width", "in_channels", "out_channels"):
             number = getattr(self, key)
             if number < 1:
@@ -219,8 +217,8 @@ def input_for_output(architecture: Architecture, tile: int, what: str = "data.ti
 
 def _smallest_and_step(architecture: Architecture) -> tuple[int, int]:
     """Return the smallest legal size and the distance between legal sizes."""
-    # A single pixel at the bottom leaves a norm nothing to compare: torch refuses to train batch norm at batch 1,
-    # instance norm, and group norm with one channel a group. One rule for all, so that legality ignores the width.
+    # A single pixel at the bottom leaves a norm nothing to compare: torch will not train batch norm at batch
+    # 1, instance norm, and group norm of one channel a group. One rule for all: legality ignores the width.
     bottom = 1 if architecture.norm == "none" else 2
     if architecture.padding == "same":
         return bottom * lattice(architecture), 1 if architecture.align == "pad" else lattice(architecture)

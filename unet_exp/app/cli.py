@@ -85,7 +85,7 @@ def _jobs(overrides: list[str]) -> list[list[str]]:
     return [list(job) for batch in batches for job in batch]
 
 
-def _over_checkpoint(usage: str, defaults: dict[str, Any], run: Callable[[dict[str, Any]], None]) -> None:
+def _over_checkpoint(usage: str, defaults: dict[str, Any], run: Callable[[dict[str, Any]], object]) -> None:
     """An entry point whose base is a checkpoint's config.
 
     Args:
@@ -121,13 +121,15 @@ def _over_checkpoint(usage: str, defaults: dict[str, Any], run: Callable[[dict[s
 
 def evaluate() -> None:
     """`scripts/evaluate.py`: a checkpoint's scores on any split."""
-    from unet_exp.app.evaluate import DEFAULTS, USAGE, evaluate_values
+    from unet_exp.app.evaluate import DEFAULTS, USAGE
+    from unet_exp.app.evaluate import evaluate as run
 
-    _over_checkpoint(USAGE, DEFAULTS, evaluate_values)
+    _over_checkpoint(USAGE, DEFAULTS, run)
 
 
 def predict() -> None:
     """`scripts/predict.py`: masks for a user's images."""
-    from unet_exp.app.predict import DEFAULTS, USAGE, predict_values
+    from unet_exp.app.predict import DEFAULTS, USAGE
+    from unet_exp.app.predict import predict as run
 
-    _over_checkpoint(USAGE, DEFAULTS, predict_values)
+    _over_checkpoint(USAGE, DEFAULTS, run)

@@ -128,7 +128,8 @@ def _check_words(parsed: Iterable[Override], loader: ConfigLoader) -> None:
         if any(other.key_or_group == "hydra.searchpath" for other in parsed):
             continue
         options = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
-        words = override.value() if isinstance(override.value(), list) else [override.value()]
+        value = override.value()
+        words = value if isinstance(value, list) else [value]
         for word in words:
             if word is not None and str(word) not in options:
                 raise ConfigError(f"{group}={word}: no such option; choose one of {_listed(options, str(word))}")

@@ -113,9 +113,7 @@ def _prepare(config: Config, overrides: list[str]) -> _Job:
     if initial is not None:
         _start_from(module, initial)
     architecture = config.architecture(dataset.channels, len(names))
-    return _Job(
-        config, overrides, dataset, device, precision, architecture, datamodule, module, steps, metrics
-    )
+    return _Job(config, overrides, dataset, device, precision, architecture, datamodule, module, steps, metrics)
 
 
 def _start_from(module: SegmentationModule, initial: Checkpoint) -> None:
@@ -244,9 +242,7 @@ def _run(job: _Job, folder: RunFolder, console: Console) -> RunFolder:
     return folder
 
 
-def _lightning(
-    job: _Job, folder: RunFolder, callbacks: list[Any], loggers: list[Any], console: Console
-) -> pl.Trainer:
+def _lightning(job: _Job, folder: RunFolder, callbacks: list[Any], loggers: list[Any], console: Console) -> pl.Trainer:
     settings = job.config.trainer
     several = settings.devices not in (1, "auto")
     limit = settings.limit_batches or 1.0
@@ -298,10 +294,8 @@ def _test(job: _Job, folder: RunFolder, console: Console) -> Scores:
 def _overfit_verdict(losses: Sequence[float], console: Console) -> dict[str, Any]:
     first, last = losses[0], losses[-1]
     fell = last < 0.1 * first
-    verdict = f"overfitting one batch: the loss went from {first:.4f} to {last:.4f}"
-    verdict += ", as it should" if fell else (
-        "; it should fall below a tenth: look at the labels in predictions/, at optimizer.lr and at trainer.max_steps"
-    )
+    advice = "; it should fall below a tenth: look at predictions/, optimizer.lr and trainer.max_steps"
+    verdict = f"overfitting one batch: the loss went from {first:.4f} to {last:.4f}" + ("" if fell else advice)
     if fell:
         console.print(verdict)
     return {"fell": fell, "first": first, "last": last, "verdict": verdict}

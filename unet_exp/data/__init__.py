@@ -22,9 +22,7 @@ def load(config: DataConfig) -> DataSet:
 
 def limited(dataset: DataSet, count: int | None) -> DataSet:
     """The data set with at most `count` images to validate, to test and to draw."""
-    return replace(
-        dataset, val=dataset.val[:count], test=dataset.test[:count], unlabelled=dataset.unlabelled[:count]
-    )
+    return replace(dataset, val=dataset.val[:count], test=dataset.test[:count], unlabelled=dataset.unlabelled[:count])
 
 
 def _synthetic(config: SyntheticConfig) -> DataSet:
@@ -32,9 +30,7 @@ def _synthetic(config: SyntheticConfig) -> DataSet:
     count = train + val + config.test_images
     if config.folds > count:
         raise ConfigError(f"data.folds={config.folds} is more than the {count} images of this data set")
-    micrographs = synthetic.generate_set(
-        count, config.height, config.width, config.seed, config.organelles, workers=2
-    )
+    micrographs = synthetic.generate_set(count, config.height, config.width, config.seed, config.organelles)
     images = [
         Sample(f"synthetic_{index:03d}", made.image[:, :, None], made.label, made.instances)
         for index, made in enumerate(micrographs)
@@ -46,7 +42,7 @@ def _synthetic(config: SyntheticConfig) -> DataSet:
         parts = [images[:train], images[train : train + val], images[train + val :]]
     named = synthetic.MANY_CLASSES if config.organelles else synthetic.CLASSES
     classes = tuple(
-        ClassSpec(name=name, value=list(color) if config.organelles else color[0], color=list(color))
-        for name, color in named
+        ClassSpec(name=name, value=list(color) if config.organelles else 255 * index, color=list(color))
+        for index, (name, color) in enumerate(named)
     )
     return DataSet(parts[0], parts[1], parts[2], (), classes, channels=1)

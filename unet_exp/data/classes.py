@@ -55,9 +55,7 @@ def decode(
     return np.where(found == IGNORE_LABEL, np.uint8(IGNORE_LABEL), found - np.uint8(1))
 
 
-def encode(
-    label: Array, classes: Sequence[ClassSpec], ignore_value: int | Sequence[int] | None = None
-) -> Array:
+def encode(label: Array, classes: Sequence[ClassSpec], ignore_value: int | Sequence[int] | None = None) -> Array:
     """A mask as the label files were: the inverse of `decode`.
 
     Args:
@@ -99,9 +97,7 @@ def _paint(
         table[index] = value
         known[index] = True
     if label.dtype != np.uint8 or not known[label].all():
-        raise ValueError(
-            f"labels must be uint8 indices below {len(values)}, got {label.dtype} up to {label.max()}"
-        )
+        raise ValueError(f"labels must be uint8 indices below {len(values)}, got {label.dtype} up to {label.max()}")
     return table[label]
 
 
@@ -128,16 +124,12 @@ def _codes(pixels: Array, colored: bool, path: str | Path) -> Array:
     if pixels.shape[2] == 4:
         opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
         if (pixels[:, :, 3] != opaque).any():
-            raise DataError(
-                f"{path}: a label file with transparent pixels; save it as grey or RGB without alpha"
-            )
+            raise DataError(f"{path}: a label file with transparent pixels; save it as grey or RGB without alpha")
         pixels = pixels[:, :, :3]
     if pixels.dtype.kind == "f":
         whole = np.clip(pixels, 0, 65535).astype(np.uint16)
         if (whole != pixels).any():
-            raise DataError(
-                f"{path}: a label file with fractional or negative pixels; save it as uint8 or uint16"
-            )
+            raise DataError(f"{path}: a label file with fractional or negative pixels; save it as uint8 or uint16")
         pixels = whole
     if not colored:
         if pixels.shape[2] == 3 and (pixels != pixels[:, :, :1]).any():
@@ -149,9 +141,7 @@ def _codes(pixels: Array, colored: bool, path: str | Path) -> Array:
     if pixels.max(initial=0) > 255:
         raise DataError(f"{path}: a label file with 16-bit colours; save it with 8 bits a channel")
     # Copies to uint32 so that the shifts do not overflow; a grey file has the same plane three times.
-    red, green, blue = (
-        pixels[:, :, min(channel, pixels.shape[2] - 1)].astype(np.uint32) for channel in range(3)
-    )
+    red, green, blue = (pixels[:, :, min(channel, pixels.shape[2] - 1)].astype(np.uint32) for channel in range(3))
     return red << 16 | green << 8 | blue
 
 
@@ -178,9 +168,7 @@ def _unknown(
     if ignore_value is not None:
         known.append(f"{_word(ignore_value)} ignored")
     mend = (
-        "JPEG changes pixels: save labels as PNG"
-        if str(path).lower().endswith((".jpg", ".jpeg"))
-        else "mend the file"
+        "JPEG changes pixels: save labels as PNG" if str(path).lower().endswith((".jpg", ".jpeg")) else "mend the file"
     )
     return (
         f"{path}: {codes.size} pixels belong to no class: {', '.join(shown)}{more} (value x pixels); "

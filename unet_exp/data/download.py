@@ -17,9 +17,7 @@ from tqdm import tqdm
 from unet_exp.data.images import read_image
 from unet_exp.errors import DataError
 
-BASE_URL = (
-    "https://raw.githubusercontent.com/zhixuhao/unet/b45af4d458437d8281cc218a07fd4380818ece4a/data/membrane"
-)
+BASE_URL = "https://raw.githubusercontent.com/zhixuhao/unet/b45af4d458437d8281cc218a07fd4380818ece4a/data/membrane"
 URL_VARIABLE = "UNET_EXP_ISBI2012_URL"
 """Environment variable that names another server."""
 TERMS = (
@@ -71,11 +69,7 @@ def fetch(
     root = root.resolve()
     side = root.with_name(f".{uuid.uuid4().hex}.download")
     new_parents = [parent for parent in root.parents if not parent.exists()]
-    files = {
-        f"{folder}/{n}.png": f"{base}/{_SERVED_IN[folder]}/{n}.png"
-        for folder in checksums
-        for n in range(slices)
-    }
+    files = {f"{folder}/{n}.png": f"{base}/{_SERVED_IN[folder]}/{n}.png" for folder in checksums for n in range(slices)}
     logger.info("downloading from %s; %s", base, TERMS)
     try:
         for folder in checksums:
@@ -107,9 +101,7 @@ class _GivenUp(Exception):
     """A download for which another attempt is useless."""
 
 
-def _download(
-    side: Path, files: Mapping[str, str], root: Path, retries: int, timeout: float, threads: int
-) -> None:
+def _download(side: Path, files: Mapping[str, str], root: Path, retries: int, timeout: float, threads: int) -> None:
     """Bring all files (name below `side`: address), or raise the first failure."""
     import pooch  # Here because it takes 0.3 s, and most runs have their data.
     import requests
@@ -179,18 +171,14 @@ def _check(side: Path, files: Mapping[str, str], checksums: Mapping[str, str], b
         digests[name.rpartition("/")[0]].update(pixels.tobytes())
     for folder, wanted in checksums.items():
         if digests[folder].hexdigest() != wanted:
-            raise _failure(
-                f"{base}/{_SERVED_IN[folder]}", "the pixels are not the published ones (sha256)", root
-            )
+            raise _failure(f"{base}/{_SERVED_IN[folder]}", "the pixels are not the published ones (sha256)", root)
 
 
 def _publish(side: Path, root: Path) -> None:
     try:
         side.replace(root)
     except OSError:
-        if not (
-            root / "train" / "image"
-        ).is_dir():  # Else another process was faster, and its copy is as good.
+        if not (root / "train" / "image").is_dir():  # Else another process was faster, and its copy is as good.
             raise
 
 

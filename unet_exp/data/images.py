@@ -76,9 +76,7 @@ def read_image(path: str | Path) -> Array:
     """
     pages = read_pages(path)
     if len(pages) != 1:
-        raise DataError(
-            f"{path}: has {len(pages)} pages where one image is expected; save each page as a file"
-        )
+        raise DataError(f"{path}: has {len(pages)} pages where one image is expected; save each page as a file")
     return pages[0]
 
 
@@ -104,9 +102,7 @@ def write_pages(path: str | Path, pages: Sequence[Array]) -> None:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in WRITE_SUFFIXES:
-        raise DataError(
-            f"{path}: cannot write this kind of file; end its name in one of {' '.join(WRITE_SUFFIXES)}"
-        )
+        raise DataError(f"{path}: cannot write this kind of file; end its name in one of {' '.join(WRITE_SUFFIXES)}")
     if not pages:
         raise ValueError("no pages to write")
     stored = [_stored(page) for page in pages]
@@ -125,9 +121,7 @@ def write_pages(path: str | Path, pages: Sequence[Array]) -> None:
         else:  # OpenCV 4.10 encodes several pages only into a file.
             done, data = cv2.imwritemulti(str(side), stored, options), None
         if not done:
-            raise DataError(
-                f"{path}: OpenCV could not write it; is there room, and may you write in its folder?"
-            )
+            raise DataError(f"{path}: OpenCV could not write it; is there room, and may you write in its folder?")
         if data is not None:
             side.write_bytes(data.tobytes())
         elif len(_tiff_headers(side.read_bytes())) != len(stored):
@@ -161,9 +155,7 @@ def list_images(spec: str | Path) -> list[Path]:
     found = [Path(match) for match in glob.glob(str(path), recursive=True)]
     images = _images(found)
     if not images:
-        what = (
-            f"none of the {len(found)} matches is an image; known are {known}" if found else "nothing matches"
-        )
+        what = f"none of the {len(found)} matches is an image; known are {known}" if found else "nothing matches"
         raise DataError(f"{path}: {what}; check the pattern")
     return images
 
@@ -193,9 +185,7 @@ def _read_bytes(path: Path) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: there is no such file; check the path") from None
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({_reason(error)}); check the file and its permissions"
-        ) from None
+        raise DataError(f"{path}: cannot be read ({_reason(error)}); check the file and its permissions") from None
     if not data:
         raise DataError(f"{path}: the file is empty; copy or export it again")
     return data
@@ -362,9 +352,7 @@ def _side_file(path: Path) -> Iterator[Path]:
         yield side
         side.replace(path)
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written ({_reason(error)}); mend that, or choose another place"
-        ) from None
+        raise DataError(f"{path}: cannot be written ({_reason(error)}); mend that, or choose another place") from None
     finally:
         side.unlink(missing_ok=True)
 

@@ -64,9 +64,7 @@ def load(
     root = Path(root).expanduser()
     if _is_missing(root):
         if not download:
-            raise DataError(
-                f"{root}: no data here; set data.download=true, or data.root to a folder with {_LAYOUT}"
-            )
+            raise DataError(f"{root}: no data here; set data.download=true, or data.root to a folder with {_LAYOUT}")
         download_.fetch(root, base_url=base_url, checksums=checksums)
     if (root / "train" / "image").is_dir():
         images, labels, tests = _read_folders(root)
@@ -104,9 +102,7 @@ def _read_folders(root: Path) -> tuple[_Slices, _Slices, _Slices]:
         for stem, path in here.items():
             if stem not in there:
                 place = root / "train" / what
-                raise DataError(
-                    f"{path}: has no {what} of the same name in {place}; add it, or move this file away"
-                )
+                raise DataError(f"{path}: has no {what} of the same name in {place}; add it, or move this file away")
     tests: dict[str, Path] = {}
     if (root / "test" / "image").is_dir():
         tests = _by_stem(root / "test" / "image")
@@ -141,18 +137,14 @@ def _read_stacks(root: Path) -> tuple[_Slices, _Slices, _Slices]:
     ]
     images, labels, tests = stacks
     if len(images) != len(labels):
-        raise DataError(
-            f"{paths[1]}: has {len(labels)} pages and {paths[0].name} has {len(images)}; export them again"
-        )
+        raise DataError(f"{paths[1]}: has {len(labels)} pages and {paths[0].name} has {len(images)}; export them again")
     return images, labels, tests
 
 
 def _grey(pixels: Array, source: str) -> Array:
     """(H, W, 1) uint8."""
     if pixels.dtype != np.uint8 or (pixels[:, :, :3] != pixels[:, :, :1]).any():
-        raise DataError(
-            f"{source}: is not an 8-bit grey image; save it as one, or take data=folder for other images"
-        )
+        raise DataError(f"{source}: is not an 8-bit grey image; save it as one, or take data=folder for other images")
     return np.ascontiguousarray(pixels[:, :, :1])
 
 
@@ -160,7 +152,5 @@ def _label(pixels: Array, source: str, image: Array, image_source: str) -> Array
     """(H, W) uint8 class indices of the image's size."""
     if pixels.shape[:2] != image.shape[:2]:
         have, want = ("{1} x {0}".format(*array.shape) for array in (pixels, image))
-        raise DataError(
-            f"{source}: is {have} pixels and its image {image_source} is {want}; save both in one size"
-        )
+        raise DataError(f"{source}: is {have} pixels and its image {image_source} is {want}; save both in one size")
     return decode(pixels, CLASSES, source)

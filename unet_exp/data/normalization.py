@@ -38,10 +38,10 @@ class Normalization:
         if self.mode == "none":
             return scaled
         if self.mode == "dataset":
-            mean, std = np.float32(self.mean), np.float32(self.std)
+            mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         else:
             mean, std = scaled.mean(axis=(0, 1)), scaled.std(axis=(0, 1))
-        return (scaled - mean) / np.maximum(std, np.float32(1e-6))
+        return ((scaled - mean) / np.maximum(std, 1e-6)).astype(np.float32)
 
     def as_plain(self) -> dict[str, Any]:
         """Plain containers for a checkpoint."""

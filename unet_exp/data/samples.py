@@ -44,9 +44,7 @@ class Sample:
             raise ValueError(f"{self.name}: image {self.image.dtype} {self.image.shape}")
         for array, dtype in ((self.label, np.uint8), (self.instances, np.int32)):
             if array is not None and (array.shape != self.image.shape[:2] or array.dtype != dtype):
-                raise ValueError(
-                    f"{self.name}: {array.dtype} {array.shape} beside an image {self.image.shape}"
-                )
+                raise ValueError(f"{self.name}: {array.dtype} {array.shape} beside an image {self.image.shape}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +102,7 @@ def contiguous_blocks(count: int, folds: int) -> list[range]:
     return [range(start, stop) for start, stop in pairwise(starts)]
 
 
-def split_indices(
-    count: int, fold: int, folds: int | None, mode: Literal["held_out", "all"] = "held_out"
-) -> Split:
+def split_indices(count: int, fold: int, folds: int | None, mode: Literal["held_out", "all"] = "held_out") -> Split:
     """Which slices of a stack train, validate and test: contiguous blocks, for neighbours look alike.
 
     Args:
@@ -142,9 +138,7 @@ def split_indices(
     if folds < MIN_FOLDS:
         raise ConfigError(f"data.folds={folds} must be 0 (the standard split) or at least {MIN_FOLDS}")
     if folds > count:
-        raise ConfigError(
-            f"data.folds={folds} is more than the {count} labelled slices: set it to {count} at most"
-        )
+        raise ConfigError(f"data.folds={folds} is more than the {count} labelled slices: set it to {count} at most")
     if not 0 <= fold < folds:
         raise ConfigError(f"data.fold={fold} must be 0 or more and less than data.folds={folds}")
     blocks = contiguous_blocks(count, folds)

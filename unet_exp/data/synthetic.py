@@ -47,7 +47,7 @@ GENERATOR_VERSION = 1
 MINIMUM_SIDE = 32
 MEMBRANE, CELL = 0, 1
 
-CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (("membrane", (0, 0, 0)), ("cell", (255, 255, 255)))
+CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (("membrane", (213, 94, 0)), ("cell", (86, 180, 233)))
 """Name and RGB colour of each class, by index."""
 
 MANY_CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (
@@ -185,9 +185,7 @@ def _warp(rng: np.random.Generator, owner: Array, height: int, width: int) -> Ar
 def _look_up(field: Array, down: Array, right: Array, interpolation: int) -> Array:
     """Sample a float32 (H, W) field at each pixel displaced by (down, right) pixels."""
     rows, columns = np.indices(field.shape, dtype=np.float32)
-    moved: Array = cv2.remap(
-        field, columns + right, rows + down, interpolation, borderMode=cv2.BORDER_REFLECT
-    )
+    moved: Array = cv2.remap(field, columns + right, rows + down, interpolation, borderMode=cv2.BORDER_REFLECT)
     return moved
 
 
@@ -244,9 +242,7 @@ def generate_set(
         raise ValueError(f"a synthetic set needs at least 1 image, not {count}")
     folder = default_cache() if cache is None else cache
     key = {"version": GENERATOR_VERSION, "count": count, "height": height, "width": width, "seed": seed}
-    name = hashlib.sha256(json.dumps({**key, "organelles": organelles}, sort_keys=True).encode()).hexdigest()[
-        :24
-    ]
+    name = hashlib.sha256(json.dumps({**key, "organelles": organelles}, sort_keys=True).encode()).hexdigest()[:24]
     path = None if folder is None else folder / f"synthetic-{name}.npz"
     found = None if path is None else _load(path, (count, height, width))
     if found is not None:

@@ -168,9 +168,7 @@ def _dots(rng: np.random.Generator, layout: Layout, ink: Array, organelles: Arra
                 _dot(rng, kind, field[rng.integers(len(field))] + origin, layout, ink, organelles)
 
 
-def _dot(
-    rng: np.random.Generator, kind: int, at: Array, layout: Layout, ink: Array, organelles: Array
-) -> None:
+def _dot(rng: np.random.Generator, kind: int, at: Array, layout: Layout, ink: Array, organelles: Array) -> None:
     """Draw one dot at (row, column); nothing where it would touch a membrane or another organelle."""
     radius = {VESICLE: rng.uniform(2.6, 5.0), GRANULE: rng.uniform(2.2, 4.5), 0: rng.uniform(0.8, 1.6)}[kind]
     row, column = (int(value) for value in at)

@@ -55,7 +55,7 @@ class TileDataset(Dataset[dict[str, Tensor]]):
         self._augmentation = augmentation
         self._seed = seed
 
-    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:  # type: ignore[override]
+    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
         """Cuts one patch.
 
         Returns:
@@ -100,9 +100,7 @@ class TileSampler(Sampler[Draw]):
         world: number of processes.
     """
 
-    def __init__(
-        self, images: int, tiles: int, seed: int, repeat: bool = False, rank: int = 0, world: int = 1
-    ) -> None:
+    def __init__(self, images: int, tiles: int, seed: int, repeat: bool = False, rank: int = 0, world: int = 1) -> None:
         self._images = images
         self._tiles = tiles
         self._seed = seed

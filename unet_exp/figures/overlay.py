@@ -18,7 +18,7 @@ _WRONG = (230, 60, 40)
 
 def grey_view(image: NDArray[Any]) -> NDArray[np.uint8]:
     """Any image as (H, W, 3) uint8: its range stretched to 0..255, one or three channels shown."""
-    shown = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
+    shown: NDArray[Any] = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
     if shown.dtype == np.uint8:
         return shown.copy()
     low, high = np.percentile(shown, (0.5, 99.5))

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unet_exp.checkpoint import Checkpoint, open_checkpoint
-from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
 from unet_exp.inference.device import autocast, resolve_device, resolve_precision
@@ -36,7 +35,7 @@ class Predictor:
         self.precision = resolve_precision(precision, self.device)
         self._activation = config.activation
         self._layout = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
-        self._network = checkpoint.network().to(self.device, memory_format=self._layout)
+        self._network = checkpoint.network().to(self.device)
 
     def prepare(self, image: NDArray[Any]) -> Tensor:
         """The network's input for an image as it was read: (1, C, H, W).
@@ -79,7 +78,8 @@ class Predictor:
 
     def predict(self, image: NDArray[Any]) -> NDArray[np.uint8]:
         """The likeliest class of each pixel: (H, W) class indices; see `probabilities`."""
-        return self.probabilities(image).argmax(axis=0).astype(np.uint8)
+        label: NDArray[np.uint8] = self.probabilities(image).argmax(axis=0).astype(np.uint8)
+        return label
 
     def score(
         self, samples: Sequence[Sample], loss: nn.Module, board: Scoreboard

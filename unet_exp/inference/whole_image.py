@@ -23,4 +23,5 @@ def whole_image_logits(network: UNet, images: Tensor) -> Tensor:
         needed = input_for_output(network.architecture, size)
         indices = torch.from_numpy(mirror_indices(-((needed - size) // 2), needed, size))
         images = images.index_select(axis, indices.to(images.device))
-    return center_crop(network(images), (height, width))
+    logits: Tensor = center_crop(network(images), (height, width))
+    return logits

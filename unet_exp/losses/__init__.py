@@ -1,5 +1,6 @@
 """Losses: logits and labels in, one number out; all of them honour class weights, pixel weights and ignored pixels."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional
 from unet_exp.config import IGNORE_LABEL, LossConfig
 
 
-class PixelwiseLoss(nn.Module):
+class PixelwiseLoss(nn.Module, ABC):
     """A loss that is a weighted mean over pixels: sum(w * l) / sum(w).
 
     A pixel's weight w is its class's weight, times its own where one is given, and 0 where the label is ignored.
@@ -46,9 +47,9 @@ class PixelwiseLoss(nn.Module):
         losses = self.pixel_losses(logits.float(), target)
         return (weights * losses).sum() / weights.sum().clamp_min(torch.finfo(torch.float32).tiny)
 
+    @abstractmethod
     def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of each pixel: (B, out, H, W) float32 and (B, H, W) int64 to (B, H, W)."""
-        raise TypeError(f"{type(self).__name__} is abstract")
 
 
 class CrossEntropy(PixelwiseLoss):

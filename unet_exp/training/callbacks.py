@@ -113,9 +113,7 @@ class PredictionPictures(Callback):
         if due and trainer.is_global_zero:
             labels = module.picture_labels
             shown = self._samples[: len(labels)]
-            log_predictions(
-                trainer.loggers, trainer.global_step, trainer.current_epoch, shown, labels, module.classes
-            )
+            log_predictions(trainer.loggers, trainer.global_step, trainer.current_epoch, shown, labels, module.classes)
 
 
 def build_callbacks(

@@ -76,9 +76,7 @@ class SegmentationData(pl.LightningDataModule):
             config.seed,
         )
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = TileSampler(
-            len(self._dataset.train), self.tiles, config.seed, config.trainer.overfit, rank, world
-        )
+        sampler = TileSampler(len(self._dataset.train), self.tiles, config.seed, config.trainer.overfit, rank, world)
         return self._loader(dataset, sampler=sampler, batch_size=data.batch_size, num_workers=data.num_workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -98,12 +96,10 @@ class SegmentationData(pl.LightningDataModule):
 
 
 def balanced_class_weights(dataset: DataSet) -> list[float]:
-    """pixels / (classes * pixels of the class) over the training labels; 0 for a class that they do not show."""
+    """Pixels / (classes * pixels of the class) over the training labels; 0 for a class that they do not show."""
     counts = torch.zeros(256, dtype=torch.int64)
     for sample in dataset.train:
         counts += torch.bincount(torch.from_numpy(sample.label).flatten().long(), minlength=256)
     of_class: Tensor = counts[: len(dataset.classes)].double()
     weights = of_class.sum() / (len(dataset.classes) * of_class)
     return torch.where(of_class > 0, weights, 0.0).tolist()
-
-

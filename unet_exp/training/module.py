@@ -43,6 +43,7 @@ class SegmentationModule(pl.LightningModule):
         horizon: int,
     ) -> None:
         super().__init__()
+        del normalization  # kept as a hyperparameter, for the checkpoint
         self.save_hyperparameters()
         self.config = parse(config)
         self.network = network.build(self.config, channels, len(classes))
@@ -53,8 +54,9 @@ class SegmentationModule(pl.LightningModule):
         self._horizon = horizon
         self._layout = torch.channels_last if self.config.trainer.channels_last else torch.contiguous_format
         self._train_losses: list[Tensor] = []
-        if self.config.trainer.channels_last:
-            self.network.to(memory_format=torch.channels_last)
+        for parameter in self.network.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=self._layout)
         if self.config.trainer.compile:
             self.network.compile()
 

@@ -58,9 +58,7 @@ def build_schedulers(
         horizon: optimizer steps of the whole training.
     """
     if not isinstance(config, PlateauConfig):
-        every_step: LRScheduler = LambdaLR(
-            optimizer, lambda step: learning_rate_factor(config, step, horizon)
-        )
+        every_step: LRScheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(config, step, horizon))
         return [{"scheduler": every_step, "interval": "step"}]
     schedulers: list[dict[str, Any]] = [
         {

@@ -107,21 +107,18 @@ def open_run(
             id=identity,
             resume="allow" if run_id else None,
             reinit="finish_previous",
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                init_timeout=init_timeout,
-                finish_timeout=finish_timeout,
-                finish_timeout_raises=True,
-            ),
+            settings=wandb.Settings(init_timeout=init_timeout, finish_timeout=finish_timeout),
         )
 
     resolved = resolve_mode(mode)
+    former_folders = set((directory / "wandb").glob("*run-*"))
     for chosen, fallback in _FALLBACKS:
         if resolved == chosen:
             with _guarded(f"the run cannot start {chosen}; it is {fallback}"):
                 return start(chosen)
-            _forget_failed_start(directory, identity)
+            _stop_service()
+            for empty in set((directory / "wandb").glob("*run-*")) - former_folders:
+                shutil.rmtree(empty, ignore_errors=True)
             resolved = fallback
     return start("disabled")
 
@@ -131,9 +128,7 @@ def lightning_logger(run: wandb.Run, directory: Path) -> WandbLogger:
     with _guarded("the charts have no step axis"):
         run.define_metric(STEP_KEY)
         run.define_metric("*", step_metric=STEP_KEY, step_sync=True)
-    return _GuardedLogger(
-        experiment=run, save_dir=str(directory), project=run.project, name=run.name, version=run.id
-    )
+    return _GuardedLogger(experiment=run, save_dir=str(directory), project=run.project, name=run.name, version=run.id)
 
 
 def log_predictions(
@@ -156,11 +151,8 @@ def log_predictions(
         names: One name an image, the same in every epoch.
         images: `(H, W)` or `(H, W, C)`; three channels are shown as RGB, else the first one as grey.
         truths: `(H, W)` labels, 255 shown as "ignored"; None for an image without labels.
-        predictions: `(H, W)` labels.
+        predictions: `(H, W)` labels; a mask that is not as high and wide as its image is a ValueError.
         class_names: The names of label 0, 1, ...
-
-    Raises:
-        ValueError: If the sequences differ in length, or a mask is not as high and wide as its image.
     """
     labels = {**dict(enumerate(class_names)), IGNORED_LABEL: "ignored"}
     pictures: dict[str, tuple[NDArray[np.uint8], dict[str, Any]]] = {}
@@ -196,6 +188,8 @@ def finish(run: wandb.Run, exit_code: int = 0) -> None:
     """Finish a run within its `finish_timeout`; an `exit_code` other than 0 marks it failed."""
     with _guarded("not everything was uploaded; `wandb sync` on the run's folder under wandb/ sends it"):
         run.finish(exit_code=exit_code)
+        return
+    _stop_service()
 
 
 class _GuardedLogger(WandbLogger):
@@ -233,7 +227,7 @@ def _guarded(consequence: str) -> Iterator[None]:
 
 def _set_up(mode: Mode) -> None:
     """Set W&B's settings for this process: silent, and with our mode before that of WANDB_MODE."""
-    wandb.setup(wandb.Settings(silent=True, console="off", mode=mode))
+    wandb.setup(wandb.Settings(silent=True, console="off", finish_timeout_raises=True, mode=mode))
     logging.getLogger("wandb").propagate = False  # its log has a file of its own in the run's folder
 
 
@@ -245,15 +239,13 @@ def _has_key() -> bool:
     return False
 
 
-def _forget_failed_start(directory: Path, identity: str) -> None:
-    """Release the id of a run that did not start, and remove the empty folder that it left.
+def _stop_service() -> None:
+    """Stop W&B's service process, which may be dead or may still hold a failed run's id as "in use".
 
-    W&B's service holds such an id as "in use" until the service ends; the next start brings up a new one.
+    The next run starts a new one.
     """
     with contextlib.suppress(Exception, SystemExit):  # it exits where the service ended badly
         wandb.teardown()
-    for leftover in (directory / "wandb").glob(f"*run-*-{identity}"):
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _safe(name: str) -> str:

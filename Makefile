@@ -1,0 +1,54 @@
+# Every target sets up what it needs, once: `make demo` and `make test` work in a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+SETUP := $(VENV)/.complete
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint types contract format docs lock clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(SETUP)  ## Make the virtual environment, with every version pinned
+
+$(SETUP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev,tensorboard]'
+	@touch $@
+
+demo: $(SETUP)  ## Train on generated images, test, and draw: under three minutes on two cores
+	$(RUN) scripts/train.py experiment=demo
+
+test: $(SETUP)  ## Run the tests
+	$(RUN) -m pytest -m "not slow"
+
+test-all: $(SETUP)  ## Run the tests, the slow ones too
+	$(RUN) -m pytest
+
+lint: $(SETUP)  ## Check style
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(SETUP)  ## Check types
+	$(VENV)/bin/mypy --strict unet_exp
+
+contract: $(SETUP)  ## Check that each room imports only from rooms below it
+	$(VENV)/bin/lint-imports
+
+format: $(SETUP)  ## Format the code
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+docs: $(SETUP)  ## Draw the pictures of README and docs again
+	$(RUN) scripts/draw_docs.py
+
+lock:  ## Resolve the versions anew, with pip-compile (pip install pip-tools)
+	pip-compile --quiet --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --output-file constraints.txt pyproject.toml
+	sed -i 's/+cpu$$//' constraints.txt
+
+clean:  ## Remove the environment and caches; runs in outputs/ stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,94 @@
+"""A checkpoint's scores on any split, by the same code that ends a training."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from unet_exp.config import Strict, parse, validate
+from unet_exp.errors import DataError
+
+USAGE = """Score a checkpoint and draw what it predicts.
+
+Usage: python scripts/evaluate.py checkpoint=<file or run folder> [key=value] ...
+
+  checkpoint  the file, or a run's folder (its best.ckpt)
+  split       test (default), val, train or unlabelled
+  output      the results get a folder of their own below it (outputs)
+
+The checkpoint's own config is the base; what is typed overrides it.
+
+Examples:
+  python scripts/evaluate.py checkpoint=outputs/train/<run>
+  python scripts/evaluate.py checkpoint=outputs/train/<run>/checkpoints/last.ckpt split=val
+  python scripts/evaluate.py checkpoint=best.ckpt data=isbi2012 data.root=path/to/isbi2012
+"""
+
+
+class Evaluation(Strict):
+    """The entry point's own keys."""
+
+    checkpoint: str
+    split: Literal["train", "val", "test", "unlabelled"]
+
+
+DEFAULTS: dict[str, Any] = {"checkpoint": "", "split": "test"}
+
+
+def evaluate(values: dict[str, Any]) -> Path:
+    """Scores and draws one split.
+
+    Args:
+        values: the keys of `Evaluation` and of a training's config, plain.
+
+    Returns:
+        The folder with `config.yaml`, `summary.json`, `per_image.csv` and `predictions/`.
+
+    Raises:
+        UserError: for what can be mended.
+    """
+    task = validate(Evaluation, {key: values.pop(key) for key in DEFAULTS})
+    config = parse(values)
+
+    from rich.console import Console
+
+    from unet_exp import data
+    from unet_exp.app.scoring import score_and_draw, score_table
+    from unet_exp.checkpoint import open_checkpoint
+    from unet_exp.data.samples import fingerprint
+    from unet_exp.inference.predictor import Predictor
+    from unet_exp.metrics import METRICS_VERSION
+    from unet_exp.runs import RunFolder, git_state, versions
+
+    console = Console(highlight=False)
+    checkpoint = open_checkpoint(task.checkpoint)
+    predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision)
+    dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
+    names, trained = ([spec.name for spec in classes] for classes in (dataset.classes, predictor.classes))
+    if names != trained:
+        raise DataError(f"data={config.data.name} has the classes {names} and the checkpoint was trained on {trained}")
+    samples = getattr(dataset, task.split)
+    if not samples:
+        raise DataError(f"split={task.split}: data={config.data.name} has no such images with this data.split")
+    folder = RunFolder.create(Path(config.output) / "evaluate", config.name)
+    scores = score_and_draw(predictor, samples, task.split, folder.predictions, not console.is_terminal)
+    if scores.metrics:
+        folder.write_per_image(scores.per_image)
+        console.print(score_table(scores.metrics, predictor.classes, task.split))
+    folder.write_config(config.model_dump())
+    folder.write_summary(
+        {
+            "status": "finished",
+            "metrics": scores.metrics,
+            "checkpoint": str(checkpoint.path),
+            "step": checkpoint.step,
+            "split": {task.split: [sample.name for sample in samples]},
+            "data_fingerprint": fingerprint(dataset),
+            "metrics_version": METRICS_VERSION,
+            "device": str(predictor.device),
+            "precision": predictor.precision,
+            "git": git_state(),
+            "versions": versions(),
+        }
+    )
+    console.print(f"{len(samples)} images of {task.split}; everything is in")
+    console.print(str(folder.path), style="bold", soft_wrap=True)
+    return folder.path

@@ -1,0 +1,130 @@
+"""Masks for a user's own images, in the encoding of the labels that the network was trained on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unet_exp.config import Strict, parse, validate
+from unet_exp.errors import DataError
+
+if TYPE_CHECKING:
+    from unet_exp.inference.predictor import Predictor
+
+USAGE = """Predict masks for images: PNG, JPEG, TIFF and TIFF stacks of any size.
+
+Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, folder or glob> [key=value] ...
+
+  checkpoint     the file, or a run's folder (its best.ckpt)
+  input          a file, a folder, or a glob in quotes
+  output         the folder of the masks (outputs/predict); files of the same name are replaced
+  preview        true (default): <name>_preview.png too, in the classes' colours
+  probabilities  true: <name>_probabilities.tif too, a float32 page a class
+
+A mask is written as <name>_mask.png (or .tif for a TIFF), of the input's size, with the values or colours that the
+training labels had. The checkpoint's own config is the base; what is typed overrides it.
+
+Examples:
+  python scripts/predict.py checkpoint=outputs/train/<run> input=slice.png
+  python scripts/predict.py checkpoint=best.ckpt input='stack/*.tif' output=masks probabilities=true
+"""
+
+
+class Prediction(Strict):
+    """The entry point's own keys."""
+
+    checkpoint: str
+    input: str
+    output: str
+    preview: bool
+    probabilities: bool
+
+
+DEFAULTS: dict[str, Any] = {
+    "checkpoint": "",
+    "input": "",
+    "output": "outputs/predict",
+    "preview": True,
+    "probabilities": False,
+}
+
+
+def predict(values: dict[str, Any]) -> list[Path]:
+    """Predicts a mask for every image.
+
+    A file that cannot be read or does not fit is left out and named at the end; the others are predicted.
+
+    Args:
+        values: the keys of `Prediction` and of a training's config, plain.
+
+    Returns:
+        The masks that were written.
+
+    Raises:
+        UserError: for what can be mended; DataError at the end if any file was left out.
+    """
+    task = validate(Prediction, {key: values.pop(key) for key in DEFAULTS})
+    config = parse({**values, "output": task.output})
+    if not task.input:
+        raise DataError("input=<file, folder or glob> is missing")
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from unet_exp.data.images import list_images
+    from unet_exp.inference.predictor import load
+
+    console = Console(highlight=False)
+    paths = list_images(task.input)
+    _check_names(paths)
+    predictor = load(task.checkpoint, config.trainer.accelerator, config.trainer.precision)
+    output = Path(task.output)
+    output.mkdir(parents=True, exist_ok=True)
+    masks: list[Path] = []
+    failures: list[str] = []
+    for path in track(paths, "predicting", disable=not console.is_terminal, transient=True, console=console):
+        try:
+            masks.append(_predict_file(predictor, path, output, task))
+        except DataError as error:
+            failures.append(str(error))
+    console.print(f"{len(masks)} of {len(paths)} files predicted; the masks are in")
+    console.print(str(output), style="bold", soft_wrap=True)
+    if failures:
+        raise DataError(f"{len(failures)} of {len(paths)} files were left out: " + "; ".join(failures))
+    return masks
+
+
+def _check_names(paths: Sequence[Path]) -> None:
+    """Two inputs must not write one mask."""
+    seen: dict[str, Path] = {}
+    for path in paths:
+        name = _mask_name(path)
+        if name in seen:
+            raise DataError(f"{seen[name]} and {path} would both be written to {name}; predict them one after another")
+        seen[name] = path
+
+
+def _mask_name(path: Path) -> str:
+    return f"{path.stem}_mask{'.tif' if path.suffix.lower() in ('.tif', '.tiff') else '.png'}"
+
+
+def _predict_file(predictor: "Predictor", path: Path, output: Path, task: Prediction) -> Path:
+    from unet_exp.data.classes import colorize, encode
+    from unet_exp.data.images import read_pages, write_pages
+
+    try:
+        probabilities = [predictor.probabilities(page) for page in read_pages(path)]
+    except DataError as error:
+        raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    labels = [page.argmax(axis=0).astype(np.uint8) for page in probabilities]
+    mask = output / _mask_name(path)
+    write_pages(mask, [encode(label, predictor.classes) for label in labels])
+    if task.preview:
+        pages = [colorize(label, predictor.classes) for label in labels]
+        suffix = ".png" if len(pages) == 1 else ".tif"
+        write_pages(output / f"{path.stem}_preview{suffix}", pages)
+    if task.probabilities:
+        pages = [channel for page in probabilities for channel in page]
+        write_pages(output / f"{path.stem}_probabilities.tif", pages)
+    return mask
