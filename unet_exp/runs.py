@@ -4,7 +4,6 @@ import contextlib
 import csv
 import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from unet_exp.errors import DataError
+from unet_exp.files import replacing
 
 Status = Literal["running", "finished", "failed", "stopped"]
 
@@ -92,17 +92,6 @@ def write_text(path: Path, text: str) -> None:
     """Writes a whole file or nothing."""
     with replacing(path) as side:
         side.write_text(text)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Any:
-    """Yields a side file that takes the place of `path` at the end, and is gone if anything fails."""
-    side = path.with_name(f".{path.name}.part")
-    try:
-        yield side
-        os.replace(side, path)
-    finally:
-        side.unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:

@@ -20,9 +20,10 @@ def grey_view(image: NDArray[Any]) -> NDArray[np.uint8]:
     """Any image as (H, W, 3) uint8: its range stretched to 0..255, one or three channels shown."""
     shown: NDArray[Any] = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
     if shown.dtype == np.uint8:
-        return shown.copy()
+        view: NDArray[np.uint8] = shown.copy()
+        return view
     low, high = np.percentile(shown, (0.5, 99.5))
-    stretched = (shown.astype(np.float32) - low) / max(float(high - low), 1e-6)
+    stretched: NDArray[np.float32] = (shown.astype(np.float32) - low) / max(float(high - low), 1e-6)
     return (np.clip(stretched, 0, 1) * 255).astype(np.uint8)
 
 

@@ -43,8 +43,8 @@ class SegmentationModule(pl.LightningModule):
         horizon: int,
     ) -> None:
         super().__init__()
-        del normalization  # kept as a hyperparameter, for the checkpoint
         self.save_hyperparameters()
+        del normalization  # a hyperparameter for the checkpoint alone; Lightning reads it from this frame above
         self.config = parse(config)
         self.network = network.build(self.config, channels, len(classes))
         self.loss = losses.build(self.config.loss, class_weights)

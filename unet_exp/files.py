@@ -1,0 +1,24 @@
+"""Files that appear whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a side file that takes the place of `path` at the end, and is gone if anything fails.
+
+    Args:
+        path: the file to write; its folder exists.
+
+    Yields:
+        A hidden name in the same folder, with the same suffix, of this process's own.
+    """
+    side = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield side
+        os.replace(side, path)
+    finally:
+        side.unlink(missing_ok=True)
