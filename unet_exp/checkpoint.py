@@ -1,6 +1,7 @@
 """A checkpoint, opened without Lightning and without running any code that it might bring along."""
 
 import pickle
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,19 @@ FORMAT = 1
 """Version of what stands under `KEY`."""
 KEY = "unet_exp"
 """Where a Lightning checkpoint keeps what this project knows of it."""
+
+_DAMAGED = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
+"""What `torch.load` raises for arbitrary bytes: it takes them for instructions, sizes and places in the file."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +107,16 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         raise DataError(
             f"checkpoint={path}: this is no checkpoint of unet_exp, or it holds more than plain data and was refused"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError):
+    except PermissionError:
+        raise DataError(f"checkpoint={path}: there is no permission to read it") from None
+    except _DAMAGED:
         raise DataError(f"checkpoint={path}: this is no checkpoint, or it is damaged") from None
     known = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(known, dict):
         raise DataError(f"checkpoint={path}: this is no checkpoint of unet_exp (it has no entry {KEY!r})")
-    if known["format"] != FORMAT:
+    if known.get("format") != FORMAT:
         raise DataError(
-            f"checkpoint={path}: its format {known['format']} is not the one read here ({FORMAT}); "
+            f"checkpoint={path}: its format {known.get('format')} is not the one read here ({FORMAT}); "
             "open it with the version of unet_exp that wrote it"
         )
     prefix = "network."

@@ -6,12 +6,12 @@ their keys is a union told apart by `name`, so that a key which an option does n
 
 import re
 from dataclasses import replace
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from unet_exp.errors import ConfigError
 from unet_exp.geometry import Activation, Architecture, input_for_output, matched_width, out_channels
+from unet_exp.schema import Strict, validate
 
 IGNORE_LABEL = 255
 """Label of a pixel that no loss and no metric counts."""
@@ -21,12 +21,6 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-
-
-class Strict(BaseModel):
-    """Plain values of exactly the declared types, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class ClassSpec(Strict):
@@ -395,47 +389,3 @@ def parse(values: dict[str, Any]) -> Config:
         ConfigError: in one line, for the first thing that is wrong: the key, the value and what is allowed.
     """
     return validate(Config, values)
-
-
-Schema = TypeVar("Schema", bound=BaseModel)
-
-
-def validate(schema: type[Schema], values: dict[str, Any]) -> Schema:
-    """`values` as a `schema`; see `parse`."""
-    try:
-        return schema.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_first_line(error, values)) from None
-
-
-def _first_line(error: ValidationError, values: dict[str, Any]) -> str:
-    errors = error.errors()
-    key, shown = _key(errors[0]["loc"], values), errors[0]["input"]
-    if errors[0]["type"] == "extra_forbidden":
-        return f"unknown key {key}"
-    if errors[0]["type"] == "missing":
-        return f"the key {key} is missing"
-    # A value that may be one of several kinds fails once for each of them.
-    same_value = [item for item in errors if _key(item["loc"], values) == key]
-    wishes = dict.fromkeys(item["msg"].removeprefix("Value error, ") for item in same_value)
-    message = " or ".join(wish.replace("Input should be", "should be", 1) for wish in wishes)
-    if errors[0]["type"] == "value_error" and (not key or not message.startswith("must")):
-        return message
-    return f"{key}={shown!r}: {message}"
-
-
-def _key(location: tuple[int | str, ...], values: dict[str, Any]) -> str:
-    """The key that a user would type for a place in the values; what pydantic adds of its own is left out."""
-    node: Any = values
-    parts: list[str] = []
-    for part in location:
-        if isinstance(node, dict) and part in node:
-            node = node[part]
-        elif isinstance(node, dict) and part == node.get("name"):
-            continue
-        elif isinstance(node, dict):
-            node = None
-        else:
-            break
-        parts.append(str(part))
-    return ".".join(parts)

@@ -15,10 +15,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Yields:
         A hidden name in the same folder, with the same suffix, of this process's own.
+
+    Raises:
+        OSError: as writing does; it names `path`.
     """
     side = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield side
         os.replace(side, path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         side.unlink(missing_ok=True)

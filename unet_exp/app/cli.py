@@ -55,7 +55,7 @@ def train() -> None:
     args = get_args_parser().parse_args()
     for_hydra = args.help or args.hydra_help or args.info or args.shell_completion or args.cfg
     with told_in_one_line():
-        if not args.shell_completion and not args.help:
+        if not args.shell_completion:
             for overrides in _jobs(args.overrides) if args.multirun else [args.overrides]:
                 values = compose_train(overrides, args.config_dir)
                 if not for_hydra:
@@ -81,7 +81,7 @@ def _jobs(overrides: list[str]) -> list[list[str]]:
 
     from unet_exp.app.compose import parse_overrides
 
-    batches = BasicSweeper.split_arguments(parse_overrides(overrides), max_batch_size=None)
+    batches = BasicSweeper.split_arguments(parse_overrides(overrides, sweeps=True), max_batch_size=None)
     return [list(job) for batch in batches for job in batch]
 
 

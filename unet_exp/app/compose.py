@@ -99,8 +99,12 @@ def _hydra() -> Iterator[ConfigLoader]:
         yield GlobalHydra.instance().config_loader()
 
 
-def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Override]:
     """What was typed, read by Hydra's grammar.
+
+    Args:
+        overrides: words and keys as typed.
+        sweeps: whether a key may have several values, as in `model=valid,same`.
 
     Raises:
         ConfigError: for text that is no override.
@@ -109,30 +113,37 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     parsed = []
     for text in overrides:
         try:
-            parsed.append(parser.parse_override(text))
+            override = parser.parse_override(text)
         except HydraException:
+            override = None
+        if override is None or not override.key_or_group:
             raise ConfigError(
                 f"cannot read {text!r}: overrides look like model=same or optimizer.lr=0.01 "
                 "(quote values that hold spaces, commas or brackets)"
-            ) from None
+            )
+        if override.is_sweep_override() and not sweeps:
+            raise ConfigError(
+                f"{text}: one value is needed here; several are a sweep (scripts/train.py -m), "
+                "a list is written in brackets, and a text that holds a comma in quotes"
+            )
+        parsed.append(override)
     return parsed
 
 
 def _check_words(parsed: Iterable[Override], loader: ConfigLoader) -> None:
     groups = loader.list_groups("")
+    # A folder of the user's own is known to Hydra only while it composes.
+    more_options = any(override.key_or_group == "hydra.searchpath" for override in parsed)
     for override in parsed:
         group = override.key_or_group
         if group not in groups or group == "hydra" or override.is_delete():
             continue
-        # A folder of the user's own is known to Hydra only while it composes.
-        if any(other.key_or_group == "hydra.searchpath" for other in parsed):
-            continue
         options = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
         value = override.value()
-        words = value if isinstance(value, list) else [value]
+        words = ["null" if word is None else str(word) for word in (value if isinstance(value, list) else [value])]
         for word in words:
-            if word is not None and str(word) not in options:
-                raise ConfigError(f"{group}={word}: no such option; choose one of {_listed(options, str(word))}")
+            if word == "null" or (word not in options and not more_options):
+                raise ConfigError(f"{group}={word}: no such option; choose one of {_listed(options, word)}")
 
 
 def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:

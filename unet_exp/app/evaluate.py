@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from unet_exp.config import Strict, parse, validate
+from unet_exp.config import parse
 from unet_exp.errors import DataError
+from unet_exp.schema import Strict, validate
 
 USAGE = """Score a checkpoint and draw what it predicts.
 

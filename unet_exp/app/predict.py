@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unet_exp.config import Strict, parse, validate
+from unet_exp.config import parse
 from unet_exp.errors import DataError
+from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
     from unet_exp.inference.predictor import Predictor

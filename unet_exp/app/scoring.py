@@ -62,11 +62,9 @@ def score_and_draw(
 
 def score_table(metrics: Mapping[str, float], classes: Sequence[ClassSpec], split: str) -> Table:
     """A split's scores as a table: a row a class, then the mean."""
-    table = Table(
-        title=f"{split}: pixel accuracy {metrics[f'{split}/accuracy']:.4f}, loss {metrics[f'{split}/loss']:.4f}",
-        title_justify="left",
-    )
-    table.add_column("class")
+    accuracy, loss = metrics[f"{split}/accuracy"], metrics[f"{split}/loss"]
+    table = Table(caption=f"pixel accuracy {accuracy:.4f}, loss {loss:.4f}", caption_justify="left", min_width=40)
+    table.add_column(split)
     table.add_column("IoU", justify="right")
     table.add_column("Dice", justify="right")
     for name in [*(spec.name for spec in classes), "mean"]:

@@ -3,6 +3,7 @@
 import logging
 import os
 import resource
+import shutil
 import sys
 import time
 import warnings
@@ -32,6 +33,7 @@ from unet_exp.metrics import METRICS_VERSION
 from unet_exp.metrics.scoreboard import metric_names
 from unet_exp.runs import RunFolder, git_state, versions
 from unet_exp.training.callbacks import History, build_callbacks
+from unet_exp.training.checkpoint_io import WholeCheckpoints
 from unet_exp.training.datamodule import SegmentationData, balanced_class_weights
 from unet_exp.training.initial import load_initial_weights
 from unet_exp.training.loggers import build_loggers, check_logger, finish_loggers
@@ -100,7 +102,7 @@ def _prepare(config: Config, overrides: list[str]) -> _Job:
     # Lightning's seed_everything also sets the environment of processes yet to come.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     normalization = Normalization.fit(config.data.normalization, dataset.train)
-    datamodule = SegmentationData(config, dataset, normalization)
+    datamodule = SegmentationData(config, dataset, normalization, _processes(config, device))
     steps = _total_steps(config, datamodule)
     module = SegmentationModule(
         config.model_dump(),
@@ -113,7 +115,20 @@ def _prepare(config: Config, overrides: list[str]) -> _Job:
     if initial is not None:
         _start_from(module, initial)
     architecture = config.architecture(dataset.channels, len(names))
+    _check_space(Path(config.output), parameters(architecture))
     return _Job(config, overrides, dataset, device, precision, architecture, datamodule, module, steps, metrics)
+
+
+def _check_space(output: Path, count: int) -> None:
+    """Two checkpoints of float32 weights, two moments of the optimizer and perhaps a moving average."""
+    needed = 2 * count * 4 * 4
+    existing = next(folder for folder in (output.absolute(), *output.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise ConfigError(
+            f"output={output}: {free / 1e6:.1f} MB are free and the checkpoints take up to {needed / 1e6:.1f} MB; "
+            "free some space or choose another folder"
+        )
 
 
 def _start_from(module: SegmentationModule, initial: Checkpoint) -> None:
@@ -128,6 +143,12 @@ def _total_steps(config: Config, datamodule: SegmentationData) -> int | None:
     if config.trainer.max_epochs is not None:
         limits.append(config.trainer.max_epochs * -(-datamodule.batches // config.trainer.accumulate))
     return min(limits, default=None)
+
+
+def _processes(config: Config, device: torch.device) -> int:
+    if isinstance(config.trainer.devices, int):
+        return config.trainer.devices
+    return torch.cuda.device_count() if device.type == "cuda" else 1
 
 
 def _is_first_process() -> bool:
@@ -244,7 +265,7 @@ def _run(job: _Job, folder: RunFolder, console: Console) -> RunFolder:
 
 def _lightning(job: _Job, folder: RunFolder, callbacks: list[Any], loggers: list[Any], console: Console) -> pl.Trainer:
     settings = job.config.trainer
-    several = settings.devices not in (1, "auto")
+    processes = _processes(job.config, job.device)
     limit = settings.limit_batches or 1.0
     seconds = None if settings.max_time is None else duration_seconds(settings.max_time)
     profilers: dict[str, type[Profiler]] = {"simple": SimpleProfiler, "pytorch": PyTorchProfiler}
@@ -254,8 +275,8 @@ def _lightning(job: _Job, folder: RunFolder, callbacks: list[Any], loggers: list
         warnings.simplefilter("ignore")
         return pl.Trainer(
             accelerator=job.device.type,
-            devices=settings.devices,
-            strategy="ddp" if several else "auto",
+            devices=processes,
+            strategy="auto" if processes == 1 else "ddp",
             precision=precision,
             logger=loggers or False,
             callbacks=[*callbacks, TrainingProgress(console, job.steps, seconds, settings.monitor)],
@@ -274,6 +295,7 @@ def _lightning(job: _Job, folder: RunFolder, callbacks: list[Any], loggers: list
             gradient_clip_val=settings.clip_norm,
             deterministic=settings.deterministic,
             profiler=profiler,
+            plugins=[WholeCheckpoints()],
             use_distributed_sampler=False,
             default_root_dir=folder.path,
         )

@@ -40,7 +40,9 @@ class Normalization:
         if self.mode == "dataset":
             mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         else:
-            mean, std = scaled.mean(axis=(0, 1)), scaled.std(axis=(0, 1))
+            # In float64: float32 sums of a large colour image are off by a good part of a standard deviation.
+            mean = scaled.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+            std = scaled.std(axis=(0, 1), dtype=np.float64).astype(np.float32)
         return ((scaled - mean) / np.maximum(std, 1e-6)).astype(np.float32)
 
     def as_plain(self) -> dict[str, Any]:

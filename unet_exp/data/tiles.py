@@ -89,7 +89,7 @@ def _place(random: np.random.Generator, size: int, tile: int) -> int:
 
 
 class TileSampler(Sampler[Draw]):
-    """The draws of an epoch: every image equally often, in an order of its own for each epoch.
+    """The draws of an epoch: over the epochs every image equally often, in an order of its own for each epoch.
 
     Args:
         images: number of images.
@@ -119,7 +119,8 @@ class TileSampler(Sampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         epoch = 0 if self._repeat else self._epoch
         random = np.random.default_rng([self._seed, epoch])
-        order: NDArray[np.intp] = random.permutation(self._tiles) % self._images
+        # An epoch goes on where the last one ended, or those beyond `tiles` would never be drawn.
+        order: NDArray[np.intp] = (random.permutation(self._tiles) + epoch * self._tiles) % self._images
         for position in range(self._rank, len(self) * self._world, self._world):
             yield Draw(epoch, position, int(order[position]))
 

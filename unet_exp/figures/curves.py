@@ -1,6 +1,7 @@
 """Learning curves of one run."""
 
 import csv
+import math
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -27,13 +28,14 @@ def draw_curves(metrics: Path, target: Path, monitor: str) -> None:
 
     for name, label in (("train/loss", "training"), ("val/loss", "validation")):
         losses.plot(*points(name), label=label)
-    losses.set(title="loss", xlabel="step", yscale="log")
+    losses.set(title="loss", xlabel="step")
     losses.legend()
     names = [name for name in (rows[0] if rows else {}) if name.startswith("val/iou/") or name == "val/accuracy"]
     for name in names:
         scores.plot(*points(name), label=name.removeprefix("val/"), lw=2 if name == monitor else 1)
-    steps, values = points(monitor)
-    if values:
+    known = [(step, value) for step, value in zip(*points(monitor), strict=True) if not math.isnan(value)]
+    if known:
+        steps, values = zip(*known, strict=True)
         best = (min if monitor.endswith(("loss", "error")) else max)(range(len(values)), key=values.__getitem__)
         axes = losses if monitor == "val/loss" else scores
         axes.plot(steps[best], values[best], "o", color="black", ms=5, label=f"best: {values[best]:.4f}")

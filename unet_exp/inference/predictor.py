@@ -46,7 +46,7 @@ class Predictor:
         if image.ndim == 2:
             image = image[:, :, None]
         channels = self.checkpoint.channels
-        if channels == 1 and image.shape[2] > 1 and (image == image[:, :, :1]).all():
+        if channels == 1 and image.ndim == 3 and image.shape[2] > 1 and (image == image[:, :, :1]).all():
             image = image[:, :, :1]
         if image.ndim != 3 or image.shape[2] != channels:
             raise DataError(

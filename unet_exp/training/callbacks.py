@@ -80,8 +80,7 @@ class History(Callback):
             "train/loss": loss,
         }
         if self._validated:
-            scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
-            row |= {name: scores[name] for name in self._fields if name.startswith("val/")}
+            row |= module.scores
         self._validated = False
         if trainer.is_global_zero:
             with self._path.open("a", newline="") as file:

@@ -40,13 +40,15 @@ class SegmentationData(pl.LightningDataModule):
         config: the training's.
         dataset: its images.
         normalization: of the network's input.
+        processes: that share an epoch's patches.
     """
 
-    def __init__(self, config: Config, dataset: DataSet, normalization: Normalization) -> None:
+    def __init__(self, config: Config, dataset: DataSet, normalization: Normalization, processes: int = 1) -> None:
         super().__init__()
         self._config = config
         self._dataset = dataset
         self._normalization = normalization
+        self._processes = processes
         architecture = config.architecture(dataset.channels, len(dataset.classes))
         self.input_size = input_for_output(architecture, config.data.tile)
 
@@ -61,7 +63,7 @@ class SegmentationData(pl.LightningDataModule):
     @property
     def batches(self) -> int:
         """Batches in an epoch of one process."""
-        whole = -(-self.tiles // self._config.data.batch_size)
+        whole = -(-(self.tiles // self._processes) // self._config.data.batch_size)
         return min(whole, self._config.trainer.limit_batches or whole)
 
     def train_dataloader(self) -> DataLoader[Any]:

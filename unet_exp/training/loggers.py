@@ -35,7 +35,9 @@ def build_loggers(config: Config, folder: RunFolder) -> list[Logger]:
     """
     logger = config.logger
     if isinstance(logger, TensorBoardConfig):
-        return [TensorBoardLogger(folder.path, name="tensorboard", version="")]
+        events = TensorBoardLogger(folder.path, name="tensorboard", version="", default_hp_metric=False)
+        events.log_hyperparams(config.model_dump())
+        return [events]
     if not isinstance(logger, WandbConfig):
         return []
     run = wandb_run.open_run(

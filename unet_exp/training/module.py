@@ -31,6 +31,7 @@ class SegmentationModule(pl.LightningModule):
     Attributes:
         pictures: of how many validation images the predicted labels are kept.
         picture_labels: (H, W) each, of the last validation.
+        scores: of the last validation, in full precision (Lightning keeps them as float32).
     """
 
     def __init__(
@@ -43,13 +44,14 @@ class SegmentationModule(pl.LightningModule):
         horizon: int,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # each logger has been given the config alone
         del normalization  # a hyperparameter for the checkpoint alone; Lightning reads it from this frame above
         self.config = parse(config)
         self.network = network.build(self.config, channels, len(classes))
         self.loss = losses.build(self.config.loss, class_weights)
         self.classes = [ClassSpec.model_validate(spec) for spec in classes]
         self.pictures = 0
+        self.scores: dict[str, float] = {}
         self.picture_labels: list[NDArray[np.uint8]] = []
         self._horizon = horizon
         self._layout = torch.channels_last if self.config.trainer.channels_last else torch.contiguous_format
@@ -111,7 +113,8 @@ class SegmentationModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the pooled scores as `val/...`."""
-        self.log_dict({f"val/{name}": value for name, value in self._board.result().items()})
+        self.scores = {f"val/{name}": value for name, value in self._board.result().items()}
+        self.log_dict(self.scores)
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule."""

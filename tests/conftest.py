@@ -1,0 +1,181 @@
+"""What the end-to-end tests share: an environment of their own, tiny settings, and ways to run the entry points.
+
+`train` and `cli` run in this process, because a fresh one that imports torch takes six seconds.
+"""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+TINY = [
+    "data.height=64",
+    "data.width=64",
+    "data.tile=32",
+    "data.train_images=2",
+    "data.val_images=1",
+    "data.test_images=1",
+    "model.depth=2",
+    "model.width=4",
+    "trainer.max_steps=2",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32",
+    "logger=csv",
+]
+"""A training of a second: two epochs' worth of tiles are eight, so two steps of four are one epoch."""
+TINY_STACK = [word for word in TINY if not word.startswith(("data.height", "data.width", "data.t", "data.val"))]
+"""The same for data that are read from files; the tile is left to the test."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an entry point left behind: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def mistake(self) -> str:
+        """The only line of a user's mistake, without `error: `."""
+        assert self.code == 2, self
+        (line,) = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert "Traceback" not in self.err
+        return line.removeprefix("error: ")
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the last line names."""
+        assert self.code == 0, self
+        return Path(self.out.splitlines()[-1])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of the user's is read or written: no W&B key, no cache of generated images, no download."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in [name for name in os.environ if name.startswith(("WANDB_", "HYDRA_", "SLURM_"))]:
+            patch.delenv(variable)
+        home = tmp_path_factory.mktemp("home")
+        for variable in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
+            patch.setenv(variable, str(home / variable))
+        patch.setenv("NETRC", str(home / "netrc"))
+        patch.setenv("WANDB_MODE", "disabled")
+        patch.setenv("WANDB_ERROR_REPORTING", "false")
+        patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+        patch.setenv("UNET_EXP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("UNET_EXP_ISBI2012_URL", "http://127.0.0.1:9")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _environment_restored() -> Iterator[None]:
+    """A training sets variables for processes of its own (seeds, its folder); the next test must not see them."""
+    before = dict(os.environ)
+    yield
+    for variable in os.environ.keys() - before.keys():
+        del os.environ[variable]
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def isbi2012_root() -> Path:
+    """The real ISBI-2012 data."""
+    folder = os.environ.get("UNET_EXP_ISBI2012")
+    if not folder:
+        pytest.skip("set UNET_EXP_ISBI2012 to a folder with the ISBI-2012 data")
+    return Path(folder)
+
+
+def run_training(output: Path, *words: str, base: list[str] | None = None) -> Any:
+    """Train with `base` (by default `TINY`) and words over it; return the `RunFolder`."""
+    from unet_exp.app.compose import compose_train
+    from unet_exp.app.train import train
+    from unet_exp.config import parse
+
+    typed = [*(TINY if base is None else base), f"output={output}", *words]
+    return train(parse(compose_train(typed)), overrides=typed)
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Callable[..., Any]:
+    """`train("model=same", ...)` trains in tiny settings below `tmp_path/out` and returns the `RunFolder`."""
+
+    def run(*words: str, base: list[str] | None = None) -> Any:
+        return run_training(tmp_path / "out", *words, base=base)
+
+    return run
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """`cli("train", "model=same")` calls an entry point with these words, in `tmp_path`; returns what it `Said`."""
+    monkeypatch.chdir(tmp_path)
+    # Rich cuts long lines at the width of the terminal.
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(entry: str, *words: str) -> Said:
+        from unet_exp.app import cli
+
+        monkeypatch.setattr(sys, "argv", [f"{entry}.py", *words])
+        capsys.readouterr()
+        code: Any = 0
+        try:
+            getattr(cli, entry)()
+        except SystemExit as exit_:
+            code = exit_.code
+        return Said(int(code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The folder of a finished tiny training (a `RunFolder`); read it, do not change it."""
+    before = dict(os.environ)
+    folder = run_training(tmp_path_factory.mktemp("finished"), "model=same", "trainer.max_steps=6", "seed=1")
+    for variable in os.environ.keys() - before.keys():
+        del os.environ[variable]
+    return folder
+
+
+@pytest.fixture
+def isbi_folder(tmp_path: Path) -> Callable[..., Path]:
+    """`isbi_folder(count=7, tests=2, size=48)` makes a small folder in the layout of ISBI-2012."""
+
+    def make(count: int = 7, tests: int = 2, size: int = 48, name: str = "stack") -> Path:
+        from unet_exp.data.images import write_image
+        from unet_exp.data.synthetic import generate
+
+        root = tmp_path / name
+        for place in ("train/image", "train/label", *(["test/image"] if tests else [])):
+            (root / place).mkdir(parents=True)
+        for number in range(count + tests):
+            made = generate(size, size, 0, number)
+            if number < count:
+                write_image(root / "train/image" / f"{number}.png", made.image)
+                write_image(root / "train/label" / f"{number}.png", (made.label * 255).astype(np.uint8))
+            else:
+                write_image(root / "test/image" / f"{number - count}.png", made.image)
+        return root
+
+    return make
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def summary(folder: Any) -> dict[str, Any]:
+    """A run's `summary.json`."""
+    found: dict[str, Any] = json.loads(folder.summary.read_text())
+    return found

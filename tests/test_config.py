@@ -1,0 +1,400 @@
+"""Words and keys: all of them compose, and every mistake is one line that says the key and what is allowed."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import yaml
+
+from unet_exp.app.compose import GROUPS, compose_over, compose_train, conf_dir, parse_overrides
+from unet_exp.config import duration_seconds, parse
+from unet_exp.errors import ConfigError, UserError
+
+CHOICES = (*GROUPS, "experiment", "debug")
+OPTIONS = {group: sorted(path.stem for path in (conf_dir() / group).glob("*.yaml")) for group in CHOICES}
+
+DURATION = "must be a time such as 240 (seconds), 4m, 1h30m or 00:00:04:00"
+SWEEP = "one value is needed here; several are a sweep"
+READABLE = "overrides look like model=same or optimizer.lr=0.01"
+FILE_NAME = "must be 1 to 100 letters, digits or _ . , = + - (it names the run's folder)"
+
+
+def one_line(do: Callable[[], object]) -> str:
+    """The message of the user's mistake that `do` meets."""
+    with pytest.raises(UserError) as caught:
+        do()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) < 400
+    return text
+
+
+@cache
+def defaults() -> dict[str, Any]:
+    return compose_train([])
+
+
+def with_value(word: str) -> dict[str, Any]:
+    """The defaults with one value typed over them; a whole composition would take 0.2 s."""
+    values = deepcopy(defaults())
+    (override,) = parse_overrides([word])
+    *groups, key = override.key_or_group.split(".")
+    node = values
+    for group in groups:
+        node = node[group]
+    assert key in node
+    node[key] = override.value()
+    return values
+
+
+@pytest.mark.parametrize("choice", [f"{group}={word}" for group in CHOICES for word in OPTIONS[group]])
+def test_every_word_composes_and_its_config_is_plain(choice: str) -> None:
+    config = parse(compose_train([choice]))
+    group, word = choice.split("=")
+    if group in GROUPS and group != "trainer":
+        assert getattr(config, group).name == word
+    # What a run writes into its folder and its checkpoint gives the same config again.
+    assert parse(yaml.safe_load(yaml.safe_dump(config.model_dump()))) == config
+
+
+def test_no_group_is_left_out() -> None:
+    folders = {path.name for path in conf_dir().iterdir() if path.is_dir()}
+    assert folders == {*CHOICES, "hydra"}
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        ("model", "valid same pad release"),
+        ("fusion", "concat add none"),
+        ("loss", "cross_entropy bce"),
+        ("augmentation", "none flips"),
+        ("data", "synthetic isbi2012"),
+        ("logger", "wandb csv tensorboard"),
+        ("optimizer", "sgd adam adamw rmsprop"),
+        ("scheduler", "none poly cosine one_cycle plateau"),
+        ("trainer", "default"),
+        ("debug", "none fast overfit profile"),
+        ("experiment", "small demo"),
+    ],
+)
+def test_the_words_that_people_type_are_there(group: str, words: str) -> None:
+    assert set(words.split()) <= set(OPTIONS[group])
+
+
+def test_the_keys_that_people_type_are_there() -> None:
+    words = (
+        "seed=1 name=mine init_from=a.ckpt model.depth=4 model.width=8 model.match=parameters "
+        "loss.class_weights=[2.5,1] optimizer.lr=0.1 trainer.max_epochs=3 trainer.max_steps=9 trainer.max_time=4m "
+        "trainer.accelerator=cpu trainer.devices=1 trainer.precision=32 trainer.monitor=val/loss data=isbi2012 "
+        "data.root=here data.seed=3 data.tile=64 data.batch_size=2 data.num_workers=1 data.fold=2 data.folds=5"
+    )
+    config = parse(compose_train(words.split()))
+    assert (config.seed, config.data.seed, config.data.fold) == (1, 3, 2)
+    assert (config.loss.class_weights, config.trainer.precision) == ([2.5, 1], "32")
+
+
+def test_defaults_are_the_papers_network_on_embedded_data_with_wandb() -> None:
+    config = parse(defaults())
+    words = [getattr(config, group).name for group in GROUPS if group != "trainer"]
+    assert words == ["valid", "concat", "cross_entropy", "flips", "synthetic", "adam", "none", "wandb"]
+    assert (config.model.depth, config.model.width, config.trainer.max_epochs) == (5, 64, 50)
+    assert config.name == "synthetic_valid_concat"
+    assert config.trainer.monitor_mode == "max"
+    assert parse(compose_train(["trainer.monitor=val/loss"])).trainer.monitor_mode == "min"
+    # A limit of the user's own is the only one.
+    assert parse(compose_train(["trainer.max_time=4m"])).trainer.max_epochs is None
+
+
+def test_an_experiment_yields_to_what_is_typed() -> None:
+    config = parse(compose_train(["experiment=small", "model=valid", "fusion=add", "optimizer.lr=0.5"]))
+    assert (config.model.name, config.fusion.name, config.optimizer.lr) == ("valid", "add", 0.5)
+    assert (config.model.depth, config.model.norm, config.optimizer.name) == (4, "batch", "adamw")
+    config = parse(compose_train(["experiment=demo", "debug=overfit"]))
+    assert (config.augmentation.name, config.scheduler.name, config.trainer.overfit) == ("none", "none", True)
+
+
+MODEL_KEYS = "model=valid has the keys name, padding, align, depth, width, norm, upsample, dropout"
+TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, optimizer, scheduler, trainer, logger, seed"
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        # A word that is no option: near, far, of each kind of group.
+        ("model=vlaid", ["model=vlaid: no such option", "pad, release, same, valid (did you mean valid?)"]),
+        ("fusion=multiply", ["fusion=multiply: no such option; choose one of add, concat, none"]),
+        ("fusion=null", ["fusion=null: no such option; choose one of add, concat, none"]),
+        ("optimizer={lr:1}", ["optimizer=", "no such option; choose one of adam, adamw, rmsprop, sgd"]),
+        ("experiment=smal", ["experiment=smal: no such option", "demo, small (did you mean small?)"]),
+        ("experiment=null", ["experiment=null: no such option"]),
+        ("debug=fats", ["debug=fats: no such option", "fast, none, overfit, profile (did you mean fast?)"]),
+        ("trainer=quick", ["trainer=quick: no such option; choose one of default"]),
+        ("hydra/launcher=joblib", ["hydra/launcher/joblib", "basic"]),
+        # A key that does not exist: near, far, of another option, added, deleted.
+        ("model.dept=3", [f"unknown key model.dept: {MODEL_KEYS}", "(did you mean depth?)"]),
+        ("modle=valid", [f"unknown key modle: {TOP_KEYS}", "(did you mean model?)"]),
+        ("modle.depth=3", [f"unknown key modle.depth: {TOP_KEYS}", "(did you mean model?)"]),
+        ("learning_rate=3", [f"unknown key learning_rate: {TOP_KEYS}"]),
+        ("seed.x=3", ["unknown key seed.x"]),
+        (
+            "optimizer.momentum=0.9",
+            ["unknown key optimizer.momentum: optimizer=adam has the keys name, lr, betas, weight_decay"],
+        ),
+        (
+            "data=isbi2012 data.height=64",
+            ["unknown key data.height: data=isbi2012 has the keys name, root, download"],
+        ),
+        ("logger=csv logger.mode=offline", ["unknown key logger.mode: logger=csv has the keys name"]),
+        ("+model.colour=red", ["unknown key model.colour"]),
+        ("++colour=red", ["unknown key colour"]),
+        ("~seed", ["the key seed is missing"]),
+        ("~model.depth", ["the key model.depth is missing"]),
+        ("~loss.name", ["the key loss.name is missing"]),
+        ("~logger", ["the key logger is missing"]),
+        # What does not go together.
+        ("data=isbi2012 data.split=half", ["data.split='half': should be 'held_out' or 'all'"]),
+        ("model=release fusion=add", ["fusion=add cannot add 128 channels to 64: set fusion=concat or fusion=none"]),
+        ("model=valid model.align=pad", ["model.align=pad does not go with model.padding=valid", "model.align=crop"]),
+        ("model=same model.align=crop", ["model.align=crop does not go with model.padding=same", "model.align=exact"]),
+        (
+            "trainer.precision=16-mixed trainer.accelerator=cpu",
+            ["trainer.precision=16-mixed needs a GPU; on a CPU take 32, bf16-mixed or auto"],
+        ),
+        *(
+            (
+                f"scheduler={word} trainer.max_time=4m",
+                [f"scheduler={word} needs to know where the training ends", "trainer.max_steps or trainer.max_epochs"],
+            )
+            for word in ("poly", "cosine", "one_cycle")
+        ),
+        ("data.fold=1", ["data.fold=1 needs data.folds (3 or more)"]),
+        ("data.folds=1", ["data.folds must be 0 (the standard split) or at least 3"]),
+        ("data.folds=2", ["data.folds must be 0 (the standard split) or at least 3"]),
+        ("data.folds=3 data.fold=3", ["data.fold=3 must be less than data.folds=3"]),
+        ("data=isbi2012 data.split=all data.folds=3", ["data.split=all", "leave data.folds at 0"]),
+        # Text that Hydra reads otherwise than it was meant, or not at all.
+        ("model=valid,same", [f"model=valid,same: {SWEEP}", "train.py -m"]),
+        ("seed=0,1", [f"seed=0,1: {SWEEP}"]),
+        ("seed=range(3)", [f"seed=range(3): {SWEEP}"]),
+        ("optimizer.lr=[0.1", ["cannot read 'optimizer.lr=[0.1'", READABLE]),
+        ("seed", ["cannot read 'seed'", READABLE]),
+        ("=3", ["cannot read '=3'", READABLE]),
+        ("--sed=3", ["cannot read '--sed=3'", READABLE]),
+        ("seed=${nothing}", ["'nothing' not found"]),
+        ("seed=${oc.env:NO_SUCH_VARIABLE}", ["NO_SUCH_VARIABLE"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_the_key_and_what_is_allowed(words: str, parts: list[str]) -> None:
+    text = one_line(lambda: parse(compose_train(words.split())))
+    for part in parts:
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        ("model.depth=3.5", ["model.depth=3.5: should be a valid integer"]),
+        ("model.depth=three", ["model.depth='three': should be a valid integer"]),
+        ("model.depth=0", ["model.depth=0: should be greater than or equal to 1"]),
+        ("model.depth=9", ["model.depth=9: should be less than or equal to 8"]),
+        ("seed=-1", ["seed=-1: should be greater than or equal to 0"]),
+        ("seed=", ["seed='': should be a valid integer"]),
+        ("trainer.max_steps=true", ["trainer.max_steps=True: should be a valid integer"]),
+        ("optimizer.lr=0", ["optimizer.lr=0: should be greater than 0"]),
+        ("optimizer.lr=fast", ["optimizer.lr='fast': should be a valid number"]),
+        ("optimizer.lr=nan", ["optimizer.lr=nan: should be a finite number"]),
+        ("optimizer.betas=[0.9]", ["optimizer.betas=[0.9]: ", "at least 2 items"]),
+        ("optimizer.betas=[0.9,1.0]", ["optimizer.betas=1.0: should be less than 1"]),
+        ("trainer.ema_decay=1", ["trainer.ema_decay=1: should be less than 1"]),
+        ("trainer.devices=all", ["trainer.devices='all': should be a valid integer or should be 'auto'"]),
+        ("trainer.precision=64", ["trainer.precision='64': should be 'auto', '32', 'bf16-mixed' or '16-mixed'"]),
+        ("data.organelles=1", ["data.organelles=1: should be a valid boolean"]),
+        ("data.height=31", ["data.height=31: should be greater than or equal to 32"]),
+        ("data.name=foo", ["data.name='foo': should be one of 'synthetic', 'isbi2012'"]),
+        ("model.name=foo", ["model.name='foo': should be 'valid', 'same', 'pad' or 'release'"]),
+        ("init_from=3", ["init_from=3: should be a valid string"]),
+        ("logger.mode=never", ["logger.mode='never': should be 'auto', 'online', 'offline' or 'disabled'"]),
+        ("logger.tags=foo", ["logger.tags='foo': should be a valid list"]),
+        ("loss.class_weights=[1,-1]", ["loss.class_weights=[1, -1]: ", "greater than or equal to 0"]),
+        ("loss.class_weights=[1]", ["loss.class_weights=[1]: ", "'balanced' or ", "at least 2 items"]),
+        ("loss.class_weights=equal", ["loss.class_weights='equal': should be 'balanced' or should be a valid list"]),
+        ("name=a/b", ["name='a/b': ", FILE_NAME]),
+        ("name=..", ["name='..': ", FILE_NAME]),
+        ("name=", ["name='': ", FILE_NAME]),
+        (f"name={'x' * 101}", [FILE_NAME]),
+        ("trainer.max_time=4x", ["trainer.max_time='4x': ", DURATION]),
+        ("trainer.max_time=0", ["trainer.max_time=0: ", DURATION]),
+    ],
+)
+def test_a_value_of_a_wrong_type_or_range_is_one_line_that_says_what_is_allowed(word: str, parts: list[str]) -> None:
+    text = one_line(lambda: parse(with_value(word)))
+    for part in parts:
+        assert part in text
+
+
+def test_a_time_beside_another_limit_gives_a_schedule_its_horizon() -> None:
+    parse(compose_train(["scheduler=poly", "trainer.max_time=4m", "trainer.max_steps=100"]))
+    parse(compose_train(["scheduler=plateau", "trainer.max_time=4m"]))
+
+
+def test_config_dir(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"--config-dir {tmp_path}/none: there is no such folder")):
+        compose_train([], f"{tmp_path}/none")
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
+    assert compose_train(["experiment=mine"], str(tmp_path))["seed"] == 7
+    with pytest.raises(ConfigError, match="experiment") as caught:
+        compose_train(["experiment=yours"], str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (240, 240),
+        ("4m", 240),
+        ("90s", 90),
+        ("1h30m", 5400),
+        ("2d", 172800),
+        ("1d2h3m4s", 93784),
+        ("00:00:04:00", 240),
+        ("1:02:03:04", 93784),
+        *((wrong, None) for wrong in ("", "4", "4x", "m4", "4m1h", "-4m", "0s", "00:00:00:00", "4:00", "1.5h", 0, -1)),
+    ],
+)
+def test_durations(text: str | int, seconds: int | None) -> None:
+    if seconds is None:
+        with pytest.raises(ValueError, match=re.escape(DURATION)):
+            duration_seconds(text)
+    else:
+        assert duration_seconds(text) == seconds
+
+
+class TestComposeOver:
+    """What evaluate and predict do with a checkpoint's config."""
+
+    ENTRY: ClassVar = {"checkpoint": "", "split": "test"}
+
+    @pytest.fixture
+    def base(self) -> dict[str, object]:
+        words = ["model=same", "model.depth=3", "data.seed=9", "optimizer=sgd", "optimizer.lr=0.5", "seed=4"]
+        return parse(compose_train(words)).model_dump()
+
+    def test_the_base_is_kept(self, base: dict[str, object]) -> None:
+        assert compose_over(base, self.ENTRY, []) == {**base, **self.ENTRY}
+
+    def test_a_typed_value_wins(self, base: dict[str, object]) -> None:
+        typed = ["split=val", "checkpoint=a.ckpt", "model.depth=2", "data.seed=1", "name=other"]
+        values = compose_over(base, self.ENTRY, typed)
+        assert (values["split"], values["checkpoint"], values["name"]) == ("val", "a.ckpt", "other")
+        assert (values["model"]["depth"], values["data"]["seed"]) == (2, 1)
+        assert (values["model"]["name"], values["optimizer"], values["seed"]) == ("same", base["optimizer"], 4)
+
+    def test_a_typed_group_is_replaced_whole(self, base: dict[str, object]) -> None:
+        values = compose_over(base, self.ENTRY, ["data=isbi2012", "data.root=here", "optimizer=adam"])
+        assert values["data"] == compose_train(["data=isbi2012", "data.root=here"])["data"]
+        assert values["optimizer"] == compose_train(["optimizer=adam"])["optimizer"]
+        assert values["model"] == base["model"]
+        parse({key: value for key, value in values.items() if key not in self.ENTRY})
+
+    @pytest.mark.parametrize(
+        ("word", "part"),
+        [
+            ("data=isbi", "data=isbi: no such option; choose one of isbi2012, synthetic (did you mean isbi2012?)"),
+            ("splt=val", "unknown key splt: the top-level keys are"),
+            ("data.hight=64", "unknown key data.hight: data=synthetic has the keys"),
+            ("split=val,test", SWEEP),
+        ],
+    )
+    def test_mistakes(self, base: dict[str, object], word: str, part: str) -> None:
+        with pytest.raises(ConfigError, match=re.escape(part)):
+            compose_over(base, self.ENTRY, [word])
+
+
+class TestCommandLine:
+    """The same mistakes through the entry points, which run nothing and leave nothing."""
+
+    @pytest.mark.parametrize(
+        ("words", "part"),
+        [
+            ("model=vlaid", "did you mean valid?"),
+            ("--help model=vlaid", "did you mean valid?"),
+            ("--cfg job model=vlaid", "did you mean valid?"),
+            ("model.dept=3", "did you mean depth?"),
+            ("trainer.max_steps=0", "trainer.max_steps=0: should be greater than or equal to 1"),
+            ("--config-dir none", "--config-dir none: there is no such folder"),
+            ("seed=0,1", SWEEP),
+            # A sweep is checked whole before its first job runs.
+            ("-m model=valid,smae", "model=smae: no such option"),
+            ("-m seed=0,1 model=valid,release fusion=concat,add", "fusion=add cannot add"),
+        ],
+    )
+    def test_mistakes(self, cli: Callable[..., object], tmp_path: Path, words: str, part: str) -> None:
+        said = cli("train", *words.split())
+        assert part in said.mistake
+        assert said.out == ""
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("entry", ["evaluate", "predict"])
+    def test_evaluate_and_predict(self, cli: Callable[..., object], entry: str) -> None:
+        assert f"scripts/{entry}.py checkpoint=" in cli(entry, "--help").out
+        assert "checkpoint=<file> is missing" in cli(entry).mistake
+        assert "unknown option --split=val; there are --help, --cfg job" in cli(entry, "--split=val").mistake
+        assert "checkpoint=a,b: " + SWEEP in cli(entry, "checkpoint=a,b").mistake
+        assert "checkpoint=none.ckpt: there is no such file" in cli(entry, "checkpoint=none.ckpt").mistake
+
+    def test_help_names_every_word(self, cli: Callable[..., object]) -> None:
+        text = cli("train", "--help").out
+        for group, options in OPTIONS.items():
+            assert f"{group}: {', '.join(options)}" in text
+
+    def test_cfg_job_is_a_config(self, cli: Callable[..., object], tmp_path: Path) -> None:
+        said = cli("train", "--cfg", "job", "--resolve", "experiment=small", "fusion=add")
+        assert parse(yaml.safe_load(said.out)).fusion.name == "add"
+        assert "depth: 4" in cli("train", "--cfg", "job", "-p", "model", "experiment=small").out
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_words_mistakes_and_help_need_no_torch(tmp_path: Path) -> None:
+    script = """
+import sys
+from unet_exp.app import cli
+from unet_exp.app.compose import compose_train
+from unet_exp.config import parse
+import unet_exp
+
+parse(compose_train(["experiment=small", "model=valid"]))
+codes = []
+for entry, *words in [
+    ("train", "--help"), ("train", "--cfg", "job"), ("train", "model=vlaid"), ("train", "model.depth=0"),
+    ("train", "-m", "seed=0,1", "model=release", "fusion=add"), ("evaluate", "--help"), ("predict", "--help"),
+    ("evaluate",), ("predict", "--nonsense"),
+]:
+    sys.argv = [f"{entry}.py", *words]
+    try:
+        getattr(cli, entry)()
+        codes.append(0)
+    except SystemExit as exit_:
+        codes.append(exit_.code)
+print([codes, sorted({"torch", "pytorch_lightning", "wandb", "matplotlib"} & sys.modules.keys())])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ast.literal_eval(done.stdout.splitlines()[-1]) == [[0, 0, 2, 2, 2, 0, 0, 2, 2], []]
+    assert os.listdir(tmp_path) == []
+
+
+def test_overrides_are_read_as_hydra_reads_them() -> None:
+    (override,) = parse_overrides(["loss.class_weights=[2.5,1]"])
+    assert (override.key_or_group, override.value()) == ("loss.class_weights", [2.5, 1])
+    (override,) = parse_overrides(["seed=0,1"], sweeps=True)
+    assert override.is_sweep_override()

@@ -1,0 +1,444 @@
+"""Whole images through a network, the predictor as users see it, and checkpoints that are none."""
+
+import pickle
+import random
+import zipfile
+from collections.abc import Iterator
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import unet_exp
+from unet_exp import checkpoint, losses, network
+from unet_exp.app.compose import compose_train
+from unet_exp.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.config import IGNORE_LABEL, ClassSpec, parse
+from unet_exp.data.normalization import Normalization
+from unet_exp.data.samples import Sample
+from unet_exp.errors import DataError
+from unet_exp.geometry import input_for_output, is_legal, output_size
+from unet_exp.inference.predictor import Predictor
+from unet_exp.inference.whole_image import whole_image_logits
+from unet_exp.metrics.scoreboard import Scoreboard
+from unet_exp.network import UNet
+
+MODELS = ("valid", "same", "pad")
+SIZES = [(32, 32), (33, 47), (1, 1), (1, 40), (2, 3), (5, 7), (61, 16)]
+SMALL = ("model.depth=3", "model.width=4", "trainer.accelerator=cpu", "trainer.precision=32")
+NAMES = ("membrane", "cell", "nucleus")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_one_seed() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
+
+
+@cache
+def values(*overrides: str) -> dict[str, Any]:
+    return compose_train([*SMALL, *overrides])
+
+
+def classes_of(count: int) -> tuple[ClassSpec, ...]:
+    return tuple(ClassSpec(name=NAMES[index], value=index, color=[index] * 3) for index in range(count))
+
+
+def randomised(unet: UNet) -> UNet:
+    """Biases too, so that where an image ends makes a difference."""
+    for parameter in unet.parameters():
+        if parameter.ndim == 1:
+            nn.init.normal_(parameter, std=0.1)
+    return unet.eval()
+
+
+@cache
+def build(*overrides: str, channels: int = 1, classes: int = 2) -> UNet:
+    torch.manual_seed(1)
+    return randomised(network.build(parse(values(*overrides)), channels, classes))
+
+
+def made(
+    *overrides: str, channels: int = 1, classes: int = 2, normalization: Normalization | None = None
+) -> Checkpoint:
+    """A checkpoint of a network with random weights."""
+    return Checkpoint(
+        path=Path("made.ckpt"),
+        config=values(*overrides),
+        classes=classes_of(classes),
+        normalization=normalization or Normalization("image"),
+        channels=channels,
+        class_weights=None,
+        weights=build(*overrides, channels=channels, classes=classes).state_dict(),
+        step=5,
+    )
+
+
+def predictor(*overrides: str, **settings: Any) -> Predictor:
+    return Predictor(made(*overrides, **settings), "cpu", "32")
+
+
+def hand_mirrored(image: NDArray[Any], needed: tuple[int, int]) -> NDArray[Any]:
+    """(H, W, C) padded to a legal size by `numpy.pad`, the odd pixel at the bottom and right."""
+    before = [(want - have) // 2 for want, have in zip(needed, image.shape[:2], strict=True)]
+    after = [want - have - one for want, have, one in zip(needed, image.shape[:2], before, strict=True)]
+    return np.pad(image, (*zip(before, after, strict=True), (0, 0)), mode="reflect")
+
+
+# --- whole images ---
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("model", MODELS)
+def test_whole_image_equals_the_network_on_an_image_mirrored_by_hand(model: str, size: tuple[int, int]) -> None:
+    unet = build(f"model={model}")
+    image = np.random.default_rng(0).normal(size=(*size, 1)).astype(np.float32)
+    batch = torch.from_numpy(image.transpose(2, 0, 1)[None])
+    needed = tuple(input_for_output(unet.architecture, length) for length in size)
+    assert all(is_legal(unet.architecture, length) for length in needed)
+    with torch.no_grad():
+        logits = whole_image_logits(unet, batch)
+        whole = unet(torch.from_numpy(hand_mirrored(image, (needed[0], needed[1])).transpose(2, 0, 1)[None]))
+    assert logits.shape == (1, 2, *size)
+    top, left = ((output_size(unet.architecture, want) - have) // 2 for want, have in zip(needed, size, strict=True))
+    assert torch.equal(logits, whole[..., top : top + size[0], left : left + size[1]])
+
+
+@pytest.mark.parametrize("model", ["same", "pad"])
+def test_a_legal_image_goes_in_as_it_is(model: str) -> None:
+    unet = build(f"model={model}")
+    batch = torch.randn(2, 1, 32, 48)
+    with torch.no_grad():
+        assert torch.equal(whole_image_logits(unet, batch), unet(batch))
+
+
+class Marked(nn.Module):
+    """Stands for a network: its logit is the pixel that the logit belongs to."""
+
+    def __init__(self, unet: UNet) -> None:
+        super().__init__()
+        self.architecture = unet.architecture
+
+    def forward(self, images: Tensor) -> Tensor:
+        high, wide = (output_size(self.architecture, size) for size in images.shape[-2:])
+        top, left = ((images.shape[-2] - high) // 2, (images.shape[-1] - wide) // 2)
+        return images[..., top : top + high, left : left + wide]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_each_logit_is_that_of_its_own_pixel(model: str, depth: int) -> None:
+    marked: Any = Marked(build(f"model={model}", f"model.depth={depth}", "model.width=1"))
+    for size in SIZES:
+        batch = torch.randn(2, 3, *size)
+        assert torch.equal(whole_image_logits(marked, batch), batch)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_shift_by_the_lattice_shifts_the_logits(model: str) -> None:
+    unet = build(f"model={model}")
+    batch = torch.randn(1, 1, 96, 96)
+    with torch.no_grad():
+        whole, part = whole_image_logits(unet, batch), whole_image_logits(unet, batch[..., 4:, 8:])
+    inside = slice(32, -32)  # a margin from every border
+    torch.testing.assert_close(part[..., inside, inside], whole[..., 4:, 8:][..., inside, inside])
+
+
+# --- the predictor ---
+
+
+def random_image(size: tuple[int, ...], dtype: str = "uint8") -> NDArray[Any]:
+    return (np.random.default_rng(0).random(size) * {"uint8": 255, "uint16": 65535, "float32": 1}[dtype]).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("model", MODELS)
+def test_an_image_in_and_probabilities_or_a_label_out(model: str, dtype: str) -> None:
+    ours = predictor(f"model={model}")
+    image = random_image((37, 50), dtype)
+    shares = ours.probabilities(image)
+    assert shares.shape == (2, 37, 50)
+    assert shares.dtype == np.float32
+    np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-6)
+    label = ours.predict(image)
+    assert label.shape == (37, 50)
+    assert label.dtype == np.uint8
+    assert (label == shares.argmax(axis=0)).all()
+    assert 0 < label.mean() < 1
+
+    grey = Normalization("image")(image[:, :, None])[..., 0]
+    with torch.no_grad():
+        logits = whole_image_logits(build(f"model={model}"), torch.from_numpy(grey)[None, None])
+    np.testing.assert_allclose(shares, logits.softmax(dim=1)[0].numpy(), atol=1e-6)
+
+
+def test_a_grey_image_may_come_in_three_shapes() -> None:
+    ours = predictor("model=pad")
+    image = random_image((21, 34))
+    expected = ours.probabilities(image)
+    assert (ours.probabilities(image[:, :, None]) == expected).all()
+    assert (ours.probabilities(np.stack([image] * 3, axis=-1)) == expected).all()
+    assert (ours.probabilities(np.asfortranarray(image)) == expected).all()
+    assert (ours.probabilities(image[::-1][::-1]) == expected).all(), "a view with negative strides"
+
+
+@pytest.mark.parametrize(
+    ("channels", "shape"),
+    [(1, (9, 9, 3)), (1, (9, 9, 2)), (3, (9, 9)), (3, (9, 9, 1)), (3, (9, 9, 4)), (1, (2, 9, 9, 1)), (1, (9,))],
+)
+def test_other_channels_are_refused_in_one_line(channels: int, shape: tuple[int, ...]) -> None:
+    ours = predictor("model=pad", channels=channels)
+    for call in (ours.predict, ours.probabilities, ours.logits, ours.prepare):
+        with pytest.raises(DataError, match=rf"trained on {channels} channel") as caught:
+            call(random_image(shape))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_colour_network_takes_colours() -> None:
+    ours = predictor("model=pad", channels=3)
+    image = random_image((20, 30, 3))
+    assert ours.predict(image).shape == (20, 30)
+    assert (ours.probabilities(image) != ours.probabilities(image[..., ::-1].copy())).any()
+
+
+@pytest.mark.parametrize(("loss", "classes", "out"), [("bce", 2, 1), ("bce", 3, 3), ("cross_entropy", 3, 3)])
+def test_probabilities_sum_to_one_whatever_the_loss(loss: str, classes: int, out: int) -> None:
+    ours = predictor("model=same", f"loss={loss}", classes=classes)
+    image = random_image((19, 26))
+    logits = ours.logits(image)
+    assert logits.shape == (1, out, 19, 26)
+    assert logits.dtype == torch.float32
+    shares = ours.probabilities(image)
+    assert shares.shape == (classes, 19, 26)
+    np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-6)
+    if out == 1:
+        np.testing.assert_allclose(shares[1], logits[0, 0].sigmoid().numpy(), atol=1e-6)
+        assert (ours.predict(image) == (logits[0, 0] > 0).numpy()).all()
+    assert {spec.name for spec in ours.classes} == set(NAMES[:classes])
+
+
+def test_predictions_repeat_and_do_not_touch_the_image() -> None:
+    ours = predictor("model=valid", "model.dropout=0.5")
+    image = random_image((20, 20))
+    before = image.copy()
+    assert (ours.probabilities(image) == ours.probabilities(image)).all(), "no dropout"
+    assert (image == before).all()
+
+
+def test_bf16_is_near_to_float32() -> None:
+    image = random_image((32, 32))
+    half = Predictor(made("model=pad"), "cpu", "bf16-mixed").probabilities(image)
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half.sum(axis=0), 1, atol=1e-6)
+    np.testing.assert_allclose(half, predictor("model=pad").probabilities(image), atol=0.05)
+
+
+def test_score_counts_labelled_samples_and_yields_all() -> None:
+    ours = predictor("model=same")
+    random_label = np.random.default_rng(1).choice([0, 1, IGNORE_LABEL], (24, 31)).astype(np.uint8)
+    labelled = Sample("labelled", random_image((24, 31, 1)), random_label)
+    bare = Sample("bare", random_image((16, 16, 1)))
+    board = Scoreboard(NAMES[:2])
+    loss = losses.build(parse(values("model=same")).loss, [1.0, 2.0])
+    found = list(ours.score([labelled, bare], loss, board))
+    assert [sample.name for sample, _ in found] == ["labelled", "bare"]
+    for sample, label in found:
+        assert (label == ours.predict(sample.image)).all()
+    (row,) = board.per_image
+    counted = random_label != IGNORE_LABEL
+    assert row["accuracy"] == pytest.approx(np.mean(found[0][1][counted] == random_label[counted]))
+    expected = torch.nn.functional.cross_entropy(
+        ours.logits(labelled.image),
+        torch.from_numpy(random_label)[None].long(),
+        torch.tensor([1.0, 2.0]),
+        ignore_index=IGNORE_LABEL,
+    )
+    assert row["loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+# --- checkpoints ---
+
+
+def content_of(given: Checkpoint) -> dict[str, Any]:
+    """As Lightning writes it, with what the DataModule, callbacks and loops leave beside."""
+    return {
+        "epoch": 2,
+        "global_step": given.step,
+        "pytorch-lightning_version": "2.6.6",
+        "state_dict": {f"network.{key}": value for key, value in given.weights.items()} | {"loss.x": torch.ones(1)},
+        "loops": {"fit_loop": {"state_dict": {}}},
+        "optimizer_states": [{"state": {0: {"momentum_buffer": torch.ones(2)}}}],
+        checkpoint.KEY: checkpoint.describe(
+            given.config,
+            [spec.model_dump() for spec in given.classes],
+            given.normalization.as_plain(),
+            given.channels,
+            given.class_weights,
+        ),
+    }
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_checkpoint_gives_back_the_network_and_all_that_it_needs(model: str, tmp_path: Path) -> None:
+    given = made(
+        f"model={model}", channels=3, classes=3, normalization=Normalization("dataset", (0.2,) * 3, (0.5,) * 3)
+    )
+    path = tmp_path / "checkpoints" / "best.ckpt"
+    path.parent.mkdir()
+    torch.save(content_of(given), path)
+    image = random_image((20, 27, 3))
+    expected = Predictor(given, "cpu", "32").probabilities(image)
+    for place in (path, str(path), tmp_path):
+        opened = open_checkpoint(place)
+        assert opened.path == path
+        assert (opened.classes, opened.normalization, opened.channels) == (given.classes, given.normalization, 3)
+        assert (opened.class_weights, opened.step) == (None, 5)
+        assert opened.parsed() == parse(given.config)
+        assert opened.weights.keys() == given.weights.keys()
+        assert not opened.network().training
+    assert (unet_exp.load(tmp_path, "cpu", "32").probabilities(image) == expected).all()
+
+
+def said(path: Path) -> str:
+    """The message of the DataError, which must be one line that names the file."""
+    with pytest.raises(DataError) as caught:
+        open_checkpoint(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"checkpoint={path}")
+    return message
+
+
+def zipped(content: Any) -> bytes:
+    buffer = BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    assert "no such file" in said(tmp_path / "none.ckpt")
+    with pytest.raises(DataError, match=r"best\.ckpt: there is no such file"):
+        open_checkpoint(tmp_path)
+
+
+def test_what_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.ckpt"
+    path.touch()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(torch, "load", refuse)  # root may read everything
+    assert "no permission" in said(path)
+
+
+def test_what_is_no_checkpoint(tmp_path: Path) -> None:
+    foreign_zip = BytesIO()
+    with zipfile.ZipFile(foreign_zip, "w") as file:
+        file.writestr("readme.txt", "hello")
+    good = zipped(content_of(made("model=same")))
+    cases = {
+        "empty": b"",
+        "text": b"Dear reader,\nthis is a letter.\n",
+        "short text": b"hi",
+        "zero bytes": bytes(1000),
+        "PNG": b"\x89PNG\r\n\x1a\n" + bytes(100),
+        "zip": foreign_zip.getvalue(),
+        "garbage in a zip": b"PK\x03\x04" + random.Random(0).randbytes(1000),
+        "cut at half": good[: len(good) // 2],
+        "cut at the end": good[:-1],
+        "pickle": pickle.dumps({"state_dict": {}}),
+    }
+    path = tmp_path / "x.ckpt"
+    for name, data in cases.items():
+        path.write_bytes(data)
+        assert "is no checkpoint" in said(path), name
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_no_bytes_whatever_give_a_traceback(tmp_path: Path) -> None:
+    """The unpickler takes bytes for instructions: `d` and `0` alone made IndexErrors of text files."""
+    dice = random.Random(0)
+    buffer = BytesIO()
+    torch.save({"weight": torch.ones(3)}, buffer, _use_new_zipfile_serialization=False)
+    old, new = buffer.getvalue(), zipped({"weight": torch.ones(3)})
+    path = tmp_path / "x.ckpt"
+    for _ in range(60):
+        flipped = bytearray(dice.choice([old, new]))
+        for _ in range(3):
+            flipped[dice.randrange(len(flipped))] = dice.randrange(256)
+        text = "".join(dice.choices("abcdefghijklmnopqrstuvwxyz (0123456789).\n", k=40))
+        for data in (
+            dice.randbytes(30),
+            b"\x80\x02" + dice.randbytes(30),
+            text.encode(),
+            old[: dice.randrange(len(old))],
+            flipped,
+            b"PK\x03\x04" + dice.randbytes(200),
+        ):
+            path.write_bytes(data)
+            said(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"state_dict": {"weight": torch.ones(2)}, "global_step": 3},
+        {"weight": torch.ones(2)},
+        [torch.ones(2)],
+        torch.ones(2),
+        {checkpoint.KEY: "something else"},
+    ],
+)
+def test_checkpoints_of_other_programs(content: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(zipped(content))
+    assert "no checkpoint of unet_exp" in said(path)
+
+
+@pytest.mark.parametrize("version", [2, 0, None, "1"])
+def test_other_versions_of_the_format(version: Any, tmp_path: Path) -> None:
+    content = content_of(made("model=same"))
+    if version is None:
+        del content[checkpoint.KEY]["format"]
+    else:
+        content[checkpoint.KEY]["format"] = version
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(zipped(content))
+    message = said(path)
+    assert f"its format {version}" in message
+    assert "version of unet_exp that wrote it" in message
+
+
+class Payload:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.target,))
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
+    trace, path = tmp_path / "it_ran", tmp_path / "x.ckpt"
+    content = {**content_of(made("model=same")), "extra": Payload(trace)}
+    path.write_bytes(zipped(content))
+    torch.load(path, weights_only=False)
+    assert trace.exists(), "the payload works"
+    trace.unlink()
+    assert "was refused" in said(path)
+    assert not trace.exists()
+    path.write_bytes(pickle.dumps(Payload(trace)))
+    said(path)
+    assert not trace.exists()

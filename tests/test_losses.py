@@ -1,0 +1,276 @@
+"""The losses: worked numbers, PyTorch's own functions, and what every loss promises."""
+
+from collections.abc import Iterator
+from math import log
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from unet_exp import losses
+from unet_exp.app.compose import compose_train
+from unet_exp.config import IGNORE_LABEL, parse
+from unet_exp.losses import BinaryCrossEntropy, CrossEntropy, PixelwiseLoss
+
+few = settings(max_examples=40, deadline=None, derandomize=True)
+EVERY = [pytest.param(CrossEntropy, 2, 2, id="cross_entropy"), pytest.param(CrossEntropy, 3, 3, id="cross_entropy-3")]
+EVERY += [pytest.param(BinaryCrossEntropy, 1, 2, id="bce"), pytest.param(BinaryCrossEntropy, 3, 3, id="bce-3")]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_one_seed() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
+
+
+def pixels(*logits: list[float]) -> Tensor:
+    """(1, out, 1, W) from the logits of each pixel."""
+    return torch.tensor(logits).T[None, :, None]
+
+
+def row(*labels: int) -> Tensor:
+    """(1, 1, W) uint8, as the data sets give them."""
+    return torch.tensor(labels, dtype=torch.uint8)[None, None]
+
+
+def random_batch(out: int, classes: int, ignored: float = 0.3) -> tuple[Tensor, Tensor]:
+    label = torch.randint(0, classes, (2, 5, 7), dtype=torch.uint8)
+    label[torch.rand(label.shape) < ignored] = IGNORE_LABEL
+    return 3 * torch.randn(2, out, 5, 7), label
+
+
+# --- worked numbers: softmax(0, log 3) and sigmoid(log 3) are 3/4 ---
+
+IGNORE = IGNORE_LABEL
+LOG3 = log(3)
+RIGHT, WRONG, HALF = -log(3 / 4), log(4), log(2)
+TABLE = [
+    # loss, class weights, logits by pixel, labels, pixel weights, expected
+    ("ce", None, [[0, 0]], [0], None, HALF),
+    ("ce", None, [[0, 0, 0]], [2], None, LOG3),
+    ("ce", None, [[0, LOG3]], [1], None, RIGHT),
+    ("ce", None, [[0, LOG3]], [0], None, WRONG),
+    ("ce", None, [[0, LOG3], [0, LOG3]], [0, 1], None, (WRONG + RIGHT) / 2),
+    ("ce", [3, 1], [[0, LOG3], [0, LOG3]], [0, 1], None, (3 * WRONG + RIGHT) / 4),
+    ("ce", [3, 1], [[0, LOG3], [0, LOG3]], [IGNORE, 1], None, RIGHT),
+    ("ce", [0, 1], [[0, LOG3], [0, 0]], [0, 1], None, HALF),
+    ("ce", [0, 1], [[0, LOG3]], [0], None, 0),
+    ("ce", None, [[0, LOG3], [0, 0]], [0, 1], [1, 4], (WRONG + 4 * HALF) / 5),
+    ("ce", [3, 1], [[0, LOG3], [0, 0]], [0, 1], [1, 4], (3 * WRONG + 4 * HALF) / 7),
+    ("ce", [3, 1], [[0, LOG3], [0, 0]], [0, IGNORE], [1, 4], WRONG),
+    ("ce", None, [[0, LOG3], [0, 0]], [0, 1], [0, 0], 0),
+    ("ce", None, [[0, LOG3], [0, 0]], [IGNORE, IGNORE], None, 0),
+    ("bce", None, [[0]], [0], None, HALF),
+    ("bce", None, [[LOG3]], [1], None, RIGHT),
+    ("bce", None, [[LOG3]], [0], None, WRONG),
+    ("bce", None, [[-LOG3]], [0], None, RIGHT),
+    ("bce", [3, 1], [[LOG3], [LOG3]], [0, 1], None, (3 * WRONG + RIGHT) / 4),
+    ("bce", [3, 1], [[LOG3], [LOG3]], [0, IGNORE], None, WRONG),
+    ("bce", None, [[LOG3], [0]], [0, 1], [1, 4], (WRONG + 4 * HALF) / 5),
+    ("bce", None, [[LOG3]], [IGNORE], None, 0),
+    # Each class against the rest, the mean over the classes.
+    ("bce", None, [[LOG3, 0, -LOG3]], [0], None, (RIGHT + HALF + RIGHT) / 3),
+    ("bce", None, [[LOG3, 0, -LOG3]], [1], None, (WRONG + HALF + RIGHT) / 3),
+    ("bce", None, [[LOG3, 0, -LOG3]], [2], None, (WRONG + HALF + WRONG) / 3),
+    ("bce", [2, 1, 1], [[LOG3, 0, -LOG3]] * 2, [0, 1], None, (2 * (2 * RIGHT + HALF) + WRONG + HALF + RIGHT) / 9),
+]
+NAMED: dict[str, type[PixelwiseLoss]] = {"ce": CrossEntropy, "bce": BinaryCrossEntropy}
+
+
+@pytest.mark.parametrize(("name", "class_weights", "logits", "labels", "pixel_weights", "expected"), TABLE)
+def test_worked_numbers(
+    name: str,
+    class_weights: list[float] | None,
+    logits: list[list[float]],
+    labels: list[int],
+    pixel_weights: list[float] | None,
+    expected: float,
+) -> None:
+    weights = None if pixel_weights is None else torch.tensor(pixel_weights, dtype=torch.float32)[None, None]
+    loss = NAMED[name](class_weights)(pixels(*logits), row(*labels), weights)
+    assert loss.shape == ()
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+# --- PyTorch's own ---
+
+
+@pytest.mark.parametrize("class_weights", [None, [0.3, 1.0, 4.0]])
+@pytest.mark.parametrize("ignored", [0.0, 0.3])
+def test_cross_entropy_and_its_gradient_are_those_of_torch(class_weights: list[float] | None, ignored: float) -> None:
+    logits, label = random_batch(3, 3, ignored)
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    weight = None if class_weights is None else torch.tensor(class_weights)
+    loss = CrossEntropy(class_weights)(ours, label)
+    expected = F.cross_entropy(theirs, label.long(), weight, ignore_index=IGNORE_LABEL)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("class_weights", [None, [0.3, 4.0]])
+@pytest.mark.parametrize("ignored", [0.0, 0.3])
+def test_bce_and_its_gradient_are_those_of_torch(class_weights: list[float] | None, ignored: float) -> None:
+    logits, label = random_batch(1, 2, ignored)
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    counted = label != IGNORE_LABEL
+    target = label[counted].float()
+    weight = torch.ones_like(target) if class_weights is None else torch.tensor(class_weights)[target.long()]
+    loss = BinaryCrossEntropy(class_weights)(ours, label)
+    summed = F.binary_cross_entropy_with_logits(theirs[:, 0][counted], target, weight, reduction="sum")
+    expected = summed / weight.sum()
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    if class_weights is None and not ignored:
+        plain = F.binary_cross_entropy_with_logits(logits[:, 0], label.float())
+        torch.testing.assert_close(loss, plain)
+
+
+def test_bce_of_three_classes_is_the_mean_of_one_against_the_rest() -> None:
+    logits, label = random_batch(3, 3)
+    counted = label != IGNORE_LABEL
+    each = [
+        F.binary_cross_entropy_with_logits(logits[:, index][counted], (label[counted] == index).float())
+        for index in range(3)
+    ]
+    torch.testing.assert_close(BinaryCrossEntropy()(logits, label), torch.stack(each).mean())
+    # The weight is that of the pixel's class, for all of the pixel's three terms.
+    weights = torch.tensor([0.5, 1.0, 3.0])[label[counted].long()]
+    one_hot = F.one_hot(label[counted].long(), 3).float()
+    terms = F.binary_cross_entropy_with_logits(logits.movedim(1, -1)[counted], one_hot, reduction="none").mean(1)
+    torch.testing.assert_close(
+        BinaryCrossEntropy([0.5, 1.0, 3.0])(logits, label), (weights * terms).sum() / weights.sum()
+    )
+
+
+def test_one_logit_is_the_difference_of_two() -> None:
+    logits, label = random_batch(2, 2)
+    one = (logits[:, 1] - logits[:, 0])[:, None]
+    torch.testing.assert_close(BinaryCrossEntropy([1.0, 5.0])(one, label), CrossEntropy([1.0, 5.0])(logits, label))
+
+
+# --- promises of every loss ---
+
+
+@pytest.mark.parametrize(("loss", "out", "classes"), EVERY)
+def test_only_the_ratios_of_pixel_weights_count(loss: type[PixelwiseLoss], out: int, classes: int) -> None:
+    logits, label = random_batch(out, classes)
+    weights = torch.rand(label.shape) + 0.1
+    once = loss()(logits, label, weights)
+    torch.testing.assert_close(loss()(logits, label, 1000 * weights), once)
+    torch.testing.assert_close(loss()(logits, label, 1e-3 * weights), once)
+    torch.testing.assert_close(loss()(logits, label, torch.full_like(weights, 7.0)), loss()(logits, label))
+    assert not torch.isclose(once, loss()(logits, label), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("loss", "out", "classes"), EVERY)
+def test_a_weight_of_two_counts_a_pixel_twice_and_of_zero_ignores_it(
+    loss: type[PixelwiseLoss], out: int, classes: int
+) -> None:
+    logits, label = random_batch(out, classes, ignored=0.0)
+    twice = torch.ones(label.shape)
+    twice[1] = 2
+    repeated = loss()(torch.cat([logits, logits[1:]]), torch.cat([label, label[1:]]))
+    torch.testing.assert_close(loss()(logits, label, twice), repeated)
+    without = torch.ones(label.shape)
+    without[0] = 0
+    ignored = label.clone()
+    ignored[0] = IGNORE_LABEL
+    torch.testing.assert_close(loss()(logits, label, without), loss()(logits, ignored))
+
+
+@pytest.mark.parametrize(("loss", "out", "classes"), EVERY)
+def test_ignored_pixels_change_nothing_and_get_no_gradient(loss: type[PixelwiseLoss], out: int, classes: int) -> None:
+    logits, label = random_batch(out, classes)
+    ignored = (label == IGNORE_LABEL)[:, None].expand_as(logits)
+    logits.requires_grad_()
+    value = loss()(logits, label)
+    value.backward()
+    assert logits.grad is not None
+    assert (logits.grad[ignored] == 0).all()
+    assert (logits.grad[~ignored] != 0).all()
+    torch.testing.assert_close(loss()(torch.where(ignored, 50.0, logits), label), value)
+
+
+@pytest.mark.parametrize(("loss", "out", "classes"), EVERY)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_nothing_to_count_is_zero_with_a_zero_gradient(
+    loss: type[PixelwiseLoss], out: int, classes: int, weighted: bool
+) -> None:
+    logits = (100 * torch.randn(2, out, 3, 4)).requires_grad_()
+    if weighted:  # labelled pixels, but of no weight
+        label, weights = torch.zeros(2, 3, 4, dtype=torch.uint8), [0.0, *[1.0] * (classes - 1)]
+        value = loss(weights)(logits, label)
+    else:
+        value = loss()(logits, torch.full((2, 3, 4), IGNORE_LABEL, dtype=torch.uint8))
+    value.backward()
+    assert value.item() == 0
+    assert logits.grad is not None
+    assert (logits.grad == 0).all()
+
+
+@pytest.mark.parametrize(("loss", "out", "classes"), EVERY)
+def test_half_precision_is_computed_in_float32(loss: type[PixelwiseLoss], out: int, classes: int) -> None:
+    logits, label = random_batch(out, classes)
+    for half in (torch.bfloat16, torch.float16):
+        rounded = logits.to(half).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            value = loss()(rounded, label)
+        value.backward()
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, loss()(rounded.detach().float(), label))
+        assert rounded.grad is not None
+        assert rounded.grad.dtype == half
+        assert torch.isfinite(rounded.grad).all()
+
+
+@pytest.mark.parametrize(("loss", "out", "classes"), EVERY)
+def test_huge_logits_stay_finite(loss: type[PixelwiseLoss], out: int, classes: int) -> None:
+    logits, label = random_batch(out, classes)
+    logits = (1e5 * logits).requires_grad_()
+    value = loss()(logits, label)
+    value.backward()
+    assert logits.grad is not None
+    assert torch.isfinite(value)
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize(("loss", "out", "classes"), EVERY)
+@few
+@given(seed=st.integers(0, 2**16), scale=st.floats(0.01, 20))
+def test_never_negative_and_blind_to_the_order_of_pixels(
+    loss: type[PixelwiseLoss], out: int, classes: int, seed: int, scale: float
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(2, out, 3, 4, generator=random)
+    label = torch.randint(0, classes, (2, 3, 4), generator=random)
+    weights = torch.rand(classes, generator=random).tolist()
+    value = loss(weights)(logits, label)
+    order = torch.randperm(24, generator=random)
+    shuffled = logits.movedim(1, 0).reshape(out, 24)[:, order].reshape(1, out, 6, 4)
+    torch.testing.assert_close(loss(weights)(shuffled, label.flatten()[order].reshape(1, 6, 4)), value)
+    assert value >= 0
+
+
+# --- from the config ---
+
+
+@pytest.mark.parametrize(("word", "kind"), [("cross_entropy", CrossEntropy), ("bce", BinaryCrossEntropy)])
+def test_the_word_builds_the_loss(word: str, kind: type[PixelwiseLoss]) -> None:
+    config = parse(compose_train([f"loss={word}"])).loss
+    assert type(losses.build(config, None)) is kind
+    weighted = losses.build(config, [1.0, 2.5])
+    assert isinstance(weighted, kind)
+    assert weighted.class_weights is not None
+    assert weighted.class_weights.tolist() == [1.0, 2.5]
+    assert not weighted.state_dict(), "class weights belong to the config, not to the weights of a checkpoint"

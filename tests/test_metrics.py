@@ -1,0 +1,243 @@
+"""Scores from a pooled confusion matrix: worked cases, a slow plain version, and laws they obey."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from unet_exp.config import IGNORE_LABEL
+from unet_exp.metrics.confusion import confusion_matrix, score_names, scores
+from unet_exp.metrics.scoreboard import Scoreboard, metric_names
+
+few = settings(max_examples=60, deadline=None, derandomize=True)
+NAMES = ("membrane", "cell", "nucleus")
+Labels = NDArray[np.uint8]
+
+
+def labels(values: Any) -> Labels:
+    return np.array(values, np.uint8)
+
+
+def random_pair(seed: int, shape: tuple[int, ...] = (9, 11), classes: int = 3) -> tuple[Labels, Labels]:
+    """A truth with ignored pixels and a prediction that is often right."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, classes, shape, np.uint8)
+    prediction = np.where(random.random(shape) < 0.6, truth, random.integers(0, classes, shape, np.uint8))
+    truth[random.random(shape) < 0.2] = IGNORE_LABEL
+    return truth, prediction.astype(np.uint8)
+
+
+def plain_scores(truth: Labels, prediction: Labels, names: tuple[str, ...]) -> dict[str, float]:
+    """The definitions, pixel by pixel, on sets of places."""
+    places = [place for place in np.ndindex(truth.shape) if truth[place] != IGNORE_LABEL]
+    right = sum(truth[place] == prediction[place] for place in places)
+    result = {"accuracy": right / len(places) if places else math.nan}
+    found: dict[str, list[float]] = {"iou": [], "dice": []}
+    for index, name in enumerate(names):
+        a = {place for place in places if truth[place] == index}
+        b = {place for place in places if prediction[place] == index}
+        result[f"iou/{name}"] = len(a & b) / len(a | b) if a | b else math.nan
+        result[f"dice/{name}"] = 2 * len(a & b) / (len(a) + len(b)) if a | b else math.nan
+        if a | b:
+            found["iou"].append(result[f"iou/{name}"])
+            found["dice"].append(result[f"dice/{name}"])
+    for kind, values in found.items():
+        result[f"{kind}/mean"] = sum(values) / len(values) if values else math.nan
+    return result
+
+
+def approx(expected: dict[str, float]) -> Any:
+    return pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+# --- worked cases ---
+
+
+def test_rows_are_the_truth_and_columns_the_prediction() -> None:
+    truth = labels([[0, 0, 0], [1, 1, IGNORE_LABEL]])
+    prediction = labels([[0, 1, 1], [1, 0, 1]])
+    matrix = confusion_matrix(truth, prediction, 2)
+    assert matrix.dtype == np.int64
+    assert matrix.tolist() == [[1, 2], [1, 1]]
+    assert scores(matrix, NAMES[:2]) == approx(
+        {
+            "accuracy": 2 / 5,
+            "iou/membrane": 1 / 4,
+            "iou/cell": 1 / 4,
+            "iou/mean": 1 / 4,
+            "dice/membrane": 2 / 5,
+            "dice/cell": 2 / 5,
+            "dice/mean": 2 / 5,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        pytest.param([[4, 0], [0, 6]], (1, 1, 1, 1, 1), id="perfect"),
+        pytest.param([[0, 4], [6, 0]], (0, 0, 0, 0, 0), id="all wrong"),
+        pytest.param([[4, 0], [6, 0]], (0.4, 0.4, 0, 8 / 14, 0), id="one class said everywhere"),
+        pytest.param([[10, 0], [0, 0]], (1, 1, math.nan, 1, math.nan), id="absent from both"),
+        pytest.param([[9, 1], [0, 0]], (0.9, 0.9, 0, 18 / 19, 0), id="absent from the truth alone"),
+        pytest.param([[0, 0], [0, 0]], (math.nan,) * 5, id="nothing counted"),
+    ],
+)
+def test_worked_scores(matrix: list[list[int]], expected: tuple[float, ...]) -> None:
+    result = scores(np.array(matrix), ("a", "b"))
+    keys = ("accuracy", "iou/a", "iou/b", "dice/a", "dice/b")
+    assert tuple(result[key] for key in keys) == pytest.approx(expected, nan_ok=True)
+    for kind, values in (("iou", expected[1:3]), ("dice", expected[3:5])):
+        present = [value for value in values if not math.isnan(value)]
+        mean = sum(present) / len(present) if present else math.nan
+        assert result[f"{kind}/mean"] == pytest.approx(mean, nan_ok=True)
+
+
+def test_an_absent_class_is_nan_and_left_out_of_the_mean() -> None:
+    result = scores(confusion_matrix(labels([0, 0, 2]), labels([0, 2, 2]), 3), NAMES)
+    assert math.isnan(result["iou/cell"])
+    assert math.isnan(result["dice/cell"])
+    assert result["iou/mean"] == pytest.approx(1 / 2)
+    assert result["dice/mean"] == pytest.approx(2 / 3)
+
+
+def test_what_is_predicted_on_ignored_pixels_does_not_count() -> None:
+    truth = labels([0, 1, IGNORE_LABEL, IGNORE_LABEL])
+    wild = labels([0, 1, 254, IGNORE_LABEL])
+    assert confusion_matrix(truth, wild, 2).tolist() == [[1, 0], [0, 1]]
+    assert confusion_matrix(truth[2:], wild[2:], 2).tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "message"),
+    [
+        ([0, 1, 1], [0, 1], "one shape"),
+        ([[0, 1]], [0, 1], "one shape"),
+        ([0, 2], [0, 1], "below 2"),
+        ([0, 1], [0, 2], "below 2"),
+        ([0, 1], [0, IGNORE_LABEL], "below 2"),
+    ],
+)
+def test_what_does_not_fit_is_refused(truth: Any, prediction: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        confusion_matrix(labels(truth), labels(prediction), 2)
+
+
+def test_a_name_too_many_is_refused() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        scores(np.eye(2, dtype=np.int64), NAMES)
+
+
+def test_counts_beyond_32_bits_are_exact() -> None:
+    matrix = np.array([[2**40, 2**40], [0, 2**41]])
+    assert scores(matrix, NAMES[:2])["iou/cell"] == 2 / 3
+
+
+# --- the slow plain version ---
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("classes", [2, 3])
+def test_equals_the_definitions(seed: int, classes: int) -> None:
+    truth, prediction = random_pair(seed, classes=classes)
+    names = NAMES[:classes]
+    assert scores(confusion_matrix(truth, prediction, classes), names) == approx(plain_scores(truth, prediction, names))
+
+
+# --- laws ---
+
+
+@few
+@given(seed=st.integers(0, 2**16))
+def test_the_order_of_pixels_does_not_count(seed: int) -> None:
+    truth, prediction = random_pair(seed)
+    order = np.random.default_rng(seed).permutation(truth.size)
+    shuffled = confusion_matrix(truth.ravel()[order], prediction.ravel()[order], 3)
+    assert (shuffled == confusion_matrix(truth, prediction, 3)).all()
+    assert shuffled.sum() == (truth != IGNORE_LABEL).sum()
+
+
+@few
+@given(seed=st.integers(0, 2**16), cut=st.integers(0, 9))
+def test_matrices_of_parts_add_up(seed: int, cut: int) -> None:
+    truth, prediction = random_pair(seed)
+    parts = [confusion_matrix(truth[part], prediction[part], 3) for part in (slice(cut), slice(cut, None))]
+    assert (parts[0] + parts[1] == confusion_matrix(truth, prediction, 3)).all()
+
+
+@few
+@given(counts=st.lists(st.integers(0, 50), min_size=9, max_size=9))
+def test_dice_and_iou_say_the_same_within_their_range(counts: list[int]) -> None:
+    result = scores(np.array(counts).reshape(3, 3), NAMES)
+    for name in NAMES:
+        iou, dice = result[f"iou/{name}"], result[f"dice/{name}"]
+        assert dice == pytest.approx(2 * iou / (1 + iou), nan_ok=True)
+        assert math.isnan(iou) or 0 <= iou <= dice <= 1
+    assert math.isnan(result["accuracy"]) == (sum(counts) == 0)
+
+
+@few
+@given(seed=st.integers(0, 2**16))
+def test_iou_and_dice_are_symmetric(seed: int) -> None:
+    truth, prediction = random_pair(seed)
+    counted = truth != IGNORE_LABEL
+    one = scores(confusion_matrix(truth[counted], prediction[counted], 3), NAMES)
+    other = scores(confusion_matrix(prediction[counted], truth[counted], 3), NAMES)
+    assert one == approx(other)
+
+
+# --- the scoreboard ---
+
+
+def test_scores_are_pooled_and_not_averaged() -> None:
+    board = Scoreboard(("a", "b"))
+    board.add("large", labels([1] * 90 + [0] * 10), labels([1] * 100), 0.2)  # IoU of b: 90 / 100
+    board.add("small", labels([1, 0, 0, 0]), labels([0, 0, 0, 0]), 0.6)  # IoU of b: 0 / 1
+    result = board.result()
+    assert result["iou/b"] == pytest.approx(90 / 101)
+    assert result["iou/a"] == pytest.approx(3 / 14)
+    assert result["dice/b"] == pytest.approx(180 / 191)
+    assert result["accuracy"] == pytest.approx(93 / 104)
+    assert result["iou/mean"] == pytest.approx((90 / 101 + 3 / 14) / 2)
+    assert result["loss"] == pytest.approx(0.4)
+    assert [(row["image"], row["loss"]) for row in board.per_image] == [("large", 0.2), ("small", 0.6)]
+    assert [row["iou/b"] for row in board.per_image] == [pytest.approx(0.9), 0]
+
+
+def test_pooled_scores_are_those_of_all_images_side_by_side() -> None:
+    pairs = [random_pair(seed) for seed in range(4)]
+    board = Scoreboard(NAMES)
+    for index, (truth, prediction) in enumerate(pairs):
+        board.add(str(index), truth, prediction, 0.0)
+    truths, predictions = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    assert board.result() == approx({"loss": 0.0, **plain_scores(truths, predictions, NAMES)})
+    for row, (truth, prediction) in zip(board.per_image, pairs, strict=True):
+        assert {key: row[key] for key in score_names(NAMES)} == approx(plain_scores(truth, prediction, NAMES))
+
+
+def test_a_class_that_one_image_lacks_counts_where_it_is() -> None:
+    board = Scoreboard(("a", "b"))
+    board.add("without", labels([0, 0]), labels([0, 0]), 1.0)
+    board.add("with", labels([1, 0]), labels([1, 1]), 1.0)
+    assert math.isnan(float(board.per_image[0]["iou/b"]))
+    assert board.result()["iou/b"] == 1 / 2
+
+
+def test_an_empty_scoreboard_knows_nothing() -> None:
+    result = Scoreboard(NAMES).result()
+    assert list(result) == metric_names(NAMES)
+    assert all(math.isnan(value) for value in result.values())
+
+
+def test_the_names_of_the_scores() -> None:
+    assert metric_names(("a", "b")) == [
+        "loss",
+        "accuracy",
+        *("iou/a", "iou/b", "iou/mean"),
+        *("dice/a", "dice/b", "dice/mean"),
+    ]
+    assert score_names(("a", "b")) == metric_names(("a", "b"))[1:]

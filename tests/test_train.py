@@ -1,0 +1,578 @@
+"""Trainings from their words to their folder, end to end on tiny images."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import TINY, TINY_STACK, Said, summary, table
+
+from unet_exp.checkpoint import open_checkpoint
+from unet_exp.config import parse
+from unet_exp.data.images import read_image
+from unet_exp.errors import ConfigError, DataError, TrainingError
+from unet_exp.network import build
+from unet_exp.runs import RunFolder
+from unet_exp.training.initial import load_initial_weights
+from unet_exp.training.module import SegmentationModule
+
+Train = Callable[..., RunFolder]
+Cli = Callable[..., Said]
+
+TWO = ("membrane", "cell")
+FIVE = ("membrane", "cytoplasm", "mitochondrion", "vesicle", "granule")
+SUMMARY = {
+    *("status", "metrics", "seed", "fold", "overrides", "split", "data_fingerprint", "metrics_version", "parameters"),
+    *("macs", "peak_memory", "seconds", "precision", "git", "versions"),
+}
+
+
+def score_names(classes: tuple[str, ...]) -> list[str]:
+    kinds = [f"{kind}/{name}" for kind in ("iou", "dice") for name in (*classes, "mean")]
+    return ["loss", "accuracy", *kinds]
+
+
+def check_folder(folder: RunFolder, classes: tuple[str, ...] = TWO, tests: int = 1, unlabelled: int = 0) -> None:
+    """A finished run's folder tells its whole story."""
+    config = parse(yaml.safe_load(folder.config.read_text()))
+    assert "${" not in folder.config.read_text()
+
+    rows = table(folder.metrics)
+    columns = ["epoch", "step", "seconds", "lr", "train/loss", *(f"val/{name}" for name in score_names(classes))]
+    assert list(rows[0]) == columns
+    assert [int(row["epoch"]) for row in rows] == list(range(len(rows)))
+    assert rows[-1]["val/loss"]  # the last epoch is always validated
+
+    told = summary(folder)
+    assert set(told) >= SUMMARY
+    assert (told["status"], told["seed"]) == ("finished", config.seed)
+    assert told["steps"] == int(rows[-1]["step"])
+    assert told["fold"] == (config.data.fold if config.data.folds else None)
+    assert set(told["metrics"]) == ({f"test/{name}" for name in score_names(classes)} if tests else set())
+    assert all(value is None or value >= 0 for value in told["metrics"].values())
+    assert {"python", "torch", "pytorch-lightning"} <= set(told["versions"])
+    assert len(told["data_fingerprint"]) == 64
+    assert min(told["parameters"], told["macs"], told["peak_memory"], told["seconds"]) > 0
+
+    for path in (folder.best, folder.last):
+        checkpoint = open_checkpoint(path)
+        assert checkpoint.parsed() == config
+        assert [spec.name for spec in checkpoint.classes] == list(classes)
+        assert (
+            sum(weight.numel() for name, weight in checkpoint.weights.items() if is_parameter(name))
+            == (told["parameters"])
+        )
+    assert open_checkpoint(folder.last).step == told["steps"]
+
+    assert folder.per_image.exists() == bool(tests)
+    if tests:
+        scores = table(folder.per_image)
+        assert list(scores[0]) == ["image", *score_names(classes)]
+        assert [row["image"] for row in scores] == told["split"]["test"]
+    pictures = sorted(path.name for path in folder.predictions.iterdir())
+    assert sum(name.startswith("test_") for name in pictures) == tests
+    assert sum(name.startswith("unlabelled_") for name in pictures) == unlabelled
+    for picture in (folder.curves, *folder.predictions.iterdir()):
+        assert read_image(picture).ndim == 3
+    assert folder.log.is_file()
+    left_over = [path for path in folder.path.rglob("*") if path.name.startswith(".") or path.suffix == ".part"]
+    assert left_over == []
+
+
+def is_parameter(name: str) -> bool:
+    return not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+
+
+def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
+    return open_checkpoint(folder.last).weights
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def rates(folder: RunFolder) -> list[float]:
+    return [float(row["lr"]) for row in table(folder.metrics)]
+
+
+def no_run_in(place: Path) -> bool:
+    return not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "fusion"),
+    [pair for pair in product(("valid", "same", "pad", "release"), ("concat", "add", "none")) if pair[0] != "release"]
+    + [("release", "concat"), ("release", "none")],
+)
+def test_every_network_trains_and_leaves_a_whole_folder(train: Train, model: str, fusion: str) -> None:
+    folder = train(f"model={model}", f"fusion={fusion}")
+    assert folder.path.name.endswith(f"_synthetic_{model}_{fusion}")
+    check_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "classes", "out_channels"),
+    [
+        (["loss=bce"], TWO, 1),
+        (["loss=bce", "data.organelles=true"], FIVE, 5),
+        (["loss=cross_entropy", "data.organelles=true"], FIVE, 5),
+    ],
+)
+def test_losses_and_classes(train: Train, words: list[str], classes: tuple[str, ...], out_channels: int) -> None:
+    folder = train(*words)
+    check_folder(folder, classes)
+    assert weights(folder)["head.weight"].shape[0] == out_channels
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        # Two epochs of two steps; the table holds the rate that the next step would take.
+        ("optimizer=sgd scheduler=none scheduler.warmup_steps=3", [0.75, 1.0]),
+        ("optimizer=adam scheduler=poly scheduler.power=1", [0.5, 0.0]),
+        ("optimizer=adamw scheduler=cosine scheduler.final=0.2", [0.6, 0.2]),
+        ("optimizer=rmsprop scheduler=one_cycle scheduler.warmup_steps=2 scheduler.final=0.1", [1.0, 0.1]),
+    ],
+)
+def test_optimizers_and_schedules(train: Train, words: str, expected: list[float]) -> None:
+    folder = train(*words.split(), "optimizer.lr=0.001", "trainer.max_steps=4")
+    assert rates(folder) == pytest.approx([0.001 * factor for factor in expected], abs=1e-9)
+    check_folder(folder)
+
+
+def test_plateau_lowers_the_rate_where_the_score_stands_still(train: Train) -> None:
+    # A rate so small that the score cannot move.
+    folder = train(
+        "scheduler=plateau", "scheduler.patience=1", "scheduler.factor=0.5", "optimizer.lr=1e-12",
+        "trainer.max_steps=8", "model=same",
+    )  # fmt: skip
+    assert rates(folder) == pytest.approx([1e-12, 1e-12, 0.5e-12, 0.5e-12])
+
+
+@pytest.mark.parametrize("words", ["norm=batch upsample=bilinear", "norm=instance", "norm=group"])
+def test_norms_and_upsampling(train: Train, words: str) -> None:
+    check_folder(train(*(f"model.{word}" for word in words.split()), "model=same"))
+
+
+def test_accumulation_clipping_and_the_moving_average(train: Train) -> None:
+    folder = train(
+        "trainer.accumulate=2", "trainer.clip_norm=1e-3", "trainer.ema_decay=0.5", "optimizer=sgd",
+        "optimizer.momentum=0", "optimizer.lr=1", "model=same",
+    )  # fmt: skip
+    check_folder(folder)
+    # Two batches a step and two batches an epoch.
+    assert (summary(folder)["steps"], summary(folder)["epochs"]) == (2, 2)
+    content = torch.load(folder.last, weights_only=True)
+    averaged, raw = content["state_dict"], content["current_model_state"]
+    assert averaged.keys() == raw.keys()
+    assert not equal(averaged, raw)
+    # The average lags behind two steps, none of them longer than 1e-3.
+    way = sum((raw[name] - averaged[name]).double().square().sum().item() for name in raw) ** 0.5
+    assert 0 < way <= 2.001e-3
+    assert equal(weights(folder), {name.removeprefix("network."): value for name, value in averaged.items()})
+
+
+def test_early_stopping(train: Train) -> None:
+    folder = train("trainer.early_stopping=2", "optimizer.lr=1e-12", "trainer.max_steps=null", "trainer.max_epochs=20")
+    assert len(table(folder.metrics)) == 3
+    check_folder(folder)
+
+
+def test_the_last_epoch_is_validated_though_cut_short(train: Train) -> None:
+    folder = train("trainer.max_steps=5", "trainer.val_every_epochs=2")
+    check_folder(folder)
+    rows = table(folder.metrics)
+    assert [(row["step"], bool(row["val/loss"])) for row in rows] == [("2", False), ("4", True), ("5", True)]
+
+
+def test_max_epochs(train: Train) -> None:
+    folder = train("trainer.max_steps=null", "trainer.max_epochs=2")
+    assert (summary(folder)["steps"], summary(folder)["epochs"]) == (4, 2)
+
+
+def test_max_time_stops_and_still_validates(train: Train) -> None:
+    start = time.monotonic()
+    folder = train("trainer.max_steps=null", "trainer.max_time=1")
+    assert time.monotonic() - start < 20
+    assert summary(folder)["steps"] > 2
+    check_folder(folder)
+
+
+@pytest.mark.slow
+def test_compiled(train: Train) -> None:
+    words = "model=same", "fusion=add", "model.depth=1"
+    compiled = train(*words, "trainer.compile=true")
+    check_folder(compiled)
+    plain = train(*words)
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(weights(compiled)[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_bfloat16_on_a_cpu(train: Train) -> None:
+    folder = train("trainer.precision=bf16-mixed")
+    check_folder(folder)
+    assert summary(folder)["precision"] == "bf16-mixed"
+    assert weights(folder)["head.weight"].dtype == torch.float32
+
+
+def test_balanced_weights_and_normalization_by_the_data_set_are_kept_in_the_checkpoint(train: Train) -> None:
+    from unet_exp.data.synthetic import generate
+
+    folder = train("loss.class_weights=balanced", "data.normalization=dataset")
+    check_folder(folder)
+    made = [generate(64, 64, 0, index) for index in range(2)]
+    images, labels = np.stack([item.image for item in made]) / 255, np.stack([item.label for item in made])
+    checkpoint = open_checkpoint(folder.best)
+    assert checkpoint.class_weights == pytest.approx([0.5 / (labels == 0).mean(), 0.5 / (labels == 1).mean()])
+    assert checkpoint.normalization.mean == pytest.approx((images.mean(),), rel=1e-5)
+    assert checkpoint.normalization.std == pytest.approx((images.std(),), rel=1e-5)
+    assert yaml.safe_load(folder.config.read_text())["loss"]["class_weights"] == "balanced"
+
+
+def test_folds_of_generated_images(train: Train) -> None:
+    split = summary(train("data.folds=4", "data.fold=3"))["split"]
+    assert split["test"] == ["synthetic_003"]
+    assert split["val"] == ["synthetic_000"]
+    assert split["train"] == ["synthetic_001", "synthetic_002"]
+
+
+class TestDebug:
+    """The debug words."""
+
+    def test_fast(self, train: Train) -> None:
+        base = [word for word in TINY if not word.startswith(("trainer.max", "data.val", "data.test"))]
+        folder = train("debug=fast", "data.val_images=3", "data.test_images=4", base=base)
+        check_folder(folder, tests=2)
+        told = summary(folder)
+        assert (told["steps"], len(told["split"]["val"])) == (2, 2)
+
+    def test_overfit_learns(self, cli: Cli) -> None:
+        base = [word for word in TINY if not word.startswith("trainer.max")]
+        said = cli(
+            "train", *base, "output=out", "debug=overfit", "model=same", "model.norm=batch", "model.width=8",
+            "optimizer.lr=0.02", "data.tile=16", "data.batch_size=1",
+        )  # fmt: skip
+        folder = RunFolder(said.folder)
+        verdict = summary(folder)["overfit"]
+        assert verdict["fell"]
+        assert verdict["last"] < 0.1 * verdict["first"]
+        assert f"overfitting one batch: the loss went from {verdict['first']:.4f}" in said.out
+        assert summary(folder)["steps"] == 200
+
+    def test_overfit_says_that_nothing_is_learnt(self, cli: Cli, tmp_path: Path) -> None:
+        said = cli("train", *TINY, "output=out", "debug=overfit", "optimizer.lr=1e-9", "trainer.max_steps=4")
+        assert "the loss went from" in said.mistake
+        assert "it should fall below a tenth: look at predictions/, optimizer.lr" in said.mistake
+        (folder,) = (tmp_path / "out" / "train").iterdir()
+        assert not summary(RunFolder(folder))["overfit"]["fell"]
+
+    def test_profile(self, train: Train) -> None:
+        base = [word for word in TINY if not word.startswith("trainer.max")]
+        folder = train("debug=profile", "model=same", base=base)
+        check_folder(folder)
+        assert any("profile" in path.name for path in folder.path.iterdir())
+
+
+class TestInitFrom:
+    """Fine-tuning from a checkpoint."""
+
+    def test_the_same_classes_take_every_weight(self, finished: RunFolder) -> None:
+        checkpoint = open_checkpoint(finished.best)
+        network = build(checkpoint.parsed(), 1, 2)
+        assert not equal(network.state_dict(), checkpoint.weights)
+        assert load_initial_weights(network, checkpoint) == []
+        assert equal(network.state_dict(), checkpoint.weights)
+
+    def test_another_number_of_classes_starts_with_a_fresh_head(self, finished: RunFolder) -> None:
+        checkpoint = open_checkpoint(finished.best)
+        network = build(checkpoint.parsed(), 1, 5)
+        head = network.head.weight.clone()
+        fresh = load_initial_weights(network, checkpoint)
+        assert set(fresh) == {"head.weight", "head.bias"}
+        assert torch.equal(network.head.weight, head)
+        taken = {name: value for name, value in network.state_dict().items() if name not in fresh}
+        assert all(torch.equal(value, checkpoint.weights[name]) for name, value in taken.items())
+
+    def test_a_training_goes_on_from_it(self, cli: Cli, finished: RunFolder) -> None:
+        # So small a rate that the weights stay where they began.
+        words = [*TINY, "model=same", "output=out", "optimizer.lr=1e-12"]
+        said = cli("train", *words, f"init_from={finished.best}")
+        start, end = open_checkpoint(finished.best).weights, weights(RunFolder(said.folder))
+        for name in start:
+            torch.testing.assert_close(end[name], start[name], rtol=0, atol=1e-9)
+        said = cli("train", *words, f"init_from={finished.path}", "data.organelles=true")
+        assert "another number of classes, so head.weight, head.bias start fresh" in said.out
+        check_folder(RunFolder(said.folder), FIVE)
+
+    @pytest.mark.parametrize("word", ["model.width=5", "model.depth=3", "fusion=add", "model.norm=batch"])
+    def test_another_network_is_refused(self, train: Train, finished: RunFolder, tmp_path: Path, word: str) -> None:
+        with pytest.raises(ConfigError, match=r"its network is another one: .* there and .* here; set model, fusion"):
+            train("model=same", f"init_from={finished.best}", word)
+        assert no_run_in(tmp_path)
+
+    def test_a_missing_checkpoint(self, cli: Cli, tmp_path: Path) -> None:
+        said = cli("train", *TINY, "output=out", "init_from=none.ckpt")
+        assert "none.ckpt: there is no such file" in said.mistake
+        assert no_run_in(tmp_path)
+
+
+class TestMistakes:
+    """What is found before there is a folder."""
+
+    @pytest.mark.parametrize(
+        ("words", "part"),
+        [
+            ("trainer.monitor=val/iou/nucleus", "trainer.monitor=val/iou/nucleus: there is no such score; choose"),
+            ("trainer.monitor=train/loss", "trainer.monitor=train/loss: there is no such score; choose one of val/"),
+            ("loss.class_weights=[1,1,1]", "loss.class_weights=[1.0, 1.0, 1.0]: the classes are 2 (membrane, cell)"),
+            ("loss.class_weights=[1,2] data.organelles=true", "the classes are 5 (membrane, cytoplasm"),
+            ("data.folds=9", "data.folds=9 is more than the 4 images"),
+            ("trainer.accelerator=mps", "trainer.accelerator=mps: PyTorch finds none here; take auto or cpu"),
+        ],
+    )
+    def test_one_line_and_no_folder(self, cli: Cli, tmp_path: Path, words: str, part: str) -> None:
+        said = cli("train", *TINY, "output=out", *words.split())
+        assert part in said.mistake
+        assert no_run_in(tmp_path)
+
+    def test_missing_data(self, cli: Cli, tmp_path: Path) -> None:
+        said = cli("train", *TINY_STACK, "output=out", "data=isbi2012", "data.root=nowhere", "data.download=false")
+        assert said.mistake.startswith("nowhere: no data here; set data.download=true, or data.root to a folder")
+        assert no_run_in(tmp_path)
+
+    def test_an_output_that_is_a_file(self, cli: Cli, tmp_path: Path) -> None:
+        (tmp_path / "out").write_text("")
+        assert "out" in cli("train", *TINY, "output=out").mistake
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(cli: Cli, tmp_path: Path) -> None:
+    said = cli("train", *TINY, "output=out", "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_steps=20")
+    assert "the loss is nan at step 1 (learning rate 1e+30)" in said.mistake
+    assert "try a smaller optimizer.lr" in said.mistake
+    (path,) = (tmp_path / "out" / "train").iterdir()
+    told = summary(RunFolder(path))
+    assert (told["status"], told["metrics"]) == ("failed", {})
+    assert "TrainingError: the loss is nan at step 1" in told["error"]
+
+
+def test_a_bug_keeps_its_traceback_and_the_summary_says_failed(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(SegmentationModule, "validation_step", broken)
+    with pytest.raises(ZeroDivisionError):
+        train()
+    (path,) = (tmp_path / "out" / "train").iterdir()
+    assert summary(RunFolder(path))["status"] == "failed"
+    assert summary(RunFolder(path))["error"] == "ZeroDivisionError: a bug"
+
+
+class TestInterrupted:
+    """Ctrl-C."""
+
+    def test_within_a_step(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        genuine = SegmentationModule.training_step
+
+        def interrupted(module: SegmentationModule, batch: Any, index: int) -> Any:
+            if module.global_step == 3:
+                signal.raise_signal(signal.SIGINT)
+            return genuine(module, batch, index)
+
+        monkeypatch.setattr(SegmentationModule, "training_step", interrupted)
+        said = cli("train", *TINY, "output=out", "trainer.max_steps=8")
+        assert said.code == 130
+        assert said.err.splitlines()[-1] == "interrupted"
+        assert "Traceback" not in said.err
+        (path,) = (tmp_path / "out" / "train").iterdir()
+        folder = RunFolder(path)
+        assert (summary(folder)["status"], summary(folder)["steps"]) == ("stopped", 3)
+        assert open_checkpoint(folder.last).step == 2
+        assert folder.curves.exists()
+
+    def test_a_process(self, tmp_path: Path) -> None:
+        script = "from unet_exp.app.cli import train; train()"
+        words = [*TINY, "output=out", "trainer.max_steps=null", "trainer.max_time=5m", "model=same", "name=long"]
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, *words], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        try:
+            until = time.monotonic() + 90
+            while not list(tmp_path.glob("out/train/*/checkpoints/last.ckpt")):
+                assert process.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            os.kill(process.pid, signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert process.returncode == 130
+        assert err.splitlines()[-1] == "interrupted"
+        assert "Traceback" not in err
+        (path,) = (tmp_path / "out" / "train").iterdir()
+        assert summary(RunFolder(path))["status"] == "stopped"
+
+
+def test_equal_runs_are_equal_to_the_bit_for_any_number_of_workers(train: Train) -> None:
+    words = "model=release", "trainer.max_steps=6", "optimizer.lr=0.01"  # release: its dropout draws too
+    one, again, workers, other = (
+        train(*words),
+        train(*words),
+        train(*words, "data.num_workers=2"),
+        train(*words, "seed=1"),
+    )
+
+    def rows(folder: RunFolder) -> list[dict[str, str]]:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in table(folder.metrics)]
+
+    for same in (again, workers):
+        assert equal(weights(same), weights(one))
+        assert rows(same) == rows(one)
+        assert same.per_image.read_text() == one.per_image.read_text()
+        assert summary(same)["metrics"] == summary(one)["metrics"]
+        assert summary(same)["data_fingerprint"] == summary(one)["data_fingerprint"]
+    assert not equal(weights(other), weights(one))
+    assert summary(other)["data_fingerprint"] == summary(one)["data_fingerprint"]
+    assert len({folder.path for folder in (one, again, workers, other)}) == 4
+
+
+def test_the_data_seed_changes_the_images_alone(train: Train, finished: RunFolder) -> None:
+    folder = train("model=same", "seed=1", "data.seed=1")
+    assert summary(folder)["data_fingerprint"] != summary(finished)["data_fingerprint"]
+
+
+def test_training_learns(train: Train) -> None:
+    folder = train(
+        "model=same", "model.norm=batch", "model.width=8", "optimizer.lr=0.01", "trainer.max_steps=24",
+        "trainer.val_every_epochs=3",
+    )  # fmt: skip
+    rows = table(folder.metrics)
+    assert float(rows[-1]["train/loss"]) < 0.8 * float(rows[0]["train/loss"])
+    # The best epoch is the one of the best score, and the test is made with it.
+    scores = {int(row["step"]): float(row["val/iou/mean"]) for row in rows if row["val/iou/mean"]}
+    assert open_checkpoint(folder.best).step == max(scores, key=lambda step: scores[step])
+
+
+def test_the_best_epoch_by_the_loss_is_the_smallest(train: Train) -> None:
+    folder = train("model=same", "trainer.monitor=val/loss", "optimizer.lr=0.3", "trainer.max_steps=8")
+    losses = {int(row["step"]): float(row["val/loss"]) for row in table(folder.metrics)}
+    assert all(one != other for one, other in pairwise(losses.values()))
+    assert open_checkpoint(folder.best).step == min(losses, key=lambda step: losses[step])
+
+
+class TestFiles:
+    """A stack in ISBI-2012's layout."""
+
+    def test_all_slices_with_unlabelled_ones(self, train: Train, isbi_folder: Callable[..., Path]) -> None:
+        root = isbi_folder(count=3, tests=2)
+        folder = train("data=isbi2012", f"data.root={root}", "data.split=all", "data.tile=32", base=TINY_STACK)
+        check_folder(folder, tests=0, unlabelled=2)
+        told = summary(folder)
+        assert told["split"]["test"] == []
+        assert told["split"]["unlabelled"] == ["test_00", "test_01"]
+        assert len(told["split"]["train"]) == 3
+
+    def test_folds(self, train: Train, isbi_folder: Callable[..., Path]) -> None:
+        words = "data=isbi2012", f"data.root={isbi_folder(count=7, tests=0)}", "data.tile=32"
+        tested = []
+        for fold in (0, 2):
+            folder = train(*words, "data.folds=3", f"data.fold={fold}", base=TINY_STACK)
+            split = summary(folder)["split"]
+            check_folder(folder, tests=len(split["test"]))
+            assert not {*split["train"]} & {*split["test"]} | {*split["val"]} & {*split["test"]}
+            tested.append(split["test"])
+        assert tested == [["train_00", "train_01", "train_02"], ["train_05", "train_06"]]
+
+    def test_fewer_slices_than_the_standard_split(self, train: Train, isbi_folder: Callable[..., Path]) -> None:
+        with pytest.raises(ConfigError, match=r"needs 30 labelled slices and there are 3: set data\.folds"):
+            train("data=isbi2012", f"data.root={isbi_folder(count=3, tests=0)}", base=TINY_STACK)
+
+    def test_a_broken_slice_is_named(self, train: Train, isbi_folder: Callable[..., Path], tmp_path: Path) -> None:
+        root = isbi_folder(count=3, tests=0)
+        (root / "train/label/1.png").write_bytes(b"no image")
+        with pytest.raises(DataError, match=r"label/1\.png: is not a PNG"):
+            train("data=isbi2012", f"data.root={root}", "data.split=all", base=TINY_STACK)
+        assert no_run_in(tmp_path)
+
+    def test_real_data(self, train: Train, isbi2012_root: Path) -> None:
+        folder = train(
+            "data=isbi2012", f"data.root={isbi2012_root}", "data.tile=64", "model=same", "debug=fast", base=TINY_STACK
+        )
+        check_folder(folder, tests=2, unlabelled=2)
+
+
+class TestLoggers:
+    """Loggers beside the CSV, which is always there."""
+
+    def test_offline_wandb(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+
+        import wandb
+
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        wandb.teardown()
+        said = cli(
+            "train", *TINY, "output=out", "model=same", "logger=wandb", "logger.tags=[tiny]", "logger.group=tests",
+            "logger.images_every_epochs=1", "logger.log_checkpoint=true",
+        )  # fmt: skip
+        wandb.teardown()
+        folder = RunFolder(said.folder)
+        check_folder(folder)
+        (run,) = (folder.path / "wandb").glob("offline-run-*")
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", "--summary", str(run)]
+        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        config = {key: value for key, value in told["config"].items() if not key.startswith("_")}
+        assert config == yaml.safe_load(folder.config.read_text())
+        assert told["exit_code"] == 0
+        for name, value in summary(folder)["metrics"].items():
+            assert told["summary"][name] == pytest.approx(value)
+        row = table(folder.metrics)[-1]
+        assert told["summary"]["val/loss"] == pytest.approx(float(row["val/loss"]))
+        assert told["summary"]["train/loss"] == pytest.approx(float(row["train/loss"]))
+        assert any(key.startswith("predictions/") for key in told["summary"])
+
+    def test_tensorboard(self, train: Train) -> None:
+        events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+        folder = train("logger=tensorboard", "logger.images_every_epochs=1", "model=same")
+        check_folder(folder)
+        found = events.EventAccumulator(str(folder.path / "tensorboard"))
+        found.Reload()
+        scalars = found.Tags()["scalars"]
+        assert {"train/loss", "val/loss", "val/iou/mean", "test/iou/mean"} <= set(scalars)
+        (value,) = found.Scalars("test/iou/mean")
+        assert value.value == pytest.approx(summary(folder)["metrics"]["test/iou/mean"])
+        assert found.Tags()["images"]
+
+
+def test_a_sweep_runs_one_training_for_each_combination(cli: Cli, tmp_path: Path) -> None:
+    said = cli("train", "-m", *TINY, "output=out", "model=same,pad")
+    assert said.code == 0, said
+    runs = [RunFolder(path) for path in sorted((tmp_path / "out" / "train").iterdir())]
+    assert sorted(yaml.safe_load(run.config.read_text())["model"]["name"] for run in runs) == ["pad", "same"]
+    assert all("model=same" in summary(run)["overrides"] or "model=pad" in summary(run)["overrides"] for run in runs)
+    assert {path.name for path in tmp_path.iterdir()} <= {"out", "multirun"}
+
+
+def test_what_was_typed_is_in_the_summary(cli: Cli) -> None:
+    words = [*TINY, "output=out", "name=mine", "model=same"]
+    said = cli("train", *words)
+    assert said.folder.name.endswith("_mine")
+    assert summary(RunFolder(said.folder))["overrides"] == words
+    assert "IoU" in said.out
+    assert said.err == ""
+
+
+def test_training_error_is_what_the_python_api_raises(train: Train) -> None:
+    with pytest.raises(TrainingError, match="the loss is nan at step 1"):
+        train("optimizer=sgd", "optimizer.lr=1e30", "trainer.max_steps=20")

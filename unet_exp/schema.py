@@ -1,0 +1,62 @@
+"""Plain values held against a declared schema; what does not fit is said in one line, in the words that users type."""
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from unet_exp.errors import ConfigError
+
+
+class Strict(BaseModel):
+    """Plain values of exactly the declared types, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+def validate(schema: type[Schema], values: dict[str, Any]) -> Schema:
+    """`values` as a `schema`; see `parse`."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_first_line(error, values)) from None
+
+
+def _first_line(error: ValidationError, values: dict[str, Any]) -> str:
+    errors = error.errors()
+    key, shown = _key(errors[0]["loc"], values), errors[0]["input"]
+    if errors[0]["type"] == "extra_forbidden":
+        return f"unknown key {key}"
+    if errors[0]["type"] == "missing":
+        return f"the key {key} is missing"
+    if errors[0]["type"] == "union_tag_not_found":
+        return f"the key {key}.name is missing"
+    if errors[0]["type"] == "union_tag_invalid":
+        context = errors[0]["ctx"]
+        return f"{key}.name={context['tag']!r}: should be one of {context['expected_tags']}"
+    # A value that may be one of several kinds fails once for each of them.
+    same_value = [item for item in errors if _key(item["loc"], values) == key]
+    wishes = dict.fromkeys(item["msg"].removeprefix("Value error, ") for item in same_value)
+    message = " or ".join(wish.replace("Input should be", "should be", 1) for wish in wishes)
+    if errors[0]["type"] == "value_error" and (not key or not message.startswith("must")):
+        return message
+    return f"{key}={shown!r}: {message}"
+
+
+def _key(location: tuple[int | str, ...], values: dict[str, Any]) -> str:
+    """The key that a user would type for a place in the values; what pydantic adds of its own is left out."""
+    node: Any = values
+    parts: list[str] = []
+    for part in location:
+        if isinstance(node, dict) and part in node:
+            node = node[part]
+        elif isinstance(node, dict) and part == node.get("name"):
+            continue
+        elif isinstance(node, dict):
+            node = None
+        else:
+            break
+        parts.append(str(part))
+    return ".".join(parts)
