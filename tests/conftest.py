@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,26 @@ def _environment_restored() -> Iterator[None]:
     os.environ.update(before)
 
 
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """PyTorch on one core: tiny images gain nothing from more, and lose much where other processes run."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """See `single_thread`."""
+    with single_thread():
+        yield
+
+
 @pytest.fixture(scope="session")
 def isbi2012_root() -> Path:
     """The real ISBI-2012 data."""
@@ -105,13 +126,27 @@ def run_training(output: Path, *words: str, base: list[str] | None = None) -> An
 
 
 @pytest.fixture
-def train(tmp_path: Path) -> Callable[..., Any]:
-    """`train("model=same", ...)` trains in tiny settings below `tmp_path/out` and returns the `RunFolder`."""
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`train("model=same", ...)` trains in tiny settings below `tmp_path/out` and returns the `RunFolder`.
 
-    def run(*words: str, base: list[str] | None = None) -> Any:
-        return run_training(tmp_path / "out", *words, base=base)
+    Its curves are blank unless `curves=True`: drawing them takes half of a tiny training.
+    """
+
+    def run(*words: str, base: list[str] | None = None, curves: bool = False) -> Any:
+        with monkeypatch.context() as patch:
+            if not curves:
+                patch.setattr("unet_exp.app.train.draw_curves", _blank_curves, raising=False)
+            return run_training(tmp_path / "out", *words, base=base)
 
     return run
+
+
+def _blank_curves(metrics: Path, target: Path, monitor: str) -> None:
+    from unet_exp.data.images import write_image
+
+    assert metrics.is_file()
+    assert monitor
+    write_image(target, np.zeros((1, 1, 3), np.uint8))
 
 
 @pytest.fixture
@@ -140,7 +175,8 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The folder of a finished tiny training (a `RunFolder`); read it, do not change it."""
     before = dict(os.environ)
-    folder = run_training(tmp_path_factory.mktemp("finished"), "model=same", "trainer.max_steps=6", "seed=1")
+    with single_thread():
+        folder = run_training(tmp_path_factory.mktemp("finished"), "model=same", "trainer.max_steps=6", "seed=1")
     for variable in os.environ.keys() - before.keys():
         del os.environ[variable]
     return folder

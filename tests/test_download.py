@@ -159,7 +159,7 @@ def test_a_truncated_file(server, tmp_path, declared):
     server.answer["/train/image/0.png"] = cut
     message = failure(server, tmp_path, retries=1)
     assert "/train/image/0.png: " in message
-    assert ("the transfer broke off" if declared else "the file is cut short") in message
+    assert ("the transfer broke off" if declared else "the file is damaged, cut short") in message
 
 
 def test_an_altered_file(server, tmp_path):

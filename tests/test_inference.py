@@ -341,6 +341,7 @@ def test_what_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "no permission" in said(path)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     foreign_zip = BytesIO()
     with zipfile.ZipFile(foreign_zip, "w") as file:

@@ -144,7 +144,7 @@ def test_a_patch_is_a_window_of_the_mirrored_image_with_the_labelled_part_in_its
 ) -> None:
     sample = coordinates(*size)
     surround = (input_size - tile) // 2
-    for image, label in patches(sample, tile, input_size, 25):
+    for image, label in patches(sample, tile, input_size, 15):
         assert image.shape == (input_size, input_size, 2)
         assert image.dtype == np.float32
         assert label.dtype == np.uint8
@@ -358,6 +358,7 @@ def epoch_batches(data: SegmentationData, epoch: int) -> list[dict[str, Tensor]]
     return list(loader)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_batches_are_equal_for_any_number_of_workers() -> None:
     dataset = data_set((30, 40), (20, 20), (25, 12))
     alone, shared = (
@@ -428,12 +429,12 @@ def make_identity(network: nn.Module) -> None:
         network.head.weight[1, 0] = 1  # type: ignore[union-attr, index]
 
 
-@pytest.mark.parametrize("flip", ["none", "flips"])
+@pytest.mark.parametrize(("tile", "flip"), [(12, "none"), (10, "flips"), (9, "none")])  # the output is 12, or as `tile`
 @pytest.mark.parametrize("model", ["valid", "same", "pad"])
 def test_the_loss_sees_each_logit_beside_the_label_of_its_own_pixel(
-    model: str, flip: str, monkeypatch: pytest.MonkeyPatch
+    model: str, flip: str, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overrides = (*SMALL, f"model={model}", f"augmentation={flip}")
+    overrides = (*SMALL, f"model={model}", f"augmentation={flip}", f"data.tile={tile}")
     shape = (31, 26)
     image = np.arange(1, 1 + math.prod(shape), dtype=np.float32).reshape(*shape, 1)
     label = (image[..., 0] % 251).astype(np.uint8)
@@ -442,7 +443,7 @@ def test_the_loss_sees_each_logit_beside_the_label_of_its_own_pixel(
     classes = [spec.model_dump() for spec in CLASSES]
     module = SegmentationModule(values(*overrides), classes, AS_IT_IS.as_plain(), 1, None, 1)
     make_identity(module.network)
-    expected_input = input_for_output(module.network.architecture, 12)
+    expected_input = input_for_output(module.network.architecture, tile)
     assert data.input_size == expected_input
     compared: list[tuple[Tensor, Tensor]] = []
 
@@ -458,12 +459,12 @@ def test_the_loss_sees_each_logit_beside_the_label_of_its_own_pixel(
         module.training_step(batch, index)
     assert len(compared) == data.batches
     for logits, target in compared:
-        assert logits.shape == (len(target), 2, 12, 12)
+        assert logits.shape == (len(target), 2, tile, tile)
         shown = logits[:, 1].round().long()
         assert (shown % 251 == target).all()
         marks = shown.flatten(1)
-        if (expected_input - 12) % 2 == 0:
-            assert all(len(torch.unique(patch)) == 144 for patch in marks), "nothing mirrored is labelled"
+        if (expected_input - tile) % 2 == 0:
+            assert all(len(torch.unique(patch)) == tile**2 for patch in marks), "nothing mirrored is labelled"
 
 
 # --- normalisation ---

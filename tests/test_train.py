@@ -26,6 +26,8 @@ from unet_exp.runs import RunFolder
 from unet_exp.training.initial import load_initial_weights
 from unet_exp.training.module import SegmentationModule
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Train = Callable[..., RunFolder]
 Cli = Callable[..., Said]
 
@@ -115,7 +117,8 @@ def no_run_in(place: Path) -> bool:
     + [("release", "concat"), ("release", "none")],
 )
 def test_every_network_trains_and_leaves_a_whole_folder(train: Train, model: str, fusion: str) -> None:
-    folder = train(f"model={model}", f"fusion={fusion}")
+    folder = train(f"model={model}", f"fusion={fusion}", curves=True)
+    assert read_image(folder.curves).shape[1] > 400
     assert folder.path.name.endswith(f"_synthetic_{model}_{fusion}")
     check_folder(folder)
 
@@ -406,7 +409,7 @@ class TestInterrupted:
         words = [*TINY, "output=out", "trainer.max_steps=null", "trainer.max_time=5m", "model=same", "name=long"]
         process = subprocess.Popen(
             [sys.executable, "-c", script, *words], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            text=True,
+            text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         try:
             until = time.monotonic() + 90

@@ -81,7 +81,10 @@ def predict(values: dict[str, Any]) -> list[Path]:
     _check_names(paths)
     predictor = load(task.checkpoint, config.trainer.accelerator, config.trainer.precision)
     output = Path(task.output)
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"output={output}: this folder cannot be made ({error.strerror}); choose another") from None
     masks: list[Path] = []
     failures: list[str] = []
     for path in track(paths, "predicting", disable=not console.is_terminal, transient=True, console=console):
@@ -97,13 +100,15 @@ def predict(values: dict[str, Any]) -> list[Path]:
 
 
 def _check_names(paths: Sequence[Path]) -> None:
-    """Two inputs must not write one mask."""
+    """Two inputs must not write one mask or one preview."""
     seen: dict[str, Path] = {}
     for path in paths:
-        name = _mask_name(path)
-        if name in seen:
-            raise DataError(f"{seen[name]} and {path} would both be written to {name}; predict them one after another")
-        seen[name] = path
+        if path.stem in seen:
+            raise DataError(
+                f"{seen[path.stem]} and {path} would both be written to {path.stem}_...; "
+                "predict them one after another, each with an output= of its own"
+            )
+        seen[path.stem] = path
 
 
 def _mask_name(path: Path) -> str:

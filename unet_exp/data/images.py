@@ -1,8 +1,7 @@
 """Image files: PNG, JPEG and TIFF in, PNG and TIFF out.
 
-Pillow reads PNG and JPEG, tifffile reads and writes TIFF; imagecodecs reads the PNG files that Pillow has no mode
-for (16 bits a colour) and writes PNG. What they would pass over in silence is refused here, so that there are no
-half pictures: checksums that do not fit, strips that are missing, a chain of pages that breaks off.
+Pillow reads PNG and JPEG, tifffile reads and writes TIFF, imagecodecs writes PNG. What they pass over in silence is
+refused here: checksums that do not fit, strips that are missing, a chain of pages that breaks off.
 """
 
 import glob
@@ -39,7 +38,7 @@ _DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 # What these say on stderr is harmless, or becomes a DataError here.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-warnings.filterwarnings("ignore", "Invalid APNG", UserWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def read_pages(path: str | Path) -> list[Array]:
@@ -64,7 +63,9 @@ def read_pages(path: str | Path) -> list[Array]:
             raise DataError(f"{path}: {what}; check the path")
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions"
+        ) from None
     if not data.startswith((_PNG, _JPEG, *_TIFF)):
         raise DataError(f"{path}: is not a PNG, JPEG or TIFF image; convert it to one of them")
     try:
@@ -81,11 +82,7 @@ def read_pages(path: str | Path) -> list[Array]:
 
 
 def read_image(path: str | Path) -> Array:
-    """The only page of an image file, (H, W, C) as in `read_pages`.
-
-    Raises:
-        DataError: as `read_pages`, and for a file of several pages.
-    """
+    """The only page of an image file, as in `read_pages`; a DataError where there are several."""
     pages = read_pages(path)
     if len(pages) != 1:
         raise DataError(f"{path}: has {len(pages)} pages where one image is expected; save each page as a file")
@@ -111,15 +108,11 @@ def write_pages(path: str | Path, pages: Sequence[Array]) -> None:
     suffix = path.suffix.lower()
     if suffix not in WRITE_SUFFIXES:
         raise DataError(f"{path}: cannot write this kind of file; end its name in one of {' '.join(WRITE_SUFFIXES)}")
-    if not pages:
-        raise ValueError("no pages to write")
     for page in pages:
         if page.ndim < 2 or not page.size or page.shape[2:] not in _CHANNELS or page.dtype not in _DTYPES:
             raise ValueError(f"cannot store {page.dtype} of shape {page.shape} as an image")
-    if suffix == ".png" and len(pages) > 1:
-        raise DataError(f"{path}: a PNG holds one page, not {len(pages)}; end its name in .tif")
-    if suffix == ".png" and pages[0].dtype == np.float32:
-        raise DataError(f"{path}: a PNG cannot hold float32 pixels; end its name in .tif")
+    if suffix == ".png" and (len(pages) > 1 or pages[0].dtype == np.float32):
+        raise DataError(f"{path}: a PNG holds one page, and no float32 pixels; end its name in .tif")
     stored = [np.ascontiguousarray(page[:, :, 0] if page.shape[2:] == (1,) else page) for page in pages]
     try:
         with replacing(path) as side:
@@ -131,7 +124,7 @@ def write_pages(path: str | Path, pages: Sequence[Array]) -> None:
                         colours = "rgb" if page.ndim == 3 else "minisblack"
                         tiff.write(page, photometric=colours, planarconfig="contig", compression="zlib", metadata=None)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); mend that, or choose another place") from None
+        raise DataError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None
 
 
 def list_images(spec: str | Path) -> list[Path]:
@@ -152,7 +145,7 @@ def list_images(spec: str | Path) -> list[Path]:
         found = path.iterdir() if here else map(Path, glob.glob(str(path), recursive=True))
         images = [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
     except OSError as error:
-        raise DataError(f"{path}: cannot be opened ({error.strerror}); check its permissions") from None
+        raise DataError(f"{path}: cannot be opened ({error.strerror or error}); check its permissions") from None
     if not images:
         what = "no images in this folder" if here else "there is no such file or folder, and no image matches"
         raise DataError(f"{path}: {what}; check the path (images end in {' '.join(SUFFIXES)})")
@@ -167,8 +160,7 @@ def natural_key(path: Path) -> list[str | int]:
 def _check(path: Path, width: int, height: int, channels: int = 1) -> None:
     """Before anything is decoded."""
     if width * height > MAX_PIXELS:
-        size = f"{width} x {height} pixels are more than a page may have ({MAX_PIXELS})"
-        raise DataError(f"{path}: {size}; cut the image into smaller ones")
+        raise DataError(f"{path}: {width} x {height} pixels are more than {MAX_PIXELS}; cut it into smaller images")
     if channels not in (1, 3, 4):
         raise DataError(f"{path}: has {channels} channels; save it as grey, RGB or RGBA")
 
@@ -177,15 +169,16 @@ def _read_picture(path: Path, data: bytes) -> Array:
     """The pixels of a PNG or JPEG."""
     # Not Image.open, which knows other formats, and warns of large images.
     kind = PngImageFile if data.startswith(_PNG) else JpegImageFile
-    picture = kind(BytesIO(data))
-    _check(path, *picture.size)
-    picture.verify()  # The checksums of a PNG, which load() passes over. It leaves nothing to load.
-    if kind is PngImageFile and data[24] == 16:  # The bit depth; Pillow would make it 8.
-        pixels: Array = imagecodecs.png_decode(data)
-        return pixels[:, :, [0, 0, 0, 1]] if pixels.shape[2:] == (2,) else pixels
-    picture = kind(BytesIO(data))
+    unread, picture, low = (kind(BytesIO(data)) for _ in range(3))
+    _check(path, *unread.size)
+    unread.verify()  # The checksums of a PNG, which load() passes over.
     picture.load()
-    if picture.mode in ("L", "RGB", "RGBA"):
+    if kind is PngImageFile and data[24] == 16 and picture.mode != "I;16":  # IHDR's bits a sample.
+        # Of 16-bit colours Pillow keeps the high bytes; in the other byte order those are the low ones.
+        low.tile = [tile._replace(args=str(tile.args).replace("16B", "16L")) for tile in low.tile]
+        pixels: Array = np.array(picture).astype(np.uint16) << 8 | np.array(low)
+        return pixels
+    if picture.mode in ("L", "I;16", "RGB", "RGBA"):
         return np.array(picture)
     colours = "RGBA" if picture.has_transparency_data else "RGB"
     return np.array(picture.convert("L" if picture.mode == "1" else colours))
@@ -198,11 +191,10 @@ def _read_tiff(path: Path, data: bytes) -> list[Array]:
             if page.offset in pages:
                 raise ValueError("its pages form a ring")
             pages[page.offset] = _read_page(path, page.aspage(), len(data))
-        end, size = tiff.pages.next_page_offset or 0, tiff.tiff.offsetsize
-        if not pages or data[end : end + size] != bytes(size):
-            raise ValueError("its chain of pages breaks off")
-        if len(pages) < (tiff.imagej_metadata or {}).get("images", 1):
-            raise ValueError("ImageJ wrote many images as one page")
+        end, zero = tiff.pages.next_page_offset or 0, bytes(tiff.tiff.offsetsize)
+        claimed = (tiff.imagej_metadata or {}).get("images", 1) if pages else 1  # ImageJ may write many as one page.
+        if len(pages) < claimed or data[end : end + len(zero)] != zero:
+            raise ValueError("some of its pages are missing")
     return list(pages.values())
 
 
@@ -212,7 +204,7 @@ def _read_page(path: Path, page: TiffPage, size: int) -> Array:
     _check(path, page.tilewidth, page.tilelength)
     if page.dtype is None or page.imagedepth != 1 or not page.imagewidth or not page.imagelength:
         raise ValueError(f"a page of shape {page.shape} and {page.bitspersample} bits")
-    strips = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    strips = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     if len(strips) != math.prod(page.chunked) or any(not count or start + count > size for start, count in strips):
         raise ValueError("some of its pixels are missing")
     colours = int(page.photometric) if 262 in page.tags else 1
@@ -222,9 +214,8 @@ def _read_page(path: Path, page: TiffPage, size: int) -> Array:
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, 2)
     if colours == 3:
-        palette = np.asarray(page.colormap)
-        palette = palette >> 8 if palette.max() > 255 else palette
-        return np.moveaxis(np.take(palette.astype(np.uint8), pixels, axis=1), 0, 2)
+        palette = np.asarray(page.colormap)  # 16 bits; some writers fill but 8.
+        return np.moveaxis(np.take((palette >> 8 * (palette.max() > 255)).astype(np.uint8), pixels, axis=1), 0, 2)
     if page.bitspersample in (1, 2, 4):
         pixels = pixels.astype(np.uint8) * np.uint8(255 // (2**page.bitspersample - 1))
     return ~pixels if colours == 0 and pixels.dtype.kind == "u" else pixels  # 0: white is zero.
@@ -240,7 +231,6 @@ def _promised(path: Path, page: Array) -> Array:
             raise DataError(f"{path}: some pixels are not finite; replace NaN and infinite values")
     elif page.dtype not in _DTYPES:
         if page.dtype.kind not in "iu" or page.min() < 0 or page.max() > 65535:
-            what = f"its {page.dtype} pixels do not fit into 16 bits"
-            raise DataError(f"{path}: {what}; save as uint8, uint16 or float32")
+            raise DataError(f"{path}: its {page.dtype} pixels do not fit into 16 bits; save as uint16 or float32")
         page = page.astype(np.uint16)
     return np.ascontiguousarray(page)

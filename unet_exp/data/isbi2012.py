@@ -21,10 +21,10 @@ from unet_exp.errors import DataError
 Array = np.ndarray[Any, Any]
 _Slices = list[tuple[str, Array]]  # Where a slice comes from, and its pixels (H, W, C).
 
-# Vermilion and sky blue of Okabe and Ito: told apart with any colour vision.
+# Dark and light as in the micrograph, and told apart with any colour vision.
 CLASSES = (
-    ClassSpec(name="membrane", value=0, color=[213, 94, 0]),
-    ClassSpec(name="cell", value=255, color=[86, 180, 233]),
+    ClassSpec(name="membrane", value=0, color=[38, 50, 110]),
+    ClassSpec(name="cell", value=255, color=[250, 230, 160]),
 )
 
 _LAYOUT = "train/image/N.png and train/label/N.png, or train-volume.tif and train-labels.tif"

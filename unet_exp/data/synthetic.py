@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unet_exp.data.synthetic_texture import GRANULE, MITOCHONDRION, VESICLE, Layout, paint, smooth_noise
+from unet_exp.files import replacing
 
 __all__ = [
     "CELL",
@@ -47,15 +47,15 @@ GENERATOR_VERSION = 1
 MINIMUM_SIDE = 32
 MEMBRANE, CELL = 0, 1
 
-CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (("membrane", (213, 94, 0)), ("cell", (86, 180, 233)))
+CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (("membrane", (38, 50, 110)), ("cell", (250, 230, 160)))
 """Name and RGB colour of each class, by index."""
 
 MANY_CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (
-    ("membrane", (0, 0, 0)),
-    ("cytoplasm", (255, 255, 255)),
+    ("membrane", (38, 50, 110)),
+    ("cytoplasm", (250, 230, 160)),
     ("mitochondrion", (230, 75, 53)),
     ("vesicle", (0, 160, 135)),
-    ("granule", (60, 84, 136)),
+    ("granule", (150, 60, 150)),
 )
 """The same for `organelles=True`."""
 
@@ -271,15 +271,10 @@ def _load(path: Path, shape: tuple[int, int, int]) -> list[Micrograph] | None:
 def _save(path: Path, micrographs: list[Micrograph]) -> None:
     """Write a set beside its place, then move it there, so that no reader sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, side = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(
-                file,
-                image=np.stack([item.image for item in micrographs]),
-                label=np.stack([item.label for item in micrographs]),
-                instances=np.stack([item.instances for item in micrographs]),
-            )
-        os.replace(side, path)
-    finally:
-        Path(side).unlink(missing_ok=True)
+    with replacing(path) as side:
+        np.savez_compressed(
+            side,
+            image=np.stack([item.image for item in micrographs]),
+            label=np.stack([item.label for item in micrographs]),
+            instances=np.stack([item.instances for item in micrographs]),
+        )

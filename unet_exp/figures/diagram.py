@@ -105,9 +105,10 @@ def _join(board: Board, architecture: Architecture, fuse: Layer, up: _Map, skip:
     """Draws how the upsampled map meets its skip; returns what the next convolution reads."""
     fused = up._replace(size=fuse.size_out, height=up.height * fuse.size_out / up.size)
     cropped = fused.height < skip.height
+    if fused.height > up.height:  # zeros are added below
+        board.box(*fused[:4], "white", ":")
+        board.box(up.x, up.y + (fused.height - up.height) / 2, up.width, up.height, DECODER)
     if architecture.fusion == "none":
-        if fused.height > up.height:
-            board.box(*fused[:4], "none", ":")
         _label(board, fused, up.x, str(up.channels))
         return fused
     end = up.x - up.width / 2
@@ -119,8 +120,6 @@ def _join(board: Board, architecture: Architecture, fuse: Layer, up: _Map, skip:
         _label(board, fused, up.x, str(up.channels))
         board.plus(end - 0.10, up.y)
         end -= 0.17
-    if fused.height > up.height:
-        board.box(*fused[:4], "none", ":")  # what padding adds
     if cropped:
         board.box(*skip[:4], "white")
         board.box(skip.x, skip.y, skip.width, fused.height, ENCODER, "--")  # what cropping leaves
