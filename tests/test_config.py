@@ -176,6 +176,10 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
             )
             for word in ("poly", "cosine", "one_cycle")
         ),
+        (
+            "optimizer=sgd optimizer.nesterov=true optimizer.momentum=0",
+            ["optimizer.nesterov=true needs optimizer.momentum above 0"],
+        ),
         ("data.fold=1", ["data.fold=1 needs data.folds (3 or more)"]),
         ("data.folds=1", ["data.folds must be 0 (the standard split) or at least 3"]),
         ("data.folds=2", ["data.folds must be 0 (the standard split) or at least 3"]),

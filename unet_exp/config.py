@@ -137,6 +137,12 @@ class SGDConfig(_OptimizerConfig):
     momentum: Fraction
     nesterov: bool
 
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> "SGDConfig":
+        if self.nesterov and not self.momentum:
+            raise ValueError("optimizer.nesterov=true needs optimizer.momentum above 0")
+        return self
+
 
 class AdamConfig(_OptimizerConfig):
     """Adam, or AdamW with decoupled weight decay."""

@@ -3,13 +3,11 @@
 import logging
 import os
 import resource
-import shutil
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +16,23 @@ import torch
 from pytorch_lightning.profilers import Profiler, PyTorchProfiler, SimpleProfiler
 from rich.console import Console
 
-from unet_exp import data
+from unet_exp.app.prepare import Job, prepare
 from unet_exp.app.scoring import Scores, score_and_draw, score_table
-from unet_exp.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.checkpoint import open_checkpoint
 from unet_exp.config import Config, duration_seconds
-from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import DataSet, fingerprint
-from unet_exp.errors import ConfigError, TrainingError
+from unet_exp.data.samples import fingerprint
+from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
-from unet_exp.geometry import Architecture, layer_table, macs, parameters
-from unet_exp.inference.device import resolve_device, resolve_precision
+from unet_exp.geometry import layer_table, macs, parameters
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics import METRICS_VERSION
-from unet_exp.metrics.scoreboard import metric_names
 from unet_exp.runs import RunFolder, git_state, versions
 from unet_exp.training.callbacks import History, build_callbacks
 from unet_exp.training.checkpoint_io import WholeCheckpoints
-from unet_exp.training.datamodule import SegmentationData, balanced_class_weights
-from unet_exp.training.initial import load_initial_weights
-from unet_exp.training.loggers import build_loggers, check_logger, finish_loggers
-from unet_exp.training.module import SegmentationModule
+from unet_exp.training.loggers import build_loggers, finish_loggers
 from unet_exp.training.progress import TrainingProgress
 
 _FOLDER_VARIABLE = "UNET_EXP_RUN_FOLDER"
-
-
-@dataclass
-class _Job:
-    """A training that has been checked and is ready to start."""
-
-    config: Config
-    overrides: list[str]
-    dataset: DataSet
-    device: torch.device
-    precision: str
-    architecture: Architecture
-    datamodule: SegmentationData
-    module: SegmentationModule
-    steps: int | None
-    metrics: list[str]
 
 
 def train(config: Config, overrides: Sequence[str] = ()) -> RunFolder:
@@ -73,82 +49,13 @@ def train(config: Config, overrides: Sequence[str] = ()) -> RunFolder:
         UserError: for what can be mended; before the folder is made wherever it can be found by then.
     """
     console = Console(highlight=False)
-    job = _prepare(config, list(overrides))
+    job = prepare(config, overrides)
     if _is_first_process():
         for line in layer_table(job.architecture, job.datamodule.input_size):
             console.print(line, soft_wrap=True)
     folder = _make_folder(config)
     with _logged_to(folder.log):
         return _run(job, folder, console)
-
-
-def _prepare(config: Config, overrides: list[str]) -> _Job:
-    """Everything that can go wrong before there is a folder."""
-    check_logger(config)
-    device = resolve_device(config.trainer.accelerator)
-    precision = resolve_precision(config.trainer.precision, device)
-    initial = open_checkpoint(config.init_from) if config.init_from else None
-    dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
-    names = [spec.name for spec in dataset.classes]
-    metrics = metric_names(names)
-    if config.trainer.monitor.removeprefix("val/") not in metrics or not config.trainer.monitor.startswith("val/"):
-        raise ConfigError(
-            f"trainer.monitor={config.trainer.monitor}: there is no such score; "
-            f"choose one of {', '.join(f'val/{name}' for name in metrics)}"
-        )
-    weights = config.loss.class_weights
-    if isinstance(weights, list) and len(weights) != len(names):
-        raise ConfigError(f"loss.class_weights={weights}: the classes are {len(names)} ({', '.join(names)})")
-    # Lightning's seed_everything also sets the environment of processes yet to come.
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    normalization = Normalization.fit(config.data.normalization, dataset.train)
-    datamodule = SegmentationData(config, dataset, normalization, _processes(config, device))
-    steps = _total_steps(config, datamodule)
-    module = SegmentationModule(
-        config.model_dump(),
-        [spec.model_dump() for spec in dataset.classes],
-        normalization.as_plain(),
-        dataset.channels,
-        balanced_class_weights(dataset) if weights == "balanced" else weights,
-        steps or 0,
-    )
-    if initial is not None:
-        _start_from(module, initial)
-    architecture = config.architecture(dataset.channels, len(names))
-    _check_space(Path(config.output), parameters(architecture))
-    return _Job(config, overrides, dataset, device, precision, architecture, datamodule, module, steps, metrics)
-
-
-def _check_space(output: Path, count: int) -> None:
-    """Two checkpoints of float32 weights, two moments of the optimizer and perhaps a moving average."""
-    needed = 2 * count * 4 * 4
-    existing = next(folder for folder in (output.absolute(), *output.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
-    if free < needed:
-        raise ConfigError(
-            f"output={output}: {free / 1e6:.1f} MB are free and the checkpoints take up to {needed / 1e6:.1f} MB; "
-            "free some space or choose another folder"
-        )
-
-
-def _start_from(module: SegmentationModule, initial: Checkpoint) -> None:
-    fresh = load_initial_weights(module.network, initial)
-    if fresh:
-        print(f"init_from={initial.path}: another number of classes, so {', '.join(fresh)} start fresh")
-
-
-def _total_steps(config: Config, datamodule: SegmentationData) -> int | None:
-    """Optimizer steps until the first limit, None where only the time ends the training."""
-    limits = [] if config.trainer.max_steps is None else [config.trainer.max_steps]
-    if config.trainer.max_epochs is not None:
-        limits.append(config.trainer.max_epochs * -(-datamodule.batches // config.trainer.accumulate))
-    return min(limits, default=None)
-
-
-def _processes(config: Config, device: torch.device) -> int:
-    if isinstance(config.trainer.devices, int):
-        return config.trainer.devices
-    return torch.cuda.device_count() if device.type == "cuda" else 1
 
 
 def _is_first_process() -> bool:
@@ -193,7 +100,7 @@ def _logged_to(path: Path) -> Iterator[None]:
         lightning.handlers, lightning.propagate = before[1:]
 
 
-def _run(job: _Job, folder: RunFolder, console: Console) -> RunFolder:
+def _run(job: Job, folder: RunFolder, console: Console) -> RunFolder:
     config, dataset = job.config, job.dataset
     started = time.monotonic()
     summary: dict[str, Any] = {
@@ -263,9 +170,8 @@ def _run(job: _Job, folder: RunFolder, console: Console) -> RunFolder:
     return folder
 
 
-def _lightning(job: _Job, folder: RunFolder, callbacks: list[Any], loggers: list[Any], console: Console) -> pl.Trainer:
+def _lightning(job: Job, folder: RunFolder, callbacks: list[Any], loggers: list[Any], console: Console) -> pl.Trainer:
     settings = job.config.trainer
-    processes = _processes(job.config, job.device)
     limit = settings.limit_batches or 1.0
     seconds = None if settings.max_time is None else duration_seconds(settings.max_time)
     profilers: dict[str, type[Profiler]] = {"simple": SimpleProfiler, "pytorch": PyTorchProfiler}
@@ -275,8 +181,8 @@ def _lightning(job: _Job, folder: RunFolder, callbacks: list[Any], loggers: list
         warnings.simplefilter("ignore")
         return pl.Trainer(
             accelerator=job.device.type,
-            devices=processes,
-            strategy="auto" if processes == 1 else "ddp",
+            devices=job.processes,
+            strategy="auto" if job.processes == 1 else "ddp",
             precision=precision,
             logger=loggers or False,
             callbacks=[*callbacks, TrainingProgress(console, job.steps, seconds, settings.monitor)],
@@ -301,7 +207,7 @@ def _lightning(job: _Job, folder: RunFolder, callbacks: list[Any], loggers: list
         )
 
 
-def _test(job: _Job, folder: RunFolder, console: Console) -> Scores:
+def _test(job: Job, folder: RunFolder, console: Console) -> Scores:
     """Scores the test images with the best epoch and draws them, and the unlabelled ones."""
     predictor = Predictor(open_checkpoint(folder.best), job.device.type, job.precision)
     quiet = not console.is_terminal

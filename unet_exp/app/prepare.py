@@ -1,0 +1,134 @@
+"""A training from its config to the point where it can start: every mistake that can be found by then is found here."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from unet_exp import data
+from unet_exp.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.config import Config
+from unet_exp.data.normalization import Normalization
+from unet_exp.data.samples import DataSet
+from unet_exp.errors import ConfigError
+from unet_exp.geometry import Architecture, parameters
+from unet_exp.inference.device import resolve_device, resolve_precision
+from unet_exp.metrics.scoreboard import metric_names
+from unet_exp.training.datamodule import SegmentationData, balanced_class_weights
+from unet_exp.training.initial import load_initial_weights
+from unet_exp.training.loggers import check_logger
+from unet_exp.training.module import SegmentationModule
+
+
+@dataclass
+class Job:
+    """A training that has been checked and is ready to start.
+
+    Attributes:
+        config: what to train.
+        overrides: what was typed.
+        dataset: its images.
+        device: where it runs.
+        precision: resolved.
+        processes: that share the work.
+        architecture: of the network, its width resolved.
+        datamodule: feeds it.
+        module: the network, its loss and its optimizer.
+        steps: optimizer steps until the first limit, None where only the time ends it.
+        metrics: names of the validation scores, without `val/`.
+    """
+
+    config: Config
+    overrides: list[str]
+    dataset: DataSet
+    device: torch.device
+    precision: str
+    processes: int
+    architecture: Architecture
+    datamodule: SegmentationData
+    module: SegmentationModule
+    steps: int | None
+    metrics: list[str]
+
+
+def prepare(config: Config, overrides: Sequence[str]) -> Job:
+    """Reads the data, builds the network and checks all that can go wrong before there is a folder.
+
+    Args:
+        config: what to train.
+        overrides: what was typed.
+
+    Raises:
+        UserError: for what can be mended.
+    """
+    check_logger(config)
+    device = resolve_device(config.trainer.accelerator)
+    precision = resolve_precision(config.trainer.precision, device)
+    initial = open_checkpoint(config.init_from) if config.init_from else None
+    dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
+    names = [spec.name for spec in dataset.classes]
+    metrics = metric_names(names)
+    if config.trainer.monitor.removeprefix("val/") not in metrics or not config.trainer.monitor.startswith("val/"):
+        raise ConfigError(
+            f"trainer.monitor={config.trainer.monitor}: there is no such score; "
+            f"choose one of {', '.join(f'val/{name}' for name in metrics)}"
+        )
+    weights = config.loss.class_weights
+    if isinstance(weights, list) and len(weights) != len(names):
+        raise ConfigError(f"loss.class_weights={weights}: the classes are {len(names)} ({', '.join(names)})")
+    # Lightning's seed_everything also sets the environment of processes yet to come.
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    normalization = Normalization.fit(config.data.normalization, dataset.train)
+    processes = _processes(config, device)
+    datamodule = SegmentationData(config, dataset, normalization, processes)
+    steps = _total_steps(config, datamodule)
+    module = SegmentationModule(
+        config.model_dump(),
+        [spec.model_dump() for spec in dataset.classes],
+        normalization.as_plain(),
+        dataset.channels,
+        balanced_class_weights(dataset) if weights == "balanced" else weights,
+        steps or 0,
+    )
+    if initial is not None:
+        _start_from(module, initial)
+    architecture = config.architecture(dataset.channels, len(names))
+    _check_space(Path(config.output), parameters(architecture))
+    return Job(
+        config, list(overrides), dataset, device, precision, processes, architecture, datamodule, module, steps, metrics
+    )
+
+
+def _check_space(output: Path, count: int) -> None:
+    """Two checkpoints of float32 weights, two moments of the optimizer and perhaps a moving average."""
+    needed = 2 * count * 4 * 4
+    existing = next(folder for folder in (output.absolute(), *output.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise ConfigError(
+            f"output={output}: {free / 1e6:.1f} MB are free and the checkpoints take up to {needed / 1e6:.1f} MB; "
+            "free some space or choose another folder"
+        )
+
+
+def _start_from(module: SegmentationModule, initial: Checkpoint) -> None:
+    fresh = load_initial_weights(module.network, initial)
+    if fresh:
+        print(f"init_from={initial.path}: another number of classes, so {', '.join(fresh)} start fresh")
+
+
+def _total_steps(config: Config, datamodule: SegmentationData) -> int | None:
+    """Optimizer steps until the first limit, None where only the time ends the training."""
+    limits = [] if config.trainer.max_steps is None else [config.trainer.max_steps]
+    if config.trainer.max_epochs is not None:
+        limits.append(config.trainer.max_epochs * -(-datamodule.batches // config.trainer.accumulate))
+    return min(limits, default=None)
+
+
+def _processes(config: Config, device: torch.device) -> int:
+    if isinstance(config.trainer.devices, int):
+        return config.trainer.devices
+    return torch.cuda.device_count() if device.type == "cuda" else 1
