@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
-from unet_exp.app.compose import GROUPS, compose_over, compose_train, conf_dir, parse_overrides
+from unet_exp.app.compose import GROUPS, compose_over, compose_train, conf_dir, parse_overrides, paths_quoted
 from unet_exp.config import duration_seconds, parse
 from unet_exp.errors import ConfigError, UserError
 
@@ -189,6 +189,8 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("model=valid,same", [f"model=valid,same: {SWEEP}", "train.py -m"]),
         ("seed=0,1", [f"seed=0,1: {SWEEP}"]),
         ("seed=range(3)", [f"seed=range(3): {SWEEP}"]),
+        ("fusion=[concat,add]", ["fusion=[concat,add]: one option is needed here", "-m fusion=a,b"]),
+        ("model.name=same", ["model.name=same: choose the whole option with model=same"]),
         ("optimizer.lr=[0.1", ["cannot read 'optimizer.lr=[0.1'", READABLE]),
         ("seed", ["cannot read 'seed'", READABLE]),
         ("=3", ["cannot read '=3'", READABLE]),
@@ -229,6 +231,7 @@ def test_a_mistake_is_one_line_that_says_the_key_and_what_is_allowed(words: str,
         ("logger.mode=never", ["logger.mode='never': should be 'auto', 'online', 'offline' or 'disabled'"]),
         ("logger.tags=foo", ["logger.tags='foo': should be a valid list"]),
         ("loss.class_weights=[1,-1]", ["loss.class_weights=[1, -1]: ", "greater than or equal to 0"]),
+        ("loss.class_weights=[0,0]", ["loss.class_weights=[0, 0]: ", "at least one weight must be more than 0"]),
         ("loss.class_weights=[1]", ["loss.class_weights=[1]: ", "'balanced' or ", "at least 2 items"]),
         ("loss.class_weights=equal", ["loss.class_weights='equal': should be 'balanced' or should be a valid list"]),
         ("name=a/b", ["name='a/b': ", FILE_NAME]),
@@ -248,6 +251,15 @@ def test_a_value_of_a_wrong_type_or_range_is_one_line_that_says_what_is_allowed(
 def test_a_time_beside_another_limit_gives_a_schedule_its_horizon() -> None:
     parse(compose_train(["scheduler=poly", "trainer.max_time=4m", "trainer.max_steps=100"]))
     parse(compose_train(["scheduler=plateau", "trainer.max_time=4m"]))
+
+
+def test_a_path_may_hold_any_character() -> None:
+    path = "it's [a]=(b)/ü, x~"
+    words = paths_quoted(["data=isbi2012", f"data.root={path}", "init_from=null"])
+    assert words[2] == "init_from=null"
+    assert paths_quoted(["output=out/a.b", "output=3"]) == ["output=out/a.b", "output='3'"]
+    assert compose_train(words)["data"]["root"] == path
+    assert paths_quoted(["-m", "init_from=a,b"]) == ["-m", "init_from=a,b"]
 
 
 def test_config_dir(tmp_path: Path) -> None:

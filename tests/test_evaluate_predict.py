@@ -262,6 +262,7 @@ class TestPredict:
             ("input=pair", "a.png and pair/a.tif would both be written to a_"),
             ("input=twins preview=perhaps", "preview='perhaps': should be a valid boolean"),
             ("inptu=twins", "unknown key inptu"),
+            ("input=single output=single", "output=single is the folder of the input"),
             ("input=single output=file.txt", "output=file.txt: this folder cannot be made (File exists)"),
             ("input=twins checkpoint=none", "checkpoint=none: there is no such file"),
         ],

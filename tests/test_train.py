@@ -566,7 +566,7 @@ def test_a_sweep_runs_one_training_for_each_combination(cli: Cli, tmp_path: Path
     runs = [RunFolder(path) for path in sorted((tmp_path / "out" / "train").iterdir())]
     assert sorted(yaml.safe_load(run.config.read_text())["model"]["name"] for run in runs) == ["pad", "same"]
     assert all("model=same" in summary(run)["overrides"] or "model=pad" in summary(run)["overrides"] for run in runs)
-    assert {path.name for path in tmp_path.iterdir()} <= {"out", "multirun"}
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
 def test_what_was_typed_is_in_the_summary(cli: Cli) -> None:

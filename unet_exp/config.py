@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from unet_exp.geometry import Activation, Architecture, input_for_output, matched_width, out_channels
 from unet_exp.schema import Strict, validate
@@ -54,7 +54,15 @@ class FusionConfig(Strict):
     name: Literal["concat", "add", "none"]
 
 
-ClassWeights = Literal["balanced"] | Annotated[list[NonNegative], Field(min_length=2)] | None
+def _some_weight(weights: list[float]) -> list[float]:
+    if not any(weights):
+        raise ValueError("at least one weight must be more than 0")
+    return weights
+
+
+ClassWeights = (
+    Literal["balanced"] | Annotated[list[NonNegative], Field(min_length=2), AfterValidator(_some_weight)] | None
+)
 
 
 class CrossEntropyConfig(Strict):

@@ -48,9 +48,10 @@ def train() -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig, OmegaConf
 
-    from unet_exp.app.compose import compose_train, conf_dir
+    from unet_exp.app.compose import compose_train, conf_dir, paths_quoted
     from unet_exp.config import parse
 
+    sys.argv[1:] = paths_quoted(sys.argv[1:])
     # Hydra's own parser, so that what it will accept and what is checked here are the same.
     args = get_args_parser().parse_args()
     for_hydra = args.help or args.hydra_help or args.info or args.shell_completion or args.cfg
@@ -93,13 +94,13 @@ def _over_checkpoint(usage: str, defaults: dict[str, Any], run: Callable[[dict[s
         defaults: the entry point's own keys.
         run: takes the entry point's values and the training's values, in one and plain.
     """
-    overrides = sys.argv[1:]
-    if {"-h", "--help"} & set(overrides):
+    if {"-h", "--help"} & set(sys.argv[1:]):
         print(usage)
         return
     with told_in_one_line():
-        from unet_exp.app.compose import compose_over, parse_overrides
+        from unet_exp.app.compose import compose_over, parse_overrides, paths_quoted
 
+        overrides = paths_quoted(sys.argv[1:])
         show = "--cfg" in overrides
         overrides = [word for word in overrides if not (show and word in ("--cfg", "job"))]
         if flags := [word for word in overrides if word.startswith("-")]:

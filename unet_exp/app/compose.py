@@ -5,7 +5,7 @@ Nothing here imports torch, so that a mistake is told at once.
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,30 @@ from unet_exp.errors import ConfigError
 
 GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "scheduler", "trainer", "logger")
 """Choices that a checkpoint's config holds as values."""
+
+
+PATHS = ("checkpoint", "input", "output", "init_from", "data.root")
+"""Keys whose values are paths."""
+
+
+def paths_quoted(words: Sequence[str]) -> list[str]:
+    """Command-line words with paths quoted where Hydra's grammar would not take them as they are.
+
+    What is quoted already, `null` and, after `-m`, several paths with commas between them stay as they are.
+    """
+    sweep = bool({"-m", "--multirun"} & set(words))
+    parser = OverridesParser.create()
+
+    def quoted(word: str) -> str:
+        key, _, value = word.partition("=")
+        if key not in PATHS or value in ("", "null") or value[0] in "'\"" or (sweep and "," in value):
+            return word
+        with suppress(HydraException):
+            if parser.parse_override(word).value() == value:
+                return word
+        return f"{key}='{value.replace(chr(39), chr(92) + chr(39))}'"
+
+    return [quoted(word) for word in words]
 
 
 def conf_dir() -> Path:
@@ -136,8 +160,13 @@ def _check_words(parsed: Iterable[Override], loader: ConfigLoader) -> None:
     more_options = any(override.key_or_group == "hydra.searchpath" for override in parsed)
     for override in parsed:
         group = override.key_or_group
+        owner = group.removesuffix(".name")
+        if owner != group and owner in groups and not override.is_delete():
+            raise ConfigError(f"{override.input_line}: choose the whole option with {owner}={override.value()}")
         if group not in groups or group == "hydra" or override.is_delete():
             continue
+        if isinstance(override.value(), list) and group != "experiment":
+            raise ConfigError(f"{override.input_line}: one option is needed here; several are a sweep: -m {group}=a,b")
         options = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
         value = override.value()
         words = ["null" if word is None else str(word) for word in (value if isinstance(value, list) else [value])]

@@ -81,6 +81,10 @@ def predict(values: dict[str, Any]) -> list[Path]:
     _check_names(paths)
     predictor = load(task.checkpoint, config.trainer.accelerator, config.trainer.precision)
     output = Path(task.output)
+    if any(path.parent.resolve() == output.resolve() for path in paths):
+        raise DataError(
+            f"output={output} is the folder of the input, and its masks would be input next time; choose another"
+        )
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

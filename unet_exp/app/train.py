@@ -53,9 +53,20 @@ def train(config: Config, overrides: Sequence[str] = ()) -> RunFolder:
     if _is_first_process():
         for line in layer_table(job.architecture, job.datamodule.input_size):
             console.print(line, soft_wrap=True)
+        _advise(job, console)
     folder = _make_folder(config)
     with _logged_to(folder.log):
         return _run(job, folder, console)
+
+
+def _advise(job: Job, console: Console) -> None:
+    warmup = job.config.scheduler.warmup_steps
+    if job.steps is not None and warmup >= job.steps:
+        console.print(
+            f"warning: the training ends after {job.steps} steps, within scheduler.warmup_steps={warmup}: "
+            "optimizer.lr is never reached",
+            soft_wrap=True,
+        )
 
 
 def _is_first_process() -> bool:
