@@ -1,5 +1,6 @@
 """Train a U-Net: `python scripts/train.py --help`."""
 
+# fish's completion looks for the words @hydra.main in this file.
 from unet_exp.app.cli import train
 
 if __name__ == "__main__":

@@ -95,10 +95,11 @@ def test_the_keys_that_people_type_are_there() -> None:
         "seed=1 name=mine init_from=a.ckpt model.depth=4 model.width=8 model.match=parameters "
         "loss.class_weights=[2.5,1] optimizer.lr=0.1 trainer.max_epochs=3 trainer.max_steps=9 trainer.max_time=4m "
         "trainer.accelerator=cpu trainer.devices=1 trainer.precision=32 trainer.monitor=val/loss data=isbi2012 "
-        "data.root=here data.seed=3 data.tile=64 data.batch_size=2 data.num_workers=1 data.fold=2 data.folds=5"
+        "data.root=here data.tile=64 data.batch_size=2 data.num_workers=1 data.fold=2 data.folds=5"
     )
     config = parse(compose_train(words.split()))
-    assert (config.seed, config.data.seed, config.data.fold) == (1, 3, 2)
+    assert (config.seed, config.data.fold) == (1, 2)
+    assert parse(compose_train(["data.seed=3"])).data.seed == 3
     assert (config.loss.class_weights, config.trainer.precision) == ([2.5, 1], "32")
 
 

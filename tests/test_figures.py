@@ -172,7 +172,7 @@ RUNS = {
 @pytest.mark.parametrize("run", RUNS)
 def test_curves_are_written_for_any_run(run: str, tmp_path: Path) -> None:
     target = tmp_path / "curves.png"
-    draw_curves(write_csv(tmp_path / "metrics.csv", *RUNS[run]), target, "val/iou/mean")
+    draw_curves(write_csv(tmp_path / "metrics.csv", *RUNS[run]), target, "val/iou/mean", "max")
     picture = read_image(target)
     assert picture.shape[0] > 300
     assert picture.shape[1] > 1000
@@ -207,7 +207,12 @@ def test_the_best_value_is_marked(
 
     monkeypatch.setattr(Axes, "plot", watched)
     monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
-    draw_curves(write_csv(tmp_path / "metrics.csv", *RUNS[run]), tmp_path / "curves.png", monitor)
+    draw_curves(
+        write_csv(tmp_path / "metrics.csv", *RUNS[run]),
+        tmp_path / "curves.png",
+        monitor,
+        "min" if monitor == "val/loss" else "max",
+    )
     assert marked == ([] if best is None else [(*best, f"best: {best[1]:.4f}")])
     assert lines.keys() == {"training", "validation", "accuracy", "iou/membrane", "iou/cell", "iou/mean", "lr"}
     assert lines["training"] == pytest.approx([row[0] for row in RUNS[run]], nan_ok=True)

@@ -78,6 +78,7 @@ def made(
         normalization=normalization or Normalization("image"),
         channels=channels,
         class_weights=None,
+        trained_on=frozenset({"digest"}),
         weights=build(*overrides, channels=channels, classes=classes).state_dict(),
         step=5,
     )
@@ -283,6 +284,7 @@ def content_of(given: Checkpoint) -> dict[str, Any]:
             given.normalization.as_plain(),
             given.channels,
             given.class_weights,
+            sorted(given.trained_on),
         ),
     }
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from unet_exp import config as schema
 from unet_exp.config import ClassSpec, Config
 from unet_exp.data.normalization import Normalization
-from unet_exp.errors import DataError
+from unet_exp.errors import ConfigError, DataError
 from unet_exp.network import UNet, build
 
 FORMAT = 1
@@ -45,6 +45,7 @@ class Checkpoint:
         normalization: of its input.
         channels: of its input.
         class_weights: of its loss, `balanced` resolved to numbers.
+        trained_on: `image_digest` of each training image.
         weights: the network's state dict; the moving average where the training kept one.
         step: optimizer steps that made it.
     """
@@ -55,12 +56,20 @@ class Checkpoint:
     normalization: Normalization
     channels: int
     class_weights: list[float] | None
+    trained_on: frozenset[str]
     weights: dict[str, Tensor]
     step: int
 
     def parsed(self) -> Config:
-        """Its config, checked against the schema of today."""
-        return schema.parse(self.config)
+        """Its config, checked against the schema of today.
+
+        Raises:
+            DataError: if it does not fit.
+        """
+        try:
+            return schema.parse(self.config)
+        except ConfigError as error:
+            raise DataError(f"checkpoint={self.path}: its config is not of this version of unet_exp: {error}") from None
 
     def network(self) -> UNet:
         """The trained network, in evaluation mode, on the CPU."""
@@ -75,6 +84,7 @@ def describe(
     normalization: dict[str, Any],
     channels: int,
     class_weights: list[float] | None,
+    trained_on: list[str],
 ) -> dict[str, Any]:
     """What a checkpoint keeps under `KEY`: plain containers only, so that it opens with `weights_only=True`."""
     return {
@@ -84,6 +94,7 @@ def describe(
         "normalization": normalization,
         "channels": channels,
         "class_weights": class_weights,
+        "trained_on": trained_on,
     }
 
 
@@ -97,9 +108,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         DataError: if it is missing, is no checkpoint, or is one of another program or a newer version.
     """
     path = Path(path)
-    if path.is_dir():
-        path = path / "checkpoints" / "best.ckpt"
-    if not path.is_file():
+    try:
+        path = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
+        exists = path.is_file()
+    except OSError as error:
+        raise DataError(f"checkpoint={path}: this path cannot be opened ({error.strerror})") from None
+    if not exists:
         raise DataError(f"checkpoint={path}: there is no such file; runs keep theirs in <run>/checkpoints/best.ckpt")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -120,15 +134,18 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             "open it with the version of unet_exp that wrote it"
         )
     prefix = "network."
-    return Checkpoint(
-        path=path,
-        config=known["config"],
-        classes=tuple(ClassSpec.model_validate(spec) for spec in known["classes"]),
-        normalization=Normalization.from_plain(known["normalization"]),
-        channels=known["channels"],
-        class_weights=known["class_weights"],
-        weights={
-            key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)
-        },
-        step=content["global_step"],
-    )
+    weights = content.get("state_dict", {})
+    try:
+        return Checkpoint(
+            path=path,
+            config=known["config"],
+            classes=tuple(ClassSpec.model_validate(spec) for spec in known["classes"]),
+            normalization=Normalization.from_plain(known["normalization"]),
+            channels=known["channels"],
+            class_weights=known["class_weights"],
+            trained_on=frozenset(known["trained_on"]),
+            weights={key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)},
+            step=content["global_step"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"checkpoint={path}: it is damaged ({type(error).__name__}: {error})") from None

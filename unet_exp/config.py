@@ -89,7 +89,6 @@ class AugmentationConfig(Strict):
 
 
 class _DataConfig(Strict):
-    seed: Annotated[int, Field(ge=0)]
     tile: Count
     batch_size: Count
     num_workers: Annotated[int, Field(ge=0)]
@@ -113,6 +112,7 @@ class SyntheticConfig(_DataConfig):
     """Generated micrographs."""
 
     name: Literal["synthetic"]
+    seed: Annotated[int, Field(ge=0)]
     height: Annotated[int, Field(ge=32)]
     width: Annotated[int, Field(ge=32)]
     train_images: Count

@@ -4,9 +4,12 @@ import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unet_exp.errors import UserError
+
+if TYPE_CHECKING:
+    from unet_exp.checkpoint import Checkpoint
 
 EXIT_MISTAKE = 2
 """Exit code where the user can mend what is wrong."""
@@ -62,6 +65,8 @@ def train() -> None:
                 if not for_hydra:
                     parse(values)
 
+    failures: list[str] = []
+
     @main(config_path=str(conf_dir()), config_name="train", version_base="1.3")
     def run(composed: DictConfig) -> None:
         with told_in_one_line():
@@ -71,9 +76,18 @@ def train() -> None:
 
             from unet_exp.app.train import train as run_training
 
-            run_training(config, overrides=typed)
+            try:
+                run_training(config, overrides=typed)
+            except UserError as error:
+                if not args.multirun:
+                    raise
+                failures.append(f"{' '.join(typed)}: {error}")
+                print(f"failed: {failures[-1]}", file=sys.stderr)
 
     run()
+    with told_in_one_line():
+        if failures:
+            raise UserError(f"{len(failures)} of the runs failed: {'; '.join(failures)}")
 
 
 def _jobs(overrides: list[str]) -> list[list[str]]:
@@ -86,13 +100,19 @@ def _jobs(overrides: list[str]) -> list[list[str]]:
     return [list(job) for batch in batches for job in batch]
 
 
-def _over_checkpoint(usage: str, defaults: dict[str, Any], run: Callable[[dict[str, Any]], object]) -> None:
+def _over_checkpoint(
+    usage: str,
+    defaults: dict[str, Any],
+    more_keys: tuple[str, ...],
+    run: Callable[[dict[str, Any], "Checkpoint"], object],
+) -> None:
     """An entry point whose base is a checkpoint's config.
 
     Args:
         usage: what `--help` prints.
         defaults: the entry point's own keys.
-        run: takes the entry point's values and the training's values, in one and plain.
+        more_keys: what else may be typed; the rest belongs to the network as it was trained.
+        run: takes the entry point's values and the training's values, in one and plain, and the checkpoint.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(usage)
@@ -106,31 +126,38 @@ def _over_checkpoint(usage: str, defaults: dict[str, Any], run: Callable[[dict[s
         if flags := [word for word in overrides if word.startswith("-")]:
             raise UserError(f"unknown option {flags[0]}; there are --help, --cfg job and overrides such as split=val")
         typed = {override.key_or_group: override.value() for override in parse_overrides(overrides)}
+        for key in typed:
+            if key not in (*defaults, *more_keys) and key.split(".")[0] not in more_keys:
+                own = ", ".join([*defaults, *(f"{key}..." if key == "data" else key for key in more_keys)])
+                raise UserError(f"{key}: a trained network keeps its own; what can be typed here is {own}")
         if not typed.get("checkpoint"):
             raise UserError("checkpoint=<file> is missing, such as outputs/train/<run>/checkpoints/best.ckpt")
 
         from unet_exp.checkpoint import open_checkpoint
 
-        values = compose_over(open_checkpoint(str(typed["checkpoint"])).config, defaults, overrides)
+        checkpoint = open_checkpoint(str(typed["checkpoint"]))
+        # The training's machine and folders are not those of today.
+        trainer = {**checkpoint.parsed().trainer.model_dump(), "accelerator": "auto"}
+        values = compose_over({**checkpoint.config, "trainer": trainer}, defaults, overrides)
         if show:
             from omegaconf import OmegaConf
 
             print(OmegaConf.to_yaml(OmegaConf.create(values)), end="")
         else:
-            run(values)
+            run(values, checkpoint)
 
 
 def evaluate() -> None:
     """`scripts/evaluate.py`: a checkpoint's scores on any split."""
-    from unet_exp.app.evaluate import DEFAULTS, USAGE
+    from unet_exp.app.evaluate import DEFAULTS, MORE_KEYS, USAGE
     from unet_exp.app.evaluate import evaluate as run
 
-    _over_checkpoint(USAGE, DEFAULTS, run)
+    _over_checkpoint(USAGE, DEFAULTS, MORE_KEYS, run)
 
 
 def predict() -> None:
     """`scripts/predict.py`: masks for a user's images."""
-    from unet_exp.app.predict import DEFAULTS, USAGE
+    from unet_exp.app.predict import DEFAULTS, MORE_KEYS, USAGE
     from unet_exp.app.predict import predict as run
 
-    _over_checkpoint(USAGE, DEFAULTS, run)
+    _over_checkpoint(USAGE, DEFAULTS, MORE_KEYS, run)

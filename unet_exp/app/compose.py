@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -73,14 +74,15 @@ def compose_train(overrides: Sequence[str], extra_dir: str | None = None) -> dic
     if extra_dir is not None:
         if not Path(extra_dir).is_dir():
             raise ConfigError(f"--config-dir {extra_dir}: there is no such folder")
-        overrides = [*overrides, f"hydra.searchpath=[file://{Path(extra_dir).resolve()}]"]
+        overrides = [*overrides, f"hydra.searchpath=['file://{Path(extra_dir).resolve()}']"]
     return _compose("train", overrides)
 
 
 def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """A checkpoint's config as the base, what is typed over it.
 
-    A word typed for a group (`data=isbi2012`) replaces that group whole by its values in `conf/`.
+    Another word for a group (`data=isbi2012` over a `synthetic` training) replaces that group whole by its values in
+    `conf/`; the word that it had changes nothing.
 
     Args:
         base: the plain config of a training.
@@ -93,6 +95,10 @@ def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequenc
     Raises:
         ConfigError: as `compose_train`.
     """
+    had = {
+        f"{group}={values['name']}" for group, values in base.items() if isinstance(values, dict) and "name" in values
+    }
+    overrides = [word for word in overrides if word not in had]
     typed = {override.key_or_group: override for override in parse_overrides(overrides)}
     replaced = [group for group in GROUPS if group in typed]
     kept = {key: value for key, value in base.items() if key not in replaced}
@@ -109,6 +115,8 @@ def _compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
             config = hydra.compose(name, list(overrides))
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(_explain(error, parsed, name)) from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"a config file is not valid YAML: {' '.join(str(error).split())}") from None
         try:
             values = OmegaConf.to_container(config, resolve=True)
         except OmegaConfBaseException as error:

@@ -1,11 +1,15 @@
 """A checkpoint's scores on any split, by the same code that ends a training."""
 
+import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from unet_exp.config import parse
 from unet_exp.errors import DataError
 from unet_exp.schema import Strict, validate
+
+if TYPE_CHECKING:
+    from unet_exp.checkpoint import Checkpoint
 
 USAGE = """Score a checkpoint and draw what it predicts.
 
@@ -15,12 +19,13 @@ Usage: python scripts/evaluate.py checkpoint=<file or run folder> [key=value] ..
   split       test (default), val, train or unlabelled
   output      the results get a folder of their own below it (outputs)
 
-The checkpoint's own config is the base; what is typed overrides it.
+The data are those of the training, with their split; data=... and data.<key>=... name others.
+trainer.accelerator, trainer.precision and trainer.limit_batches can be typed too.
 
 Examples:
   python scripts/evaluate.py checkpoint=outputs/train/<run>
   python scripts/evaluate.py checkpoint=outputs/train/<run>/checkpoints/last.ckpt split=val
-  python scripts/evaluate.py checkpoint=best.ckpt data=isbi2012 data.root=path/to/isbi2012
+  python scripts/evaluate.py checkpoint=best.ckpt data.root=where/it/is/now
 """
 
 
@@ -29,16 +34,19 @@ class Evaluation(Strict):
 
     checkpoint: str
     split: Literal["train", "val", "test", "unlabelled"]
+    output: str
 
 
-DEFAULTS: dict[str, Any] = {"checkpoint": "", "split": "test"}
+DEFAULTS: dict[str, Any] = {"checkpoint": "", "split": "test", "output": "outputs"}
+MORE_KEYS = ("data", "trainer.accelerator", "trainer.precision", "trainer.limit_batches")
 
 
-def evaluate(values: dict[str, Any]) -> Path:
+def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     """Scores and draws one split.
 
     Args:
         values: the keys of `Evaluation` and of a training's config, plain.
+        checkpoint: what is scored.
 
     Returns:
         The folder with `config.yaml`, `summary.json`, `per_image.csv` and `predictions/`.
@@ -47,20 +55,19 @@ def evaluate(values: dict[str, Any]) -> Path:
         UserError: for what can be mended.
     """
     task = validate(Evaluation, {key: values.pop(key) for key in DEFAULTS})
-    config = parse(values)
+    config = parse({**values, "output": task.output})
 
     from rich.console import Console
 
     from unet_exp import data
     from unet_exp.app.scoring import score_and_draw, score_table
-    from unet_exp.checkpoint import open_checkpoint
-    from unet_exp.data.samples import fingerprint
+    from unet_exp.data.samples import fingerprint, image_digest
+    from unet_exp.inference.device import out_of_memory_told
     from unet_exp.inference.predictor import Predictor
     from unet_exp.metrics import METRICS_VERSION
     from unet_exp.runs import RunFolder, git_state, versions
 
     console = Console(highlight=False)
-    checkpoint = open_checkpoint(task.checkpoint)
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision)
     dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
     names, trained = ([spec.name for spec in classes] for classes in (dataset.classes, predictor.classes))
@@ -69,27 +76,42 @@ def evaluate(values: dict[str, Any]) -> Path:
     samples = getattr(dataset, task.split)
     if not samples:
         raise DataError(f"split={task.split}: data={config.data.name} has no such images with this data.split")
-    folder = RunFolder.create(Path(config.output) / "evaluate", config.name)
-    scores = score_and_draw(predictor, samples, task.split, folder.predictions, not console.is_terminal)
+    if dataset.channels != checkpoint.channels:
+        raise DataError(
+            f"data={config.data.name} has {dataset.channels} channels, and the network was trained "
+            f"on {checkpoint.channels}"
+        )
+    seen = sum(image_digest(sample.image) in checkpoint.trained_on for sample in samples)
+    if seen and task.split != "train":
+        console.print(f"warning: {seen} of these {len(samples)} images were trained on", soft_wrap=True)
+    folder = RunFolder.create(Path(task.output) / "evaluate", config.name)
+    try:
+        with out_of_memory_told("take an image that is smaller, or trainer.precision=bf16-mixed"):
+            scores = score_and_draw(predictor, samples, task.split, folder.predictions, not console.is_terminal)
+        if scores.metrics:
+            folder.write_per_image(scores.per_image)
+        folder.write_config(config.model_dump())
+        folder.write_summary(
+            {
+                "status": "finished",
+                "metrics": scores.metrics,
+                "checkpoint": str(checkpoint.path),
+                "step": checkpoint.step,
+                "split": {task.split: [sample.name for sample in samples]},
+                "seen_in_training": seen,
+                "data_fingerprint": fingerprint(dataset),
+                "metrics_version": METRICS_VERSION,
+                "device": str(predictor.device),
+                "precision": predictor.precision,
+                "git": git_state(),
+                "versions": versions(),
+            }
+        )
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
     if scores.metrics:
-        folder.write_per_image(scores.per_image)
         console.print(score_table(scores.metrics, predictor.classes, task.split))
-    folder.write_config(config.model_dump())
-    folder.write_summary(
-        {
-            "status": "finished",
-            "metrics": scores.metrics,
-            "checkpoint": str(checkpoint.path),
-            "step": checkpoint.step,
-            "split": {task.split: [sample.name for sample in samples]},
-            "data_fingerprint": fingerprint(dataset),
-            "metrics_version": METRICS_VERSION,
-            "device": str(predictor.device),
-            "precision": predictor.precision,
-            "git": git_state(),
-            "versions": versions(),
-        }
-    )
     console.print(f"{len(samples)} images of {task.split}; everything is in")
     console.print(str(folder.path), style="bold", soft_wrap=True)
     return folder.path

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unet_exp.config import parse
-from unet_exp.errors import DataError
+from unet_exp.errors import DataError, UserError
 from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
+    from unet_exp.checkpoint import Checkpoint
     from unet_exp.inference.predictor import Predictor
 
 USAGE = """Predict masks for images: PNG, JPEG, TIFF and TIFF stacks of any size.
@@ -24,7 +26,7 @@ Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, fo
   probabilities  true: <name>_probabilities.tif too, a float32 page a class
 
 A mask is written as <name>_mask.png (or .tif for a TIFF), of the input's size, with the values or colours that the
-training labels had. The checkpoint's own config is the base; what is typed overrides it.
+training labels had. trainer.accelerator and trainer.precision can be typed too.
 
 Examples:
   python scripts/predict.py checkpoint=outputs/train/<run> input=slice.png
@@ -49,15 +51,17 @@ DEFAULTS: dict[str, Any] = {
     "preview": True,
     "probabilities": False,
 }
+MORE_KEYS = ("trainer.accelerator", "trainer.precision")
 
 
-def predict(values: dict[str, Any]) -> list[Path]:
+def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     """Predicts a mask for every image.
 
     A file that cannot be read or does not fit is left out and named at the end; the others are predicted.
 
     Args:
         values: the keys of `Prediction` and of a training's config, plain.
+        checkpoint: what predicts.
 
     Returns:
         The masks that were written.
@@ -74,12 +78,12 @@ def predict(values: dict[str, Any]) -> list[Path]:
     from rich.progress import track
 
     from unet_exp.data.images import list_images
-    from unet_exp.inference.predictor import load
+    from unet_exp.inference.predictor import Predictor
 
     console = Console(highlight=False)
     paths = list_images(task.input)
     _check_names(paths)
-    predictor = load(task.checkpoint, config.trainer.accelerator, config.trainer.precision)
+    predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision)
     output = Path(task.output)
     if any(path.parent.resolve() == output.resolve() for path in paths):
         raise DataError(
@@ -94,7 +98,7 @@ def predict(values: dict[str, Any]) -> list[Path]:
     for path in track(paths, "predicting", disable=not console.is_terminal, transient=True, console=console):
         try:
             masks.append(_predict_file(predictor, path, output, task))
-        except DataError as error:
+        except UserError as error:
             failures.append(str(error))
     console.print(f"{len(masks)} of {len(paths)} files predicted; the masks are in")
     console.print(str(output), style="bold", soft_wrap=True)
@@ -122,12 +126,19 @@ def _mask_name(path: Path) -> str:
 def _predict_file(predictor: "Predictor", path: Path, output: Path, task: Prediction) -> Path:
     from unet_exp.data.classes import colorize, encode
     from unet_exp.data.images import read_pages, write_pages
+    from unet_exp.inference.device import out_of_memory_told
 
+    labels: list[NDArray[np.uint8]] = []
+    probabilities: list[NDArray[np.float32]] = []
     try:
-        probabilities = [predictor.probabilities(page) for page in read_pages(path)]
-    except DataError as error:
+        with out_of_memory_told("cut the image into smaller ones"):
+            for page in read_pages(path):
+                classes = predictor.probabilities(page)
+                labels.append(classes.argmax(axis=0).astype(np.uint8))
+                if task.probabilities:
+                    probabilities.extend(classes)
+    except UserError as error:
         raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
-    labels = [page.argmax(axis=0).astype(np.uint8) for page in probabilities]
     mask = output / _mask_name(path)
     write_pages(mask, [encode(label, predictor.classes) for label in labels])
     if task.preview:
@@ -135,6 +146,5 @@ def _predict_file(predictor: "Predictor", path: Path, output: Path, task: Predic
         suffix = ".png" if len(pages) == 1 else ".tif"
         write_pages(output / f"{path.stem}_preview{suffix}", pages)
     if task.probabilities:
-        pages = [channel for page in probabilities for channel in page]
-        write_pages(output / f"{path.stem}_probabilities.tif", pages)
+        write_pages(output / f"{path.stem}_probabilities.tif", probabilities)
     return mask

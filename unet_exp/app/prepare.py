@@ -1,5 +1,6 @@
 """A training from its config to the point where it can start: every mistake that can be found by then is found here."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from unet_exp import data
 from unet_exp.checkpoint import Checkpoint, open_checkpoint
 from unet_exp.config import Config
 from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import DataSet
+from unet_exp.data.samples import DataSet, image_digest
 from unet_exp.errors import ConfigError
 from unet_exp.geometry import Architecture, parameters
 from unet_exp.inference.device import resolve_device, resolve_precision
@@ -65,6 +66,8 @@ def prepare(config: Config, overrides: Sequence[str]) -> Job:
         UserError: for what can be mended.
     """
     check_logger(config)
+    if config.trainer.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise ConfigError("trainer.compile=true needs a C++ compiler (g++ or clang++), and none is found here")
     device = resolve_device(config.trainer.accelerator)
     precision = resolve_precision(config.trainer.precision, device)
     initial = open_checkpoint(config.init_from) if config.init_from else None
@@ -79,11 +82,16 @@ def prepare(config: Config, overrides: Sequence[str]) -> Job:
     weights = config.loss.class_weights
     if isinstance(weights, list) and len(weights) != len(names):
         raise ConfigError(f"loss.class_weights={weights}: the classes are {len(names)} ({', '.join(names)})")
+    _check_monitor_is_seen(config.trainer.monitor, dataset)
+    architecture = config.architecture(dataset.channels, len(names))
+    _check_space(Path(config.output), parameters(architecture))
     # Lightning's seed_everything also sets the environment of processes yet to come.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     normalization = Normalization.fit(config.data.normalization, dataset.train)
     processes = _processes(config, device)
     datamodule = SegmentationData(config, dataset, normalization, processes)
+    if not datamodule.batches:
+        raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
     steps = _total_steps(config, datamodule)
     module = SegmentationModule(
         config.model_dump(),
@@ -92,14 +100,23 @@ def prepare(config: Config, overrides: Sequence[str]) -> Job:
         dataset.channels,
         balanced_class_weights(dataset) if weights == "balanced" else weights,
         steps or 0,
+        [image_digest(sample.image) for sample in dataset.train],
     )
     if initial is not None:
         _start_from(module, initial)
-    architecture = config.architecture(dataset.channels, len(names))
-    _check_space(Path(config.output), parameters(architecture))
     return Job(
         config, list(overrides), dataset, device, precision, processes, architecture, datamodule, module, steps, metrics
     )
+
+
+def _check_monitor_is_seen(monitor: str, dataset: DataSet) -> None:
+    """A score of a class that no validation image shows is never a number, and would call the first epoch best."""
+    for index, spec in enumerate(dataset.classes):
+        shown = any(sample.label is not None and (sample.label == index).any() for sample in dataset.val)
+        if monitor in (f"val/iou/{spec.name}", f"val/dice/{spec.name}") and not shown:
+            raise ConfigError(
+                f"trainer.monitor={monitor}: no validation image shows this class; take val/iou/mean or val/loss"
+            )
 
 
 def _check_space(output: Path, count: int) -> None:
@@ -129,6 +146,10 @@ def _total_steps(config: Config, datamodule: SegmentationData) -> int | None:
 
 
 def _processes(config: Config, device: torch.device) -> int:
-    if isinstance(config.trainer.devices, int):
-        return config.trainer.devices
-    return torch.cuda.device_count() if device.type == "cuda" else 1
+    devices = config.trainer.devices
+    there = torch.cuda.device_count() if device.type == "cuda" else 1
+    if devices == "auto":
+        return there
+    if devices > there and device.type != "cpu":
+        raise ConfigError(f"trainer.devices={devices}: there are {there} here; take at most so many, or auto")
+    return devices

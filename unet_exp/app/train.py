@@ -13,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import Profiler, PyTorchProfiler, SimpleProfiler
 from rich.console import Console
 
@@ -21,9 +22,10 @@ from unet_exp.app.scoring import Scores, score_and_draw, score_table
 from unet_exp.checkpoint import open_checkpoint
 from unet_exp.config import Config, duration_seconds
 from unet_exp.data.samples import fingerprint
-from unet_exp.errors import TrainingError
+from unet_exp.errors import ConfigError, TrainingError
 from unet_exp.figures.curves import draw_curves
 from unet_exp.geometry import layer_table, macs, parameters
+from unet_exp.inference.device import out_of_memory_told
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics import METRICS_VERSION
 from unet_exp.runs import RunFolder, git_state, versions
@@ -76,6 +78,10 @@ def _is_first_process() -> bool:
 def _make_folder(config: Config) -> RunFolder:
     """The run's folder; further processes of a distributed training share that of the first."""
     if not _is_first_process():
+        if _FOLDER_VARIABLE not in os.environ:
+            raise ConfigError(
+                "start one process; trainer.devices starts the others (no torchrun, no srun with several)"
+            )
         return RunFolder(Path(os.environ[_FOLDER_VARIABLE]))
     folder = RunFolder.create(Path(config.output) / "train", config.name)
     folder.checkpoints.mkdir()
@@ -138,13 +144,18 @@ def _run(job: Job, folder: RunFolder, console: Console) -> RunFolder:
     if first:
         folder.write_config(config.model_dump())
         folder.write_summary(summary)
-    loggers = build_loggers(config, folder) if first else []
-    callbacks = build_callbacks(config, folder, dataset.val, job.metrics, job.steps)
-    history = next(callback for callback in callbacks if isinstance(callback, History))
-    trainer = _lightning(job, folder, callbacks, loggers, console)
+    if job.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(job.device)
+    loggers: list[Logger] = []
+    trainer: pl.Trainer | None = None
     scores = Scores()
     try:
-        trainer.fit(job.module, job.datamodule)
+        loggers += build_loggers(config, folder) if first else []
+        callbacks = build_callbacks(config, folder, dataset.val, job.metrics, job.steps, first)
+        history = next(callback for callback in callbacks if isinstance(callback, History))
+        trainer = _lightning(job, folder, callbacks, loggers, console)
+        with out_of_memory_told("take a smaller data.batch_size, data.tile or model.width"):
+            trainer.fit(job.module, job.datamodule)
         summary["seconds_training"] = round(time.monotonic() - started, 1)
         if first:
             scores = _test(job, folder, console)
@@ -160,24 +171,23 @@ def _run(job: Job, folder: RunFolder, console: Console) -> RunFolder:
             raise KeyboardInterrupt from None
         raise
     finally:
+        steps = 0 if trainer is None else trainer.global_step
         summary |= {
             "metrics": scores.metrics,
-            "steps": trainer.global_step,
-            "epochs": trainer.current_epoch,
+            "steps": steps,
+            "epochs": 0 if trainer is None else trainer.current_epoch,
             "peak_memory": _peak_memory(job.device),
             "seconds": round(time.monotonic() - started, 1),
         }
         if first:
             failed = summary["status"] != "finished"
-            finish_loggers(loggers, config, folder, scores.metrics, trainer.global_step, failed)
+            finish_loggers(loggers, config, folder, scores.metrics, steps, failed)
             folder.write_summary(summary)
             if folder.metrics.exists():
-                draw_curves(folder.metrics, folder.curves, config.trainer.monitor)
+                draw_curves(folder.metrics, folder.curves, config.trainer.monitor, config.trainer.monitor_mode)
     if first:
-        console.print(f"{trainer.global_step} steps in {summary['seconds_training']:.0f} s; everything is in")
+        console.print(f"{steps} steps in {summary['seconds_training']:.0f} s; everything is in")
         console.print(str(folder.path), style="bold", soft_wrap=True)
-    if summary.get("overfit", {}).get("fell") is False:
-        raise TrainingError(summary["overfit"]["verdict"])
     return folder
 
 
@@ -235,13 +245,14 @@ def _overfit_verdict(losses: Sequence[float], console: Console) -> dict[str, Any
     fell = last < 0.1 * first
     advice = "; it should fall below a tenth: look at predictions/, optimizer.lr and trainer.max_steps"
     verdict = f"overfitting one batch: the loss went from {first:.4f} to {last:.4f}" + ("" if fell else advice)
-    if fell:
-        console.print(verdict)
+    if not fell:
+        raise TrainingError(verdict)
+    console.print(verdict)
     return {"fell": fell, "first": first, "last": last, "verdict": verdict}
 
 
 def _peak_memory(device: torch.device) -> int:
-    """Bytes: of the GPU where there is one, else of this process."""
+    """Bytes: this run's on the GPU where there is one, else the most that this process has ever had."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import track
 
 from unet_exp.data.images import read_image
 from unet_exp.errors import DataError
@@ -34,8 +35,6 @@ CHECKSUMS = {
 
 _SERVED_IN = {"train/image": "train/image", "train/label": "train/label", "test/image": "test"}
 _LAYOUT = "train/image/N.png, train/label/N.png and test/image/N.png"
-
-logger = logging.getLogger(__name__)
 
 
 def fetch(
@@ -70,7 +69,7 @@ def fetch(
     side = root.with_name(f".{uuid.uuid4().hex}.download")
     new_parents = [parent for parent in root.parents if not parent.exists()]
     files = {f"{folder}/{n}.png": f"{base}/{_SERVED_IN[folder]}/{n}.png" for folder in checksums for n in range(slices)}
-    logger.info("downloading from %s; %s", base, TERMS)
+    Console(stderr=True, highlight=False).print(f"downloading from {base}; {TERMS}", soft_wrap=True)
     try:
         for folder in checksums:
             (side / folder).mkdir(parents=True)
@@ -106,6 +105,7 @@ def _download(side: Path, files: Mapping[str, str], root: Path, retries: int, ti
     import pooch  # Here because it takes 0.3 s, and most runs have their data.
     import requests
 
+    terminal = Console(stderr=True)
     stop = threading.Event()
     get = pooch.HTTPDownloader(timeout=timeout)
 
@@ -126,11 +126,13 @@ def _download(side: Path, files: Mapping[str, str], root: Path, retries: int, ti
     with (
         _quiet(pooch.get_logger()),
         ThreadPoolExecutor(threads) as pool,
-        tqdm(total=len(files), desc="ISBI-2012", unit="file", disable=None) as bar,
     ):
         jobs = {pool.submit(store.fetch, name, downloader=attempt): name for name in files}
         try:
-            for job in as_completed(jobs):
+            done = as_completed(jobs)
+            for job in track(
+                done, "ISBI-2012", len(files), console=terminal, transient=True, disable=not terminal.is_terminal
+            ):
                 url = files[jobs[job]]
                 try:
                     job.result()
@@ -138,7 +140,6 @@ def _download(side: Path, files: Mapping[str, str], root: Path, retries: int, ti
                     raise _failure(url, str(error), root) from None
                 except (requests.RequestException, ValueError) as error:
                     raise _failure(url, _reason(error, timeout), root) from None
-                bar.update()
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)

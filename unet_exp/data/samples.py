@@ -89,6 +89,12 @@ def fingerprint(dataset: DataSet) -> str:
     return digest.hexdigest()
 
 
+def image_digest(image: Array) -> str:
+    """sha256 in hexadecimal over an image's shape, type and pixels (H, W, C): tells the same image by any name."""
+    header = f"{image.shape} {image.dtype.str}".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
 def contiguous_blocks(count: int, folds: int) -> list[range]:
     """`range(count)` cut into `folds` blocks of neighbours, as equal as can be, the longer ones first.
 

@@ -1,10 +1,11 @@
 """Which device and which precision the words `auto` mean on this machine."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
-from unet_exp.errors import ConfigError
+from unet_exp.errors import ConfigError, UserError
 
 
 def resolve_device(accelerator: str) -> torch.device:
@@ -38,6 +39,22 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     else:
         fast = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return "bf16-mixed" if fast else "32"
+
+
+@contextmanager
+def out_of_memory_told(advice: str) -> Iterator[None]:
+    """Turns the many ways in which PyTorch runs out of memory into one line.
+
+    Raises:
+        UserError: with `advice`.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        told = str(error).lower()
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "t allocate memory" not in told:
+            raise
+        raise UserError(f"there is not enough memory: {advice}") from None
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

@@ -36,6 +36,8 @@ class Predictor:
         self._activation = config.activation
         self._layout = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
         self._network = checkpoint.network().to(self.device)
+        convert: Any = self._network.to  # PyTorch's stubs do not know that it takes a memory format
+        convert(memory_format=self._layout)
 
     def prepare(self, image: NDArray[Any]) -> Tensor:
         """The network's input for an image as it was read: (1, C, H, W).
@@ -46,11 +48,19 @@ class Predictor:
         if image.ndim == 2:
             image = image[:, :, None]
         channels = self.checkpoint.channels
-        if channels == 1 and image.ndim == 3 and image.shape[2] > 1 and (image == image[:, :, :1]).all():
+        if image.dtype == np.float64:
+            image = image.astype(np.float32)
+        if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16, np.float32):
+            raise DataError(f"{image.dtype} {image.shape} is no image: (H, W) or (H, W, C), uint8, uint16 or float")
+        opaque = image.shape[2] == 4 and channels != 4 and (image[:, :, 3] == image[:, :, 3].max()).all()
+        if opaque:
+            image = image[:, :, :3]
+        if channels == 1 and image.shape[2] > 1 and (image == image[:, :, :1]).all():
             image = image[:, :, :1]
-        if image.ndim != 3 or image.shape[2] != channels:
+        if image.shape[2] != channels:
+            kind = {1: "grey", 3: "RGB", 4: "RGBA"}.get(channels, f"of {channels} channels")
             raise DataError(
-                f"an image of shape {image.shape} does not fit: the network was trained on {channels} channel(s)"
+                f"it has {image.shape[2]} channels and the network was trained on {kind} images: save it as {kind}"
             )
         tensor = torch.from_numpy(self.checkpoint.normalization(image).transpose(2, 0, 1)[None])
         return tensor.to(self.device).contiguous(memory_format=self._layout)

@@ -92,12 +92,14 @@ class PredictionPictures(Callback):
 
     Args:
         samples: the images.
-        every: epochs between two pictures; the last epoch has one too.
+        every: epochs between two pictures, counted at validations; the last validation has one too.
     """
 
     def __init__(self, samples: Sequence[Sample], every: int) -> None:
         self._samples = samples
         self._every = every
+        self._due = every
+        self._sent_at = -1
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Asks for the labels."""
@@ -108,15 +110,31 @@ class PredictionPictures(Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Sends the pictures of the validation that has just ended."""
         assert isinstance(module, SegmentationModule)
-        due = (trainer.current_epoch + 1) % self._every == 0 or trainer.should_stop
-        if due and trainer.is_global_zero:
-            labels = module.picture_labels
-            shown = self._samples[: len(labels)]
-            log_predictions(trainer.loggers, trainer.global_step, trainer.current_epoch, shown, labels, module.classes)
+        epochs = trainer.current_epoch + 1
+        if epochs >= self._due or trainer.should_stop:
+            self._due = (epochs // self._every + 1) * self._every
+            self._send(trainer, module)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Sends the last validation's pictures where early stopping has come between."""
+        assert isinstance(module, SegmentationModule)
+        if self._sent_at != trainer.global_step:
+            self._send(trainer, module)
+
+    def _send(self, trainer: pl.Trainer, module: SegmentationModule) -> None:
+        self._sent_at = trainer.global_step
+        labels = module.picture_labels
+        shown = self._samples[: len(labels)]
+        log_predictions(trainer.loggers, trainer.global_step, trainer.current_epoch, shown, labels, module.classes)
 
 
 def build_callbacks(
-    config: Config, folder: RunFolder, samples: Sequence[Sample], metrics: Sequence[str], steps: int | None
+    config: Config,
+    folder: RunFolder,
+    samples: Sequence[Sample],
+    metrics: Sequence[str],
+    steps: int | None,
+    first_process: bool = True,
 ) -> list[Callback]:
     """All callbacks that the config asks for, but for the progress bar.
 
@@ -126,12 +144,13 @@ def build_callbacks(
         samples: validation images.
         metrics: names of the validation scores, without `val/`.
         steps: optimizer steps of the whole training, None where only the time ends it.
+        first_process: of a distributed training; only this one has loggers.
     """
     trainer = config.trainer
     callbacks: list[Callback] = [History(folder.metrics, metrics)]
     if trainer.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=trainer.ema_decay))
-    if config.logger.name != "csv":
+    if config.logger.name != "csv" and first_process:
         callbacks.append(LearningRateMonitor(logging_interval="step"))
         if config.logger.images:
             shown = samples[: config.logger.images]
@@ -158,7 +177,8 @@ def build_callbacks(
         save_on_train_epoch_end=False,
         enable_version_counter=False,
     )
+    # After each validation, not after each epoch: an epoch may be a single batch.
     last = ModelCheckpoint(
-        folder.checkpoints, folder.last.stem, save_on_train_epoch_end=True, enable_version_counter=False
+        folder.checkpoints, folder.last.stem, save_on_train_epoch_end=False, enable_version_counter=False
     )
     return [*callbacks, best, last]

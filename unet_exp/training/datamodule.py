@@ -90,7 +90,7 @@ class SegmentationData(pl.LightningDataModule):
             dataset,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             # A generator of its own: the loader must not draw from the one that dropout draws from.
             generator=torch.Generator().manual_seed(self._config.seed),
             **settings,

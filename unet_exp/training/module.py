@@ -1,5 +1,6 @@
 """The LightningModule: one network, one loss, one optimizer, and scores of whole images."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class SegmentationModule(pl.LightningModule):
         channels: of the images.
         class_weights: a weight a class, or None.
         horizon: optimizer steps of the whole training, for the schedule.
+        trained_on: `image_digest` of each training image.
 
     Attributes:
         pictures: of how many validation images the predicted labels are kept.
@@ -42,10 +44,11 @@ class SegmentationModule(pl.LightningModule):
         channels: int,
         class_weights: list[float] | None,
         horizon: int,
+        trained_on: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # each logger has been given the config alone
-        del normalization  # a hyperparameter for the checkpoint alone; Lightning reads it from this frame above
+        del normalization, trained_on  # hyperparameters for the checkpoint alone; Lightning reads them from this frame
         self.config = parse(config)
         self.network = network.build(self.config, channels, len(classes))
         self.loss = losses.build(self.config.loss, class_weights)
@@ -56,9 +59,8 @@ class SegmentationModule(pl.LightningModule):
         self._horizon = horizon
         self._layout = torch.channels_last if self.config.trainer.channels_last else torch.contiguous_format
         self._train_losses: list[Tensor] = []
-        for parameter in self.network.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=self._layout)
+        convert: Any = self.network.to  # PyTorch's stubs do not know that it takes a memory format
+        convert(memory_format=self._layout)
         if self.config.trainer.compile:
             self.network.compile()
 
@@ -77,19 +79,22 @@ class SegmentationModule(pl.LightningModule):
         tile = self.config.data.tile
         logits = center_crop(self(batch["image"]), tile)
         loss: Tensor = self.loss(logits, center_crop(batch["label"], tile))
-        if not torch.isfinite(loss):
-            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-            raise TrainingError(
-                f"the loss is {loss.item()} at step {self.global_step} (learning rate {rate:.3g}): "
-                "try a smaller optimizer.lr, trainer.clip_norm=1 or scheduler.warmup_steps"
-            )
+        self._require_finite(loss, "training loss")
         self._train_losses.append(loss.detach())
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         return loss
 
+    def _require_finite(self, loss: Tensor, what: str) -> None:
+        if not torch.isfinite(loss):
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            raise TrainingError(
+                f"the {what} is {loss.item()} at step {self.global_step} (learning rate {rate:.3g}): "
+                "try a smaller optimizer.lr, trainer.clip_norm=1 or scheduler.warmup_steps"
+            )
+
     def epoch_loss(self) -> float:
         """The mean loss of the epoch's batches so far; the sum is our own, because Lightning's is lost on resume."""
-        return torch.stack(self._train_losses).double().mean().item()
+        return torch.stack(self._train_losses).cpu().double().mean().item()
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's mean loss."""
@@ -106,6 +111,7 @@ class SegmentationModule(pl.LightningModule):
         images = batch["image"].contiguous(memory_format=self._layout)
         logits = whole_image_logits(self.network, images).float()
         loss = self.loss(logits, batch["label"])
+        self._require_finite(loss, "validation loss")
         label = probabilities(logits, self.config.activation)[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
         self._board.add(batch["name"][0], batch["label"][0].cpu().numpy(), label, float(loss))
         if batch_index < self.pictures:
@@ -125,4 +131,6 @@ class SegmentationModule(pl.LightningModule):
     def on_save_checkpoint(self, content: dict[str, Any]) -> None:
         """Adds what `unet_exp.checkpoint` needs to open it without Lightning."""
         described = ("config", "classes", "normalization", "channels", "class_weights")
-        content[checkpoint.KEY] = checkpoint.describe(**{key: self.hparams[key] for key in described})
+        content[checkpoint.KEY] = checkpoint.describe(
+            **{key: self.hparams[key] for key in described}, trained_on=list(self.hparams["trained_on"])
+        )

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from unet_exp.config import IGNORE_LABEL
+
 Mode = Literal["online", "offline", "disabled"]
 
-IGNORED_LABEL: Final = 255
 STEP_KEY: Final = "trainer/global_step"  # the x-axis that Lightning's logger gives to every metric
 
 _FALLBACKS: Final[Sequence[tuple[Mode, Mode]]] = [("online", "offline"), ("offline", "disabled")]
@@ -154,7 +155,7 @@ def log_predictions(
         predictions: `(H, W)` labels; a mask that is not as high and wide as its image is a ValueError.
         class_names: The names of label 0, 1, ...
     """
-    labels = {**dict(enumerate(class_names)), IGNORED_LABEL: "ignored"}
+    labels = {**dict(enumerate(class_names)), IGNORE_LABEL: "ignored"}
     pictures: dict[str, tuple[NDArray[np.uint8], dict[str, Any]]] = {}
     for name, image, truth, prediction in zip(names, images, truths, predictions, strict=True):
         shown = image if image.ndim == 2 or image.shape[2] == 3 else image[..., 0]
