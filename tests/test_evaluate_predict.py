@@ -95,10 +95,19 @@ class TestEvaluate:
         written = yaml.safe_load(folder.config.read_text())
         assert (written["data"]["height"], written["data"]["seed"], written["model"]["name"]) == (50, 7, "same")
 
+    def test_images_that_were_trained_on_are_counted(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
+        words = f"checkpoint={finished.best}", "data.train_images=1"
+        said = cli("evaluate", *words, "output=a", "data.test_images=2")
+        told = summary(RunFolder(said.folder))
+        assert told["seen_in_training"] == 0  # synthetic_002 and _003 are tested: the second validated, one is new
+        said = cli("evaluate", *words, "output=b", "split=val")
+        assert "warning: 1 of these 1 images were trained on" in said.out
+        assert summary(RunFolder(said.folder))["seen_in_training"] == 1
+
     def test_cfg_job_shows_the_checkpoints_config(self, cli: Cli, finished: RunFolder) -> None:
-        said = cli("evaluate", f"checkpoint={finished.best}", "--cfg", "job", "seed=99")
+        said = cli("evaluate", f"checkpoint={finished.best}", "--cfg", "job", "data.seed=99")
         shown = yaml.safe_load(said.out)
-        assert (shown["seed"], shown["split"]) == (99, "test")
+        assert (shown["data"]["seed"], shown["split"]) == (99, "test")
         assert shown["model"] == yaml.safe_load(finished.config.read_text())["model"]
 
     @pytest.mark.parametrize(
@@ -106,7 +115,8 @@ class TestEvaluate:
         [
             ("split=training", "split='training': should be 'train', 'val', 'test' or 'unlabelled'"),
             ("split=unlabelled", "split=unlabelled: data=synthetic has no such images"),
-            ("splt=val", "unknown key splt"),
+            ("splt=val", "splt: a trained network keeps its own; what can be typed here is checkpoint, split"),
+            ("model.depth=3", "model.depth: a trained network keeps its own"),
             ("data=isbi", "did you mean isbi2012?"),
             ("data.organelles=true", "and the checkpoint was trained on ['membrane', 'cell']"),
             ("data.height=3", "data.height=3: should be greater than or equal to 32"),
@@ -171,7 +181,7 @@ class TestPredict:
         np.testing.assert_array_equal(predictor.predict(image[:, :, None]), label)
         np.testing.assert_array_equal(predictor.predict(np.repeat(image[:, :, None], 3, axis=2)), label)
         assert [spec.name for spec in predictor.classes] == ["membrane", "cell"]
-        with pytest.raises(DataError, match="does not fit: the network was trained on 1 channel"):
+        with pytest.raises(DataError, match="has 3 channels and the network was trained on grey images"):
             predictor.predict(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8))
 
     def test_every_kind_of_file(self, predict: Cli, tmp_path: Path) -> None:
@@ -244,7 +254,11 @@ class TestPredict:
         said = predict("input=in", "probabilities=true")
         assert "2 of 5 files predicted" in said.out
         assert "3 of 5 files were left out: " in said.mistake
-        for name, what in (("cut.png", ""), ("text.tif", "is not a PNG"), ("red.png", "trained on 1 channel")):
+        for name, what in (
+            ("cut.png", ""),
+            ("text.tif", "is not a PNG"),
+            ("red.png", "has 3 channels and the network was trained on grey images"),
+        ):
             assert re.search(rf"in/{re.escape(name)}: [^;]*{what}", said.mistake), name
         made = sorted(path.name for path in (tmp_path / "masks").iterdir())
         assert made == [
@@ -261,7 +275,7 @@ class TestPredict:
             ("input=twins", "a.jpg and twins/a.png would both be written to a_"),
             ("input=pair", "a.png and pair/a.tif would both be written to a_"),
             ("input=twins preview=perhaps", "preview='perhaps': should be a valid boolean"),
-            ("inptu=twins", "unknown key inptu"),
+            ("inptu=twins", "inptu: a trained network keeps its own; what can be typed here is checkpoint, input"),
             ("input=single output=single", "output=single is the folder of the input"),
             ("input=single output=file.txt", "output=file.txt: this folder cannot be made (File exists)"),
             ("input=twins checkpoint=none", "checkpoint=none: there is no such file"),

@@ -193,15 +193,32 @@ def test_a_grey_image_may_come_in_three_shapes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "shape"),
-    [(1, (9, 9, 3)), (1, (9, 9, 2)), (3, (9, 9)), (3, (9, 9, 1)), (3, (9, 9, 4)), (1, (2, 9, 9, 1)), (1, (9,))],
+    ("channels", "shape", "told"),
+    [
+        (1, (9, 9, 3), "has 3 channels and the network was trained on grey images: save it as grey"),
+        (1, (9, 9, 2), "has 2 channels and the network was trained on grey"),
+        (3, (9, 9), "has 1 channels and the network was trained on RGB images: save it as RGB"),
+        (3, (9, 9, 1), "trained on RGB"),
+        (3, (9, 9, 4), "trained on RGB"),
+        (1, (2, 9, 9, 1), "is no image"),
+        (1, (9,), "is no image"),
+    ],
 )
-def test_other_channels_are_refused_in_one_line(channels: int, shape: tuple[int, ...]) -> None:
+def test_other_channels_are_refused_in_one_line(channels: int, shape: tuple[int, ...], told: str) -> None:
     ours = predictor("model=pad", channels=channels)
     for call in (ours.predict, ours.probabilities, ours.logits, ours.prepare):
-        with pytest.raises(DataError, match=rf"trained on {channels} channel") as caught:
+        with pytest.raises(DataError, match=told) as caught:
             call(random_image(shape))
         assert "\n" not in str(caught.value)
+
+
+def test_an_opaque_fourth_channel_is_left_out() -> None:
+    image = random_image((9, 9))
+    opaque = np.full_like(image, 255)
+    ours = predictor("model=pad")
+    assert (ours.predict(np.stack([image, image, image, opaque], axis=-1)) == ours.predict(image)).all()
+    with pytest.raises(DataError, match="is no image"):
+        ours.predict(image.astype(np.int64))
 
 
 def test_a_colour_network_takes_colours() -> None:

@@ -223,6 +223,21 @@ def test_compiled(train: Train) -> None:
         torch.testing.assert_close(weights(compiled)[name], value, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
+def test_two_processes_share_a_training_and_its_folder(tmp_path: Path) -> None:
+    script = "from unet_exp.app.cli import train; train()"
+    words = [*TINY, "output=out", "logger=wandb", "trainer.devices=2", "trainer.max_steps=4"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "out" / "train").iterdir()
+    told = summary(RunFolder(path))
+    assert (told["status"], told["steps"]) == ("finished", 4)
+    assert len(list(path.glob("wandb/offline-run-*"))) == 1
+
+
 def test_bfloat16_on_a_cpu(train: Train) -> None:
     folder = train("trainer.precision=bf16-mixed")
     check_folder(folder)
@@ -567,6 +582,22 @@ def test_a_sweep_runs_one_training_for_each_combination(cli: Cli, tmp_path: Path
     assert sorted(yaml.safe_load(run.config.read_text())["model"]["name"] for run in runs) == ["pad", "same"]
     assert all("model=same" in summary(run)["overrides"] or "model=pad" in summary(run)["overrides"] for run in runs)
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+def test_a_sweep_goes_on_after_a_failure(cli: Cli, tmp_path: Path) -> None:
+    said = cli("train", "-m", *TINY, "output=out", "optimizer=sgd", "optimizer.lr=1e30,1e-3", "trainer.max_steps=4")
+    assert said.code == 2
+    assert said.err.count("loss is") == 2  # when it happens, and at the end
+    assert "1 of the runs failed" in said.err
+    runs = [RunFolder(path) for path in sorted((tmp_path / "out" / "train").iterdir())]
+    assert sorted(summary(run)["status"] for run in runs) == ["failed", "finished"]
+
+
+def test_a_score_that_validation_cannot_give_is_no_monitor(cli: Cli, tmp_path: Path) -> None:
+    words = [*TINY, "data.organelles=true", "data.height=32", "data.width=32", "output=out"]
+    said = cli("train", *words, "trainer.monitor=val/iou/granule")
+    assert "trainer.monitor=val/iou/granule: no validation image shows this class" in said.mistake
+    assert no_run_in(tmp_path)
 
 
 def test_what_was_typed_is_in_the_summary(cli: Cli) -> None:
