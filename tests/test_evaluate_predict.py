@@ -22,8 +22,6 @@ from unet_exp.data.synthetic import generate
 from unet_exp.errors import DataError
 from unet_exp.runs import RunFolder
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 Cli = Callable[..., Said]
 PLAIN = (dict, list, tuple, str, int, float, bool, type(None))
 HERE = ("trainer.accelerator=cpu", "trainer.precision=32")
@@ -95,7 +93,7 @@ class TestEvaluate:
         written = yaml.safe_load(folder.config.read_text())
         assert (written["data"]["height"], written["data"]["seed"], written["model"]["name"]) == (50, 7, "same")
 
-    def test_images_that_were_trained_on_are_counted(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
+    def test_images_that_were_trained_on_are_counted(self, cli: Cli, finished: RunFolder) -> None:
         words = f"checkpoint={finished.best}", "data.train_images=1"
         said = cli("evaluate", *words, "output=a", "data.test_images=2")
         told = summary(RunFolder(said.folder))

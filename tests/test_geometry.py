@@ -25,14 +25,6 @@ PAD = replace(PAPER, padding="same", align="pad")
 few = settings(max_examples=12, deadline=None, derandomize=True)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @st.composite
 def architectures(draw: st.DrawFn, /, min_depth: int = 1, **fixed: Any) -> Architecture:
     padding, align = draw(st.sampled_from([("valid", "crop"), ("same", "exact"), ("same", "pad")]))

@@ -3,7 +3,6 @@
 import pickle
 import random
 import zipfile
-from collections.abc import Iterator
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -33,15 +32,6 @@ MODELS = ("valid", "same", "pad")
 SIZES = [(32, 32), (33, 47), (1, 1), (1, 40), (2, 3), (5, 7), (61, 16)]
 SMALL = ("model.depth=3", "model.width=4", "trainer.accelerator=cpu", "trainer.precision=32")
 NAMES = ("membrane", "cell", "nucleus")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 @cache

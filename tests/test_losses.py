@@ -1,6 +1,5 @@
 """The losses: worked numbers, PyTorch's own functions, and what every loss promises."""
 
-from collections.abc import Iterator
 from math import log
 
 import pytest
@@ -18,15 +17,6 @@ from unet_exp.losses import BinaryCrossEntropy, CrossEntropy, PixelwiseLoss
 few = settings(max_examples=40, deadline=None, derandomize=True)
 EVERY = [pytest.param(CrossEntropy, 2, 2, id="cross_entropy"), pytest.param(CrossEntropy, 3, 3, id="cross_entropy-3")]
 EVERY += [pytest.param(BinaryCrossEntropy, 1, 2, id="bce"), pytest.param(BinaryCrossEntropy, 3, 3, id="bce-3")]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 def pixels(*logits: list[float]) -> Tensor:

@@ -1,6 +1,5 @@
 """The network against a plain reading of Fig. 1, and what every variant promises."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from math import sqrt
 from typing import Any
@@ -25,15 +24,6 @@ SAME = replace(SMALL, padding="same", align="exact")
 PAD = replace(SMALL, padding="same", align="pad")
 VARIANTS = {"valid": SMALL, "same": SAME, "pad": PAD, "release": RELEASE}
 few = settings(max_examples=10, deadline=None, derandomize=True)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 def randomise_biases(network: nn.Module) -> None:

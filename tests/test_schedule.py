@@ -1,6 +1,6 @@
 """Learning-rate schedules beside PyTorch's own, and the optimizers that the words build."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -26,15 +26,6 @@ from unet_exp.training.schedule import build_optimizer, build_schedulers, learni
 few = settings(max_examples=60, deadline=None, derandomize=True)
 LR = 0.5
 HORIZON = 40
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 @cache

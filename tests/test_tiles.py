@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -32,15 +31,6 @@ CLASSES = (
     ClassSpec(name="cell", value=255, color=[255, 255, 255]),
 )
 SMALL = ("data.batch_size=2", "model.depth=3", "model.width=2", "data.tile=12", "trainer.channels_last=false")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 @cache

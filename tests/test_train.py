@@ -26,8 +26,6 @@ from unet_exp.runs import RunFolder
 from unet_exp.training.initial import load_initial_weights
 from unet_exp.training.module import SegmentationModule
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 Train = Callable[..., RunFolder]
 Cli = Callable[..., Said]
 
