@@ -107,7 +107,11 @@ def test_all_files_arrive(server, tmp_path, capfd):
     assert [path.name for path in root.parent.iterdir()] == ["isbi"]
     assert len(server.asked) == 90
     assert root.stat().st_mode & 0o055 == 0o055 & ~_umask()
-    assert capfd.readouterr() == ("", "")
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith(f"downloading from {server.url}; ")
+    assert "cite Cardona" in err  # the terms
+    assert len(err.splitlines()) == 1
 
 
 def _umask():

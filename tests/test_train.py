@@ -292,7 +292,9 @@ class TestDebug:
         assert "the loss went from" in said.mistake
         assert "it should fall below a tenth: look at predictions/, optimizer.lr" in said.mistake
         (folder,) = (tmp_path / "out" / "train").iterdir()
-        assert not summary(RunFolder(folder))["overfit"]["fell"]
+        told = summary(RunFolder(folder))
+        assert (told["status"], said.code) == ("failed", 2)
+        assert "the loss went from" in told["error"]
 
     def test_profile(self, train: Train) -> None:
         base = [word for word in TINY if not word.startswith("trainer.max")]
@@ -375,12 +377,12 @@ class TestMistakes:
 
 def test_a_loss_that_is_not_finite_stops_the_training(cli: Cli, tmp_path: Path) -> None:
     said = cli("train", *TINY, "output=out", "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_steps=20")
-    assert "the loss is nan at step 1 (learning rate 1e+30)" in said.mistake
+    assert "the training loss is nan at step 1 (learning rate 1e+30)" in said.mistake
     assert "try a smaller optimizer.lr" in said.mistake
     (path,) = (tmp_path / "out" / "train").iterdir()
     told = summary(RunFolder(path))
     assert (told["status"], told["metrics"]) == ("failed", {})
-    assert "TrainingError: the loss is nan at step 1" in told["error"]
+    assert "TrainingError: the training loss is nan at step 1" in told["error"]
 
 
 def test_a_bug_keeps_its_traceback_and_the_summary_says_failed(
@@ -608,5 +610,5 @@ def test_what_was_typed_is_in_the_summary(cli: Cli) -> None:
 
 
 def test_training_error_is_what_the_python_api_raises(train: Train) -> None:
-    with pytest.raises(TrainingError, match="the loss is nan at step 1"):
+    with pytest.raises(TrainingError, match="the training loss is nan at step 1"):
         train("optimizer=sgd", "optimizer.lr=1e30", "trainer.max_steps=20")

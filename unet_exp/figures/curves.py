@@ -42,7 +42,8 @@ def draw_curves(metrics: Path, target: Path, monitor: str, mode: Literal["min", 
         axes = losses if monitor == "val/loss" else scores
         axes.plot(steps[best], values[best], "o", color="black", ms=5, label=f"best: {values[best]:.4f}")
     scores.set(title="validation scores", xlabel="step")
-    scores.legend(loc="lower right", fontsize="small")
+    if scores.has_data():
+        scores.legend(loc="lower right", fontsize="small")
     rates.plot(*points("lr"), color="grey")
     rates.set(title="learning rate", xlabel="step")
     for axes in (losses, scores, rates):
