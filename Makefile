@@ -47,7 +47,7 @@ docs: $(SETUP)  ## Draw the pictures of README and docs again
 lock:  ## Resolve the versions anew, with pip-compile (pip install pip-tools)
 	pip-compile --quiet --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --output-file constraints.txt pyproject.toml
-	sed -i 's/+cpu$$//' constraints.txt
+	sed -i.bak 's/+cpu$$//' constraints.txt && rm constraints.txt.bak
 
 clean:  ## Remove the environment and caches; runs in outputs/ stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
