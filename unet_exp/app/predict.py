@@ -89,10 +89,8 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
         raise DataError(
             f"output={output} is the folder of the input, and its masks would be input next time; choose another"
         )
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"output={output}: this folder cannot be made ({error.strerror}); choose another") from None
+    if output.exists() and not output.is_dir():
+        raise DataError(f"output={output}: this folder cannot be made (File exists); choose another")
     masks: list[Path] = []
     failures: list[str] = []
     for path in track(paths, "predicting", disable=not console.is_terminal, transient=True, console=console):
@@ -100,8 +98,9 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
             masks.append(_predict_file(predictor, path, output, task))
         except UserError as error:
             failures.append(str(error))
-    console.print(f"{len(masks)} of {len(paths)} files predicted; the masks are in")
-    console.print(str(output), style="bold", soft_wrap=True)
+    if masks:
+        console.print(f"{len(masks)} of {len(paths)} files predicted; the masks are in")
+        console.print(str(output), style="bold", soft_wrap=True)
     if failures:
         raise DataError(f"{len(failures)} of {len(paths)} files were left out: " + "; ".join(failures))
     return masks
@@ -139,6 +138,10 @@ def _predict_file(predictor: "Predictor", path: Path, output: Path, task: Predic
                     probabilities.extend(classes)
     except UserError as error:
         raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"output={output}: this folder cannot be made ({error.strerror}); choose another") from None
     mask = output / _mask_name(path)
     write_pages(mask, [encode(label, predictor.classes) for label in labels])
     if task.preview:
