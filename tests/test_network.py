@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from unet_exp import geometry
 from unet_exp.errors import ConfigError
-from unet_exp.geometry import Architecture
-from unet_exp.network import UNet, center_crop, out_channels, probabilities
+from unet_exp.geometry import Architecture, out_channels
+from unet_exp.network import UNet, center_crop, probabilities
 
 PAPER = Architecture("valid", "crop", 5, 64, 1, 2, "concat", "none", "transposed")
 SMALL = replace(PAPER, width=4)

@@ -2,10 +2,10 @@
 
 from unet_exp.config import Config
 from unet_exp.network.fusion import center_crop
-from unet_exp.network.outputs import out_channels, probabilities
+from unet_exp.network.outputs import probabilities
 from unet_exp.network.unet import UNet
 
-__all__ = ["UNet", "build", "center_crop", "out_channels", "probabilities"]
+__all__ = ["UNet", "build", "center_crop", "probabilities"]
 
 
 def build(config: Config, channels: int, classes: int) -> UNet:

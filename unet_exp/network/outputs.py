@@ -5,16 +5,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unet_exp.errors import ConfigError
-from unet_exp.geometry import Activation, out_channels
-
-__all__ = ["out_channels", "probabilities"]
+from unet_exp.geometry import Activation
 
 
 def probabilities(logits: Tensor, activation: Activation) -> Tensor:
     """Turn logits into class probabilities; metrics, pictures, prediction and export see only these.
 
     Args:
-        logits: (B, C, H, W) with C as `out_channels` gives it, of any floating type.
+        logits: (B, C, H, W) with C as `unet_exp.geometry.out_channels` gives it, of any floating type.
         activation: `softmax`: over the channels. `sigmoid`: one channel is the logit of class 1 of two; with
             several, each class against the rest, normalised to sum 1.
 
