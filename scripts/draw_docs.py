@@ -5,6 +5,9 @@ from pathlib import Path
 
 from unet_exp.figures import diagram
 from unet_exp.figures.board import DPI, shrink_picture
+from unet_exp.figures.deformation_picture import draw_deformation
+from unet_exp.figures.tiles_picture import draw_tiles
+from unet_exp.figures.weight_picture import draw_weight_map
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -16,6 +19,9 @@ def draw_docs(folder: Path, scale: float = 1.0) -> None:
     diagram.draw_fcn_difference(folder / "fcn.png", dpi)
     diagram.draw_mirrored_tile(folder / "mirrored_tile.png", photo_dpi)
     diagram.draw_synthetic(folder / "synthetic.png", photo_dpi)
+    draw_weight_map(folder / "weight_map.png", dpi)
+    draw_deformation(folder / "deformation.png", dpi)
+    draw_tiles(folder / "tiles.png", photo_dpi)
 
 
 def draw_demo(run: Path, folder: Path) -> None:

@@ -73,6 +73,7 @@ def _session_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
         patch.setenv("UNET_EXP_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("UNET_EXP_ISBI2012_URL", "http://127.0.0.1:9")
+        patch.setenv("UNET_EXP_CTC_URL", "http://127.0.0.1:9")
         yield
 
 

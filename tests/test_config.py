@@ -106,11 +106,12 @@ def test_the_keys_that_people_type_are_there() -> None:
 def test_defaults_are_the_papers_network_on_embedded_data_with_wandb() -> None:
     config = parse(defaults())
     words = [getattr(config, group).name for group in GROUPS if group != "trainer"]
-    assert words == ["valid", "concat", "cross_entropy", "flips", "synthetic", "adam", "none", "wandb"]
+    assert words == ["valid", "concat", "cross_entropy", "flips", "synthetic", "adam", "none", "none", "wandb"]
     assert (config.model.depth, config.model.width, config.trainer.max_epochs) == (5, 64, 50)
     assert config.name == "synthetic_valid_concat"
     assert config.trainer.monitor_mode == "max"
-    assert parse(compose_train(["trainer.monitor=val/loss"])).trainer.monitor_mode == "min"
+    for monitor, mode in (("loss", "min"), ("rand_error", "min"), ("v_rand", "max"), ("seg", "max")):
+        assert parse(compose_train([f"trainer.monitor=val/{monitor}"])).trainer.monitor_mode == mode
     # A limit of the user's own is the only one.
     assert parse(compose_train(["trainer.max_time=4m"])).trainer.max_epochs is None
 
@@ -124,18 +125,25 @@ def test_an_experiment_yields_to_what_is_typed() -> None:
 
 
 MODEL_KEYS = "model=valid has the keys name, padding, align, depth, width, norm, upsample, dropout"
-TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, optimizer, scheduler, trainer, logger, seed"
+TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, optimizer, scheduler, trainer, inference"
 
 
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
+        ("inference.blend=600", ["inference.tile=1024 is too small", "inference.blend=600"]),
+        ("inference=rotations7 inference.angles=[]", ["inference.angles=[]", "at least 1"]),
+        ("inference.angles=[0]", ["unknown key inference.angles: inference=none has the keys"]),
+        ("loss=border_weighted loss.sigma=0", ["loss.sigma=0", "greater than 0"]),
+        ("loss=border_weighted loss.balance=median", ["loss.balance='median'", "'none', 'frequency' or 'inverse'"]),
+        ("augmentation=paper augmentation.grid=1", ["augmentation.grid=1", "greater than or equal to 2"]),
+        ("augmentation=paper augmentation.rotation=270", ["augmentation.rotation=270", "less than or equal to 180"]),
         # A word that is no option: near, far, of each kind of group.
         ("model=vlaid", ["model=vlaid: no such option", "pad, release, same, valid (did you mean valid?)"]),
         ("fusion=multiply", ["fusion=multiply: no such option; choose one of add, concat, none"]),
         ("fusion=null", ["fusion=null: no such option; choose one of add, concat, none"]),
         ("optimizer={lr:1}", ["optimizer=", "no such option; choose one of adam, adamw, rmsprop, sgd"]),
-        ("experiment=smal", ["experiment=smal: no such option", "demo, small (did you mean small?)"]),
+        ("experiment=smal", ["experiment=smal: no such option", "small (did you mean small?)"]),
         ("experiment=null", ["experiment=null: no such option"]),
         ("debug=fats", ["debug=fats: no such option", "fast, none, overfit, profile (did you mean fast?)"]),
         ("trainer=quick", ["trainer=quick: no such option; choose one of default"]),
@@ -326,7 +334,10 @@ class TestComposeOver:
     @pytest.mark.parametrize(
         ("word", "part"),
         [
-            ("data=isbi", "data=isbi: no such option; choose one of isbi2012, synthetic (did you mean isbi2012?)"),
+            (
+                "data=isbi",
+                "data=isbi: no such option; choose one of dic_hela, isbi2012, phc_u373, synthetic (did you mean isbi2012?)",
+            ),
             ("splt=val", "unknown key splt: the top-level keys are"),
             ("data.hight=64", "unknown key data.hight: data=synthetic has the keys"),
             ("split=val,test", SWEEP),

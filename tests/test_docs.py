@@ -20,6 +20,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n+```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SMALL = 0.25
+PAPER = {"weight_map.png", "deformation.png", "tiles.png"}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_every_link_leads_somewhere(page):
 def test_every_picture_is_drawn_and_not_empty(script, tmp_path):
     script.draw_docs(tmp_path, SMALL)
     drawn = {path.name for path in tmp_path.iterdir()}
-    assert drawn == {"network.png", "fusion.png", "fcn.png", "mirrored_tile.png", "synthetic.png"}
+    assert drawn == {"network.png", "fusion.png", "fcn.png", "mirrored_tile.png", "synthetic.png", *PAPER}
     for name in drawn:
         assert_not_empty(tmp_path / name)
         kept = Image.open(ROOT / "docs" / name)

@@ -1,11 +1,15 @@
-"""The download: all files, checked, or nothing; against a server on loopback."""
+"""The downloads: all files, checked, or nothing; against a server on loopback."""
 
 import hashlib
+import io
 import os
 import signal
 import socket
+import stat
 import threading
 import time
+import zipfile
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -14,6 +18,7 @@ import numpy as np
 import pytest
 
 from unet_exp.data import download
+from unet_exp.data.archive import BadArchive, unpack
 from unet_exp.data.isbi2012 import load
 from unet_exp.errors import DataError
 
@@ -60,10 +65,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv(download.URL_VARIABLE, raising=False)
+@contextmanager
+def serving():
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -71,6 +74,14 @@ def server(monkeypatch):
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv(download.URL_VARIABLE, raising=False)
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture
@@ -232,3 +243,121 @@ def test_another_process_was_faster(server, tmp_path):
 def test_a_wrong_address(tmp_path):
     with pytest.raises(DataError, match=r"^gopher://x/\S+\.png: No connection adapters"):
         download.fetch(tmp_path / "isbi", base_url="gopher://x")
+
+
+GOOD = {"cells/01_GT/a.txt": b"a" * 1000, "cells/01/b.txt": b"b"}
+
+
+def zipped(files):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return data.getvalue()
+
+
+def fetch_archive(server, root, data, checksum=None, **options):
+    server.files["/cells.zip"] = data
+    job = download.Download("CELLS", f"{server.url}/cells.zip", "be kind", root, "01 and 01_GT", "01_GT")
+    download.fetch_archive(job, "cells", checksum or hashlib.sha256(data).hexdigest(), **options)
+
+
+def archive_failure(server, tmp_path, data, **options):
+    root = tmp_path / "new" / "cells"
+    with pytest.raises(DataError) as caught:
+        fetch_archive(server, root, data, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{server.url}/cells.zip: ")
+    assert f"put 01 and 01_GT into {root} (data.root) by hand" in message
+    assert list(tmp_path.iterdir()) == []
+    return message
+
+
+def test_an_archive_arrives(server, tmp_path, capfd):
+    root = tmp_path / "deep" / "cells"
+    fetch_archive(server, root, zipped(GOOD))
+    assert {str(p.relative_to(root.parent)): p.read_bytes() for p in root.rglob("*") if p.is_file()} == GOOD
+    assert [path.name for path in root.parent.iterdir()] == ["cells"]
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", f"downloading from {server.url}/cells.zip; be kind\n")
+
+
+def test_an_archive_with_another_checksum(server, tmp_path):
+    message = archive_failure(server, tmp_path, zipped(GOOD), checksum="0" * 64)
+    assert "not the published archive (sha256" in message
+    assert server.asked == ["/cells.zip"]
+
+
+def linked():
+    link = zipfile.ZipInfo("cells/01_GT/link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return zipped({**GOOD, link: b"/etc/passwd"})
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        *[
+            (zipped({**GOOD, name: b"evil"}), "leads out of its folder")
+            for name in ("../evil", "/evil", "cells/../../evil", "C:/evil", "..\\evil", "cells/..")
+        ],
+        (linked(), "which is a link or device"),
+        (zipped(GOOD).replace(b"a.txt", b"A.txt", 1), "the archive is damaged"),
+        (b"<html>please log in</html>", "the archive is damaged"),
+        (zipped({"other/01_GT/a.txt": b""}), "the archive holds no folder cells/01_GT"),
+        (zipped({"cells": b""}), "the archive holds no folder cells/01_GT"),
+    ],
+)
+def test_an_archive_that_is_not_to_be_trusted(server, tmp_path, data, words):
+    assert words in archive_failure(server, tmp_path, data)
+
+
+def test_an_archive_with_flipped_bits(server, tmp_path):
+    data = zipped({"cells/01_GT/a.txt": bytes(range(256)) * 9})
+    at = data.index(b"a.txt") + 20
+    assert "the archive is damaged" in archive_failure(server, tmp_path, data[:at] + b"\xff\xff" + data[at + 2 :])
+
+
+def test_an_archive_that_grows_too_large(tmp_path):
+    (tmp_path / "bomb.zip").write_bytes(zipped({"a": bytes(6000), "b": bytes(6000)}))
+    with pytest.raises(BadArchive, match="holds more than 9999 bytes"):
+        unpack(tmp_path / "bomb.zip", tmp_path / "out", limit=9999)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_that_is_cut_short(server, tmp_path):
+    def cut(handler):
+        handler.send(server.files["/cells.zip"][:-30], len(server.files["/cells.zip"]))
+        handler.close_connection = True
+        return True
+
+    server.answer["/cells.zip"] = cut
+    assert "the transfer broke off" in archive_failure(server, tmp_path, zipped(GOOD), retries=0)
+
+
+def test_ctrl_c_ends_a_long_transfer(server, tmp_path):
+    block, blocks, finished = bytes(2**20), 2000, []
+
+    def long(handler):
+        handler.send(block, len(block) * blocks)
+        os.kill(os.getpid(), signal.SIGINT)
+        with suppress(OSError):  # Where the other side has closed the connection.
+            for _ in range(blocks - 1):
+                handler.wfile.write(block)
+            finished.append(True)
+        return True
+
+    server.answer["/cells.zip"] = long
+    assert "interrupted" in archive_failure(server, tmp_path, b"")
+    assert not finished
+
+
+def test_a_disk_that_is_full_of_an_archive(server, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.shutil, "copyfileobj", full)
+    with pytest.raises(DataError, match=r"cells: cannot be written \(No space left on device\)"):
+        fetch_archive(server, tmp_path / "cells", zipped(GOOD))
+    assert list(tmp_path.iterdir()) == []

@@ -19,14 +19,15 @@ from unet_exp import checkpoint, losses, network
 from unet_exp.app.compose import compose_train
 from unet_exp.checkpoint import Checkpoint, open_checkpoint
 from unet_exp.config import IGNORE_LABEL, ClassSpec, parse
+from unet_exp.config.running import PlainInferenceConfig
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
-from unet_exp.errors import DataError
-from unet_exp.geometry import input_for_output, is_legal, output_size
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.geometry import context, input_for_output, output_size
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.whole_image import whole_image_logits
 from unet_exp.metrics.scoreboard import Scoreboard
-from unet_exp.network import UNet
+from unet_exp.network import UNet, probabilities
 
 MODELS = ("valid", "same", "pad")
 SIZES = [(32, 32), (33, 47), (1, 1), (1, 40), (2, 3), (5, 7), (61, 16)]
@@ -78,11 +79,16 @@ def predictor(*overrides: str, **settings: Any) -> Predictor:
     return Predictor(made(*overrides, **settings), "cpu", "32")
 
 
-def hand_mirrored(image: NDArray[Any], needed: tuple[int, int]) -> NDArray[Any]:
-    """(H, W, C) padded to a legal size by `numpy.pad`, the odd pixel at the bottom and right."""
-    before = [(want - have) // 2 for want, have in zip(needed, image.shape[:2], strict=True)]
-    after = [want - have - one for want, have, one in zip(needed, image.shape[:2], before, strict=True)]
-    return np.pad(image, (*zip(before, after, strict=True), (0, 0)), mode="reflect")
+def logits_alone(ours: Predictor, image: NDArray[Any], *overrides: str, **settings: Any) -> Tensor:
+    """Of the whole image in one piece, once."""
+    with torch.no_grad():
+        return whole_image_logits(build("model=same", *overrides, **settings), ours.prepare(image))
+
+
+def hand_mirrored(image: NDArray[Any], before: int, needed: tuple[int, int]) -> NDArray[Any]:
+    """(H, W, C) mirrored by `numpy.pad`: `before` pixels at the top and left, the surplus at the bottom and right."""
+    after = [want - have - before for want, have in zip(needed, image.shape[:2], strict=True)]
+    return np.pad(image, (*((before, one) for one in after), (0, 0)), mode="reflect")
 
 
 # --- whole images ---
@@ -94,14 +100,13 @@ def test_whole_image_equals_the_network_on_an_image_mirrored_by_hand(model: str,
     unet = build(f"model={model}")
     image = np.random.default_rng(0).normal(size=(*size, 1)).astype(np.float32)
     batch = torch.from_numpy(image.transpose(2, 0, 1)[None])
-    needed = tuple(input_for_output(unet.architecture, length) for length in size)
-    assert all(is_legal(unet.architecture, length) for length in needed)
+    high, wide = (input_for_output(unet.architecture, length) for length in size)
+    mirrored = hand_mirrored(image, context(unet.architecture), (high, wide))
     with torch.no_grad():
         logits = whole_image_logits(unet, batch)
-        whole = unet(torch.from_numpy(hand_mirrored(image, (needed[0], needed[1])).transpose(2, 0, 1)[None]))
+        whole = unet(torch.from_numpy(mirrored.transpose(2, 0, 1)[None]))
     assert logits.shape == (1, 2, *size)
-    top, left = ((output_size(unet.architecture, want) - have) // 2 for want, have in zip(needed, size, strict=True))
-    assert torch.equal(logits, whole[..., top : top + size[0], left : left + size[1]])
+    assert torch.equal(logits, whole[..., : size[0], : size[1]])
 
 
 @pytest.mark.parametrize("model", ["same", "pad"])
@@ -169,7 +174,7 @@ def test_an_image_in_and_probabilities_or_a_label_out(model: str, dtype: str) ->
     grey = Normalization("image")(image[:, :, None])[..., 0]
     with torch.no_grad():
         logits = whole_image_logits(build(f"model={model}"), torch.from_numpy(grey)[None, None])
-    np.testing.assert_allclose(shares, logits.softmax(dim=1)[0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(shares, logits.softmax(dim=1)[0].numpy(), atol=1e-5)
 
 
 def test_a_grey_image_may_come_in_three_shapes() -> None:
@@ -196,7 +201,7 @@ def test_a_grey_image_may_come_in_three_shapes() -> None:
 )
 def test_other_channels_are_refused_in_one_line(channels: int, shape: tuple[int, ...], told: str) -> None:
     ours = predictor("model=pad", channels=channels)
-    for call in (ours.predict, ours.probabilities, ours.logits, ours.prepare):
+    for call in (ours.predict, ours.probabilities, ours.prepare):
         with pytest.raises(DataError, match=told) as caught:
             call(random_image(shape))
         assert "\n" not in str(caught.value)
@@ -222,14 +227,13 @@ def test_a_colour_network_takes_colours() -> None:
 def test_probabilities_sum_to_one_whatever_the_loss(loss: str, classes: int, out: int) -> None:
     ours = predictor("model=same", f"loss={loss}", classes=classes)
     image = random_image((19, 26))
-    logits = ours.logits(image)
+    logits = logits_alone(ours, image, f"loss={loss}", classes=classes)
     assert logits.shape == (1, out, 19, 26)
-    assert logits.dtype == torch.float32
     shares = ours.probabilities(image)
     assert shares.shape == (classes, 19, 26)
     np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-6)
     if out == 1:
-        np.testing.assert_allclose(shares[1], logits[0, 0].sigmoid().numpy(), atol=1e-6)
+        np.testing.assert_allclose(shares[1], logits[0, 0].sigmoid().numpy(), atol=1e-5)
         assert (ours.predict(image) == (logits[0, 0] > 0).numpy()).all()
     assert {spec.name for spec in ours.classes} == set(NAMES[:classes])
 
@@ -256,8 +260,8 @@ def test_score_counts_labelled_samples_and_yields_all() -> None:
     labelled = Sample("labelled", random_image((24, 31, 1)), random_label)
     bare = Sample("bare", random_image((16, 16, 1)))
     board = Scoreboard(NAMES[:2])
-    loss = losses.build(parse(values("model=same")).loss, [1.0, 2.0])
-    found = list(ours.score([labelled, bare], loss, board))
+    config = parse(values("model=same")).loss
+    found = list(ours.score([labelled, bare], losses.build(config, [1.0, 2.0]), losses.targets(config), board))
     assert [sample.name for sample, _ in found] == ["labelled", "bare"]
     for sample, label in found:
         assert (label == ours.predict(sample.image)).all()
@@ -265,12 +269,89 @@ def test_score_counts_labelled_samples_and_yields_all() -> None:
     counted = random_label != IGNORE_LABEL
     assert row["accuracy"] == pytest.approx(np.mean(found[0][1][counted] == random_label[counted]))
     expected = torch.nn.functional.cross_entropy(
-        ours.logits(labelled.image),
+        logits_alone(ours, labelled.image),
         torch.from_numpy(random_label)[None].long(),
         torch.tensor([1.0, 2.0]),
         ignore_index=IGNORE_LABEL,
     )
     assert row["loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+class Noted(nn.Module):
+    """Stands for a loss and for a board; keeps what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[tuple[Any, ...]] = []
+
+    def add(self, *given: Any) -> None:
+        self.given.append(given)
+
+    def forward(self, *given: Any) -> Tensor:
+        self.given.append(given)
+        return torch.tensor(2.5)
+
+
+@pytest.mark.parametrize("inference", ["none", "flips8", "rotations7"])
+@pytest.mark.parametrize(("loss", "classes"), [("cross_entropy", 3), ("bce", 2)])
+def test_score_hands_on_what_it_predicts(inference: str, loss: str, classes: int) -> None:
+    words = ("model=same", f"inference={inference}", "inference.tile=16", f"loss={loss}")
+    ours = Predictor(made(*words, classes=classes), "cpu", "32")
+    label, weights = np.ones((24, 31), np.uint8), np.ones((24, 31), np.float32)
+    sample = Sample("one", random_image((24, 31, 1)), label, np.ones((24, 31), np.int32))
+
+    def targets(given: Any, objects: Any) -> Any:
+        assert given is label
+        assert objects is sample.instances
+        return given * 2, weights * 3
+
+    noted: Any = Noted()
+    board: Any = Noted()
+    ((_, prediction),) = ours.score([sample], noted, targets, board)
+    shares = ours.probabilities(sample.image)
+    ((name, truth, predicted, value, found, objects),) = board.given
+    assert (name, value) == ("one", 2.5)
+    assert truth is label
+    assert objects is sample.instances
+    assert (found == shares).all()
+    assert (predicted == prediction).all()
+    assert (prediction == shares.argmax(axis=0)).all()
+    ((logits, target, pixel_weights),) = noted.given
+    np.testing.assert_allclose(probabilities(logits, ours.checkpoint.parsed().activation)[0], shares, atol=1e-6)
+    assert (target == 2).all()
+    assert (pixel_weights == 3).all()
+    assert target.shape == pixel_weights.shape == (1, 24, 31)
+
+
+# --- tiles and averaging ---
+
+
+def test_the_checkpoint_says_how_and_the_caller_may_say_otherwise() -> None:
+    image = random_image((40, 55))
+    given = made("model=valid", "inference=flips8", "inference.tile=24")
+    ours = Predictor(given, "cpu", "32")
+    assert ours.inference == given.parsed().inference
+    other = given.parsed().inference.model_copy(update={"tile": 1024, "batch_size": 3})
+    np.testing.assert_allclose(
+        Predictor(given, "cpu", "32", other).probabilities(image), ours.probabilities(image), atol=1e-5
+    )
+    plain = PlainInferenceConfig(name="none", tile=1024, batch_size=1, context="auto", blend=0)
+    alone = Predictor(given, "cpu", "32", plain).probabilities(image)
+    assert (alone == predictor("model=valid").probabilities(image)).all()
+    assert np.abs(alone - ours.probabilities(image)).max() > 1e-3
+
+
+def test_bf16_averages_in_float32() -> None:
+    image = random_image((32, 32))
+    half = Predictor(made("model=pad", "inference=rotations7"), "cpu", "bf16-mixed").probabilities(image)
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half.sum(axis=0), 1, atol=1e-6)
+    np.testing.assert_allclose(half, predictor("model=pad", "inference=rotations7").probabilities(image), atol=0.05)
+
+
+def test_a_tile_too_small_for_the_network_is_refused_before_any_image() -> None:
+    with pytest.raises(ConfigError, match=r"inference\.tile=3 is too small .* set 4 or more"):
+        predictor("model=same", "inference.tile=3")
 
 
 # --- checkpoints ---

@@ -1,7 +1,10 @@
 """The losses: worked numbers, PyTorch's own functions, and what every loss promises."""
 
-from math import log
+import pickle
+from math import exp, log
+from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,8 +14,8 @@ from torch import Tensor
 
 from unet_exp import losses
 from unet_exp.app.compose import compose_train
-from unet_exp.config import IGNORE_LABEL, parse
-from unet_exp.losses import BinaryCrossEntropy, CrossEntropy, PixelwiseLoss
+from unet_exp.config import IGNORE_LABEL, BorderWeightedConfig, parse
+from unet_exp.losses import BinaryCrossEntropy, BorderWeighted, CrossEntropy, PixelwiseLoss
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 EVERY = [pytest.param(CrossEntropy, 2, 2, id="cross_entropy"), pytest.param(CrossEntropy, 3, 3, id="cross_entropy-3")]
@@ -51,10 +54,13 @@ TABLE = [
     ("ce", [3, 1], [[0, LOG3], [0, LOG3]], [IGNORE, 1], None, RIGHT),
     ("ce", [0, 1], [[0, LOG3], [0, 0]], [0, 1], None, HALF),
     ("ce", [0, 1], [[0, LOG3]], [0], None, 0),
-    ("ce", None, [[0, LOG3], [0, 0]], [0, 1], [1, 4], (WRONG + 4 * HALF) / 5),
-    ("ce", [3, 1], [[0, LOG3], [0, 0]], [0, 1], [1, 4], (3 * WRONG + 4 * HALF) / 7),
+    # A pixel's weight is added to its class's.
+    ("ce", None, [[0, LOG3], [0, 0]], [0, 1], [1, 4], (2 * WRONG + 5 * HALF) / 7),
+    ("ce", [3, 1], [[0, LOG3], [0, 0]], [0, 1], [1, 4], (4 * WRONG + 5 * HALF) / 9),
     ("ce", [3, 1], [[0, LOG3], [0, 0]], [0, IGNORE], [1, 4], WRONG),
-    ("ce", None, [[0, LOG3], [0, 0]], [0, 1], [0, 0], 0),
+    ("ce", None, [[0, LOG3], [0, 0]], [0, 1], [0, 0], (WRONG + HALF) / 2),
+    ("ce", [0, 0], [[0, LOG3], [0, 0]], [0, 1], [0, 4], HALF),
+    ("ce", [0, 0], [[0, LOG3], [0, 0]], [0, 1], [0, 0], 0),
     ("ce", None, [[0, LOG3], [0, 0]], [IGNORE, IGNORE], None, 0),
     ("bce", None, [[0]], [0], None, HALF),
     ("bce", None, [[LOG3]], [1], None, RIGHT),
@@ -62,7 +68,7 @@ TABLE = [
     ("bce", None, [[-LOG3]], [0], None, RIGHT),
     ("bce", [3, 1], [[LOG3], [LOG3]], [0, 1], None, (3 * WRONG + RIGHT) / 4),
     ("bce", [3, 1], [[LOG3], [LOG3]], [0, IGNORE], None, WRONG),
-    ("bce", None, [[LOG3], [0]], [0, 1], [1, 4], (WRONG + 4 * HALF) / 5),
+    ("bce", None, [[LOG3], [0]], [0, 1], [1, 4], (2 * WRONG + 5 * HALF) / 7),
     ("bce", None, [[LOG3]], [IGNORE], None, 0),
     # Each class against the rest, the mean over the classes.
     ("bce", None, [[LOG3, 0, -LOG3]], [0], None, (RIGHT + HALF + RIGHT) / 3),
@@ -153,12 +159,14 @@ def test_one_logit_is_the_difference_of_two() -> None:
 
 
 @pytest.mark.parametrize(("loss", "out", "classes"), EVERY)
-def test_only_the_ratios_of_pixel_weights_count(loss: type[PixelwiseLoss], out: int, classes: int) -> None:
+def test_only_the_ratios_of_weights_count(loss: type[PixelwiseLoss], out: int, classes: int) -> None:
     logits, label = random_batch(out, classes)
     weights = torch.rand(label.shape) + 0.1
-    once = loss()(logits, label, weights)
-    torch.testing.assert_close(loss()(logits, label, 1000 * weights), once)
-    torch.testing.assert_close(loss()(logits, label, 1e-3 * weights), once)
+    by_class = torch.rand(classes)
+    once = loss(by_class.tolist())(logits, label, weights)
+    for factor in (1000, 1e-3):
+        scaled = loss((factor * by_class).tolist())(logits, label, factor * weights)
+        torch.testing.assert_close(scaled, once)
     torch.testing.assert_close(loss()(logits, label, torch.full_like(weights, 7.0)), loss()(logits, label))
     assert not torch.isclose(once, loss()(logits, label), rtol=1e-4)
 
@@ -168,15 +176,15 @@ def test_a_weight_of_two_counts_a_pixel_twice_and_of_zero_ignores_it(
     loss: type[PixelwiseLoss], out: int, classes: int
 ) -> None:
     logits, label = random_batch(out, classes, ignored=0.0)
-    twice = torch.ones(label.shape)
-    twice[1] = 2
+    once_more = torch.zeros(label.shape)
+    once_more[1] = 1
     repeated = loss()(torch.cat([logits, logits[1:]]), torch.cat([label, label[1:]]))
-    torch.testing.assert_close(loss()(logits, label, twice), repeated)
+    torch.testing.assert_close(loss()(logits, label, once_more), repeated)
     without = torch.ones(label.shape)
     without[0] = 0
     ignored = label.clone()
     ignored[0] = IGNORE_LABEL
-    torch.testing.assert_close(loss()(logits, label, without), loss()(logits, ignored))
+    torch.testing.assert_close(loss([0.0] * classes)(logits, label, without), loss()(logits, ignored))
 
 
 @pytest.mark.parametrize(("loss", "out", "classes"), EVERY)
@@ -252,10 +260,205 @@ def test_never_negative_and_blind_to_the_order_of_pixels(
     assert value >= 0
 
 
+# --- the border-weighted loss ---
+
+
+def border_config(*words: str) -> BorderWeightedConfig:
+    config = parse(compose_train(["loss=border_weighted", *words])).loss
+    assert isinstance(config, BorderWeightedConfig)
+    return config
+
+
+def plain_formula(
+    logits: Tensor, label: Tensor, pixel_weights: Tensor, class_weights: list[float], normalize: str
+) -> float:
+    """The paper's energy, pixel by pixel in double precision."""
+    total, weights, counted = 0.0, 0.0, 0
+    for batch, row, column in np.ndindex(*label.shape):
+        index = int(label[batch, row, column])
+        if index == IGNORE_LABEL:
+            continue
+        scores = [float(score) for score in logits[batch, :, row, column]]
+        weight = class_weights[index] + float(pixel_weights[batch, row, column])
+        total += weight * -log(exp(scores[index]) / sum(exp(score) for score in scores))
+        weights += weight
+        counted += 1
+    return total / (weights if normalize == "weights" else counted)
+
+
+@pytest.mark.parametrize("normalize", ["pixels", "weights"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_border_weighted_is_the_plain_formula(normalize: str, classes: int) -> None:
+    logits, label = random_batch(classes, classes)
+    pixel_weights, class_weights = 10 * torch.rand(label.shape), [0.7, 1.3, 2.5][:classes]
+    loss = losses.build(border_config(f"loss.normalize={normalize}"), class_weights)
+    assert isinstance(loss, BorderWeighted)
+    expected = plain_formula(logits, label, pixel_weights, class_weights, normalize)
+    assert loss(logits, label, pixel_weights).item() == pytest.approx(expected, rel=1e-5)
+    ones = losses.build(border_config(f"loss.normalize={normalize}"), None)
+    expected = plain_formula(logits, label, pixel_weights, [1.0] * classes, normalize)
+    assert ones(logits, label, pixel_weights).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("normalize", ["pixels", "weights"])
+def test_border_weighted_by_hand(normalize: Literal["pixels", "weights"]) -> None:
+    logits, label, weights = pixels([0, LOG3], [0, LOG3], [0, 0]), row(0, 1, IGNORE), torch.tensor([[[9.0, 0.0, 50.0]]])
+    value = BorderWeighted([2.0, 1.0], normalize)(logits, label, weights)
+    assert value.item() == pytest.approx((11 * WRONG + RIGHT) / (2 if normalize == "pixels" else 12))
+
+
+@pytest.mark.parametrize("normalize", ["pixels", "weights"])
+def test_border_weights_never_count_where_the_label_is_ignored(normalize: Literal["pixels", "weights"]) -> None:
+    logits, label = random_batch(2, 2)
+    ignored = label == IGNORE_LABEL
+    weights = torch.rand(label.shape)
+    loss = BorderWeighted([0.5, 2.0], normalize)
+    logits.requires_grad_()
+    value = loss(logits, label, weights)
+    value.backward()
+    assert logits.grad is not None
+    assert (logits.grad[ignored[:, None].expand_as(logits)] == 0).all()
+    torch.testing.assert_close(loss(logits.detach(), label, torch.where(ignored, 1e6, weights)), value)
+    nothing = torch.full_like(label, IGNORE_LABEL)
+    assert loss(logits, nothing, weights).item() == 0
+
+
+def test_border_weighted_gradients_are_those_of_finite_differences() -> None:
+    logits, label = random_batch(3, 3, ignored=0.0)
+    small, target = logits[:1, :, :2, :3].double().requires_grad_(), label[:1, :2, :3].long()
+    loss = BorderWeighted([0.5, 1.0, 2.0])
+    assert torch.autograd.gradcheck(lambda scores: loss.pixel_losses(scores, target), small)
+    # The gradient of the whole: w (softmax - one-hot) / number of pixels.
+    weights = 10 * torch.rand(label.shape)
+    logits.requires_grad_()
+    BorderWeighted([0.5, 1.0, 2.0], "pixels")(logits, label, weights).backward()
+    one_hot = F.one_hot(label.long(), 3).movedim(-1, 1)
+    whole = (torch.tensor([0.5, 1.0, 2.0])[label.long()] + weights)[:, None]
+    torch.testing.assert_close(logits.grad, whole * (logits.detach().softmax(1) - one_hot) / label.numel())
+
+
+def test_border_weighted_in_half_precision() -> None:
+    logits, label = random_batch(2, 2)
+    weights = 10 * torch.rand(label.shape)
+    rounded = (100 * logits).bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        value = BorderWeighted(None, "pixels")(rounded, label, weights)
+    value.backward()
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, BorderWeighted(None, "pixels")(rounded.detach().float(), label, weights))
+    assert rounded.grad is not None
+    assert torch.isfinite(rounded.grad).all()
+
+
+def test_border_weighted_without_its_weights_is_refused() -> None:
+    logits, label = random_batch(2, 2)
+    with pytest.raises(ValueError, match=r"losses\.targets"):
+        BorderWeighted()(logits, label)
+
+
+# --- what a loss makes of a label ---
+
+
+def test_the_targets_of_border_weighted_are_the_opened_label_and_its_distance_term() -> None:
+    label = np.array([[1, 1, 2, 2, 0, 0, 1], [1, 1, 2, 2, 0, 0, IGNORE]], np.uint8)
+    before = label.copy()
+    opened, weights = losses.targets(border_config())(label, None)
+    assert opened.tolist() == [[1, 0, 2, 2, 0, 0, 1], [1, 0, 2, 2, 0, 0, IGNORE]]
+    assert weights is not None
+    assert weights.dtype == np.float32
+    assert weights[0] == pytest.approx([0, 10 * exp(-4 / 50), 0, 0, 10 * exp(-9 / 50), 10 * exp(-9 / 50), 0])
+    assert (label == before).all()
+    same, wider = losses.targets(border_config("loss.open_touching=false"))(label, None)
+    assert (same == label).all()
+    assert wider is not None
+    assert wider[0, 1] == 0
+
+
+def test_the_words_of_the_config_reach_the_weight_map() -> None:
+    label = np.array([[1, 0, 0, 1, 0, 0, 0, 1]], np.uint8)
+    _, weights = losses.targets(border_config("loss.w0=4", "loss.sigma=2", "loss.where=everywhere"))(label, None)
+    assert weights is not None
+    assert weights[0] == pytest.approx(4 * np.exp(-np.array([9, 9, 9, 9, 16, 16, 16, 16]) / 8))
+
+
+def test_given_instances_are_the_cells() -> None:
+    label = np.array([[1, 0, 1, 1, 1, 1]], np.uint8)
+    one_cell = np.array([[5, 0, 5, 5, 5, 5]], np.int32)
+    two_cells = np.array([[5, 0, 5, 5, 9, 9]], np.int32)
+    make = losses.targets(border_config())
+    opened, weights = make(label, one_cell)
+    assert weights is not None
+    assert (opened == label).all()
+    assert (weights == 0).all()
+    opened, weights = make(label, two_cells)
+    assert weights is not None
+    assert opened.tolist() == [[1, 0, 1, 0, 1, 1]]
+    assert weights[0] == pytest.approx([0, 10 * exp(-16 / 50), 0, 10 * exp(-4 / 50), 0, 0])
+    assert two_cells.tolist() == [[5, 0, 5, 5, 9, 9]]
+
+
+@pytest.mark.parametrize("word", ["cross_entropy", "bce"])
+def test_other_losses_take_the_label_as_it_is(word: str) -> None:
+    label = np.array([[1, 2, IGNORE]], np.uint8)
+    same, weights = losses.targets(parse(compose_train([f"loss={word}"])).loss)(label, np.array([[1, 2, 0]], np.int32))
+    assert same is label
+    assert weights is None
+
+
+@pytest.mark.parametrize("word", ["cross_entropy", "bce", "border_weighted"])
+def test_targets_can_be_sent_to_another_process(word: str) -> None:
+    label = np.array([[1, 2, 0, 1]], np.uint8)
+    make = losses.targets(parse(compose_train([f"loss={word}"])).loss)
+    for one, other in zip(pickle.loads(pickle.dumps(make))(label, None), make(label, None), strict=True):
+        np.testing.assert_equal(one, other)
+
+
+# --- class weights ---
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["loss=cross_entropy"], None),
+        (["loss=bce"], None),
+        (["loss=cross_entropy", "loss.class_weights=[1,2.5,0]"], [1, 2.5, 0]),
+        (["loss=cross_entropy", "loss.class_weights=balanced"], [1000 / (3 * 200), 1000 / (3 * 800), 0]),
+        (["loss=bce", "loss.class_weights=balanced"], [1000 / (3 * 200), 1000 / (3 * 800), 0]),
+        (["loss=border_weighted", "loss.balance=none"], None),
+        (["loss=border_weighted", "loss.balance=frequency"], [0.8, 0.2, 1]),
+        (["loss=border_weighted", "loss.balance=inverse"], [1 / (3 * 0.2), 1 / (3 * 0.8), 0]),
+        (["loss=border_weighted", "loss.balance=inverse", "loss.class_weights=[1,2,3]"], [1, 2, 3]),
+    ],
+)
+def test_class_weights_by_hand(words: list[str], expected: list[float] | None) -> None:
+    found = losses.class_weights(parse(compose_train(words)).loss, [200, 800, 0])
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+INVERSE = border_config("loss.balance=inverse")
+
+
+@few
+@given(counts=st.lists(st.integers(1, 10**9), min_size=2, max_size=6))
+def test_inverse_makes_the_classes_weigh_the_same_and_a_pixel_1_on_average(counts: list[int]) -> None:
+    weights = losses.class_weights(INVERSE, counts)
+    assert weights is not None
+    shares = [weight * count / sum(counts) for weight, count in zip(weights, counts, strict=True)]
+    assert shares == pytest.approx([1 / len(counts)] * len(counts))
+
+
+def test_labels_without_a_counted_pixel_have_weights_too() -> None:
+    assert losses.class_weights(INVERSE, [0, 0]) == [0, 0]
+    assert losses.class_weights(border_config("loss.balance=frequency"), [0, 0]) == [1, 1]
+
+
 # --- from the config ---
 
 
-@pytest.mark.parametrize(("word", "kind"), [("cross_entropy", CrossEntropy), ("bce", BinaryCrossEntropy)])
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [("cross_entropy", CrossEntropy), ("bce", BinaryCrossEntropy), ("border_weighted", BorderWeighted)],
+)
 def test_the_word_builds_the_loss(word: str, kind: type[PixelwiseLoss]) -> None:
     config = parse(compose_train([f"loss={word}"])).loss
     assert type(losses.build(config, None)) is kind

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL
+from unet_exp.metrics import METRICS_VERSION
 from unet_exp.metrics.confusion import confusion_matrix, score_names, scores
-from unet_exp.metrics.scoreboard import Scoreboard, metric_names
+from unet_exp.metrics.isbi import BorderStack
+from unet_exp.metrics.scoreboard import Kind, Scoreboard, metric_names, threshold_names
+from unet_exp.metrics.seg import seg_scores
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
 NAMES = ("membrane", "cell", "nucleus")
@@ -241,3 +244,96 @@ def test_the_names_of_the_scores() -> None:
         *("dice/a", "dice/b", "dice/mean"),
     ]
     assert score_names(("a", "b")) == metric_names(("a", "b"))[1:]
+
+
+# --- borders and objects on the scoreboard ---
+
+
+def cells_and_map(seed: int) -> tuple[Labels, NDArray[np.float32], NDArray[np.int32]]:
+    """Two cells, a network's class probabilities (2, H, W), and the cells' ids."""
+    truth = np.tile(np.array([1, 1, 1, 1, 0, 1, 1, 1, 1], np.uint8), (8, 1))
+    truth[0, 0] = IGNORE_LABEL
+    map_ = np.clip((truth == 1) * 0.6 + np.random.default_rng(seed).normal(0.2, 0.2, truth.shape), 0, 1)
+    instances = np.tile(np.array([3, 3, 3, 3, 0, 5, 5, 5, 5], np.int32), (8, 1))
+    return truth, np.stack([1 - map_, map_]).astype(np.float32), instances
+
+
+def filled(seeds: range, *kinds: Kind, warping: bool = False) -> Scoreboard:
+    board = Scoreboard(("membrane", "cell"), kinds, warping)
+    for seed in seeds:
+        truth, probabilities, instances = cells_and_map(seed)
+        prediction = probabilities.argmax(axis=0).astype(np.uint8)
+        board.add(f"slice {seed}", truth, prediction, 0.5, probabilities, instances)
+    return board
+
+
+def test_borders_are_scored_from_the_probability_of_not_being_class_0() -> None:
+    board, borders = filled(range(3), "isbi", warping=True), BorderStack(warping=True)
+    for seed in range(3):
+        truth, probabilities, _ = cells_and_map(seed)
+        borders.add(truth, 1 - probabilities[0])
+    result = board.result()
+    assert {key: result[key] for key in borders.best()} == borders.best()
+    assert board.thresholds() == borders.thresholds()
+    for row, expected in zip(board.per_image, borders.rows(), strict=True):
+        assert {key: row[key] for key in expected} == expected
+
+
+def test_thresholds_go_from_one_board_to_the_other() -> None:
+    validation, test = filled(range(2), "isbi"), filled(range(2, 6), "isbi")
+    result = test.result(validation.thresholds())
+    at_validation = {key: value for key, value in result.items() if key.endswith("_at_val")}
+    assert set(at_validation) == {"v_rand_at_val", "v_info_at_val", "rand_error_at_val", "pixel_error_at_val"}
+    assert result == test.result() | at_validation
+    assert test.result(test.thresholds())["v_rand_at_val"] == result["v_rand"] >= result["v_rand_at_val"]
+    assert result["rand_error"] <= result["rand_error_at_val"]
+
+
+def test_objects_are_scored_from_the_prediction() -> None:
+    truth, probabilities, instances = cells_and_map(1)
+    expected = seg_scores(truth, instances, probabilities.argmax(axis=0).astype(np.uint8)).mean()
+    board = filled(range(1, 2), "seg")
+    assert board.result()["seg"] == board.per_image[0]["seg"] == expected
+
+
+def test_all_kinds_leave_the_other_scores_as_they_are() -> None:
+    plain, full = filled(range(3)), filled(range(3), "isbi", "seg")
+    assert plain.result().items() <= full.result().items()
+    for row, more in zip(plain.per_image, full.per_image, strict=True):
+        assert row.items() <= more.items()
+        assert set(more) - set(row) == {"v_rand", "v_info", "rand_error", "pixel_error", "seg"}
+    assert plain.thresholds() == {}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "warping"), [((), False), (("seg",), False), (("isbi",), False), (("isbi", "seg"), True)]
+)
+def test_the_names_are_those_of_the_result(kinds: tuple[Kind, ...], warping: bool) -> None:
+    for board in (Scoreboard(("a", "b"), kinds, warping), filled(range(1), *kinds, warping=warping)):
+        names = metric_names(("a", "b") if not board.per_image else ("membrane", "cell"), kinds, warping)
+        assert sorted(board.result()) == sorted([*names, *threshold_names(kinds, warping)])
+        assert not any(name.endswith("_threshold") for name in names)
+    assert all(name.endswith("_threshold") for name in threshold_names(kinds, warping))
+
+
+def test_an_empty_board_of_all_kinds_knows_nothing() -> None:
+    board = Scoreboard(NAMES, ("isbi", "seg"), warping=True)
+    assert board.per_image == []
+    assert all(math.isnan(value) for value in board.result(board.thresholds()).values())
+
+
+def test_what_a_kind_needs_is_asked_for() -> None:
+    truth, probabilities, instances = cells_and_map(0)
+    with pytest.raises(ValueError, match="slice 7 need probabilities"):
+        Scoreboard(NAMES, ["isbi"]).add("slice 7", truth, truth, 0.0, instances=instances)
+    with pytest.raises(ValueError, match="slice 7 needs instances"):
+        Scoreboard(NAMES, ["seg"]).add("slice 7", truth, truth, 0.0, probabilities)
+    with pytest.raises(ValueError, match="warping"):
+        Scoreboard(NAMES, ["seg"], warping=True)
+    unknown: Any = ["rand"]
+    with pytest.raises(ValueError, match="rand"):
+        metric_names(NAMES, unknown)
+
+
+def test_the_version_of_these_definitions() -> None:
+    assert METRICS_VERSION == 2

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unet_exp import augmentation
 from unet_exp.app.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, ClassSpec, Config, parse
-from unet_exp.data.mirror import mirror_indices, mirrored_window
+from unet_exp.mirror import mirror_indices, mirrored_window
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.data.tiles import Draw, TileDataset, TileSampler, tiles_that_cover

@@ -215,6 +215,30 @@ def input_for_output(architecture: Architecture, tile: int, what: str = "data.ti
     return larger_legal(architecture, tile + 2 * context(architecture) - 1)
 
 
+def tile_step(architecture: Architecture, tile: int, blend: int = 0) -> int:
+    """Return the largest step between tiles that give `tile` pixels each (paper network: 388 gives 384).
+
+    It is a multiple of the lattice, on which the tiles of one image start.
+
+    Args:
+        architecture: The network.
+        tile: Pixels that one pass gives at most, along one axis.
+        blend: Pixels in which neighbours overlap.
+
+    Raises:
+        ConfigError: If `tile` has no room for a step that is at least `blend`; names the smallest that has.
+    """
+    step = lattice(architecture)
+    smallest = max(step, -(-blend // step) * step) + blend
+    if tile < smallest:
+        beside = f" and inference.blend={blend}" if blend else ""
+        raise ConfigError(
+            f"inference.tile={tile} is too small for a network with model.depth={architecture.depth}{beside}: "
+            f"set {smallest} or more pixels"
+        )
+    return (tile - blend) // step * step
+
+
 def _smallest_and_step(architecture: Architecture) -> tuple[int, int]:
     """Return the smallest legal size and the distance between legal sizes."""
     # A single pixel at the bottom leaves a norm nothing to compare: torch will not train batch norm at batch

@@ -128,7 +128,7 @@ def _over_checkpoint(
         typed = {override.key_or_group: override.value() for override in parse_overrides(overrides)}
         for key in typed:
             if key not in (*defaults, *more_keys) and key.split(".")[0] not in more_keys:
-                own = ", ".join([*defaults, *(f"{key}..." if key == "data" else key for key in more_keys)])
+                own = ", ".join([*defaults, *(key if "." in key else f"{key}..." for key in more_keys)])
                 raise UserError(f"{key}: a trained network keeps its own; what can be typed here is {own}")
         if not typed.get("checkpoint"):
             raise UserError("checkpoint=<file> is missing, such as outputs/train/<run>/checkpoints/best.ckpt")
@@ -161,3 +161,32 @@ def predict() -> None:
     from unet_exp.app.predict import predict as run
 
     _over_checkpoint(USAGE, DEFAULTS, MORE_KEYS, run)
+
+
+def benchmark() -> None:
+    """`scripts/benchmark.py`: how fast things are, each beside another way to the same end."""
+    from unet_exp.app.benchmark import DEFAULTS, USAGE
+    from unet_exp.app.benchmark import benchmark as run
+
+    _own_keys(USAGE, DEFAULTS, run)
+
+
+def _own_keys(usage: str, defaults: dict[str, Any], run: Callable[[dict[str, Any]], object]) -> None:
+    """An entry point that has only keys of its own.
+
+    Args:
+        usage: what `--help` prints.
+        defaults: its keys and their default values.
+        run: takes the values, plain.
+    """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(usage)
+        return
+    with told_in_one_line():
+        from unet_exp.app.compose import parse_overrides, paths_quoted
+
+        typed = {override.key_or_group: override.value() for override in parse_overrides(paths_quoted(sys.argv[1:]))}
+        for key in typed:
+            if key not in defaults:
+                raise UserError(f"unknown key {key}; the keys are {', '.join(defaults)}")
+        run({**defaults, **typed})

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp.errors import ConfigError
 
-GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "scheduler", "trainer", "logger")
+GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "scheduler", "trainer", "inference", "logger")
 """Choices that a checkpoint's config holds as values."""
 
 

@@ -20,12 +20,14 @@ Usage: python scripts/evaluate.py checkpoint=<file or run folder> [key=value] ..
   output      the results get a folder of their own below it (outputs)
 
 The data are those of the training, with their split; data=... and data.<key>=... name others.
-trainer.accelerator, trainer.precision and trainer.limit_batches can be typed too.
+inference=none|rotations7|flips8, inference.<key>, metrics.warping=true, trainer.accelerator, trainer.precision and
+trainer.limit_batches can be typed too.
 
 Examples:
   python scripts/evaluate.py checkpoint=outputs/train/<run>
   python scripts/evaluate.py checkpoint=outputs/train/<run>/checkpoints/last.ckpt split=val
   python scripts/evaluate.py checkpoint=best.ckpt data.root=where/it/is/now
+  python scripts/evaluate.py checkpoint=outputs/train/<run> inference=rotations7 metrics.warping=true
 """
 
 
@@ -38,7 +40,7 @@ class Evaluation(Strict):
 
 
 DEFAULTS: dict[str, Any] = {"checkpoint": "", "split": "test", "output": "outputs"}
-MORE_KEYS = ("data", "trainer.accelerator", "trainer.precision", "trainer.limit_batches")
+MORE_KEYS = ("data", "inference", "metrics", "trainer.accelerator", "trainer.precision", "trainer.limit_batches")
 
 
 def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
@@ -60,7 +62,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     from rich.console import Console
 
     from unet_exp import data
-    from unet_exp.app.scoring import score_and_draw, score_table
+    from unet_exp.app.scoring import score_split, score_tables, score_test
     from unet_exp.data.samples import fingerprint, image_digest
     from unet_exp.inference.device import out_of_memory_told
     from unet_exp.inference.predictor import Predictor
@@ -68,7 +70,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     from unet_exp.runs import RunFolder, git_state, versions
 
     console = Console(highlight=False)
-    predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision)
+    predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
     dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
     names, trained = ([spec.name for spec in classes] for classes in (dataset.classes, predictor.classes))
     if names != trained:
@@ -87,7 +89,11 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     folder = RunFolder.create(Path(task.output) / "evaluate", config.name)
     try:
         with out_of_memory_told("take an image that is smaller, or trainer.precision=bf16-mixed"):
-            scores = score_and_draw(predictor, samples, task.split, folder.predictions, not console.is_terminal)
+            quiet = not console.is_terminal
+            if task.split == "test":
+                scores = score_test(predictor, dataset, config.metrics, folder.predictions, quiet)
+            else:
+                scores = score_split(predictor, dataset, task.split, config.metrics, folder.predictions, quiet=quiet)
         if scores.metrics:
             folder.write_per_image(scores.per_image)
         folder.write_config(config.model_dump())
@@ -111,7 +117,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
     if scores.metrics:
-        console.print(score_table(scores.metrics, predictor.classes, task.split))
+        console.print(*score_tables(scores.metrics, predictor.classes, task.split))
     console.print(f"{len(samples)} images of {task.split}; everything is in")
     console.print(str(folder.path), style="bold", soft_wrap=True)
     return folder.path

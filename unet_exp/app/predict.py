@@ -26,11 +26,13 @@ Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, fo
   probabilities  true: <name>_probabilities.tif too, a float32 page a class
 
 A mask is written as <name>_mask.png (or .tif for a TIFF), of the input's size, with the values or colours that the
-training labels had. trainer.accelerator and trainer.precision can be typed too.
+training labels had. inference=none|rotations7|flips8, inference.<key>, trainer.accelerator and trainer.precision can be
+typed too.
 
 Examples:
   python scripts/predict.py checkpoint=outputs/train/<run> input=slice.png
   python scripts/predict.py checkpoint=best.ckpt input='stack/*.tif' output=masks probabilities=true
+  python scripts/predict.py checkpoint=best.ckpt input=large.tif inference=flips8 inference.tile=512
 """
 
 
@@ -51,7 +53,7 @@ DEFAULTS: dict[str, Any] = {
     "preview": True,
     "probabilities": False,
 }
-MORE_KEYS = ("trainer.accelerator", "trainer.precision")
+MORE_KEYS = ("inference", "trainer.accelerator", "trainer.precision")
 
 
 def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
@@ -83,7 +85,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     console = Console(highlight=False)
     paths = list_images(task.input)
     _check_names(paths)
-    predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision)
+    predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
     output = Path(task.output)
     if any(path.parent.resolve() == output.resolve() for path in paths):
         raise DataError(

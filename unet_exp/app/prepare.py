@@ -9,7 +9,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
-from unet_exp import data
+from unet_exp import data, losses
 from unet_exp.checkpoint import Checkpoint, open_checkpoint
 from unet_exp.config import Config
 from unet_exp.data.normalization import Normalization
@@ -17,8 +17,8 @@ from unet_exp.data.samples import DataSet, image_digest
 from unet_exp.errors import ConfigError
 from unet_exp.geometry import Architecture, parameters
 from unet_exp.inference.device import resolve_device, resolve_precision
-from unet_exp.metrics.scoreboard import metric_names
-from unet_exp.training.datamodule import SegmentationData, balanced_class_weights
+from unet_exp.metrics.scoreboard import Kind, metric_names, threshold_names
+from unet_exp.training.datamodule import SegmentationData, class_counts
 from unet_exp.training.initial import load_initial_weights
 from unet_exp.training.loggers import check_logger
 from unet_exp.training.module import SegmentationModule
@@ -73,12 +73,7 @@ def prepare(config: Config, overrides: Sequence[str]) -> Job:
     initial = open_checkpoint(config.init_from) if config.init_from else None
     dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
     names = [spec.name for spec in dataset.classes]
-    metrics = metric_names(names)
-    if config.trainer.monitor.removeprefix("val/") not in metrics or not config.trainer.monitor.startswith("val/"):
-        raise ConfigError(
-            f"trainer.monitor={config.trainer.monitor}: there is no such score; "
-            f"choose one of {', '.join(f'val/{name}' for name in metrics)}"
-        )
+    kinds = _validation_kinds(config.trainer.monitor, names, dataset)
     weights = config.loss.class_weights
     if isinstance(weights, list) and len(weights) != len(names):
         raise ConfigError(f"loss.class_weights={weights}: the classes are {len(names)} ({', '.join(names)})")
@@ -98,15 +93,27 @@ def prepare(config: Config, overrides: Sequence[str]) -> Job:
         [spec.model_dump() for spec in dataset.classes],
         normalization.as_plain(),
         dataset.channels,
-        balanced_class_weights(dataset) if weights == "balanced" else weights,
+        losses.class_weights(config.loss, class_counts(dataset)),
         steps or 0,
         [image_digest(sample.image) for sample in dataset.train],
     )
+    module.kinds = kinds
     if initial is not None:
         _start_from(module, initial)
+    metrics = [*metric_names(names, kinds), *threshold_names(kinds)]
     return Job(
         config, list(overrides), dataset, device, precision, processes, architecture, datamodule, module, steps, metrics
     )
+
+
+def _validation_kinds(monitor: str, class_names: Sequence[str], dataset: DataSet) -> tuple[Kind, ...]:
+    """The scores that each validation computes: those of borders and cells take long, and only if one is monitored."""
+    if monitor in {f"val/{name}" for name in metric_names(class_names)}:
+        return ()
+    names = [f"val/{name}" for name in metric_names(class_names, dataset.metrics)]
+    if monitor not in names:
+        raise ConfigError(f"trainer.monitor={monitor}: there is no such score; choose one of {', '.join(names)}")
+    return dataset.metrics
 
 
 def _check_monitor_is_seen(monitor: str, dataset: DataSet) -> None:

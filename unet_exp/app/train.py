@@ -18,7 +18,7 @@ from pytorch_lightning.profilers import Profiler, PyTorchProfiler, SimpleProfile
 from rich.console import Console
 
 from unet_exp.app.prepare import Job, prepare
-from unet_exp.app.scoring import Scores, score_and_draw, score_table
+from unet_exp.app.scoring import Scores, score_split, score_tables, score_test
 from unet_exp.checkpoint import open_checkpoint
 from unet_exp.config import Config, duration_seconds
 from unet_exp.data.samples import fingerprint
@@ -232,11 +232,11 @@ def _test(job: Job, folder: RunFolder, console: Console) -> Scores:
     """Scores the test images with the best epoch and draws them, and the unlabelled ones."""
     predictor = Predictor(open_checkpoint(folder.best), job.device.type, job.precision)
     quiet = not console.is_terminal
-    scores = score_and_draw(predictor, job.dataset.test, "test", folder.predictions, quiet)
-    score_and_draw(predictor, job.dataset.unlabelled, "unlabelled", folder.predictions, quiet)
+    scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions, quiet)
+    score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions, quiet=quiet)
     if scores.metrics:
         folder.write_per_image(scores.per_image)
-        console.print(score_table(scores.metrics, job.dataset.classes, "test"))
+        console.print(*score_tables(scores.metrics, job.dataset.classes, "test"))
     return scores
 
 

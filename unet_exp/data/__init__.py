@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from unet_exp.config import ClassSpec, DataConfig, ISBI2012Config, SyntheticConfig
-from unet_exp.data import isbi2012, samples, synthetic
+from unet_exp.config import CellTrackingConfig, ClassSpec, DataConfig, ISBI2012Config, SyntheticConfig
+from unet_exp.data import celltracking, isbi2012, samples, synthetic
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.errors import ConfigError
 
@@ -17,6 +17,8 @@ def load(config: DataConfig) -> DataSet:
     """
     if isinstance(config, ISBI2012Config):
         return isbi2012.load(config.root, config.split, config.fold, config.folds, config.download)
+    if isinstance(config, CellTrackingConfig):
+        return celltracking.load(config.name, config.root, config.split, config.fold, config.folds, config.download)
     return _synthetic(config)
 
 
@@ -45,4 +47,4 @@ def _synthetic(config: SyntheticConfig) -> DataSet:
         ClassSpec(name=name, value=list(color) if config.organelles else 255 * index, color=list(color))
         for index, (name, color) in enumerate(named)
     )
-    return DataSet(parts[0], parts[1], parts[2], (), classes, channels=1)
+    return DataSet(parts[0], parts[1], parts[2], (), classes, channels=1, metrics=("isbi", "seg"))

@@ -1,4 +1,7 @@
-"""Fetches the ISBI-2012 slices: all of them, checked, or none."""
+"""Fetches public data sets: all of their files, checked, or none.
+
+`fetch` brings the ISBI-2012 slices one by one, `fetch_archive` a ZIP archive; what they share stands below them.
+"""
 
 import hashlib
 import logging
@@ -6,15 +9,17 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
+from unet_exp.data.archive import BadArchive, unpack
 from unet_exp.data.images import read_image
 from unet_exp.errors import DataError
 
@@ -34,7 +39,34 @@ CHECKSUMS = {
 """sha256 over the decoded uint8 pixels of each folder's slices, one after another."""
 
 _SERVED_IN = {"train/image": "train/image", "train/label": "train/label", "test/image": "test"}
-_LAYOUT = "train/image/N.png, train/label/N.png and test/image/N.png"
+
+
+@dataclass(frozen=True)
+class Download:
+    """One data set on its way.
+
+    Attributes:
+        name: for messages.
+        url: of the archive, or of the folder with its files.
+        terms: on which it may be used, told before the download.
+        root: where it goes, an absolute path.
+        layout: what the user can put there by hand instead.
+        expected: a folder below `root` by which a finished copy is known.
+    """
+
+    name: str
+    url: str
+    terms: str
+    root: Path
+    layout: str
+    expected: str
+
+    def failure(self, url: str, reason: str) -> DataError:
+        """The one-line error of a download that was given up, for the address at fault."""
+        return DataError(
+            f"{url}: {reason}, so the {self.name} download was given up; try again, or put {self.layout} "
+            f"into {self.root} (data.root) by hand"
+        )
 
 
 def fetch(
@@ -47,7 +79,7 @@ def fetch(
     timeout: float = 30.0,
     threads: int = 4,
 ) -> None:
-    """Download the three stacks into `root`, which appears complete and checked, or not at all.
+    """Download the three stacks of ISBI-2012 into `root`, which appears complete and checked, or not at all.
 
     Args:
         root: becomes a folder with `train/image/N.png`, `train/label/N.png` and `test/image/N.png`; must not
@@ -65,19 +97,76 @@ def fetch(
             folder that cannot be written; nothing is left behind.
     """
     base = (base_url or os.environ.get(URL_VARIABLE) or BASE_URL).rstrip("/")
-    root = root.resolve()
-    side = root.with_name(f".{uuid.uuid4().hex}.download")
-    new_parents = [parent for parent in root.parents if not parent.exists()]
     files = {f"{folder}/{n}.png": f"{base}/{_SERVED_IN[folder]}/{n}.png" for folder in checksums for n in range(slices)}
-    Console(stderr=True, highlight=False).print(f"downloading from {base}; {TERMS}", soft_wrap=True)
-    try:
+    layout = "train/image/N.png, train/label/N.png and test/image/N.png"
+    job = Download("ISBI-2012", base, TERMS, root.resolve(), layout, "train/image")
+    with _published(job) as content:
         for folder in checksums:
-            (side / folder).mkdir(parents=True)
-        _download(side, files, root, retries, timeout, threads)
-        _check(side, files, checksums, base, root)
-        _publish(side, root)
+            (content / folder).mkdir(parents=True)
+        _download(job, files, content, retries, timeout, threads)
+        _check_pixels(job, files, content, checksums)
+
+
+def fetch_archive(job: Download, folder: str, checksum: str, *, retries: int = 3, timeout: float = 30.0) -> None:
+    """Download a ZIP archive; the folder in it becomes `job.root`, complete and checked, or not at all.
+
+    Args:
+        job: what is fetched from where; its root must not exist, or be an empty folder.
+        folder: the archive's top folder.
+        checksum: sha256 of the archive in hexadecimal.
+        retries: how often it is asked for again, after a wait of 1, 2, ... seconds.
+        timeout: seconds without an answer after which an attempt has failed.
+
+    Raises:
+        DataError: as in `fetch`, and for an archive that is damaged or climbs out of its folder.
+    """
+    with _published(job) as content:
+        # Both lie inside the side folder too, and are gone with it.
+        packed, unpacked = content.with_name("archive.zip"), content.with_name("unpacked")
+        _download(job, {packed.name: job.url}, packed.parent, retries, timeout, threads=1)
+        with packed.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != checksum:
+            raise job.failure(job.url, f"what arrived is not the published archive (sha256 {digest})")
+        try:
+            unpack(packed, unpacked)
+        except BadArchive as error:
+            raise job.failure(job.url, f"the archive {error}") from None
+        if not (unpacked / folder / job.expected).is_dir():
+            raise job.failure(job.url, f"the archive holds no folder {folder}/{job.expected}")
+        (unpacked / folder).replace(content)
+
+
+def is_missing(root: Path) -> bool:
+    """Whether `root` is not there, or an empty folder: a place for a download.
+
+    Raises:
+        DataError: where that cannot be seen.
+    """
+    try:
+        return not root.exists() or (root.is_dir() and not any(root.iterdir()))
+    except OSError as error:
+        raise DataError(f"{root}: cannot be opened ({error.strerror}); check its permissions") from None
+
+
+@contextmanager
+def _published(job: Download) -> Iterator[Path]:
+    """Yields a name in a new side folder; what is made there takes the place of the root at the end."""
+    root = job.root
+    side = root.with_name(f".{uuid.uuid4().hex}.download")
+    content = side / "content"
+    new_parents = [parent for parent in root.parents if not parent.exists()]
+    Console(stderr=True, highlight=False).print(f"downloading from {job.url}; {job.terms}", soft_wrap=True)
+    try:
+        side.mkdir(parents=True)
+        yield content
+        try:
+            content.replace(root)
+        except OSError:
+            if not (root / job.expected).is_dir():  # Else another process was faster, and its copy is as good.
+                raise
     except KeyboardInterrupt:
-        raise _failure(base, "interrupted", root) from None
+        raise job.failure(job.url, "interrupted") from None
     except OSError as error:
         raise DataError(
             f"{root}: cannot be written ({error.strerror or error}); mend that, or set data.root elsewhere"
@@ -89,57 +178,75 @@ def fetch(
                 parent.rmdir()
 
 
-def _failure(url: str, reason: str, root: Path) -> DataError:
-    return DataError(
-        f"{url}: {reason}, so the ISBI-2012 download was given up; try again, or put {_LAYOUT} "
-        f"into {root} (data.root) by hand"
-    )
-
-
 class _GivenUp(Exception):
     """A download for which another attempt is useless."""
 
 
-def _download(side: Path, files: Mapping[str, str], root: Path, retries: int, timeout: float, threads: int) -> None:
-    """Bring all files (name below `side`: address), or raise the first failure."""
+class _Share:
+    """One file's share of a progress bar that counts files, with the methods that pooch calls.
+
+    It also ends the transfer once `stop` is set: a large file would otherwise go on after Ctrl-C.
+    """
+
+    def __init__(self, advance: Callable[[float], None], stop: threading.Event) -> None:
+        self.total = 0  # Bytes; pooch sets it, to 0 where the server does not say.
+        self._advance = advance
+        self._stop = stop
+        self._shown = 0.0
+
+    def update(self, count: int) -> None:
+        if self._stop.is_set():
+            raise _GivenUp("another file failed")
+        step = min(count / self.total, 1 - self._shown) if self.total else 0.0
+        self._shown += step
+        self._advance(step)
+
+    def reset(self) -> None:
+        self._advance(-self._shown)
+        self._shown = 0.0
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _download(
+    job: Download, files: Mapping[str, str], folder: Path, retries: int, timeout: float, threads: int
+) -> None:
+    """Bring all files (name below `folder`: address), or raise the first failure."""
     import pooch  # Here because it takes 0.3 s, and most runs have their data.
     import requests
 
     terminal = Console(stderr=True)
     stop = threading.Event()
-    get = pooch.HTTPDownloader(timeout=timeout)
+    progress = Progress(console=terminal, transient=True, disable=not terminal.is_terminal)
+    bar = progress.add_task(job.name, total=len(files))
 
     def attempt(url: str, output_file: Any, store: Any) -> None:
         if stop.is_set():
             raise _GivenUp("another file failed")
+        share = _Share(lambda step: progress.advance(bar, step), stop)
         try:
-            get(url, output_file, store)
-        except requests.HTTPError as error:
+            pooch.HTTPDownloader(progressbar=share, chunk_size=2**16, timeout=timeout)(url, output_file, store)
+        except requests.RequestException as error:
+            share.reset()
             status = 0 if error.response is None else error.response.status_code
             if 400 <= status < 500 and status not in (408, 429):  # It will say the same again.
                 raise _GivenUp(_reason(error, timeout)) from None
             raise
 
     store = pooch.create(
-        path=side, base_url="", registry=dict.fromkeys(files), urls=dict(files), retry_if_failed=retries
+        path=folder, base_url="", registry=dict.fromkeys(files), urls=dict(files), retry_if_failed=retries
     )
-    with (
-        _quiet(pooch.get_logger()),
-        ThreadPoolExecutor(threads) as pool,
-    ):
-        jobs = {pool.submit(store.fetch, name, downloader=attempt): name for name in files}
+    with _quiet(pooch.get_logger()), progress, ThreadPoolExecutor(threads) as pool:
+        jobs = {pool.submit(store.fetch, name, downloader=attempt): url for name, url in files.items()}
         try:
-            done = as_completed(jobs)
-            for job in track(
-                done, "ISBI-2012", len(files), console=terminal, transient=True, disable=not terminal.is_terminal
-            ):
-                url = files[jobs[job]]
+            for done in as_completed(jobs):
                 try:
-                    job.result()
+                    done.result()
                 except _GivenUp as error:
-                    raise _failure(url, str(error), root) from None
+                    raise job.failure(jobs[done], str(error)) from None
                 except (requests.RequestException, ValueError) as error:
-                    raise _failure(url, _reason(error, timeout), root) from None
+                    raise job.failure(jobs[done], _reason(error, timeout)) from None
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -160,27 +267,19 @@ def _reason(error: Exception, timeout: float) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _check(side: Path, files: Mapping[str, str], checksums: Mapping[str, str], base: str, root: Path) -> None:
+def _check_pixels(job: Download, files: Mapping[str, str], content: Path, checksums: Mapping[str, str]) -> None:
     """Compare the decoded pixels with the published ones."""
     digests = {folder: hashlib.sha256() for folder in checksums}
     for name, url in files.items():
         try:
-            pixels = read_image(side / name)
+            pixels = read_image(content / name)
         except DataError as error:
-            what = str(error).removeprefix(f"{side / name}: ").split(";")[0]
-            raise _failure(url, f"what arrived is no slice ({what})", root) from None
+            what = str(error).removeprefix(f"{content / name}: ").split(";")[0]
+            raise job.failure(url, f"what arrived is no slice ({what})") from None
         digests[name.rpartition("/")[0]].update(pixels.tobytes())
     for folder, wanted in checksums.items():
         if digests[folder].hexdigest() != wanted:
-            raise _failure(f"{base}/{_SERVED_IN[folder]}", "the pixels are not the published ones (sha256)", root)
-
-
-def _publish(side: Path, root: Path) -> None:
-    try:
-        side.replace(root)
-    except OSError:
-        if not (root / "train" / "image").is_dir():  # Else another process was faster, and its copy is as good.
-            raise
+            raise job.failure(f"{job.url}/{_SERVED_IN[folder]}", "the pixels are not the published ones (sha256)")
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def load(
         ConfigError: for a split that these slices do not make.
     """
     root = Path(root).expanduser()
-    if _is_missing(root):
+    if download_.is_missing(root):
         if not download:
             raise DataError(f"{root}: no data here; set data.download=true, or data.root to a folder with {_LAYOUT}")
         download_.fetch(root, base_url=base_url, checksums=checksums)
@@ -85,15 +85,8 @@ def load(
         unlabelled=[Sample(f"test_{index:02d}", _grey(*pair[::-1])) for index, pair in enumerate(tests)],
         classes=CLASSES,
         channels=1,
+        metrics=("isbi",),
     )
-
-
-def _is_missing(root: Path) -> bool:
-    """Whether `root` is not there, or an empty folder."""
-    try:
-        return not root.exists() or (root.is_dir() and not any(root.iterdir()))
-    except OSError as error:
-        raise DataError(f"{root}: cannot be opened ({error.strerror}); check its permissions") from None
 
 
 def _read_folders(root: Path) -> tuple[_Slices, _Slices, _Slices]:

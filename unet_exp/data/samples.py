@@ -14,6 +14,7 @@ import numpy as np
 
 from unet_exp.config import ClassSpec
 from unet_exp.errors import ConfigError
+from unet_exp.metrics.scoreboard import Kind
 
 Array = np.ndarray[Any, Any]
 
@@ -54,6 +55,8 @@ class DataSet:
     Attributes:
         classes: the class of label i at index i.
         channels: C of every image.
+        metrics: which scores beyond those of the classes these images are made for: `isbi` (boundary map of a
+            stack: V_Rand, V_Info, warping, Rand and pixel error), `seg` (objects: SEG of the Cell Tracking Challenge).
     """
 
     train: Sequence[Sample]
@@ -62,6 +65,7 @@ class DataSet:
     unlabelled: Sequence[Sample]
     classes: tuple[ClassSpec, ...]
     channels: int
+    metrics: tuple[Kind, ...] = ()
 
 
 class Split(NamedTuple):

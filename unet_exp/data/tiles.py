@@ -4,8 +4,8 @@ Everything is a function of (seed, epoch, position), so that two equal trainings
 of workers, and a resumed one draws what the undisturbed one would have.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from unet_exp.augmentation import Augmentation
-from unet_exp.data.mirror import mirrored_window
+from unet_exp.augmentation import Augmentation, Window
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
+from unet_exp.losses import Targets
+from unet_exp.network import center_crop
+from unet_exp.weight_map import instances_of
 
 
 class Draw(NamedTuple):
@@ -35,7 +37,8 @@ class TileDataset(Dataset[dict[str, Tensor]]):
         normalization: applied to each whole image, once.
         tile: side of the labelled patch, pixels.
         input_size: side of the network's input, pixels; at least `tile`, with the patch in its middle.
-        augmentation: applied to input and label together.
+        augmentation: cuts input, label and weights together.
+        targets: what the loss asks of a label: the label that it takes, and the weights of its pixels.
         seed: of the training.
     """
 
@@ -46,35 +49,66 @@ class TileDataset(Dataset[dict[str, Tensor]]):
         tile: int,
         input_size: int,
         augmentation: Augmentation,
+        targets: Targets,
         seed: int,
     ) -> None:
+        self._samples = samples
         self._images = [normalization(sample.image) for sample in samples]
-        self._labels = [sample.label for sample in samples]
         self._tile = tile
         self._input_size = input_size
         self._augmentation = augmentation
+        self._targets = targets
         self._seed = seed
+        self._known_instances: dict[int, NDArray[np.int32]] = {}
+        self._known_targets: dict[int, tuple[NDArray[Any], ...]] = {}
 
     def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
         """Cuts one patch.
 
         Returns:
-            `image` (C, S, S) float32 and `label` (S, S) uint8 class indices in the same frame, S = `input_size`;
-            the labelled patch is the middle `tile` x `tile` of it.
+            `image` (C, S, S) float32, `label` (S, S) uint8 class indices and, where the loss has any, `weights` (S, S)
+            float32, all in the same frame, S = `input_size`; the labelled patch is the middle `tile` x `tile` of it.
         """
-        image, label = self._images[draw.image], self._labels[draw.image]
-        assert label is not None
         random = np.random.default_rng([self._seed, draw.epoch, draw.position])
         surround = (self._input_size - self._tile) // 2
-        top, left = (_place(random, size, self._tile) - surround for size in label.shape)
-        window = (top, left, self._input_size, self._input_size)
-        patch, target = self._augmentation(
-            mirrored_window(image, *window), mirrored_window(label, *window), int(random.integers(2**31))
-        )
+        top, left = (_place(random, size, self._tile) - surround for size in self._label(draw.image).shape)
+        cut = self._cut_then_weigh if self._augmentation.deforms else self._weigh_then_cut
+        patch, *maps = cut(draw.image, Window(top, left, self._input_size), int(random.integers(2**31)))
+        arrays = {"image": patch.transpose(2, 0, 1), **dict(zip(("label", "weights"), maps, strict=False))}
         return {
-            "image": torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1))),
-            "label": torch.from_numpy(np.ascontiguousarray(target)),
+            name: torch.from_numpy(np.ascontiguousarray(center_crop(array, self._input_size)))
+            for name, array in arrays.items()
         }
+
+    def _weigh_then_cut(self, index: int, window: Window, seed: int) -> tuple[NDArray[Any], ...]:
+        """Image, label and weights where there are any: the whole image's, computed once."""
+        if index not in self._known_targets:
+            self._known_targets[index] = _known(self._targets(self._label(index), self._samples[index].instances))
+        return self._augmentation(self._images[index], window, seed, *self._known_targets[index])
+
+    def _cut_then_weigh(self, index: int, window: Window, seed: int) -> tuple[NDArray[Any], ...]:
+        """The same, computed from the deformed label; what they depend on beyond the network's input is cut too."""
+        reach, label = self._targets.reach, self._label(index)
+        window = window._replace(surround=max(0, reach - (self._input_size - self._tile) // 2))
+        maps = (label, self._instances(index)) if reach else (label,)
+        patch, moved, *instances = self._augmentation(self._images[index], window, seed, *maps)
+        return patch, *_known(self._targets(moved, instances[0] if reach else None))
+
+    def _label(self, index: int) -> NDArray[np.uint8]:
+        label = self._samples[index].label
+        assert label is not None
+        return label
+
+    def _instances(self, index: int) -> NDArray[np.int32]:
+        """The objects of a whole image: one that a border or a fold cuts in two stays one."""
+        if index not in self._known_instances:
+            given = self._samples[index].instances
+            self._known_instances[index] = instances_of(self._label(index)) if given is None else given
+        return self._known_instances[index]
+
+
+def _known(arrays: Iterable[NDArray[Any] | None]) -> tuple[NDArray[Any], ...]:
+    return tuple(array for array in arrays if array is not None)
 
 
 def _place(random: np.random.Generator, size: int, tile: int) -> int:

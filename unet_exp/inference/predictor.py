@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unet_exp.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.config import InferenceConfig
 from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
+from unet_exp.geometry import tile_step
+from unet_exp.inference.averaging import averaged_probabilities, logits_of
 from unet_exp.inference.device import autocast, resolve_device, resolve_precision
-from unet_exp.inference.whole_image import whole_image_logits
+from unet_exp.inference.overlap_tile import mirrored_source, tiled_logits
+from unet_exp.losses import Targets
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import probabilities
 
@@ -25,22 +29,36 @@ class Predictor:
         checkpoint: an opened checkpoint.
         accelerator: `auto`, `cpu`, `gpu`, `cuda` or `mps`.
         precision: `auto`, `32`, `bf16-mixed` or `16-mixed`.
+        inference: tiles and averaging; None takes those of the checkpoint's config. Others are made of these by
+            `checkpoint.parsed().inference.model_copy(update={"tile": 512})`, or from their words by
+            `FlipAveragingConfig(name="flips8", tile=1024, batch_size=1, context="auto", blend=0)`.
+
+    Raises:
+        ConfigError: if the machine has no such accelerator, or `inference.tile` is too small for the network.
     """
 
-    def __init__(self, checkpoint: Checkpoint, accelerator: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        accelerator: str = "auto",
+        precision: str = "auto",
+        inference: InferenceConfig | None = None,
+    ) -> None:
         config = checkpoint.parsed()
         self.checkpoint = checkpoint
         self.classes = checkpoint.classes
+        self.inference = inference or config.inference
         self.device = resolve_device(accelerator)
         self.precision = resolve_precision(precision, self.device)
         self._activation = config.activation
-        self._layout = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
         self._network = checkpoint.network().to(self.device)
-        convert: Any = self._network.to  # PyTorch's stubs do not know that it takes a memory format
-        convert(memory_format=self._layout)
+        tile_step(self._network.architecture, self.inference.tile, self.inference.blend)
+        if config.trainer.channels_last:
+            convert: Any = self._network.to  # PyTorch's stubs do not know that it takes a memory format
+            convert(memory_format=torch.channels_last)
 
     def prepare(self, image: NDArray[Any]) -> Tensor:
-        """The network's input for an image as it was read: (1, C, H, W).
+        """The normalised image, (1, C, H, W) float32 on the CPU, for an image as it was read.
 
         Raises:
             DataError: if it has other channels than the training images had.
@@ -62,17 +80,22 @@ class Predictor:
             raise DataError(
                 f"it has {image.shape[2]} channels and the network was trained on {kind} images: save it as {kind}"
             )
-        tensor = torch.from_numpy(self.checkpoint.normalization(image).transpose(2, 0, 1)[None])
-        return tensor.to(self.device).contiguous(memory_format=self._layout)
+        return torch.from_numpy(self.checkpoint.normalization(image).transpose(2, 0, 1)[None]).contiguous()
 
     @torch.inference_mode()
-    def logits(self, image: NDArray[Any]) -> Tensor:
-        """(1, out, H, W) float32, on the predictor's device."""
+    def _prediction(self, image: NDArray[Any]) -> tuple[Tensor, Tensor]:
+        """Logits (1, out, H, W) and class probabilities (1, classes, H, W), both float32 on the CPU."""
+        pixels, settings = self.prepare(image), self.inference
         with autocast(self.precision, self.device):
-            return whole_image_logits(self._network, self.prepare(image)).float()
+            if settings.name == "none":  # its own logits are exact where probabilities are too small for a float
+                height, width = pixels.shape[-2:]
+                logits = tiled_logits(self._network, mirrored_source(pixels), height, width, settings)
+                return logits, probabilities(logits, self._activation)
+            mean = averaged_probabilities(self._network, pixels, settings, self._activation)
+        return logits_of(mean, self._activation), mean
 
     def probabilities(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Class probabilities of an image.
+        """Class probabilities of an image of any size, in tiles and averaged as `inference` says.
 
         Args:
             image: (H, W) or (H, W, C), uint8, uint16 or float32, as read from a file.
@@ -83,7 +106,7 @@ class Predictor:
         Raises:
             DataError: if it has other channels than the training images had.
         """
-        result: NDArray[np.float32] = probabilities(self.logits(image), self._activation)[0].cpu().numpy()
+        result: NDArray[np.float32] = self._prediction(image)[1][0].numpy()
         return result
 
     def predict(self, image: NDArray[Any]) -> NDArray[np.uint8]:
@@ -92,37 +115,44 @@ class Predictor:
         return label
 
     def score(
-        self, samples: Sequence[Sample], loss: nn.Module, board: Scoreboard
+        self, samples: Sequence[Sample], loss: nn.Module, targets: Targets, board: Scoreboard
     ) -> Iterator[tuple[Sample, NDArray[np.uint8]]]:
-        """Predicts labelled or unlabelled samples one by one; labelled ones are counted on the board.
+        """Predicts labelled or unlabelled samples one by one, each once; labelled ones are counted on the board.
 
         Args:
             samples: whole images.
-            loss: of logits and label.
+            loss: of logits, label and pixel weights; it is moved to the CPU, where the result is.
+            targets: what the loss takes for a label.
             board: takes the scores.
 
         Yields:
             Each sample with its predicted label (H, W).
         """
-        loss = loss.to(self.device)
+        loss = loss.cpu()
         for sample in samples:
-            logits = self.logits(sample.image)
-            label = probabilities(logits, self._activation)[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+            logits, shares = self._prediction(sample.image)
+            found: NDArray[np.float32] = shares[0].numpy()
+            prediction = found.argmax(axis=0).astype(np.uint8)
             if sample.label is not None:
-                target = torch.from_numpy(sample.label)[None].to(self.device)
-                board.add(sample.name, sample.label, label, float(loss(logits, target)))
-            yield sample, label
+                label, weights = targets(sample.label, sample.instances)
+                pixel_weights = None if weights is None else torch.from_numpy(weights)[None]
+                value = float(loss(logits, torch.from_numpy(label)[None], pixel_weights))
+                board.add(sample.name, sample.label, prediction, value, found, sample.instances)
+            yield sample, prediction
 
 
-def load(path: str | Path, accelerator: str = "auto", precision: str = "auto") -> Predictor:
+def load(
+    path: str | Path, accelerator: str = "auto", precision: str = "auto", inference: InferenceConfig | None = None
+) -> Predictor:
     """Opens a checkpoint for prediction.
 
     Args:
         path: a checkpoint, or a run's folder, whose `best.ckpt` is taken.
         accelerator: `auto`, `cpu`, `gpu`, `cuda` or `mps`.
         precision: `auto`, `32`, `bf16-mixed` or `16-mixed`.
+        inference: see `Predictor`.
 
     Raises:
         DataError: if it cannot be opened; see `unet_exp.checkpoint.open_checkpoint`.
     """
-    return Predictor(open_checkpoint(path), accelerator, precision)
+    return Predictor(open_checkpoint(path), accelerator, precision, inference)

@@ -1,27 +1,25 @@
 """A whole image in one piece: what the network needs beyond the border is mirrored from the image."""
 
-import torch
 from torch import Tensor
 
-from unet_exp.data.mirror import mirror_indices
-from unet_exp.geometry import input_for_output
-from unet_exp.network import UNet, center_crop
+from unet_exp.inference.overlap_tile import mirrored_source
+from unet_exp.inference.tile_plan import plan_whole
+from unet_exp.network import UNet
 
 
 def whole_image_logits(network: UNet, images: Tensor) -> Tensor:
-    """Logits of every pixel of images of any size.
+    """Logits of every pixel of images of any size; what `tiled_logits` gives, in one pass.
+
+    The network's grid starts at the images' pixel (0, 0); what a legal size has more lies at the bottom and right.
 
     Args:
         network: whose legal sizes decide how far the images are mirrored.
-        images: (B, C, H, W), normalised.
+        images: (B, C, H, W), normalised, on the network's device.
 
     Returns:
-        (B, out, H, W).
+        (B, out, H, W), on that device.
     """
     height, width = images.shape[-2:]
-    for axis, size in ((2, height), (3, width)):
-        needed = input_for_output(network.architecture, size)
-        indices = torch.from_numpy(mirror_indices(-((needed - size) // 2), needed, size))
-        images = images.index_select(axis, indices.to(images.device))
-    logits: Tensor = center_crop(network(images), (height, width))
-    return logits
+    row, column = (plan_whole(network.architecture, size) for size in (height, width))
+    logits: Tensor = network(mirrored_source(images)(row.start, column.start, row.size, column.size))
+    return logits[..., :height, :width]

@@ -1,36 +1,58 @@
 """The DataModule: patches to train on, whole images to validate on."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from unet_exp import augmentation
+from unet_exp import augmentation, losses
 from unet_exp.config import Config
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.data.tiles import TileDataset, TileSampler, tiles_that_cover
 from unet_exp.geometry import input_for_output
+from unet_exp.losses import Targets
 
 
 class WholeImages(Dataset[dict[str, Any]]):
-    """Whole normalised images with their labels, for validation."""
+    """Whole normalised images with their labels, for validation.
 
-    def __init__(self, samples: tuple[Sample, ...], normalization: Normalization) -> None:
+    Args:
+        samples: labelled images.
+        normalization: of the network's input.
+        targets: of the loss.
+    """
+
+    def __init__(self, samples: Sequence[Sample], normalization: Normalization, targets: Targets) -> None:
         self._samples = samples
         self._normalization = normalization
+        self._targets = targets
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """`image` (C, H, W) float32, `label` (H, W) uint8 and `name`."""
+        """One image.
+
+        Returns:
+            `name`, `image` (C, H, W) float32, `label` (H, W) uint8, what the loss wants: `target` (H, W) uint8 and
+            perhaps `weights` (H, W) float32, and where they are known `instances` (H, W) int32.
+        """
         sample = self._samples[index]
-        image = torch.from_numpy(self._normalization(sample.image).transpose(2, 0, 1).copy())
         assert sample.label is not None
-        return {"image": image, "label": torch.from_numpy(sample.label), "name": sample.name}
+        target, weights = self._targets(sample.label, sample.instances)
+        arrays = {
+            "image": self._normalization(sample.image).transpose(2, 0, 1).copy(),
+            "label": sample.label,
+            "target": target,
+            "weights": weights,
+            "instances": sample.instances,
+        }
+        tensors = {key: torch.from_numpy(array) for key, array in arrays.items() if array is not None}
+        return {"name": sample.name, **tensors}
 
 
 class SegmentationData(pl.LightningDataModule):
@@ -67,7 +89,7 @@ class SegmentationData(pl.LightningDataModule):
         return min(whole, self._config.trainer.limit_batches or whole)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of `image` (B, C, S, S) and `label` (B, S, S)."""
+        """Batches of `image` (B, C, S, S), `label` and perhaps `weights` (B, S, S)."""
         config, data = self._config, self._config.data
         dataset = TileDataset(
             self._dataset.train,
@@ -75,6 +97,7 @@ class SegmentationData(pl.LightningDataModule):
             data.tile,
             self.input_size,
             augmentation.build(config.augmentation),
+            losses.targets(config.loss),
             config.seed,
         )
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -82,8 +105,9 @@ class SegmentationData(pl.LightningDataModule):
         return self._loader(dataset, sampler=sampler, batch_size=data.batch_size, num_workers=data.num_workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Whole images, one by one: `image` (1, C, H, W), `label` (1, H, W), `name` [str]."""
-        return self._loader(WholeImages(tuple(self._dataset.val), self._normalization), batch_size=1, num_workers=0)
+        """Whole images, one by one, not batched."""
+        images = WholeImages(self._dataset.val, self._normalization, losses.targets(self._config.loss))
+        return self._loader(images, batch_size=None, num_workers=0)
 
     def _loader(self, dataset: Dataset[Any], num_workers: int, **settings: Any) -> DataLoader[Any]:
         return DataLoader(
@@ -97,11 +121,10 @@ class SegmentationData(pl.LightningDataModule):
         )
 
 
-def balanced_class_weights(dataset: DataSet) -> list[float]:
-    """Pixels / (classes * pixels of the class) over the training labels; 0 for a class that they do not show."""
-    counts = torch.zeros(256, dtype=torch.int64)
+def class_counts(dataset: DataSet) -> list[int]:
+    """Pixels of each class in the training labels."""
+    counts = np.zeros(256, np.int64)
     for sample in dataset.train:
-        counts += torch.bincount(torch.from_numpy(sample.label).flatten().long(), minlength=256)
-    of_class: Tensor = counts[: len(dataset.classes)].double()
-    weights = of_class.sum() / (len(dataset.classes) * of_class)
-    return torch.where(of_class > 0, weights, 0.0).tolist()
+        assert sample.label is not None
+        counts += np.bincount(sample.label.ravel(), minlength=256)
+    return [int(count) for count in counts[: len(dataset.classes)]]

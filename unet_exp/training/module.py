@@ -12,8 +12,8 @@ from torch import Tensor
 from unet_exp import checkpoint, losses, network
 from unet_exp.config import ClassSpec, parse
 from unet_exp.errors import TrainingError
-from unet_exp.inference.whole_image import whole_image_logits
-from unet_exp.metrics.scoreboard import Scoreboard
+from unet_exp.inference.overlap_tile import mirrored_source, tiled_logits
+from unet_exp.metrics.scoreboard import Kind, Scoreboard
 from unet_exp.network import center_crop, probabilities
 from unet_exp.training.schedule import build_optimizer, build_schedulers
 
@@ -31,6 +31,7 @@ class SegmentationModule(pl.LightningModule):
         trained_on: `image_digest` of each training image.
 
     Attributes:
+        kinds: scores of a validation beyond the classes', see `unet_exp.metrics.scoreboard.Scoreboard`.
         pictures: of how many validation images the predicted labels are kept.
         picture_labels: (H, W) each, of the last validation.
         scores: of the last validation, in full precision (Lightning keeps them as float32).
@@ -53,6 +54,7 @@ class SegmentationModule(pl.LightningModule):
         self.network = network.build(self.config, channels, len(classes))
         self.loss = losses.build(self.config.loss, class_weights)
         self.classes = [ClassSpec.model_validate(spec) for spec in classes]
+        self.kinds: tuple[Kind, ...] = ()
         self.pictures = 0
         self.scores: dict[str, float] = {}
         self.picture_labels: list[NDArray[np.uint8]] = []
@@ -70,7 +72,7 @@ class SegmentationModule(pl.LightningModule):
         return logits
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        """The loss of a batch of patches: `image` (B, C, S, S), `label` (B, S, S).
+        """The loss of a batch of patches: `image` (B, C, S, S), `label` and perhaps `weights` (B, S, S).
 
         Raises:
             TrainingError: if the loss is not finite.
@@ -78,7 +80,8 @@ class SegmentationModule(pl.LightningModule):
         del batch_index
         tile = self.config.data.tile
         logits = center_crop(self(batch["image"]), tile)
-        loss: Tensor = self.loss(logits, center_crop(batch["label"], tile))
+        weights = center_crop(batch["weights"], tile) if "weights" in batch else None
+        loss: Tensor = self.loss(logits, center_crop(batch["label"], tile), weights)
         self._require_finite(loss, "training loss")
         self._train_losses.append(loss.detach())
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
@@ -104,16 +107,21 @@ class SegmentationModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Starts a new count."""
         self.picture_labels.clear()
-        self._board = Scoreboard([spec.name for spec in self.classes])
+        self._board = Scoreboard([spec.name for spec in self.classes], self.kinds)
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Counts one whole image: `image` (1, C, H, W), `label` (1, H, W), `name` [str]."""
-        images = batch["image"].contiguous(memory_format=self._layout)
-        logits = whole_image_logits(self.network, images).float()
-        loss = self.loss(logits, batch["label"])
+        """Counts one whole image, an item of `unet_exp.training.datamodule.WholeImages`."""
+        image, (height, width) = batch["image"][None], batch["label"].shape
+        weights = batch["weights"][None] if "weights" in batch else None
+        logits = tiled_logits(self.network, mirrored_source(image), height, width, self.config.inference)
+        logits = logits.to(self.device)
+        loss = self.loss(logits, batch["target"][None], weights)
         self._require_finite(loss, "validation loss")
-        label = probabilities(logits, self.config.activation)[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
-        self._board.add(batch["name"][0], batch["label"][0].cpu().numpy(), label, float(loss))
+        classes = probabilities(logits, self.config.activation)[0]
+        label = classes.argmax(dim=0).to(torch.uint8).cpu().numpy()
+        instances = batch["instances"].cpu().numpy() if "instances" in batch else None
+        truth, shown = batch["label"].cpu().numpy(), classes.cpu().numpy()
+        self._board.add(batch["name"], truth, label, float(loss), shown, instances)
         if batch_index < self.pictures:
             self.picture_labels.append(label)
 

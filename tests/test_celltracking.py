@@ -1,0 +1,343 @@
+"""The Cell Tracking Challenge: its layout, what is ignored, its splits and its download; all on small made-up data."""
+
+import hashlib
+import io
+import logging
+import zipfile
+from unittest import mock
+
+import numpy as np
+import pytest
+import tifffile
+from conftest import TINY_STACK, summary
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from test_download import serving
+
+from unet_exp.app.compose import compose_train
+from unet_exp.config import IGNORE_LABEL, parse
+from unet_exp.data import celltracking, load
+from unet_exp.data.celltracking import MARKER_RADIUS, ignored_pixels
+from unet_exp.data.samples import fingerprint
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.losses import CrossEntropy
+from unet_exp.metrics.confusion import confusion_matrix
+
+ROWS, COLUMNS = 24, 130
+
+
+@pytest.fixture(autouse=True)
+def _no_internet(monkeypatch):
+    monkeypatch.setenv(celltracking.URL_VARIABLE, "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def write(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, pixels, compression="lzw", photometric="minisblack", metadata=None)
+
+
+def plane(*boxes, dtype=np.uint16, shape=(ROWS, COLUMNS)):
+    """Numbers painted into boxes (number, top, left, height, width)."""
+    pixels = np.zeros(shape, dtype)
+    for number, top, left, height, width in boxes:
+        pixels[top : top + height, left : left + width] = number
+    return pixels
+
+
+LEFT, RIGHT = (1, 4, 5, 12, 10), (7, 4, 15, 12, 9)  # Two cells that touch.
+LONE = (9, 8, 100, 4, 6)
+
+
+def frame(root, sequence, number, seg=None, tra=None, silver=None, image=np.uint8):
+    """One frame with those of its files that are given."""
+    seed = int(sequence) * 1000 + int(number)
+    pixels = np.random.default_rng(seed).integers(0, np.iinfo(image).max, (ROWS, COLUMNS), endpoint=True)
+    write(root / sequence / f"t{number}.tif", pixels.astype(image))
+    for folder, pixels in (("GT/SEG/man_seg", seg), ("GT/TRA/man_track", tra), ("ST/SEG/man_seg", silver)):
+        if pixels is not None:
+            write(root / f"{sequence}_{folder}{number}.tif", pixels)
+
+
+def full(root, first=5, second=3, digits=3, **options):
+    """Sequences whose frames are annotated wholly, and one frame of each that is not annotated at all."""
+    for sequence, count in (("01", first), ("02", second)):
+        for number in range(count):
+            both = plane(LEFT, RIGHT)
+            frame(root, sequence, f"{number:0{digits}d}", both, both, **options)
+        if count:
+            frame(root, sequence, f"{count:0{digits}d}", tra=plane(LEFT))
+    return root
+
+
+def read(root, **options):
+    return celltracking.load("phc_u373", root, **options)
+
+
+def names(samples):
+    return [sample.name for sample in samples]
+
+
+def failure(root, kind=DataError, **options):
+    with pytest.raises(kind) as caught:
+        read(root, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def only(root):
+    """The label of the only frame."""
+    return read(root, split="all").train[0].label
+
+
+def test_annotated_frames_become_samples(tmp_path):
+    data = read(full(tmp_path), split="all")
+    assert names(data.train) == [f"01_t{n:03d}" for n in range(5)] + [f"02_t{n:03d}" for n in range(3)]
+    sample = data.train[6]
+    np.testing.assert_array_equal(sample.image[..., 0], tifffile.imread(tmp_path / "02" / "t001.tif"))
+    np.testing.assert_array_equal(sample.instances, plane(LEFT, RIGHT))
+    np.testing.assert_array_equal(sample.label, plane((1, 4, 5, 12, 19)))
+    assert sample.image.dtype == np.uint8
+    assert [spec.name for spec in data.classes] == ["background", "cell"]
+    assert (data.channels, data.metrics, data.unlabelled) == (1, ("seg",), [])
+
+
+def test_label_files_are_compressed_as_the_real_ones(tmp_path):
+    with tifffile.TiffFile(full(tmp_path) / "01_GT/SEG/man_seg000.tif") as tiff:
+        assert tiff.pages[0].compression == tifffile.COMPRESSION.LZW
+        assert tiff.pages[0].dtype == np.uint16
+
+
+def test_names_with_four_digits_and_images_of_16_bits(tmp_path):
+    data = read(full(tmp_path, digits=4, image=np.uint16), split="all")
+    assert names(data.train)[:2] == ["01_t0000", "01_t0001"]
+    assert data.train[0].image.dtype == np.uint16
+
+
+def test_the_folder_above_will_do_and_either_data_set_reads_its_own(tmp_path):
+    full(tmp_path / "PhC-C2DH-U373", first=5)
+    full(tmp_path / "DIC-C2DH-HeLa", first=4)
+    assert fingerprint(read(tmp_path)) == fingerprint(read(tmp_path / "PhC-C2DH-U373"))
+    assert len(celltracking.load("dic_hela", tmp_path).train) == 3
+
+
+def test_a_cell_without_outline_is_ignored_where_its_silver_mask_is(tmp_path):
+    # The marker of 9 lies on silver object 4 with two of its columns, on object 5 with one.
+    silver = plane((4, 7, 98, 6, 4), (5, 7, 102, 6, 9), (3, 0, 60, 3, 3), LEFT)
+    frame(tmp_path, "01", "000", plane(LEFT), plane((1, 8, 8, 2, 2), (9, 9, 100, 2, 3)), silver)
+    expected = plane((1, *LEFT[1:]), (255, 7, 98, 6, 4), (255, 9, 102, 2, 1))
+    np.testing.assert_array_equal(only(tmp_path), expected)
+
+
+def test_a_cell_without_outline_and_silver_mask_is_ignored_around_its_marker(tmp_path):
+    tra = plane((2, 8, 8, 2, 2), (9, 10, 100, 1, 2))  # A marker's number need not be the outline's.
+    frame(tmp_path, "01", "000", plane(LEFT), tra, plane((4, 0, 60, 5, 5)))
+    rows, columns = np.mgrid[:ROWS, :COLUMNS]
+    near = np.minimum(np.hypot(rows - 10, columns - 100), np.hypot(rows - 10, columns - 101)) <= MARKER_RADIUS
+    expected = np.where(near, 255, plane((1, *LEFT[1:])))
+    np.testing.assert_array_equal(only(tmp_path), expected)
+    assert near.any(axis=0).nonzero()[0][0] == 100 - MARKER_RADIUS
+
+
+def test_an_outline_is_never_ignored(tmp_path):
+    # The silver mask of the cell that SEG lacks runs over its touching neighbour.
+    frame(tmp_path, "01", "000", plane(LEFT), plane((1, 8, 8, 2, 2), (2, 8, 17, 2, 2)), plane((4, 4, 8, 12, 16)))
+    np.testing.assert_array_equal(only(tmp_path), plane((255, 4, 8, 12, 16), (1, *LEFT[1:])))
+
+
+def test_the_same_number_elsewhere_is_another_cell(tmp_path):
+    frame(tmp_path, "01", "000", plane(LEFT), plane((1, *LONE[1:])), plane(LONE))
+    np.testing.assert_array_equal(only(tmp_path), plane((1, *LEFT[1:]), (255, *LONE[1:])))
+
+
+def test_a_frame_without_any_outline_shows_what_is_known(tmp_path):
+    frame(tmp_path, "01", "000", plane(), plane(LONE), plane(LONE))
+    sample = read(tmp_path, split="all").train[0]
+    np.testing.assert_array_equal(sample.label, plane((255, *LONE[1:])))
+    assert not sample.instances.any()
+
+
+def slow_ignored(segmentation, markers, silver, radius):
+    """Pixel by pixel, from the definition."""
+    ignored = np.zeros(markers.shape, bool)
+    for cell in set(markers.ravel().tolist()) - {0}:
+        marker = np.argwhere(markers == cell).tolist()
+        if any(segmentation[row, column] for row, column in marker):
+            continue
+        objects = [int(silver[row, column]) for row, column in marker if silver[row, column]]
+        chosen = max(sorted(set(objects)), key=objects.count, default=None)
+        for row, column in np.ndindex(markers.shape):
+            near = min((row - r) ** 2 + (column - c) ** 2 for r, c in marker) <= (0 if objects else radius**2)
+            ignored[row, column] |= near or silver[row, column] == chosen
+    return ignored & (segmentation == 0)
+
+
+PLANES = arrays(np.int32, (5, 7), elements=st.integers(0, 3), fill=st.just(0))
+
+
+@settings(deadline=None, max_examples=60)
+@given(PLANES, PLANES, PLANES, st.integers(1, 3))
+def test_ignored_pixels_follow_the_definition(segmentation, markers, silver, radius):
+    with mock.patch.object(celltracking, "MARKER_RADIUS", radius):
+        found = ignored_pixels(segmentation, markers, silver)
+    np.testing.assert_array_equal(found, slow_ignored(segmentation, markers, silver, radius))
+
+
+def test_without_markers_nothing_is_ignored_and_that_is_said_once(tmp_path, caplog):
+    for number in ("000", "001"):
+        frame(tmp_path, "01", number, plane(LEFT), silver=plane(LONE))
+        frame(tmp_path, "02", number, plane(LEFT), plane(LEFT, LONE), silver=plane(LONE))
+    with caplog.at_level(logging.WARNING):
+        data = read(tmp_path)
+    assert [IGNORE_LABEL in sample.label for sample in (*data.train, *data.val, *data.test)] == [False] * 2 + [True] * 2
+    (record,) = caplog.records
+    assert record.name == "unet_exp.data.celltracking"
+    assert record.getMessage().startswith(f"{tmp_path / '01_GT' / 'TRA'}: no such folder, so cells that SEG lacks")
+
+
+def test_loss_and_metric_do_not_see_what_is_ignored(tmp_path):
+    import torch
+
+    frame(tmp_path, "01", "000", plane(LEFT), plane(LEFT, LONE), plane(LONE))
+    label = only(tmp_path)
+    ignored = label == IGNORE_LABEL
+    assert ignored.sum() == 24
+    logits = torch.randn(1, 2, ROWS, COLUMNS)
+    other = logits + 10 * torch.randn_like(logits) * torch.from_numpy(ignored)
+    target = torch.from_numpy(label)[None]
+    assert CrossEntropy()(logits, target) == CrossEntropy()(other, target)
+    counted = torch.nn.functional.cross_entropy(logits, target.long(), ignore_index=IGNORE_LABEL)
+    torch.testing.assert_close(CrossEntropy()(logits, target), counted)
+    matrices = [confusion_matrix(label, x.argmax(1)[0].numpy().astype(np.uint8), 2) for x in (logits, other)]
+    np.testing.assert_array_equal(*matrices)
+    assert matrices[0].sum() == ROWS * COLUMNS - 24
+
+
+@pytest.mark.parametrize(("first", "val"), [(2, 1), (4, 1), (5, 1), (9, 1), (10, 2), (15, 3)])
+def test_held_out_and_all(tmp_path, first, val):
+    root = full(tmp_path, first=first, second=2)
+    data = read(root)
+    every = [f"01_t{number:03d}" for number in range(first)]
+    assert (names(data.train), names(data.val)) == (every[:-val], every[-val:])
+    assert names(data.test) == ["02_t000", "02_t001"]
+    data = read(root, split="all")
+    assert (names(data.train), names(data.val), names(data.test)) == ([*every, "02_t000", "02_t001"], every[-val:], [])
+
+
+def test_folds_are_blocks_over_both_sequences(tmp_path):
+    root = full(tmp_path, first=4, second=2)
+    every = [f"01_t00{number}" for number in range(4)] + ["02_t000", "02_t001"]
+    tested = []
+    for fold in range(3):
+        data = read(root, fold=fold, folds=3)
+        tested += names(data.test)
+        assert sorted(names(data.train) + names(data.val) + names(data.test)) == every
+    assert tested == every
+    assert names(read(root, fold=2, folds=3).val) == every[:2]
+
+
+def test_one_sequence(tmp_path):
+    root = full(tmp_path, first=4, second=0)
+    message = failure(root, kind=ConfigError)
+    assert "no annotated frame of sequence 02: set data.folds (3 or more), or data.split=all" in message
+    assert names(read(root, folds=4).test) == ["01_t000"]
+    assert names(read(root, split="all").val) == ["01_t003"]
+
+
+def test_splits_that_the_frames_do_not_make(tmp_path):
+    root = full(tmp_path / "a", first=1, second=2)
+    assert "needs two annotated frames of sequence 01" in failure(root, kind=ConfigError)
+    assert "data.folds=4 is more than the 3" in failure(root, kind=ConfigError, folds=4)
+    assert "data.fold=1 needs data.folds" in failure(root, kind=ConfigError, fold=1)
+    assert "data.folds at 0" in failure(root, kind=ConfigError, split="all", folds=3)
+    assert "of sequence 01: set" in failure(full(tmp_path / "b", first=0), kind=ConfigError)
+
+
+SEG, TRA, SILVER = "01_GT/SEG/man_seg001.tif", "01_GT/TRA/man_track001.tif", "01_ST/SEG/man_seg001.tif"
+SMALLER = plane(shape=(ROWS, 90))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: (r / "01/t001.tif").unlink(), f"{SEG}: its image "),
+        (lambda r: (r / TRA).unlink(), f"{TRA}: there is no such file"),
+        (lambda r: write(r / SEG, SMALLER), f"{SEG}: is 90 x 24 pixels and its image is 130 x 24"),
+        (lambda r: write(r / TRA, SMALLER), f"{TRA}: is 90 x 24 pixels and its image is 130 x 24"),
+        (lambda r: write(r / SILVER, SMALLER), f"{SILVER}: is 90 x 24 pixels and its image is 130 x 24"),
+        (lambda r: write(r / SEG, plane(dtype=np.float32)), f"{SEG}: is not one plane of whole numbers"),
+        (lambda r: write(r / SEG, plane((-1, 0, 0, 1, 1), dtype=np.int16)), f"{SEG}: its int16 pixels do not fit"),
+        (lambda r: write(r / "01/t001.tif", plane(dtype=np.float32)), "t001.tif: is not a grey image of 8 or 16 bits"),
+        (lambda r: tifffile.imwrite(r / SEG, np.zeros((2, ROWS, COLUMNS), np.uint16)), f"{SEG}: has 2 pages"),
+        (lambda r: tifffile.imwrite(r / SEG, np.zeros((ROWS, COLUMNS, 3), np.uint8)), f"{SEG}: is not one plane"),
+        (lambda r: (r / SEG).write_bytes((r / SEG).read_bytes()[:-40]), f"{SEG}: the file is damaged, cut short"),
+        (lambda r: (r / "01/t001.tif").write_bytes(b"GIF89a"), "t001.tif: is not a PNG, JPEG or TIFF"),
+        (lambda r: (r / SEG).rename(r / "01_GT/SEG/man_seg_001_004.tif"), "man_seg_001_004.tif: is not named as man_"),
+        (lambda r: [p.unlink() for p in r.glob("0?_GT/SEG/*")], "01_GT/SEG and 02_GT/SEG hold no man_seg000.tif"),
+    ],
+)
+def test_files_that_do_not_fit(tmp_path, change, words):
+    root = full(tmp_path / "d")
+    change(root)
+    message = failure(root)
+    assert message.startswith(str(root))
+    assert words in message
+
+
+def test_no_data(tmp_path):
+    assert "no data here; set data.download=true" in failure(tmp_path / "none")
+    (tmp_path / "x").mkdir()
+    assert "data.download=true" in failure(tmp_path / "x")
+    (tmp_path / "x" / "thesis.tex").touch()
+    assert "x: is not a folder with 01, 01_GT, 02 and 02_GT" in failure(tmp_path / "x", download=True)
+    assert "is not a folder with" in failure(tmp_path / "x" / "thesis.tex")
+
+
+def archive_of(root):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for path in sorted(root.rglob("*.tif")):
+            archive.write(path, f"PhC-C2DH-U373/{path.relative_to(root)}")
+    return data.getvalue()
+
+
+def from_words(*words):
+    return load(parse(compose_train([*TINY_STACK, *words])).data)
+
+
+def test_download(tmp_path, monkeypatch, capfd):
+    source = full(tmp_path / "source")
+    with serving() as server:
+        server.files["/PhC-C2DH-U373.zip"] = archive_of(source)
+        monkeypatch.setenv(celltracking.URL_VARIABLE, server.url + "/")
+        words = ["data=phc_u373", f"data.root={tmp_path / 'data' / 'u373'}"]
+        with pytest.raises(DataError, match=r"PhC-C2DH-U373\.zip: what arrived is not the published archive \(sha256"):
+            from_words(*words)
+        assert [path.name for path in tmp_path.iterdir()] == ["source"]
+        digest = hashlib.sha256(server.files["/PhC-C2DH-U373.zip"]).hexdigest()
+        monkeypatch.setitem(celltracking.CHECKSUMS, "phc_u373", digest)
+        for _ in range(2):
+            assert fingerprint(from_words(*words)) == fingerprint(read(source))
+    assert server.asked == ["/PhC-C2DH-U373.zip"] * 2
+    assert "cite Maska et al., Bioinformatics 2014" in capfd.readouterr().err
+
+
+def test_a_server_without_the_archive(tmp_path, monkeypatch):
+    with serving() as server:
+        monkeypatch.setenv(celltracking.URL_VARIABLE, server.url)
+        server.answer["/DIC-C2DH-HeLa.zip"] = lambda handler: not handler.send(b"x", 1, 404)
+        with pytest.raises(DataError, match=r"404 Not Found, so the DIC-C2DH-HeLa download was .* 02_GT of"):
+            celltracking.load("dic_hela", tmp_path / "d", download=True)
+
+
+def test_training(tmp_path, train):
+    root = tmp_path / "cells"
+    for sequence, number in (("01", "000"), ("01", "001"), ("02", "000")):
+        frame(root, sequence, number, plane(LEFT), plane(LEFT, LONE), plane(LONE))
+    words = ("model=same", "loss=cross_entropy", "data=phc_u373", f"data.root={root}", "data.tile=32")
+    folder = train(*words, "data.download=false", base=TINY_STACK)
+    found = summary(folder)
+    assert found["status"] == "finished"
+    assert found["split"]["test"] == ["02_t000"]
+    assert found["metrics"]["test/iou/cell"] is not None

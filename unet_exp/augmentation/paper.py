@@ -1,0 +1,144 @@
+"""The paper's augmentation (section 3.1): shift, rotation, elastic deformation and grey values.
+
+All geometry is one mapping from the patch's pixels to places in the image, so that the image is resampled once.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from unet_exp.augmentation.seam import Window
+from unet_exp.config import PaperAugmentationConfig
+from unet_exp.mirror import mirrored_window
+
+Floats = NDArray[np.float32]
+
+_CV2_CHANNELS = 4  # that `cv2.remap` takes at once
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """Where the pixels of a patch come from: q = centre + R F (p - centre + u(p)) + shift.
+
+    R rotates, F mirrors, u is the elastic displacement (paper, section 3.1), all of them about the window's centre.
+
+    Attributes:
+        angle: of R, degrees: the patch shows the image turned counter-clockwise, as `np.rot90` turns.
+        flip: whether F mirrors left and right, or is the identity.
+        shift: down and right, pixels.
+        vectors: (2, G, G) displacements down and right, pixels, at the knots of a grid; a bicubic spline between.
+        knots: `border`: the outer knots lie on the first and the last pixel; `inside`: knot k lies in the middle of
+            the k-th of G equal parts, (k + 1/2) size / G - 1/2, where `cv2.resize` has it.
+    """
+
+    angle: float
+    flip: bool
+    shift: tuple[float, float]
+    vectors: NDArray[np.float64]
+    knots: Literal["border", "inside"]
+
+    def source(self, window: Window) -> Floats:
+        """The place in the image of each pixel of the patch.
+
+        Returns:
+            (2, S, S) float32 rows and columns, which may lie beyond the image; S is the window's side. They are exact
+            to 1/256 px in images of up to 65,536 px a side.
+        """
+        cos, sin = np.cos(np.radians(self.angle)), np.sin(np.radians(self.angle))
+        turn = np.array([[cos, sin], [-sin, cos]]) @ np.diag([1, -1 if self.flip else 1])
+        basis = _spline_basis(window.size, window.surround, self.vectors.shape[-1], self.knots)
+        # The spline is linear in its vectors: turning these few turns the displacement of every pixel.
+        places: Floats = basis @ np.tensordot(turn, self.vectors, 1).astype(np.float32) @ basis.T
+        from_centre = np.arange(window.side) - (window.side - 1) / 2
+        origin = np.array([window.top, window.left]) + (window.size - 1) / 2 + self.shift
+        places += (turn[:, :1] * from_centre + origin[:, None]).astype(np.float32)[:, :, None]
+        places += (turn[:, 1:] * from_centre).astype(np.float32)[:, None, :]
+        return places
+
+
+@cache
+def _spline_basis(size: int, surround: int, grid: int, knots: Literal["border", "inside"]) -> Floats:
+    """What each knot contributes to each pixel of a line, by cubic spline interpolation: (size + 2 surround, grid)."""
+    pixels = np.arange(-surround, size + surround)
+    beyond: Literal["mirror", "nearest"]
+    if knots == "border":
+        places, beyond = pixels * (grid - 1) / max(size - 1, 1), "mirror"
+    else:
+        places, beyond = (pixels + 0.5) * grid / size - 0.5, "nearest"
+    lines = [ndimage.map_coordinates(unit, places[None], order=3, mode=beyond) for unit in np.eye(grid)]
+    return np.stack(lines, axis=1).astype(np.float32)
+
+
+def _folded(places: Floats, size: int) -> Floats:
+    """Places on a line mirrored into 0 .. size - 1 for as far as it takes, the border pixel not repeated."""
+    if size == 1:
+        return np.zeros_like(places)
+    period = np.float32(2 * (size - 1))
+    folded: Floats = np.abs(places - period * np.rint(places / period))  # from the nearest multiple of the period
+    return folded
+
+
+def resample(image: NDArray[np.float32], source: Floats, *maps: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Looks up an image, bicubically at multiples of 1/32 px, and maps, nearest.
+
+    Args:
+        image: (H, W, C).
+        source: (2, S, S) rows and columns; beyond the image it is mirrored, the border pixel not repeated.
+        *maps: (H, W) each, of any type.
+
+    Returns:
+        (S, S, C) float32, and the maps (S, S).
+    """
+    rows, columns = (_folded(places, size) for places, size in zip(source, image.shape, strict=False))
+    nearest = np.rint(rows).astype(np.intp) * image.shape[1] + np.rint(columns).astype(np.intp)
+    # Only the part that is looked at, with room for the cubic kernel: OpenCV takes fewer than 32767 rows and columns,
+    # and beyond an image that is one pixel wide it never comes to an end.
+    (top, bottom), (left, right) = ((int(places.min()) - 2, int(places.max()) + 4) for places in (rows, columns))
+    part = mirrored_window(image, top, left, bottom - top, right - left)
+    channels = [
+        cv2.remap(
+            part[..., first : first + _CV2_CHANNELS],
+            columns - np.float32(left),
+            rows - np.float32(top),
+            cv2.INTER_CUBIC,
+        )
+        for first in range(0, image.shape[2], _CV2_CHANNELS)
+    ]
+    return (np.dstack(channels), *(one.ravel().take(nearest) for one in maps))
+
+
+class PaperAugmentation:
+    """Draws a `Motion` and a change of the grey values for each patch.
+
+    Args:
+        config: the ranges. Shift along each axis, angle, contrast and brightness are uniform, the components of the
+            grid's vectors Gaussian; the grid lies over the window.
+    """
+
+    deforms = True
+
+    def __init__(self, config: PaperAugmentationConfig) -> None:
+        self._config = config
+
+    def __call__(
+        self, image: NDArray[np.float32], window: Window, seed: int, *maps: NDArray[Any]
+    ) -> tuple[NDArray[Any], ...]:
+        """See `Augmentation`."""
+        config, random = self._config, np.random.default_rng(seed)
+        contrast, brightness, angle, down, right = random.uniform(-1, 1, 5)
+        motion = Motion(
+            angle=config.rotation * angle,
+            flip=bool(random.random() < 0.5) and config.flip,
+            shift=(config.shift * down, config.shift * right),
+            vectors=random.normal(0, config.std, (2, config.grid, config.grid)),
+            knots=config.knots,
+        )
+        patch, *moved = resample(image, motion.source(window), *maps)
+        patch *= np.float32(1 + config.contrast * contrast)
+        patch += np.float32(config.brightness * brightness)
+        return (patch, *moved)

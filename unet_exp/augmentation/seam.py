@@ -1,0 +1,55 @@
+"""What every augmentation is: a way to cut a patch out of an image and of all maps that belong to it."""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Window(NamedTuple):
+    """A square of an image that may reach beyond it on any side.
+
+    Attributes:
+        top: first row of the square, may be negative.
+        left: first column, may be negative.
+        size: its side, pixels.
+        surround: pixels that are cut on every side of the square as well. What an augmentation draws refers to the
+            square alone, so that equal seeds give the same patch with any surround.
+    """
+
+    top: int
+    left: int
+    size: int
+    surround: int = 0
+
+    @property
+    def side(self) -> int:
+        """Side of all that is cut, pixels."""
+        return self.size + 2 * self.surround
+
+
+class Augmentation(Protocol):
+    """Cuts a patch, transformed at random together with all that is known of its pixels.
+
+    It is given the whole image: what a rotation or a deformation brings into the patch is real where the image goes
+    on, and mirrored (the border pixel not repeated) only beyond the image's border.
+    """
+
+    @property
+    def deforms(self) -> bool:
+        """Whether distances change, so that what is computed from a label must be computed from the moved one."""
+
+    def __call__(
+        self, image: NDArray[np.float32], window: Window, seed: int, *maps: NDArray[Any]
+    ) -> tuple[NDArray[Any], ...]:
+        """Cuts one patch.
+
+        Args:
+            image: (H, W, C), any number of channels.
+            window: where to cut; S is its `side`.
+            seed: of this one call; equal seeds give equal results.
+            *maps: (H, W) each: label, instance ids, weights; their values are moved, never mixed.
+
+        Returns:
+            The patch (S, S, C) float32, and the maps (S, S) in the order and of the types given.
+        """

@@ -1,0 +1,148 @@
+"""The typed schema of every word and key that a user can type. Knows nothing of torch, Hydra or files.
+
+`Config` is one training; `conf/` holds its default values, one folder a choice. Each group whose options differ in
+their keys is a union told apart by `name`, so that a key which an option does not use is an unknown key.
+"""
+
+import re
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from unet_exp.config.data import CellTrackingConfig, DataConfig, ISBI2012Config, SyntheticConfig
+from unet_exp.config.learning import (
+    AugmentationConfig,
+    BorderWeightedConfig,
+    LossConfig,
+    OptimizerConfig,
+    PaperAugmentationConfig,
+    PlateauConfig,
+    SchedulerConfig,
+)
+from unet_exp.config.network import FusionConfig, ModelConfig
+from unet_exp.config.running import (
+    InferenceConfig,
+    LoggerConfig,
+    MetricsConfig,
+    RotationAveragingConfig,
+    TensorBoardConfig,
+    TrainerConfig,
+    WandbConfig,
+)
+from unet_exp.config.values import IGNORE_LABEL, ClassSpec, Natural, duration_seconds
+from unet_exp.geometry import Activation, Architecture, input_for_output, matched_width, out_channels, tile_step
+from unet_exp.schema import Strict, validate
+
+__all__ = [
+    "IGNORE_LABEL",
+    "AugmentationConfig",
+    "BorderWeightedConfig",
+    "CellTrackingConfig",
+    "ClassSpec",
+    "Config",
+    "DataConfig",
+    "ISBI2012Config",
+    "InferenceConfig",
+    "LossConfig",
+    "MetricsConfig",
+    "OptimizerConfig",
+    "PaperAugmentationConfig",
+    "PlateauConfig",
+    "RotationAveragingConfig",
+    "SchedulerConfig",
+    "SyntheticConfig",
+    "TensorBoardConfig",
+    "TrainerConfig",
+    "WandbConfig",
+    "duration_seconds",
+    "parse",
+]
+
+
+class Config(Strict):
+    """One training."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    name: str
+    output: str
+    init_from: str | None
+    model: ModelConfig
+    fusion: FusionConfig
+    loss: LossConfig
+    augmentation: AugmentationConfig
+    data: DataConfig
+    optimizer: OptimizerConfig
+    scheduler: SchedulerConfig
+    trainer: TrainerConfig
+    inference: InferenceConfig
+    metrics: MetricsConfig
+    logger: LoggerConfig
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_file_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[\w.,=+-]{1,100}", value) or value.startswith("."):
+            raise ValueError("must be 1 to 100 letters, digits or _ . , = + - (it names the run's folder)")
+        return value
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Config":
+        trainer = self.trainer
+        endless = trainer.max_epochs is None and trainer.max_steps is None
+        if endless and self.scheduler.name in ("poly", "cosine", "one_cycle"):
+            raise ValueError(
+                f"scheduler={self.scheduler.name} needs to know where the training ends: "
+                "set trainer.max_steps or trainer.max_epochs beside trainer.max_time"
+            )
+        if trainer.precision == "16-mixed" and trainer.accelerator == "cpu":
+            raise ValueError("trainer.precision=16-mixed needs a GPU; on a CPU take 32, bf16-mixed or auto")
+        if isinstance(self.data, ISBI2012Config | CellTrackingConfig) and self.data.split == "all" and self.data.folds:
+            raise ValueError("data.split=all trains on every image and has no folds: leave data.folds at 0")
+        tile_step(self.architecture(in_channels=1, classes=2), self.inference.tile, self.inference.blend)
+        return self
+
+    @property
+    def activation(self) -> Activation:
+        """What turns this loss's logits into probabilities."""
+        return "sigmoid" if self.loss.name == "bce" else "softmax"
+
+    def architecture(self, in_channels: int, classes: int) -> Architecture:
+        """The network that these words mean, its width resolved by `model.match`.
+
+        Raises:
+            ConfigError: for words that do not go together, such as `release` with `add`.
+        """
+        model = self.model
+        requested = Architecture(
+            padding=model.padding,
+            align=model.align,
+            depth=model.depth,
+            width=model.width,
+            in_channels=in_channels,
+            out_channels=out_channels(classes, self.activation),
+            fusion=self.fusion.name,
+            norm=model.norm,
+            upsample=model.upsample,
+            relu_after_upsample=model.relu_after_upsample,
+            keep_last_upsample_channels=model.keep_last_upsample_channels,
+        )
+        if model.match == "none":
+            return requested
+        size = input_for_output(requested, self.data.tile)
+        return replace(requested, width=matched_width(requested, model.match, size))
+
+
+def parse(values: dict[str, Any]) -> Config:
+    """Check plain values against the schema.
+
+    Args:
+        values: what `conf/` and the command line gave, as plain containers.
+
+    Returns:
+        The configuration, frozen.
+
+    Raises:
+        ConfigError: in one line, for the first thing that is wrong: the key, the value and what is allowed.
+    """
+    return validate(Config, values)

@@ -1,0 +1,127 @@
+"""How a training runs, how whole images are predicted and scored, and who is told."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from unet_exp.config.values import Count, Natural, Positive, duration_seconds
+from unet_exp.schema import Strict
+
+
+class TrainerConfig(Strict):
+    """How long, on what and in which precision; the first limit reached ends the training."""
+
+    max_epochs: Count | None
+    max_steps: Count | None
+    max_time: str | int | None
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
+    devices: Count | Literal["auto"]
+    precision: Literal["auto", "32", "bf16-mixed", "16-mixed"]
+    deterministic: bool | Literal["warn"]
+    channels_last: bool
+    compile: bool
+    accumulate: Count
+    clip_norm: Positive | None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    monitor: str
+    val_every_epochs: Count
+    early_stopping: Count | None
+    limit_batches: Count | None
+    overfit: bool
+    profiler: Literal["simple", "pytorch"] | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _some_limit(cls, values: Any) -> Any:
+        limits = ("max_epochs", "max_steps", "max_time")
+        if isinstance(values, dict) and all(values.get(key) is None for key in limits):
+            return {**values, "max_epochs": 50}
+        return values
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision_as_word(cls, value: Any) -> Any:
+        return str(value) if type(value) is int else value
+
+    @field_validator("max_time")
+    @classmethod
+    def _time_can_be_read(cls, value: str | int | None) -> str | int | None:
+        if value is not None:
+            duration_seconds(value)
+        return value
+
+    @property
+    def monitor_mode(self) -> Literal["min", "max"]:
+        """Whether a smaller or a larger value of `monitor` is better."""
+        return "min" if self.monitor.endswith(("loss", "error")) else "max"
+
+
+class _InferenceConfig(Strict):
+    tile: Count
+    batch_size: Count
+    context: Natural | Literal["auto"]
+    blend: Natural
+
+
+class PlainInferenceConfig(_InferenceConfig):
+    """Each image as it is."""
+
+    name: Literal["none"]
+
+
+class RotationAveragingConfig(_InferenceConfig):
+    """The mean over turned images (paper, section 4: seven)."""
+
+    name: Literal["rotations7"]
+    angles: Annotated[list[float], Field(min_length=1)]
+
+
+class FlipAveragingConfig(_InferenceConfig):
+    """The mean over the eight flips and quarter turns."""
+
+    name: Literal["flips8"]
+
+
+InferenceConfig = Annotated[
+    PlainInferenceConfig | RotationAveragingConfig | FlipAveragingConfig, Field(discriminator="name")
+]
+
+
+class MetricsConfig(Strict):
+    """Scores that take long."""
+
+    warping: bool
+    warping_radius: Count | None
+
+
+class _LoggerConfig(Strict):
+    images: Natural
+    images_every_epochs: Count
+
+
+class WandbConfig(_LoggerConfig):
+    """Weights & Biases; never asks, never fails a training."""
+
+    name: Literal["wandb"]
+    project: str
+    entity: str | None
+    mode: Literal["auto", "online", "offline", "disabled"]
+    group: str | None
+    tags: list[str]
+    init_timeout: Positive
+    log_checkpoint: bool
+
+
+class CSVConfig(Strict):
+    """Nothing but the run folder's own `metrics.csv`, which every logger has beside it."""
+
+    name: Literal["csv"]
+
+
+class TensorBoardConfig(_LoggerConfig):
+    """TensorBoard event files in the run folder."""
+
+    name: Literal["tensorboard"]
+
+
+LoggerConfig = Annotated[WandbConfig | CSVConfig | TensorBoardConfig, Field(discriminator="name")]

@@ -1,0 +1,50 @@
+"""Kinds of values that several groups share."""
+
+import re
+from typing import Annotated
+
+from pydantic import Field
+
+from unet_exp.schema import Strict
+
+IGNORE_LABEL = 255
+"""Label of a pixel that no loss and no metric counts."""
+
+Channel = Annotated[int, Field(ge=0, le=255)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+
+
+class ClassSpec(Strict):
+    """One class: its name, the grey value or RGB colour it has in label files, and its colour in pictures."""
+
+    name: str
+    value: Channel | Annotated[list[Channel], Field(min_length=3, max_length=3)]
+    color: Annotated[list[Channel], Field(min_length=3, max_length=3)]
+
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+def duration_seconds(text: str | int) -> int:
+    """Seconds in `240`, `"4m"`, `"1h30m"`, `"2d"` or Lightning's `"DD:HH:MM:SS"`.
+
+    Raises:
+        ValueError: for anything else, and for nothing at all.
+    """
+    if isinstance(text, int):
+        seconds = text
+    elif re.fullmatch(r"\d+:\d+:\d+:\d+", text):
+        days, hours, minutes, rest = map(int, text.split(":"))
+        seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
+    elif text and (match := _DURATION.fullmatch(text)):
+        days, hours, minutes, rest = (int(part or 0) for part in match.groups())
+        seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
+    else:
+        seconds = 0
+    if seconds <= 0:
+        raise ValueError("must be a time such as 240 (seconds), 4m, 1h30m or 00:00:04:00")
+    return seconds

@@ -1,0 +1,100 @@
+"""Which tiles an image is predicted in, in plain integers; the paper's overlap-tile strategy (section 2, Fig. 2).
+
+The two axes are planned apart, and the tiles of an image are the product of both plans. All tiles share one grid
+that starts at the image's pixel 0: a U-Net is equivariant only to shifts by multiples of the lattice, so a tile that
+starts on it gives what one pass over the whole image would give.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from unet_exp.config import InferenceConfig
+from unet_exp.geometry import Architecture, context, input_for_output, lattice, legal_sizes, margin, tile_step
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One pass of the network along one axis, in pixels of the image.
+
+    Attributes:
+        start: first pixel of the network's input; before 0 it is a mirrored one.
+        size: pixels of the input, a legal size; what lies beyond the image's end is mirrored.
+        first: first pixel that is kept of what the network gives.
+        stop: the pixel after the last that is kept.
+        offset: where `first` lies in what the network gives.
+    """
+
+    start: int
+    size: int
+    first: int
+    stop: int
+    offset: int
+
+
+def plan_whole(architecture: Architecture, size: int) -> Tile:
+    """The one pass over a line of `size` pixels, which every plan of several tiles must agree with.
+
+    Its output starts at pixel 0. What a legal size has more than the line lies at the end.
+    """
+    return _tile(architecture, size, 0, size, 0)
+
+
+def plan_tiles(architecture: Architecture, size: int, settings: InferenceConfig) -> list[Tile]:
+    """The passes that together give every pixel of a line.
+
+    Args:
+        architecture: of the network.
+        size: pixels of the line, at least 1.
+        settings: `tile`: pixels that a pass gives at most. `blend`: pixels in which neighbours overlap. `context`: see
+            `surround`.
+
+    Returns:
+        As few tiles as can be, of one length but for the last, in their order.
+
+    Raises:
+        ConfigError: if `tile` is too small; see `unet_exp.geometry.tile_step`.
+    """
+    longest, blend = tile_step(architecture, settings.tile, settings.blend), settings.blend
+    if size <= settings.tile:
+        return [plan_whole(architecture, size)]
+    count = 1 + -(-(size - settings.tile) // longest)
+    balanced = max(blend, -(-(size - blend) // count))  # shorter tiles where as many of them are enough
+    step = min(longest, _rounded_up(balanced, lattice(architecture)))
+    extra = surround(architecture, settings.context)
+    stops = [step * index + blend for index in range(1, count)] + [size]
+    return [_tile(architecture, size, step * index, stop, extra) for index, stop in enumerate(stops)]
+
+
+def surround(architecture: Architecture, reach: int | Literal["auto"]) -> int:
+    """Pixels that a tile computes on each side of what it keeps, and throws away.
+
+    Padding invents pixels at the end of an input, and so does bilinear up-sampling at the end of a map. With unpadded
+    convolutions and up-convolutions nothing is invented, and nothing need be thrown away.
+
+    Args:
+        architecture: of the network.
+        reach: pixels to be read around what is kept, those counted that unpadded convolutions need. `auto`: as far as
+            an output sees, so that no kept pixel sees an invented one but at the border of the image.
+
+    Returns:
+        A multiple of the lattice.
+    """
+    needed = context(architecture)
+    if reach == "auto":
+        nothing_invented = architecture.padding == "valid" and architecture.upsample == "transposed"
+        reach = needed if nothing_invented else margin(architecture)
+    return _rounded_up(max(reach - needed, 0), lattice(architecture))
+
+
+def _tile(architecture: Architecture, size: int, first: int, stop: int, extra: int) -> Tile:
+    """A tile that keeps `first` to `stop` and reaches no further than the one pass over the whole line does."""
+    before, step = context(architecture), lattice(architecture)
+    end = input_for_output(architecture, size) - 2 * before
+    smallest = next(legal_sizes(architecture)) - 2 * before
+    start = min(max(first - extra, 0), (end - smallest) // step * step)
+    length = input_for_output(architecture, min(stop + extra, end) - start)
+    return Tile(start - before, length, first, stop, first - start)
+
+
+def _rounded_up(number: int, step: int) -> int:
+    return -(-number // step) * step

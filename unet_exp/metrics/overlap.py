@@ -1,0 +1,55 @@
+"""Components of a mask, and how the pieces of two partitions overlap."""
+
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+def components(mask: NDArray[np.bool_], connectivity: Literal[4, 8] = 4) -> NDArray[np.int32]:
+    """Connected components of a mask.
+
+    Args:
+        mask: (H, W).
+        connectivity: 4 (edges) or 8 (edges and corners).
+
+    Returns:
+        (H, W): 1, 2 ... inside, 0 outside.
+    """
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)
+    return labels.astype(np.int32, copy=False)
+
+
+class Overlap(NamedTuple):
+    """The cells of a contingency table that are not zero: pixels by their piece in either partition.
+
+    Attributes:
+        first: (K,) ids in the first partition.
+        second: (K,) ids in the second partition.
+        counts: (K,) pixels that have both, each at least 1.
+    """
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+def overlap(first: NDArray[np.int32], second: NDArray[np.int32]) -> Overlap:
+    """Counts the pixels of each pair of ids.
+
+    Args:
+        first: ids of any shape, at least 0.
+        second: ids of the same shape, at least 0.
+
+    Returns:
+        One entry a pair that occurs.
+    """
+    width = int(second.max(initial=0)) + 1
+    pairs = (first.astype(np.int64) * width + second).ravel()
+    # Neighbouring pixels mostly belong to the same pieces: sorting runs is ten times faster than sorting pixels.
+    starts = np.flatnonzero(np.diff(pairs, prepend=-1))
+    lengths = np.diff(starts, append=pairs.size)
+    found, run_of = np.unique(pairs[starts], return_inverse=True)
+    counts = np.bincount(run_of, weights=lengths, minlength=found.size).astype(np.int64)
+    return Overlap(found // width, found % width, counts)
