@@ -1,6 +1,9 @@
 """How patches are cut and transformed: the paper's deformation and its statistics, and the targets that go with it."""
 
+import pickle
 from collections.abc import Callable
+from functools import cache
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from unet_exp import augmentation, losses
 from unet_exp.app.compose import compose_train
 from unet_exp.augmentation import Augmentation, Window
 from unet_exp.augmentation.paper import Motion, resample
-from unet_exp.config import IGNORE_LABEL, PaperAugmentationConfig, parse
+from unet_exp.config import IGNORE_LABEL, Config, PaperAugmentationConfig, parse
 from unet_exp.config.learning import PlainAugmentationConfig
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
@@ -38,9 +41,14 @@ def plain(name: Any) -> Augmentation:
     return augmentation.build(PlainAugmentationConfig(name=name))
 
 
+@cache
+def config(*overrides: str) -> Config:
+    return parse(compose_train(overrides))
+
+
 def everything() -> Augmentation:
     """As `augmentation=paper` has it, and flips."""
-    return augmentation.build(parse(compose_train(["augmentation=paper", "augmentation.flip=true"])).augmentation)
+    return augmentation.build(config("augmentation=paper", "augmentation.flip=true").augmentation)
 
 
 EVERY: dict[str, Callable[[], Augmentation]] = {
@@ -84,6 +92,11 @@ def reflected(image: Array, window: Window) -> Array:
     padded = np.pad(image, [*reach, *[(0, 0)] * (image.ndim - 2)], mode="reflect")
     top, left = window.top + reach[0][0], window.left + reach[1][0]
     return padded[top : top + window.size, left : left + window.size]
+
+
+def follows(values: Array, distribution: Any) -> bool:
+    """Kolmogorov and Smirnov's test; values that do follow it fail once in 1,500 times, and seeds are fixed."""
+    return bool(stats.kstest(values.ravel(), distribution.cdf).statistic < 2 / sqrt(values.size))
 
 
 windows = st.tuples(st.integers(-70, 40), st.integers(-70, 40), st.integers(1, 90)).map(lambda parts: Window(*parts))
@@ -249,14 +262,6 @@ def test_image_and_label_agree_after_all_of_it() -> None:
 # --- the elastic deformation ---
 
 
-def displacements(size: int, count: int, **changes: Any) -> Array:
-    """(count, 2, size, size) rows and columns by which pixels are displaced, read off an image of coordinates."""
-    image, start = ramps(3 * size, 3 * size), size
-    augment = paper(**changes)
-    patches = np.stack([augment(image, Window(start, start, size), seed)[0] for seed in range(count)])
-    return np.moveaxis(patches - image[start : 2 * start, start : 2 * start], -1, 1)
-
-
 @pytest.mark.parametrize(
     ("grid", "knots", "places"),
     [(3, "border", (0, 22, 44)), (3, "inside", (7, 22, 37)), (5, "border", (0, 11, 22, 33, 44))],
@@ -264,13 +269,16 @@ def displacements(size: int, count: int, **changes: Any) -> Array:
 def test_the_vectors_at_the_knots_are_gaussian_with_the_configured_deviation(
     grid: int, knots: str, places: tuple[int, ...]
 ) -> None:
-    at_knots = displacements(45, 500, std=5, grid=grid, knots=knots)[:, :, places][..., places]
-    values = at_knots.reshape(500, -1)
-    assert abs(values.mean()) < 0.2
-    assert values.std() == pytest.approx(5, rel=0.03)
-    assert np.allclose(values.std(axis=0), 5, rtol=0.15), "at each knot, down and right"
+    # Read off an image of coordinates; OpenCV's cubic shows a slope 0.05 px beside its place, which 20 px make small.
+    image, count, here = ramps(345, 345), 500, slice(150, 195)
+    augment = paper(std=20, grid=grid, knots=knots)
+    moved = np.stack([augment(image, Window(150, 150, 45), seed)[0] for seed in range(count)]) - image[here, here]
+    values = moved[:, places][:, :, places].reshape(count, -1)
+    assert abs(values.mean()) < 0.8
+    assert values.std() == pytest.approx(20, rel=0.03)
+    assert np.allclose(values.std(axis=0), 20, rtol=0.15), "at each knot, down and right"
     assert np.abs(np.corrcoef(values.T) - np.eye(values.shape[1])).max() < 0.2, "independently"
-    assert stats.kstest(values.ravel(), stats.norm(0, 5).cdf).pvalue > 0.01
+    assert follows(values, stats.norm(0, 20))
 
 
 def field(vectors: Array, window: Window, knots: str) -> Array:
@@ -338,7 +346,7 @@ def test_angles_are_uniform(most: float) -> None:
     np.testing.assert_allclose(maps[:, :, :2].reshape(-1, 4), expected, atol=0.01)
     assert np.abs(maps[:, :, 2]).max() < 0.1, "about the centre"
     assert np.abs(angles).max() < most + 0.5
-    assert stats.kstest(angles, stats.uniform(-most, 2 * most).cdf).pvalue > 0.01
+    assert follows(angles, stats.uniform(-most, 2 * most))
 
 
 def test_shifts_are_uniform_along_each_axis_and_independent() -> None:
@@ -347,7 +355,7 @@ def test_shifts_are_uniform_along_each_axis_and_independent() -> None:
     shifts = maps[:, :, 2]
     assert np.abs(shifts).max() < 12.1
     for axis in range(2):
-        assert stats.kstest(shifts[:, axis], stats.uniform(-12, 24).cdf).pvalue > 0.01
+        assert follows(shifts[:, axis], stats.uniform(-12, 24))
     assert abs(np.corrcoef(shifts.T)[0, 1]) < 0.15
 
 
@@ -368,8 +376,8 @@ def test_grey_values_change_linearly_by_one_draw_a_patch() -> None:
         assert (moved == label).all()
         lines.append((gain, offset))
     gains, offsets = np.array(lines).T
-    assert stats.kstest(gains, stats.uniform(0.7, 0.6).cdf).pvalue > 0.01
-    assert stats.kstest(offsets, stats.uniform(-0.7, 1.4).cdf).pvalue > 0.01
+    assert follows(gains, stats.uniform(0.7, 0.6))
+    assert follows(offsets, stats.uniform(-0.7, 1.4))
     assert abs(np.corrcoef(gains, offsets)[0, 1]) < 0.15
 
 
@@ -433,7 +441,7 @@ class Counted:
 
 
 def targets(*overrides: str) -> Targets:
-    return losses.targets(parse(compose_train(overrides)).loss)
+    return losses.targets(config(*overrides).loss)
 
 
 def cells(size: int = 120, index: int = 0, with_instances: bool = True) -> Sample:
@@ -532,3 +540,12 @@ def test_the_loss_does_not_change_the_patches() -> None:
         one, other = (dataset[Draw(0, position, 0)] for dataset in (plainly, weighted))
         np.testing.assert_allclose(one["image"], other["image"], atol=1e-3)
         assert (one["label"] == other["label"]).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_data_set_can_be_sent_to_a_spawned_worker(name: str) -> None:
+    dataset = TileDataset([cells()], AS_IT_IS, 36, 60, EVERY[name](), targets(*BORDER), 0)
+    sent = pickle.loads(pickle.dumps(dataset))
+    one, other = dataset[Draw(0, 1, 0)], sent[Draw(0, 1, 0)]
+    assert one.keys() == other.keys()
+    assert all((one[key] == other[key]).all() for key in one)

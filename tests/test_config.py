@@ -336,7 +336,7 @@ class TestComposeOver:
         [
             (
                 "data=isbi",
-                "data=isbi: no such option; choose one of dic_hela, isbi2012, phc_u373, synthetic (did you mean isbi2012?)",
+                "data=isbi: no such option; choose one of dic_hela, isbi2012, phc_u373, synthetic (did",
             ),
             ("splt=val", "unknown key splt: the top-level keys are"),
             ("data.hight=64", "unknown key data.hight: data=synthetic has the keys"),

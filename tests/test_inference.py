@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from one_piece import whole_image_logits
 from torch import Tensor, nn
 
 import unet_exp
@@ -25,7 +26,6 @@ from unet_exp.data.samples import Sample
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import context, input_for_output, output_size
 from unet_exp.inference.predictor import Predictor
-from unet_exp.inference.whole_image import whole_image_logits
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import UNet, probabilities
 

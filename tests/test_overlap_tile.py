@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from one_piece import whole_image_logits
 from torch import Tensor, nn
 
 from unet_exp.config.running import PlainInferenceConfig
@@ -28,7 +29,6 @@ from unet_exp.geometry import (
 )
 from unet_exp.inference.overlap_tile import mirrored_source, tiled_logits
 from unet_exp.inference.tile_plan import plan_tiles, plan_whole, surround
-from unet_exp.inference.whole_image import whole_image_logits
 from unet_exp.network import UNet
 
 MODELS: dict[str, Any] = {"valid": ("valid", "crop"), "same": ("same", "exact"), "pad": ("same", "pad")}

@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unet_exp import augmentation
+from unet_exp import augmentation, losses
 from unet_exp.app.compose import compose_train
+from unet_exp.augmentation import Window
 from unet_exp.config import IGNORE_LABEL, ClassSpec, Config, parse
-from unet_exp.mirror import mirror_indices, mirrored_window
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.data.tiles import Draw, TileDataset, TileSampler, tiles_that_cover
 from unet_exp.geometry import input_for_output
-from unet_exp.training.datamodule import SegmentationData, balanced_class_weights
+from unet_exp.mirror import mirror_indices, mirrored_window
+from unet_exp.training.datamodule import SegmentationData, class_counts
 from unet_exp.training.module import SegmentationModule
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
@@ -49,6 +50,10 @@ def flips() -> augmentation.Augmentation:
 
 def unchanged() -> augmentation.Augmentation:
     return augmentation.build(config("augmentation=none").augmentation)
+
+
+def label_alone() -> losses.Targets:
+    return losses.targets(config().loss)
 
 
 def coordinates(height: int, width: int) -> Sample:
@@ -122,7 +127,7 @@ def patches(
     sample: Sample, tile: int, input_size: int, count: int, seed: int = 0, flip: bool = False
 ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """`count` patches as (S, S, C) image and (S, S) label."""
-    dataset = TileDataset([sample], AS_IT_IS, tile, input_size, flips() if flip else unchanged(), seed)
+    dataset = TileDataset([sample], AS_IT_IS, tile, input_size, flips() if flip else unchanged(), label_alone(), seed)
     drawn = [dataset[Draw(0, position, 0)] for position in range(count)]
     return [(item["image"].permute(1, 2, 0).numpy(), item["label"].numpy()) for item in drawn]
 
@@ -184,7 +189,7 @@ def test_a_tile_larger_than_the_image_holds_all_of_it(size: tuple[int, int]) -> 
 
 def test_a_patch_follows_from_seed_epoch_and_position_alone() -> None:
     samples = [coordinates(40, 50), coordinates(40, 50)]
-    datasets = [TileDataset(samples, AS_IT_IS, 8, 12, flips(), seed) for seed in (3, 3, 4)]
+    datasets = [TileDataset(samples, AS_IT_IS, 8, 12, flips(), label_alone(), seed) for seed in (3, 3, 4)]
     draw = Draw(epoch=2, position=5, image=1)
     first = datasets[0][draw]
     datasets[1][Draw(0, 0, 0)]  # what was drawn before does not matter
@@ -202,7 +207,7 @@ def test_a_patch_follows_from_seed_epoch_and_position_alone() -> None:
 def test_patches_are_cut_from_the_normalised_whole_image() -> None:
     sample = Sample("ramp", np.arange(400, dtype=np.uint8).reshape(20, 20, 1), np.zeros((20, 20), np.uint8))
     whole = Normalization("image")(sample.image)
-    dataset = TileDataset([sample], Normalization("image"), 8, 8, unchanged(), 0)
+    dataset = TileDataset([sample], Normalization("image"), 8, 8, unchanged(), label_alone(), 0)
     patch = dataset[Draw(0, 0, 0)]["image"][0].numpy()
     windows = np.lib.stride_tricks.sliding_window_view(whole[..., 0], (8, 8)).reshape(-1, 8, 8)
     assert (windows == patch).all(axis=(1, 2)).any()
@@ -221,7 +226,7 @@ def test_flips_move_image_label_and_maps_together_and_all_eight_occur() -> None:
     seen: Counter[int] = Counter()
     augment = flips()
     for seed in range(200):
-        image, label, first, second = augment(sample.image, sample.label, seed, weights=far, other=sample.label)
+        image, label, first, second = augment(sample.image, Window(0, 0, 6), seed, sample.label, far, sample.label)
         assert image.dtype == np.float32
         assert label.dtype == np.uint8
         assert (label == label_of(image)).all()
@@ -239,18 +244,11 @@ def test_equal_seeds_flip_equally_with_and_without_maps() -> None:
     assert sample.label is not None
     one, other = flips(), flips()
     for seed in range(10):
-        image, label = one(sample.image, sample.label, seed)
-        again = other(sample.image, sample.label, seed, weights=sample.image[..., 0].copy())
+        image, label = one(sample.image, Window(0, 0, 6), seed, sample.label)
+        again = other(sample.image, Window(0, 0, 6), seed, sample.label, sample.image[..., 0])
         assert (again[0] == image).all()
         assert (again[1] == label).all()
         assert len(again) == 3
-
-
-def test_no_augmentation_changes_nothing() -> None:
-    sample = coordinates(6, 6)
-    assert sample.label is not None
-    assert unchanged()(sample.image, sample.label, 3) == (sample.image, sample.label)
-    assert len(unchanged()(sample.image, sample.label, 3, weights=sample.label)) == 3
 
 
 @pytest.mark.parametrize("input_size", [8, 20])
@@ -349,18 +347,17 @@ def epoch_batches(data: SegmentationData, epoch: int) -> list[dict[str, Tensor]]
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-def test_batches_are_equal_for_any_number_of_workers() -> None:
+@pytest.mark.parametrize("words", [("augmentation=flips",), ("augmentation=paper", "loss=border_weighted")])
+def test_batches_are_equal_for_any_number_of_workers(words: tuple[str, ...]) -> None:
     dataset = data_set((30, 40), (20, 20), (25, 12))
     alone, shared = (
-        epoch_batches(
-            SegmentationData(config(*SMALL, "augmentation=flips", f"data.num_workers={workers}"), dataset, AS_IT_IS), 3
-        )
+        epoch_batches(SegmentationData(config(*SMALL, *words, f"data.num_workers={workers}"), dataset, AS_IT_IS), 3)
         for workers in (0, 2)
     )
     assert len(alone) == len(shared) > 2
     for one, other in zip(alone, shared, strict=True):
-        assert torch.equal(one["image"], other["image"])
-        assert torch.equal(one["label"], other["label"])
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
     distinct = {item.numpy().tobytes() for batch in shared for item in batch["image"]}
     assert len(distinct) == sum(len(batch["image"]) for batch in shared), "no worker draws what another drew"
 
@@ -397,11 +394,15 @@ def test_tiles_and_batches_of_an_epoch(overrides: tuple[str, ...], tiles: int, b
 def test_whole_images_are_validated_one_by_one() -> None:
     dataset = data_set((30, 41), (20, 20))
     normalization = Normalization("image")
-    data = SegmentationData(config(*SMALL), dataset, normalization)
+    data = SegmentationData(config(*SMALL, "loss=border_weighted"), dataset, normalization)
     for batch, sample in zip(data.val_dataloader(), dataset.val, strict=True):
-        assert batch["name"] == [sample.name]
-        assert (batch["image"][0, 0].numpy() == normalization(sample.image)[..., 0]).all()
-        assert (batch["label"][0].numpy() == sample.label).all()
+        assert sample.label is not None
+        target, weights = losses.targets(config("loss=border_weighted").loss)(sample.label, None)
+        assert (batch["target"].numpy() == target).all()
+        assert (batch["weights"].numpy() == weights).all()
+        assert batch["name"] == sample.name
+        assert (batch["image"][0].numpy() == normalization(sample.image)[..., 0]).all()
+        assert (batch["label"].numpy() == sample.label).all()
 
 
 # --- the label that a logit belongs to ---
@@ -438,7 +439,8 @@ def test_the_loss_sees_each_logit_beside_the_label_of_its_own_pixel(
     compared: list[tuple[Tensor, Tensor]] = []
 
     class Spy(nn.Module):
-        def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        def forward(self, logits: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
+            assert weights is None
             compared.append((logits, label))
             return logits.sum()
 
@@ -541,6 +543,10 @@ def labelled(*rows: list[int], classes: int = 2) -> DataSet:
     return DataSet(samples, [unseen], [unseen], (), specs, channels=1)
 
 
+def balanced(data: DataSet) -> list[float] | None:
+    return losses.class_weights(config("loss.class_weights=balanced").loss, class_counts(data))
+
+
 @pytest.mark.parametrize(
     ("rows", "classes", "expected"),
     [
@@ -554,8 +560,9 @@ def labelled(*rows: list[int], classes: int = 2) -> DataSet:
     ],
 )
 def test_balanced_class_weights(rows: list[list[int]], classes: int, expected: list[float]) -> None:
-    weights = balanced_class_weights(labelled(*rows, classes=classes))
+    weights = balanced(labelled(*rows, classes=classes))
     assert weights == pytest.approx(expected)
+    assert weights is not None
     assert all(type(weight) is float for weight in weights)
 
 
@@ -563,6 +570,7 @@ def test_balanced_classes_weigh_the_same_together() -> None:
     random = np.random.default_rng(0)
     rows = [random.choice([0, 1, 2, IGNORE_LABEL], 50, p=[0.7, 0.1, 0.1, 0.1]).tolist() for _ in range(3)]
     counts = Counter(value for row in rows for value in row)
-    weights = balanced_class_weights(labelled(*rows, classes=3))
+    weights = balanced(labelled(*rows, classes=3))
+    assert weights is not None
     totals = [weight * counts[index] for index, weight in enumerate(weights)]
     assert totals == pytest.approx([sum(counts[index] for index in range(3)) / 3] * 3)

@@ -30,7 +30,7 @@ from unet_exp.config.running import (
     TrainerConfig,
     WandbConfig,
 )
-from unet_exp.config.values import IGNORE_LABEL, ClassSpec, Natural, duration_seconds
+from unet_exp.config.values import IGNORE_LABEL, ClassSpec, duration_seconds
 from unet_exp.geometry import Activation, Architecture, input_for_output, matched_width, out_channels, tile_step
 from unet_exp.schema import Strict, validate
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from unet_exp.config.values import Count, Fraction, Natural, NonNegative, Positive
+from unet_exp.config.values import Fraction, Natural, NonNegative, Positive
 from unet_exp.schema import Strict
 
 
@@ -43,7 +43,7 @@ class BorderWeightedConfig(Strict):
     class_weights: Annotated[list[NonNegative], Field(min_length=2), AfterValidator(_some_weight)] | None
     balance: Literal["none", "frequency", "inverse"]
     w0: NonNegative
-    sigma: Positive
+    sigma: Annotated[float, Field(gt=0, le=100)]
     where: Literal["background", "everywhere"]
     open_touching: bool
     normalize: Literal["pixels", "weights"]

@@ -1,4 +1,4 @@
-"""A whole image in one piece: what the network needs beyond the border is mirrored from the image."""
+"""A whole image in one piece, what the network needs beyond the border mirrored from it: the reference of the tiles."""
 
 from torch import Tensor
 
