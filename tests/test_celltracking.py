@@ -158,12 +158,21 @@ def test_a_frame_without_any_outline_shows_what_is_known(tmp_path):
     assert not sample.instances.any()
 
 
+def test_a_marker_that_touches_the_outline_next_door_is_still_without_one(tmp_path):
+    beside = (2, 8, 14, 4, 4)  # one column of four on LEFT, the rest beyond it
+    frame(tmp_path, "01", "000", plane(LEFT), plane((1, 6, 7, 3, 3), beside), plane((5, 4, 15, 12, 9)))
+    label = only(tmp_path)
+    assert (label[4:16, 5:15] == 1).all()
+    assert (label[4:16, 15:24] == 255).all()
+    assert (label[:, 24:] == 0).all()
+
+
 def slow_ignored(segmentation, markers, silver, radius):
     """Pixel by pixel, from the definition."""
     ignored = np.zeros(markers.shape, bool)
     for cell in set(markers.ravel().tolist()) - {0}:
         marker = np.argwhere(markers == cell).tolist()
-        if any(segmentation[row, column] for row, column in marker):
+        if 2 * sum(segmentation[row, column] > 0 for row, column in marker) > len(marker):
             continue
         objects = [int(silver[row, column]) for row, column in marker if silver[row, column]]
         chosen = max(sorted(set(objects)), key=objects.count, default=None)

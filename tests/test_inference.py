@@ -265,7 +265,7 @@ def test_score_counts_labelled_samples_and_yields_all() -> None:
     assert [sample.name for sample, _ in found] == ["labelled", "bare"]
     for sample, label in found:
         assert (label == ours.predict(sample.image)).all()
-    (row,) = board.per_image
+    (row,) = board.per_image()
     counted = random_label != IGNORE_LABEL
     assert row["accuracy"] == pytest.approx(np.mean(found[0][1][counted] == random_label[counted]))
     expected = torch.nn.functional.cross_entropy(

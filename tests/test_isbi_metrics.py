@@ -347,7 +347,7 @@ def test_the_mean_over_slices_is_taken_before_the_best_threshold() -> None:
     assert found.best()["v_rand"] == mean.max() < 1
     chosen = found.best()["v_rand_threshold"]
     assert mean[round(chosen * 10)] == mean.max()
-    assert [row["v_rand"] for row in found.rows()] == [one[round(chosen * 10)], other[round(chosen * 10)]]
+    assert [row["v_rand"] for row in found.rows({})] == [one[round(chosen * 10)], other[round(chosen * 10)]]
     errors = found.curves["pixel_error"].mean(axis=0)
     assert found.best()["pixel_error"] == errors.min()
 
@@ -358,13 +358,19 @@ def test_thresholds_from_validation_are_used_on_the_test_stack() -> None:
     chosen = json.loads(json.dumps(validation.thresholds()))
     assert chosen == dict.fromkeys(MEASURES, 0.3)
     found = test.at(chosen)
-    assert list(found) == [f"{name}_at_val" for name in MEASURES]
+    assert list(found) == [f"{name}{ending}" for name in MEASURES for ending in ("_at_val", "_threshold_at_val")]
     for name in MEASURES:
-        assert found[f"{name}_at_val"] == test.curves[name][0, 3]
+        assert found[f"{name}_at_val"] == test.rows(chosen)[0][f"{name}_at_val"] == test.curves[name][0, 3]
+        assert found[f"{name}_threshold_at_val"] == 0.3
     assert found["v_rand_at_val"] < test.best()["v_rand"] == 1
     assert test.at({}) == {}
-    assert test.at({"v_info": float(THRESHOLDS[7]), "warping_error": 0.3}) == {"v_info_at_val": 1}
-    assert test.at(test.thresholds()) == {f"{name}_at_val": test.best()[name] for name in MEASURES}
+    assert test.at({"v_info": float(THRESHOLDS[7]), "warping_error": 0.3}) == {
+        "v_info_at_val": 1,
+        "v_info_threshold_at_val": 0.7,
+    }
+    assert {key: value for key, value in test.at(test.thresholds()).items() if "threshold" not in key} == {
+        f"{name}_at_val": test.best()[name] for name in MEASURES
+    }
 
 
 @pytest.mark.parametrize("threshold", [0.35, -0.1, 1.1])
@@ -381,8 +387,8 @@ def test_slices_without_cells_have_no_score_and_are_left_out() -> None:
     alone = stack((truth, noisy(truth, 1)), warping=True)
     assert found.best() == alone.best()
     assert found.at(alone.thresholds()) == alone.at(alone.thresholds())
-    assert found.rows()[1] == alone.rows()[0]
-    for row in (found.rows()[0], found.rows()[2]):
+    assert found.rows({})[1] == alone.rows({})[0]
+    for row in (found.rows({})[0], found.rows({})[2]):
         assert all(math.isnan(value) for value in row.values())
 
 

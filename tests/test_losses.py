@@ -361,17 +361,21 @@ def test_border_weighted_without_its_weights_is_refused() -> None:
 
 def test_the_targets_of_border_weighted_are_the_opened_label_and_its_distance_term() -> None:
     label = np.array([[1, 1, 2, 2, 0, 0, 1], [1, 1, 2, 2, 0, 0, IGNORE]], np.uint8)
+    cells = np.array([[7, 7, 3, 3, 0, 0, 5], [7, 7, 3, 3, 0, 0, 0]], np.int32)
     before = label.copy()
-    opened, weights = losses.targets(border_config())(label, None)
+    opened, weights = losses.targets(border_config())(label, cells)
     assert opened.tolist() == [[1, 0, 2, 2, 0, 0, 1], [1, 0, 2, 2, 0, 0, IGNORE]]
     assert weights is not None
     assert weights.dtype == np.float32
     assert weights[0] == pytest.approx([0, 10 * exp(-4 / 50), 0, 0, 10 * exp(-9 / 50), 10 * exp(-9 / 50), 0])
     assert (label == before).all()
-    same, wider = losses.targets(border_config("loss.open_touching=false"))(label, None)
+    same, wider = losses.targets(border_config("loss.open_touching=false"))(label, cells)
     assert (same == label).all()
     assert wider is not None
     assert wider[0, 1] == 0
+    # Without instances a cell is what hangs together, of whatever classes.
+    whole, _ = losses.targets(border_config())(label, None)
+    assert (whole == label).all()
 
 
 def test_the_words_of_the_config_reach_the_weight_map() -> None:
@@ -422,12 +426,12 @@ def test_targets_can_be_sent_to_another_process(word: str) -> None:
         (["loss=cross_entropy"], None),
         (["loss=bce"], None),
         (["loss=cross_entropy", "loss.class_weights=[1,2.5,0]"], [1, 2.5, 0]),
-        (["loss=cross_entropy", "loss.class_weights=balanced"], [1000 / (3 * 200), 1000 / (3 * 800), 0]),
-        (["loss=bce", "loss.class_weights=balanced"], [1000 / (3 * 200), 1000 / (3 * 800), 0]),
-        (["loss=border_weighted", "loss.balance=none"], None),
-        (["loss=border_weighted", "loss.balance=frequency"], [0.8, 0.2, 1]),
-        (["loss=border_weighted", "loss.balance=inverse"], [1 / (3 * 0.2), 1 / (3 * 0.8), 0]),
-        (["loss=border_weighted", "loss.balance=inverse", "loss.class_weights=[1,2,3]"], [1, 2, 3]),
+        (["loss=cross_entropy", "loss.class_weights=inverse"], [1000 / (3 * 200), 1000 / (3 * 800), 0]),
+        (["loss=bce", "loss.class_weights=inverse"], [1000 / (3 * 200), 1000 / (3 * 800), 0]),
+        (["loss=border_weighted", "loss.class_weights=none"], None),
+        (["loss=border_weighted", "loss.class_weights=frequency"], [0.8, 0.2, 1]),
+        (["loss=border_weighted", "loss.class_weights=inverse"], [1 / (3 * 0.2), 1 / (3 * 0.8), 0]),
+        (["loss=border_weighted", "loss.class_weights=inverse", "loss.class_weights=[1,2,3]"], [1, 2, 3]),
     ],
 )
 def test_class_weights_by_hand(words: list[str], expected: list[float] | None) -> None:
@@ -435,7 +439,7 @@ def test_class_weights_by_hand(words: list[str], expected: list[float] | None) -
     assert found == (None if expected is None else pytest.approx(expected))
 
 
-INVERSE = border_config("loss.balance=inverse")
+INVERSE = border_config("loss.class_weights=inverse")
 
 
 @few
@@ -449,7 +453,7 @@ def test_inverse_makes_the_classes_weigh_the_same_and_a_pixel_1_on_average(count
 
 def test_labels_without_a_counted_pixel_have_weights_too() -> None:
     assert losses.class_weights(INVERSE, [0, 0]) == [0, 0]
-    assert losses.class_weights(border_config("loss.balance=frequency"), [0, 0]) == [1, 1]
+    assert losses.class_weights(border_config("loss.class_weights=frequency"), [0, 0]) == [1, 1]
 
 
 # --- from the config ---

@@ -207,8 +207,8 @@ def test_scores_are_pooled_and_not_averaged() -> None:
     assert result["accuracy"] == pytest.approx(93 / 104)
     assert result["iou/mean"] == pytest.approx((90 / 101 + 3 / 14) / 2)
     assert result["loss"] == pytest.approx(0.4)
-    assert [(row["image"], row["loss"]) for row in board.per_image] == [("large", 0.2), ("small", 0.6)]
-    assert [row["iou/b"] for row in board.per_image] == [pytest.approx(0.9), 0]
+    assert [(row["image"], row["loss"]) for row in board.per_image()] == [("large", 0.2), ("small", 0.6)]
+    assert [row["iou/b"] for row in board.per_image()] == [pytest.approx(0.9), 0]
 
 
 def test_pooled_scores_are_those_of_all_images_side_by_side() -> None:
@@ -218,7 +218,7 @@ def test_pooled_scores_are_those_of_all_images_side_by_side() -> None:
         board.add(str(index), truth, prediction, 0.0)
     truths, predictions = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     assert board.result() == approx({"loss": 0.0, **plain_scores(truths, predictions, NAMES)})
-    for row, (truth, prediction) in zip(board.per_image, pairs, strict=True):
+    for row, (truth, prediction) in zip(board.per_image(), pairs, strict=True):
         assert {key: row[key] for key in score_names(NAMES)} == approx(plain_scores(truth, prediction, NAMES))
 
 
@@ -226,7 +226,7 @@ def test_a_class_that_one_image_lacks_counts_where_it_is() -> None:
     board = Scoreboard(("a", "b"))
     board.add("without", labels([0, 0]), labels([0, 0]), 1.0)
     board.add("with", labels([1, 0]), labels([1, 1]), 1.0)
-    assert math.isnan(float(board.per_image[0]["iou/b"]))
+    assert math.isnan(float(board.per_image()[0]["iou/b"]))
     assert board.result()["iou/b"] == 1 / 2
 
 
@@ -275,7 +275,7 @@ def test_borders_are_scored_from_the_probability_of_not_being_class_0() -> None:
     result = board.result()
     assert {key: result[key] for key in borders.best()} == borders.best()
     assert board.thresholds() == borders.thresholds()
-    for row, expected in zip(board.per_image, borders.rows(), strict=True):
+    for row, expected in zip(board.per_image(), borders.rows({}), strict=True):
         assert {key: row[key] for key in expected} == expected
 
 
@@ -283,7 +283,12 @@ def test_thresholds_go_from_one_board_to_the_other() -> None:
     validation, test = filled(range(2), "isbi"), filled(range(2, 6), "isbi")
     result = test.result(validation.thresholds())
     at_validation = {key: value for key, value in result.items() if key.endswith("_at_val")}
-    assert set(at_validation) == {"v_rand_at_val", "v_info_at_val", "rand_error_at_val", "pixel_error_at_val"}
+    measures = ("v_rand", "v_info", "rand_error", "pixel_error")
+    assert set(at_validation) == {f"{name}{ending}_at_val" for name in measures for ending in ("", "_threshold")}
+    rows = test.per_threshold()
+    assert len(rows) == 11 * len(test.per_image())
+    best = [row["v_rand"] for row in rows if row["threshold"] == result["v_rand_threshold"]]
+    assert np.mean(best) == pytest.approx(result["v_rand"])
     assert result == test.result() | at_validation
     assert test.result(test.thresholds())["v_rand_at_val"] == result["v_rand"] >= result["v_rand_at_val"]
     assert result["rand_error"] <= result["rand_error_at_val"]
@@ -293,13 +298,13 @@ def test_objects_are_scored_from_the_prediction() -> None:
     truth, probabilities, instances = cells_and_map(1)
     expected = seg_scores(truth, instances, probabilities.argmax(axis=0).astype(np.uint8)).mean()
     board = filled(range(1, 2), "seg")
-    assert board.result()["seg"] == board.per_image[0]["seg"] == expected
+    assert board.result()["seg"] == board.per_image()[0]["seg"] == expected
 
 
 def test_all_kinds_leave_the_other_scores_as_they_are() -> None:
     plain, full = filled(range(3)), filled(range(3), "isbi", "seg")
     assert plain.result().items() <= full.result().items()
-    for row, more in zip(plain.per_image, full.per_image, strict=True):
+    for row, more in zip(plain.per_image(), full.per_image(), strict=True):
         assert row.items() <= more.items()
         assert set(more) - set(row) == {"v_rand", "v_info", "rand_error", "pixel_error", "seg"}
     assert plain.thresholds() == {}
@@ -310,7 +315,7 @@ def test_all_kinds_leave_the_other_scores_as_they_are() -> None:
 )
 def test_the_names_are_those_of_the_result(kinds: tuple[Kind, ...], warping: bool) -> None:
     for board in (Scoreboard(("a", "b"), kinds, warping), filled(range(1), *kinds, warping=warping)):
-        names = metric_names(("a", "b") if not board.per_image else ("membrane", "cell"), kinds, warping)
+        names = metric_names(("a", "b") if not board.per_image() else ("membrane", "cell"), kinds, warping)
         assert sorted(board.result()) == sorted([*names, *threshold_names(kinds, warping)])
         assert not any(name.endswith("_threshold") for name in names)
     assert all(name.endswith("_threshold") for name in threshold_names(kinds, warping))
@@ -318,7 +323,7 @@ def test_the_names_are_those_of_the_result(kinds: tuple[Kind, ...], warping: boo
 
 def test_an_empty_board_of_all_kinds_knows_nothing() -> None:
     board = Scoreboard(NAMES, ("isbi", "seg"), warping=True)
-    assert board.per_image == []
+    assert board.per_image() == []
     assert all(math.isnan(value) for value in board.result(board.thresholds()).values())
 
 
@@ -336,4 +341,4 @@ def test_what_a_kind_needs_is_asked_for() -> None:
 
 
 def test_the_version_of_these_definitions() -> None:
-    assert METRICS_VERSION == 2
+    assert METRICS_VERSION == 1

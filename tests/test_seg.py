@@ -105,8 +105,8 @@ def test_objects_are_pooled_over_the_set() -> None:
         truth = (objects > 0).astype(np.uint8)
         board.add(name, truth, np.array(prediction, np.uint8), 0.0, instances=objects)
     assert board.result()["seg"] == 3 / 4
-    assert [row["seg"] for row in board.per_image[:2]] == [1, 0]
-    assert math.isnan(float(board.per_image[2]["seg"]))
+    assert [row["seg"] for row in board.per_image()[:2]] == [1, 0]
+    assert math.isnan(float(board.per_image()[2]["seg"]))
 
 
 def test_no_object_at_all_is_nan() -> None:

@@ -544,7 +544,7 @@ def labelled(*rows: list[int], classes: int = 2) -> DataSet:
 
 
 def balanced(data: DataSet) -> list[float] | None:
-    return losses.class_weights(config("loss.class_weights=balanced").loss, class_counts(data))
+    return losses.class_weights(config("loss.class_weights=inverse").loss, class_counts(data))
 
 
 @pytest.mark.parametrize(
@@ -559,7 +559,7 @@ def balanced(data: DataSet) -> list[float] | None:
         ([[IGNORE_LABEL]], 2, [0, 0]),
     ],
 )
-def test_balanced_class_weights(rows: list[list[int]], classes: int, expected: list[float]) -> None:
+def test_inverse_class_weights(rows: list[list[int]], classes: int, expected: list[float]) -> None:
     weights = balanced(labelled(*rows, classes=classes))
     assert weights == pytest.approx(expected)
     assert weights is not None

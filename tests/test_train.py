@@ -37,18 +37,43 @@ SUMMARY = {
 }
 
 
+BORDERS = ("v_rand", "v_info", "rand_error", "pixel_error")
+
+
 def score_names(classes: tuple[str, ...]) -> list[str]:
     kinds = [f"{kind}/{name}" for kind in ("iou", "dice") for name in (*classes, "mean")]
     return ["loss", "accuracy", *kinds]
 
 
-def check_folder(folder: RunFolder, classes: tuple[str, ...] = TWO, tests: int = 1, unlabelled: int = 0) -> None:
-    """A finished run's folder tells its whole story."""
+def check_folder(
+    folder: RunFolder,
+    classes: tuple[str, ...] = TWO,
+    tests: int = 1,
+    unlabelled: int = 0,
+    borders: tuple[str, ...] = BORDERS,
+    seg: bool = True,
+) -> None:
+    """A finished run's folder tells its whole story.
+
+    Args:
+        folder: of the run.
+        classes: of its data.
+        tests: images of the test split.
+        unlabelled: images without a label.
+        borders: scores of borders that its data have.
+        seg: whether its data have cells to be scored one by one.
+    """
+    cells = ["seg"] if seg else []
     config = parse(yaml.safe_load(folder.config.read_text()))
     assert "${" not in folder.config.read_text()
 
     rows = table(folder.metrics)
     columns = ["epoch", "step", "seconds", "lr", "train/loss", *(f"val/{name}" for name in score_names(classes))]
+    monitored = config.trainer.monitor.removeprefix("val/")
+    if monitored in (*BORDERS, "seg"):
+        quick = [name for name in borders if name != "warping_error"]  # it takes seconds: only at the end
+        columns += [f"val/{name}" for name in (*quick, *cells, *(f"{name}_threshold" for name in quick))]
+        assert rows[-1][config.trainer.monitor]
     assert list(rows[0]) == columns
     assert [int(row["epoch"]) for row in rows] == list(range(len(rows)))
     assert rows[-1]["val/loss"]  # the last epoch is always validated
@@ -58,7 +83,10 @@ def check_folder(folder: RunFolder, classes: tuple[str, ...] = TWO, tests: int =
     assert (told["status"], told["seed"]) == ("finished", config.seed)
     assert told["steps"] == int(rows[-1]["step"])
     assert told["fold"] == (config.data.fold if config.data.folds else None)
-    assert set(told["metrics"]) == ({f"test/{name}" for name in score_names(classes)} if tests else set())
+    endings = ("", "_threshold", "_at_val", "_threshold_at_val")
+    of_borders = [f"{name}{ending}" for name in borders for ending in endings]
+    names = [*score_names(classes), *of_borders, *cells] if tests else []
+    assert set(told["metrics"]) == {f"test/{name}" for name in names}
     assert all(value is None or value >= 0 for value in told["metrics"].values())
     assert {"python", "torch", "pytorch-lightning"} <= set(told["versions"])
     assert len(told["data_fingerprint"]) == 64
@@ -77,7 +105,9 @@ def check_folder(folder: RunFolder, classes: tuple[str, ...] = TWO, tests: int =
     assert folder.per_image.exists() == bool(tests)
     if tests:
         scores = table(folder.per_image)
-        assert list(scores[0]) == ["image", *score_names(classes)]
+        at_val = [f"{name}_at_val" for name in borders]
+        assert list(scores[0]) == ["image", *score_names(classes), *cells, *borders, *at_val]
+        assert folder.per_threshold.exists() == bool(borders)
         assert [row["image"] for row in scores] == told["split"]["test"]
     pictures = sorted(path.name for path in folder.predictions.iterdir())
     assert sum(name.startswith("test_") for name in pictures) == tests
@@ -246,7 +276,7 @@ def test_bfloat16_on_a_cpu(train: Train) -> None:
 def test_balanced_weights_and_normalization_by_the_data_set_are_kept_in_the_checkpoint(train: Train) -> None:
     from unet_exp.data.synthetic import generate
 
-    folder = train("loss.class_weights=balanced", "data.normalization=dataset")
+    folder = train("loss.class_weights=inverse", "data.normalization=dataset")
     check_folder(folder)
     made = [generate(64, 64, 0, index) for index in range(2)]
     images, labels = np.stack([item.image for item in made]) / 255, np.stack([item.label for item in made])
@@ -254,7 +284,7 @@ def test_balanced_weights_and_normalization_by_the_data_set_are_kept_in_the_chec
     assert checkpoint.class_weights == pytest.approx([0.5 / (labels == 0).mean(), 0.5 / (labels == 1).mean()])
     assert checkpoint.normalization.mean == pytest.approx((images.mean(),), rel=1e-5)
     assert checkpoint.normalization.std == pytest.approx((images.std(),), rel=1e-5)
-    assert yaml.safe_load(folder.config.read_text())["loss"]["class_weights"] == "balanced"
+    assert yaml.safe_load(folder.config.read_text())["loss"]["class_weights"] == "inverse"
 
 
 def test_folds_of_generated_images(train: Train) -> None:
@@ -498,7 +528,7 @@ class TestFiles:
     def test_all_slices_with_unlabelled_ones(self, train: Train, isbi_folder: Callable[..., Path]) -> None:
         root = isbi_folder(count=3, tests=2)
         folder = train("data=isbi2012", f"data.root={root}", "data.split=all", "data.tile=32", base=TINY_STACK)
-        check_folder(folder, tests=0, unlabelled=2)
+        check_folder(folder, tests=0, unlabelled=2, seg=False)
         told = summary(folder)
         assert told["split"]["test"] == []
         assert told["split"]["unlabelled"] == ["test_00", "test_01"]
@@ -510,7 +540,7 @@ class TestFiles:
         for fold in (0, 2):
             folder = train(*words, "data.folds=3", f"data.fold={fold}", base=TINY_STACK)
             split = summary(folder)["split"]
-            check_folder(folder, tests=len(split["test"]))
+            check_folder(folder, tests=len(split["test"]), seg=False)
             assert not {*split["train"]} & {*split["test"]} | {*split["val"]} & {*split["test"]}
             tested.append(split["test"])
         assert tested == [["train_00", "train_01", "train_02"], ["train_05", "train_06"]]
@@ -530,7 +560,7 @@ class TestFiles:
         folder = train(
             "data=isbi2012", f"data.root={isbi2012_root}", "data.tile=64", "model=same", "debug=fast", base=TINY_STACK
         )
-        check_folder(folder, tests=2, unlabelled=2)
+        check_folder(folder, tests=2, unlabelled=2, seg=False)
 
 
 class TestLoggers:

@@ -139,17 +139,6 @@ def test_only_pixels_near_the_borders_flip() -> None:
     assert np.array_equal(warp(truth, proposal, radius=0), truth)
 
 
-def test_fixed_pixels_do_not_flip() -> None:
-    truth, proposal = np.zeros((2, 9, 20), bool)
-    truth[3:6, 5:10] = True
-    proposal[3:6, 5:15] = True
-    fixed = np.zeros(truth.shape, bool)
-    fixed[:, 12:] = True
-    warped = warp(truth, proposal, fixed=fixed)
-    assert np.array_equal(warped[:, :12], proposal[:, :12])
-    assert np.array_equal(warped[:, 12:], truth[:, 12:])
-
-
 def test_what_remains_lies_where_the_proposal_is_least_sure() -> None:
     truth = two_cells()
     proposal = truth.copy()

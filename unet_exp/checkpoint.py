@@ -15,7 +15,7 @@ from unet_exp.data.normalization import Normalization
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.network import UNet, build
 
-FORMAT = 1
+FORMAT = 2
 """Version of what stands under `KEY`."""
 KEY = "unet_exp"
 """Where a Lightning checkpoint keeps what this project knows of it."""
@@ -44,7 +44,7 @@ class Checkpoint:
         classes: in the order of the network's classes.
         normalization: of its input.
         channels: of its input.
-        class_weights: of its loss, `balanced` resolved to numbers.
+        class_weights: of its loss, in numbers.
         trained_on: `image_digest` of each training image.
         weights: the network's state dict; the moving average where the training kept one.
         step: optimizer steps that made it.

@@ -1,4 +1,4 @@
-"""Context beyond an image's border, mirrored from the image (paper, section 3.1)."""
+"""Context beyond an image's border, mirrored from the image (paper, section 1 and Fig. 2)."""
 
 from typing import Any
 

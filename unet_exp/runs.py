@@ -37,6 +37,7 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.csv"
         self.per_image = path / "per_image.csv"
+        self.per_threshold = path / "per_threshold.csv"
         self.summary = path / "summary.json"
         self.curves = path / "curves.png"
         self.log = path / "run.log"
@@ -74,9 +75,11 @@ class RunFolder:
         """Writes `summary.json`; a number that is not finite becomes null."""
         write_text(self.summary, json.dumps(_finite(dict(summary)), indent=2) + "\n")
 
-    def write_per_image(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes the test scores image by image."""
-        write_csv(self.per_image, rows)
+    def write_scores(self, images: Sequence[Mapping[str, Any]], thresholds: Sequence[Mapping[str, Any]]) -> None:
+        """Writes the scores image by image, and where there are any of borders, threshold by threshold."""
+        write_csv(self.per_image, images)
+        if thresholds:
+            write_csv(self.per_threshold, thresholds)
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

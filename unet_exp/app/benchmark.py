@@ -15,7 +15,7 @@ from unet_exp.config.values import Count
 from unet_exp.errors import ConfigError
 from unet_exp.schema import Strict, validate
 
-USAGE = """Measure how fast things are, each beside another way to the same end.
+USAGE = """Measure how fast things are, each beside another way to the same end, or beside another score.
 
 Usage: python scripts/benchmark.py [groups=all] [key=value] ...
 
@@ -71,8 +71,8 @@ class Result:
         what: is done.
         ours: the name of the first way.
         other: the name of the second.
-        ours_seconds: median.
-        other_seconds: median.
+        ours_seconds: of each run.
+        other_seconds: of each run.
         ratio: median of the ratios of neighbours in time, second / first.
         lowest: of the ratios.
         highest: of the ratios.
@@ -82,8 +82,8 @@ class Result:
     what: str
     ours: str
     other: str
-    ours_seconds: float
-    other_seconds: float
+    ours_seconds: tuple[float, ...]
+    other_seconds: tuple[float, ...]
     ratio: float
     lowest: float
     highest: float
@@ -96,7 +96,7 @@ def measure(pair: Pair, repeats: int) -> Result:
     ours, others = zip(*times, strict=True)
     ratios = [other / own for own, other in times]
     return Result(
-        pair.group, pair.what, pair.ours, pair.other, statistics.median(ours), statistics.median(others),
+        pair.group, pair.what, pair.ours, pair.other, ours, others,
         statistics.median(ratios), min(ratios), max(ratios),
     )  # fmt: skip
 
@@ -105,6 +105,12 @@ def _seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
+
+
+def _median_and_spread(seconds: Sequence[float]) -> str:
+    """In milliseconds: the median, and the smallest and the largest."""
+    median, low, high = (1e3 * number for number in (statistics.median(seconds), min(seconds), max(seconds)))
+    return f"{median:.1f} ({low:.1f}-{high:.1f})"
 
 
 def benchmark(values: dict[str, Any]) -> list[Result]:
@@ -131,6 +137,13 @@ def benchmark(values: dict[str, Any]) -> list[Result]:
     from unet_exp.runs import git_state, versions, write_text
 
     terminal = Console(highlight=False)
+    target = Path(task.output) / "benchmark.json"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"output={task.output}: this folder cannot be made ({error.strerror}); choose another"
+        ) from None
     console = terminal if terminal.is_terminal else Console(highlight=False, width=180)  # a file has no width
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(task.threads)
@@ -146,15 +159,13 @@ def benchmark(values: dict[str, Any]) -> list[Result]:
     for column in ("A ms", "B ms", "ratio", "lowest", "highest"):
         table.add_column(column, justify="right")
     for result in results:
-        numbers = (1e3 * result.ours_seconds, 1e3 * result.other_seconds)
+        times = (_median_and_spread(seconds) for seconds in (result.ours_seconds, result.other_seconds))
         ratios = (result.ratio, result.lowest, result.highest)
         table.add_row(
             result.group, result.what, result.ours, result.other,
-            *(f"{number:.1f}" for number in numbers), *(f"{ratio:.2f}" for ratio in ratios),
+            *times, *(f"{ratio:.2f}" for ratio in ratios),
         )  # fmt: skip
     console.print(table)
-    target = Path(task.output) / "benchmark.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "repeats": task.repeats,
         "threads": task.threads,
@@ -184,9 +195,12 @@ def _weightmap() -> list[Pair]:
     _, _, cells = _slice()
 
     def full_size() -> NDArray[np.float64]:
-        distances = [ndimage.distance_transform_edt(cells != cell) for cell in np.unique(cells[cells > 0])]
-        nearest = np.partition(distances, 1, axis=0)[:2].sum(axis=0)
-        return np.where(cells == 0, 10 * np.exp(-(nearest**2) / 50), 0)
+        nearest, second = np.full((2, *cells.shape), np.inf)
+        for cell in np.unique(cells[cells > 0]):
+            distance = ndimage.distance_transform_edt(cells != cell)
+            second = np.minimum(second, np.maximum(nearest, distance))
+            nearest = np.minimum(nearest, distance)
+        return np.where(cells == 0, 10 * np.exp(-((nearest + second) ** 2) / 50), 0)
 
     return [
         Pair(

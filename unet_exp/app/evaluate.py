@@ -1,6 +1,7 @@
 """A checkpoint's scores on any split, by the same code that ends a training."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +11,7 @@ from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
     from unet_exp.checkpoint import Checkpoint
+    from unet_exp.data.samples import Sample
 
 USAGE = """Score a checkpoint and draw what it predicts.
 
@@ -51,7 +53,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
         checkpoint: what is scored.
 
     Returns:
-        The folder with `config.yaml`, `summary.json`, `per_image.csv` and `predictions/`.
+        The folder with `config.yaml`, `summary.json`, `per_image.csv`, perhaps `per_threshold.csv`, and `predictions/`.
 
     Raises:
         UserError: for what can be mended.
@@ -62,6 +64,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     from rich.console import Console
 
     from unet_exp import data
+    from unet_exp.app.prepare import check_metrics
     from unet_exp.app.scoring import score_split, score_tables, score_test
     from unet_exp.data.samples import fingerprint, image_digest
     from unet_exp.inference.device import out_of_memory_told
@@ -72,6 +75,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     console = Console(highlight=False)
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
     dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
+    check_metrics(config, dataset)
     names, trained = ([spec.name for spec in classes] for classes in (dataset.classes, predictor.classes))
     if names != trained:
         raise DataError(f"data={config.data.name} has the classes {names} and the checkpoint was trained on {trained}")
@@ -83,19 +87,30 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
             f"data={config.data.name} has {dataset.channels} channels, and the network was trained "
             f"on {checkpoint.channels}"
         )
-    seen = sum(image_digest(sample.image) in checkpoint.trained_on for sample in samples)
+
+    def count_seen(images: Sequence[Sample]) -> int:
+        return sum(image_digest(sample.image) in checkpoint.trained_on for sample in images)
+
+    seen = count_seen(samples)
     if seen and task.split != "train":
         console.print(f"warning: {seen} of these {len(samples)} images were trained on", soft_wrap=True)
+    seen_val = count_seen(dataset.val) if task.split == "test" and "isbi" in dataset.metrics else 0
+    if seen_val:
+        console.print(
+            f"warning: {seen_val} of the {len(dataset.val)} validation images, which choose the thresholds of "
+            "..._at_val, were trained on",
+            soft_wrap=True,
+        )
     folder = RunFolder.create(Path(task.output) / "evaluate", config.name)
     try:
-        with out_of_memory_told("take an image that is smaller, or trainer.precision=bf16-mixed"):
+        with out_of_memory_told("take a smaller inference.tile or inference.batch_size"):
             quiet = not console.is_terminal
             if task.split == "test":
                 scores = score_test(predictor, dataset, config.metrics, folder.predictions, quiet)
             else:
                 scores = score_split(predictor, dataset, task.split, config.metrics, folder.predictions, quiet=quiet)
         if scores.metrics:
-            folder.write_per_image(scores.per_image)
+            folder.write_scores(scores.per_image, scores.per_threshold)
         folder.write_config(config.model_dump())
         folder.write_summary(
             {
@@ -105,6 +120,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
                 "step": checkpoint.step,
                 "split": {task.split: [sample.name for sample in samples]},
                 "seen_in_training": seen,
+                "validation_seen_in_training": seen_val,
                 "data_fingerprint": fingerprint(dataset),
                 "metrics_version": METRICS_VERSION,
                 "device": str(predictor.device),

@@ -132,7 +132,7 @@ def _predict_file(predictor: "Predictor", path: Path, output: Path, task: Predic
     labels: list[NDArray[np.uint8]] = []
     probabilities: list[NDArray[np.float32]] = []
     try:
-        with out_of_memory_told("cut the image into smaller ones"):
+        with out_of_memory_told("take a smaller inference.tile"):
             for page in read_pages(path):
                 classes = predictor.probabilities(page)
                 labels.append(classes.argmax(axis=0).astype(np.uint8))

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 
 from unet_exp import data, losses
 from unet_exp.checkpoint import Checkpoint, open_checkpoint
-from unet_exp.config import Config
+from unet_exp.config import IGNORE_LABEL, Config
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, image_digest
 from unet_exp.errors import ConfigError
@@ -78,6 +79,7 @@ def prepare(config: Config, overrides: Sequence[str]) -> Job:
     if isinstance(weights, list) and len(weights) != len(names):
         raise ConfigError(f"loss.class_weights={weights}: the classes are {len(names)} ({', '.join(names)})")
     _check_monitor_is_seen(config.trainer.monitor, dataset)
+    check_metrics(config, dataset)
     architecture = config.architecture(dataset.channels, len(names))
     _check_space(Path(config.output), parameters(architecture))
     # Lightning's seed_everything also sets the environment of processes yet to come.
@@ -117,13 +119,26 @@ def _validation_kinds(monitor: str, class_names: Sequence[str], dataset: DataSet
 
 
 def _check_monitor_is_seen(monitor: str, dataset: DataSet) -> None:
-    """A score of a class that no validation image shows is never a number, and would call the first epoch best."""
+    """A score of what no validation image shows is never a number, and would call the first epoch best."""
+    shown = set().union(*(np.unique(sample.label).tolist() for sample in dataset.val if sample.label is not None))
     for index, spec in enumerate(dataset.classes):
-        shown = any(sample.label is not None and (sample.label == index).any() for sample in dataset.val)
-        if monitor in (f"val/iou/{spec.name}", f"val/dice/{spec.name}") and not shown:
+        if monitor in (f"val/iou/{spec.name}", f"val/dice/{spec.name}") and index not in shown:
             raise ConfigError(
                 f"trainer.monitor={monitor}: no validation image shows this class; take val/iou/mean or val/loss"
             )
+    of_cells = monitor.removeprefix("val/") in metric_names((), dataset.metrics)[len(metric_names(())) :]
+    if of_cells and not shown - {0, IGNORE_LABEL}:
+        raise ConfigError(f"trainer.monitor={monitor}: no validation image shows a cell; take val/loss")
+
+
+def check_metrics(config: Config, dataset: DataSet) -> None:
+    """Refuses scores that the data do not have.
+
+    Raises:
+        ConfigError: for the warping error of data without borders to be scored.
+    """
+    if config.metrics.warping and "isbi" not in dataset.metrics:
+        raise ConfigError(f"metrics.warping=true: data={config.data.name} has no such score; set it to false")
 
 
 def _check_space(output: Path, count: int) -> None:

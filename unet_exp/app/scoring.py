@@ -24,11 +24,13 @@ class Scores:
     Attributes:
         metrics: pooled scores by their full names, such as `test/iou/cell`; empty where nothing is labelled.
         per_image: a row an image.
+        per_threshold: a row an image and threshold, where there are scores of borders.
         thresholds: of the scores that have one, the best on this split.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
     per_image: list[dict[str, float | str]] = field(default_factory=list)
+    per_threshold: list[dict[str, float | str]] = field(default_factory=list)
     thresholds: dict[str, float] = field(default_factory=dict)
 
 
@@ -57,22 +59,23 @@ def score_split(
     """
     samples: Sequence[Sample] = getattr(dataset, split)
     config = predictor.checkpoint.parsed().loss
-    warping = settings.warping and "isbi" in dataset.metrics
-    board = Scoreboard([spec.name for spec in predictor.classes], dataset.metrics, warping, settings.warping_radius)
+    names = [spec.name for spec in predictor.classes]
+    board = Scoreboard(names, dataset.metrics, settings.warping, settings.warping_radius)
     loss, targets = losses.build(config, predictor.checkpoint.class_weights), losses.targets(config)
     predicted = predictor.score(samples, loss, targets, board)
-    for sample, label in track(predicted, f"{split} images", total=len(samples), disable=quiet, transient=True):
+    for sample, label, row in track(predicted, f"{split} images", total=len(samples), disable=quiet, transient=True):
         if pictures is None:
             continue
-        score = f"IoU {board.per_image[-1]['iou/mean']:.3f}" if sample.label is not None else ""
+        score = f"IoU {row['iou/mean']:.3f}" if row else ""
         picture = panels(sample.image, sample.label, label, predictor.classes, score)
         name = sample.name.removeprefix(f"{split}_")
         pictures.mkdir(parents=True, exist_ok=True)
         write_image(pictures / f"{split}_{name}.png", picture)
-    if not board.per_image:
+    rows = board.per_image(thresholds)
+    if not rows:
         return Scores()
     metrics = {f"{split}/{name}": value for name, value in board.result(thresholds).items()}
-    return Scores(metrics, board.per_image, board.thresholds())
+    return Scores(metrics, rows, board.per_threshold(), board.thresholds())
 
 
 def score_test(
@@ -80,7 +83,7 @@ def score_test(
 ) -> Scores:
     """The test split's scores and pictures; thresholds are taken from the validation images as well as from its own."""
     thresholds = None
-    if dataset.test and dataset.val and dataset.metrics:
+    if dataset.test and dataset.val and "isbi" in dataset.metrics:
         thresholds = score_split(predictor, dataset, "val", settings, quiet=quiet).thresholds
     return score_split(predictor, dataset, "test", settings, pictures, thresholds, quiet)
 

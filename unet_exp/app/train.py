@@ -158,7 +158,8 @@ def _run(job: Job, folder: RunFolder, console: Console) -> RunFolder:
             trainer.fit(job.module, job.datamodule)
         summary["seconds_training"] = round(time.monotonic() - started, 1)
         if first:
-            scores = _test(job, folder, console)
+            with out_of_memory_told("the training is kept; score it with evaluate.py and a smaller inference.tile"):
+                scores = _test(job, folder, console)
             if config.trainer.overfit:
                 summary["overfit"] = _overfit_verdict(history.losses, console)
         summary["status"] = "finished"
@@ -235,7 +236,7 @@ def _test(job: Job, folder: RunFolder, console: Console) -> Scores:
     scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions, quiet)
     score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions, quiet=quiet)
     if scores.metrics:
-        folder.write_per_image(scores.per_image)
+        folder.write_scores(scores.per_image, scores.per_threshold)
         console.print(*score_tables(scores.metrics, job.dataset.classes, "test"))
     return scores
 

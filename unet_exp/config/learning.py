@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from unet_exp.config.values import Fraction, Natural, NonNegative, Positive
 from unet_exp.schema import Strict
@@ -14,9 +14,13 @@ def _some_weight(weights: list[float]) -> list[float]:
     return weights
 
 
-ClassWeights = (
-    Literal["balanced"] | Annotated[list[NonNegative], Field(min_length=2), AfterValidator(_some_weight)] | None
-)
+ClassWeights = Annotated[
+    Literal["inverse", "frequency"]
+    | Annotated[list[NonNegative], Field(min_length=2), AfterValidator(_some_weight)]
+    | None,
+    BeforeValidator(lambda value: None if value == "none" else value),
+]
+"""`unet_exp.losses.class_weights` has the formulas."""
 
 
 class CrossEntropyConfig(Strict):
@@ -34,14 +38,10 @@ class BCEConfig(Strict):
 
 
 class BorderWeightedConfig(Strict):
-    """The paper's loss (section 3): softmax cross-entropy, weighted by class and by nearness to two cells.
-
-    `class_weights`, where given, take the place of `balance`.
-    """
+    """The paper's loss (section 3): softmax cross-entropy, weighted by class and by nearness to two cells."""
 
     name: Literal["border_weighted"]
-    class_weights: Annotated[list[NonNegative], Field(min_length=2), AfterValidator(_some_weight)] | None
-    balance: Literal["none", "frequency", "inverse"]
+    class_weights: ClassWeights
     w0: NonNegative
     sigma: Annotated[float, Field(gt=0, le=100)]
     where: Literal["background", "everywhere"]
@@ -62,11 +62,11 @@ class PaperAugmentationConfig(Strict):
     """The paper's section 3.1; what it does not state is a key."""
 
     name: Literal["paper"]
-    shift: NonNegative
+    shift: Annotated[float, Field(ge=0, le=1000)]
     rotation: Annotated[float, Field(ge=0, le=180)]
     flip: bool
     grid: Annotated[int, Field(ge=2, le=64)]
-    std: NonNegative
+    std: Annotated[float, Field(ge=0, le=1000)]
     knots: Literal["border", "inside"]
     contrast: Fraction
     brightness: NonNegative

@@ -33,6 +33,8 @@ def draw_curves(metrics: Path, target: Path, monitor: str, mode: Literal["min", 
     losses.set(title="loss", xlabel="step")
     losses.legend()
     names = [name for name in (rows[0] if rows else {}) if name.startswith("val/iou/") or name == "val/accuracy"]
+    if monitor not in ("val/loss", *names):
+        names.append(monitor)
     for name in names:
         scores.plot(*points(name), label=name.removeprefix("val/"), lw=2 if name == monitor else 1)
     known = [(step, value) for step, value in zip(*points(monitor), strict=True) if not math.isnan(value)]

@@ -116,7 +116,7 @@ class Predictor:
 
     def score(
         self, samples: Sequence[Sample], loss: nn.Module, targets: Targets, board: Scoreboard
-    ) -> Iterator[tuple[Sample, NDArray[np.uint8]]]:
+    ) -> Iterator[tuple[Sample, NDArray[np.uint8], dict[str, float | str] | None]]:
         """Predicts labelled or unlabelled samples one by one, each once; labelled ones are counted on the board.
 
         Args:
@@ -126,19 +126,20 @@ class Predictor:
             board: takes the scores.
 
         Yields:
-            Each sample with its predicted label (H, W).
+            Each sample with its predicted label (H, W), and the board's row for it where it is labelled.
         """
         loss = loss.cpu()
         for sample in samples:
             logits, shares = self._prediction(sample.image)
             found: NDArray[np.float32] = shares[0].numpy()
             prediction = found.argmax(axis=0).astype(np.uint8)
+            row = None
             if sample.label is not None:
                 label, weights = targets(sample.label, sample.instances)
                 pixel_weights = None if weights is None else torch.from_numpy(weights)[None]
                 value = float(loss(logits, torch.from_numpy(label)[None], pixel_weights))
-                board.add(sample.name, sample.label, prediction, value, found, sample.instances)
-            yield sample, prediction
+                row = board.add(sample.name, sample.label, prediction, value, found, sample.instances)
+            yield sample, prediction, row
 
 
 def load(

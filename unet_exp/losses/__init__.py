@@ -177,9 +177,9 @@ def class_weights(config: LossConfig, counts: Sequence[int]) -> list[float] | No
     With C classes, n pixels and n_c of them of class c, f_c = n_c / n is the share of the class:
 
     - a list: as it is;
-    - `balanced`, `inverse`: n / (C n_c) = 1 / (C f_c), so that each class weighs the same; 0 for an absent class;
+    - `inverse`: n / (C n_c) = 1 / (C f_c), so that each class weighs the same; 0 for an absent class;
     - `frequency`: 1 - f_c, the share of the other classes (Xie and Tu 2015, section 2.2, for two classes);
-    - null, `none`: None, which stands for ones.
+    - null: None, which stands for ones.
 
     Args:
         config: of the loss.
@@ -190,10 +190,9 @@ def class_weights(config: LossConfig, counts: Sequence[int]) -> list[float] | No
     """
     if isinstance(config.class_weights, list):
         return config.class_weights
-    scheme = config.balance if isinstance(config, BorderWeightedConfig) else config.class_weights
     pixels = max(1, sum(counts))
-    if scheme in ("balanced", "inverse"):
+    if config.class_weights == "inverse":
         return [pixels / (len(counts) * count) if count else 0.0 for count in counts]
-    if scheme == "frequency":
+    if config.class_weights == "frequency":
         return [1 - count / pixels for count in counts]
     return None

@@ -104,9 +104,9 @@ def info_score(pieces: Overlap) -> float:
     if not pieces.counts.size:
         return math.nan
     true, proposed, both, borders = _sums(pieces)
-    if true.size == 1 and proposed.size == 1 and not borders:
-        return 1.0
     pixels = true.sum()
+    if pixels == 1 or (true.size == 1 and proposed.size == 1 and not borders):
+        return 1.0  # neither has any entropy
     # H = log n - sum c log c / n over the pieces' counts c; a piece of one pixel adds 1 log 1 = 0 to the sum.
     of_truth, of_proposal, of_both = (
         math.log(pixels) - float((counts * np.log(counts)).sum() / pixels) for counts in (true, proposed, both)
@@ -213,19 +213,29 @@ class BorderStack:
             thresholds: by measure; a measure that this stack does not have is left out, as is one not named.
 
         Returns:
-            `<measure>_at_val` for each; nan for a threshold of nan.
+            `<measure>_at_val` and `<measure>_threshold_at_val` for each; nan for a threshold of nan.
 
         Raises:
             ValueError: for a threshold that is not one of `THRESHOLDS`.
         """
-        known = [name for name in self._measures if name in thresholds]
-        return {f"{name}_at_val": self._mean_at(name, thresholds[name]) for name in known}
+        result: dict[str, float] = {}
+        for name in self._measures:
+            if name in thresholds:
+                index = self._index(name, thresholds[name])
+                result[f"{name}_at_val"] = math.nan if index is None else float(self._means(name)[index])
+                result[f"{name}_threshold_at_val"] = math.nan if index is None else index / 10
+        return result
 
-    def rows(self) -> list[dict[str, float]]:
-        """Each slice's measures at the stack's best thresholds."""
+    def rows(self, thresholds: Mapping[str, float]) -> list[dict[str, float]]:
+        """Each slice's measures at the stack's best thresholds, and as `<measure>_at_val` at those of another stack."""
         chosen = {name: self._best_index(name) for name in self._measures}
+        known = [name for name in self._measures if name in thresholds]
+        chosen |= {f"{name}_at_val": self._index(name, thresholds[name]) for name in known}
         return [
-            {name: math.nan if at is None else float(self.curves[name][index, at]) for name, at in chosen.items()}
+            {
+                name: math.nan if at is None else float(self.curves[name.removesuffix("_at_val")][index, at])
+                for name, at in chosen.items()
+            }
             for index in range(len(self.curves["v_rand"]))
         ]
 
@@ -242,13 +252,13 @@ class BorderStack:
         # 1e-12: thresholds that draw the same cells must not be told apart by rounding.
         return min(np.flatnonzero(values >= np.nanmax(values) - 1e-12).tolist(), key=lambda index: abs(index - 5))
 
-    def _mean_at(self, name: str, threshold: float) -> float:
+    def _index(self, name: str, threshold: float) -> int | None:
         if math.isnan(threshold) or self._best_index(name) is None:
-            return math.nan
+            return None
         index = round(threshold * 10)
         if not (0 <= index < THRESHOLDS.size and math.isclose(threshold, index / 10, abs_tol=1e-6)):
             raise ValueError(f"the threshold of {name} is {threshold}: it must be one of 0, 0.1 .. 1.0")
-        return float(self._means(name)[index])
+        return index
 
 
 def border_measures(warping: bool = False) -> tuple[str, ...]:

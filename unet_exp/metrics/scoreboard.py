@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.metrics.confusion import confusion_matrix, score_names, scores
-from unet_exp.metrics.isbi import BorderStack, border_measures
+from unet_exp.metrics.isbi import THRESHOLDS, BorderStack, border_measures
 from unet_exp.metrics.seg import mean_seg, seg_scores
 
 Kind = Literal["isbi", "seg"]
@@ -50,7 +50,7 @@ class Scoreboard:
         loss: float,
         probabilities: NDArray[np.float32] | None = None,
         instances: NDArray[np.int32] | None = None,
-    ) -> None:
+    ) -> dict[str, float | str]:
         """Counts one image.
 
         Args:
@@ -60,6 +60,9 @@ class Scoreboard:
             loss: the mean over the image.
             probabilities: (classes, H, W); `isbi` needs them, and takes 1 - that of class 0 as the map of the cells.
             instances: (H, W), 0 or the id of an object; `seg` needs them.
+
+        Returns:
+            Its row so far, without the scores of borders: these depend on the whole set.
 
         Raises:
             ValueError: for shapes that differ, or for probabilities or instances that are needed and missing.
@@ -77,13 +80,37 @@ class Scoreboard:
             row["seg"] = mean_seg(self._objects[-1])
         self._matrix += matrix
         self._rows.append(row)
+        return row
 
-    @property
-    def per_image(self) -> list[dict[str, float | str]]:
-        """A row an image: `image`, `loss`, its own scores, and its borders' scores at the set's best thresholds."""
+    def per_image(self, thresholds: Mapping[str, float] | None = None) -> list[dict[str, float | str]]:
+        """A row an image.
+
+        Args:
+            thresholds: as for `result`.
+
+        Returns:
+            `image`, `loss`, its own scores, and those of its borders at the set's best thresholds and, with
+            `thresholds`, as `<measure>_at_val`.
+        """
         if self._borders is None:
             return [dict(row) for row in self._rows]
-        return [{**row, **borders} for row, borders in zip(self._rows, self._borders.rows(), strict=True)]
+        borders = self._borders.rows(thresholds or {})
+        return [{**row, **more} for row, more in zip(self._rows, borders, strict=True)]
+
+    def per_threshold(self) -> list[dict[str, float | str]]:
+        """A row an image and threshold with the scores of its borders; none without `isbi`."""
+        if self._borders is None:
+            return []
+        curves = self._borders.curves
+        return [
+            {
+                "image": row["image"],
+                "threshold": index / 10,
+                **{name: float(of[at, index]) for name, of in curves.items()},
+            }
+            for at, row in enumerate(self._rows)
+            for index in range(THRESHOLDS.size)
+        ]
 
     def result(self, thresholds: Mapping[str, float] | None = None) -> dict[str, float]:
         """The scores of the whole set.

@@ -45,7 +45,6 @@ def warp(
     proposal: NDArray[np.bool_],
     confidence: NDArray[np.float32] | None = None,
     radius: int | None = None,
-    fixed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
     """Warps the truth toward the proposal by flips of simple points.
 
@@ -59,15 +58,12 @@ def warp(
         confidence: (H, W), how far the proposal's map is from the threshold; equal everywhere if None.
         radius: pixels; only a pixel as near to the truth's borders may flip (a pixel on either side of one is at 1;
             the image's edge is a border of the cells that touch it). None: every pixel may.
-        fixed: (H, W), pixels that may not flip.
 
     Returns:
         (H, W): homotopic to the truth; no pixel that may flip is both different from the proposal and simple.
     """
     truth, proposal = np.pad(truth, 1), np.pad(proposal, 1)
     differs = truth != proposal
-    if fixed is not None:
-        differs &= ~np.pad(fixed, 1)
     if not differs.any():
         return truth[1:-1, 1:-1]
     distance = _border_distance(truth)
@@ -202,7 +198,7 @@ def warping_errors(
     errors = []
     for threshold in thresholds:
         proposal = np.where(ignored, cells, foreground > threshold)
-        warped = warp(cells, proposal, np.abs(foreground - threshold), radius, ignored)
+        warped = warp(cells, proposal, np.abs(foreground - threshold), radius)
         splits, mergers = splits_and_mergers(warped, proposal)
         errors.append((splits | mergers).sum() / (~ignored).sum())
     return np.array(errors)
