@@ -57,6 +57,20 @@ def test_the_papers_words_go_with_other_data_and_networks(train: Train, words: l
     assert len(weights) == (5 if many else 2)
 
 
+def test_workers_cut_large_patches_as_the_main_process_does(train: Train) -> None:
+    """Large enough for OpenCV to use threads, in the parent before it forks and in its workers."""
+    words = ("experiment=paper", "data.height=320", "data.width=320", "data.tile=300", "data.train_images=2")
+    few = ("data.val_images=1", "data.test_images=1")
+    alone, workers = (train(*words, *few, f"data.num_workers={count}", base=QUICK) for count in (0, 2))
+    losses = [[row["train/loss"] for row in table(folder.metrics)] for folder in (alone, workers)]
+    assert losses[0] == losses[1]
+
+
+def test_the_mean_over_turned_images_of_a_network_with_one_logit(train: Train) -> None:
+    for words in (["inference=flips8"], ["inference=rotations7", "inference.angles=[0,30]"]):
+        check_folder(train("loss=bce", *words, *SMALL_IMAGES, base=QUICK))
+
+
 def test_the_small_recipes_class_weights_take_the_place_of_a_balance(train: Train) -> None:
     folder = train("experiment=small", "loss=border_weighted", *SMALL_IMAGES, base=QUICK)
     assert open_checkpoint(folder.best).class_weights == [2.5, 1.0]

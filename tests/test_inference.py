@@ -262,10 +262,11 @@ def test_score_counts_labelled_samples_and_yields_all() -> None:
     board = Scoreboard(NAMES[:2])
     config = parse(values("model=same")).loss
     found = list(ours.score([labelled, bare], losses.build(config, [1.0, 2.0]), losses.targets(config), board))
-    assert [sample.name for sample, _ in found] == ["labelled", "bare"]
-    for sample, label in found:
+    assert [sample.name for sample, *_ in found] == ["labelled", "bare"]
+    for sample, label, _ in found:
         assert (label == ours.predict(sample.image)).all()
     (row,) = board.per_image()
+    assert [given for *_, given in found] == [row, None]
     counted = random_label != IGNORE_LABEL
     assert row["accuracy"] == pytest.approx(np.mean(found[0][1][counted] == random_label[counted]))
     expected = torch.nn.functional.cross_entropy(
@@ -307,7 +308,7 @@ def test_score_hands_on_what_it_predicts(inference: str, loss: str, classes: int
 
     noted: Any = Noted()
     board: Any = Noted()
-    ((_, prediction),) = ours.score([sample], noted, targets, board)
+    ((_, prediction, _),) = ours.score([sample], noted, targets, board)
     shares = ours.probabilities(sample.image)
     ((name, truth, predicted, value, found, objects),) = board.given
     assert (name, value) == ("one", 2.5)

@@ -88,7 +88,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
             f"on {checkpoint.channels}"
         )
 
-    def count_seen(images: Sequence[Sample]) -> int:
+    def count_seen(images: "Sequence[Sample]") -> int:
         return sum(image_digest(sample.image) in checkpoint.trained_on for sample in images)
 
     seen = count_seen(samples)

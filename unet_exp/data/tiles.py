@@ -20,6 +20,7 @@ from unet_exp.losses import Targets
 from unet_exp.network import center_crop
 from unet_exp.weight_map import instances_of
 
+
 class Draw(NamedTuple):
     """One patch to cut: its epoch, its position in the epoch and the image it comes from."""
 

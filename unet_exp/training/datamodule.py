@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -116,17 +115,10 @@ class SegmentationData(pl.LightningDataModule):
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-            # Each worker has a core of its own: OpenCV would start threads for all of them in every worker.
-            worker_init_fn=_one_thread,
             # A generator of its own: the loader must not draw from the one that dropout draws from.
             generator=torch.Generator().manual_seed(self._config.seed),
             **settings,
         )
-
-
-def _one_thread(worker: int) -> None:
-    del worker
-    cv2.setNumThreads(1)
 
 
 def class_counts(dataset: DataSet) -> list[int]:
