@@ -497,7 +497,7 @@ def test_checkpoints_of_other_programs(content: Any, tmp_path: Path) -> None:
     assert "no checkpoint of unet_exp" in said(path)
 
 
-@pytest.mark.parametrize("version", [2, 0, None, "1"])
+@pytest.mark.parametrize("version", [1, 3, 0, None, "2"])
 def test_other_versions_of_the_format(version: Any, tmp_path: Path) -> None:
     content = content_of(made("model=same"))
     if version is None:
