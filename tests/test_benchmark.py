@@ -8,7 +8,7 @@ import pytest
 from conftest import Said
 
 from unet_exp.app import benchmark
-from unet_exp.app.benchmark import GROUPS, Pair, measure
+from unet_exp.app.benchmark import GROUPS, Pair, Timed, measure
 
 Cli = Callable[..., Said]
 
@@ -43,10 +43,24 @@ def test_every_group_has_pairs_that_run() -> None:
         GROUPS[name]()[0].first()
 
 
+def test_the_time_between_the_runs_of_a_sweep() -> None:
+    timed = GROUPS["sweep"]()[0].first()
+    assert isinstance(timed, Timed)
+    assert timed.seconds > 0
+
+
+def test_what_a_way_has_measured_itself_counts() -> None:
+    pair = Pair("group", "what", "a", "b", lambda: Timed(2.0), lambda: Timed(3.0))
+    assert measure(pair, 2).ratio == 1.5
+
+
 @pytest.mark.parametrize(
     ("word", "part"),
     [
-        ("groups=speed", "groups=speed: no such group; choose from weightmap, augmentation, tiles, metrics, or all"),
+        (
+            "groups=speed",
+            "groups=speed: no such group; choose from weightmap, augmentation, tiles, metrics, sweep, or all",
+        ),
         ("repeats=0", "repeats=0"),
         ("repeat=3", "unknown key repeat; the keys are groups, repeats, threads, output"),
     ],

@@ -18,7 +18,7 @@ from unet_exp.app.compose import GROUPS, compose_over, compose_train, conf_dir, 
 from unet_exp.config import duration_seconds, parse
 from unet_exp.errors import ConfigError, UserError
 
-CHOICES = (*GROUPS, "experiment", "debug")
+CHOICES = (*GROUPS, "search", "experiment", "debug")
 OPTIONS = {group: sorted(path.stem for path in (conf_dir() / group).glob("*.yaml")) for group in CHOICES}
 
 DURATION = "must be a time such as 240 (seconds), 4m, 1h30m or 00:00:04:00"
@@ -150,7 +150,7 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("experiment=null", ["experiment=null: no such option"]),
         ("debug=fats", ["debug=fats: no such option", "fast, none, overfit, profile (did you mean fast?)"]),
         ("trainer=quick", ["trainer=quick: no such option; choose one of default"]),
-        ("hydra/launcher=joblib", ["hydra/launcher/joblib", "basic"]),
+        ("hydra/launcher=jobli", ["hydra/launcher=jobli: no such option", "did you mean joblib?", "unet-exp[sweep]"]),
         # A key that does not exist: near, far, of another option, added, deleted.
         ("model.dept=3", [f"unknown key model.dept: {MODEL_KEYS}", "(did you mean depth?)"]),
         ("modle=valid", [f"unknown key modle: {TOP_KEYS}", "(did you mean model?)"]),
@@ -393,7 +393,11 @@ class TestCommandLine:
 
     def test_cfg_job_is_a_config(self, cli: Callable[..., object], tmp_path: Path) -> None:
         said = cli("train", "--cfg", "job", "--resolve", "experiment=small", "fusion=add")
-        assert parse(yaml.safe_load(said.out)).fusion.name == "add"
+        values = yaml.safe_load(said.out)
+        assert {"sweep", "search"} <= values.keys()
+        assert (
+            parse({key: value for key, value in values.items() if key not in ("sweep", "search")}).fusion.name == "add"
+        )
         assert "depth: 4" in cli("train", "--cfg", "job", "-p", "model", "experiment=small").out
         assert list(tmp_path.iterdir()) == []
 

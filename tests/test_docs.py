@@ -40,11 +40,12 @@ def run(code: str, session: dict[str, Any]) -> str:
     return printed.getvalue()
 
 
-def test_the_network_page_prints_what_it_says():
+@pytest.mark.parametrize(("name", "fewest"), [("network", 11), ("compare", 1)])
+def test_a_page_prints_what_it_says(name, fewest):
     torch.manual_seed(0)
-    page = (ROOT / "docs" / "network.md").read_text()
+    page = (ROOT / "docs" / f"{name}.md").read_text()
     blocks = BLOCK.findall(page)
-    assert page.count("```python") == len(blocks) > 10
+    assert page.count("```python") == len(blocks) >= fewest
     assert page.count("```text") == sum(bool(said) for _, said in blocks)
     session: dict[str, Any] = {}
     for code, said in blocks:

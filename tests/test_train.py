@@ -605,24 +605,6 @@ class TestLoggers:
         assert found.Tags()["images"]
 
 
-def test_a_sweep_runs_one_training_for_each_combination(cli: Cli, tmp_path: Path) -> None:
-    said = cli("train", "-m", *TINY, "output=out", "model=same,pad")
-    assert said.code == 0, said
-    runs = [RunFolder(path) for path in sorted((tmp_path / "out" / "train").iterdir())]
-    assert sorted(yaml.safe_load(run.config.read_text())["model"]["name"] for run in runs) == ["pad", "same"]
-    assert all("model=same" in summary(run)["overrides"] or "model=pad" in summary(run)["overrides"] for run in runs)
-    assert {path.name for path in tmp_path.iterdir()} == {"out"}
-
-
-def test_a_sweep_goes_on_after_a_failure(cli: Cli, tmp_path: Path) -> None:
-    said = cli("train", "-m", *TINY, "output=out", "optimizer=sgd", "optimizer.lr=1e30,1e-3", "trainer.max_steps=4")
-    assert said.code == 2
-    assert said.err.count("loss is") == 2  # when it happens, and at the end
-    assert "1 of the runs failed" in said.err
-    runs = [RunFolder(path) for path in sorted((tmp_path / "out" / "train").iterdir())]
-    assert sorted(summary(run)["status"] for run in runs) == ["failed", "finished"]
-
-
 def test_a_score_that_validation_cannot_give_is_no_monitor(cli: Cli, tmp_path: Path) -> None:
     words = [*TINY, "data.organelles=true", "data.height=32", "data.width=32", "output=out"]
     said = cli("train", *words, "trainer.monitor=val/iou/granule")

@@ -344,3 +344,39 @@ def test_mask_of_another_size_is_refused(tmp_path: Path) -> None:
             predictions=[np.zeros((4, 4), np.uint8)],
             class_names=["membrane", "cell"],
         )
+
+
+def test_under_an_agent_the_run_is_the_one_that_the_sweep_waits_for(
+    server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the variables that `wandb.wandb_agent.Agent._command_run` sets."""
+    chosen = tmp_path / "config-given.yaml"
+    chosen.write_text("wandb_version: 1\noptimizer.lr: {desc: null, value: 0.003}\n")
+    for variable, value in {
+        "WANDB_SWEEP_ID": "sweep1",
+        "WANDB_RUN_ID": "given",
+        "WANDB_PROJECT": "sweeps-project",
+        "WANDB_ENTITY": "somebody",
+        "WANDB_SWEEP_PARAM_PATH": str(chosen),
+        "WANDB_DIR": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(variable, value)
+    sweeps: list[Any] = []
+    upsert = server._upsert_bucket
+
+    def recorded(variables: dict[str, Any]) -> dict[str, Any]:
+        sweeps.append(variables.get("sweep"))
+        return upsert(variables)
+
+    monkeypatch.setattr(server, "_upsert_bucket", recorded)
+    run = _open(tmp_path / "run")
+    lightning_logger(run, tmp_path / "run").log_metrics({"val/iou/mean": 0.5}, step=1)
+    finish(run)
+    assert "".join(capfd.readouterr()) == ""
+    assert server.unknown == []
+    assert set(server.runs) == {"given"}
+    assert sweeps[0] == "sweep1"  # later messages name the run alone
+    received = server.runs["given"]
+    assert (received.project, received.entity) == ("sweeps-project", "somebody")
+    assert received.config == {**CONFIG, "optimizer.lr": 0.003}
+    assert [row["val/iou/mean"] for row in received.history] == [0.5]

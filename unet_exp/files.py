@@ -1,5 +1,6 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and folders that one process at a time writes to."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,3 +29,18 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         side.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds a lock file; the system lets go of it when the process ends, however it ends.
+
+    Args:
+        path: the lock file; its folder exists.
+
+    Raises:
+        BlockingIOError: if another process holds it.
+    """
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,7 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.curves = path / "curves.png"
         self.log = path / "run.log"
+        self.lock = path / ".lock"
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.ckpt"
         self.last = self.checkpoints / "last.ckpt"
@@ -48,24 +50,30 @@ class RunFolder:
 
     @classmethod
     def create(cls, parent: Path, name: str, now: datetime | None = None) -> "RunFolder":
-        """Makes `<parent>/<date>_<time>_<name>`; a number is added where that exists.
+        """Makes `<parent>/<date>_<time>_<name>`; see `dated_folder`."""
+        return cls(dated_folder(parent, name, now))
 
-        Raises:
-            DataError: if it cannot be made.
-        """
-        stem = f"{now or datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
-        for suffix in ("", *(f"_{number}" for number in range(2, 1000))):
-            folder = cls(parent / (stem + suffix))
-            try:
-                folder.path.mkdir(parents=True)
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise DataError(
-                    f"the run's folder {folder.path} cannot be made ({error.strerror}); choose another with output="
-                ) from None
-            return folder
-        raise DataError(f"there are too many run folders named {parent / stem}; choose another name=")
+    def prepared(self) -> "RunFolder":
+        """Makes the folders of a training's files, and its own if it is not there."""
+        for folder in (self.checkpoints, self.predictions):
+            folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def clear(self) -> None:
+        """Empties the folder of an earlier attempt; its lock stays."""
+        for path in self.path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path != self.lock:
+                path.unlink()
+
+    def read_summary(self) -> dict[str, Any]:
+        """What `summary.json` says; empty where there is none that can be read."""
+        try:
+            summary = json.loads(self.summary.read_text())
+        except (OSError, ValueError):
+            return {}
+        return summary if isinstance(summary, dict) else {}
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the resolved config."""
@@ -80,6 +88,27 @@ class RunFolder:
         write_csv(self.per_image, images)
         if thresholds:
             write_csv(self.per_threshold, thresholds)
+
+
+def dated_folder(parent: Path, name: str, now: datetime | None = None) -> Path:
+    """Makes `<parent>/<date>_<time>_<name>`; a number is added where that exists.
+
+    Raises:
+        DataError: if it cannot be made.
+    """
+    stem = f"{now or datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
+    for suffix in ("", *(f"_{number}" for number in range(2, 1000))):
+        folder = parent / (stem + suffix)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise DataError(
+                f"the folder {folder} cannot be made ({error.strerror}); choose another place with output="
+            ) from None
+        return folder
+    raise DataError(f"there are too many folders named {parent / stem}; choose another name=")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

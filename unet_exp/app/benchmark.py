@@ -1,10 +1,15 @@
 """How fast things are, each beside another way to the same end: ratios of two things measured in turn in one run."""
 
+import io
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +24,7 @@ USAGE = """Measure how fast things are, each beside another way to the same end,
 
 Usage: python scripts/benchmark.py [groups=all] [key=value] ...
 
-  groups    all (default), or some of them: groups=metrics, groups=[weightmap,augmentation,tiles,metrics]
+  groups    all (default), or some of them: groups=metrics, groups=[weightmap,augmentation,tiles,metrics,sweep]
   repeats   how often each pair is measured in turn (7)
   threads   that PyTorch and OpenCV may use (1)
   output    folder of benchmark.json (outputs/benchmark)
@@ -50,7 +55,7 @@ class Pair:
         what: is done.
         ours: the name of the first way.
         other: the name of the second.
-        first: runs the first way once.
+        first: runs the first way once; what it returns is nothing, or a `Timed`.
         second: runs the second way once.
     """
 
@@ -60,6 +65,13 @@ class Pair:
     other: str
     first: Callable[[], object]
     second: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds that a way has measured itself, because they are only a part of what it does."""
+
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -103,8 +115,8 @@ def measure(pair: Pair, repeats: int) -> Result:
 
 def _seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+    done = run()
+    return done.seconds if isinstance(done, Timed) else time.perf_counter() - start
 
 
 def _median_and_spread(seconds: Sequence[float]) -> str:
@@ -299,9 +311,47 @@ def _metrics() -> list[Pair]:
     ]  # fmt: skip
 
 
+def _sweep() -> list[Pair]:
+    def between_runs(logger: str) -> Timed:
+        """From the last file of a run to the first step of the next one, the mean over a sweep of four."""
+        from unet_exp.app.plan import Plan, read_command
+        from unet_exp.app.sweep import run_sweep
+        from unet_exp.sweeps import SweepFolder
+
+        with tempfile.TemporaryDirectory() as place, redirect_stdout(io.StringIO()):
+            words = [*_TINY, *logger.split(), f"output={place}", "seed=range(4)", "sweep.report=false"]
+            plan = read_command(words, multirun=True)
+            assert isinstance(plan, Plan)
+            run_sweep(plan)
+            (path,) = Path(place, "sweep").iterdir()
+            sweep = SweepFolder.open(path)
+            folders = [sweep.folder(run) for run in sweep.runs]
+            told = [folder.read_summary() for folder in folders]
+            ends = [folder.summary.stat().st_mtime for folder in folders]
+            starts = [datetime.fromisoformat(run["started"]).timestamp() + run["seconds_setup"] for run in told]
+        return Timed(statistics.mean(start - end for end, start in zip(ends, starts[1:], strict=False)))
+
+    wandb = "logger=wandb logger.mode=offline"
+    first, second = partial(between_runs, "logger=csv"), partial(between_runs, wandb)
+    return [Pair("sweep", "from one run's end to the next one's first step", "logger=csv", wandb, first, second)]
+
+
+_TINY = [
+    *(
+        "experiment=small",
+        "data.height=64",
+        "data.width=64",
+        "data.tile=32",
+        "data.train_images=2",
+        "data.val_images=1",
+    ),
+    *("data.test_images=1", "trainer.max_steps=2", "scheduler.warmup_steps=0", "trainer.accelerator=cpu"),
+]
+
 GROUPS: dict[str, Callable[[], Sequence[Pair]]] = {
     "weightmap": _weightmap,
     "augmentation": _augmentation,
     "tiles": _tiles,
     "metrics": _metrics,
+    "sweep": _sweep,
 }

@@ -48,56 +48,40 @@ def train() -> None:
     """`scripts/train.py`: one training, or with `-m` one for each combination."""
     from hydra import main
     from hydra._internal.utils import get_args_parser
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
 
     from unet_exp.app.compose import compose_train, conf_dir, paths_quoted
-    from unet_exp.config import parse
 
     sys.argv[1:] = paths_quoted(sys.argv[1:])
     # Hydra's own parser, so that what it will accept and what is checked here are the same.
     args = get_args_parser().parse_args()
-    for_hydra = args.help or args.hydra_help or args.info or args.shell_completion or args.cfg
-    with told_in_one_line():
-        if not args.shell_completion:
-            for overrides in _jobs(args.overrides) if args.multirun else [args.overrides]:
-                values = compose_train(overrides, args.config_dir)
-                if not for_hydra:
-                    parse(values)
-
-    failures: list[str] = []
-
-    @main(config_path=str(conf_dir()), config_name="train", version_base="1.3")
-    def run(composed: DictConfig) -> None:
+    if args.help or args.hydra_help or args.info or args.shell_completion or args.cfg:
         with told_in_one_line():
-            values: Any = OmegaConf.to_container(composed, resolve=True)
-            config = parse(values)
-            typed = list(HydraConfig.get().overrides.task)
+            if not args.shell_completion and not args.multirun:
+                compose_train(args.overrides, args.config_dir)
 
+        @main(config_path=str(conf_dir()), config_name="train", version_base="1.3")
+        def show(composed: DictConfig) -> None:
+            raise AssertionError(composed)
+
+        show()
+        return
+    with told_in_one_line():
+        for option in ("package", "config_path", "config_name", "experimental_rerun"):
+            if getattr(args, option, None):
+                raise UserError(f"--{option.replace('_', '-')} is not used here; --config-dir adds configs of your own")
+
+        from unet_exp.app.plan import Plan, read_command
+
+        command = read_command(args.overrides, args.config_dir, args.multirun)
+        if isinstance(command, Plan):
+            from unet_exp.app.sweep import run_sweep
+
+            run_sweep(command)
+        else:
             from unet_exp.app.train import train as run_training
 
-            try:
-                run_training(config, overrides=typed)
-            except UserError as error:
-                if not args.multirun:
-                    raise
-                failures.append(f"{' '.join(typed)}: {error}")
-                print(f"failed: {failures[-1]}", file=sys.stderr)
-
-    run()
-    with told_in_one_line():
-        if failures:
-            raise UserError(f"{len(failures)} of the runs failed: {'; '.join(failures)}")
-
-
-def _jobs(overrides: list[str]) -> list[list[str]]:
-    """What each job of a multirun is started with."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
-    from unet_exp.app.compose import parse_overrides
-
-    batches = BasicSweeper.split_arguments(parse_overrides(overrides, sweeps=True), max_batch_size=None)
-    return [list(job) for batch in batches for job in batch]
+            run_training(command, overrides=args.overrides)
 
 
 def _over_checkpoint(
@@ -167,6 +151,14 @@ def benchmark() -> None:
     """`scripts/benchmark.py`: how fast things are, each beside another way to the same end."""
     from unet_exp.app.benchmark import DEFAULTS, USAGE
     from unet_exp.app.benchmark import benchmark as run
+
+    _own_keys(USAGE, DEFAULTS, run)
+
+
+def compare() -> None:
+    """`scripts/compare.py`: which difference between finished runs is real."""
+    from unet_exp.app.compare import DEFAULTS, USAGE
+    from unet_exp.app.compare import compare as run
 
     _own_keys(USAGE, DEFAULTS, run)
 

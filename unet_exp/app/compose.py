@@ -6,6 +6,7 @@ Nothing here imports torch, so that a mistake is told at once.
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp.errors import ConfigError
@@ -27,8 +28,29 @@ GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "sched
 """Choices that a checkpoint's config holds as values."""
 
 
-PATHS = ("checkpoint", "input", "output", "init_from", "data.root")
-"""Keys whose values are paths."""
+PATHS = ("checkpoint", "input", "output", "init_from", "data.root", "sweep.resume", "runs", "baseline")
+"""Keys whose values are paths, or labels with an equals sign in them."""
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What words on a command line mean.
+
+    Attributes:
+        training: the plain values of one training, not yet checked against the schema.
+        sweep: those of the group `sweep`.
+        search: those of the group `search`.
+        multirun: whether the words alone make it a sweep, as `experiment=skip_fusion` does.
+        params: keys that the words sweep over by themselves, with their values as typed.
+        remote: whether the launcher hands the runs to other machines, which may have what this one lacks.
+    """
+
+    training: dict[str, Any]
+    sweep: dict[str, Any]
+    search: dict[str, Any]
+    multirun: bool
+    params: dict[str, str]
+    remote: bool
 
 
 def paths_quoted(words: Sequence[str]) -> list[str]:
@@ -39,16 +61,22 @@ def paths_quoted(words: Sequence[str]) -> list[str]:
     sweep = bool({"-m", "--multirun"} & set(words))
     parser = OverridesParser.create()
 
-    def quoted(word: str) -> str:
+    def checked(word: str) -> str:
         key, _, value = word.partition("=")
         if key not in PATHS or value in ("", "null") or value[0] in "'\"" or (sweep and "," in value):
             return word
         with suppress(HydraException):
-            if parser.parse_override(word).value() == value:
+            parsed = parser.parse_override(word).value()
+            if parsed == value or (key == "runs" and isinstance(parsed, list)):
                 return word
-        return f"{key}='{value.replace(chr(39), chr(92) + chr(39))}'"
+        return f"{key}={quoted(value)}"
 
-    return [quoted(word) for word in words]
+    return [checked(word) for word in words]
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's grammar takes it, whatever it holds."""
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 def conf_dir() -> Path:
@@ -59,23 +87,43 @@ def conf_dir() -> Path:
 
 
 def compose_train(overrides: Sequence[str], extra_dir: str | None = None) -> dict[str, Any]:
-    """The plain values of one training.
+    """The plain values of one training; see `compose_command`."""
+    return compose_command(overrides, extra_dir).training
+
+
+def compose_command(overrides: Sequence[str], extra_dir: str | None = None) -> Composed:
+    """What is typed after `scripts/train.py`, composed.
 
     Args:
         overrides: words and keys as typed, such as `["model=same", "optimizer.lr=0.01"]`.
         extra_dir: a folder of the user's own configs, searched after `conf/`.
 
     Returns:
-        Resolved values in plain containers, not yet checked against the schema.
+        Resolved values in plain containers.
 
     Raises:
         ConfigError: for a word that is no option, a key that does not exist, or text that cannot be read.
     """
-    if extra_dir is not None:
-        if not Path(extra_dir).is_dir():
-            raise ConfigError(f"--config-dir {extra_dir}: there is no such folder")
-        overrides = [*overrides, f"hydra.searchpath=['file://{Path(extra_dir).resolve()}']"]
-    return _compose("train", overrides)
+    values, hydra_config = _compose("train", [*overrides, *search_path(extra_dir)])
+    sweep, search = values.pop("sweep"), values.pop("search")
+    params = OmegaConf.to_container(hydra_config.sweeper.get("params") or OmegaConf.create({}))
+    assert isinstance(params, dict)
+    multirun = hydra_config.mode is not None and hydra_config.mode.name == "MULTIRUN"
+    remote = "slurm" in str(hydra_config.launcher.get("_target_")).lower()
+    return Composed(values, sweep, search, multirun, {str(key): str(value) for key, value in params.items()}, remote)
+
+
+def search_path(extra_dir: str | None) -> list[str]:
+    """The word that lets Hydra find a folder of the user's own configs.
+
+    Raises:
+        ConfigError: if there is no such folder.
+    """
+    if extra_dir is None:
+        return []
+    if not Path(extra_dir).is_dir():
+        raise ConfigError(f"--config-dir {extra_dir}: there is no such folder")
+    return [f"hydra.searchpath=['file://{Path(extra_dir).resolve()}']"]
 
 
 def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -104,29 +152,33 @@ def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequenc
     kept = {key: value for key, value in base.items() if key not in replaced}
     defaults = [*({group: typed[group].value()} for group in replaced), "_self_"]
     ConfigStore.instance().store(name="over_checkpoint", node={"defaults": defaults, **kept, **entry})
-    return _compose("over_checkpoint", overrides)
+    return _compose("over_checkpoint", overrides)[0]
 
 
-def _compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
-    with _hydra() as loader:
+def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
+    """The resolved values, and what Hydra itself is to do with them."""
+    with initialized() as loader:
         parsed = parse_overrides(overrides)
         _check_words(parsed, loader)
         try:
-            config = hydra.compose(name, list(overrides))
+            config = hydra.compose(name, list(overrides), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(_explain(error, parsed, name)) from None
         except yaml.YAMLError as error:
             raise ConfigError(f"a config file is not valid YAML: {' '.join(str(error).split())}") from None
         try:
+            with open_dict(config):
+                hydra_config = config.pop("hydra")
             values = OmegaConf.to_container(config, resolve=True)
         except OmegaConfBaseException as error:
             raise ConfigError(str(error).splitlines()[0]) from None
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    return {str(key): value for key, value in values.items()}, hydra_config
 
 
 @contextmanager
-def _hydra() -> Iterator[ConfigLoader]:
+def initialized() -> Iterator[ConfigLoader]:
+    """Hydra, with `conf/` as its folder of configs."""
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
 
@@ -163,7 +215,7 @@ def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Over
 
 
 def _check_words(parsed: Iterable[Override], loader: ConfigLoader) -> None:
-    groups = loader.list_groups("")
+    groups = [*loader.list_groups(""), "hydra/launcher"]
     # A folder of the user's own is known to Hydra only while it composes.
     more_options = any(override.key_or_group == "hydra.searchpath" for override in parsed)
     for override in parsed:
@@ -180,7 +232,8 @@ def _check_words(parsed: Iterable[Override], loader: ConfigLoader) -> None:
         words = ["null" if word is None else str(word) for word in (value if isinstance(value, list) else [value])]
         for word in words:
             if word == "null" or (word not in options and not more_options):
-                raise ConfigError(f"{group}={word}: no such option; choose one of {_listed(options, word)}")
+                hint = "; more of them come with: pip install 'unet-exp[sweep]'" if group == "hydra/launcher" else ""
+                raise ConfigError(f"{group}={word}: no such option; choose one of {_listed(options, word)}{hint}")
 
 
 def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:

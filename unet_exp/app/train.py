@@ -2,17 +2,16 @@
 
 import logging
 import os
-import resource
-import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import Profiler, PyTorchProfiler, SimpleProfiler
 from rich.console import Console
@@ -25,7 +24,7 @@ from unet_exp.data.samples import fingerprint
 from unet_exp.errors import ConfigError, TrainingError
 from unet_exp.figures.curves import draw_curves
 from unet_exp.geometry import layer_table, macs, parameters
-from unet_exp.inference.device import out_of_memory_told
+from unet_exp.inference.device import out_of_memory_told, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics import METRICS_VERSION
 from unet_exp.runs import RunFolder, git_state, versions
@@ -33,16 +32,24 @@ from unet_exp.training.callbacks import History, build_callbacks
 from unet_exp.training.checkpoint_io import WholeCheckpoints
 from unet_exp.training.loggers import build_loggers, finish_loggers
 from unet_exp.training.progress import TrainingProgress
+from unet_exp.training.pruning import Pruning
 
 _FOLDER_VARIABLE = "UNET_EXP_RUN_FOLDER"
 
 
-def train(config: Config, overrides: Sequence[str] = ()) -> RunFolder:
+def train(
+    config: Config,
+    overrides: Sequence[str] = (),
+    folder: RunFolder | None = None,
+    pruning: Pruning | None = None,
+) -> RunFolder:
     """Runs one training.
 
     Args:
         config: what to train.
         overrides: what was typed, for the summary.
+        folder: where it is recorded; None makes one below `<output>/train`.
+        pruning: ends the training early, if a search does not believe in it any more; then it is not tested.
 
     Returns:
         The run's folder.
@@ -51,14 +58,15 @@ def train(config: Config, overrides: Sequence[str] = ()) -> RunFolder:
         UserError: for what can be mended; before the folder is made wherever it can be found by then.
     """
     console = Console(highlight=False)
+    begin = datetime.now(), time.monotonic()
     job = prepare(config, overrides)
     if _is_first_process():
         for line in layer_table(job.architecture, job.datamodule.input_size):
             console.print(line, soft_wrap=True)
         _advise(job, console)
-    folder = _make_folder(config)
+    folder = _make_folder(config, folder)
     with _logged_to(folder.log):
-        return _run(job, folder, console)
+        return _run(job, folder, console, pruning, begin)
 
 
 def _advise(job: Job, console: Console) -> None:
@@ -75,17 +83,15 @@ def _is_first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _make_folder(config: Config) -> RunFolder:
-    """The run's folder; further processes of a distributed training share that of the first."""
+def _make_folder(config: Config, folder: RunFolder | None) -> RunFolder:
+    """The run's folder, ready; further processes of a distributed training share that of the first."""
     if not _is_first_process():
         if _FOLDER_VARIABLE not in os.environ:
             raise ConfigError(
                 "start one process; trainer.devices starts the others (no torchrun, no srun with several)"
             )
         return RunFolder(Path(os.environ[_FOLDER_VARIABLE]))
-    folder = RunFolder.create(Path(config.output) / "train", config.name)
-    folder.checkpoints.mkdir()
-    folder.predictions.mkdir()
+    folder = (folder or RunFolder.create(Path(config.output) / "train", config.name)).prepared()
     os.environ[_FOLDER_VARIABLE] = str(folder.path.resolve())
     return folder
 
@@ -117,13 +123,16 @@ def _logged_to(path: Path) -> Iterator[None]:
         lightning.handlers, lightning.propagate = before[1:]
 
 
-def _run(job: Job, folder: RunFolder, console: Console) -> RunFolder:
+def _run(
+    job: Job, folder: RunFolder, console: Console, pruning: Pruning | None, begin: tuple[datetime, float]
+) -> RunFolder:
     config, dataset = job.config, job.dataset
-    started = time.monotonic()
+    when, started = begin
     summary: dict[str, Any] = {
         "status": "running",
         "metrics": {},
         "name": config.name,
+        "started": when.isoformat(timespec="milliseconds"),
         "seed": config.seed,
         "fold": config.data.fold if config.data.folds else None,
         "overrides": job.overrides,
@@ -144,8 +153,7 @@ def _run(job: Job, folder: RunFolder, console: Console) -> RunFolder:
     if first:
         folder.write_config(config.model_dump())
         folder.write_summary(summary)
-    if job.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(job.device)
+    reset_peak_memory(job.device)
     loggers: list[Logger] = []
     trainer: pl.Trainer | None = None
     scores = Scores()
@@ -153,16 +161,24 @@ def _run(job: Job, folder: RunFolder, console: Console) -> RunFolder:
         loggers += build_loggers(config, folder) if first else []
         callbacks = build_callbacks(config, folder, dataset.val, job.metrics, job.steps, first)
         history = next(callback for callback in callbacks if isinstance(callback, History))
+        best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint) and callback.monitor)
+        if pruning is not None:
+            callbacks.append(pruning)
         trainer = _lightning(job, folder, callbacks, loggers, console)
         with out_of_memory_told("take a smaller data.batch_size, data.tile or model.width"):
             trainer.fit(job.module, job.datamodule)
-        summary["seconds_training"] = round(time.monotonic() - started, 1)
-        if first:
+        summary["seconds_setup"] = round(history.start - started, 3)
+        summary["seconds_training"] = round(time.monotonic() - history.start, 1)
+        summary["best"] = _best_epoch(best)
+        pruned_at = None if pruning is None else pruning.pruned_at
+        if pruned_at is not None:
+            summary["pruned_at"] = pruned_at
+        elif first:
             with out_of_memory_told("the training is kept; score it with evaluate.py and a smaller inference.tile"):
                 scores = _test(job, folder, console)
             if config.trainer.overfit:
                 summary["overfit"] = _overfit_verdict(history.losses, console)
-        summary["status"] = "finished"
+        summary["status"] = "finished" if pruned_at is None else "stopped"
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         summary["status"] = "stopped" if stopped else "failed"
@@ -173,19 +189,19 @@ def _run(job: Job, folder: RunFolder, console: Console) -> RunFolder:
         raise
     finally:
         steps = 0 if trainer is None else trainer.global_step
+        if first:
+            finish_loggers(loggers, config, folder, scores.metrics, steps, summary["status"] != "finished")
+            if folder.metrics.exists():
+                draw_curves(folder.metrics, folder.curves, config.trainer.monitor, config.trainer.monitor_mode)
         summary |= {
             "metrics": scores.metrics,
             "steps": steps,
             "epochs": 0 if trainer is None else trainer.current_epoch,
-            "peak_memory": _peak_memory(job.device),
+            "peak_memory": peak_memory(job.device),
             "seconds": round(time.monotonic() - started, 1),
         }
         if first:
-            failed = summary["status"] != "finished"
-            finish_loggers(loggers, config, folder, scores.metrics, steps, failed)
             folder.write_summary(summary)
-            if folder.metrics.exists():
-                draw_curves(folder.metrics, folder.curves, config.trainer.monitor, config.trainer.monitor_mode)
     if first:
         console.print(f"{steps} steps in {summary['seconds_training']:.0f} s; everything is in")
         console.print(str(folder.path), style="bold", soft_wrap=True)
@@ -241,6 +257,13 @@ def _test(job: Job, folder: RunFolder, console: Console) -> Scores:
     return scores
 
 
+def _best_epoch(checkpoint: ModelCheckpoint) -> dict[str, Any] | None:
+    """The best epoch's validation score; what a search looks at."""
+    if checkpoint.best_model_score is None:
+        return None
+    return {"monitor": checkpoint.monitor, "value": checkpoint.best_model_score.item()}
+
+
 def _overfit_verdict(losses: Sequence[float], console: Console) -> dict[str, Any]:
     first, last = losses[0], losses[-1]
     fell = last < 0.1 * first
@@ -250,11 +273,3 @@ def _overfit_verdict(losses: Sequence[float], console: Console) -> dict[str, Any
         raise TrainingError(verdict)
     console.print(verdict)
     return {"fell": fell, "first": first, "last": last, "verdict": verdict}
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: this run's on the GPU where there is one, else the most that this process has ever had."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

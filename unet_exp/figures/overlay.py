@@ -67,6 +67,26 @@ def panels(
     return np.concatenate([_titled(title, panel) for title, panel in columns], axis=1)
 
 
+def columns(picture: NDArray[np.uint8], count: int = 4) -> list[NDArray[np.uint8]]:
+    """The panels that `panels` put side by side, without their titles and gaps.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB, as `panels` made it.
+        count: how many panels it has: four with a truth.
+
+    Returns:
+        `count` arrays of one size, from left to right.
+
+    Raises:
+        ValueError: if the picture's size is not that of so many panels.
+    """
+    height, width = picture.shape[0] - _HEADER - _GAP, picture.shape[1] // count - _GAP
+    if picture.shape[1] % count or height < 1 or width < 1:
+        raise ValueError(f"a picture of {picture.shape[1]} x {picture.shape[0]} pixels is not {count} panels")
+    lefts = [place * (width + _GAP) + _GAP // 2 for place in range(count)]
+    return [picture[_HEADER : _HEADER + height, left : left + width] for left in lefts]
+
+
 def _titled(title: str, panel: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = panel.shape[:2]
     canvas = np.full((height + _HEADER + _GAP, width + _GAP, 3), 255, np.uint8)

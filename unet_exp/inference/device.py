@@ -1,7 +1,10 @@
-"""Which device and which precision the words `auto` mean on this machine."""
+"""Which device and which precision the words `auto` mean on this machine, and how much memory a run takes there."""
 
+import resource
+import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 
 import torch
 
@@ -61,3 +64,28 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     """The context in which a network of a resolved precision computes."""
     dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=precision != "32")
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Starts the count of `peak_memory` anew, so that a run does not show what an earlier one in this process took."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        with suppress(OSError):  # a sandbox may forbid it
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory since `reset_peak_memory`, in bytes.
+
+    Returns:
+        What tensors took on a GPU; else what the whole process had in memory (resident set size). Where the system
+        cannot start the count anew (macOS), the most that this process has ever had.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -45,19 +45,23 @@ class History(Callback):
     Args:
         path: the file.
         metrics: names of the validation scores, without `val/`.
+
+    Attributes:
+        losses: the mean training loss of each epoch.
+        start: when the training began, by the monotonic clock.
     """
 
     def __init__(self, path: Path, metrics: Sequence[str]) -> None:
         self._path = path
         self._fields = ["epoch", "step", "seconds", "lr", "train/loss", *(f"val/{name}" for name in metrics)]
         self._validated = False
-        self._start = time.monotonic()
+        self.start = time.monotonic()
         self.losses: list[float] = []
 
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Starts the file."""
         del module
-        self._start = time.monotonic()
+        self.start = time.monotonic()
         if trainer.is_global_zero:
             with self._path.open("w", newline="") as file:
                 csv.DictWriter(file, self._fields).writeheader()
@@ -75,7 +79,7 @@ class History(Callback):
         row: dict[str, Any] = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
-            "seconds": round(time.monotonic() - self._start, 3),
+            "seconds": round(time.monotonic() - self.start, 3),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "train/loss": loss,
         }

@@ -1,5 +1,6 @@
 """The DataModule: patches to train on, whole images to validate on."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -113,6 +114,8 @@ class SegmentationData(pl.LightningDataModule):
         return DataLoader(
             dataset,
             num_workers=num_workers,
+            # Inside a process of joblib's the default is a kind of worker that PyTorch cannot start.
+            multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
             persistent_workers=num_workers > 0,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             # A generator of its own: the loader must not draw from the one that dropout draws from.

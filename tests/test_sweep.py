@@ -1,0 +1,352 @@
+"""A sweep: planned, checked, run in this process and in others, stopped, and gone on with."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import TINY, Said, summary, table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from unet_exp.app.plan import Plan, read_command
+from unet_exp.app.sweep_progress import SweepProgress
+from unet_exp.config import Config
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.files import locked
+from unet_exp.runs import RunFolder
+from unet_exp.sweeps import NAME_LIMIT, PlannedRun, SweepFolder, run_names
+
+Cli = Callable[..., Said]
+SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
+
+
+def planned(*words: str) -> Plan:
+    command = read_command(words, multirun=True)
+    assert isinstance(command, Plan)
+    return command
+
+
+def the_sweep(out: Path) -> SweepFolder:
+    (path,) = (out / "sweep").iterdir()
+    return SweepFolder.open(path)
+
+
+def scores(sweep: SweepFolder) -> dict[str, Any]:
+    return {run.name: (table(sweep.folder(run).per_image), summary(sweep.folder(run))["metrics"]) for run in sweep.runs}
+
+
+class TestPlan:
+    def test_a_run_for_each_combination_in_order(self) -> None:
+        plan = planned("model=same,pad", "experiment=small", "seed=0,1", "optimizer.lr=0.01")
+        assert [run.name for run in plan.runs] == [
+            "model=same,seed=0", "model=same,seed=1", "model=pad,seed=0", "model=pad,seed=1",
+        ]  # fmt: skip
+        assert plan.runs[1].overrides == ["model=same", "experiment=small", "seed=1", "optimizer.lr=0.01"]
+        assert [config.model.name for config in plan.configs] == ["same", "same", "pad", "pad"]
+
+    def test_its_name_is_that_of_its_runs_or_what_varies(self) -> None:
+        assert planned("seed=0,1", "name=mine").name == "mine"
+        assert planned("optimizer.lr=0.1,0.2").name == "synthetic_valid_concat"
+        assert planned("model=same,pad", "fusion=add,none").name == "model-fusion"
+
+    def test_an_experiment_that_is_a_sweep_by_itself(self) -> None:
+        plan = read_command(["experiment=skip_fusion"])
+        assert isinstance(plan, Plan)
+        assert len(plan.runs) == 24
+        assert {config.fusion.name for config in plan.configs} == {"concat", "add", "none"}
+        assert len({(config.seed, config.data.fold) for config in plan.configs}) == 8
+        assert plan.name == "skip_fusion"
+
+    def test_what_is_typed_takes_the_place_of_what_an_experiment_sweeps_over(self) -> None:
+        plan = read_command(["experiment=skip_fusion", "fusion=concat,add", "seed=7"])
+        assert isinstance(plan, Plan)
+        assert len(plan.runs) == 8
+        assert {config.seed for config in plan.configs} == {7}
+        assert plan.runs[0].name == "data.fold=0,fusion=concat"
+
+    def test_one_training_is_no_sweep(self) -> None:
+        assert isinstance(read_command(["model=same"]), Config)
+
+    @pytest.mark.parametrize(
+        ("words", "part"),
+        [
+            (["seed=0,1", "hydra/sweeper=basic"], "hydra/sweeper is not used here"),
+            (["hydra/launcher=jobli"], "hydra/launcher=jobli: no such option; choose one of"),
+            (["optimizer.lr=interval(0.1,0.2)"], "an interval is for search=optuna"),
+            (["seed=0,-1"], "seed=-1: should be greater than or equal to 0"),
+            (["model=same", "sweep.report=maybe"], "report='maybe': should be a valid boolean"),
+            (["sweep.resume=nowhere"], "sweep.resume=nowhere: there is no sweep.json in it"),
+            (["model=same", "sweep.resume=nowhere"], "model=same: sweep.resume goes on with the words of the sweep"),
+        ],
+    )
+    def test_mistakes(self, words: list[str], part: str) -> None:
+        with pytest.raises((ConfigError, DataError), match=re.escape(part)):
+            read_command(words, multirun=True)
+
+    def test_a_damaged_plan(self, tmp_path: Path) -> None:
+        for content in ("{", "[]", '{"runs": [{}]}', '{"words": 1, "runs": 2}'):
+            (tmp_path / "sweep.json").write_text(content)
+            with pytest.raises(DataError, match=r"sweep\.json: it is damaged"):
+                read_command([f"sweep.resume={tmp_path}"])
+
+
+class TestNames:
+    values = st.text(max_size=200)
+    keys = st.sampled_from(["fusion", "optimizer.lr", "experiment", "data.root"])
+
+    @given(st.lists(st.dictionaries(keys, values, max_size=4), max_size=12))
+    @settings(deadline=None, max_examples=100)
+    def test_are_legal_short_and_each_there_once(self, runs: list[dict[str, str]]) -> None:
+        names = run_names(runs)
+        assert len(set(names)) == len(runs)
+        for name in names:
+            assert re.fullmatch(r"[\w=+][\w.,=+-]*", name, re.ASCII)
+            assert len(name) <= NAME_LIMIT + 4
+
+    def test_say_what_varies(self) -> None:
+        assert run_names([{"fusion": "add", "optimizer.lr": "0.01"}]) == ["fusion=add,optimizer.lr=0.01"]
+        assert run_names([{}]) == ["run"]
+        assert run_names([{"data.root": "/a b/ü"}]) == ["data.root=-a-b"]
+
+    def test_are_shortened_from_the_front_of_their_keys(self) -> None:
+        (name,) = run_names([{f"{'group' * 5}.{key}": "1" * 20 for key in "ab"}])
+        assert name == f"a={'1' * 20},b={'1' * 20}"
+        first, second = run_names([{"name": "x" * 100 + end} for end in "ab"])
+        assert first != second
+        assert first[:70] == second[:70]
+
+
+class TestRun:
+    def test_each_combination_in_a_folder_of_its_own(self, cli: Cli, tmp_path: Path) -> None:
+        said = cli("train", "-m", *TINY, "output=out", "fusion=concat,add", "seed=0,1", "name=both")
+        assert said.code == 0, said
+        sweep = the_sweep(tmp_path / "out")
+        assert sweep.path.name.endswith("_both")
+        assert said.folder == sweep.path.relative_to(tmp_path)
+        assert {path.name for path in sweep.path.iterdir()} == {
+            *("fusion=concat,seed=0", "fusion=concat,seed=1", "fusion=add,seed=0", "fusion=add,seed=1"),
+            *("sweep.json", "report.html", "report.md", "table.csv", ".lock"),
+        }
+        for run in sweep.runs:
+            told = summary(sweep.folder(run))
+            assert told["status"] == "finished"
+            assert told["name"] == run.name
+            assert told["overrides"] == run.overrides
+            values = yaml.safe_load(sweep.folder(run).config.read_text())
+            assert f"fusion={values['fusion']['name']},seed={values['seed']}" == run.name
+        # What a run prints is in its log; the sweep's own words are few.
+        assert "conv 3x3" not in said.out
+        assert "conv 3x3" in sweep.folder(sweep.runs[0]).log.read_text()
+        assert "2 pairs" in said.out
+        assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+    def test_a_run_in_a_sweep_is_the_run_alone(self, cli: Cli, tmp_path: Path) -> None:
+        words = [*TINY, "model=same", "loss.class_weights=inverse"]
+        assert cli("train", "-m", *words, "output=out", "seed=3,4").code == 0
+        alone = RunFolder(cli("train", *words, "output=alone", "seed=4").folder)
+        run = RunFolder(the_sweep(tmp_path / "out").path / "seed=4")
+        assert table(run.per_image) == table(alone.per_image)
+        assert summary(run)["metrics"] == summary(alone)["metrics"]
+
+    def test_goes_on_after_a_failure_and_resumes_only_that(self, cli: Cli, tmp_path: Path) -> None:
+        words = [*TINY, "output=out", "optimizer=sgd", "optimizer.lr=1e30,1e-3", "trainer.max_steps=4"]
+        said = cli("train", "-m", *words)
+        assert said.code == 2
+        sweep = the_sweep(tmp_path / "out")
+        bad, good = (sweep.folder(run) for run in sweep.runs)
+        assert (summary(bad)["status"], summary(good)["status"]) == ("failed", "finished")
+        assert summary(bad)["error"].startswith("the training loss is")
+        assert f"1 of 2 runs failed: {bad.path.name}" in said.mistake
+        assert f"failed: {bad.path.name}: the training loss is" in said.out
+
+        before = good.summary.stat().st_mtime_ns, bad.summary.stat().st_mtime_ns
+        said = cli("train", f"sweep.resume={sweep.path}")
+        assert said.code == 2
+        assert good.summary.stat().st_mtime_ns == before[0]
+        assert bad.summary.stat().st_mtime_ns != before[1]
+
+    def test_resumed_it_comes_to_what_it_would_have_come_to(self, cli: Cli, tmp_path: Path) -> None:
+        words = [*TINY, "fusion=concat,add", "seed=0,1"]
+        assert cli("train", "-m", *words, "output=whole").code == 0
+        assert cli("train", "-m", *words, "output=broken").code == 0
+        whole, broken = the_sweep(tmp_path / "whole"), the_sweep(tmp_path / "broken")
+        missing, half_done, kept = (broken.folder(run) for run in broken.runs[:3])
+        missing.clear()
+        missing.lock.unlink()
+        missing.path.rmdir()
+        half_done.write_summary({**half_done.read_summary(), "status": "running"})
+        half_done.per_image.unlink()
+        time_of_kept = kept.summary.stat().st_mtime_ns
+        said = cli("train", f"sweep.resume={broken.path}")
+        assert said.code == 0, said
+        assert kept.summary.stat().st_mtime_ns == time_of_kept
+        assert scores(broken) == scores(whole)
+        same = [
+            [{key: value for key, value in row.items() if key not in ("minutes", "peak_memory")} for row in rows]
+            for rows in (table(sweep.path / "table.csv") for sweep in (whole, broken))
+        ]
+        assert same[0] == same[1]
+
+    def test_a_bug_in_one_run_is_recorded_with_its_traceback(
+        self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from unet_exp.app import train as module
+
+        original = module.train
+
+        def broken(config: Config, *rest: Any) -> RunFolder:
+            if config.seed == 0:
+                raise ValueError("a bug")
+            return original(config, *rest)
+
+        monkeypatch.setattr(module, "train", broken)
+        said = cli("train", "-m", *TINY, "output=out", "seed=0,1", "sweep.report=false")
+        assert said.code == 2
+        sweep = the_sweep(tmp_path / "out")
+        first, second = (sweep.folder(run) for run in sweep.runs)
+        assert summary(first)["error"] == "ValueError: a bug"
+        assert "Traceback" in first.log.read_text()
+        assert summary(second)["status"] == "finished"
+        assert not (sweep.path / "report.html").exists()
+
+    def test_ctrl_c_ends_the_sweep_and_says_how_to_go_on(
+        self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from unet_exp.app import train as module
+
+        def interrupted(*_: Any) -> RunFolder:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(module, "train", interrupted)
+        said = cli("train", "-m", *TINY, "output=out", "seed=0,1")
+        assert said.code == 130
+        sweep = the_sweep(tmp_path / "out")
+        assert f"go on with sweep.resume={sweep.path.relative_to(tmp_path)}" in said.out
+        assert not sweep.folder(sweep.runs[1]).path.exists()
+
+    def test_data_mistakes_are_found_before_there_is_a_folder(self, cli: Cli, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        said = cli("train", "-m", *TINY, "output=out", "seed=0,1", "trainer.monitor=val/loss,val/iou/nothing")
+        assert "trainer.monitor=val/iou/nothing: there is no such score" in said.mistake
+        assert {path.name for path in tmp_path.iterdir()} == {"empty"}
+
+    def test_two_processes_do_not_write_to_one_sweep(self, cli: Cli, tmp_path: Path) -> None:
+        assert cli("train", "-m", *TINY, "output=out", "seed=0,1", "sweep.report=false").code == 0
+        sweep = the_sweep(tmp_path / "out")
+        with locked(sweep.lock):
+            said = cli("train", f"sweep.resume={sweep.path}")
+        assert "this sweep is still running" in said.mistake
+
+    def test_wandb_shows_its_runs_as_one_group(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from unet_exp.training import wandb_run
+
+        opened: list[tuple[str, str | None]] = []
+        original = wandb_run.open_run
+
+        def open_run(*args: Any, **settings: Any) -> Any:
+            opened.append((settings["name"], settings["group"]))
+            return original(*args, **settings)
+
+        monkeypatch.setattr(wandb_run, "open_run", open_run)
+        words = [word for word in TINY if word != "logger=csv"]
+        assert cli("train", "-m", *words, "output=out", "seed=0,1", "logger.mode=disabled").code == 0
+        name = the_sweep(tmp_path / "out").path.name
+        assert opened == [("seed=0", name), ("seed=1", name)]
+        assert cli("train", "-m", *words, "output=mine", "seed=5", "logger.group=g", "logger.mode=disabled").code == 0
+        assert opened[-1] == ("run", "g")
+
+    def test_the_peak_of_memory_is_each_runs_own(self, cli: Cli, tmp_path: Path) -> None:
+        words = [word for word in TINY if not word.startswith(("data.", "model."))]
+        big = "data.height=512,64"  # the first run needs more
+        said = cli("train", "-m", *words, *SMALL, big, "data.width=64", "output=out", "sweep.report=false")
+        assert said.code == 0, said
+        sweep = the_sweep(tmp_path / "out")
+        assert all(summary(sweep.folder(run))["peak_memory"] > 1e6 for run in sweep.runs)
+
+
+SMALL = [
+    "data.tile=32",
+    "data.train_images=2",
+    "data.val_images=1",
+    "data.test_images=1",
+    "model.width=4",
+    "model.depth=2",
+]
+
+
+class TestProgress:
+    def test_it_counts_what_the_folders_say(self, tmp_path: Path) -> None:
+        runs = [PlannedRun(f"seed={seed}", []) for seed in range(4)]
+        sweep = SweepFolder.create(tmp_path, "x", ["seed=range(4)"], None, None, runs)
+        statuses = ("finished", "failed", "running")
+        with (tmp_path / "out.txt").open("w") as file, SweepProgress(sweep, 4, Console(file=file)):
+            for run, status in zip(runs, statuses, strict=False):
+                folder = sweep.folder(run)
+                folder.path.mkdir()
+                folder.write_summary({"status": status})
+        assert re.fullmatch(r"1 of 4 done, 1 failed, 1 running, about 0 s left\n", (tmp_path / "out.txt").read_text())
+
+
+def _start(*words: str, output: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(SCRIPT), "-m", *TINY, f"output={output}", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_it_resumes_to_the_undisturbed_table(cli: Cli, tmp_path: Path) -> None:
+    """Eight runs, one of them made to fail; SIGKILL while the sweep runs."""
+    words = ["trainer.max_steps=4", "optimizer=sgd", "optimizer.lr=1e30,1e-3,1e-4,1e-5", "seed=0,1"]
+    process = _start(*words, output=tmp_path / "killed")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if re.match(r"[3-8] of 8 done", line):
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    killed = the_sweep(tmp_path / "killed")
+    done = {
+        run.name: killed.folder(run).summary.stat().st_mtime_ns
+        for run in killed.runs
+        if killed.status(run) == "finished"
+    }
+    assert 0 < len(done) < 6
+    assert cli("train", f"sweep.resume={killed.path}").code == 2  # the two that fail fail again
+    assert {name: (killed.path / name / "summary.json").stat().st_mtime_ns for name in done} == done
+    assert cli("train", "-m", *TINY, f"output={tmp_path / 'whole'}", *words).code == 2
+    whole = the_sweep(tmp_path / "whole")
+    finished_runs = [run for run in whole.runs if whole.status(run) == "finished"]
+    assert len(finished_runs) == 6
+    for run in finished_runs:
+        assert table(killed.folder(run).per_image) == table(whole.folder(run).per_image)
+    constant = [
+        [
+            {key: value for key, value in row.items() if key not in ("minutes", "peak_memory")}
+            for row in table(sweep.path / "table.csv")
+        ]
+        for sweep in (killed, whole)
+    ]
+    assert constant[0] == constant[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_runs_in_other_processes_with_workers(launcher: str, cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
+    words = [word for word in TINY if word != "logger=csv"]
+    more = ["data.num_workers=1", "logger.mode=offline", "seed=0,1", f"hydra/launcher={launcher}"]
+    said = cli("train", "-m", *words, *more, f"output={tmp_path / 'out'}")
+    assert said.code == 0, said
+    sweep = the_sweep(tmp_path / "out")
+    for run in sweep.runs:
+        assert summary(sweep.folder(run))["status"] == "finished"
+        assert list((sweep.folder(run).path / "wandb").glob("offline-run-*"))
+    here = cli("train", *TINY, "seed=1", f"output={tmp_path / 'alone'}").folder
+    assert table(sweep.folder(sweep.runs[1]).per_image) == table(RunFolder(here).per_image)

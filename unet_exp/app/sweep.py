@@ -1,0 +1,240 @@
+"""A sweep's runs: started by any of Hydra's launchers, recorded in their folders, compared at the end."""
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.callbacks import Callbacks
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from unet_exp.app.compose import initialized, quoted, search_path
+from unet_exp.app.plan import Plan
+from unet_exp.app.search import Outcome, Search
+from unet_exp.app.sweep_progress import SweepProgress
+from unet_exp.config import Config, WandbConfig, parse
+from unet_exp.config.sweeping import SweepConfig
+from unet_exp.errors import ConfigError, UserError
+from unet_exp.files import locked
+from unet_exp.runs import RunFolder
+from unet_exp.schema import validate
+from unet_exp.sweeps import PlannedRun, SweepFolder, journal_of
+
+Launch = Callable[[Sequence[PlannedRun]], None]
+
+
+def run_sweep(plan: Plan) -> None:
+    """Runs a sweep, or what is missing of it, to its end.
+
+    Args:
+        plan: checked.
+
+    Raises:
+        UserError: before the first run, for what can be mended; at the end, if runs have failed.
+    """
+    console = Console(file=sys.stdout, highlight=False)  # the runs' own output goes to their logs
+    if not plan.remote:
+        _check_data(plan.configs)
+    folder = plan.folder or SweepFolder.create(
+        Path(plan.configs[0].output) / "sweep",
+        plan.name,
+        plan.words,
+        plan.config_dir,
+        plan.search.name if plan.search else None,
+        [] if plan.search else plan.runs,
+    )
+    total = plan.search.trials if plan.search else len(folder.runs)
+    search: Search | None = None
+    try:
+        with locked(folder.lock), SweepProgress(folder, total, console), _launcher(plan, folder) as launch:
+            if plan.search is None:
+                launch([run for run in folder.runs if folder.status(run) != "finished"])
+            else:
+                search = _search(plan, folder, launch)
+    except BlockingIOError:
+        raise UserError(f"sweep.resume={folder.path}: this sweep is still running; wait for its end") from None
+    except KeyboardInterrupt:
+        console.print(f"go on with sweep.resume={folder.path}", soft_wrap=True)
+        raise
+    if search is not None:
+        _tell_best(search, console)
+    _conclude(plan, folder, console)
+
+
+def run_planned(composed: DictConfig) -> None:
+    """One run of a sweep, in whatever process the launcher has for it; what goes wrong is recorded in its folder.
+
+    Args:
+        composed: a training's config, with the run's folder in `sweep.run`.
+
+    Raises:
+        KeyboardInterrupt: if it is interrupted.
+    """
+    values: Any = OmegaConf.to_container(composed, resolve=True)
+    sweep = validate(SweepConfig, values.pop("sweep"))
+    values.pop("search")
+    assert sweep.run is not None
+    folder = RunFolder(Path(sweep.run))
+    hydra_config = HydraConfig.get()
+    words = [word for word in hydra_config.overrides.task if not word.startswith("+sweep.")]
+    folder.path.mkdir(exist_ok=True)
+    with _recorded(folder, words):
+        config = _named(parse(values), folder)
+        if hydra_config.launcher._target_.endswith("BasicLauncher"):
+            # What Lightning starts on further devices is this run, not the whole sweep.
+            sys.argv[1:] = list(hydra_config.overrides.task)
+        else:
+            config = _on_one_device(config)
+
+        from unet_exp.app.train import train
+        from unet_exp.training.pruning import Pruning
+
+        journal = journal_of(folder.path.parent)
+        monitor = config.trainer.monitor
+        train(config, words, folder, None if sweep.trial is None else Pruning(journal, sweep.trial, monitor))
+
+
+def _check_data(configs: Sequence[Config]) -> None:
+    """Reads the data of every run that differs in more than its seed, and builds its network."""
+    from unet_exp.app.prepare import prepare
+
+    checked = set()
+    for config in configs:
+        key = config.model_copy(update={"seed": 0, "name": ""}).model_dump_json()
+        if key not in checked:
+            checked.add(key)
+            prepare(config, [])
+
+
+@contextmanager
+def _launcher(plan: Plan, folder: SweepFolder) -> Iterator[Launch]:
+    """Hydra's launcher of the plan, as a function that runs jobs and returns when they have ended."""
+    place = f"hydra.sweep.dir={quoted(str(folder.path.resolve()))}"
+    words = [*plan.runs[0].overrides, *plan.hydra, *search_path(plan.config_dir), place]
+    with initialized() as loader:
+        config = hydra.compose("train", words, return_hydra_config=True)
+        context = HydraContext(config_loader=loader, callbacks=Callbacks(config))
+        launcher = Plugins.instance().instantiate_launcher(
+            config=config, hydra_context=context, task_function=run_planned
+        )
+
+        def launch(runs: Sequence[PlannedRun]) -> None:
+            places = [f"+sweep.run={quoted(str(folder.folder(run).path.resolve()))}" for run in runs]
+            jobs = [[*run.overrides, place] for run, place in zip(runs, places, strict=True)]
+            argv = sys.argv[:]
+            try:
+                launcher.launch(jobs, initial_job_idx=0)
+            finally:
+                sys.argv[:] = argv
+
+        yield launch
+
+
+@contextmanager
+def _recorded(folder: RunFolder, words: Sequence[str]) -> Iterator[None]:
+    """A run's folder, emptied and its own; what is printed goes to its log, what fails to its summary."""
+    with locked(folder.lock):
+        folder.clear()
+        with folder.log.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
+            try:
+                yield
+            except Exception as error:
+                if isinstance(error, UserError):
+                    told = str(error)
+                else:
+                    traceback.print_exc()
+                    told = f"{type(error).__name__}: {error}"
+                folder.write_summary(
+                    {"overrides": list(words), **folder.read_summary(), "status": "failed", "error": told}
+                )
+
+
+def _named(config: Config, folder: RunFolder) -> Config:
+    """A run's name is that of its folder, and W&B shows the runs of a sweep as one group."""
+    update: dict[str, Any] = {"name": folder.path.name}
+    if isinstance(config.logger, WandbConfig) and config.logger.group is None:
+        update["logger"] = config.logger.model_copy(update={"group": folder.path.parent.name})
+    return config.model_copy(update=update)
+
+
+def _on_one_device(config: Config) -> Config:
+    if config.trainer.devices not in (1, "auto"):
+        raise ConfigError(
+            f"trainer.devices={config.trainer.devices}: runs side by side have one device each; "
+            "set trainer.devices=1, or leave hydra/launcher"
+        )
+    return config.model_copy(update={"trainer": config.trainer.model_copy(update={"devices": 1})})
+
+
+def _search(plan: Plan, folder: SweepFolder, launch: Launch) -> Search:
+    """Runs trials until there are as many as wanted."""
+    assert plan.search is not None
+    trainer = plan.configs[0].trainer
+    search = Search(plan.search, trainer.monitor, trainer.monitor_mode, folder.journal)
+    common = plan.runs[0].overrides
+    while trials := search.ask():
+        runs = [
+            PlannedRun(f"trial-{trial.number:03d}", [*common, *trial.overrides, f"+sweep.trial={trial.number}"])
+            for trial in trials
+        ]
+        folder.plan_more([run for run in runs if run not in folder.runs])
+        launch([run for run in runs if _outcome(folder.folder(run)) is None])
+        for trial, run in zip(trials, runs, strict=True):
+            search.tell(trial.number, _outcome(folder.folder(run)) or Outcome("failed", None))
+    search.write(folder.path)
+    return search
+
+
+def _tell_best(search: Search, console: Console) -> None:
+    counts = [f"{count} {status}" for status, count in search.counts().items() if count]
+    console.print(f"trials: {', '.join(counts)}")
+    if best := search.best():
+        trial, value = best
+        console.print(f"best: {value:.4f} by trial {trial.number}: {' '.join(trial.overrides)}", soft_wrap=True)
+
+
+def _outcome(folder: RunFolder) -> Outcome | None:
+    """What a trial came to; None if it has not come to its end."""
+    summary = folder.read_summary()
+    value = (summary.get("best") or {}).get("value")
+    if summary.get("status") == "finished":
+        return Outcome("finished", value)
+    return Outcome("pruned", value) if "pruned_at" in summary else None
+
+
+def _conclude(plan: Plan, folder: SweepFolder, console: Console) -> None:
+    """Says what failed, compares what finished, and names the folder in its last line.
+
+    Raises:
+        UserError: if anything failed.
+    """
+    statuses = {run.name: folder.status(run) for run in folder.runs}
+    if plan.search is None and plan.sweep.report and "finished" in statuses.values():
+        _compare(folder, console)
+    unfinished = [
+        run for run in folder.runs if statuses[run.name] != "finished" and _outcome(folder.folder(run)) is None
+    ]
+    for run in unfinished:
+        error = folder.folder(run).read_summary().get("error", "its process has died")
+        console.print(f"failed: {run.name}: {error}", soft_wrap=True)
+    console.print(str(folder.path), style="bold", soft_wrap=True)
+    if unfinished:
+        then = f"sweep.resume={folder.path} runs them again" if plan.search is None else "a search leaves them behind"
+        names = ", ".join(run.name for run in unfinished)
+        raise UserError(f"{len(unfinished)} of {len(folder.runs)} runs failed: {names}; {then}")
+
+
+def _compare(folder: SweepFolder, console: Console) -> None:
+    from unet_exp.app.compare import DEFAULTS, compare
+
+    try:
+        compare({**DEFAULTS, "runs": str(folder.path)})
+    except UserError as error:
+        console.print(f"the runs are not compared: {error}", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""What a set of finished runs says: collect them, group them, compare the groups."""

@@ -1,0 +1,190 @@
+"""Finished runs, read from their folders."""
+
+import glob
+import json
+import os
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from unet_exp.errors import DataError
+from unet_exp.runs import RunFolder
+from unet_exp.sweeps import SweepFolder
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run as its folder tells it.
+
+    Attributes:
+        folder: the run's folder.
+        config: its resolved config, flat, with dotted keys.
+        summary: its `summary.json`.
+        images: its `per_image.csv`, indexed by image, numbers only; nan where a score is undefined. Empty without test
+            images.
+        history: its `metrics.csv`, a row an epoch. Empty where there is none.
+        order: what runs are sorted by: the time of its start, or where the plan of its sweep has it.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    images: pd.DataFrame
+    history: pd.DataFrame
+    order: tuple[str, int, str] = ("", 0, "")
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training."""
+        return int(self.config["seed"])
+
+    @property
+    def fold(self) -> int | None:
+        """The fold that was tested; None without folds."""
+        return int(self.config["data.fold"]) if self.config.get("data.folds") else None
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A run that is not compared, and why in words."""
+
+    folder: Path
+    reason: str
+
+
+def collect(places: Sequence[str | Path]) -> tuple[list[Run], list[Apart]]:
+    """Reads the runs in some places.
+
+    Args:
+        places: run folders, sweep folders, any folders above such, or globs of these.
+
+    Returns:
+        The finished runs by their start, each once, and the others with the reason why they cannot be compared.
+
+    Raises:
+        DataError: for a place that does not exist or holds no run.
+    """
+    found: dict[Path, Path] = {}
+    for place in places:
+        folders = [folder for top in _existing(str(place)) for folder in _run_folders(top)]
+        if not folders:
+            raise DataError(
+                f"{place}: no run is in there; name a run's folder (with summary.json), a sweep's or one above them"
+            )
+        for folder in folders:
+            found.setdefault(folder.resolve(), folder)
+    runs: list[Run] = []
+    apart: list[Apart] = []
+    for folder in found.values():
+        try:
+            runs.append(_read(folder))
+        except _NotComparable as reason:
+            apart.append(Apart(folder, str(reason)))
+    return sorted(runs, key=lambda run: run.order), sorted(apart, key=lambda item: item.folder)
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """A nested config with dotted keys; lists are values."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        result |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return result
+
+
+class _NotComparable(Exception):
+    """Why a run is set apart."""
+
+
+def _existing(place: str) -> list[Path]:
+    path = Path(place).expanduser()
+    if path.is_dir():
+        return [path]
+    if path.exists():
+        raise DataError(f"{place} is a file; name the folder of a run or of a sweep")
+    matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+    if not matches:
+        raise DataError(f"{place}: there is no such folder")
+    return [match for match in matches if match.is_dir()]
+
+
+def _run_folders(top: Path) -> Iterator[Path]:
+    """Run folders in and below `top`, but none inside of another."""
+    for place, below, files in os.walk(top):
+        if "config.yaml" in files or "summary.json" in files:
+            below.clear()
+            yield Path(place)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+
+
+def _read(path: Path) -> Run:
+    folder = RunFolder(path)
+    summary = _summary(folder)
+    try:
+        # The parser in C, where PyYAML has it, is ten times faster.
+        config = yaml.load(folder.config.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, ValueError, yaml.YAMLError):
+        raise _NotComparable("config.yaml is missing or damaged") from None
+    config = flat(config) if isinstance(config, dict) else {}
+    if not all(type(config.get(key)) is int for key in ("seed", "data.fold", "data.folds")):
+        raise _NotComparable("config.yaml is damaged: it lacks seed, data.fold or data.folds")
+    images = _numbers(folder.per_image, index="image")
+    tested = summary["split"]["test"]
+    if not images.empty and sorted(images.index) != sorted(map(str, tested)):
+        raise _NotComparable(f"per_image.csv is damaged: {len(images)} rows for {len(tested)} test images")
+    return Run(path, config, summary, images, _numbers(folder.metrics), _order(path, summary))
+
+
+def _order(path: Path, summary: dict[str, Any]) -> tuple[str, int, str]:
+    with suppress(DataError):
+        sweep = SweepFolder.open(path.parent)
+        names = [run.name for run in sweep.runs]
+        if path.name in names:  # also if it was run again, after all the others
+            return sweep.created, names.index(path.name), str(path)
+    return str(summary.get("started", "")), 0, str(path)
+
+
+def _summary(folder: RunFolder) -> dict[str, Any]:
+    """The summary of a finished training."""
+    try:
+        summary = json.loads(folder.summary.read_text())
+    except (OSError, ValueError):
+        raise _NotComparable("summary.json is missing or damaged") from None
+    if not isinstance(summary, dict):
+        raise _NotComparable("summary.json is damaged: it is no object")
+    if "checkpoint" in summary:
+        raise _NotComparable("an evaluation; only trainings are compared")
+    status = summary.get("status")
+    if summary.get("pruned_at") is not None:
+        raise _NotComparable(f"pruned by the search at step {summary['pruned_at']}")
+    if status == "running":
+        raise _NotComparable("not finished: still running, or killed")
+    if status != "finished":
+        error = textwrap.shorten(str(summary.get("error") or "no reason is recorded"), 160, placeholder=" ...")
+        raise _NotComparable(f"{status or 'not finished'}: {error}")
+    split = summary.get("split")
+    whole = isinstance(split, dict) and isinstance(split.get("test"), list)
+    if not whole or not all(summary.get(key) for key in ("data_fingerprint", "metrics_version")):
+        raise _NotComparable("summary.json is damaged: it lacks split, data_fingerprint or metrics_version")
+    return summary
+
+
+def _numbers(path: Path, index: str | None = None) -> pd.DataFrame:
+    """A CSV file of numbers, one that is not finite as nan; empty where the file is missing."""
+    if not path.exists():
+        return pd.DataFrame()
+    try:
+        # All as text first, or an image called NA would have no name.
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if not isinstance(frame.index, pd.RangeIndex):
+            raise ValueError("more values than names of columns")
+        frame = (frame.set_index(index) if index else frame).replace("", "nan").astype(np.float64)
+    except (OSError, ValueError, KeyError):
+        raise _NotComparable(f"{path.name} is damaged") from None
+    return frame.replace([np.inf, -np.inf], np.nan)

@@ -1,0 +1,186 @@
+"""Groups of runs that differ in a setting, and what the differences between them are worth."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from unet_exp.compare import statistics
+from unet_exp.compare.collect import Apart, Run
+from unet_exp.compare.results import Comparison, Difference, Estimate, Group, Verdict
+from unet_exp.compare.selection import comparable
+from unet_exp.compare.settings import label, telling_keys, text, typed_settings, typed_value, varying_keys
+from unet_exp.compare.wording import counted, number, warnings
+from unet_exp.errors import ConfigError, DataError
+
+__all__ = ["Comparison", "Difference", "Estimate", "Group", "Verdict", "compare"]
+
+
+def compare(
+    runs: Sequence[Run],
+    apart: Sequence[Apart] = (),
+    metric: str | None = None,
+    baseline: str | None = None,
+    alpha: float = 0.05,
+) -> Comparison:
+    """Compares the groups of runs that differ in more than seed and fold.
+
+    The unit is a run: its score is the mean over its test images. Each group is paired with the baseline by seed and
+    fold, tested by flipping the signs of the pairs' differences, and Holm-adjusted over all groups.
+
+    Args:
+        runs: finished runs, as `collect` gives them.
+        apart: runs that are known to be of no use.
+        metric: a column of `per_image.csv`, with or without `test/`; None: `iou/mean`.
+        baseline: a group's label, or the settings or values in it that name it alone, such as `concat`; None: the group
+            of the first run.
+        alpha: level of significance, between 0 and 1.
+
+    Returns:
+        The groups, their differences and what to be careful of.
+
+    Raises:
+        ConfigError: for an unknown metric, a baseline that names no group or several, or an alpha out of range.
+        DataError: if no run is left to compare.
+    """
+    if not 0 < alpha < 1:
+        raise ConfigError(f"alpha={alpha}: must be more than 0 and less than 1")
+    name = (metric or "iou/mean").removeprefix("test/")
+    kept, refused = comparable(runs, name)
+    all_apart = [*apart, *refused]
+    if not kept:
+        shown = "; ".join(f"{item.folder}: {item.reason}" for item in all_apart[:3]) or "there are none"
+        more = f"; and {len(all_apart) - 3} more" if len(all_apart) > 3 else ""
+        raise DataError(f"no run can be compared ({shown}{more})")
+    varying = varying_keys(kept)
+    telling = telling_keys(kept, varying)
+    alike: dict[tuple[str, ...], list[Run]] = {}
+    for run in kept:
+        alike.setdefault(tuple(text(run, key) for key in varying), []).append(run)
+    groups = []
+    for members in alike.values():
+        latest = {(run.seed, run.fold): run for run in members}
+        all_apart += [
+            Apart(run.folder, f"repeated by the later {latest[run.seed, run.fold].folder.name}")
+            for run in members
+            if latest[run.seed, run.fold] is not run
+        ]
+        groups.append(_group(list(latest.values()), telling, name))
+    base = _named(groups, baseline)
+    groups = [base, *(group for group in groups if group is not base)]
+    higher = not name.removesuffix("_at_val").endswith(("loss", "error"))
+    differences = _differences(groups, name, higher, alpha)
+    return Comparison(
+        metric=name,
+        higher_is_better=higher,
+        groups=groups,
+        baseline=base,
+        differences=differences,
+        varying=[key.removesuffix(".name") for key in telling],
+        apart=all_apart,
+        warnings=warnings(groups, differences, alpha),
+        alpha=alpha,
+    )
+
+
+def _group(runs: list[Run], telling: Sequence[str], metric: str) -> Group:
+    runs = sorted(runs, key=lambda run: (run.seed, -1 if run.fold is None else run.fold))
+    settings = typed_settings(runs[0], telling)
+    index = pd.MultiIndex.from_tuples([(run.seed, run.fold) for run in runs], names=["seed", "fold"])
+    scores = pd.DataFrame([run.images.mean() for run in runs]).set_axis(index)
+    values = scores[metric].to_numpy(np.float64)
+    std = float(values.std(ddof=1)) if values.size > 1 else math.nan
+    estimate = Estimate(values.size, float(values.mean()), std, *statistics.mean_interval(values))
+    return Group(label(settings, telling), settings, runs, scores, estimate)
+
+
+def _named(groups: Sequence[Group], wanted: str | None) -> Group:
+    """The baseline."""
+    if wanted is None:
+        return groups[0]
+
+    def names(group: Group) -> set[str]:
+        values = {key: typed_value(value) for key, value in group.settings.items()}
+        return {group.label, *values.values(), *(f"{key}={value}" for key, value in values.items())}
+
+    whole = any(wanted in names(group) for group in groups)
+    words = {wanted} if whole else {word.strip() for word in wanted.split(",")}
+    found = [group for group in groups if words <= names(group)]
+    found = [group for group in found if group.label == wanted] or found
+    if len(found) != 1:
+        problem = "names no group" if not found else "names several groups"
+        labels = "; ".join(group.label for group in found or groups)
+        raise ConfigError(f"baseline={wanted} {problem}; choose one of: {labels}")
+    return found[0]
+
+
+def _differences(groups: Sequence[Group], metric: str, higher: bool, alpha: float) -> list[Difference]:
+    """Of each group from the first one."""
+    baseline, *others = groups
+    before = baseline.paired(metric)
+    gains = [
+        np.array([score - before[pair] for pair, score in group.paired(metric).items() if pair in before])
+        for group in others
+    ]
+    p_values = [statistics.sign_flip_test(gain) for gain in gains]
+    adjusted = statistics.holm(p_values).tolist()
+    tests = max(1, sum(gain.size > 0 for gain in gains))
+    needed = statistics.pairs_for_significance(tests, alpha)
+    result = []
+    for group, gain, p, p_holm in zip(others, gains, p_values, adjusted, strict=True):
+        mean = float(gain.mean()) if gain.size else math.nan
+        low, high = statistics.mean_interval(gain)
+        effect = statistics.effect_size(gain)
+        verdict = _verdict(gain, p_holm <= alpha, needed, higher)
+        between = f"{group.label} {_CLAIMS[verdict].format(baseline=baseline.label)}"
+        mean_text, low_text, high_text = (number(value, "+", (mean, low, high)) for value in (mean, low, high))
+        details = [
+            f"difference {mean_text} in {metric}{'' if higher else ' (lower is better)'}",
+            *([] if math.isnan(low) else [f"95 % interval {low_text} to {high_text}"]),
+            counted(gain.size, "pair"),
+            f"p = {number(p_holm, 'p')}{' (Holm)' if tests > 1 else ''}",
+        ]
+        if verdict == "too few pairs":
+            details[-1] = f"at least {needed} are needed"
+        if verdict == "identical":
+            details = [f"the same {metric} in {counted(gain.size, 'pair')}"]
+        result.append(
+            Difference(
+                group=group,
+                pairs=gain.size,
+                mean=mean,
+                low=low,
+                high=high,
+                p=p,
+                p_holm=p_holm,
+                effect=effect,
+                smallest_p=statistics.smallest_p(gain.size),
+                pairs_for_significance=needed,
+                pairs_for_power=statistics.pairs_for_power(effect, alpha / tests),
+                verdict=verdict,
+                sentence=between if verdict == "no pairs" else f"{between}: {', '.join(details)}",
+            )
+        )
+    return result
+
+
+_CLAIMS: dict[Verdict, str] = {
+    "better": "is better than {baseline}",
+    "worse": "is worse than {baseline}",
+    "not distinguishable": "is not distinguishable from {baseline}",
+    "identical": "is identical to {baseline}",
+    "too few pairs": "has too few pairs with {baseline} for a verdict",
+    "no pairs": "cannot be compared with {baseline}: their runs have no seed and fold in common",
+}
+
+
+def _verdict(gain: NDArray[np.float64], significant: bool, needed: int, higher: bool) -> Verdict:
+    if not gain.size:
+        return "no pairs"
+    if not gain.any():
+        return "identical"
+    if significant:
+        return "better" if (gain.mean() > 0) == higher else "worse"
+    return "too few pairs" if gain.size < needed else "not distinguishable"

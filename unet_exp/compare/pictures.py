@@ -1,0 +1,125 @@
+"""The same test images side by side for each group, taken from the pictures that the runs drew."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from unet_exp.compare.collect import Run
+from unet_exp.compare.comparison import Comparison
+from unet_exp.figures.overlay import columns
+from unet_exp.runs import RunFolder
+
+MOST_GROUPS = 6
+"""Groups that are shown; more would make the page large and the panels small."""
+_SIDE, _QUALITY = 320, 82  # pixels of a panel at most; of its JPEG
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of a strip.
+
+    Attributes:
+        title: `input`, `truth` or a group's label.
+        score: of the image in that group's run; empty for the first two.
+        source: a `data:` URI, or None where there is no picture.
+    """
+
+    title: str
+    score: str
+    source: str | None
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One test image in every group.
+
+    Attributes:
+        rank: `worst`, `median`, `best` or `only`, by the baseline's score.
+        image: its name.
+        run: whose pictures these are, such as `seed 0, fold 1`.
+        panels: input and truth, where there is a picture to take them from, then a panel a group.
+    """
+
+    rank: str
+    image: str
+    run: str
+    panels: list[Panel]
+
+
+def strips(comparison: Comparison) -> list[Strip]:
+    """The baseline's worst, median and best test image, each from runs of one seed and fold.
+
+    An image's score is its mean over the baseline's runs that tested it. Only images are taken that every group has
+    tested with a common seed and fold; of several, the first whose pictures are all there.
+
+    Returns:
+        Three strips, fewer where there are fewer images, none where no image is common to all groups.
+    """
+    shown = [{_name(run): run for run in group.runs} for group in comparison.groups[:MOST_GROUPS]]
+    paired = [name for name in shown[0] if all(name in runs for runs in shown)]
+    sources: dict[str, list[str]] = {}
+    for name in paired:
+        tested = [set(runs[name].images.index) for runs in shown]
+        for image in set.intersection(*tested):
+            sources.setdefault(str(image), []).append(name)
+    scores = pd.concat([run.images[comparison.metric] for run in comparison.baseline.runs])
+    ranked = scores.groupby(level=0).mean().dropna().sort_values(ascending=comparison.higher_is_better, kind="stable")
+    images = [str(image) for image in ranked.index if image in sources]
+    made = []
+    for rank, image in _ranks(images).items():
+        name = min(sources[image], key=lambda name: sum(not _picture(runs[name], image).is_file() for runs in shown))
+        made.append(_strip(comparison, rank, image, name, [runs[name] for runs in shown]))
+    return made
+
+
+def _name(run: Run) -> str:
+    """What tells a run from the others of its group."""
+    return f"seed {run.seed}" + ("" if run.fold is None else f", fold {run.fold}")
+
+
+def _ranks(images: Sequence[str]) -> dict[str, str]:
+    """What is shown of images that are sorted from the worst to the best."""
+    if len(images) < 2:
+        return dict(zip(["only"], images, strict=False))
+    ends = {"worst": images[0], "best": images[-1]}
+    return ends if len(images) == 2 else {"worst": images[0], "median": images[len(images) // 2], "best": images[-1]}
+
+
+def _strip(comparison: Comparison, rank: str, image: str, name: str, runs: Sequence[Run]) -> Strip:
+    first: list[Panel] = []
+    errors = []
+    for group, run in zip(comparison.groups, runs, strict=False):
+        parts = _parts(run, image)
+        score = f"{run.images[comparison.metric][image]:.3f}"
+        errors.append(Panel(group.label, score, None if parts is None else _encoded(parts[3])))
+        if parts is not None and not first:
+            first = [Panel("input", "", _encoded(parts[0])), Panel("truth", "", _encoded(parts[1]))]
+    return Strip(rank, image, name, first + errors)
+
+
+def _picture(run: Run, image: str) -> Path:
+    return RunFolder(run.folder).predictions / f"test_{image.removeprefix('test_')}.png"
+
+
+def _parts(run: Run, image: str) -> list[NDArray[np.uint8]] | None:
+    """Input, truth, prediction and error; None where the picture is missing or is none of ours."""
+    try:
+        with Image.open(_picture(run, image)) as picture:
+            return columns(np.asarray(picture.convert("RGB")))
+    except (OSError, ValueError, SyntaxError):  # what Pillow raises for damaged files
+        return None
+
+
+def _encoded(panel: NDArray[np.uint8]) -> str:
+    picture = Image.fromarray(np.ascontiguousarray(panel))
+    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    data = BytesIO()
+    picture.save(data, "JPEG", quality=_QUALITY, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

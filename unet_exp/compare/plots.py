@@ -1,0 +1,263 @@
+"""The page's plots: SVG in which ink takes the page's text colour, so that it reads on white and on dark.
+
+A plot is five inches wide, 360 px: a phone shows it as large as it is drawn. So groups stand below each other, their
+labels above what belongs to them, and no label is too long or too many.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
+from itertools import pairwise
+from textwrap import shorten
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from unet_exp.compare.collect import Run
+from unet_exp.compare.comparison import Comparison
+
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b87a00", "#2e97cf", "#7f7f7f")
+"""Okabe and Ito's colours, two of them darkened: all have a contrast of 2.9 and more on white and on the dark page."""
+MOST_BANDS = 8
+"""Groups whose learning curves have bands; more of them hide each other."""
+
+_INK = "#0a0b0c"  # replaced by the page's text colour
+_MARKERS = "oDs^vPX*"  # their number and that of the colours have no common divisor: 56 looks
+_DASHES = ("-", "--", "-.", ":")
+_WIDTH, _ROW = 5.0, 0.52  # inches
+_LABEL, _POINTS = 52, 300  # characters of a label; points of a curve
+_STYLE: Any = {
+    "font.size": 10,
+    "font.sans-serif": ["DejaVu Sans"],
+    "text.parse_math": False,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "grid.color": _INK,
+    "grid.alpha": 0.15,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "unet_exp",
+}
+
+Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawing for the page.
+
+    Attributes:
+        title: what it shows, in a few words.
+        caption: how to read it.
+        svg: an `<svg>` element whose ids are unique on the page.
+    """
+
+    title: str
+    caption: str
+    svg: str
+
+
+def interval_plots(comparison: Comparison) -> list[Plot]:
+    """The groups' means, and their differences from the baseline, each with its interval and its single runs."""
+    with rc_context(_STYLE):
+        return [_means(comparison), *([_differences(comparison)] if comparison.differences else [])]
+
+
+def curve_plots(comparison: Comparison) -> list[Plot]:
+    """The monitored validation score and the training loss over the optimizer steps; none where there is no history.
+
+    A group's runs are interpolated to common steps, each inside its own range only. The line is the mean of the runs
+    that reached a step, the band one standard deviation (ddof 1) around it.
+    """
+    monitors = {str(run.config.get("trainer.monitor")) for group in comparison.groups for run in group.runs}
+    columns = [*sorted(monitors), "train/loss"]
+    with rc_context(_STYLE):
+        return [plot for column in dict.fromkeys(columns) if (plot := _curves(comparison, column))]
+
+
+def cost_plots(comparison: Comparison) -> list[Plot]:
+    """The score against what a group's runs cost: MACs and minutes; none where the runs do not say."""
+    with rc_context(_STYLE):
+        macs = _cost(comparison, "macs", "MACs", "multiply-accumulates of one training input")
+        minutes = _cost(comparison, "seconds_training", "minutes", "minutes of training", unit=60)
+    return [plot for plot in (macs, minutes) if plot]
+
+
+def _means(comparison: Comparison) -> Plot:
+    groups, metric = comparison.groups, comparison.metric
+    figure, axes = _rows([group.label for group in groups], metric)
+    for row, group in enumerate(groups):
+        values, estimate = list(group.paired(metric).values()), group.estimate
+        color, marker, _ = _look(row)
+        axes.plot(values, np.full(len(values), row + 0.25), "o", color=color, ms=3.5, alpha=0.55, mew=0)
+        _interval(axes, row, estimate.mean, estimate.low, estimate.high, color, marker)
+    for row, (upper, lower) in enumerate(pairwise(groups)):
+        before, after = upper.paired(metric), lower.paired(metric)
+        for pair in [pair for pair in before if pair in after]:
+            ends = [before[pair], after[pair]]
+            axes.plot(ends, [row + 0.25, row + 1.25], color=_INK, lw=0.5, alpha=0.25, zorder=1)
+    caption = (
+        "Large marks are means over runs, bars their 95 % intervals, small dots single runs. "
+        "Thin lines join runs of the same seed and fold."
+    )
+    return _plot(figure, "means", f"{metric} by group", caption)
+
+
+def _differences(comparison: Comparison) -> Plot:
+    metric, baseline = comparison.metric, comparison.baseline
+    labels = [difference.group.label for difference in comparison.differences]
+    figure, axes = _rows(labels, f"difference in {metric}")
+    places = [group.label for group in comparison.groups]
+    before = baseline.paired(metric)
+    axes.axvline(0, color=_INK, lw=1, ls=(0, (4, 3)))
+    for row, difference in enumerate(comparison.differences):
+        color, marker, _ = _look(places.index(difference.group.label))
+        single = [score - before[pair] for pair, score in difference.group.paired(metric).items() if pair in before]
+        axes.plot(single, np.full(len(single), row + 0.25), "o", color=color, ms=3.5, alpha=0.55, mew=0)
+        real = difference.verdict in ("better", "worse")
+        _interval(axes, row, difference.mean, difference.low, difference.high, color, marker, filled=real)
+    side = "right" if comparison.higher_is_better else "left"
+    caption = (
+        f"Each group minus {baseline.label}; {side} of the dashed line is better. Bars are 95 % intervals, small dots "
+        "single pairs. A filled mark is a difference that the test calls real, a hollow one is not."
+    )
+    return _plot(figure, "differences", f"Difference from {baseline.label}", caption)
+
+
+def _curves(comparison: Comparison, column: str) -> Plot | None:
+    groups = comparison.groups
+    known = [(place, curve) for place, group in enumerate(groups) if (curve := mean_curve(group.runs, column))]
+    if not known:
+        return None
+    figure, axes = _plain([groups[place].label for place, _ in known], [place for place, _ in known], lines=True)
+    for place, (steps, mean, std) in known:
+        color, marker, dash = _look(place)
+        single = "" if len(steps) > 1 else marker
+        axes.plot(steps, mean, color=color, ls=dash, lw=1.6, marker=single)
+        if len(known) <= MOST_BANDS:
+            axes.fill_between(steps, mean - std, mean + std, color=color, alpha=0.16, lw=0)
+    axes.set(xlabel="optimizer steps", ylabel=column)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    bands = "bands one standard deviation" if len(known) <= MOST_BANDS else "no bands for so many groups"
+    title = "Training loss" if column == "train/loss" else f"Validation: {column.removeprefix('val/')}"
+    return _plot(figure, f"curve-{column}", title, f"Lines are means over the runs that reached a step; {bands}.")
+
+
+def mean_curve(runs: Sequence[Run], column: str) -> Curve | None:
+    """Steps, mean and standard deviation (ddof 1, nan for a single run) of a column of the runs' histories.
+
+    Each run is interpolated to the steps of all, inside its own range only; None if no run has the column.
+    """
+    singles = []
+    for run in runs:
+        if {"step", column} <= set(run.history.columns):
+            points = run.history[["step", column]].dropna().drop_duplicates("step", keep="last").sort_values("step")
+            if len(points):
+                singles.append((points["step"].to_numpy(), points[column].to_numpy()))
+    if not singles:
+        return None
+    steps = np.unique(np.concatenate([own for own, _ in singles]))
+    steps = steps[np.linspace(0, len(steps) - 1, min(len(steps), _POINTS)).astype(int)]
+    values = pd.DataFrame([np.interp(steps, *single, left=np.nan, right=np.nan) for single in singles])
+    return steps, values.mean().to_numpy(), values.std().to_numpy()
+
+
+def _cost(comparison: Comparison, key: str, name: str, axis: str, unit: float = 1) -> Plot | None:
+    costs = [
+        pd.to_numeric(pd.Series([run.summary.get(key) for run in group.runs], dtype=object), errors="coerce")
+        for group in comparison.groups
+    ]
+    known = [place for place, cost in enumerate(costs) if cost.notna().any()]
+    if not known:
+        return None
+    figure, axes = _plain([comparison.groups[place].label for place in known], known, lines=False)
+    for place in known:
+        estimate, cost = comparison.groups[place].estimate, costs[place] / unit
+        color, marker, _ = _look(place)
+        middle = cost.mean()
+        if np.isfinite(estimate.low):
+            axes.plot([middle, middle], [estimate.low, estimate.high], color=color, lw=1.6)
+        axes.plot([cost.min(), cost.max()], [estimate.mean] * 2, color=color, lw=1.6)
+        axes.plot(middle, estimate.mean, marker, color=color, ms=7)
+    axes.set(xlabel=axis, ylabel=comparison.metric)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    if key == "macs":
+        axes.xaxis.set_major_formatter(EngFormatter(sep="\N{NO-BREAK SPACE}"))
+    axes.margins(x=0.12)
+    caption = "Marks are means over runs, upright bars 95 % intervals, level bars from the cheapest to the dearest run."
+    return _plot(figure, f"cost-{key}", f"{comparison.metric} against {name}", caption)
+
+
+def _rows(labels: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
+    """A sheet with a row a label, from top to bottom."""
+    figure = Figure(figsize=(_WIDTH, 0.65 + _ROW * len(labels)), layout="constrained")
+    axes = figure.subplots()
+    axes.set(ylim=(len(labels) - 0.5, -0.75), yticks=[], xlabel=xlabel)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.spines["left"].set_visible(False)
+    for row, label in enumerate(labels):
+        place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "bottom", "in_layout": False}
+        axes.text(0, row - 0.15, shorten(label, _LABEL, placeholder=" …"), **place)
+    return figure, axes
+
+
+def _plain(labels: Sequence[str], looks: Sequence[int], lines: bool) -> tuple[Figure, Axes]:
+    """A sheet with two axes and a legend above them, of lines or of marks."""
+    figure = Figure(figsize=(_WIDTH, 2.9 + 0.2 * len(labels)), layout="constrained")
+    axes = figure.subplots()
+    handles = []
+    for color, marker, dash in map(_look, looks):
+        style: dict[str, Any] = {"ls": dash, "lw": 1.6} if lines else {"ls": "", "marker": marker, "ms": 6}
+        handles.append(Line2D([], [], color=color, **style))
+    names = [shorten(label, _LABEL, placeholder=" …") for label in labels]
+    figure.legend(handles, names, loc="outside upper left", handlelength=2.4, borderaxespad=0.2, labelspacing=0.3)
+    return figure, axes
+
+
+def _interval(
+    axes: Axes, row: float, mean: float, low: float, high: float, color: str, marker: str, filled: bool = True
+) -> None:
+    if np.isfinite(low):
+        axes.plot([low, high], [row, row], color=color, lw=3, alpha=0.6, solid_capstyle="butt")
+    axes.plot(mean, row, marker, color=color, ms=7, mew=1.6, mfc=color if filled else "none")
+
+
+def _look(place: int) -> tuple[str, str, str]:
+    """Colour, marker and dash of a group, the same in every plot."""
+    color = PALETTE[place % len(PALETTE)]
+    return color, _MARKERS[place % len(_MARKERS)], _DASHES[place // len(PALETTE) % len(_DASHES)]
+
+
+def _plot(figure: Figure, name: str, title: str, caption: str) -> Plot:
+    """The figure as an element of a page: its ids told apart by `name`, ink for `_INK`, nothing that names a server."""
+    text = StringIO()
+    unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(text, format="svg", transparent=True, metadata=unsaid)
+    svg = text.getvalue()
+    inner = svg[svg.index(">", svg.index("<svg")) + 1 :]
+    inner = re.sub(r"<style.*?</style>", "", inner, flags=re.DOTALL)
+    prefix = re.sub(r"\W", "-", name)
+    inner = re.sub(r'\bid="', f'id="{prefix}-', inner)
+    inner = re.sub(r'xlink:href="#', f'href="#{prefix}-', inner).replace("url(#", f"url(#{prefix}-")
+    width, height = (72 * side for side in figure.get_size_inches())
+    alt = html.escape(f"{title}. {caption}")
+    opening = f'<svg viewBox="0 0 {width:.6g} {height:.6g}" role="img" aria-label="{alt}">'
+    return Plot(title, caption, opening + inner.strip().replace(_INK, "currentColor"))

@@ -1,0 +1,161 @@
+"""What a comparison says: groups of runs, the differences between them, and the table of both."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from unet_exp.compare.collect import Apart, Run
+from unet_exp.compare.settings import typed_value
+
+Verdict = Literal["better", "worse", "not distinguishable", "identical", "too few pairs", "no pairs"]
+Pairing = tuple[int, int | None]
+"""Seed and fold: what the runs of a pair share."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The chosen metric of a group over its runs.
+
+    Attributes:
+        n: how many runs.
+        mean: over the runs.
+        std: standard deviation over the runs (ddof 1); nan for one run.
+        low: lower end of the 95 % bootstrap interval of the mean; nan for one run.
+        high: upper end.
+    """
+
+    n: int
+    mean: float
+    std: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but seed and fold.
+
+    Attributes:
+        label: `fusion=add` or `fusion=add, model=same`; `all runs` if nothing varies.
+        settings: the varying keys and their values, as typed words: `{"fusion": "add"}`.
+        runs: one per seed and fold, in that order.
+        scores: indexed by (seed, fold), a row a run in the order of `runs`, a column a metric: the mean over the run's
+            images, undefined ones left out. Fold is nan without folds.
+        estimate: of the chosen metric.
+    """
+
+    label: str
+    settings: dict[str, Any]
+    runs: list[Run]
+    scores: pd.DataFrame
+    estimate: Estimate
+
+    def paired(self, metric: str) -> dict[Pairing, float]:
+        """The runs' scores by seed and fold."""
+        return {(run.seed, run.fold): float(x) for run, x in zip(self.runs, self.scores[metric], strict=True)}
+
+    def cost(self, key: str) -> float:
+        """The mean of a number in the runs' summaries; nan where a run lacks it."""
+        values = [run.summary.get(key) for run in self.runs]
+        numbers = [value for value in values if isinstance(value, int | float)]
+        return math.fsum(numbers) / len(numbers) if len(numbers) == len(values) else math.nan
+
+    def mismatch(self, key: str, baseline: "Group") -> float:
+        """Percent by which a cost is above the baseline's; nan where one is not known."""
+        own, other = self.cost(key), baseline.cost(key)
+        return 100 * (own / other - 1) if other else math.nan
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A group minus the baseline in the chosen metric, over the pairs of runs with the same seed and fold.
+
+    Attributes:
+        group: the group.
+        pairs: how many pairs there are.
+        mean: of the pairs' differences; nan without pairs.
+        low: lower end of its 95 % bootstrap interval; nan for fewer than two pairs.
+        high: upper end.
+        p: of the two-sided sign-flip test; nan without pairs.
+        p_holm: the same, Holm-adjusted over the differences of the comparison.
+        effect: d_z with Hedges' correction; nan for fewer than three pairs.
+        smallest_p: the least p that so many pairs can reach.
+        pairs_for_significance: the fewest pairs that can be significant among so many differences.
+        pairs_for_power: pairs for a power of 0.8 if the effect is what it looks like; None if that is not known or
+            beyond reach.
+        verdict: in a word or two.
+        sentence: the same with its numbers.
+    """
+
+    group: Group
+    pairs: int
+    mean: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    effect: float
+    smallest_p: float
+    pairs_for_significance: int
+    pairs_for_power: int | None
+    verdict: Verdict
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        metric: the chosen metric, a column of `Group.scores`.
+        higher_is_better: its direction.
+        groups: the baseline first, then in the order of their first runs.
+        baseline: one of `groups`.
+        differences: one a group that is not the baseline, in the order of `groups`.
+        varying: the keys that differ between groups, as typed.
+        apart: runs that were not compared.
+        warnings: what a reader should know, a sentence each.
+        alpha: the level of significance.
+    """
+
+    metric: str
+    higher_is_better: bool
+    groups: list[Group]
+    baseline: Group
+    differences: list[Difference]
+    varying: list[str]
+    apart: list[Apart]
+    warnings: list[str]
+    alpha: float
+
+    def table(self) -> pd.DataFrame:
+        """A row a group: its settings, estimate, difference from the baseline, cost and verdict.
+
+        `parameters`, `macs` (of one training input), `minutes` of training and `peak_memory` (bytes) are means over the
+        runs; `..._mismatch` is in percent of the baseline's. The baseline's own difference is empty.
+        """
+        differences = {difference.group.label: difference for difference in self.differences}
+        return pd.DataFrame([self._row(group, differences.get(group.label)) for group in self.groups])
+
+    def _row(self, group: Group, difference: Difference | None) -> dict[str, Any]:
+        fields = ("pairs", "p", "p_holm", "effect", "smallest_p", "pairs_for_significance", "pairs_for_power")
+        estimate = group.estimate
+        return {
+            "label": group.label,
+            "settings": " ".join(f"{key}={typed_value(value)}" for key, value in group.settings.items()),
+            "runs": estimate.n,
+            **{field: getattr(estimate, field) for field in ("mean", "std", "low", "high")},
+            "difference": difference.mean if difference else None,
+            "difference_low": difference.low if difference else None,
+            "difference_high": difference.high if difference else None,
+            **{field: getattr(difference, field, None) for field in fields},
+            "parameters": group.cost("parameters"),
+            "macs": group.cost("macs"),
+            "minutes": group.cost("seconds_training") / 60,
+            "peak_memory": group.cost("peak_memory"),
+            "parameters_mismatch": group.mismatch("parameters", self.baseline),
+            "macs_mismatch": group.mismatch("macs", self.baseline),
+            "verdict": difference.verdict if difference else "baseline",
+        }

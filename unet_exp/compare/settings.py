@@ -1,0 +1,84 @@
+"""Which settings differ between runs, and what a user would type for them."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from unet_exp.compare.collect import Run
+
+_NO_SETTING = {
+    "seed": "repeats a training; pairs runs",
+    "data.fold": "repeats a training; pairs runs",
+    "name": "names the folder",
+    "output": "says where the folder is",
+    "data.root": "says where the data are; the fingerprint says what they are",
+    "data.download": "says where the data come from",
+    "data.num_workers": "every number of workers draws the same samples",
+    "trainer.accelerator": "says where it ran; other devices are warned of",
+    "trainer.profiler": "watches",
+    "metrics.warping": "adds scores and changes none",
+}
+"""Keys that cannot change a result, each with the reason; so do all of `logger`."""
+
+_PRESETS = {
+    "model": ("padding", "align", "relu_after_upsample", "keep_last_upsample_channels", "upconv_fan_in"),
+}
+"""Keys that a word stands for: where it says all of them, it is shown alone."""
+
+
+def varying_keys(runs: Sequence[Run]) -> list[str]:
+    """Keys of the configs whose values differ, in the order of the configs, without those that cannot matter.
+
+    A key that one run has and another has not differs too.
+    """
+    keys = dict.fromkeys(key for run in runs for key in run.config)
+    settings = [key for key in keys if key not in _NO_SETTING and not key.startswith("logger.")]
+    return [key for key in settings if len({text(run, key) for run in runs}) > 1]
+
+
+def telling_keys(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
+    """Those of the varying keys that tell the runs apart: the rest is implied by the word of its group.
+
+    Implied is a key of which every option of its group's varying word has one value, if it belongs to a preset and
+    nobody typed it, or if it exists under one option alone.
+    """
+    typed = {str(word).lstrip("+~").partition("=")[0] for run in runs for word in run.summary.get("overrides") or ()}
+
+    def implied(key: str) -> bool:
+        group, _, last = key.partition(".")
+        word = f"{group}.name"
+        if last == "name" or word not in varying:
+            return False
+        values: defaultdict[str, set[str]] = defaultdict(set)
+        for run in runs:
+            values[text(run, word)].add(text(run, key))
+        if any(len(of_word) > 1 for of_word in values.values()):
+            return False
+        having = {text(run, word) for run in runs if key in run.config}
+        return len(having) == 1 or (last in _PRESETS.get(group, ()) and key not in typed)
+
+    return [key for key in varying if not implied(key)]
+
+
+def typed_settings(run: Run, telling: Sequence[str]) -> dict[str, Any]:
+    """The telling keys that a run has and their values, as they are typed: `fusion` for `fusion.name`."""
+    return {key.removesuffix(".name"): run.config[key] for key in telling if key in run.config}
+
+
+def label(settings: dict[str, Any], telling: Sequence[str]) -> str:
+    """`fusion=add, model.width=16`; `all runs` if no key tells runs apart."""
+    if not telling:
+        return "all runs"
+    named = ", ".join(f"{key}={typed_value(value)}" for key, value in settings.items())
+    return named or f"without {', '.join(telling)}"
+
+
+def typed_value(value: Any) -> str:
+    """A value as it is typed: words bare, the rest as JSON without spaces."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
+
+
+def text(run: Run, key: str) -> str:
+    """A run's value of a key as text that can be compared; empty where the run has no such key."""
+    return repr(run.config[key]) if key in run.config else ""

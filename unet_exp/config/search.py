@@ -1,0 +1,129 @@
+"""How good values of other keys are searched for, and among which."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from unet_exp.config.values import Count, Natural
+from unet_exp.schema import Strict, validate
+
+
+class Range(Strict):
+    """Numbers from `low` to `high`, both included: whole ones where `low`, `high` and `step` are.
+
+    Attributes:
+        low: the least.
+        high: the largest; more than `low`.
+        log: whether they are even on a logarithmic scale; then `low` is above 0, and there is no `step`.
+        step: distance of neighbours, counted from `low`; None is 1 for whole numbers, any number for others.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: int | float | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are meant."""
+        return not any(isinstance(number, float) for number in (self.low, self.high, self.step))
+
+
+class NoSearchConfig(Strict):
+    """The runs are what is typed."""
+
+    name: Literal["none"]
+
+
+class OptunaConfig(Strict):
+    """A search with Optuna; `conf/search/optuna.yaml` explains the keys.
+
+    Attributes:
+        space: by key, dots included, a list of values or a range of numbers.
+    """
+
+    name: Literal["optuna"]
+    trials: Count
+    parallel: Count
+    sampler: Literal["tpe", "random", "qmc"]
+    pruner: Literal["none", "median", "hyperband", "successive_halving"]
+    startup_trials: Natural
+    warmup_validations: Natural
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    space: dict[str, list[Any] | Range]
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _entries(cls, space: Any) -> Any:
+        if not isinstance(space, dict):
+            return space
+        entries = {key: entry for key, entry in dict(_flat(space)).items() if entry is not None}
+        for key, entry in entries.items():
+            if wrong := _mistake(entry):
+                raise ValueError(f"search.space.{key}: {wrong}")
+        return entries
+
+
+SearchConfig = Annotated[NoSearchConfig | OptunaConfig, Field(discriminator="name")]
+
+
+class _Group(Strict):
+    search: SearchConfig
+
+
+def parse_search(values: dict[str, Any]) -> OptunaConfig | None:
+    """Check the plain values of the group `search`.
+
+    Args:
+        values: what `conf/search/` and the command line gave.
+
+    Returns:
+        The search, None for `search=none`.
+
+    Raises:
+        ConfigError: in one line, for the first thing that is wrong.
+    """
+    search = validate(_Group, {"search": values}).search
+    return None if isinstance(search, NoSearchConfig) else search
+
+
+def _flat(space: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Entries by their whole key, written with dots or as mappings inside each other (as a command line makes them)."""
+    for name, entry in space.items():
+        if isinstance(entry, dict) and not entry.keys() & Range.model_fields.keys():
+            yield from _flat(entry, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", entry
+
+
+def _mistake(entry: Any) -> str | None:
+    """What is wrong with an entry of the space."""
+    if isinstance(entry, Range):
+        return None
+    if isinstance(entry, list):
+        if any(value in entry[:index] for index, value in enumerate(entry)):
+            return f"{entry} has a value twice"
+        return None if len(entry) > 1 else f"{entry} leaves nothing to choose; list at least two values"
+    if not isinstance(entry, dict):
+        return f"{entry!r} is neither a list of values nor {{low: ..., high: ...}}"
+    if unknown := [name for name in entry if name not in Range.model_fields]:
+        return f"unknown key {unknown[0]}; a range has low, high, log and step"
+    low: Any = entry.get("low")
+    high: Any = entry.get("high")
+    step: Any = entry.get("step")
+    log = entry.get("log")
+    numbers: list[tuple[str, Any]] = [("low", low), ("high", high)]
+    for name, number in numbers if step is None else [*numbers, ("step", step)]:
+        if type(number) not in (int, float) or not math.isfinite(number):
+            return f"{name}={number!r} should be a number (YAML reads 1e-4 as text: write 0.0001)"
+    if low >= high:
+        return f"low={low} should be less than high={high}"
+    if log and low <= 0:
+        return f"low={low} should be above 0 where log is true"
+    if log and step is not None:
+        return "log and step do not go together"
+    if step is not None and not 0 < step <= high - low:
+        return f"step={step} should be above 0 and at most high - low"
+    return None
