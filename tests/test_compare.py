@@ -476,7 +476,7 @@ def test_the_table_has_costs_and_what_mismatch_remains() -> None:
     assert other["pairs"] == 8
     assert comparison.warnings == [
         "fusion=add has 10.0 % fewer parameters than fusion=concat; "
-        "model.match=parameters or model.match=flops makes them equal"
+        "model.match=parameters or model.match=flops brings them together"
     ]
 
 

@@ -93,8 +93,9 @@ def _planned(
         runs = _product(keyed)
     configs = [parse(compose_command([*run.overrides, *hydra], config_dir).training) for run in runs]
     names = {config.name for config in configs}
-    varying = "-".join(key.rpartition(".")[2] for key, override in keyed.items() if override.is_sweep_override())
-    name = names.pop() if len(names) == 1 else varying
+    varying = list(search.space) if search else [key for key, one in keyed.items() if one.is_sweep_override()]
+    one_name = len(names) == 1 and not (search and {"data", "model", "fusion"} & search.space.keys())
+    name = names.pop() if one_name else "-".join(key.rpartition(".")[2] for key in varying)
     return Plan(list(words), config_dir, hydra, runs, configs, sweep, search, name, composed.remote)
 
 

@@ -108,10 +108,14 @@ def _mismatch(groups: Sequence[Group]) -> list[str]:
             if abs(percent) > MISMATCH
         ]
         if parts:
-            found.append(
-                f"{group.label} has {' and '.join(parts)} than {baseline.label}; "
-                "model.match=parameters or model.match=flops makes them equal"
+            matched = all(run.config.get("model.match") in ("parameters", "flops") for run in group.runs)
+            advice = (
+                "their widths are matched to the nearest whole one, which comes closer for a larger model.width, and in "
+                "the one that model.match names"
+                if matched
+                else "model.match=parameters or model.match=flops brings them together"
             )
+            found.append(f"{group.label} has {' and '.join(parts)} than {baseline.label}; {advice}")
     return found
 
 
