@@ -1,6 +1,7 @@
 """Made-up runs in the layout of real ones, on disk and in memory, for the tests of comparisons and their pages."""
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime, timedelta
@@ -12,8 +13,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from PIL import Image
 
-from unet_exp.compare.collect import Run, flat
+from unet_exp.compare.collect import Run, collect, flat
+from unet_exp.compare.comparison import Comparison, compare
+from unet_exp.compare.report import write_report
+from unet_exp.config import ClassSpec
+from unet_exp.figures.overlay import panels
+
+CONCAT, ADD, NONE = FUSIONS = [{"fusion.name": word} for word in ("concat", "add", "none")]
+CLASSES = [
+    ClassSpec(name="membrane", value=0, color=[10, 20, 30]),
+    ClassSpec(name="cell", value=255, color=[200, 210, 220]),
+]
 
 _starts = count()
 
@@ -114,6 +126,46 @@ def run_in_memory(config: Mapping[str, Any], scores: pd.DataFrame | Mapping[str,
     made = _summary(nested, images, "run") | summary
     folder = Path(f"run-{next(_starts):06d}")
     return Run(folder, values, made, images, pd.DataFrame(), (made["started"], 0, str(folder)))
+
+
+def runs_of(variant: Mapping[str, Any], scores: Mapping[Any, float], **summary: Any) -> list[Run]:
+    """A run in memory for each score, keyed by seed or by (seed, fold of 4)."""
+    made = []
+    for key, score in scores.items():
+        seed, fold = key if isinstance(key, tuple) else (key, None)
+        of_fold = {"data.fold": fold or 0, "data.folds": 0 if fold is None else 4}
+        made.append(
+            run_in_memory({**of_fold, **variant, "seed": seed}, {"a": score - 0.1, "b": score + 0.1}, **summary)
+        )
+    return made
+
+
+def draw_pictures(sweep: Path, size: int = 40) -> None:
+    """The pictures of all test images of all runs of a sweep."""
+    for summary in sorted(sweep.glob("*/summary.json")):
+        folder = summary.parent / "predictions"
+        folder.mkdir()
+        rng = np.random.default_rng(zlib.crc32(summary.parent.name.encode()))
+        for image in pd.read_csv(summary.parent / "per_image.csv")["image"]:
+            grey = rng.integers(0, 256, (size, size, 1), np.uint8)
+            truth, wrong = grey[..., 0] // 128, rng.random((size, size)) < 0.2
+            picture = panels(grey, truth, np.where(wrong, 1 - truth, truth), CLASSES, "IoU 0.8")
+            Image.fromarray(picture).save(folder / f"test_{image}.png")
+
+
+def compared(folder: Path, **choices: Any) -> Comparison:
+    """The runs in a folder, compared."""
+    return compare(*collect([folder]), **choices)
+
+
+def page(folder: Path, title: str = "a sweep", **choices: Any) -> str:
+    """The report on the runs in a folder."""
+    return write_report(compared(folder, **choices), folder / "page", title).read_text()
+
+
+def reasons(comparison: Comparison) -> list[str]:
+    """Why runs were set apart."""
+    return [item.reason for item in comparison.apart]
 
 
 def _images(scores: pd.DataFrame | Mapping[str, float] | None) -> pd.DataFrame:

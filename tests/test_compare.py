@@ -1,8 +1,8 @@
-import json
+"""Groups of runs, the differences between them, and what is said of these."""
+
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,358 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from sweeps_on_disk import run_in_memory, write_run, write_sweep
+from sweeps_on_disk import ADD, CONCAT, NONE, run_in_memory, runs_of
 
-from unet_exp.compare.collect import Run, collect
+from unet_exp.compare.collect import Run
 from unet_exp.compare.comparison import Comparison, compare
-from unet_exp.errors import ConfigError, DataError
-
-CONCAT, ADD, NONE = ({"fusion.name": word} for word in ("concat", "add", "none"))
-
-
-def runs_of(variant: Mapping[str, Any], scores: Mapping[Any, float], **summary: Any) -> list[Run]:
-    """A run a score, keyed by seed or by (seed, fold of 4)."""
-    made = []
-    for key, score in scores.items():
-        seed, fold = key if isinstance(key, tuple) else (key, None)
-        of_fold = {"data.fold": fold or 0, "data.folds": 0 if fold is None else 4}
-        made.append(
-            run_in_memory({**of_fold, **variant, "seed": seed}, {"a": score - 0.1, "b": score + 0.1}, **summary)
-        )
-    return made
+from unet_exp.errors import ConfigError
 
 
 def two(first: Mapping[Any, float], second: Mapping[Any, float], **words: Any) -> Comparison:
     return compare([*runs_of(CONCAT, first), *runs_of(ADD, second)], **words)
-
-
-def reasons(comparison: Comparison) -> list[str]:
-    return [item.reason for item in comparison.apart]
-
-
-# ---- collecting
-
-
-def test_a_sweep_is_found_from_itself_from_above_and_by_globs_and_each_run_counts_once(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path / "out" / "sweep" / "one", [CONCAT, ADD], seeds=2)
-    single = write_run(tmp_path / "out" / "train" / "single")
-    for places, count in [
-        ([sweep], 4),
-        ([single], 1),
-        ([tmp_path / "out"], 5),
-        ([str(sweep / "fusion=add*")], 2),
-        ([str(tmp_path / "**" / "*seed=0")], 2),
-        ([str(sweep / "*")], 4),  # sweep.json matches too
-        ([sweep, single, tmp_path, str(sweep / "*")], 5),
-    ]:
-        runs, apart = collect(places)
-        assert (len(runs), apart) == (count, [])
-
-
-def test_runs_are_ordered_by_their_start_and_read_whole(tmp_path: Path) -> None:
-    scores = pd.DataFrame({"loss": [0.5, 0.25], "iou/mean": [0.5, math.nan]}, index=["NA", "002"])
-    write_run(tmp_path / "a", {"seed": 7, "data.fold": 2, "data.folds": 3}, scores, started="2026-02-02T00:00:00")
-    write_run(tmp_path / "b", {"seed": 8}, started="2026-02-01T00:00:00")
-    earlier, run = collect([tmp_path])[0]
-    assert (earlier.folder, earlier.fold, run.folder) == (tmp_path / "b", None, tmp_path / "a")
-    assert (run.seed, run.fold, run.config["data.folds"]) == (7, 2, 3)
-    pd.testing.assert_frame_equal(run.images, scores.rename_axis("image"))
-    assert run.history["train/loss"].notna().all()
-
-
-def test_a_real_run_is_read_and_compared(finished: Any) -> None:
-    runs, apart = collect([finished.path])
-    assert (len(runs), apart) == (1, [])
-    comparison = compare(runs)
-    (group,) = comparison.groups
-    assert group.label == "all runs"
-    assert group.estimate.mean == pytest.approx(json.loads(finished.summary.read_text())["metrics"]["test/iou/mean"])
-    assert comparison.table()["parameters"].tolist() == [runs[0].summary["parameters"]]
-
-
-def test_nothing_inside_a_run_is_taken_for_a_run(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run")
-    (run / "wandb" / "files").mkdir(parents=True)
-    (run / "wandb" / "files" / "config.yaml").write_text("{}")
-    write_run(tmp_path / ".hidden" / "run")
-    assert [found.folder for found in collect([tmp_path])[0]] == [run]
-
-
-@pytest.mark.parametrize(
-    ("place", "said"),
-    [
-        ("nowhere", "there is no such folder"),
-        ("no*thing", "there is no such folder"),
-        ("empty", "no run is in there"),
-        ("file.txt", "is a file"),
-        ("file*", "no run is in there"),
-    ],
-)
-def test_a_place_without_runs_is_told(tmp_path: Path, place: str, said: str) -> None:
-    write_run(tmp_path / "run")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file.txt").write_text("")
-    with pytest.raises(DataError, match=said) as mistake:
-        collect([tmp_path / "run", str(tmp_path / place)])
-    assert place in str(mistake.value)
-    assert "\n" not in str(mistake.value)
-
-
-def _summary(**values: Any) -> Callable[[Path], object]:
-    def change(folder: Path) -> None:
-        path = folder / "summary.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-    return change
-
-
-def _file(name: str, content: str | bytes | None) -> Callable[[Path], object]:
-    def change(folder: Path) -> None:
-        path = folder / name
-        path.unlink()
-        if content is not None:
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        (_summary(status="running"), "not finished: still running, or killed"),
-        (_summary(status="failed", error="DataError: no\nimages"), "failed: DataError: no images"),
-        (_summary(status="failed", error="long " * 100), "failed: long long"),
-        (_summary(status="stopped", error="interrupted"), "stopped: interrupted"),
-        (_summary(status="stopped", error="pruned", pruned_at=120), "pruned by the search at step 120"),
-        (_summary(status=None), "not finished: no reason is recorded"),
-        (_summary(checkpoint="best.ckpt"), "an evaluation; only trainings are compared"),
-        (_summary(data_fingerprint=None), "summary.json is damaged: it lacks"),
-        (_summary(split={"test": None}), "summary.json is damaged: it lacks"),
-        (_summary(split={"test": ["other"]}), "per_image.csv is damaged: 3 rows for 1 test images"),
-        (_file("summary.json", None), "summary.json is missing or damaged"),
-        (_file("summary.json", '{"status": "fin'), "summary.json is missing or damaged"),
-        (_file("summary.json", b"\xff\xfe\x00"), "summary.json is missing or damaged"),
-        (_file("summary.json", "[]"), "summary.json is damaged: it is no object"),
-        (_file("config.yaml", None), "config.yaml is missing or damaged"),
-        (_file("config.yaml", "a: [1"), "config.yaml is missing or damaged"),
-        (_file("config.yaml", b"\xff\xfe\x00"), "config.yaml is missing or damaged"),
-        (_file("config.yaml", "only text"), "config.yaml is damaged: it lacks seed"),
-        (_file("config.yaml", "seed: many"), "config.yaml is damaged: it lacks seed"),
-        (_file("per_image.csv", "image,loss\nt_0,0.1\nt_1,0.1\n"), "per_image.csv is damaged: 2 rows for 3 test"),
-        (_file("per_image.csv", "image,loss\nt_0,much\n"), "per_image.csv is damaged"),
-        (_file("per_image.csv", 'image,loss\nt_0,"0.1\n'), "per_image.csv is damaged"),
-        (_file("per_image.csv", "picture,loss\nt_0,0.1\n"), "per_image.csv is damaged"),
-        (_file("per_image.csv", b"\xff\xfe\x00"), "per_image.csv is damaged"),
-        (_file("per_image.csv", ""), "per_image.csv is damaged"),
-        (_file("metrics.csv", "epoch,step\n0,1,2,3\n0,1\n"), "metrics.csv is damaged"),
-        (_file("metrics.csv", ""), "metrics.csv is damaged"),
-    ],
-)
-def test_a_run_that_is_unfinished_or_damaged_is_set_apart(
-    tmp_path: Path, damage: Callable[[Path], object], reason: str
-) -> None:
-    write_run(tmp_path / "good")
-    damage(write_run(tmp_path / "bad"))
-    runs, (apart,) = collect([tmp_path])
-    assert [run.folder.name for run in runs] == ["good"]
-    assert apart.folder == tmp_path / "bad"
-    assert apart.reason.startswith(reason)
-    assert "\n" not in apart.reason
-    assert len(apart.reason) < 200
-
-
-def test_a_run_without_a_history_can_be_compared_and_one_without_scores_cannot(tmp_path: Path) -> None:
-    _file("metrics.csv", None)(write_run(tmp_path / "no history"))
-    _file("per_image.csv", None)(write_run(tmp_path / "no scores", {"seed": 1}))
-    comparison = compare(*collect([tmp_path]))
-    assert [run.folder.name for run in comparison.baseline.runs] == ["no history"]
-    assert reasons(comparison) == ["no test scores: it has no per_image.csv"]
-
-
-# ---- groups
-
-
-@pytest.mark.parametrize(
-    ("configs", "labels"),
-    [
-        ([{}, {}], ["all runs"]),
-        ([CONCAT, ADD], ["fusion=concat", "fusion=add"]),
-        ([{"name": "x"}, {"output": "y"}, {"logger.name": "wandb"}, {"data.root": "z"}], ["all runs"]),
-        ([{"data.num_workers": 3}, {"trainer.accelerator": "cpu"}, {"metrics.warping": True}], ["all runs"]),
-        ([{"init_from": None}, {"init_from": "best.ckpt"}], ["init_from=null", "init_from=best.ckpt"]),
-        ([{"trainer.overfit": False}, {"trainer.overfit": True}], ["trainer.overfit=false", "trainer.overfit=true"]),
-        (
-            [{"loss.class_weights": [1.0, 2.5]}, {"loss.class_weights": None}],
-            ["loss.class_weights=[1.0,2.5]", "loss.class_weights=null"],
-        ),
-        (
-            [{"model.width": 8, **CONCAT}, {"model.width": 8, **ADD}, {"model.width": 16, **ADD}],
-            ["model.width=8, fusion=concat", "model.width=8, fusion=add", "model.width=16, fusion=add"],
-        ),
-        # what the word of a model stands for is not said again ...
-        (
-            [{"model.name": "valid", "model.padding": "valid", "model.align": "crop"}, {"model.name": "same"}],
-            ["model=valid", "model=same"],
-        ),
-        # ... but what merely goes with it is: the comparison is of both.
-        (
-            [{"model.name": "valid", "model.width": 8}, {"model.name": "same", "model.width": 16}],
-            ["model=valid, model.width=8", "model=same, model.width=16"],
-        ),
-        # a key that one option alone has
-        (
-            [{"loss.name": "bce"}, {"loss.name": "border_weighted", "loss.w0": 10.0}],
-            ["loss=bce", "loss=border_weighted"],
-        ),
-        (
-            [
-                {"loss.name": "bce"},
-                {"loss.name": "border_weighted", "loss.w0": 10.0},
-                {"loss.name": "border_weighted", "loss.w0": 20.0},
-            ],
-            ["loss=bce", "loss=border_weighted, loss.w0=10.0", "loss=border_weighted, loss.w0=20.0"],
-        ),
-        ([{}, {"trainer.later": 1}], ["without trainer.later", "trainer.later=1"]),
-    ],
-)
-def test_groups_are_named_by_what_a_user_would_type(configs: list[dict[str, Any]], labels: list[str]) -> None:
-    comparison = compare([run_in_memory({"seed": seed, **config}, {"a": 0.5}) for seed, config in enumerate(configs)])
-    assert [group.label for group in comparison.groups] == labels
-
-
-def test_a_preset_key_that_was_typed_is_shown() -> None:
-    valid = {"model.name": "valid", "model.relu_after_upsample": True}
-    runs = [
-        run_in_memory({**valid, "seed": 0}, {"a": 0.5}, overrides=["model=valid", "model.relu_after_upsample=true"]),
-        run_in_memory({"seed": 0}, {"a": 0.5}, overrides=["model=same"]),
-    ]
-    comparison = compare(runs)
-    assert comparison.varying == ["model", "model.relu_after_upsample"]
-    assert comparison.groups[0].settings == {"model": "valid", "model.relu_after_upsample": True}
-
-
-def test_scores_are_means_over_a_runs_images_without_the_undefined_ones() -> None:
-    run = run_in_memory({"seed": 3}, {"a": 0.5, "b": 0.7, "c": math.nan})
-    (group,) = compare([run]).groups
-    assert group.scores["iou/mean"].tolist() == pytest.approx([0.6])
-    assert group.scores.index.names == ["seed", "fold"]
-    assert group.scores.index.get_level_values("seed").tolist() == [3]
-
-
-def test_an_estimate_is_over_runs() -> None:
-    (group,) = compare(runs_of(CONCAT, {0: 0.6, 1: 0.7, 2: 0.8})).groups
-    assert (group.estimate.n, group.estimate.mean, group.estimate.std) == (3, pytest.approx(0.7), pytest.approx(0.1))
-    assert 0.6 - 1e-12 <= group.estimate.low < 0.7 < group.estimate.high <= 0.8 + 1e-12
-
-
-@pytest.mark.parametrize("wanted", ["add", "fusion=add", "fusion=add, model.width=8", "model.width=8,fusion=add"])
-def test_a_baseline_is_named_by_its_label_or_by_what_it_alone_has(wanted: str) -> None:
-    runs = [
-        run_in_memory({"seed": 0, "model.width": 8, **CONCAT}, {"a": 0.5}),
-        run_in_memory({"seed": 0, "model.width": 16, **CONCAT}, {"a": 0.5}),
-        run_in_memory({"seed": 0, "model.width": 8, **ADD}, {"a": 0.5}),
-    ]
-    wanted = wanted.replace("fusion=add, model.width=8", "model.width=8, fusion=add")
-    comparison = compare(runs, baseline=wanted)
-    assert comparison.baseline.label == "model.width=8, fusion=add"
-    assert comparison.groups[0] is comparison.baseline
-    assert [difference.group for difference in comparison.differences] == comparison.groups[1:]
-    assert compare(runs).baseline.label == "model.width=8, fusion=concat"
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ({"baseline": "nonsense"}, "baseline=nonsense names no group; choose one of: fusion=concat; fusion=add"),
-        ({"baseline": "16"}, "baseline=16 names no group"),
-        ({"metric": "iou/moon"}, "metric=iou/moon: the runs do not have it; choose one of loss, accuracy, iou/cell"),
-        ({"alpha": 0.0}, "alpha=0.0"),
-        ({"alpha": 1.5}, "alpha=1.5"),
-        ({"alpha": math.nan}, "alpha=nan"),
-    ],
-)
-def test_mistakes_in_the_words_are_told(words: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError) as mistake:
-        two({0: 0.5}, {0: 0.5}, **words)
-    assert str(mistake.value).startswith(said)
-
-
-def test_an_ambiguous_baseline_lists_what_it_could_be() -> None:
-    runs = [
-        run_in_memory({"seed": 0, "model.width": width, **fusion}, {"a": 0.5})
-        for width, fusion in product((8, 16), (CONCAT, ADD))
-    ]
-    with pytest.raises(ConfigError) as mistake:
-        compare(runs, baseline="add")
-    assert str(mistake.value).endswith(
-        "several groups; choose one of: model.width=8, fusion=add; model.width=16, fusion=add"
-    )
-
-
-# ---- what can be compared
-
-
-@pytest.mark.parametrize(
-    ("odd", "reason"),
-    [
-        ({"metrics_version": 2}, "metrics version 2, the others 1"),
-        ({"data_fingerprint": "another"}, "other data or split than run-"),
-    ],
-)
-def test_runs_that_measured_something_else_are_set_apart(odd: dict[str, Any], reason: str) -> None:
-    odd_runs = runs_of(ADD, {2: 0.9}, **odd)
-    comparison = compare([*odd_runs, *runs_of(CONCAT, {0: 0.5, 1: 0.5}), *runs_of(ADD, {0: 0.5, 1: 0.5})])
-    assert [item.folder for item in comparison.apart] == [run.folder for run in odd_runs]
-    assert reasons(comparison)[0].startswith(reason)
-    assert [difference.pairs for difference in comparison.differences] == [2]
-
-
-def test_a_seed_of_the_data_is_no_seed_of_the_training() -> None:
-    other = runs_of({**ADD, "data.seed": 5}, {0: 0.9}, data_fingerprint="another")
-    comparison = compare([*runs_of(CONCAT, {0: 0.5, 1: 0.5}), *other])
-    assert reasons(comparison)[0].endswith(": data.seed=5, the others 0")
-
-
-def test_each_fold_has_its_own_data() -> None:
-    comparison = two({(0, 0): 0.5, (0, 1): 0.6}, {(0, 0): 0.5, (0, 1): 0.6})
-    assert comparison.apart == []
-    assert comparison.differences[0].pairs == 2
-    folds = {**ADD, "data.folds": 3}
-    mixed = compare([*runs_of(CONCAT, {(0, 0): 0.5, (0, 1): 0.6}), *runs_of(folds, {(1, 0): 0.5})])
-    assert reasons(mixed)[0].endswith("data.folds=3, the others 4")
-
-
-def test_the_later_of_two_equal_runs_counts() -> None:
-    early, late = runs_of(ADD, {0: 0.1}) + runs_of(ADD, {0: 0.9})
-    comparison = compare([late, *runs_of(CONCAT, {0: 0.5}), early], baseline="concat")
-    assert comparison.differences[0].group.runs == [late]
-    assert comparison.differences[0].mean == pytest.approx(0.4)
-    assert [(item.folder, item.reason) for item in comparison.apart] == [
-        (early.folder, f"repeated by the later {late.folder.name}")
-    ]
-
-
-def test_runs_without_the_metric_are_set_apart() -> None:
-    with_seg = [run_in_memory({"seed": seed}, {"a": 0.5}) for seed in (0, 1)]
-    with_seg[0].images["seg"] = 0.7
-    with_seg[1].images["seg"] = math.nan
-    comparison = compare([*with_seg, run_in_memory({"seed": 2}, {"a": 0.5})], metric="test/seg")
-    assert comparison.metric == "seg"
-    assert reasons(comparison) == ["seg is undefined for all its images", "seg is not among its scores"]
-
-
-def test_nothing_to_compare_is_told_with_the_reasons(tmp_path: Path) -> None:
-    for number in range(5):
-        write_run(tmp_path / f"{number}", {"seed": number}, status="failed", error="out of memory")
-    with pytest.raises(DataError) as mistake:
-        compare(*collect([tmp_path]))
-    assert str(mistake.value).count("failed: out of memory") == 3
-    assert str(mistake.value).endswith("; and 2 more)")
-    with pytest.raises(DataError, match=r"no run can be compared \(there are none\)"):
-        compare([])
-
-
-# ---- differences
 
 
 def test_a_difference_worked_by_hand() -> None:
@@ -378,7 +35,7 @@ def test_a_difference_worked_by_hand() -> None:
         "fusion=add is better than fusion=concat: difference +0.2000 in iou/mean, "
         f"95 % interval {difference.low:+.4f} to {difference.high:+.4f}, 3 pairs, p = 0.25"
     )
-    assert "(seed=3, seed=9) count in the mean of their group" in comparison.warnings[0]
+    assert "(seed=3; seed=9) count in the mean of their group" in comparison.warnings[0]
 
 
 NOISE = {seed: 0.5 + offset for seed, offset in enumerate([0.01, -0.02, 0.015, 0.0, -0.01, 0.02, -0.015, 0.005])}
@@ -409,9 +66,58 @@ def test_too_few_pairs_say_how_many_are_needed() -> None:
         [*runs_of(CONCAT, {0: 0.5, 1: 0.5}), *runs_of(ADD, {0: 0.6, 1: 0.7}), *runs_of(NONE, {0: 0.1})]
     )
     assert comparison.differences[0].sentence.endswith(", 2 pairs, at least 7 are needed")
-    assert comparison.warnings[0].startswith("too few pairs for any verdict: fusion=add (2), fusion=none (1). With 2 d")
-    assert "at least 7 pairs" in comparison.warnings[0]
+    assert comparison.warnings[0].startswith(
+        "too few pairs of runs with the same seed and fold for any verdict: fusion=add (2); fusion=none (1). With 2 d"
+    )
+    assert "at least 7 are needed" in comparison.warnings[0]
     assert comparison.warnings[1].endswith("spread: fusion=none")
+
+
+@pytest.mark.parametrize("pairs", [3, 5, 8])
+def test_pairs_that_would_find_the_effect_are_said_where_there_is_no_verdict(pairs: int) -> None:
+    few = dict(list(NOISE.items())[:pairs])
+    (difference,) = two(FLAT, few).differences
+    wanted = difference.pairs_for_power
+    assert wanted is not None
+    assert difference.sentence.endswith(f"; about {wanted} pairs would find an effect of this size in 4 of 5 cases")
+    assert ("95 % interval" in difference.sentence) == (pairs >= 6)
+
+
+def test_no_number_of_pairs_finds_no_effect() -> None:
+    (difference,) = two(FLAT, {seed: 0.6 if seed % 2 else 0.4 for seed in FLAT}).differences
+    assert difference.verdict == "not distinguishable"
+    assert difference.pairs_for_power is None
+    assert difference.sentence.endswith("8 pairs, p = 1")
+
+
+def test_a_level_that_drawn_patterns_cannot_reach() -> None:
+    many = dict.fromkeys(range(20), 0.5)
+    (difference,) = two(many, dict.fromkeys(many, 0.6), alpha=1e-5).differences
+    assert difference.p == difference.smallest_p == 2 / 20_001
+    assert difference.verdict == "too few pairs"
+    assert "20 pairs, and no number is enough at this alpha" in difference.sentence
+
+
+def test_a_pair_is_compared_on_the_images_that_both_have_scores_for() -> None:
+    before = run_in_memory({"seed": 0, **CONCAT}, {"a": 0.2, "b": 0.6, "c": math.nan})
+    after = run_in_memory({"seed": 0, **ADD}, {"a": math.nan, "b": 0.7, "c": 0.9})
+    apart = [run_in_memory({"seed": 1, **CONCAT}, {"a": 0.5, "b": math.nan, "c": math.nan})]
+    apart += [run_in_memory({"seed": 1, **ADD}, {"a": math.nan, "b": 0.5, "c": math.nan})]
+    (difference,) = compare([before, after, *apart]).differences
+    assert difference.pairs == 1
+    assert difference.gains == pytest.approx([0.1])
+    assert difference.group.paired("iou/mean")[0, None] == pytest.approx(0.8)
+
+
+def test_losses_of_different_functions_are_not_compared() -> None:
+    runs = [
+        run_in_memory({"seed": seed, "loss.name": "border_weighted", "loss.w0": w0}, {"a": 0.5})
+        for seed, w0 in product(range(2), (5.0, 10.0))
+    ]
+    with pytest.raises(ConfigError, match=r"metric=loss: .* different losses \(loss.w0 varies\).*metric=iou/mean$"):
+        compare(runs, metric="test/loss")
+    assert compare(runs).losses_differ
+    assert not two({0: 0.5}, {0: 0.5}, metric="loss").losses_differ
 
 
 def test_several_differences_are_adjusted_together() -> None:
@@ -486,6 +192,14 @@ def test_the_table_has_costs_and_what_mismatch_remains() -> None:
         ({"device": "cuda:0"}, "the runs are of different devices: cpu, cuda:0"),
         ({"precision": "bf16-mixed"}, "the runs are of different precisions: 32, bf16-mixed"),
         ({"git": {"commit": "1" * 40, "changed": False}}, "the runs are of different commits of the code: 00000"),
+        (
+            {"versions": {"torch": "2.8.0", "unet-exp": "0.1.0"}},
+            "the runs are of different versions of torch: 2.7.0, 2.8.0",
+        ),
+        (
+            {"versions": {"torch": "2.7.0", "unet-exp": "0.2.0"}},
+            "the runs are of different versions of unet-exp: 0.1.0, 0.2.0",
+        ),
         ({"git": None}, "the runs are of different commits of the code: 0000000000, unknown"),
         ({"git": {"commit": "0" * 40, "changed": True}}, "8 of 16 runs had changes in the code beyond its commit"),
     ],
@@ -494,6 +208,59 @@ def test_runs_of_different_circumstances_are_warned_of(odd: dict[str, Any], said
     comparison = compare([*runs_of(CONCAT, FLAT), *runs_of(ADD, NOISE, **odd)])
     assert len(comparison.warnings) == 1
     assert comparison.warnings[0].startswith(said)
+
+
+def test_another_number_of_devices_is_warned_of() -> None:
+    comparison = compare([*runs_of(CONCAT, FLAT), *runs_of({**ADD, "trainer.devices": 2}, NOISE)])
+    assert comparison.warnings == ["the runs are of different numbers of devices: 1, 2"]
+
+
+@pytest.mark.parametrize(
+    ("config", "other", "counts", "warned"),
+    [
+        (
+            {"model.match": "none"},
+            ADD,
+            {"parameters": 900, "macs": 1800},
+            "fusion=add has 10.0 % fewer parameters and 10.0 % fewer MACs than fusion=concat; "
+            "model.match=parameters or model.match=flops brings them together",
+        ),
+        (
+            {"model.match": "parameters"},
+            ADD,
+            {"parameters": 1050, "macs": 1800},
+            "fusion=add has 5.0 % more parameters than fusion=concat; a larger model.width comes closer",
+        ),
+        (
+            {"model.match": "flops"},
+            ADD,
+            {"parameters": 900, "macs": 2100},
+            "fusion=add has 5.0 % more MACs than fusion=concat; a larger model.width comes closer",
+        ),
+        ({"model.match": "parameters"}, ADD, {"parameters": 1010, "macs": 1800}, None),
+        # what differs in more than the fusion is not brought together by it
+        (
+            {"model.match": "none"},
+            {**ADD, "model.width": 99},
+            {"parameters": 900, "macs": 2000},
+            "model.width=99, fusion=add has 10.0 % fewer parameters than model.width=16, fusion=concat",
+        ),
+        (
+            {"model.match": "none"},
+            {**ADD, "model.match": "flops"},
+            {"parameters": 900, "macs": 2000},
+            "model.match=flops, fusion=add has 10.0 % fewer parameters than model.match=none, fusion=concat",
+        ),
+    ],
+)
+def test_advice_on_a_mismatch_is_given_where_it_helps(
+    config: dict[str, Any], other: dict[str, Any], counts: dict[str, int], warned: str | None
+) -> None:
+    runs = [
+        *runs_of({"model.width": 16, **config, **CONCAT}, FLAT, parameters=1000, macs=2000),
+        *runs_of({"model.width": 16, **config, **other}, NOISE, **counts),
+    ]
+    assert compare(runs).warnings == ([] if warned is None else [warned])
 
 
 def test_a_cost_that_is_not_known_is_left_out() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import io
 import re
+import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,6 +52,15 @@ def test_a_page_prints_what_it_says(name, fewest):
     for code, said in blocks:
         printed = run(code, session)
         assert [line.rstrip() for line in printed.splitlines()] == said.splitlines(), code
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_is_one_that_a_shell_reads(page):
+    """Brackets of ranges and globs want quotes."""
+    blocks = re.findall(r"^```bash\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    script = re.sub(r"<[a-z]+>", "placeholder", "\n".join(blocks))
+    checked = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stderr
 
 
 def headings(page: Path) -> set[str]:

@@ -78,7 +78,14 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("words", "part"),
         [
-            (["seed=0,1", "hydra/sweeper=basic"], "hydra/sweeper is not used here"),
+            (["seed=0,1", "hydra/sweeper=basic"], "hydra/sweeper=basic: this is not typed"),
+            (["seed=0,1", "hydra.sweep.dir=x"], "hydra.sweep.dir=x: this is not typed"),
+            (["seed=0,1", "+sweep.run=x"], "+sweep.run=x: this is not typed"),
+            (["output=a,b"], "output=a,b: a sweep has one of it"),
+            (["search=optuna", "search.trials=1,2"], "search.trials=1,2: a sweep has one of it"),
+            (["seed=range(5,0)"], "seed=range(5,0): there is no value in it"),
+            (["fusion=glob(*)"], "fusion=glob(*): globs are not used here"),
+            (["seed=0,1", "trainer.devices=2"], "trainer.devices=2: a run of a sweep has one device"),
             (["hydra/launcher=jobli"], "hydra/launcher=jobli: no such option; choose one of"),
             (["optimizer.lr=interval(0.1,0.2)"], "an interval is for search=optuna"),
             (["seed=0,-1"], "seed=-1: should be greater than or equal to 0"),
@@ -90,6 +97,24 @@ class TestPlan:
     def test_mistakes(self, words: list[str], part: str) -> None:
         with pytest.raises((ConfigError, DataError), match=re.escape(part)):
             read_command(words, multirun=True)
+
+    def test_gone_on_with_elsewhere_and_by_another_launcher(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "mine" / "experiment").mkdir(parents=True)
+        (tmp_path / "mine" / "experiment" / "own.yaml").write_text("# @package _global_\nname: own\n")
+        monkeypatch.chdir(tmp_path)
+        words = ["experiment=own", "seed=0,1", "sweep.report=false", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+        first = read_command(words, "mine", multirun=True)
+        assert isinstance(first, Plan)
+        folder = SweepFolder.create(tmp_path, first.name, first.words, first.config_dir, None, first.runs)
+        monkeypatch.chdir("/")
+        plan = read_command([f"sweep.resume={folder.path}", "hydra/launcher=basic"])
+        assert isinstance(plan, Plan)
+        assert [run.name for run in plan.runs] == ["seed=0", "seed=1"]
+        assert plan.hydra == ["hydra/launcher=basic"]
+        assert not plan.sweep.report
+        assert plan.folder is not None
 
     def test_a_damaged_plan(self, tmp_path: Path) -> None:
         for content in ("{", "[]", '{"runs": [{}]}', '{"words": 1, "runs": 2}'):
@@ -233,10 +258,9 @@ class TestRun:
         assert not sweep.folder(sweep.runs[1]).path.exists()
 
     def test_data_mistakes_are_found_before_there_is_a_folder(self, cli: Cli, tmp_path: Path) -> None:
-        (tmp_path / "empty").mkdir()
         said = cli("train", "-m", *TINY, "output=out", "seed=0,1", "trainer.monitor=val/loss,val/iou/nothing")
         assert "trainer.monitor=val/iou/nothing: there is no such score" in said.mistake
-        assert {path.name for path in tmp_path.iterdir()} == {"empty"}
+        assert not list(tmp_path.iterdir())
 
     def test_two_processes_do_not_write_to_one_sweep(self, cli: Cli, tmp_path: Path) -> None:
         assert cli("train", "-m", *TINY, "output=out", "seed=0,1", "sweep.report=false").code == 0
@@ -263,23 +287,121 @@ class TestRun:
         assert cli("train", "-m", *words, "output=mine", "seed=5", "logger.group=g", "logger.mode=disabled").code == 0
         assert opened[-1] == ("run", "g")
 
-    def test_the_peak_of_memory_is_each_runs_own(self, cli: Cli, tmp_path: Path) -> None:
-        words = [word for word in TINY if not word.startswith(("data.", "model."))]
-        big = "data.height=512,64"  # the first run needs more
-        said = cli("train", "-m", *words, *SMALL, big, "data.width=64", "output=out", "sweep.report=false")
-        assert said.code == 0, said
+    def test_a_launcher_that_dies_is_told_and_the_sweep_concluded(
+        self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+        original = BasicLauncher.launch
+
+        def launch(self: Any, jobs: Any, initial_job_idx: int) -> Any:
+            original(self, jobs[:1], initial_job_idx)
+            raise RuntimeError("a worker was killed")
+
+        monkeypatch.setattr(BasicLauncher, "launch", launch)
+        said = cli("train", "-m", *TINY, "output=out", "seed=0,1")
+        assert "the launcher gave up: RuntimeError: a worker was killed" in said.out
+        assert "failed: seed=1: its process has died" in said.out
+        assert "1 of 2 runs failed: seed=1" in said.mistake
+        assert (the_sweep(tmp_path / "out").path / "report.html").exists()
+
+    def test_a_run_that_an_orphan_still_trains_is_left_to_it(self, cli: Cli, tmp_path: Path) -> None:
+        assert cli("train", "-m", *TINY, "output=out", "seed=0,1", "sweep.report=false").code == 0
         sweep = the_sweep(tmp_path / "out")
-        assert all(summary(sweep.folder(run))["peak_memory"] > 1e6 for run in sweep.runs)
+        before = sweep.folder(sweep.runs[0]).summary.read_text()
+        with locked(sweep.folder(sweep.runs[0]).lock):
+            said = cli("train", f"sweep.resume={sweep.path}")
+        assert "seed=0 is still trained by a process of an earlier start" in said.mistake
+        assert sweep.folder(sweep.runs[0]).summary.read_text() == before
+        assert cli("train", f"sweep.resume={sweep.path}").code == 0  # nothing is left to do
 
 
-SMALL = [
-    "data.tile=32",
-    "data.train_images=2",
-    "data.val_images=1",
-    "data.test_images=1",
-    "model.width=4",
-    "model.depth=2",
-]
+def test_peak_memory_is_counted_anew_for_each_run() -> None:
+    import numpy as np
+    import torch
+
+    from unet_exp.inference.device import peak_memory, reset_peak_memory
+
+    if sys.platform != "linux":
+        pytest.skip("only Linux can start the count anew")
+    cpu = torch.device("cpu")
+    reset_peak_memory(cpu)
+    large = np.ones(2**25)  # 256 MiB
+    del large
+    before = peak_memory(cpu)
+    reset_peak_memory(cpu)
+    assert before - peak_memory(cpu) > 2**27
+
+
+class TestSearch:
+    WORDS = (
+        *TINY, "trainer.max_steps=8", "data.batch_size=1", "data.tiles_per_epoch=2", "search=optuna",
+        "search.startup_trials=1", "search.warmup_validations=0", "fusion=concat,add",
+        "optimizer.lr=tag(log,interval(0.0001,0.1))",
+    )  # fmt: skip
+
+    def test_trials_are_run_pruned_recorded_and_gone_on_with(self, cli: Cli, tmp_path: Path) -> None:
+        said = cli("train", *self.WORDS, "output=out", "search.trials=4")
+        assert said.code == 0, said
+        search = the_sweep(tmp_path / "out")
+        assert search.path.name.endswith("_lr-dropout-fusion")
+        trials = table(search.path / "trials.csv")
+        assert len(trials) == 4
+        for run, trial in zip(search.runs, trials, strict=True):
+            told = summary(search.folder(run))
+            if trial["status"] == "finished":
+                assert told["status"] == "finished"
+                assert told["best"]["value"] == float(trial["val/iou/mean"])
+            else:
+                assert (trial["status"], told["status"]) == ("pruned", "stopped")
+                assert 0 < told["pruned_at"] < 8
+                assert told["metrics"] == {}
+        assert {path.name for path in search.path.iterdir() if path.is_file()} == {
+            *("sweep.json", "trials.csv", "search.png", "best.txt", "search.journal", ".lock")
+        }
+        best = max((row for row in trials if row["status"] == "finished"), key=lambda row: row["val/iou/mean"])
+        assert f"fusion={best['fusion']}" in (search.path / "best.txt").read_text()
+
+        # The last trial was broken off: its number and words come again, then two more.
+        last = search.folder(search.runs[-1])
+        last.write_summary({"status": "running"})
+        times = [search.folder(run).summary.stat().st_mtime_ns for run in search.runs[:3]]
+        said = cli("train", f"sweep.resume={search.path}", "search.trials=6")
+        assert said.code == 2  # the study was told of that trial, and does not ask again
+        assert f"failed: {last.path.name}: its process has died" in said.out
+        search = SweepFolder.open(search.path)
+        assert [run.name for run in search.runs] == [f"trial-{number:03d}" for number in range(6)]
+        assert [search.folder(run).summary.stat().st_mtime_ns for run in search.runs[:3]] == times
+        assert len(table(search.path / "trials.csv")) == 6
+
+    def test_a_trial_that_was_broken_off_comes_again(
+        self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from unet_exp.app import train as module
+
+        with monkeypatch.context() as patch:
+
+            def interrupted(*_: Any) -> RunFolder:
+                raise KeyboardInterrupt
+
+            patch.setattr(module, "train", interrupted)
+            assert cli("train", *self.WORDS, "output=out", "search.trials=2").code == 130
+        search = the_sweep(tmp_path / "out")
+        (first,) = search.runs
+        said = cli("train", f"sweep.resume={search.path}")
+        assert said.code == 0, said
+        again = SweepFolder.open(search.path)
+        assert again.runs[0] == first
+        assert len(again.runs) == 2
+        assert summary(again.folder(first))["status"] == "finished"
+
+    def test_as_many_at_once_as_joblib_runs(self) -> None:
+        words = [word for word in self.WORDS if not word.startswith("search.")]
+        side_by_side = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=3"]
+        for more, parallel in ([], 1), (side_by_side, 3), ([*side_by_side, "search.parallel=2"], 2):
+            search = planned(*words, *more).search
+            assert search is not None
+            assert search.parallel == parallel
 
 
 class TestProgress:
@@ -293,6 +415,16 @@ class TestProgress:
                 folder.path.mkdir()
                 folder.write_summary({"status": status})
         assert re.fullmatch(r"1 of 4 done, 1 failed, 1 running, about 0 s left\n", (tmp_path / "out.txt").read_text())
+
+    def test_what_an_earlier_start_left_does_not_count_before_it_runs_again(self, tmp_path: Path) -> None:
+        runs = [PlannedRun(f"seed={seed}", []) for seed in range(3)]
+        sweep = SweepFolder.create(tmp_path, "x", [], None, None, runs)
+        for run, status in zip(runs, ("failed", "running", "finished"), strict=True):
+            sweep.folder(run).path.mkdir()
+            sweep.folder(run).write_summary({"status": status})
+        with (tmp_path / "out.txt").open("w") as file, SweepProgress(sweep, 3, Console(file=file)):
+            sweep.folder(runs[0]).write_summary({"status": "finished", "again": True})
+        assert re.fullmatch(r"2 of 3 done, 0 failed, 0 running, about \d s left\n", (tmp_path / "out.txt").read_text())
 
 
 def _start(*words: str, output: Path) -> "subprocess.Popen[str]":

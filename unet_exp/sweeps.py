@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class SweepFolder:
         search: the word of the search that plans the runs one after another, None where all were known at once.
         runs: planned so far.
         created: when it was planned first, ISO time.
+        lock: held by the process that runs it.
+        journal: where a search keeps its trials.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class SweepFolder:
         self.runs = list(runs)
         self.created = created or datetime.now().isoformat(timespec="milliseconds")
         self.lock = path / ".lock"
-        self.journal = journal_of(path)
+        self.journal = path / "search.journal"
 
     @classmethod
     def create(
@@ -109,6 +112,11 @@ class SweepFolder:
         status = self.folder(run).read_summary().get("status")
         return status if isinstance(status, str) else None
 
+    def is_done(self, run: PlannedRun) -> bool:
+        """Whether a run has come to its end: it finished, or a search gave it up."""
+        summary = self.folder(run).read_summary()
+        return summary.get("status") == "finished" or "pruned_at" in summary
+
     def _write_plan(self) -> None:
         plan: dict[str, Any] = {
             "created": self.created,
@@ -118,11 +126,6 @@ class SweepFolder:
             "runs": [asdict(run) for run in self.runs],
         }
         write_text(self.path / "sweep.json", json.dumps(plan, indent=2) + "\n")
-
-
-def journal_of(path: Path) -> Path:
-    """Where the search of a sweep in the folder `path` keeps its trials."""
-    return path / "search.journal"
 
 
 def run_names(settings: Sequence[Mapping[str, str]]) -> list[str]:
@@ -135,7 +138,7 @@ def run_names(settings: Sequence[Mapping[str, str]]) -> list[str]:
         Such as `fusion=add,optimizer.lr=0.01`; `run` where nothing varies. Where that is too long, keys lose all but
         their last part, then the end gives way to six digits of a checksum.
     """
-    names: list[str] = []
+    names: dict[str, None] = {}  # as a set that keeps its order
     for values in settings:
         whole = _legal(",".join(f"{key}={value}" for key, value in values.items())) or "run"
         short = whole
@@ -143,9 +146,9 @@ def run_names(settings: Sequence[Mapping[str, str]]) -> list[str]:
             short = _legal(",".join(f"{key.rpartition('.')[2]}={value}" for key, value in values.items()))
         if len(short) > NAME_LIMIT:
             short = f"{short[: NAME_LIMIT - 7]}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
-        numbered = (short, *(f"{short}_{number}" for number in range(2, len(settings) + 2)))
-        names.append(next(name for name in numbered if name not in names))
-    return names
+        numbered = chain([short], (f"{short}_{number}" for number in count(2)))
+        names[next(name for name in numbered if name not in names)] = None
+    return list(names)
 
 
 def _legal(text: str) -> str:

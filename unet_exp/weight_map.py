@@ -81,11 +81,12 @@ def border_term(
     # On background d1 is at least 1, which leaves 1 less for d2.
     margin = farthest - 1 if where == "background" else farthest
     first, second = _two_distances(instances, int(min(margin, sum(instances.shape))))
-    total = first + second
-    near = total < farthest
+    near = first + second < farthest + 1  # most pixels are not: what follows is for the others alone
     if where == "background":
         near &= instances == 0
-    weights[near] = w0 * np.exp(-0.5 * (total[near] / sigma) ** 2)
+    # OpenCV's last bit depends on where the array lies in memory; the squares are whole numbers.
+    total = np.sqrt(np.rint(first[near] ** 2)) + np.sqrt(np.rint(second[near] ** 2))
+    weights[near] = np.where(total < farthest, w0 * np.exp(-0.5 * (total / sigma) ** 2), 0)
     return weights
 
 
@@ -106,5 +107,4 @@ def _two_distances(instances: NDArray[Any], margin: int) -> tuple[NDArray[np.flo
         first, other = nearest[window], second[window]
         np.minimum(other, np.maximum(first, distance), out=other)
         np.minimum(first, distance, out=first)
-    # OpenCV's last bit depends on where the array lies in memory; the squares are whole numbers.
-    return np.sqrt(np.rint(nearest**2)), np.sqrt(np.rint(second**2))
+    return nearest, second

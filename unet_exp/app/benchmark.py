@@ -312,8 +312,8 @@ def _metrics() -> list[Pair]:
 
 
 def _sweep() -> list[Pair]:
-    def between_runs(logger: str) -> Timed:
-        """From the last file of a run to the first step of the next one, the mean over a sweep of four."""
+    def between_runs(logger: str, last: str) -> Timed:
+        """From a file of a run to the first step of the next one, the mean over a sweep of four."""
         from unet_exp.app.plan import Plan, read_command
         from unet_exp.app.sweep import run_sweep
         from unet_exp.sweeps import SweepFolder
@@ -327,13 +327,22 @@ def _sweep() -> list[Pair]:
             sweep = SweepFolder.open(path)
             folders = [sweep.folder(run) for run in sweep.runs]
             told = [folder.read_summary() for folder in folders]
-            ends = [folder.summary.stat().st_mtime for folder in folders]
+            ends = [(folder.path / last).stat().st_mtime for folder in folders]
             starts = [datetime.fromisoformat(run["started"]).timestamp() + run["seconds_setup"] for run in told]
         return Timed(statistics.mean(start - end for end, start in zip(ends, starts[1:], strict=False)))
 
     wandb = "logger=wandb logger.mode=offline"
-    first, second = partial(between_runs, "logger=csv"), partial(between_runs, wandb)
-    return [Pair("sweep", "from one run's end to the next one's first step", "logger=csv", wandb, first, second)]
+    return [
+        Pair(
+            "sweep",
+            f"{what}: to the next run's first step",
+            "logger=csv",
+            wandb,
+            partial(between_runs, "logger=csv", last),
+            partial(between_runs, wandb, last),
+        )
+        for what, last in (("run ended", "summary.json"), ("test ended", "per_image.csv"))
+    ]
 
 
 _TINY = [

@@ -30,6 +30,8 @@ def told_in_one_line() -> Iterator[None]:
             errno.EACCES: "permission denied",
             errno.EPERM: "permission denied",
             errno.EROFS: "the file system is read-only; choose another folder with output=",
+            errno.ENOLCK: "this file system has no locks; choose another folder with output=",
+            errno.ENOTSUP: "this file system has no locks; choose another folder with output=",
         }
         if error.errno not in reasons:
             raise

@@ -17,7 +17,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -42,7 +42,7 @@ class Composed:
         search: those of the group `search`.
         multirun: whether the words alone make it a sweep, as `experiment=skip_fusion` does.
         params: keys that the words sweep over by themselves, with their values as typed.
-        remote: whether the launcher hands the runs to other machines, which may have what this one lacks.
+        launcher: Hydra's settings of what starts the runs of a sweep.
     """
 
     training: dict[str, Any]
@@ -50,7 +50,7 @@ class Composed:
     search: dict[str, Any]
     multirun: bool
     params: dict[str, str]
-    remote: bool
+    launcher: dict[str, Any]
 
 
 def paths_quoted(words: Sequence[str]) -> list[str]:
@@ -76,7 +76,7 @@ def paths_quoted(words: Sequence[str]) -> list[str]:
 
 def quoted(text: str) -> str:
     """A text as Hydra's grammar takes it, whatever it holds."""
-    return "'" + text.replace("'", "\\'") + "'"
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def conf_dir() -> Path:
@@ -109,8 +109,16 @@ def compose_command(overrides: Sequence[str], extra_dir: str | None = None) -> C
     params = OmegaConf.to_container(hydra_config.sweeper.get("params") or OmegaConf.create({}))
     assert isinstance(params, dict)
     multirun = hydra_config.mode is not None and hydra_config.mode.name == "MULTIRUN"
-    remote = "slurm" in str(hydra_config.launcher.get("_target_")).lower()
-    return Composed(values, sweep, search, multirun, {str(key): str(value) for key, value in params.items()}, remote)
+    launcher = OmegaConf.to_container(hydra_config.launcher)
+    assert isinstance(launcher, dict)
+    return Composed(
+        values,
+        sweep,
+        search,
+        multirun,
+        {str(key): str(value) for key, value in params.items()},
+        {str(key): value for key, value in launcher.items()},
+    )
 
 
 def search_path(extra_dir: str | None) -> list[str]:
@@ -123,7 +131,7 @@ def search_path(extra_dir: str | None) -> list[str]:
         return []
     if not Path(extra_dir).is_dir():
         raise ConfigError(f"--config-dir {extra_dir}: there is no such folder")
-    return [f"hydra.searchpath=['file://{Path(extra_dir).resolve()}']"]
+    return [f"hydra.searchpath=[{quoted(f'file://{Path(extra_dir).resolve()}')}]"]
 
 
 def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What is typed after `scripts/train.py`: one training, or a sweep with all of its runs checked."""
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
 
 from unet_exp.app.compose import Composed, compose_command, parse_overrides
 from unet_exp.app.search import check_search, with_typed
@@ -18,6 +19,18 @@ from unet_exp.sweeps import PlannedRun, SweepFolder, run_names
 
 _BESIDE_RESUME = ("sweep.resume", "sweep.report", "search.trials", "search.parallel")
 """What can be typed to go on with a sweep, beside words for Hydra: nothing that would change a result."""
+_THE_SWEEPS_OWN = (
+    "hydra/sweeper",
+    "hydra.sweeper",
+    "hydra.sweep",
+    "hydra.run",
+    "hydra.mode",
+    "sweep.run",
+    "sweep.trial",
+)
+"""Words that the program gives by itself."""
+_ONE_FOR_ALL = ("output", "sweep", "search", "hydra", "hydra/launcher")
+"""Keys that a whole sweep shares."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +39,14 @@ class Plan:
 
     Attributes:
         words: as typed; of the first start, where it goes on.
-        config_dir: folder of the user's own configs.
+        config_dir: folder of the user's own configs, a whole path.
         hydra: words for Hydra itself, such as the launcher's.
         runs: all of them; for a search one that stands for its trials.
         configs: of these runs.
         sweep: how it is run.
         search: what plans its runs one after another; None where all are known.
         name: of the folder to be made.
-        remote: whether other machines run it.
+        launcher: Hydra's settings of it.
         folder: the one there is already, where the sweep goes on.
     """
 
@@ -45,7 +58,7 @@ class Plan:
     sweep: SweepConfig
     search: OptunaConfig | None
     name: str
-    remote: bool
+    launcher: Mapping[str, object]
     folder: SweepFolder | None = None
 
 
@@ -64,42 +77,75 @@ def read_command(words: Sequence[str], config_dir: str | None = None, multirun: 
         UserError: for the first mistake in any of the trainings.
     """
     typed = parse_overrides(words, sweeps=True)
-    if any(override.key_or_group == "hydra/sweeper" for override in typed):
-        raise ConfigError("hydra/sweeper is not used here: commas make a sweep, and search=optuna a search")
+    for override in typed:
+        _check_place(override)
+    # Before anything is composed: what is typed beside it belongs to the words of the first start.
+    resumed = [override.value() for override in typed if override.key_or_group == "sweep.resume" and override.value()]
+    if resumed:
+        return _resumed(typed, config_dir, Path(str(resumed[-1])))
     composed = compose_command([_first(override) for override in typed], config_dir)
     sweep = validate(SweepConfig, composed.sweep)
-    if sweep.resume is not None:
-        return _resumed(typed, sweep, Path(sweep.resume))
-    if multirun or composed.multirun:
-        return _planned(words, config_dir, typed, composed, sweep)
+    search = parse_search(composed.search)
+    if multirun or composed.multirun or search is not None:
+        return _planned(words, config_dir, typed, composed, sweep, search)
     parse_overrides(words)  # several values where one is needed
     return parse(composed.training)
 
 
+def _check_place(override: Override) -> None:
+    key = override.key_or_group
+    if any(key == own or key.startswith(f"{own}.") for own in _THE_SWEEPS_OWN):
+        raise ConfigError(f"{override.input_line}: this is not typed; commas make a sweep, and search=optuna a search")
+    if override.is_sweep_override() and (key in _ONE_FOR_ALL or key.split(".")[0] in _ONE_FOR_ALL):
+        raise ConfigError(f"{override.input_line}: a sweep has one of it; type one value")
+
+
 def _planned(
-    words: Sequence[str], config_dir: str | None, typed: list[Override], composed: Composed, sweep: SweepConfig
+    words: Sequence[str],
+    config_dir: str | None,
+    typed: list[Override],
+    composed: Composed,
+    sweep: SweepConfig,
+    search: OptunaConfig | None,
 ) -> Plan:
     given = parse_overrides([f"{key}={value}" for key, value in composed.params.items()], sweeps=True)
     # What is typed takes the place of what an experiment sweeps over by itself.
-    keyed = {override.get_key_element(): override for override in [*given, *typed] if not _is_hydras(override)}
+    keyed = {
+        override.get_key_element(): override
+        for override in [*given, *typed]
+        if override.key_or_group.split(".")[0] not in ("sweep", "search") and not _is_hydras(override)
+    }
     hydra = [_line(override) for override in typed if _is_hydras(override)]
-    search = parse_search(composed.search)
     if search is not None:
-        search = with_typed(search, keyed.values())
+        # The words of the search itself are in the composed config, and are none of its trials'.
+        search = _as_parallel(with_typed(search, keyed.values()), composed.launcher)
         common = [_line(override) for override in keyed.values() if not override.is_sweep_override()]
         runs = [PlannedRun("trials", common)]
         check_search(search, lambda more: parse(compose_command([*common, *more, *hydra], config_dir).training))
     else:
         runs = _product(keyed)
     configs = [parse(compose_command([*run.overrides, *hydra], config_dir).training) for run in runs]
+    for config in configs:
+        if config.trainer.devices not in (1, "auto"):
+            raise ConfigError(f"trainer.devices={config.trainer.devices}: a run of a sweep has one device; set it to 1")
     names = {config.name for config in configs}
     varying = list(search.space) if search else [key for key, one in keyed.items() if one.is_sweep_override()]
     one_name = len(names) == 1 and not (search and {"data", "model", "fusion"} & search.space.keys())
     name = names.pop() if one_name else "-".join(key.rpartition(".")[2] for key in varying)
-    return Plan(list(words), config_dir, hydra, runs, configs, sweep, search, name, composed.remote)
+    whole = None if config_dir is None else str(Path(config_dir).resolve())
+    return Plan(list(words), whole, hydra, runs, configs, sweep, search, name, composed.launcher)
 
 
-def _resumed(typed: list[Override], sweep: SweepConfig, path: Path) -> Plan:
+def _as_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> OptunaConfig:
+    """The search with `parallel` as a number: null means as many as joblib runs side by side."""
+    if search.parallel is not None:
+        return search
+    jobs = launcher.get("n_jobs", 1)
+    assert isinstance(jobs, int)
+    return search.model_copy(update={"parallel": jobs if jobs > 0 else os.cpu_count() or 1})
+
+
+def _resumed(typed: list[Override], config_dir: str | None, path: Path) -> Plan:
     for override in typed:
         if not _is_hydras(override) and override.key_or_group not in _BESIDE_RESUME:
             raise ConfigError(
@@ -107,11 +153,17 @@ def _resumed(typed: list[Override], sweep: SweepConfig, path: Path) -> Plan:
                 f"hydra/launcher, {', '.join(_BESIDE_RESUME[1:])} can be typed"
             )
     folder = SweepFolder.open(path)
+    before = parse_overrides(folder.words, sweeps=True)
+    if any(override.key_or_group == "hydra/launcher" for override in typed):
+        before = [
+            override for override in before if not override.key_or_group.startswith(("hydra/launcher", "hydra.l"))
+        ]
     # Later words win: another launcher, more trials.
-    more = [_line(override) for override in typed if not override.key_or_group.startswith("sweep.")]
-    plan = read_command([*folder.words, *more], folder.config_dir, multirun=True)
+    now = [override for override in typed if override.key_or_group != "sweep.resume"]
+    words = [_line(override) for override in [*before, *now]]
+    plan = read_command(words, config_dir or folder.config_dir, multirun=True)
     assert isinstance(plan, Plan)
-    return replace(plan, words=folder.words, sweep=sweep, folder=folder)
+    return replace(plan, words=folder.words, folder=folder)
 
 
 def _is_hydras(override: Override) -> bool:
@@ -127,12 +179,25 @@ def _first(override: Override) -> str:
     """A word with one value: the first where it has several."""
     if not override.is_sweep_override():
         return _line(override)
-    key = override.get_key_element()
     if override.is_interval_sweep():
         interval = override.value()
         assert isinstance(interval, IntervalSweep)
-        return f"{key}={interval.start}"
-    return f"{key}={next(override.sweep_string_iterator())}"
+        return f"{override.get_key_element()}={interval.start}"
+    return f"{override.get_key_element()}={_values(override)[0]}"
+
+
+def _values(override: Override) -> list[str]:
+    """The values of a sweep over one key, as words."""
+    line = override.input_line
+    if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
+        raise ConfigError(f"{line}: globs are not used here; list the options with commas between them")
+    try:
+        values = list(override.sweep_string_iterator())
+    except ValueError as error:
+        raise ConfigError(f"{line}: {error}") from None
+    if not values:
+        raise ConfigError(f"{line}: there is no value in it")
+    return values
 
 
 def _product(keyed: Mapping[str, Override]) -> list[PlannedRun]:
@@ -142,8 +207,7 @@ def _product(keyed: Mapping[str, Override]) -> list[PlannedRun]:
         if override.is_interval_sweep():
             raise ConfigError(f"{override.input_line}: an interval is for search=optuna; list values, or take range()")
         if override.is_sweep_override():
-            values = list(override.sweep_string_iterator())
-            choices.append([(key, value.strip("'\""), f"{key}={value}") for value in values])
+            choices.append([(key, value.strip("'\""), f"{key}={value}") for value in _values(override)])
         else:
             choices.append([("", "", _line(override))])
     combinations = list(itertools.product(*choices))

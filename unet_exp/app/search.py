@@ -136,7 +136,7 @@ def check_search(config: OptunaConfig, compose: Callable[[list[str]], Config]) -
     if not config.space:
         raise ConfigError(
             "search=optuna has nothing to search: give search.space, or type values such as "
-            "optimizer.lr=interval(0.0001,0.01) fusion=concat,add"
+            "'optimizer.lr=tag(log,interval(0.0001,0.1))' fusion=concat,add"
         )
     ends = {
         key: [_word(value) for value in (entry if isinstance(entry, list) else (entry.low, entry.high))]
@@ -202,13 +202,13 @@ class Search:
                 self._study.set_user_attr(key, value)
 
     def ask(self) -> list[Trial]:
-        """The next trials, so many that `parallel` of them are out; what an earlier start left half-done comes first.
+        """The next trials, so many that `parallel` (None: 1) are out; what an earlier start left half-done comes first.
 
         Returns:
             Empty if all `trials` are told of, or as many as may be are out.
         """
         known = self._trials()
-        room = self._config.parallel - len(self._out)
+        room = (self._config.parallel or 1) - len(self._out)
         half_done = [trial.number for trial in known if not trial.state.is_finished() and trial.number not in self._out]
         again = half_done[: max(room, 0)]
         new = max(min(room - len(again), self._config.trials - len(known)), 0)

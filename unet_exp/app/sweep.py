@@ -1,5 +1,6 @@
 """A sweep's runs: started by any of Hydra's launchers, recorded in their folders, compared at the end."""
 
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ import hydra
 from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -22,10 +24,10 @@ from unet_exp.app.sweep_progress import SweepProgress
 from unet_exp.config import Config, WandbConfig, parse
 from unet_exp.config.sweeping import SweepConfig
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.files import locked
+from unet_exp.files import is_locked, locked
 from unet_exp.runs import RunFolder
 from unet_exp.schema import validate
-from unet_exp.sweeps import PlannedRun, SweepFolder, journal_of
+from unet_exp.sweeps import PlannedRun, SweepFolder
 
 Launch = Callable[[Sequence[PlannedRun]], None]
 
@@ -39,9 +41,9 @@ def run_sweep(plan: Plan) -> None:
     Raises:
         UserError: before the first run, for what can be mended; at the end, if runs have failed.
     """
-    console = Console(file=sys.stdout, highlight=False)  # the runs' own output goes to their logs
-    if not plan.remote:
-        _check_data(plan.configs)
+    # The runs' own output goes to their logs. Users' words may hold brackets, which are no markup.
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    _check_data(plan)
     folder = plan.folder or SweepFolder.create(
         Path(plan.configs[0].output) / "sweep",
         plan.name,
@@ -50,22 +52,23 @@ def run_sweep(plan: Plan) -> None:
         plan.search.name if plan.search else None,
         [] if plan.search else plan.runs,
     )
-    total = plan.search.trials if plan.search else len(folder.runs)
     search: Search | None = None
     try:
-        with locked(folder.lock), SweepProgress(folder, total, console), _launcher(plan, folder) as launch:
-            if plan.search is None:
-                launch([run for run in folder.runs if folder.status(run) != "finished"])
-            else:
-                search = _search(plan, folder, launch)
+        with locked(folder.lock):
+            folder = SweepFolder.open(folder.path)  # as it is now that it is ours
+            _check_orphans(folder)
+            total = plan.search.trials if plan.search else len(folder.runs)
+            with SweepProgress(folder, total, console), _launcher(plan, folder, console) as launch:
+                if plan.search is None:
+                    launch([run for run in folder.runs if not folder.is_done(run)])
+                else:
+                    search = _search(plan, folder, launch)
     except BlockingIOError:
         raise UserError(f"sweep.resume={folder.path}: this sweep is still running; wait for its end") from None
     except KeyboardInterrupt:
-        console.print(f"go on with sweep.resume={folder.path}", soft_wrap=True)
+        console.print(f"go on with {shlex.quote(f'sweep.resume={folder.path}')}", soft_wrap=True)
         raise
-    if search is not None:
-        _tell_best(search, console)
-    _conclude(plan, folder, console)
+    _conclude(plan, folder, search, console)
 
 
 def run_planned(composed: DictConfig) -> None:
@@ -82,42 +85,61 @@ def run_planned(composed: DictConfig) -> None:
     values.pop("search")
     assert sweep.run is not None
     folder = RunFolder(Path(sweep.run))
-    hydra_config = HydraConfig.get()
-    words = [word for word in hydra_config.overrides.task if not word.startswith("+sweep.")]
+    words = [word for word in HydraConfig.get().overrides.task if not word.startswith("+sweep.")]
     folder.path.mkdir(exist_ok=True)
     with _recorded(folder, words):
-        config = _named(parse(values), folder)
-        if hydra_config.launcher._target_.endswith("BasicLauncher"):
-            # What Lightning starts on further devices is this run, not the whole sweep.
-            sys.argv[1:] = list(hydra_config.overrides.task)
-        else:
-            config = _on_one_device(config)
+        config = _of_a_sweep(parse(values), folder)
 
         from unet_exp.app.train import train
         from unet_exp.training.pruning import Pruning
 
-        journal = journal_of(folder.path.parent)
-        monitor = config.trainer.monitor
-        train(config, words, folder, None if sweep.trial is None else Pruning(journal, sweep.trial, monitor))
+        pruning = None
+        if sweep.trial is not None:
+            pruning = Pruning(SweepFolder(folder.path.parent, []).journal, sweep.trial, config.trainer.monitor)
+        train(config, words, folder, pruning)
 
 
-def _check_data(configs: Sequence[Config]) -> None:
-    """Reads the data of every run that differs in more than its seed, and builds its network."""
+def _check_data(plan: Plan) -> None:
+    """Reads the data of every run and builds its network; once where runs differ in how they learn alone.
+
+    Raises:
+        UserError: for what can be mended.
+    """
+    target = str(plan.launcher["_target_"])
+    if "slurm" in target.lower():  # its machines may have what this one lacks
+        return
+
     from unet_exp.app.prepare import prepare
 
     checked = set()
-    for config in configs:
-        key = config.model_copy(update={"seed": 0, "name": ""}).model_dump_json()
-        if key not in checked:
-            checked.add(key)
-            prepare(config, [])
+    for config in plan.configs:
+        key = config.model_dump_json(exclude={"seed", "name", "optimizer", "scheduler", "augmentation"})
+        if key in checked:
+            continue
+        checked.add(key)
+        device = prepare(config, []).device
+        if device.type == "cuda" and target.endswith("LocalLauncher") and not plan.launcher.get("gpus_per_node"):
+            raise ConfigError(
+                "hydra/launcher=submitit_local hides the GPU from its runs: "
+                "set hydra.launcher.gpus_per_node=1, or trainer.accelerator=cpu"
+            )
+
+
+def _check_orphans(folder: SweepFolder) -> None:
+    """Processes of a start that was killed may still be at their runs."""
+    busy = [run.name for run in folder.runs if is_locked(folder.folder(run).lock)]
+    if busy:
+        raise UserError(
+            f"sweep.resume={folder.path}: {', '.join(busy)} is still trained by a process of an earlier start; "
+            "wait for its end, or end it"
+        )
 
 
 @contextmanager
-def _launcher(plan: Plan, folder: SweepFolder) -> Iterator[Launch]:
+def _launcher(plan: Plan, folder: SweepFolder, console: Console) -> Iterator[Launch]:
     """Hydra's launcher of the plan, as a function that runs jobs and returns when they have ended."""
-    place = f"hydra.sweep.dir={quoted(str(folder.path.resolve()))}"
-    words = [*plan.runs[0].overrides, *plan.hydra, *search_path(plan.config_dir), place]
+    sweep_dir = f"hydra.sweep.dir={quoted(str(folder.path.resolve()))}"
+    words = [*plan.runs[0].overrides, *plan.hydra, *search_path(plan.config_dir), sweep_dir]
     with initialized() as loader:
         config = hydra.compose("train", words, return_hydra_config=True)
         context = HydraContext(config_loader=loader, callbacks=Callbacks(config))
@@ -126,13 +148,19 @@ def _launcher(plan: Plan, folder: SweepFolder) -> Iterator[Launch]:
         )
 
         def launch(runs: Sequence[PlannedRun]) -> None:
+            if not runs:
+                return
             places = [f"+sweep.run={quoted(str(folder.folder(run).path.resolve()))}" for run in runs]
             jobs = [[*run.overrides, place] for run, place in zip(runs, places, strict=True)]
-            argv = sys.argv[:]
             try:
-                launcher.launch(jobs, initial_job_idx=0)
-            finally:
-                sys.argv[:] = argv
+                ended = launcher.launch(jobs, initial_job_idx=0)
+            except Exception as error:
+                # A process that dies of a signal takes some launchers' other processes with it, each in its own way.
+                console.print(f"the launcher gave up: {type(error).__name__}: {error}", soft_wrap=True)
+                return
+            for run, job in zip(runs, ended, strict=True):
+                if job.status != JobStatus.COMPLETED:
+                    console.print(f"{run.name} left no record: {job._return_value!r}", soft_wrap=True)
 
         yield launch
 
@@ -156,21 +184,15 @@ def _recorded(folder: RunFolder, words: Sequence[str]) -> Iterator[None]:
                 )
 
 
-def _named(config: Config, folder: RunFolder) -> Config:
-    """A run's name is that of its folder, and W&B shows the runs of a sweep as one group."""
-    update: dict[str, Any] = {"name": folder.path.name}
+def _of_a_sweep(config: Config, folder: RunFolder) -> Config:
+    """A run has its folder's name and one device, and W&B shows the runs of a sweep as one group."""
+    update: dict[str, Any] = {
+        "name": folder.path.name,
+        "trainer": config.trainer.model_copy(update={"devices": 1}),
+    }
     if isinstance(config.logger, WandbConfig) and config.logger.group is None:
         update["logger"] = config.logger.model_copy(update={"group": folder.path.parent.name})
     return config.model_copy(update=update)
-
-
-def _on_one_device(config: Config) -> Config:
-    if config.trainer.devices not in (1, "auto"):
-        raise ConfigError(
-            f"trainer.devices={config.trainer.devices}: runs side by side have one device each; "
-            "set trainer.devices=1, or leave hydra/launcher"
-        )
-    return config.model_copy(update={"trainer": config.trainer.model_copy(update={"devices": 1})})
 
 
 def _search(plan: Plan, folder: SweepFolder, launch: Launch) -> Search:
@@ -184,8 +206,9 @@ def _search(plan: Plan, folder: SweepFolder, launch: Launch) -> Search:
             PlannedRun(f"trial-{trial.number:03d}", [*common, *trial.overrides, f"+sweep.trial={trial.number}"])
             for trial in trials
         ]
-        folder.plan_more([run for run in runs if run not in folder.runs])
-        launch([run for run in runs if _outcome(folder.folder(run)) is None])
+        planned = {run.name for run in folder.runs}
+        folder.plan_more([run for run in runs if run.name not in planned])
+        launch([run for run in runs if not folder.is_done(run)])
         for trial, run in zip(trials, runs, strict=True):
             search.tell(trial.number, _outcome(folder.folder(run)) or Outcome("failed", None))
     search.write(folder.path)
@@ -209,25 +232,26 @@ def _outcome(folder: RunFolder) -> Outcome | None:
     return Outcome("pruned", value) if "pruned_at" in summary else None
 
 
-def _conclude(plan: Plan, folder: SweepFolder, console: Console) -> None:
+def _conclude(plan: Plan, folder: SweepFolder, search: Search | None, console: Console) -> None:
     """Says what failed, compares what finished, and names the folder in its last line.
 
     Raises:
         UserError: if anything failed.
     """
-    statuses = {run.name: folder.status(run) for run in folder.runs}
-    if plan.search is None and plan.sweep.report and "finished" in statuses.values():
-        _compare(folder, console)
-    unfinished = [
-        run for run in folder.runs if statuses[run.name] != "finished" and _outcome(folder.folder(run)) is None
-    ]
+    unfinished = [run for run in folder.runs if not folder.is_done(run)]
     for run in unfinished:
-        error = folder.folder(run).read_summary().get("error", "its process has died")
+        lost = "it is still running" if is_locked(folder.folder(run).lock) else "its process has died"
+        error = folder.folder(run).read_summary().get("error", lost)
         console.print(f"failed: {run.name}: {error}", soft_wrap=True)
+    if search is not None:
+        _tell_best(search, console)
+    elif plan.sweep.report and len(unfinished) < len(folder.runs):
+        _compare(folder, console)
     console.print(str(folder.path), style="bold", soft_wrap=True)
     if unfinished:
-        then = f"sweep.resume={folder.path} runs them again" if plan.search is None else "a search leaves them behind"
+        again = f"{shlex.quote(f'sweep.resume={folder.path}')} runs them again"
         names = ", ".join(run.name for run in unfinished)
+        then = again if search is None else "a search leaves them behind"
         raise UserError(f"{len(unfinished)} of {len(folder.runs)} runs failed: {names}; {then}")
 
 

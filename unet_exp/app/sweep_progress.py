@@ -9,7 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from unet_exp.sweeps import SweepFolder
+from unet_exp.sweeps import PlannedRun, SweepFolder
 
 _INTERVAL = 1.0  # seconds between two looks at the run folders
 
@@ -40,6 +40,9 @@ class SweepProgress:
             transient=True,
         )
         self._task = self._bar.add_task("", total=total)
+        # What an earlier start left unfinished says nothing until it is begun anew.
+        self._stale = {run.name: self._changed(run) for run in folder.runs if not folder.is_done(run)}
+        self._known: dict[str, str] = {}
         self._ended_before = self._ended = self._look()[0]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -61,9 +64,26 @@ class SweepProgress:
         while not self._over.wait(_INTERVAL):
             self._show()
 
+    def _changed(self, run: PlannedRun) -> int | None:
+        """When a run's summary was written, nanoseconds."""
+        try:
+            return self._folder.folder(run).summary.stat().st_mtime_ns
+        except OSError:
+            return None
+
+    def _status(self, run: PlannedRun) -> str | None:
+        if run.name not in self._known:
+            if run.name in self._stale and self._stale[run.name] == self._changed(run):
+                return None
+            status = self._folder.status(run)
+            if status in (None, "running"):
+                return status
+            self._known[run.name] = status
+        return self._known[run.name]
+
     def _look(self) -> tuple[int, str]:
         """How many runs have ended, and the counts in words."""
-        counts = Counter(self._folder.status(run) for run in self._folder.runs)
+        counts = Counter(self._status(run) for run in self._folder.runs)
         done, failed = counts["finished"], counts["failed"]
         # A search gives up trials that promise little; they are stopped, and nothing is wrong with them.
         stopped = counts["stopped"]
@@ -75,7 +95,7 @@ class SweepProgress:
     def _show(self) -> None:
         ended, words = self._look()
         now = ended - self._ended_before
-        if now and ended < self._total:
+        if now > 0 and ended < self._total:
             left = (time.monotonic() - self._start) / now * (self._total - ended)
             words += f", about {_duration(left)} left"
         self._bar.update(self._task, completed=ended, description=words)

@@ -190,7 +190,7 @@ def _run(
     finally:
         steps = 0 if trainer is None else trainer.global_step
         if first:
-            finish_loggers(loggers, config, folder, scores.metrics, steps, summary["status"] != "finished")
+            finish_loggers(loggers, config, folder, scores.metrics, steps, "error" in summary)
             if folder.metrics.exists():
                 draw_curves(folder.metrics, folder.curves, config.trainer.monitor, config.trainer.monitor_mode)
         summary |= {

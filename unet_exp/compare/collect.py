@@ -53,10 +53,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Apart:
-    """A run that is not compared, and why in words."""
+    """A run that is not compared.
+
+    Attributes:
+        folder: the run's folder.
+        reason: why, in words.
+        lost: whether it has no score that could count, which may be the fault of its settings; a run that cannot be
+            compared for another reason is not lost.
+    """
 
     folder: Path
     reason: str
+    lost: bool = False
 
 
 def collect(places: Sequence[str | Path]) -> tuple[list[Run], list[Apart]]:
@@ -86,7 +94,7 @@ def collect(places: Sequence[str | Path]) -> tuple[list[Run], list[Apart]]:
         try:
             runs.append(_read(folder))
         except _NotComparable as reason:
-            apart.append(Apart(folder, str(reason)))
+            apart.append(Apart(folder, str(reason), reason.lost))
     return sorted(runs, key=lambda run: run.order), sorted(apart, key=lambda item: item.folder)
 
 
@@ -101,16 +109,23 @@ def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 class _NotComparable(Exception):
     """Why a run is set apart."""
 
+    def __init__(self, reason: str, lost: bool = False) -> None:
+        super().__init__(reason)
+        self.lost = lost
+
 
 def _existing(place: str) -> list[Path]:
-    path = Path(place).expanduser()
-    if path.is_dir():
-        return [path]
-    if path.exists():
+    path = os.path.expanduser(place)  # unlike pathlib's, it raises neither for ~nobody nor for a name that is too long
+    if os.path.isdir(path):
+        return [Path(path)]
+    if os.path.exists(path):
         raise DataError(f"{place} is a file; name the folder of a run or of a sweep")
-    matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+    matches = sorted(Path(match) for match in glob.glob(path, recursive=True))
     if not matches:
-        raise DataError(f"{place}: there is no such folder")
+        raise DataError(
+            f"{place}: there is no such folder; several are written as runs=[a,b], and a name with commas or equals "
+            "signs in quotes there: runs=['a,b','c']"
+        )
     return [match for match in matches if match.is_dir()]
 
 
@@ -136,7 +151,7 @@ def _read(path: Path) -> Run:
         raise _NotComparable("config.yaml is damaged: it lacks seed, data.fold or data.folds")
     images = _numbers(folder.per_image, index="image")
     tested = summary["split"]["test"]
-    if not images.empty and sorted(images.index) != sorted(map(str, tested)):
+    if folder.per_image.exists() and sorted(images.index) != sorted(tested):
         raise _NotComparable(f"per_image.csv is damaged: {len(images)} rows for {len(tested)} test images")
     return Run(path, config, summary, images, _numbers(folder.metrics), _order(path, summary))
 
@@ -164,15 +179,28 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
     if summary.get("pruned_at") is not None:
         raise _NotComparable(f"pruned by the search at step {summary['pruned_at']}")
     if status == "running":
-        raise _NotComparable("not finished: still running, or killed")
+        raise _NotComparable("not finished: still running, or killed", lost=True)
     if status != "finished":
         error = textwrap.shorten(str(summary.get("error") or "no reason is recorded"), 160, placeholder=" ...")
-        raise _NotComparable(f"{status or 'not finished'}: {error}")
+        raise _NotComparable(f"{status or 'not finished'}: {error}", lost=True)
+    wrong = [key for key, kind in _KINDS.items() if not isinstance(summary.get(key), kind)]
     split = summary.get("split")
-    whole = isinstance(split, dict) and isinstance(split.get("test"), list)
-    if not whole or not all(summary.get(key) for key in ("data_fingerprint", "metrics_version")):
-        raise _NotComparable("summary.json is damaged: it lacks split, data_fingerprint or metrics_version")
+    tested = split.get("test") if isinstance(split, dict) else None
+    if not isinstance(tested, list) or not all(isinstance(name, str) for name in tested):
+        wrong.append("split")
+    if wrong:
+        raise _NotComparable(f"summary.json is damaged: {', '.join(wrong)}")
     return summary
+
+
+_KINDS = {
+    "data_fingerprint": str,
+    "metrics_version": int,
+    "overrides": list | None,
+    "git": dict | None,
+    "versions": dict | None,
+}
+"""What a summary has that is read without another look; the rest may be of any kind."""
 
 
 def _numbers(path: Path, index: str | None = None) -> pd.DataFrame:

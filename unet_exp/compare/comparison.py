@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from unet_exp.compare import statistics
 from unet_exp.compare.collect import Apart, Run
 from unet_exp.compare.results import Comparison, Difference, Estimate, Group, Verdict
 from unet_exp.compare.selection import comparable
 from unet_exp.compare.settings import label, telling_keys, text, typed_settings, typed_value, varying_keys
-from unet_exp.compare.wording import counted, number, warnings
+from unet_exp.compare.wording import sentence, warnings
 from unet_exp.errors import ConfigError, DataError
 
 __all__ = ["Comparison", "Difference", "Estimate", "Group", "Verdict", "compare"]
@@ -27,8 +27,9 @@ def compare(
 ) -> Comparison:
     """Compares the groups of runs that differ in more than seed and fold.
 
-    The unit is a run: its score is the mean over its test images. Each group is paired with the baseline by seed and
-    fold, tested by flipping the signs of the pairs' differences, and Holm-adjusted over all groups.
+    The unit is a run: its score is the mean of its test images' own scores. Each group is paired with the baseline by
+    seed and fold, tested by flipping the signs of the pairs' differences, and Holm-adjusted over all groups. The two
+    runs of a pair are compared on the images whose score is defined in both.
 
     Args:
         runs: finished runs, as `collect` gives them.
@@ -42,7 +43,8 @@ def compare(
         The groups, their differences and what to be careful of.
 
     Raises:
-        ConfigError: for an unknown metric, a baseline that names no group or several, or an alpha out of range.
+        ConfigError: for an unknown metric, the loss of groups that are trained with different ones, a baseline that
+            names no group or several, or an alpha out of range.
         DataError: if no run is left to compare.
     """
     if not 0 < alpha < 1:
@@ -55,6 +57,7 @@ def compare(
         more = f"; and {len(all_apart) - 3} more" if len(all_apart) > 3 else ""
         raise DataError(f"no run can be compared ({shown}{more})")
     varying = varying_keys(kept)
+    _check_losses(name, varying, kept)
     telling = telling_keys(kept, varying)
     alike: dict[tuple[str, ...], list[Run]] = {}
     for run in kept:
@@ -80,9 +83,20 @@ def compare(
         differences=differences,
         varying=[key.removesuffix(".name") for key in telling],
         apart=all_apart,
-        warnings=warnings(groups, differences, alpha),
+        warnings=warnings(groups, differences, all_apart, alpha),
         alpha=alpha,
     )
+
+
+def _check_losses(metric: str, varying: Sequence[str], runs: Sequence[Run]) -> None:
+    unlike = [key.removesuffix(".name") for key in varying if key.startswith("loss.")]
+    if unlike and metric.endswith("loss"):
+        others = [name for name in runs[0].images.columns if not name.endswith("loss")]
+        known = "iou/mean" if "iou/mean" in others else ", ".join(others)
+        raise ConfigError(
+            f"metric={metric}: the groups are trained with different losses ({', '.join(unlike)} varies), and the "
+            f"value of one says nothing beside that of another; take a score of all, such as metric={known}"
+        )
 
 
 def _group(runs: list[Run], telling: Sequence[str], metric: str) -> Group:
@@ -119,68 +133,40 @@ def _named(groups: Sequence[Group], wanted: str | None) -> Group:
 def _differences(groups: Sequence[Group], metric: str, higher: bool, alpha: float) -> list[Difference]:
     """Of each group from the first one."""
     baseline, *others = groups
-    before = baseline.paired(metric)
-    gains = [
-        np.array([score - before[pair] for pair, score in group.paired(metric).items() if pair in before])
-        for group in others
-    ]
-    p_values = [statistics.sign_flip_test(gain) for gain in gains]
+    all_gains = [group.gains(baseline, metric) for group in others]
+    p_values = [statistics.sign_flip_test(gains) for gains in all_gains]
     adjusted = statistics.holm(p_values).tolist()
-    tests = max(1, sum(gain.size > 0 for gain in gains))
-    needed = statistics.pairs_for_significance(tests, alpha)
+    tests = max(1, sum(bool(gains) for gains in all_gains))
     result = []
-    for group, gain, p, p_holm in zip(others, gains, p_values, adjusted, strict=True):
-        mean = float(gain.mean()) if gain.size else math.nan
-        low, high = statistics.mean_interval(gain)
-        effect = statistics.effect_size(gain)
-        verdict = _verdict(gain, p_holm <= alpha, needed, higher)
-        between = f"{group.label} {_CLAIMS[verdict].format(baseline=baseline.label)}"
-        mean_text, low_text, high_text = (number(value, "+", (mean, low, high)) for value in (mean, low, high))
-        details = [
-            f"difference {mean_text} in {metric}{'' if higher else ' (lower is better)'}",
-            *([] if math.isnan(low) else [f"95 % interval {low_text} to {high_text}"]),
-            counted(gain.size, "pair"),
-            f"p = {number(p_holm, 'p')}{' (Holm)' if tests > 1 else ''}",
-        ]
-        if verdict == "too few pairs":
-            details[-1] = f"at least {needed} are needed"
-        if verdict == "identical":
-            details = [f"the same {metric} in {counted(gain.size, 'pair')}"]
-        result.append(
-            Difference(
-                group=group,
-                pairs=gain.size,
-                mean=mean,
-                low=low,
-                high=high,
-                p=p,
-                p_holm=p_holm,
-                effect=effect,
-                smallest_p=statistics.smallest_p(gain.size),
-                pairs_for_significance=needed,
-                pairs_for_power=statistics.pairs_for_power(effect, alpha / tests),
-                verdict=verdict,
-                sentence=between if verdict == "no pairs" else f"{between}: {', '.join(details)}",
-            )
+    for group, gains, p, p_holm in zip(others, all_gains, p_values, adjusted, strict=True):
+        low, high = statistics.mean_interval(gains)
+        effect = statistics.effect_size(gains)
+        least = statistics.smallest_p(len(gains))
+        difference = Difference(
+            group=group,
+            gains=gains,
+            pairs=len(gains),
+            mean=float(np.mean(gains)) if gains else math.nan,
+            low=low,
+            high=high,
+            p=p,
+            p_holm=p_holm,
+            effect=effect,
+            smallest_p=least,
+            pairs_for_significance=statistics.pairs_for_significance(tests, alpha),
+            pairs_for_power=statistics.pairs_for_power(effect, alpha / tests),
+            verdict=_verdict(gains, p_holm <= alpha, least * tests > alpha, higher),
+            sentence="",
         )
+        result.append(replace(difference, sentence=sentence(difference, baseline, metric, higher, tests)))
     return result
 
 
-_CLAIMS: dict[Verdict, str] = {
-    "better": "is better than {baseline}",
-    "worse": "is worse than {baseline}",
-    "not distinguishable": "is not distinguishable from {baseline}",
-    "identical": "is identical to {baseline}",
-    "too few pairs": "has too few pairs with {baseline} for a verdict",
-    "no pairs": "cannot be compared with {baseline}: their runs have no seed and fold in common",
-}
-
-
-def _verdict(gain: NDArray[np.float64], significant: bool, needed: int, higher: bool) -> Verdict:
-    if not gain.size:
+def _verdict(gains: Sequence[float], significant: bool, few: bool, higher: bool) -> Verdict:
+    if not gains:
         return "no pairs"
-    if not gain.any():
+    if not any(gains):
         return "identical"
     if significant:
-        return "better" if (gain.mean() > 0) == higher else "worse"
-    return "too few pairs" if gain.size < needed else "not distinguishable"
+        return "better" if (sum(gains) > 0) == higher else "worse"
+    return "too few pairs" if few else "not distinguishable"

@@ -56,11 +56,11 @@ class Strip:
 def strips(comparison: Comparison) -> list[Strip]:
     """The baseline's worst, median and best test image, each from runs of one seed and fold.
 
-    An image's score is its mean over the baseline's runs that tested it. Only images are taken that every group has
-    tested with a common seed and fold; of several, the first whose pictures are all there.
+    An image's score is its mean over the baseline's runs that tested it. Only images are taken that each of the groups
+    shown has tested with a common seed and fold; of several runs, those with the most pictures.
 
     Returns:
-        Three strips, fewer where there are fewer images, none where no image is common to all groups.
+        Three strips, fewer where there are fewer images, none where no image is common to the groups shown.
     """
     shown = [{_name(run): run for run in group.runs} for group in comparison.groups[:MOST_GROUPS]]
     paired = [name for name in shown[0] if all(name in runs for runs in shown)]
@@ -113,7 +113,7 @@ def _parts(run: Run, image: str) -> list[NDArray[np.uint8]] | None:
     try:
         with Image.open(_picture(run, image)) as picture:
             return columns(np.asarray(picture.convert("RGB")))
-    except (OSError, ValueError, SyntaxError):  # what Pillow raises for damaged files
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for damaged files
         return None
 
 

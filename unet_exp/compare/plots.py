@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import pairwise
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,8 @@ from numpy.typing import NDArray
 from unet_exp.compare.collect import Run
 from unet_exp.compare.comparison import Comparison
 
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b87a00", "#2e97cf", "#7f7f7f")
-"""Okabe and Ito's colours, two of them darkened: all have a contrast of 2.9 and more on white and on the dark page."""
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#c972a3", "#b87a00", "#2e97cf", "#7f7f7f")
+"""Okabe and Ito's colours, three of them darkened: all have a contrast of 3 and more on white and on the dark page."""
 MOST_BANDS = 8
 """Groups whose learning curves have bands; more of them hide each other."""
 
@@ -103,7 +102,7 @@ def cost_plots(comparison: Comparison) -> list[Plot]:
 
 def _means(comparison: Comparison) -> Plot:
     groups, metric = comparison.groups, comparison.metric
-    figure, axes = _rows([group.label for group in groups], metric)
+    figure, axes = _rows(_labels(comparison), metric)
     for row, group in enumerate(groups):
         values, estimate = list(group.paired(metric).values()), group.estimate
         color, marker, _ = _look(row)
@@ -122,22 +121,19 @@ def _means(comparison: Comparison) -> Plot:
 
 
 def _differences(comparison: Comparison) -> Plot:
-    metric, baseline = comparison.metric, comparison.baseline
-    labels = [difference.group.label for difference in comparison.differences]
-    figure, axes = _rows(labels, f"difference in {metric}")
-    places = [group.label for group in comparison.groups]
-    before = baseline.paired(metric)
+    baseline = comparison.baseline
+    figure, axes = _rows(_labels(comparison)[1:], f"difference in {comparison.metric}")
     axes.axvline(0, color=_INK, lw=1, ls=(0, (4, 3)))
     for row, difference in enumerate(comparison.differences):
-        color, marker, _ = _look(places.index(difference.group.label))
-        single = [score - before[pair] for pair, score in difference.group.paired(metric).items() if pair in before]
+        color, marker, _ = _look(row + 1)
+        single = difference.gains
         axes.plot(single, np.full(len(single), row + 0.25), "o", color=color, ms=3.5, alpha=0.55, mew=0)
         real = difference.verdict in ("better", "worse")
         _interval(axes, row, difference.mean, difference.low, difference.high, color, marker, filled=real)
     side = "right" if comparison.higher_is_better else "left"
     caption = (
         f"Each group minus {baseline.label}; {side} of the dashed line is better. Bars are 95 % intervals, small dots "
-        "single pairs. A filled mark is a difference that the test calls real, a hollow one is not."
+        "single pairs. A filled mark is a difference that the test calls real; of a hollow one it does not say so."
     )
     return _plot(figure, "differences", f"Difference from {baseline.label}", caption)
 
@@ -147,7 +143,8 @@ def _curves(comparison: Comparison, column: str) -> Plot | None:
     known = [(place, curve) for place, group in enumerate(groups) if (curve := mean_curve(group.runs, column))]
     if not known:
         return None
-    figure, axes = _plain([groups[place].label for place, _ in known], [place for place, _ in known], lines=True)
+    labels = _labels(comparison)
+    figure, axes = _plain([labels[place] for place, _ in known], [place for place, _ in known], lines=True)
     for place, (steps, mean, std) in known:
         color, marker, dash = _look(place)
         single = "" if len(steps) > 1 else marker
@@ -158,7 +155,10 @@ def _curves(comparison: Comparison, column: str) -> Plot | None:
     axes.xaxis.set_major_locator(MaxNLocator(6))
     bands = "bands one standard deviation" if len(known) <= MOST_BANDS else "no bands for so many groups"
     title = "Training loss" if column == "train/loss" else f"Validation: {column.removeprefix('val/')}"
-    return _plot(figure, f"curve-{column}", title, f"Lines are means over the runs that reached a step; {bands}.")
+    caption = f"Lines are means over the runs that reached a step; {bands}."
+    if comparison.losses_differ and column.endswith("loss"):
+        caption += " The groups' losses are different functions: compare their shapes, not their heights."
+    return _plot(figure, f"curve-{column}", title, caption)
 
 
 def mean_curve(runs: Sequence[Run], column: str) -> Curve | None:
@@ -188,7 +188,8 @@ def _cost(comparison: Comparison, key: str, name: str, axis: str, unit: float = 
     known = [place for place, cost in enumerate(costs) if cost.notna().any()]
     if not known:
         return None
-    figure, axes = _plain([comparison.groups[place].label for place in known], known, lines=False)
+    labels = _labels(comparison)
+    figure, axes = _plain([labels[place] for place in known], known, lines=False)
     for place in known:
         estimate, cost = comparison.groups[place].estimate, costs[place] / unit
         color, marker, _ = _look(place)
@@ -206,6 +207,22 @@ def _cost(comparison: Comparison, key: str, name: str, axis: str, unit: float = 
     return _plot(figure, f"cost-{key}", f"{comparison.metric} against {name}", caption)
 
 
+def _labels(comparison: Comparison) -> list[str]:
+    """The groups' labels, long ones without their middle; those that are then equal are numbered."""
+    cut = [_without_middle(group.label) for group in comparison.groups]
+    return [
+        f"{label} ({cut[: place + 1].count(label)})" if cut.count(label) > 1 else label
+        for place, label in enumerate(cut)
+    ]
+
+
+def _without_middle(label: str) -> str:
+    if len(label) <= _LABEL:
+        return label
+    end = (_LABEL - 3) // 2
+    return f"{label[:end]} … {label[-end:]}"
+
+
 def _rows(labels: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
     """A sheet with a row a label, from top to bottom."""
     figure = Figure(figsize=(_WIDTH, 0.65 + _ROW * len(labels)), layout="constrained")
@@ -215,7 +232,7 @@ def _rows(labels: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
     axes.spines["left"].set_visible(False)
     for row, label in enumerate(labels):
         place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "bottom", "in_layout": False}
-        axes.text(0, row - 0.15, shorten(label, _LABEL, placeholder=" …"), **place)
+        axes.text(0, row - 0.15, label, **place)
     return figure, axes
 
 
@@ -227,8 +244,7 @@ def _plain(labels: Sequence[str], looks: Sequence[int], lines: bool) -> tuple[Fi
     for color, marker, dash in map(_look, looks):
         style: dict[str, Any] = {"ls": dash, "lw": 1.6} if lines else {"ls": "", "marker": marker, "ms": 6}
         handles.append(Line2D([], [], color=color, **style))
-    names = [shorten(label, _LABEL, placeholder=" …") for label in labels]
-    figure.legend(handles, names, loc="outside upper left", handlelength=2.4, borderaxespad=0.2, labelspacing=0.3)
+    figure.legend(handles, labels, loc="outside upper left", handlelength=2.4, borderaxespad=0.2, labelspacing=0.3)
     return figure, axes
 
 

@@ -10,31 +10,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from matplotlib.ticker import EngFormatter
 
 from unet_exp.compare.collect import Run
-from unet_exp.compare.comparison import Comparison, Difference, Verdict
+from unet_exp.compare.comparison import Comparison, Difference
 from unet_exp.compare.pictures import MOST_GROUPS, strips
 from unet_exp.compare.plots import cost_plots, curve_plots, interval_plots
-from unet_exp.compare.wording import counted, number
+from unet_exp.compare.statistics import DRAWS, MOST_EXACT
+from unet_exp.compare.wording import VERDICTS, commit, counted, match_note, number, two_digits
 from unet_exp.errors import DataError
 from unet_exp.files import replacing
 
-MARKS: dict[Verdict, str] = {
-    "better": "▲",
-    "worse": "▼",
-    "not distinguishable": "≈",
-    "identical": "=",
-    "too few pairs": "?",
-    "no pairs": "?",
-}
-"""A sign for each verdict, so that colour is not the only one."""
-
-_TONES: dict[Verdict, str] = {
-    "better": "better",
-    "worse": "worse",
-    "not distinguishable": "unclear",
-    "identical": "unclear",
-    "too few pairs": "few",
-    "no pairs": "few",
-}
 _NONE = "n/a"
 
 
@@ -63,7 +46,7 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> Path:
         The path of `report.html`.
 
     Raises:
-        DataError: if the folder cannot be made.
+        DataError: if the folder cannot be made or written to.
     """
     words = _words(comparison, title)
     drawings = {
@@ -80,35 +63,33 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> Path:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for name, page in pages.items():
+            with replacing(folder / name) as side:
+                side.write_text(page, encoding="utf-8")
     except OSError as error:
         raise DataError(
-            f"the folder {folder} cannot be made ({error.strerror}); choose another place with output="
+            f"{error.filename or folder} cannot be written ({error.strerror}); choose another folder with output="
         ) from None
-    for name, page in pages.items():
-        with replacing(folder / name) as side:
-            side.write_text(page, encoding="utf-8")
     return folder / "report.html"
 
 
 def table_rows(comparison: Comparison) -> list[Row]:
     """The table for readers: a row a group, numbers as text."""
-    found = {difference.group.label: difference for difference in comparison.differences}
     rows = []
-    for record in comparison.table().to_dict("records"):
+    for record, difference in zip(comparison.table().to_dict("records"), [None, *comparison.differences], strict=True):
         numbers: dict[str, Any] = {str(name): value for name, value in record.items()}
-        difference = found.get(numbers["label"])
         cells = {
             "group": str(numbers["label"]),
-            "verdict": f"{MARKS[difference.verdict]} {difference.verdict}" if difference else "baseline",
+            "verdict": f"{VERDICTS[difference.verdict].mark} {difference.verdict}" if difference else "baseline",
             "runs": f"{numbers['runs']:.0f}",
             "mean ± std (95 % interval)": _estimate(numbers),
             **_difference_cells(difference),
             "parameters (mismatch)": _matched(numbers, "parameters"),
             "MACs (mismatch)": _matched(numbers, "macs"),
-            "minutes": _rounded(numbers["minutes"], ".1f"),
+            "minutes": _NONE if pd.isna(numbers["minutes"]) else two_digits(numbers["minutes"]),
             "memory (peak)": _amount(numbers["peak_memory"], "B"),
         }
-        rows.append(Row(cells, _TONES[difference.verdict] if difference else ""))
+        rows.append(Row(cells, VERDICTS[difference.verdict].tone if difference else ""))
     return rows
 
 
@@ -124,14 +105,15 @@ def _matched(numbers: dict[str, Any], key: str) -> str:
 
 
 def _difference_cells(difference: Difference | None) -> dict[str, str]:
-    names = ("difference (95 % interval)", "pairs", "p (Holm)", "effect (d_z)")
+    names = ("difference (95 % interval)", "pairs (least p)", "p (Holm)", "effect (d_z)")
     if difference is None:
         return dict.fromkeys(names, "")
     values = (difference.mean, difference.low, difference.high)
     mean, low, high = (number(value, "+", values) for value in values)
+    least = number(difference.smallest_p, "p")
     cells = (
         f"{mean}\n({low} to {high})" if difference.pairs > 1 else mean,
-        str(difference.pairs),
+        f"{difference.pairs}\n({least})" if difference.pairs else "0",
         number(difference.p_holm, "p"),
         _rounded(difference.effect, "+.2f"),
     )
@@ -154,14 +136,20 @@ def _words(comparison: Comparison, title: str) -> dict[str, Any]:
     groups = len(comparison.groups)
     verdicts = [
         {
-            "mark": MARKS[difference.verdict],
+            "mark": VERDICTS[difference.verdict].mark,
             "word": difference.verdict,
-            "tone": _TONES[difference.verdict],
+            "tone": VERDICTS[difference.verdict].tone,
             "sentence": difference.sentence,
         }
         for difference in comparison.differences
     ]
     more = groups - MOST_GROUPS
+    table_note = (
+        "Scores are over runs; std is of single runs (ddof 1). The least p is what so many pairs can reach. MACs are "
+        "multiply-accumulates of one training input. The mismatch says by how much parameters and MACs are above or "
+        "below the baseline's. Minutes are of training; runs side by side share the cores and take longer. Peak memory "
+        f"is of the training process, or of the GPU. {match_note(comparison.groups)}"
+    )
     return {
         "title": title,
         "subtitle": f"{counted(len(runs), 'run')} in {counted(groups, 'group')}, compared by "
@@ -171,31 +159,34 @@ def _words(comparison: Comparison, title: str) -> dict[str, Any]:
         "verdicts": verdicts,
         "rows": rows,
         "headings": list(rows[0].cells),
-        "table_note": "Scores are over runs; std is of single runs (ddof 1). MACs are multiply-accumulates of one "
-        "training input. Peak memory is of the training process, or of the GPU. The mismatch says by how much "
-        "parameters and MACs are above or below the baseline's.",
+        "table_note": table_note.strip(),
         "left_out": f"Only the first {MOST_GROUPS} groups are shown; {more} more are not." if more > 0 else "",
-        "reading": _reading(comparison.alpha),
+        "reading": _reading(comparison),
         "facts": _facts(comparison, runs),
         "count": counted(len(runs), "run"),
     }
 
 
-def _reading(alpha: float) -> list[str]:
+def _reading(comparison: Comparison) -> list[str]:
+    many = any(difference.pairs > MOST_EXACT for difference in comparison.differences)
+    drawn = f" (of more than {MOST_EXACT} pairs, of {DRAWS:,} drawn ones)" if many else ""
     return [
-        "The unit is a run: one training with one seed on one fold. Its score is the mean over its test images, "
-        "because images of one network are not independent evidence.",
+        "The unit is a run: one training with one seed on one fold. Its score is the mean of its test images' own "
+        "scores, because images of one network are not independent evidence; summary.json pools the pixels of all "
+        "images instead, so that its IoU differs a little.",
         "Runs of the same seed and fold are a pair: what they share, such as images and split, drops out of their "
-        "difference.",
-        "An interval is a 95 % bootstrap interval of the mean over runs or over pairs; from very few of them it is "
-        "too short.",
-        "The test flips the signs of the pairs' differences: p is the share of all patterns of signs whose mean is at "
-        "least as far from 0 as the one that was found.",
+        "difference. A pair is compared on the images whose score is defined in both of its runs; the mean and the std "
+        "of a group are over all that each run has.",
+        "Intervals are 95 % bootstrap intervals of the mean over runs or over pairs, whatever alpha is, and not "
+        "adjusted for several groups; one of fewer than five values is too short. The verdict follows p.",
+        f"The test flips the signs of the pairs' differences: p is the share of all patterns of signs{drawn} whose "
+        "mean is at least as far from 0 as the one that was found. Few pairs cannot reach a small p at all.",
         "Holm's correction raises p where several groups are tested, so that the risk of calling any difference real "
-        f"by chance is at most {alpha:g}.",
+        f"by chance is at most {comparison.alpha:g}, for this metric, with the number of runs fixed beforehand.",
         "Runs of one fold test the same images: interval and p speak of new trainings on these images, not of new "
         "images.",
-        "The effect d_z is the mean difference over its standard deviation; an effect without a small p is a guess.",
+        "The effect d_z is the mean difference over its standard deviation; an effect without a small p is a guess. "
+        "How many pairs would find it is a rough guess, because it takes the effect that was seen for the true one.",
     ]
 
 
@@ -205,23 +196,23 @@ def _facts(comparison: Comparison, runs: list[Run]) -> dict[str, str]:
     def different(values: Iterable[Any]) -> str:
         return ", ".join(dict.fromkeys(str(value) for value in values if value is not None)) or _NONE
 
-    def commit(run: Run) -> str | None:
+    def code(run: Run) -> str | None:
         git = run.summary.get("git")
-        return git and f"{str(git.get('commit'))[:10]}{' (with changes)' if git.get('changed') else ''}"
+        return f"{commit(run)}{' (with changes)' if git.get('changed') else ''}" if git else None
 
     def data(run: Run) -> str:
         fold = "" if run.fold is None else f"fold {run.fold}: "
-        return f"{fold}{str(run.summary.get('data_fingerprint'))[:10]}"
+        return f"{fold}{run.summary['data_fingerprint'][:10]}"
 
     packages = dict.fromkeys(name for run in runs for name in run.summary.get("versions") or {})
     return {
         "varying": ", ".join(comparison.varying) or "nothing",
         "level": f"alpha = {comparison.alpha:g}",
-        "metric version": different(run.summary.get("metrics_version") for run in runs),
+        "metric version": different(run.summary["metrics_version"] for run in runs),
         "data": different(sorted(data(run) for run in runs)),
         "device": different(run.summary.get("device") for run in runs),
         "precision": different(run.summary.get("precision") for run in runs),
-        "git commit": different(commit(run) for run in runs),
+        "git commit": different(code(run) for run in runs),
         "versions": "; ".join(
             f"{name} {different((run.summary.get('versions') or {}).get(name) for run in runs)}" for name in packages
         )

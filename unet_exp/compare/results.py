@@ -56,6 +56,19 @@ class Group:
         """The runs' scores by seed and fold."""
         return {(run.seed, run.fold): float(x) for run, x in zip(self.runs, self.scores[metric], strict=True)}
 
+    def gains(self, baseline: "Group", metric: str) -> list[float]:
+        """This group's scores minus the baseline's, one a pair of runs with the same seed and fold.
+
+        The mean over the images whose score is defined in both runs; there is no pair where there are none.
+        """
+        partners = {(run.seed, run.fold): run for run in baseline.runs}
+        found = [
+            float((run.images[metric] - partners[run.seed, run.fold].images[metric]).mean())
+            for run in self.runs
+            if (run.seed, run.fold) in partners
+        ]
+        return [gain for gain in found if not math.isnan(gain)]
+
     def cost(self, key: str) -> float:
         """The mean of a number in the runs' summaries; nan where a run lacks it."""
         values = [run.summary.get(key) for run in self.runs]
@@ -74,6 +87,7 @@ class Difference:
 
     Attributes:
         group: the group.
+        gains: of each pair; see `Group.gains`.
         pairs: how many pairs there are.
         mean: of the pairs' differences; nan without pairs.
         low: lower end of its 95 % bootstrap interval; nan for fewer than two pairs.
@@ -82,7 +96,8 @@ class Difference:
         p_holm: the same, Holm-adjusted over the differences of the comparison.
         effect: d_z with Hedges' correction; nan for fewer than three pairs.
         smallest_p: the least p that so many pairs can reach.
-        pairs_for_significance: the fewest pairs that can be significant among so many differences.
+        pairs_for_significance: the fewest pairs that can be significant among so many differences; None where no number
+            is enough.
         pairs_for_power: pairs for a power of 0.8 if the effect is what it looks like; None if that is not known or
             beyond reach.
         verdict: in a word or two.
@@ -90,6 +105,7 @@ class Difference:
     """
 
     group: Group
+    gains: list[float]
     pairs: int
     mean: float
     low: float
@@ -98,7 +114,7 @@ class Difference:
     p_holm: float
     effect: float
     smallest_p: float
-    pairs_for_significance: int
+    pairs_for_significance: int | None
     pairs_for_power: int | None
     verdict: Verdict
     sentence: str
@@ -130,14 +146,19 @@ class Comparison:
     warnings: list[str]
     alpha: float
 
+    @property
+    def losses_differ(self) -> bool:
+        """Whether groups are trained with losses whose values cannot be compared."""
+        return any(key.partition(".")[0] == "loss" for key in self.varying)
+
     def table(self) -> pd.DataFrame:
         """A row a group: its settings, estimate, difference from the baseline, cost and verdict.
 
         `parameters`, `macs` (of one training input), `minutes` of training and `peak_memory` (bytes) are means over the
         runs; `..._mismatch` is in percent of the baseline's. The baseline's own difference is empty.
         """
-        differences = {difference.group.label: difference for difference in self.differences}
-        return pd.DataFrame([self._row(group, differences.get(group.label)) for group in self.groups])
+        rows = zip(self.groups, [None, *self.differences], strict=True)
+        return pd.DataFrame([self._row(group, difference) for group, difference in rows])
 
     def _row(self, group: Group, difference: Difference | None) -> dict[str, Any]:
         fields = ("pairs", "p", "p_holm", "effect", "smallest_p", "pairs_for_significance", "pairs_for_power")

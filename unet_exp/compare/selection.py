@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from itertools import compress
 
+import numpy as np
+
 from unet_exp.compare.collect import Apart, Run
-from unet_exp.compare.settings import typed_value
+from unet_exp.compare.settings import NO_SETTING, typed_value
 from unet_exp.errors import ConfigError
 
 _OF_DATA = ("data.name", "data.folds", "data.seed", "data.split")
-"""Keys that say in words why fingerprints differ."""
+"""Keys without which fingerprints cannot be expected to be the same."""
 
 
 def comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Apart]]:
@@ -31,10 +33,10 @@ def comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Apart]
     kept = sorted(runs, key=lambda run: run.order)
     apart: list[Apart] = []
 
-    def keep(fits: Callable[[Run], bool], reason: Callable[[Run], str]) -> None:
+    def keep(fits: Callable[[Run], bool], reason: Callable[[Run], str], lost: bool = False) -> None:
         nonlocal kept
         fitting = [fits(run) for run in kept]
-        apart.extend(Apart(run.folder, reason(run)) for run, fit in zip(kept, fitting, strict=True) if not fit)
+        apart.extend(Apart(run.folder, reason(run), lost) for run, fit in zip(kept, fitting, strict=True) if not fit)
         kept = list(compress(kept, fitting))
 
     def keep_commonest(of: Callable[[Run], Hashable], reason: Callable[[Run, Run], str]) -> None:
@@ -43,13 +45,18 @@ def comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Apart]
             model = next(run for run in kept if of(run) == common)
             keep(lambda run: of(run) == common, lambda run: reason(run, model))
 
-    keep(lambda run: not run.images.empty, lambda _: "no test scores: it has no per_image.csv")
+    keep(lambda run: not run.images.empty, lambda _: "no test scores", lost=True)
     names = list(dict.fromkeys(name for run in kept for name in run.images.columns))
     if kept and metric not in names:
         raise ConfigError(f"metric={metric}: the runs do not have it; choose one of {', '.join(names)}")
+    keep(lambda run: metric in run.images, lambda _: f"{metric} is not among its scores")
+    if metric.endswith("loss"):
+        # A loss is defined for every image: one that is not finite is a result, and the worst that there is.
+        keep(lambda run: not _not_finite(run, metric), lambda run: _its_loss(_not_finite(run, metric)), lost=True)
     keep(
-        lambda run: metric in run.images and bool(run.images[metric].notna().any()),
-        lambda run: f"{metric} is {'undefined for all its images' if metric in run.images else 'not among its scores'}",
+        lambda run: bool(run.images[metric].notna().any()),
+        lambda _: f"{metric} is undefined for all its images",
+        lost=True,
     )
     keep_commonest(
         lambda run: run.summary["metrics_version"],
@@ -57,7 +64,12 @@ def comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Apart]
             f"metrics version {run.summary['metrics_version']}, the others {model.summary['metrics_version']}"
         ),
     )
-    keep_commonest(_data, _other_data)
+    if metric.startswith("warping_error"):
+        keep_commonest(
+            lambda run: run.config.get("metrics.warping_radius"),
+            lambda run, model: _unlike(run, model, ["metrics.warping_radius"]),
+        )
+    keep_commonest(lambda run: tuple(typed_value(run.config.get(key)) for key in _OF_DATA), _other_data)
     fingerprints = {
         fold: Counter(run.summary["data_fingerprint"] for run in kept if run.fold == fold).most_common(1)[0][0]
         for fold in {run.fold for run in kept}
@@ -65,19 +77,26 @@ def comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Apart]
     models = {run.fold: run for run in reversed(kept) if run.summary["data_fingerprint"] == fingerprints[run.fold]}
     keep(
         lambda run: run.summary["data_fingerprint"] == fingerprints[run.fold],
-        lambda run: f"other data or split than {models[run.fold].folder.name}",
+        lambda run: _other_data(run, models[run.fold]),
     )
     return kept, apart
 
 
-def _data(run: Run) -> tuple[str, ...]:
-    return tuple(typed_value(run.config.get(key)) for key in _OF_DATA)
+def _not_finite(run: Run, metric: str) -> int:
+    return int(np.count_nonzero(~np.isfinite(run.images[metric])))
+
+
+def _its_loss(images: int) -> str:
+    return f"its loss is not finite on {images} image{'' if images == 1 else 's'}"
 
 
 def _other_data(run: Run, model: Run) -> str:
-    parts = [
-        f"{key}={mine}, the others {others}"
-        for key, mine, others in zip(_OF_DATA, _data(run), _data(model), strict=True)
-        if mine != others
-    ]
-    return f"other data or split than {model.folder.name}: {'; '.join(parts)}"
+    """Names every setting of the data that differs; one that only one of them has goes with the data's name."""
+    keys = [key for key in run.config if key.startswith("data.") and key not in NO_SETTING and key in model.config]
+    unlike = _unlike(run, model, keys)
+    return f"other data or split than {model.folder.name}{': ' if unlike else ''}{unlike}"
+
+
+def _unlike(run: Run, model: Run, keys: Sequence[str]) -> str:
+    words = [(key, typed_value(run.config.get(key)), typed_value(model.config.get(key))) for key in keys]
+    return "; ".join(f"{key}={own}, the others {others}" for key, own, others in words if own != others)

@@ -7,7 +7,7 @@ from typing import Any
 
 from unet_exp.compare.collect import Run
 
-_NO_SETTING = {
+NO_SETTING = {
     "seed": "repeats a training; pairs runs",
     "data.fold": "repeats a training; pairs runs",
     "name": "names the folder",
@@ -15,9 +15,12 @@ _NO_SETTING = {
     "data.root": "says where the data are; the fingerprint says what they are",
     "data.download": "says where the data come from",
     "data.num_workers": "every number of workers draws the same samples",
+    "inference.batch_size": "tiles are predicted one by one or together",
     "trainer.accelerator": "says where it ran; other devices are warned of",
+    "trainer.devices": "says where it ran; another number is warned of",
     "trainer.profiler": "watches",
     "metrics.warping": "adds scores and changes none",
+    "metrics.warping_radius": "is of the warping error alone; under that metric runs have to agree in it",
 }
 """Keys that cannot change a result, each with the reason; so do all of `logger`."""
 
@@ -33,22 +36,22 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
     A key that one run has and another has not differs too.
     """
     keys = dict.fromkeys(key for run in runs for key in run.config)
-    settings = [key for key in keys if key not in _NO_SETTING and not key.startswith("logger.")]
+    settings = [key for key in keys if key not in NO_SETTING and not key.startswith("logger.")]
     return [key for key in settings if len({text(run, key) for run in runs}) > 1]
 
 
 def telling_keys(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
     """Those of the varying keys that tell the runs apart: the rest is implied by the word of its group.
 
-    Implied is a key of which every option of its group's varying word has one value, if it belongs to a preset and
-    nobody typed it, or if it exists under one option alone.
+    Implied is a key that nobody typed and of which every option of its group's varying word has one value, if it
+    belongs to a preset or exists under one option alone.
     """
     typed = {str(word).lstrip("+~").partition("=")[0] for run in runs for word in run.summary.get("overrides") or ()}
 
     def implied(key: str) -> bool:
         group, _, last = key.partition(".")
         word = f"{group}.name"
-        if last == "name" or word not in varying:
+        if last == "name" or word not in varying or key in typed:
             return False
         values: defaultdict[str, set[str]] = defaultdict(set)
         for run in runs:
@@ -56,7 +59,7 @@ def telling_keys(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
         if any(len(of_word) > 1 for of_word in values.values()):
             return False
         having = {text(run, word) for run in runs if key in run.config}
-        return len(having) == 1 or (last in _PRESETS.get(group, ()) and key not in typed)
+        return len(having) == 1 or last in _PRESETS.get(group, ())
 
     return [key for key in varying if not implied(key)]
 

@@ -1,13 +1,42 @@
-"""How a comparison is put into words: numbers, and what a reader should be warned of."""
+"""How a comparison is put into words: numbers, verdicts, and what a reader should be warned of."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from unet_exp.compare.results import Difference, Group, Pairing
+from unet_exp.compare.collect import Apart, Run
+from unet_exp.compare.results import Difference, Group, Pairing, Verdict
+from unet_exp.compare.settings import typed_value
+from unet_exp.compare.statistics import DRAWS
 
 MISMATCH = 2.0
 """Percent in parameters or MACs above which groups are warned to be unequal."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a verdict appears.
+
+    Attributes:
+        claim: what follows the group's label in a sentence.
+        mark: a sign, so that colour is not the only one.
+        tone: class of its colour.
+    """
+
+    claim: str
+    mark: str
+    tone: str
+
+
+VERDICTS: dict[Verdict, Look] = {
+    "better": Look("is better than {baseline}", "▲", "better"),
+    "worse": Look("is worse than {baseline}", "▼", "worse"),
+    "not distinguishable": Look("is not distinguishable from {baseline}", "≈", "unclear"),
+    "identical": Look("is identical to {baseline}", "=", "unclear"),
+    "too few pairs": Look("has too few pairs with {baseline} for a verdict", "?", "few"),
+    "no pairs": Look("cannot be compared with {baseline}: their runs have no seed and fold in common", "?", "few"),
+}
 
 
 def number(value: float, style: Literal["", "+", "p"] = "", among: Sequence[float] = ()) -> str:
@@ -27,8 +56,17 @@ def number(value: float, style: Literal["", "+", "p"] = "", among: Sequence[floa
     if style == "p":
         return f"{value:.2g}"
     largest = max((abs(item) for item in (value, *among) if math.isfinite(item)), default=0.0)
-    decimals = max(4, 1 - math.floor(math.log10(largest))) if largest else 4
-    return f"{value:{style}.{decimals}f}"
+    return f"{value:{style}.{max(4, _decimals(largest))}f}"
+
+
+def two_digits(value: float) -> str:
+    """A number of 0 or more with two significant digits, and no fewer than it has before the point: 0.034, 2.0, 123."""
+    return f"{value:.{_decimals(value)}f}"
+
+
+def _decimals(value: float) -> int:
+    """How many show two significant digits."""
+    return max(0, 1 - math.floor(math.log10(value))) if value else 0
 
 
 def counted(count: int, noun: str) -> str:
@@ -36,12 +74,78 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def warnings(groups: Sequence[Group], differences: Sequence[Difference], alpha: float) -> list[str]:
+def commit(run: Run) -> str:
+    """The first digits of a run's commit."""
+    return str((run.summary.get("git") or {}).get("commit") or "unknown")[:10]
+
+
+def sentence(difference: Difference, baseline: Group, metric: str, higher_is_better: bool, tests: int) -> str:
+    """The verdict on a difference with its numbers.
+
+    Args:
+        difference: of a group from the baseline.
+        baseline: the other group.
+        metric: the scores' name.
+        higher_is_better: its direction.
+        tests: how many differences are tested together.
+    """
+    verdict = difference.verdict
+    claim = f"{difference.group.label} {VERDICTS[verdict].claim.format(baseline=baseline.label)}"
+    pairs = counted(difference.pairs, "pair")
+    if verdict == "no pairs":
+        return claim
+    if verdict == "identical":
+        return f"{claim}: the same {metric} in {pairs}"
+    values = (difference.mean, difference.low, difference.high)
+    mean, low, high = (number(value, "+", values) for value in values)
+    details = [f"difference {mean} in {metric}{'' if higher_is_better else ' (lower is better)'}"]
+    if verdict == "too few pairs":
+        details += [pairs, _needed(difference)]
+    else:
+        p = f"p = {number(difference.p_holm, 'p')}{' (Holm)' if tests > 1 else ''}"
+        details += [f"95 % interval {low} to {high}", pairs, p]
+    if verdict in ("too few pairs", "not distinguishable") and difference.pairs_for_power is not None:
+        enough = counted(difference.pairs_for_power, "pair")
+        details[-1] += f"; about {enough} would find an effect of this size in 4 of 5 cases"
+    return f"{claim}: {', '.join(details)}"
+
+
+def _needed(difference: Difference) -> str:
+    fewest = difference.pairs_for_significance
+    if fewest is None:
+        return f"and no number is enough at this alpha, as {DRAWS:,} patterns of signs are drawn at most"
+    return f"at least {fewest} are needed"
+
+
+def match_note(groups: Sequence[Group]) -> str:
+    """What `model.match` leaves unequal because it equalises something else; empty if nothing.
+
+    Args:
+        groups: all of them, the baseline first.
+    """
+    baseline, *others = groups
+    notes = []
+    for match, equal in _MATCHED.items():
+        (other,) = set(_COUNTS) - {equal}
+        left = [
+            f"{group.label}: {group.mismatch(other, baseline):+.1f} %"
+            for group in others
+            if _matching(group, baseline) == match and abs(group.mismatch(other, baseline)) > MISMATCH
+        ]
+        if left:
+            notes.append(f"model.match={match} equalises {_COUNTS[equal]}, not {_COUNTS[other]} ({_some(left)}).")
+    return " ".join(notes)
+
+
+def warnings(
+    groups: Sequence[Group], differences: Sequence[Difference], apart: Sequence[Apart], alpha: float
+) -> list[str]:
     """What a reader should know before believing a comparison.
 
     Args:
         groups: all of them, the baseline first.
         differences: of the others from it.
+        apart: runs that are not compared.
         alpha: the level of significance.
 
     Returns:
@@ -50,85 +154,116 @@ def warnings(groups: Sequence[Group], differences: Sequence[Difference], alpha: 
     return [
         *_few_pairs(differences, alpha),
         *_single_runs(groups),
+        *_lost(apart),
         *_unpaired(groups),
         *_mismatch(groups),
-        *_circumstances(groups),
+        *_circumstances([run for group in groups for run in group.runs]),
     ]
 
 
 _NAMED = 3
 """Groups that a warning names; it says how many more there are."""
 
+_COUNTS = {"parameters": "parameters", "macs": "MACs"}
+_MATCHED = {"parameters": "parameters", "flops": "macs"}
+"""What each word of `model.match` makes equal."""
+
+
+def _some(items: Sequence[str]) -> str:
+    return "; ".join(items[:_NAMED]) + (f" and {len(items) - _NAMED} more" if len(items) > _NAMED else "")
+
 
 def _few_pairs(differences: Sequence[Difference], alpha: float) -> list[str]:
     few = [item for item in differences if item.verdict == "too few pairs"]
     if not few:
         return []
-    counts = "; ".join(f"{item.group.label} ({item.pairs})" for item in few[:_NAMED])
-    counts += f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
+    counts = _some([f"{item.group.label} ({item.pairs})" for item in few])
     tested = counted(sum(item.pairs > 0 for item in differences), "difference")
     return [
-        f"too few pairs for any verdict: {counts}. With {tested} tested at {alpha:g}, "
-        f"at least {few[0].pairs_for_significance} pairs of runs with the same seed and fold are needed"
+        f"too few pairs of runs with the same seed and fold for any verdict: {counts}. With {tested} tested at "
+        f"{alpha:g}, {_needed(few[0])}"
     ]
 
 
 def _single_runs(groups: Sequence[Group]) -> list[str]:
     single = [group.label for group in groups if len(group.runs) == 1]
-    return [f"a single run each, so that nothing is known of their spread: {'; '.join(single)}"] if single else []
+    return [f"a single run each, so that nothing is known of their spread: {_some(single)}"] if single else []
+
+
+def _lost(apart: Sequence[Apart]) -> list[str]:
+    lost = sum(item.lost for item in apart)
+    if not lost:
+        return []
+    are = "is" if lost == 1 else "are"
+    return [
+        f"{counted(lost, 'run')} failed, did not finish or {'has' if lost == 1 else 'have'} no score, and {are} not "
+        "counted; if the setting itself is why, the difference flatters it"
+    ]
 
 
 def _unpaired(groups: Sequence[Group]) -> list[str]:
     """Unequal seeds or folds."""
     baseline, *others = ({(run.seed, run.fold) for run in group.runs} for group in groups)
     return [
-        f"{group.label} and {groups[0].label} were not run with the same seeds and folds: runs without a partner "
+        f"{group.label} and {groups[0].label} have no comparable run for every seed and fold: those without a partner "
         f"({_places(own ^ baseline)}) count in the mean of their group and not in the difference"
         for group, own in zip(groups[1:], others, strict=True)
         if own != baseline
     ]
 
 
-def _places(places: set[Pairing], most: int = 6) -> str:
+def _places(places: set[Pairing]) -> str:
     ordered = sorted(places, key=lambda place: (place[0], -1 if place[1] is None else place[1]))
-    words = [f"seed={seed}" + ("" if fold is None else f" fold={fold}") for seed, fold in ordered]
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+    return _some([f"seed={seed}" + ("" if fold is None else f" fold={fold}") for seed, fold in ordered])
+
+
+def _matching(group: Group, baseline: Group) -> str | None:
+    """The word of `model.match` of two groups that differ in their fusion alone; None where they differ in more."""
+    own, others = group.settings, baseline.settings
+    unlike = {key.partition(".")[0] for key in {*own, *others} if own.get(key) != others.get(key)}
+    return group.runs[0].config.get("model.match") if unlike == {"fusion"} else None
 
 
 def _mismatch(groups: Sequence[Group]) -> list[str]:
     baseline, *others = groups
     found = []
     for group in others:
+        match = _matching(group, baseline)
+        if match == "none":
+            counts, advice = list(_COUNTS), "; model.match=parameters or model.match=flops brings them together"
+        elif match in _MATCHED:
+            counts, advice = [_MATCHED[match]], "; a larger model.width comes closer"
+        else:
+            counts, advice = list(_COUNTS), ""
+        percents = {name: group.mismatch(name, baseline) for name in counts}
         parts = [
-            f"{abs(percent):.1f} % {'more' if percent > 0 else 'fewer'} {name}"
-            for name, percent in (
-                ("parameters", group.mismatch("parameters", baseline)),
-                ("MACs", group.mismatch("macs", baseline)),
-            )
+            f"{abs(percent):.1f} % {'more' if percent > 0 else 'fewer'} {_COUNTS[name]}"
+            for name, percent in percents.items()
             if abs(percent) > MISMATCH
         ]
         if parts:
-            matched = all(run.config.get("model.match") in ("parameters", "flops") for run in group.runs)
-            advice = (
-                "their widths are matched to the nearest whole one, which comes closer for a larger model.width, and in "
-                "the one that model.match names"
-                if matched
-                else "model.match=parameters or model.match=flops brings them together"
-            )
-            found.append(f"{group.label} has {' and '.join(parts)} than {baseline.label}; {advice}")
+            found.append(f"{group.label} has {' and '.join(parts)} than {baseline.label}{advice}")
     return found
 
 
-def _circumstances(groups: Sequence[Group]) -> list[str]:
-    summaries = [run.summary for group in groups for run in group.runs]
-    commits = [(summary.get("git") or {}).get("commit", "unknown")[:10] for summary in summaries]
-    changed = sum(bool((summary.get("git") or {}).get("changed")) for summary in summaries)
+def _circumstances(runs: Sequence[Run]) -> list[str]:
+    def version(package: str) -> list[str]:
+        return [str((run.summary.get("versions") or {}).get(package, "unknown")) for run in runs]
+
     seen = {
-        "devices": sorted({str(summary.get("device")) for summary in summaries}),
-        "precisions": sorted({str(summary.get("precision")) for summary in summaries}),
-        "commits of the code": sorted(set(commits)),
+        "devices": [str(run.summary.get("device")) for run in runs],
+        "numbers of devices": [typed_value(run.config.get("trainer.devices")) for run in runs],
+        "precisions": [str(run.summary.get("precision")) for run in runs],
+        "commits of the code": [commit(run) for run in runs],
+        "versions of unet-exp": version("unet-exp"),
+        "versions of torch": version("torch"),
     }
-    found = [f"the runs are of different {name}: {', '.join(of)}" for name, of in seen.items() if len(of) > 1]
+    found = [
+        f"the runs are of different {name}: {', '.join(sorted(set(of)))}"
+        for name, of in seen.items()
+        if len(set(of)) > 1
+    ]
+    changed = sum(bool((run.summary.get("git") or {}).get("changed")) for run in runs)
     if changed:
-        found.append(f"{changed} of {counted(len(summaries), 'run')} had changes in the code beyond its commit")
+        found.append(f"{changed} of {counted(len(runs), 'run')} had changes in the code beyond its commit")
     return found

@@ -46,7 +46,7 @@ class OptunaConfig(Strict):
 
     name: Literal["optuna"]
     trials: Count
-    parallel: Count
+    parallel: Count | None
     sampler: Literal["tpe", "random", "qmc"]
     pruner: Literal["none", "median", "hyperband", "successive_halving"]
     startup_trials: Natural

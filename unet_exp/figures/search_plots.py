@@ -10,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from unet_exp.files import replacing
+
 STYLES = {
     "finished": ("o", "#1f77b4"),
     "pruned": ("v", "#e08a1e"),
@@ -79,7 +81,8 @@ def draw_search(
     else:
         bars.text(0.5, 0.5, "too few finished trials to tell", ha="center", va="center", transform=bars.transAxes)
         bars.axis("off")
-    figure.savefig(target, dpi=110)
+    with replacing(target) as side:
+        figure.savefig(side, dpi=110)
 
 
 def _best_so_far(trials: Sequence[TrialPoint], mode: Literal["min", "max"]) -> tuple[list[int], list[float]]:

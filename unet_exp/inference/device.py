@@ -1,5 +1,6 @@
 """Which device and which precision the words `auto` mean on this machine, and how much memory a run takes there."""
 
+import gc
 import resource
 import sys
 from collections.abc import Iterator
@@ -69,6 +70,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
 def reset_peak_memory(device: torch.device) -> None:
     """Starts the count of `peak_memory` anew, so that a run does not show what an earlier one in this process took."""
     if device.type == "cuda":
+        gc.collect()  # an earlier run's network may hang in a ring of references
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
         with suppress(OSError):  # a sandbox may forbid it

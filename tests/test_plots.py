@@ -1,0 +1,206 @@
+"""What the page draws: intervals, curves, costs, and the same images side by side."""
+
+import re
+import shutil
+from collections.abc import Mapping
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sweeps_on_disk import CLASSES, FUSIONS, compared, draw_pictures, page, run_in_memory, write_run, write_sweep
+
+from unet_exp.compare.collect import collect
+from unet_exp.compare.comparison import Comparison, compare
+from unet_exp.compare.pictures import strips
+from unet_exp.compare.plots import PALETTE, cost_plots, curve_plots, interval_plots, mean_curve
+from unet_exp.figures.overlay import columns, panels
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sweeps") / "skip"
+    write_sweep(folder, FUSIONS, seeds=4, folds=2)
+    draw_pictures(folder)
+    return folder
+
+
+def test_curves_are_means_over_the_runs_inside_their_own_ranges(tmp_path: Path) -> None:
+    def history(steps: list[int], values: list[float]) -> pd.DataFrame:
+        return pd.DataFrame({"epoch": range(len(steps)), "step": steps, "train/loss": values})
+
+    write_run(tmp_path / "a", {"seed": 0}, history=history([10, 30], [1.0, 3.0]))
+    write_run(tmp_path / "b", {"seed": 1}, history=history([20, 40], [4.0, 8.0]))
+    runs, _ = collect([tmp_path])
+    found = mean_curve(runs, "train/loss")
+    assert found is not None
+    steps, mean, std = found
+    assert steps.tolist() == [10, 20, 30, 40]
+    assert mean.tolist() == [1, (2 + 4) / 2, (3 + 6) / 2, 8]
+    np.testing.assert_allclose(std, [np.nan, 2 / np.sqrt(2), 3 / np.sqrt(2), np.nan])
+    assert mean_curve(runs, "val/nothing") is None
+
+
+def test_the_monitored_score_is_drawn(tmp_path: Path) -> None:
+    write_sweep(tmp_path, FUSIONS[:2], seeds=2)
+    assert [plot.title for plot in curve_plots(compared(tmp_path))] == ["Validation: iou/mean", "Training loss"]
+
+
+def test_pairs_are_joined_between_neighbours(sweep: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "a", {"seed": 0})
+    write_run(tmp_path / "b", {"seed": 1, "fusion.name": "add"})
+
+    def lines(folder: Path) -> int:
+        return interval_plots(compared(folder))[0].svg.count("stroke-opacity: 0.25")
+
+    assert lines(sweep) == 2 * 8
+    assert lines(tmp_path) == 0
+
+
+def test_strips_show_the_worst_the_median_and_the_best(tmp_path: Path) -> None:
+    scores: list[Mapping[str, float]] = [
+        {"low": 0.1, "mid": 0.5, "high": 0.9, "more": 0.6, "less": 0.2},
+        {"low": 0.3, "mid": 0.4, "high": 0.8, "more": 0.7, "less": 0.3},
+    ]
+    for seed, of_seed in enumerate(scores):
+        write_run(tmp_path / f"concat{seed}", {"seed": seed}, of_seed)
+        reverse = {name: 1 - score for name, score in of_seed.items()}
+        write_run(tmp_path / f"add{seed}", {"seed": seed, "fusion.name": "add"}, reverse)
+    found = strips(compared(tmp_path, baseline="concat"))
+    assert [(strip.rank, strip.image) for strip in found] == [("worst", "low"), ("median", "mid"), ("best", "high")]
+    assert [panel.score for panel in found[0].panels] == ["0.100", "0.900"]
+    assert found[0].run == "seed 0"
+    by_loss = strips(compared(tmp_path, baseline="concat", metric="loss"))
+    assert [strip.image for strip in by_loss] == ["low", "mid", "high"], "a smaller loss is better"
+
+
+def test_strips_take_a_run_that_has_pictures(tmp_path: Path) -> None:
+    write_sweep(tmp_path, FUSIONS[:2], seeds=2)
+    draw_pictures(tmp_path)
+    shutil.rmtree(tmp_path / "fusion=add,seed=0" / "predictions")
+    found = strips(compared(tmp_path))
+    assert {strip.run for strip in found} == {"seed 1"}
+    assert all(panel.source for strip in found for panel in strip.panels)
+
+
+@pytest.mark.parametrize(("images", "ranks"), [(1, ["only"]), (2, ["worst", "best"])])
+def test_few_images_make_few_strips(tmp_path: Path, images: int, ranks: list[str]) -> None:
+    write_sweep(tmp_path, FUSIONS[:2], seeds=2, images=images)
+    assert [strip.rank for strip in strips(compared(tmp_path))] == ranks
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 40), st.integers(1, 40), st.booleans())
+def test_columns_are_what_panels_put_together(height: int, width: int, labelled: bool) -> None:
+    rng = np.random.default_rng(height * 41 + width)
+    image = rng.integers(0, 256, (height, width, 3), np.uint8)
+    truth = rng.integers(0, 2, (height, width)).astype(np.uint8)
+    parts = columns(panels(image, truth if labelled else None, truth, CLASSES), 4 if labelled else 3)
+    assert [part.shape for part in parts] == [image.shape] * (4 if labelled else 3)
+    assert (parts[0] == image).all()
+
+
+def test_a_picture_of_another_size_has_no_columns() -> None:
+    with pytest.raises(ValueError, match="is not 4 panels"):
+        columns(np.zeros((100, 101, 3), np.uint8))
+
+
+def long_labels(common: str) -> Comparison:
+    odds = [f"{common}-one.ckpt", f"{common}-two.ckpt", f"{common}-{'x' * 60}1", f"{common}-{'x' * 60}2"]
+    return compare([run_in_memory({"init_from": odd}, {"a": 0.5}, macs=1000 + len(odd)) for odd in odds])
+
+
+@pytest.mark.parametrize("common", ["outputs/train/" + "long" * 20, "two words " * 9])
+def test_long_labels_lose_their_middle_and_stay_apart(common: str) -> None:
+    comparison = long_labels(common)
+    shown = []
+    for plot in (*interval_plots(comparison), *cost_plots(comparison)):
+        texts = [unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", plot.svg)]
+        labels = [text for text in texts if "…" in text]
+        assert len(labels) == len(set(labels)) == (3 if plot.title.startswith("Difference") else 4)
+        assert all(text.startswith("init_from=") and len(text) <= 60 for text in labels)
+        shown.append(labels)
+    assert shown[0][1:] == shown[1], "the same group has the same label in every plot"
+    assert shown[0][0].endswith("-one.ckpt")
+
+
+def test_losses_of_different_functions_are_not_read_by_their_heights(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [{"loss.name": "bce"}, {"loss.name": "dice"}], seeds=2)
+    score, loss = curve_plots(compared(tmp_path))
+    assert "different functions" in loss.caption
+    assert "different functions" not in score.caption
+
+
+@pytest.mark.parametrize("background", ["#ffffff", "#14171a"])
+def test_every_colour_stands_out_from_the_page(background: str) -> None:
+    """WCAG 2.2, 1.4.11, asks for a contrast of 3; Okabe and Ito's purple, orange and sky blue fall short of it."""
+
+    def luminance(color: str) -> float:
+        parts = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    for color in PALETTE:
+        low, high = sorted((luminance(color), luminance(background)))
+        assert (high + 0.05) / (low + 0.05) >= 3, color
+
+
+def test_twelve_groups_show_six_pictures_and_say_so(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [{"model.width": width} for width in range(8, 20)], seeds=2)
+    draw_pictures(tmp_path)
+    text = page(tmp_path)
+    assert text.count("<img ") == 3 * (2 + 6)
+    assert "Only the first 6 groups are shown; 6 more are not." in text
+    assert all(f"model.width={width}" in text for width in range(8, 20))
+    assert "no bands for so many groups" in text
+
+
+def test_without_a_history_there_are_no_curves(tmp_path: Path) -> None:
+    write_sweep(tmp_path, FUSIONS[:2], seeds=2)
+    for history in tmp_path.glob("*/metrics.csv"):
+        history.unlink()
+    assert not curve_plots(compared(tmp_path))
+    assert "no history" in page(tmp_path)
+
+
+def test_runs_that_do_not_say_their_cost(tmp_path: Path) -> None:
+    write_sweep(tmp_path, FUSIONS[:2], seeds=2, macs=None, seconds_training=None, parameters=None, peak_memory=None)
+    assert not cost_plots(compared(tmp_path))
+    assert "do not say what they cost" in page(tmp_path)
+
+
+def test_missing_and_damaged_pictures_are_said(sweep: Path, tmp_path: Path) -> None:
+    shutil.copytree(sweep, tmp_path / "s")
+    for at, picture in enumerate(sorted((tmp_path / "s").glob("fusion=add*/predictions/*.png"))):
+        picture.unlink() if at % 2 else picture.write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    text = page(tmp_path / "s")
+    assert text.count("no picture") == 3
+    assert text.count("<img ") == 3 * (2 + 2)
+    for picture in (tmp_path / "s").glob("*/predictions/*.png"):
+        picture.unlink()
+    panels_left = [panel for strip in strips(compared(tmp_path / "s")) for panel in strip.panels]
+    assert [panel.source for panel in panels_left] == [None] * 9
+
+
+def test_groups_without_a_common_image(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", {"seed": 0}, {"one": 0.5})
+    write_run(tmp_path / "b", {"seed": 1, "fusion.name": "add"}, {"one": 0.5})
+    assert not strips(compared(tmp_path))
+    assert "No test image is common" in page(tmp_path)
+
+
+def test_a_picture_too_large_to_be_opened_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sweep(tmp_path, FUSIONS[:2], seeds=2)
+    draw_pictures(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # more than twice as many are an error
+    assert {panel.source for strip in strips(compared(tmp_path)) for panel in strip.panels} == {None}
+
+
+def test_a_group_beyond_those_shown_needs_no_common_image(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [{"model.width": width} for width in range(8, 14)], seeds=1)
+    write_run(tmp_path / "other", {"model.width": 20, "seed": 9})
+    assert len(strips(compared(tmp_path, baseline="8"))) == 3
