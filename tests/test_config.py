@@ -150,7 +150,8 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("experiment=null", ["experiment=null: no such option"]),
         ("debug=fats", ["debug=fats: no such option", "fast, none, overfit, profile (did you mean fast?)"]),
         ("trainer=quick", ["trainer=quick: no such option; choose one of default"]),
-        ("hydra/launcher=jobli", ["hydra/launcher=jobli: no such option", "did you mean joblib?", "unet-exp[sweep]"]),
+        ("hydra/launcher=jobli", ["hydra/launcher=jobli: no such option", "did you mean joblib?"]),
+        ("hydra/launcher=joblib hydra.launcher.njobs=2", ["hydra.launcher has the keys", "did you mean n_jobs?"]),
         # A key that does not exist: near, far, of another option, added, deleted.
         ("model.dept=3", [f"unknown key model.dept: {MODEL_KEYS}", "(did you mean depth?)"]),
         ("modle=valid", [f"unknown key modle: {TOP_KEYS}", "(did you mean model?)"]),

@@ -240,7 +240,11 @@ def _check_words(parsed: Iterable[Override], loader: ConfigLoader) -> None:
         words = ["null" if word is None else str(word) for word in (value if isinstance(value, list) else [value])]
         for word in words:
             if word == "null" or (word not in options and not more_options):
-                hint = "; more of them come with: pip install 'unet-exp[sweep]'" if group == "hydra/launcher" else ""
+                hint = (
+                    "; more of them come with: pip install 'unet-exp[sweep]'"
+                    if group == "hydra/launcher" and "joblib" not in options
+                    else ""
+                )
                 raise ConfigError(f"{group}={word}: no such option; choose one of {_listed(options, word)}{hint}")
 
 
@@ -248,11 +252,11 @@ def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:
     """The mistake behind Hydra's message, as one line."""
     for override in parsed:
         key = override.key_or_group
-        if key.startswith("hydra"):
+        if key.startswith("hydra") and not key.startswith("hydra.launcher."):
             continue
         others = [other.input_line for other in parsed if "." not in other.key_or_group and other is not override]
         try:
-            composed = hydra.compose(name, [line for line in others if line])
+            composed = hydra.compose(name, [line for line in others if line], return_hydra_config=True)
         except (HydraException, OmegaConfBaseException):
             continue
         parent, _, last = key.rpartition(".")
@@ -267,8 +271,8 @@ def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:
 def _keys_of(config: DictConfig, parent: str, wanted: str = "") -> str:
     node = OmegaConf.select(config, parent) if parent else config
     if not isinstance(node, DictConfig):
-        return f"the top-level keys are {_listed([str(key) for key in config], parent)}"
-    keys = _listed([str(key) for key in node], wanted)
+        return f"the top-level keys are {_listed([str(key) for key in config if key != 'hydra'], parent)}"
+    keys = _listed([str(key) for key in node if key not in ("_target_", "hydra")], wanted)
     word = node.get("name") if parent else None
     owner = f"{parent}={word}" if word else parent
     return f"{owner} has the keys {keys}" if parent else f"the top-level keys are {keys}"
