@@ -111,6 +111,8 @@ def open_run(
             settings=wandb.Settings(init_timeout=init_timeout, finish_timeout=finish_timeout),
         )
 
+    if wandb.run is not None:  # as long as one is open, W&B says that there is no key
+        finish(wandb.run)
     resolved = resolve_mode(mode)
     former_folders = set((directory / "wandb").glob("*run-*"))
     for chosen, fallback in _FALLBACKS:
