@@ -198,6 +198,7 @@ class TestRun:
         assert good.summary.stat().st_mtime_ns == before[0]
         assert bad.summary.stat().st_mtime_ns != before[1]
 
+    @pytest.mark.slow
     def test_resumed_it_comes_to_what_it_would_have_come_to(self, cli: Cli, tmp_path: Path) -> None:
         words = [*TINY, "fusion=concat,add", "seed=0,1"]
         assert cli("train", "-m", *words, "output=whole").code == 0
