@@ -93,7 +93,7 @@ def border_term(
 def _two_distances(instances: NDArray[Any], margin: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The distances (H, W) to the nearest and to the second-nearest cell; those above `margin` may be too large.
 
-    One transform a cell, on its bounding box and a margin around it: a full-size one takes 40 times as long.
+    One transform a cell, on its bounding box and a margin around it: full-size ones take some 40 times as long.
     """
     nearest, second = (np.full(instances.shape, np.inf, np.float32) for _ in range(2))
     if instances.max(initial=0) > instances.size:  # `find_objects` makes a list as long as the largest id
