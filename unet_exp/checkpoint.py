@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,14 +99,16 @@ def describe(
     }
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
+def open_checkpoint(path: str | Path, trust: Collection[str] = ()) -> Checkpoint:
     """Opens a checkpoint of this project.
 
     Args:
         path: the file, or a run's folder, whose `best.ckpt` is taken.
+        trust: packages, modules or classes that the checkpoint may name (`loss=custom`); they will be imported.
 
     Raises:
-        DataError: if it is missing, is no checkpoint, or is one of another program or a newer version.
+        DataError: if it is missing, is no checkpoint, is one of another program or a newer version, or names a class
+            that is not trusted.
     """
     path = Path(path)
     try:
@@ -133,6 +136,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             f"checkpoint={path}: its format {known.get('format')} is not the one read here ({FORMAT}); "
             "open it with the version of unet_exp that wrote it"
         )
+    _check_trust(path, known, trust)
     prefix = "network."
     weights = content.get("state_dict", {})
     try:
@@ -149,3 +153,24 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"checkpoint={path}: it is damaged ({type(error).__name__}: {error})") from None
+
+
+def custom_targets(config: dict[str, Any]) -> dict[str, str]:
+    """The users' own classes that a plain config names, such as `{"loss.target": "their_package.TheirLoss"}`."""
+    groups = {name: config.get(name) for name in ("loss", "model")}
+    return {
+        f"{name}.target": str(values.get("target"))
+        for name, values in groups.items()
+        if isinstance(values, dict) and values.get("name") == "custom"
+    }
+
+
+def _check_trust(path: Path, known: dict[str, Any], trust: Collection[str]) -> None:
+    config = known.get("config")
+    for key, target in custom_targets(config if isinstance(config, dict) else {}).items():
+        if not any(f"{target}.".startswith(f"{package}.") for package in trust):
+            package = target.partition(".")[0]
+            raise DataError(
+                f"checkpoint={path}: it names {key}={target}, a class that is not of unet_exp and whose code would "
+                f"run; if you trust it, add trust=[{package}]"
+            )

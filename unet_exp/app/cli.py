@@ -121,7 +121,9 @@ def _over_checkpoint(
 
         from unet_exp.checkpoint import open_checkpoint
 
-        checkpoint = open_checkpoint(str(typed["checkpoint"]))
+        # Only what is typed now: a checkpoint's own config must not vouch for itself.
+        trust = typed.get("trust") or []
+        checkpoint = open_checkpoint(str(typed["checkpoint"]), trust if isinstance(trust, list) else [str(trust)])
         # The training's machine and folders are not those of today.
         trainer = {**checkpoint.parsed().trainer.model_dump(), "accelerator": "auto"}
         values = compose_over({**checkpoint.config, "trainer": trainer}, defaults, overrides)
@@ -161,6 +163,14 @@ def compare() -> None:
     """`scripts/compare.py`: which difference between finished runs is real."""
     from unet_exp.app.compare import DEFAULTS, USAGE
     from unet_exp.app.compare import compare as run
+
+    _own_keys(USAGE, DEFAULTS, run)
+
+
+def export() -> None:
+    """`scripts/export.py`: a trained network as an ONNX file."""
+    from unet_exp.app.export import DEFAULTS, USAGE
+    from unet_exp.app.export import export as run
 
     _own_keys(USAGE, DEFAULTS, run)
 

@@ -42,7 +42,15 @@ class Evaluation(Strict):
 
 
 DEFAULTS: dict[str, Any] = {"checkpoint": "", "split": "test", "output": "outputs"}
-MORE_KEYS = ("data", "inference", "metrics", "trainer.accelerator", "trainer.precision", "trainer.limit_batches")
+MORE_KEYS = (
+    "trust",
+    "data",
+    "inference",
+    "metrics",
+    "trainer.accelerator",
+    "trainer.precision",
+    "trainer.limit_batches",
+)
 
 
 def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:

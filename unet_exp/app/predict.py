@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
-from unet_exp.config import parse
-from unet_exp.errors import DataError, UserError
+from unet_exp.config import ClassSpec, parse
+from unet_exp.config.values import Natural, NonNegative
+from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
@@ -24,6 +26,13 @@ Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, fo
   output         the folder of the masks (outputs/predict); files of the same name are replaced
   preview        true (default): <name>_preview.png too, in the classes' colours
   probabilities  true: <name>_probabilities.tif too, a float32 page a class
+  instances      true: <name>_instances.png or .tif too, a number a cell, and <name>_instances.csv, a row a cell
+
+Cells are the 4-connected parts of a class; these say which and how:
+  instances_classes   their names, such as [cell,nucleus] (every class but the first)
+  instances_holes     what a cell encloses is filled up to so many pixels (0)
+  instances_smallest  cells of fewer pixels are dropped (0)
+  instances_split     cuts cells at waists whose radius is smaller than the bumps' by more than so many pixels (0: none)
 
 A mask is written as <name>_mask.png (or .tif for a TIFF), of the input's size, with the values or colours that the
 training labels had. inference=none|rotations7|flips8, inference.<key>, trainer.accelerator and trainer.precision can be
@@ -44,6 +53,18 @@ class Prediction(Strict):
     output: str
     preview: bool
     probabilities: bool
+    instances: bool
+    instances_classes: list[str] | None
+    instances_holes: Natural
+    instances_smallest: Natural
+    instances_split: NonNegative
+
+    @model_validator(mode="after")
+    def _keys_do_something(self) -> "Prediction":
+        for key in ("instances_classes", "instances_holes", "instances_smallest", "instances_split"):
+            if getattr(self, key) and not self.instances:
+                raise ValueError(f"{key} does nothing without instances=true")
+        return self
 
 
 DEFAULTS: dict[str, Any] = {
@@ -52,8 +73,13 @@ DEFAULTS: dict[str, Any] = {
     "output": "outputs/predict",
     "preview": True,
     "probabilities": False,
+    "instances": False,
+    "instances_classes": None,
+    "instances_holes": 0,
+    "instances_smallest": 0,
+    "instances_split": 0.0,
 }
-MORE_KEYS = ("inference", "trainer.accelerator", "trainer.precision")
+MORE_KEYS = ("trust", "inference", "trainer.accelerator", "trainer.precision")
 
 
 def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
@@ -86,6 +112,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     paths = list_images(task.input)
     _check_names(paths)
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
+    _cell_classes(task, predictor.classes)
     output = Path(task.output)
     if any(path.parent.resolve() == output.resolve() for path in paths):
         raise DataError(
@@ -120,6 +147,18 @@ def _check_names(paths: Sequence[Path]) -> None:
         seen[path.stem] = path
 
 
+def _cell_classes(task: Prediction, specs: Sequence[ClassSpec]) -> list[int]:
+    """Which classes are cells."""
+    names = [spec.name for spec in specs]
+    wanted = names[1:] if task.instances_classes is None else task.instances_classes
+    for name in wanted:
+        if name not in names:
+            raise ConfigError(f"instances_classes: there is no class {name!r}; choose among {', '.join(names)}")
+        if wanted.count(name) > 1:
+            raise ConfigError(f"instances_classes: {name!r} stands there twice")
+    return [names.index(name) for name in wanted]
+
+
 def _mask_name(path: Path) -> str:
     return f"{path.stem}_mask{'.tif' if path.suffix.lower() in ('.tif', '.tiff') else '.png'}"
 
@@ -130,14 +169,14 @@ def _predict_file(predictor: "Predictor", path: Path, output: Path, task: Predic
     from unet_exp.inference.device import out_of_memory_told
 
     labels: list[NDArray[np.uint8]] = []
-    probabilities: list[NDArray[np.float32]] = []
+    probabilities: list[NDArray[np.float32]] = []  # (classes, H, W) a page
     try:
         with out_of_memory_told("take a smaller inference.tile"):
             for page in read_pages(path):
                 classes = predictor.probabilities(page)
                 labels.append(classes.argmax(axis=0).astype(np.uint8))
-                if task.probabilities:
-                    probabilities.extend(classes)
+                if task.probabilities or task.instances:
+                    probabilities.append(classes)
     except UserError as error:
         raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     try:
@@ -151,5 +190,17 @@ def _predict_file(predictor: "Predictor", path: Path, output: Path, task: Predic
         suffix = ".png" if len(pages) == 1 else ".tif"
         write_pages(output / f"{path.stem}_preview{suffix}", pages)
     if task.probabilities:
-        write_pages(output / f"{path.stem}_probabilities.tif", probabilities)
+        write_pages(output / f"{path.stem}_probabilities.tif", [share for page in probabilities for share in page])
+    if task.instances:
+        from unet_exp.inference.instances import write_instances
+
+        write_instances(
+            output / f"{path.stem}_instances{mask.suffix}",
+            list(zip(labels, probabilities, strict=True)),
+            predictor.classes,
+            _cell_classes(task, predictor.classes),
+            task.instances_holes,
+            task.instances_smallest,
+            task.instances_split,
+        )
     return mask

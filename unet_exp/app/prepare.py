@@ -71,7 +71,7 @@ def prepare(config: Config, overrides: Sequence[str]) -> Job:
         raise ConfigError("trainer.compile=true needs a C++ compiler (g++ or clang++), and none is found here")
     device = resolve_device(config.trainer.accelerator)
     precision = resolve_precision(config.trainer.precision, device)
-    initial = open_checkpoint(config.init_from) if config.init_from else None
+    initial = open_checkpoint(config.init_from, config.trust) if config.init_from else None
     dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
     names = [spec.name for spec in dataset.classes]
     kinds = _validation_kinds(config.trainer.monitor, names, dataset)

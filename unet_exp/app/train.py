@@ -18,7 +18,7 @@ from rich.console import Console
 
 from unet_exp.app.prepare import Job, prepare
 from unet_exp.app.scoring import Scores, score_split, score_tables, score_test
-from unet_exp.checkpoint import open_checkpoint
+from unet_exp.checkpoint import custom_targets, open_checkpoint
 from unet_exp.config import Config, duration_seconds
 from unet_exp.data.samples import fingerprint
 from unet_exp.errors import ConfigError, TrainingError
@@ -247,7 +247,8 @@ def _lightning(job: Job, folder: RunFolder, callbacks: list[Any], loggers: list[
 
 def _test(job: Job, folder: RunFolder, console: Console) -> Scores:
     """Scores the test images with the best epoch and draws them, and the unlabelled ones."""
-    predictor = Predictor(open_checkpoint(folder.best), job.device.type, job.precision)
+    own = custom_targets(job.config.model_dump()).values()
+    predictor = Predictor(open_checkpoint(folder.best, trust=own), job.device.type, job.precision)
     quiet = not console.is_terminal
     scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions, quiet)
     score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions, quiet=quiet)

@@ -23,7 +23,7 @@ _CV2_CHANNELS = 4  # that `cv2.remap` takes at once
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """Where the pixels of a patch come from: q = centre + R F (p - centre + u(p)) + shift.
+    """Where the pixels of a patch come from: q = centre + R F (p - centre + u(p)) / zoom + shift.
 
     R rotates, F mirrors, u is the elastic displacement (paper, section 3.1), all of them about the window's centre.
 
@@ -34,6 +34,7 @@ class Motion:
         vectors: (2, G, G) displacements down and right, pixels, at the knots of a grid; a bicubic spline between.
         knots: `border`: the outer knots lie on the first and the last pixel; `inside`: knot k lies in the middle of
             the k-th of G equal parts, (k + 1/2) size / G - 1/2, where `cv2.resize` has it.
+        zoom: how many times as large the patch shows the image; not the paper's.
     """
 
     angle: float
@@ -41,6 +42,7 @@ class Motion:
     shift: tuple[float, float]
     vectors: NDArray[np.float64]
     knots: Literal["border", "inside"]
+    zoom: float = 1.0
 
     def source(self, window: Window) -> Floats:
         """The place in the image of each pixel of the patch.
@@ -50,7 +52,7 @@ class Motion:
             to 1/256 px in images of up to 65,536 px a side.
         """
         cos, sin = np.cos(np.radians(self.angle)), np.sin(np.radians(self.angle))
-        turn = np.array([[cos, sin], [-sin, cos]]) @ np.diag([1, -1 if self.flip else 1])
+        turn = np.array([[cos, sin], [-sin, cos]]) @ np.diag([1, -1 if self.flip else 1]) / self.zoom
         basis = _spline_basis(window.size, window.surround, self.vectors.shape[-1], self.knots)
         # The spline is linear in its vectors: turning these few turns the displacement of every pixel.
         places: Floats = basis @ np.tensordot(turn, self.vectors, 1).astype(np.float32) @ basis.T

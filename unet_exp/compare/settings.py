@@ -12,6 +12,7 @@ NO_SETTING = {
     "data.fold": "repeats a training; pairs runs",
     "name": "names the folder",
     "output": "says where the folder is",
+    "trust": "lets a checkpoint open",
     "data.root": "says where the data are; the fingerprint says what they are",
     "data.download": "says where the data come from",
     "data.num_workers": "every number of workers draws the same samples",

@@ -67,6 +67,7 @@ class Config(Strict):
     name: str
     output: str
     init_from: str | None
+    trust: list[str]
     model: ModelConfig
     fusion: FusionConfig
     loss: LossConfig

@@ -1,10 +1,11 @@
 """Which images, how they are split, and how patches are cut from them."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from unet_exp.config.values import Count, Natural
+from unet_exp.config.values import Channel, Color, Count, Fraction, Natural, Positive
 from unet_exp.schema import Strict
 
 
@@ -59,4 +60,98 @@ class CellTrackingConfig(_DataConfig):
     split: Literal["held_out", "all"]
 
 
-DataConfig = Annotated[SyntheticConfig | ISBI2012Config | CellTrackingConfig, Field(discriminator="name")]
+MAX_CLASSES = 254
+"""Labels are bytes; 255 is ignored, and a mask's table wants 0 for what is unknown."""
+
+
+class FolderClass(Strict):
+    """A class of a user's own masks: its name, its grey value or RGB colour there, and its colour in pictures."""
+
+    name: Annotated[str, Field(pattern=r"^[^/\s][^/\n]{0,59}$")]
+    value: Channel | Color
+    color: Color | None = None
+
+
+class FolderConfig(_DataConfig):
+    """A user's own images and masks."""
+
+    name: Literal["folder"]
+    images: Annotated[str, Field(min_length=1)]
+    masks: Annotated[str, Field(min_length=1)]
+    mask_suffix: str
+    without_mask: Literal["error", "unlabelled"]
+    labels: Literal["classes", "instances"]
+    classes: list[FolderClass]
+    ignore: Annotated[int, Field(ge=0, le=65535)] | Color | None
+    split: Literal["fractions", "folders", "lists"]
+    val: Fraction
+    test: Fraction
+    lists: str | None
+    group: Annotated[str, Field(min_length=1)]
+    max_memory: Positive
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _each_class_is_told(cls, classes: Any) -> Any:
+        """A mistake in a list is else told without the entry that it is in."""
+        if not isinstance(classes, list):
+            raise ValueError("must be a list such as [{name: background, value: 0}, {name: cell, value: 255}]")
+        for number, entry in enumerate(classes, start=1):
+            try:
+                FolderClass.model_validate(entry)
+            except ValidationError as error:
+                first = error.errors()[0]
+                key = str(first["loc"][0]) if first["loc"] else ""
+                wish = {
+                    "name": "its name must be a text of up to 60 characters without /",
+                    "value": "its value must be a grey value 0..255 or a colour [red, green, blue]",
+                    "color": "its color must be a colour [red, green, blue], each 0..255, or be left out",
+                }.get(key, "its keys must be name, value and, perhaps, color")
+                raise ValueError(f"data.classes, entry {number} {entry}: {wish}") from None
+        return classes
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> "FolderConfig":
+        names, values = ([getattr(spec, key) for spec in self.classes] for key in ("name", "value"))
+        if not 2 <= len(names) <= MAX_CLASSES:
+            raise ValueError(f"data.classes: {len(names)} classes; give 2 to {MAX_CLASSES}, the background among them")
+        for key, found in (("name", names), ("value", values)):
+            twice = [one for place, one in enumerate(found) if one in found[:place]]
+            if twice:
+                raise ValueError(f"data.classes: the {key} {twice[0]} is given twice; give each class one of its own")
+        if "mean" in names:
+            raise ValueError("data.classes: the name mean is that of the mean of all classes; take another")
+        kinds = {type(value) for value in values}
+        if len(kinds) > 1:
+            raise ValueError("data.classes: some values are grey and some are colours; give all of one kind")
+        if self.ignore in values:
+            raise ValueError(f"data.ignore={self.ignore} is the value of a class too; take it out of data.classes")
+        if self.labels == "instances":
+            if len(names) != 2 or kinds != {int}:
+                raise ValueError(
+                    "data.labels=instances needs two data.classes with grey values, the background and then the objects"
+                )
+        elif isinstance(self.ignore, list) and kinds == {int}:
+            raise ValueError(f"data.ignore={self.ignore} is a colour and data.classes have grey values; give a value")
+        return self
+
+    @model_validator(mode="after")
+    def _split_fits(self) -> "FolderConfig":
+        if self.folds and self.split != "fractions":
+            raise ValueError(f"data.folds={self.folds} and data.split={self.split} are two splits: give one of them")
+        if self.split == "fractions" and (not self.val or self.val + self.test >= 1):
+            raise ValueError(
+                f"data.val={self.val} data.test={self.test}: data.val must be more than 0 and both less than 1 together"
+            )
+        if (self.lists is not None) != (self.split == "lists"):
+            raise ValueError("data.split=lists and data.lists=<folder with train.txt, val.txt> go together")
+        try:
+            re.compile(self.group)
+        except re.error as error:
+            raise ValueError(f"data.group={self.group!r}: is no regular expression ({error})") from None
+        return self
+
+
+DataConfig = Annotated[
+    SyntheticConfig | ISBI2012Config | CellTrackingConfig | FolderConfig, Field(discriminator="name")
+]

@@ -1,6 +1,6 @@
 """What is learned from, and how: loss, augmentation, optimizer, schedule."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -23,6 +23,17 @@ ClassWeights = Annotated[
 """`unet_exp.losses.class_weights` has the formulas."""
 
 
+def _import_path(target: str) -> str:
+    parts = target.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise ValueError("must be a class's import path, such as their_package.losses.TheirLoss")
+    return target
+
+
+ImportPath = Annotated[str, AfterValidator(_import_path)]
+"""`package.module.Name`."""
+
+
 class CrossEntropyConfig(Strict):
     """Softmax cross-entropy."""
 
@@ -34,6 +45,80 @@ class BCEConfig(Strict):
     """Binary cross-entropy: one logit for two classes, else one against the rest."""
 
     name: Literal["bce"]
+    class_weights: ClassWeights
+
+
+class FocalConfig(Strict):
+    """Cross-entropy that pixels which are right already hardly count in."""
+
+    name: Literal["focal"]
+    class_weights: ClassWeights
+    gamma: NonNegative
+
+
+class _RegionConfig(Strict):
+    """`unet_exp.losses.region.RegionLoss` explains the keys."""
+
+    class_weights: ClassWeights
+    per_image: bool
+    classes: Literal["present", "all"]
+
+
+class DiceConfig(_RegionConfig):
+    """Soft Dice."""
+
+    name: Literal["dice"]
+    smooth: NonNegative
+
+
+class DiceCEConfig(_RegionConfig):
+    """Soft Dice and cross-entropy, added."""
+
+    name: Literal["dice_ce"]
+    smooth: NonNegative
+    dice_weight: NonNegative
+    ce_weight: NonNegative
+
+    @model_validator(mode="after")
+    def _something_is_added(self) -> "DiceCEConfig":
+        if not self.dice_weight and not self.ce_weight:
+            raise ValueError("loss.dice_weight or loss.ce_weight must be above 0")
+        return self
+
+
+class TverskyConfig(_RegionConfig):
+    """Dice with weights of its own for false positives and false negatives."""
+
+    name: Literal["tversky"]
+    alpha: NonNegative
+    beta: NonNegative
+    smooth: NonNegative
+
+    @model_validator(mode="after")
+    def _something_is_wrong(self) -> "TverskyConfig":
+        if not self.alpha and not self.beta:
+            raise ValueError("loss.alpha or loss.beta must be above 0")
+        return self
+
+
+class LovaszConfig(_RegionConfig):
+    """Lovász-softmax."""
+
+    name: Literal["lovasz"]
+
+
+class CustomLossConfig(Strict):
+    """A user's own class.
+
+    Attributes:
+        target: where it is imported from, `package.module.Name`.
+        params: keyword arguments that it is built with; null stands for none.
+        class_weights: null, or what it is given as one more argument `class_weights`, a list of numbers.
+    """
+
+    name: Literal["custom"]
+    target: ImportPath
+    params: dict[str, Any] | None
     class_weights: ClassWeights
 
 
@@ -49,7 +134,18 @@ class BorderWeightedConfig(Strict):
     normalize: Literal["pixels", "weights"]
 
 
-LossConfig = Annotated[CrossEntropyConfig | BCEConfig | BorderWeightedConfig, Field(discriminator="name")]
+LossConfig = Annotated[
+    CrossEntropyConfig
+    | BCEConfig
+    | BorderWeightedConfig
+    | FocalConfig
+    | DiceConfig
+    | DiceCEConfig
+    | TverskyConfig
+    | LovaszConfig
+    | CustomLossConfig,
+    Field(discriminator="name"),
+]
 
 
 class PlainAugmentationConfig(Strict):
@@ -58,10 +154,7 @@ class PlainAugmentationConfig(Strict):
     name: Literal["none", "flips"]
 
 
-class PaperAugmentationConfig(Strict):
-    """The paper's section 3.1; what it does not state is a key."""
-
-    name: Literal["paper"]
+class _DeformationConfig(Strict):
     shift: Annotated[float, Field(ge=0, le=1000)]
     rotation: Annotated[float, Field(ge=0, le=180)]
     flip: bool
@@ -72,7 +165,39 @@ class PaperAugmentationConfig(Strict):
     brightness: NonNegative
 
 
-AugmentationConfig = Annotated[PlainAugmentationConfig | PaperAugmentationConfig, Field(discriminator="name")]
+class PaperAugmentationConfig(_DeformationConfig):
+    """The paper's section 3.1; what it does not state is a key."""
+
+    name: Literal["paper"]
+
+
+def _in_order(limits: list[float]) -> list[float]:
+    if limits[0] > limits[1]:
+        raise ValueError("must be [low, high] with low at most high")
+    return limits
+
+
+Factors = Annotated[
+    list[Annotated[float, Field(ge=0.1, le=10)]], Field(min_length=2, max_length=2), AfterValidator(_in_order)
+]
+"""A range of factors around 1, `[low, high]`."""
+
+
+class StrongAugmentationConfig(_DeformationConfig):
+    """The paper's and more, each of it now and then; `unet_exp.augmentation.strong` explains the keys."""
+
+    name: Literal["strong"]
+    probability: Annotated[float, Field(ge=0, le=1)]
+    quarter_turns: bool
+    zoom: Factors
+    gamma: Factors
+    blur: Annotated[float, Field(ge=0, le=100)]
+    noise: Annotated[float, Field(ge=0, le=100)]
+
+
+AugmentationConfig = Annotated[
+    PlainAugmentationConfig | PaperAugmentationConfig | StrongAugmentationConfig, Field(discriminator="name")
+]
 
 
 class _OptimizerConfig(Strict):

@@ -11,6 +11,7 @@ IGNORE_LABEL = 255
 """Label of a pixel that no loss and no metric counts."""
 
 Channel = Annotated[int, Field(ge=0, le=255)]
+Color = Annotated[list[Channel], Field(min_length=3, max_length=3)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -22,8 +23,8 @@ class ClassSpec(Strict):
     """One class: its name, the grey value or RGB colour it has in label files, and its colour in pictures."""
 
     name: str
-    value: Channel | Annotated[list[Channel], Field(min_length=3, max_length=3)]
-    color: Annotated[list[Channel], Field(min_length=3, max_length=3)]
+    value: Channel | Color
+    color: Color
 
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")

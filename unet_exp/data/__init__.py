@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from unet_exp.config import CellTrackingConfig, ClassSpec, DataConfig, ISBI2012Config, SyntheticConfig
-from unet_exp.data import celltracking, isbi2012, samples, synthetic
+from unet_exp.config.data import FolderConfig
+from unet_exp.data import celltracking, folder, isbi2012, samples, synthetic
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.errors import ConfigError
 
@@ -19,6 +20,8 @@ def load(config: DataConfig) -> DataSet:
         return isbi2012.load(config.root, config.split, config.fold, config.folds, config.download)
     if isinstance(config, CellTrackingConfig):
         return celltracking.load(config.name, config.root, config.split, config.fold, config.folds, config.download)
+    if isinstance(config, FolderConfig):
+        return folder.load(config)
     return _synthetic(config)
 
 

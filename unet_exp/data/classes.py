@@ -1,5 +1,7 @@
 """Class colours: where a pixel of a label file becomes a class, and a class a pixel again."""
 
+import colorsys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,44 @@ from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.errors import DataError
 
 Array = np.ndarray[Any, Any]
+Value = int | tuple[int, ...]
 
 IGNORE_COLOR = (128, 128, 128)
 """RGB of ignored pixels in previews."""
 MAX_CLASSES = 254
 
 _SHOWN = 8
+_FILES_SHOWN = 3
+
+
+class UnknownValues(DataError):
+    """Pixels of one or more label files that belong to no class.
+
+    Attributes:
+        counts: pixels of each value or (red, green, blue).
+        paths: the files that hold them.
+        known: the values that have a class, as the message says them.
+    """
+
+    def __init__(self, counts: "Counter[Value]", paths: Sequence[str], known: str) -> None:
+        self.counts, self.paths, self.known = counts, paths, known
+        shown = ", ".join(f"{_word(value)} x {count}" for value, count in counts.most_common(_SHOWN))
+        more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
+        files = ", ".join(paths[:_FILES_SHOWN])
+        if len(paths) > _FILES_SHOWN:
+            files = f"{files} and {len(paths) - _FILES_SHOWN} more files"
+        jpeg = any(path.lower().endswith((".jpg", ".jpeg")) for path in paths)
+        mend = "JPEG changes pixels: save labels as PNG" if jpeg else "mend the file" + "s" * (len(paths) > 1)
+        super().__init__(
+            f"{files}: {counts.total()} pixels belong to no class: {shown}{more} (value x pixels); "
+            f"known are {known}; {mend}, or give these values a class"
+        )
+
+    @classmethod
+    def merged(cls, errors: Sequence["UnknownValues"]) -> "UnknownValues":
+        """One error for a whole data set of the errors of its files, all with the same classes."""
+        counts: Counter[Value] = sum((error.counts for error in errors), Counter())
+        return cls(counts, [path for error in errors for path in error.paths], errors[0].known)
 
 
 def decode(
@@ -38,8 +72,8 @@ def decode(
         (H, W) uint8, the index of each pixel's class or `IGNORE_LABEL`.
 
     Raises:
-        DataError: for pixels that no class names (which, how often, and what is known), transparent pixels,
-            and colours where grey values are expected.
+        UnknownValues: for pixels that no class names (which, how often, and what is known).
+        DataError: for transparent pixels, and colours where grey values are expected.
     """
     colored = _colored(classes)
     codes = _codes(pixels, colored, path)
@@ -51,7 +85,7 @@ def decode(
         table[_code(ignore_value, colored)] = IGNORE_LABEL
     found = table[codes]
     if not found.all():
-        raise DataError(_unknown(codes[found == 0], classes, path, ignore_value, colored))
+        raise _unknown(codes[found == 0], classes, path, ignore_value, colored)
     return np.where(found == IGNORE_LABEL, np.uint8(IGNORE_LABEL), found - np.uint8(1))
 
 
@@ -80,6 +114,38 @@ def colorize(label: Array, classes: Sequence[ClassSpec]) -> Array:
         ValueError: for an index without a class.
     """
     return _paint(label, [spec.color for spec in classes], IGNORE_COLOR, 3)
+
+
+def object_ids(pixels: Array, path: str | Path, ignore_value: int | Sequence[int] | None = None) -> tuple[Array, Array]:
+    """The objects of a label file in which each has a number or a colour of its own, and 0 or black is none.
+
+    Args:
+        pixels: as in `decode`.
+        path: as in `decode`.
+        ignore_value: number or colour of pixels that are ignored.
+
+    Returns:
+        (H, W) int32 numbers from 1, 0 where there is no object, and (H, W) bool, where it is ignored.
+
+    Raises:
+        DataError: for transparent, fractional or negative pixels.
+    """
+    colored = pixels.shape[2] >= 3 and bool((pixels[:, :, :3] != pixels[:, :, :1]).any())
+    codes = _codes(pixels, colored, path).astype(np.int32)
+    wanted = None if ignore_value is None else _code(ignore_value, colored or not isinstance(ignore_value, int))
+    ignored = codes == wanted if wanted is not None else np.zeros(codes.shape, bool)
+    codes[ignored] = 0
+    if colored:  # A colour of 24 bits would make tables of 16 million objects.
+        codes = np.unique(np.append(codes, 0), return_inverse=True)[1][:-1].reshape(codes.shape).astype(np.int32)
+    return codes, ignored
+
+
+def picture_color(index: int) -> list[int]:
+    """A colour for pictures where a class has none: dark for class 0, then far apart in hue (golden-section steps)."""
+    if index == 0:
+        return [38, 50, 110]
+    red, green, blue = colorsys.hsv_to_rgb((0.12 + 0.618034 * (index - 1)) % 1, 0.6, 0.95 if index % 2 else 0.75)
+    return [round(255 * part) for part in (red, green, blue)]
 
 
 def _paint(
@@ -121,6 +187,8 @@ def _code(value: int | Sequence[int], colored: bool) -> int:
 
 def _codes(pixels: Array, colored: bool, path: str | Path) -> Array:
     """(H, W) whole numbers, one for each value or colour."""
+    if pixels.shape[2] not in (1, 3, 4):
+        raise DataError(f"{path}: a label file with {pixels.shape[2]} channels; save it as grey or RGB")
     if pixels.shape[2] == 4:
         opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
         if (pixels[:, :, 3] != opaque).any():
@@ -155,22 +223,10 @@ def _unknown(
     path: str | Path,
     ignore_value: int | Sequence[int] | None,
     colored: bool,
-) -> str:
-    """The message: which values no class names and how often, the most frequent first."""
-    values, counts = np.unique(codes, return_counts=True)
-    shown = []
-    for at in np.argsort(-counts, kind="stable")[:_SHOWN]:
-        code = int(values[at])
-        word = _word((code >> 16, code >> 8 & 255, code & 255) if colored else code)
-        shown.append(f"{word} x {counts[at]}")
-    more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
+) -> UnknownValues:
+    values, counts = (array.tolist() for array in np.unique(codes, return_counts=True))
+    words = [(code >> 16, code >> 8 & 255, code & 255) if colored else code for code in values]
     known = [f"{_word(spec.value)} {spec.name}" for spec in classes]
     if ignore_value is not None:
         known.append(f"{_word(ignore_value)} ignored")
-    mend = (
-        "JPEG changes pixels: save labels as PNG" if str(path).lower().endswith((".jpg", ".jpeg")) else "mend the file"
-    )
-    return (
-        f"{path}: {codes.size} pixels belong to no class: {', '.join(shown)}{more} (value x pixels); "
-        f"known are {', '.join(known)}; {mend}, or give these values a class"
-    )
+    return UnknownValues(Counter(dict(zip(words, counts, strict=True))), [str(path)], ", ".join(known))

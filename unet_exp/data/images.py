@@ -1,4 +1,4 @@
-"""Image files: PNG, JPEG and TIFF in, PNG and TIFF out.
+"""Image files: PNG, JPEG, TIFF and NumPy arrays in, PNG and TIFF out.
 
 Pillow reads PNG and JPEG, tifffile reads and writes TIFF, imagecodecs writes PNG. What they pass over in silence is
 refused here: checksums that do not fit, strips that are missing, a chain of pages that breaks off.
@@ -12,10 +12,11 @@ import warnings
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
+from PIL.Image import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from tifffile import TiffFile, TiffPage, TiffWriter
@@ -25,14 +26,17 @@ from unet_exp.files import replacing
 
 Array = np.ndarray[Any, Any]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
 """What is read, in lower case."""
 TIFF_SUFFIXES = (".tif", ".tiff")
 WRITE_SUFFIXES = (".png", *TIFF_SUFFIXES)
 MAX_PIXELS = 2**28
 """Most pixels of one page; more is a broken header or a bomb."""
+MAX_CHANNELS = 64
+"""Most channels of one page; more is an array whose axes stand in another order."""
 
 _PNG, _JPEG, _TIFF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_NUMPY = b"\x93NUMPY"
 _CHANNELS = ((), (1,), (3,), (4,))
 _DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
@@ -41,16 +45,19 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def read_pages(path: str | Path) -> list[Array]:
+def read_pages(path: str | Path, indices: bool = False) -> list[Array]:
     """All pages of an image file.
 
     Args:
-        path: a PNG, a JPEG or a TIFF (with one page or many); told apart by content, not by suffix.
+        path: a PNG, a JPEG, a TIFF (with one page or many) or a NumPy array: (H, W), (H, W, C) or, as pages,
+            (N, H, W, C); told apart by content, not by suffix.
+        indices: give the indices of a palette that has colours, as label files mean them, not its colours.
 
     Returns:
-        One (H, W, C) array a page, C 1 (grey), 3 (RGB) or 4 (RGBA), uint8, uint16 or float32 as stored.
-        Palettes are resolved; one-bit pages are 0 and 255; other integers that fit become uint16, other floats
-        become float32. Rows and columns are as stored, whatever orientation a camera noted.
+        One (H, W, C) array a page, C 1 (grey), 3 (RGB), 4 (RGBA) or any other number up to `MAX_CHANNELS`, uint8,
+        uint16 or float32 as stored. Palettes are resolved; one-bit pages and booleans are 0 and 255; other integers
+        that fit become uint16, other floats become float32. Rows and columns are as stored, whatever orientation a
+        camera noted.
 
     Raises:
         DataError: for a file that is missing, unreadable, damaged, cut short, absurdly large or not an image,
@@ -66,10 +73,16 @@ def read_pages(path: str | Path) -> list[Array]:
         raise DataError(
             f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions"
         ) from None
-    if not data.startswith((_PNG, _JPEG, *_TIFF)):
-        raise DataError(f"{path}: is not a PNG, JPEG or TIFF image; convert it to one of them")
+    if not data.startswith((_PNG, _JPEG, *_TIFF, _NUMPY)):
+        what = "is not a PNG, JPEG or TIFF image, nor a NumPy array" + ("" if data else " (it is empty)")
+        raise DataError(f"{path}: {what}; convert it to one of them")
     try:
-        pages = _read_tiff(path, data) if data.startswith(_TIFF) else [_read_picture(path, data)]
+        if data.startswith(_TIFF):
+            pages = _read_tiff(path, data, indices)
+        elif data.startswith(_NUMPY):
+            pages = _read_numpy(path, data)
+        else:
+            pages = [_read_picture(path, data, indices)]
         return [_promised(path, page) for page in pages]
     except DataError:
         raise
@@ -87,6 +100,36 @@ def read_image(path: str | Path) -> Array:
     if len(pages) != 1:
         raise DataError(f"{path}: has {len(pages)} pages where one image is expected; save each page as a file")
     return pages[0]
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """What an image file claims to hold, from its headers alone.
+
+    Returns:
+        The values of all its pages (H x W x C), and the bytes of each. A broken file counts by its own size, and one
+        that cannot be opened for nothing: `read_pages` says what is wrong with it.
+    """
+    try:
+        if not path.is_file():  # Opening a pipe would wait for ever.
+            return 0, 1
+        with path.open("rb") as file:
+            start = file.read(25)
+            file.seek(0)
+            if start.startswith(_TIFF):
+                with TiffFile(file) as tiff:
+                    pages = [page.aspage() for page in tiff.pages]
+                    values = sum(page.imagewidth * page.imagelength * page.samplesperpixel for page in pages)
+                    return values, max((page.bitspersample + 7) // 8 for page in pages)
+            if start.startswith(_NUMPY):
+                shape, _, dtype = _numpy_header(file)
+                return math.prod(shape), min(dtype.itemsize, 4)
+            png = start.startswith(_PNG)
+            picture = (PngImageFile if png else JpegImageFile)(file)
+            return math.prod(picture.size) * len(picture.getbands()), 1 + (png and start[24] == 16)
+    except OSError:
+        return 0, 1
+    except Exception:  # As in `read_pages`.
+        return path.stat().st_size, 1
 
 
 def write_image(path: str | Path, array: Array) -> None:
@@ -161,11 +204,38 @@ def _check(path: Path, width: int, height: int, channels: int = 1) -> None:
     """Before anything is decoded."""
     if width * height > MAX_PIXELS:
         raise DataError(f"{path}: {width} x {height} pixels are more than {MAX_PIXELS}; cut it into smaller images")
-    if channels not in (1, 3, 4):
-        raise DataError(f"{path}: has {channels} channels; save it as grey, RGB or RGBA")
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise DataError(f"{path}: has {channels} channels; save it with 1 to {MAX_CHANNELS}, the channels last")
+    if width * height * max(4, channels) > 4 * MAX_PIXELS:
+        raise DataError(f"{path}: {width} x {height} x {channels} values are too many; cut it into smaller images")
 
 
-def _read_picture(path: Path, data: bytes) -> Array:
+def _numpy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order (True: the first axis is the fastest) and type of a NumPy file, then read up to its pixels."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    return shape, fortran, dtype
+
+
+def _read_numpy(path: Path, data: bytes) -> list[Array]:
+    file = BytesIO(data)
+    shape, fortran, dtype = _numpy_header(file)
+    if dtype.kind not in "biuf":
+        raise DataError(f"{path}: holds {dtype} and no numbers of pixels; save it as uint8, uint16 or float32")
+    if len(shape) not in (2, 3, 4) or not all(shape):
+        raise DataError(f"{path}: has the shape {shape}; save it as (H, W), (H, W, C) or, for a stack, (N, H, W, C)")
+    height, width, channels = (*shape, 1) if len(shape) == 2 else shape[-3:]
+    _check(path, width, height, channels)
+    if len(data) - file.tell() != math.prod(shape) * dtype.itemsize:
+        raise ValueError("some of its pixels are missing")
+    pixels = np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
+    pixels = pixels.reshape(-1, height, width, channels)
+    pixels = pixels.astype(np.uint8) * np.uint8(255) if dtype.kind == "b" else pixels.astype(dtype.newbyteorder("="))
+    return list(pixels)
+
+
+def _read_picture(path: Path, data: bytes, indices: bool) -> Array:
     """The pixels of a PNG or JPEG."""
     # Not Image.open, which knows other formats, and warns of large images.
     kind = PngImageFile if data.startswith(_PNG) else JpegImageFile
@@ -178,19 +248,25 @@ def _read_picture(path: Path, data: bytes) -> Array:
         low.tile = [tile._replace(args=str(tile.args).replace("16B", "16L")) for tile in low.tile]
         pixels: Array = np.array(picture).astype(np.uint16) << 8 | np.array(low)
         return pixels
-    if picture.mode in ("L", "I;16", "RGB", "RGBA"):
+    if picture.mode in ("L", "I;16", "RGB", "RGBA") or (indices and picture.mode == "P" and _has_colours(picture)):
         return np.array(picture)
     colours = "RGBA" if picture.has_transparency_data else "RGB"
     return np.array(picture.convert("L" if picture.mode == "1" else colours))
 
 
-def _read_tiff(path: Path, data: bytes) -> list[Array]:
+def _has_colours(picture: Image) -> bool:
+    """Whether a palette is more than shades of grey, which stand for themselves."""
+    palette = np.array(picture.getpalette("RGB")).reshape(-1, 3)
+    return bool((palette != palette[:, :1]).any())
+
+
+def _read_tiff(path: Path, data: bytes, indices: bool) -> list[Array]:
     pages: dict[int, Array] = {}
     with TiffFile(BytesIO(data)) as tiff:
         for page in tiff.pages:
             if page.offset in pages:
                 raise ValueError("its pages form a ring")
-            pages[page.offset] = _read_page(path, page.aspage(), len(data))
+            pages[page.offset] = _read_page(path, page.aspage(), len(data), indices)
         end, zero = tiff.pages.next_page_offset or 0, bytes(tiff.tiff.offsetsize)
         claimed = (tiff.imagej_metadata or {}).get("images", 1) if pages else 1  # ImageJ may write many as one page.
         if len(pages) < claimed or data[end : end + len(zero)] != zero:
@@ -198,7 +274,7 @@ def _read_tiff(path: Path, data: bytes) -> list[Array]:
     return list(pages.values())
 
 
-def _read_page(path: Path, page: TiffPage, size: int) -> Array:
+def _read_page(path: Path, page: TiffPage, size: int, indices: bool) -> Array:
     """The pixels of one page of a TIFF of `size` bytes."""
     _check(path, page.imagewidth, page.imagelength, page.samplesperpixel)
     _check(path, page.tilewidth, page.tilelength)
@@ -215,6 +291,8 @@ def _read_page(path: Path, page: TiffPage, size: int) -> Array:
         pixels = np.moveaxis(pixels, 0, 2)
     if colours == 3:
         palette = np.asarray(page.colormap)  # 16 bits; some writers fill but 8.
+        if indices and (palette != palette[0]).any():
+            return pixels
         return np.moveaxis(np.take((palette >> 8 * (palette.max() > 255)).astype(np.uint8), pixels, axis=1), 0, 2)
     if page.bitspersample in (1, 2, 4):
         pixels = pixels.astype(np.uint8) * np.uint8(255 // (2**page.bitspersample - 1))

@@ -1,6 +1,6 @@
 """A trained network as users see it: an array in, class probabilities or a label out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,11 @@ class Predictor:
 
 
 def load(
-    path: str | Path, accelerator: str = "auto", precision: str = "auto", inference: InferenceConfig | None = None
+    path: str | Path,
+    accelerator: str = "auto",
+    precision: str = "auto",
+    inference: InferenceConfig | None = None,
+    trust: Collection[str] = (),
 ) -> Predictor:
     """Opens a checkpoint for prediction.
 
@@ -152,8 +156,9 @@ def load(
         accelerator: `auto`, `cpu`, `gpu`, `cuda` or `mps`.
         precision: `auto`, `32`, `bf16-mixed` or `16-mixed`.
         inference: see `Predictor`.
+        trust: see `unet_exp.checkpoint.open_checkpoint`.
 
     Raises:
         DataError: if it cannot be opened; see `unet_exp.checkpoint.open_checkpoint`.
     """
-    return Predictor(open_checkpoint(path), accelerator, precision, inference)
+    return Predictor(open_checkpoint(path, trust), accelerator, precision, inference)

@@ -1,0 +1,575 @@
+"""What a stranger can get wrong with images and masks: each mistake is one line that says file, reason and mend.
+
+`python tests/test_bad_inputs.py` prints the table of mistakes and messages as Markdown.
+"""
+
+import gzip
+import io
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from unet_exp import data
+from unet_exp.app.compose import compose_train, paths_quoted
+from unet_exp.config import parse
+from unet_exp.data.images import write_image, write_pages
+from unet_exp.errors import ConfigError, DataError
+
+RNG = np.random.default_rng(0)
+SIZE = 16
+CAMERA = (RNG.random((SIZE, SIZE, 3)) * 200).astype(np.uint8)
+LABEL = (255 * (RNG.random((SIZE, SIZE)) > 0.5)).astype(np.uint8)
+ROOM = 1_500_000_000
+"""Bytes that a bomb may take beyond what the program itself takes."""
+
+
+class Bad(NamedTuple):
+    """A mistake: what it is, how it is made in a good data set, what is typed, and words of the message."""
+
+    what: str
+    make: Callable[[Path], object]
+    words: list[str]
+    said: str
+
+
+def good(root: Path) -> None:
+    """Six grey images with masks of 0 and 255."""
+    for place in ("images", "masks"):
+        (root / place).mkdir(parents=True)
+    for number in range(6):
+        write_image(root / f"images/a{number}.png", CAMERA[..., :1])
+        write_image(root / f"masks/a{number}.png", LABEL)
+
+
+def image(content: bytes, name: str = "a1.png") -> Callable[[Path], object]:
+    return lambda root: (root / "images" / name).write_bytes(content)
+
+
+def mask(content: bytes, name: str = "a1.png") -> Callable[[Path], object]:
+    def make(root: Path) -> None:
+        (root / "masks/a1.png").unlink()
+        (root / "masks" / name).write_bytes(content)
+
+    return make
+
+
+def png(array: np.ndarray) -> bytes:
+    return cv2.imencode(".png", array)[1].tobytes()
+
+
+def jpeg(array: np.ndarray) -> bytes:
+    return cv2.imencode(".jpg", array)[1].tobytes()
+
+
+def saved(save: Callable[..., object], *args: object, **options: object) -> bytes:
+    file = io.BytesIO()
+    save(file, *args, **options)
+    return file.getvalue()
+
+
+def npy(array: np.ndarray, **options: object) -> bytes:
+    return saved(np.save, array, **options)
+
+
+def tiff(array: np.ndarray, **options: object) -> bytes:
+    return saved(tifffile.imwrite, array, **options)
+
+
+def npy_claiming(shape: str, descr: str = "|u1") -> bytes:
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(64)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png_claiming(width: int, height: int, zeros: int = 0, colours: int = 0) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, colours, 0, 0, 0)
+    pixels = zlib.compress(bytes(zeros), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def tiff_claiming(width: int) -> bytes:
+    return re.sub(
+        rb"(?s)\x00\x01[\x03\x04]\x00\x01\0\0\0....", struct.pack("<HHII", 256, 4, 1, width), tiff(LABEL), count=1
+    )
+
+
+def tiff_of_one_strip(pages: int) -> bytes:
+    """Pages that all show the same 4000 x 4000 zeros, of which the file holds one packed copy."""
+    side, strip = 4000, zlib.compress(bytes(4000 * 4000), 9)
+    data = [b"II*\0", struct.pack("<I", 8 + len(strip)), strip]
+    tags = [(256, side), (257, side), (258, 8), (259, 8), (262, 1), (273, 8), (277, 1), (278, side), (279, len(strip))]
+    entries = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    for page in range(1, pages + 1):
+        following = 8 + len(strip) + page * (len(entries) + 4) if page < pages else 0
+        data += [entries, struct.pack("<I", following)]
+    return b"".join(data)
+
+
+def palette_png(index: int, colour: tuple[int, int, int]) -> bytes:
+    picture = Image.fromarray(np.full((SIZE, SIZE), index, np.uint8)).convert("P")
+    picture.putpalette(bytes(3 * index) + bytes(colour))
+    return saved(picture.save, format="PNG")
+
+
+def with_text_bomb() -> bytes:
+    whole = png(CAMERA[..., 0])
+    return whole[:33] + chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9)) + whole[33:]
+
+
+def removed(*names: str) -> Callable[[Path], object]:
+    return lambda root: [(root / name).unlink() for name in names]
+
+
+def nothing(root: Path) -> None:
+    del root
+
+
+def doubled(root: Path) -> None:
+    write_image(root / "images/a1.tif", CAMERA[..., 0])
+
+
+def renamed(root: Path) -> None:
+    (root / "masks/a1.png").rename(root / "masks/a1_mask.png")
+
+
+def in_folders(*parts: str) -> Callable[[Path], object]:
+    def make(root: Path) -> None:
+        for place in ("images", "masks"):
+            for number, part in enumerate(parts):
+                (root / place / part).mkdir(exist_ok=True)
+                (root / place / f"a{number}.png").rename(root / place / part / f"a{number}.png")
+            for number in range(len(parts), 6):
+                (root / place / f"a{number}.png").unlink()
+
+    return make
+
+
+def lists(train: str | bytes, val: str = "a4", test: str | None = None) -> Callable[[Path], object]:
+    def make(root: Path) -> None:
+        (root / "train.txt").write_bytes(train if isinstance(train, bytes) else train.encode())
+        (root / "val.txt").write_text(val)
+        if test is not None:
+            (root / "test.txt").write_text(test)
+
+    return make
+
+
+def linked(root: Path) -> None:
+    (root / "images/a1.png").unlink()
+    (root / "images/a1.png").symlink_to("a1.png")
+
+
+def dangling(root: Path) -> None:
+    (root / "masks/a1.png").unlink()
+    (root / "masks/a1.png").symlink_to("gone.png")
+
+
+def looped(root: Path) -> None:
+    for name in ("loop", "again"):
+        (root / "images" / name).symlink_to(root / "images")
+    (root / "masks/a5.png").unlink()
+
+
+def piped(root: Path) -> None:
+    (root / "images/a1.png").unlink()
+    os.mkfifo(root / "images/a1.png")
+
+
+def foldered(root: Path) -> None:
+    (root / "images/a1.png").unlink()
+    (root / "images/a1.png").mkdir()
+
+
+def emptied(root: Path) -> None:
+    for path in (root / "images").iterdir():
+        path.unlink()
+
+
+def bitmaps(root: Path) -> None:
+    emptied(root)
+    (root / "images/a.bmp").write_bytes(cv2.imencode(".bmp", CAMERA)[1].tobytes())
+
+
+def one_stack(pages: int, masks: int) -> Callable[[Path], object]:
+    def make(root: Path) -> None:
+        write_pages(root / "s.tif", [CAMERA[..., :1]] * pages)
+        write_pages(root / "m.tif", [LABEL] * masks)
+
+    return make
+
+
+def stacks(root: Path) -> None:
+    for number in range(3):
+        for place, page in (("images", CAMERA[..., :1]), ("masks", LABEL)):
+            (root / place / f"a{number}.png").unlink()
+            write_pages(root / place / f"a{number}.tif", [page, page])
+    lists("a0_000\na1", "a0_001\na3")(root)
+
+
+def clash(root: Path) -> None:
+    for place, array in (("images", CAMERA[..., :1]), ("masks", LABEL)):
+        (root / place / "x").mkdir()
+        write_image(root / place / "x/y.png", array)
+        write_image(root / place / "x_y.png", array)
+
+
+def strange(root: Path) -> None:
+    (root / "masks/a1.png").unlink()
+    (root / "images/a1.png").rename(root / "images/Präparat 1 (größer).png")
+
+
+def many_unknown(root: Path) -> None:
+    for number in range(5):
+        write_image(root / f"masks/a{number}.png", np.full((SIZE, SIZE), 10 + number, np.uint8))
+
+
+def floats(value: float) -> bytes:
+    array = CAMERA[..., 0].astype(np.float32)
+    array[3, 3] = value
+    return tiff(array)
+
+
+def classes(*entries: str) -> list[str]:
+    return [f"data.classes=[{', '.join(entries)}]"]
+
+
+STACK = ["data.images=s.tif", "data.masks=m.tif"]
+COLOURS = classes("{name: a, value: [0, 0, 0]}", "{name: b, value: [255, 255, 255]}")
+INSTANCES = ["data.labels=instances"]
+BY_LISTS = ["data.split=lists", "data.lists=."]
+WIDE = np.zeros((SIZE, SIZE + 1), np.uint8)
+
+TABLE = [
+    # Files that are broken.
+    Bad("empty file", image(b""), [], "a1.png: is not a PNG, JPEG or TIFF image, nor a NumPy array (it is empty)"),
+    Bad("text named .png", image(b"<html>404</html>"), [], "nor a NumPy array; convert it"),
+    Bad("GIF named .png", image(saved(Image.fromarray(CAMERA).save, format="GIF")), [], "convert it to one of them"),
+    Bad("gzip named .tif", image(gzip.compress(b"x"), "a6.tif"), [], "no mask in"),
+    Bad("PNG cut short", image(png(CAMERA)[:300]), [], "a1.png: the file is damaged, cut short"),
+    Bad(
+        "PNG with a flipped byte",
+        image(png(CAMERA)[:200] + b"\xff\x00" + png(CAMERA)[202:]),
+        [],
+        "copy or export it again",
+    ),
+    Bad("PNG of a signature alone", image(png(CAMERA)[:8]), [], "damaged"),
+    Bad("JPEG cut short", image(jpeg(CAMERA)[:400]), [], "damaged, cut short"),
+    Bad("TIFF cut short", image(tiff(CAMERA, photometric="rgb")[:500]), [], "damaged, cut short"),
+    Bad("TIFF without pages", image(b"II*\0" + bytes(4)), [], "pages are missing"),
+    Bad("NumPy file cut short", image(npy(CAMERA)[:-5]), [], "some of its pixels are missing"),
+    Bad("NumPy file of a header alone", image(npy(CAMERA)[:20]), [], "damaged, cut short"),
+    Bad(
+        "pickled NumPy objects",
+        image(npy(np.array([[{}]], object), allow_pickle=True)),
+        [],
+        "holds object and no numbers",
+    ),
+    Bad("NumPy array of one axis", image(npy(np.zeros(9, np.uint8))), [], "has the shape (9,); save it as (H, W)"),
+    Bad("NumPy array of size zero", image(npy(np.zeros((0, 4), np.uint8))), [], "has the shape (0, 4)"),
+    Bad("NumPy stack without a channel axis", image(npy(np.zeros((9, 16, 99), np.uint8))), [], "has 99 channels"),
+    Bad("NumPy array of text", image(npy(np.array([["a"]]))), [], "holds <U1 and no numbers"),
+    Bad("NumPy array of complex numbers", image(npy(np.zeros((4, 4), complex))), [], "holds complex128 and no numbers"),
+    Bad("negative integers", image(npy(np.full((4, 4), -1))), [], "int64 pixels do not fit into 16 bits"),
+    Bad("integers above 16 bits", image(npy(np.full((4, 4), 70000))), [], "save as uint16 or float32"),
+    Bad("NaN in an image", image(floats(np.nan)), [], "a1.png: some pixels are not finite; replace NaN"),
+    Bad("infinity in an image", image(floats(np.inf)), [], "not finite"),
+    Bad("TIFF in CMYK", image(tiff(np.zeros((8, 8, 4), np.uint8), photometric="separated")), [], "not grey, RGB"),
+    Bad(
+        "three broken files", lambda root: [image(b"", f"a{n}.png")(root) for n in range(3)], [], "3 of 6 images cannot"
+    ),
+    # Names and folders.
+    Bad("no such folder", nothing, ["data.images=nowhere"], "data.images=nowhere: there is no such file or folder"),
+    Bad("no such folder of masks", nothing, ["data.masks=nowhere"], "data.masks=nowhere: there is no such"),
+    Bad("empty folder", emptied, [], "data.images=images: no images in this folder"),
+    Bad("images of another kind (BMP)", bitmaps, [], "images end in .png .jpg"),
+    Bad("glob that matches nothing", nothing, ["data.images=images/*.jpg"], "nothing matches"),
+    Bad("glob that lumps two folders", nothing, ["data.masks=*/a1.png"], "no mask in data.masks=*/a1.png"),
+    Bad("image without mask", removed("masks/a1.png"), [], "images/a1.png: no mask in data.masks=masks"),
+    Bad("mask without image", removed("images/a1.png"), [], "masks/a1.png: a mask without an image"),
+    Bad("mask named otherwise", renamed, [], "a1.png: no mask in data.masks=masks"),
+    Bad("wrong mask_suffix", nothing, ["data.mask_suffix=_m"], "a0.png: does not end in data.mask_suffix=_m"),
+    Bad("two images of one stem", doubled, [], "has the same name as"),
+    Bad("x/y.png beside x_y.png", clash, [], "would be called x_y too"),
+    Bad("name with spaces and umlauts", strange, [], "Präparat 1 (größer).png: no mask in"),
+    Bad("link to itself", linked, [], "a1.png: there is no such file"),
+    Bad("link to nothing", dangling, [], "masks/a1.png: there is no such file"),
+    Bad("folders that link to themselves", looped, [], "images/a5.png: no mask in"),
+    Bad("named pipe", piped, [], "is a folder or device, not a file"),
+    Bad("folder named a1.png", foldered, [], "masks/a1.png: a mask without an image"),
+    Bad("no masks at all", removed(*(f"masks/a{n}.png" for n in range(1, 6))), [], "a1.png, images/a2.png"),
+    # Images that do not fit each other.
+    Bad(
+        "mask of another size",
+        mask(png(WIDE)),
+        [],
+        "masks/a1.png: is 17 x 16 pixels and its image images/a1.png is 16 x 16",
+    ),
+    Bad("one image in colour", image(png(CAMERA)), [], "a1.png: has 3 channel(s) and other images have not"),
+    Bad("real transparency", image(png(np.dstack([CAMERA, CAMERA[..., 0]]))), [], "has 4 channel(s) and other"),
+    Bad("one image of 16 bits", image(png(CAMERA[..., 0].astype(np.uint16))), [], "has uint16 pixels and other"),
+    Bad("one image of floats", image(floats(0.5)), [], "has float32 pixels and other"),
+    Bad("more masks than pages", one_stack(4, 5), STACK, "m.tif: has 5 pages and its image s.tif has 4"),
+    # Masks.
+    Bad("mask of 0 and 1", mask(png(LABEL // 255)), [], "pixels belong to no class: 1 x"),
+    Bad("unknown values in five masks", many_unknown, [], "1280 pixels belong to no class: 10 x 256, 11 x 256"),
+    Bad("JPEG mask", mask(jpeg(LABEL)), [], "belong to no class"),
+    Bad("JPEG mask named .jpg", mask(jpeg(LABEL), "a1.jpg"), [], "JPEG changes pixels: save labels as PNG"),
+    Bad("colour mask for grey classes", mask(png(CAMERA)), [], "a colour file, but the classes have grey values"),
+    Bad("unknown colour", mask(png(np.full((SIZE, SIZE, 3), (3, 2, 1), np.uint8))), COLOURS, "(1, 2, 3) x 256"),
+    Bad("palette with an index too many", mask(palette_png(4, (9, 8, 7))), [], "4 x 256"),
+    Bad("palette with an unknown colour", mask(palette_png(4, (9, 8, 7))), COLOURS, "(9, 8, 7) x 256"),
+    Bad("transparent mask", mask(png(np.zeros((SIZE, SIZE, 4), np.uint8))), [], "transparent pixels"),
+    Bad("mask of fractions", mask(floats(0.5)), [], "a label file with fractional or negative pixels"),
+    Bad("mask with NaN", mask(floats(np.nan)), [], "masks/a1.png: some pixels are not finite"),
+    Bad("mask of two channels", mask(npy(np.zeros((SIZE, SIZE, 2), np.uint8))), [], "a label file with 2 channels"),
+    Bad("mask in 16-bit colours", mask(png(np.full((SIZE, SIZE, 3), 999, np.uint16))), COLOURS, "16-bit colours"),
+    Bad("empty mask file", mask(b""), [], "masks/a1.png: is not a PNG"),
+    Bad("objects with fractions", mask(floats(0.5)), INSTANCES, "fractional or negative"),
+    # The list of classes.
+    Bad(
+        "classes without a name",
+        nothing,
+        classes("{value: 0}", "{name: b, value: 1}"),
+        "entry 1 {'value': 0}: its name",
+    ),
+    Bad("grey value of 300", nothing, classes("{name: a, value: 0}", "{name: b, value: 300}"), "entry 2"),
+    Bad(
+        "colour of two numbers",
+        nothing,
+        classes("{name: a, value: [0, 0]}", "{name: b, value: 1}"),
+        "its value must be",
+    ),
+    Bad(
+        "misspelt key",
+        nothing,
+        classes("{name: a, value: 0, colour: red}", "{name: b, value: 1}"),
+        "its keys must be name, value",
+    ),
+    Bad(
+        "one value for two classes",
+        nothing,
+        classes("{name: a, value: 1}", "{name: b, value: 1}"),
+        "the value 1 is given twice",
+    ),
+    Bad(
+        "one name for two classes",
+        nothing,
+        classes("{name: a, value: 0}", "{name: a, value: 1}"),
+        "the name a is given twice",
+    ),
+    Bad(
+        "grey and colour mixed",
+        nothing,
+        classes("{name: a, value: 0}", "{name: b, value: [1, 2, 3]}"),
+        "all of one kind",
+    ),
+    Bad("a single class", nothing, classes("{name: a, value: 0}"), "1 classes; give 2 to 254"),
+    Bad("classes are no list", nothing, ["data.classes=3"], "data.classes=3: must be a list"),
+    Bad("ignored value of a class", nothing, ["data.ignore=255"], "data.ignore=255 is the value of a class too"),
+    Bad("ignored colour, grey classes", nothing, ["data.ignore=[1,2,3]"], "is a colour and data.classes have grey"),
+    Bad("objects of many classes", nothing, [*INSTANCES, *COLOURS], "data.labels=instances needs two"),
+    # Splits.
+    Bad(
+        "too few images",
+        removed(*(f"{p}/a{n}.png" for p in ("images", "masks") for n in range(2, 6))),
+        [],
+        "needs 3 groups",
+    ),
+    Bad("one stack", one_stack(4, 4), STACK, "there are 1 (data.group=file): add images"),
+    Bad("more folds than images", nothing, ["data.folds=7"], "data.folds=7 needs 7 groups and there are 6"),
+    Bad("shares above one", nothing, ["data.val=0.6", "data.test=0.5"], "both less than 1 together"),
+    Bad("no validation", nothing, ["data.val=0"], "data.val must be more than 0"),
+    Bad("broken regular expression", nothing, ["data.group='(a'"], "is no regular expression"),
+    Bad("expression that does not match", nothing, ["data.group=b"], "data.group=b: does not match a0"),
+    Bad("folders without parts", nothing, ["data.split=folders"], "a0 is not in a folder train, val, test"),
+    Bad("folder of another name", in_folders("train", "valid"), ["data.split=folders"], "valid/a1 is not in a folder"),
+    Bad("no folder val", in_folders("train", "test"), ["data.split=folders"], "there is no image in val"),
+    Bad("folds and folders", nothing, ["data.split=folders", "data.folds=3"], "are two splits"),
+    Bad("lists without their folder", nothing, ["data.split=lists"], "go together"),
+    Bad("list that is missing", nothing, BY_LISTS, "train.txt: cannot be read (No such file"),
+    Bad(
+        "list of missing names",
+        lists("a0\nb1\nb2"),
+        BY_LISTS,
+        "train.txt: 2 of 3 names have no labelled image, b1, b2 first",
+    ),
+    Bad("image in two lists", lists("a0\na4"), BY_LISTS, "val.txt: a4 is in train.txt already"),
+    Bad("image twice in a list", lists("a0\na0"), BY_LISTS, "a0 is in train.txt already"),
+    Bad("empty list", lists("\n \n"), BY_LISTS, "holds no name"),
+    Bad("list that is no text", lists(b"\xff\xfe\x00a"), BY_LISTS, "is not a text in UTF-8"),
+    Bad("pages of a stack in two lists", stacks, BY_LISTS, "keep a group together, or set data.group=image"),
+    # More than memory holds.
+    Bad("more than max_memory", nothing, ["data.max_memory=0.000001"], "GB of memory; use fewer"),
+]
+
+BOMBS = [
+    Bad("PNG that claims 100,000 x 100,000", image(png_claiming(100_000, 100_000)), [], "data.max_memory=16"),
+    Bad(
+        "the same with memory to waste",
+        image(png_claiming(100_000, 100_000)),
+        ["data.max_memory=1e9"],
+        "are more than 2684",
+    ),
+    Bad(
+        "PNG of 1 GB of zeros", image(png_claiming(16_000, 60_000, 2**24)), ["data.max_memory=99"], "are more than 2684"
+    ),
+    Bad("PNG with 200 MB of text", image(with_text_bomb()), [], "a1.png: the file is damaged"),
+    Bad(
+        "JPEG that claims 65,500 x 65,500",
+        image(re.sub(b"(?s)(\xff\xc0..\x08)....", b"\\1\xff\xdc\xff\xdc", jpeg(CAMERA))),
+        ["data.max_memory=99"],
+        "65500 x 65500",
+    ),
+    Bad(
+        "NumPy header of 10^18 pixels",
+        image(npy_claiming("(1000000000, 1000000000)")),
+        ["data.max_memory=1e12"],
+        "pixels are more",
+    ),
+    Bad("NumPy header without pixels", image(npy_claiming("(16000, 16000)")), [], "some of its pixels are missing"),
+    Bad(
+        "NumPy stack of 10^9 pages",
+        image(npy_claiming("(1000000000, 16, 16, 1)")),
+        ["data.max_memory=1e9"],
+        "are missing",
+    ),
+    Bad(
+        "TIFF that claims to be 10^9 wide",
+        image(tiff_claiming(2**30)),
+        ["data.max_memory=1e9"],
+        "1073741824 x 16 pixels are more",
+    ),
+    Bad("TIFF with 20,000 times one page", image(tiff_of_one_strip(20_000)), [], "GB of memory"),
+    Bad("mask of 16,000 x 16,000 zeros", mask(png_claiming(16_000, 16_000)), ["data.max_memory=0.2"], "GB of memory"),
+]
+
+
+def told(bad: Bad, root: Path) -> str:
+    """The message for a mistake; the folders are typed as they lie below the working directory."""
+    good(root)
+    bad.make(root)
+    os.chdir(root)
+    typed = ["data=folder", "data.images=images", "data.masks=masks", *bad.words]
+    try:
+        data.load(parse(compose_train(paths_quoted(typed))).data)
+    except (ConfigError, DataError) as error:
+        return str(error)
+    return "nothing: it was read"
+
+
+@pytest.mark.parametrize("bad", TABLE, ids=[bad.what for bad in TABLE])
+def test_a_mistake_is_one_line(bad, tmp_path, monkeypatch, capfd, recwarn):
+    monkeypatch.chdir(tmp_path)
+    message = told(bad, tmp_path / "set")
+    assert bad.said in message
+    assert "\n" not in message
+    assert len(message) < 700
+    assert capfd.readouterr().err == ""
+    assert not recwarn.list
+
+
+def test_the_table_is_long_enough():
+    assert len(TABLE) + len(BOMBS) >= 60
+    assert len({bad.what for bad in (*TABLE, *BOMBS)}) == len(TABLE) + len(BOMBS)
+
+
+def bombs() -> list[str]:
+    """The messages of all bombs, from a process that can neither fill the memory nor go on for ever."""
+    done = subprocess.run([sys.executable, __file__, "bombs"], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+def test_no_bomb_fills_the_memory():
+    for bad, message in zip(BOMBS, bombs(), strict=True):
+        assert bad.said in message, bad.what
+        assert "\n" not in message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything, so nothing can be refused")
+@pytest.mark.parametrize(
+    ("name", "said"), [("images/a1.png", "cannot be read (Permission"), ("images", "cannot be opened")]
+)
+def test_what_may_not_be_read(name, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bad = Bad("", lambda root: (root / name).chmod(0), [], said)
+    try:
+        assert said in told(bad, tmp_path / "set")
+    finally:
+        (tmp_path / "set" / name).chmod(0o700)
+
+
+@pytest.mark.parametrize("word", ["data.masks=nowhere", "data.classes=3", "data.val=0"])
+def test_the_entry_point_says_it_and_ends(word, cli, tmp_path):
+    good(tmp_path / "set")
+    said = cli("train", "data=folder", "data.images=set/images", "data.masks=set/masks", word, "output=out")
+    assert word.split("=")[0] in said.mistake
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_looks_wrong_and_is_not(tmp_path, monkeypatch):
+    """Suffixes and channels are taken for what they hold."""
+    monkeypatch.chdir(tmp_path)
+    for number, make in enumerate(
+        (
+            mask(png(np.repeat(LABEL[..., None], 3, axis=2))),
+            mask(png(np.dstack([LABEL] * 3 + [np.full_like(LABEL, 255)]))),
+            mask(tiff(LABEL), "a1.jpg"),
+            image(tiff(CAMERA[..., 0])),
+            image(png(CAMERA[..., 0]) + b"left over"),
+            image(npy(np.asfortranarray(CAMERA[..., 0]))),
+            lambda root: (root / "images/.a9.png").touch(),
+            lambda root: (root / "images/notes.txt").touch(),
+        )
+    ):
+        assert told(Bad("", make, [], ""), tmp_path / f"set{number}") == "nothing: it was read"
+
+
+def _messages(rows: list[Bad]) -> list[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        messages = [told(bad, home / str(number)) for number, bad in enumerate(rows)]
+        os.chdir("/")
+        return [message.replace(folder, "") for message in messages]
+
+
+def markdown() -> str:
+    """The table of mistakes and what is said of each."""
+    rows = zip((*TABLE, *BOMBS), (*_messages(TABLE), *bombs()), strict=True)
+    lines = [f"| {bad.what} | {message.replace('|', chr(92) + '|')} |" for bad, message in rows]
+    return "\n".join(["| input | what is said |", "| --- | --- |", *lines])
+
+
+def _limit_memory() -> None:
+    import resource
+
+    taken = int(re.findall(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (taken + ROOM, taken + ROOM))
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("error")
+    if sys.argv[1:] == ["bombs"]:
+        _limit_memory()
+        print(json.dumps(_messages(BOMBS)))
+    else:
+        print(markdown())

@@ -1,0 +1,274 @@
+"""Networks as ONNX files: equal to the network, self-describing, and taken by prediction as checkpoints are."""
+
+import builtins
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, Said
+from torch import nn
+
+from unet_exp.app import export as exporting
+from unet_exp.app.compose import compose_train
+from unet_exp.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.config import ClassSpec, parse
+from unet_exp.data.images import read_image, write_image
+from unet_exp.data.normalization import Normalization
+from unet_exp.data.synthetic import generate
+from unet_exp.errors import DataError
+from unet_exp.network import build
+from unet_exp.runs import RunFolder
+
+onnx = pytest.importorskip("onnx", reason="needs pip install 'unet-exp[onnx]'")
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'unet-exp[onnx]'")
+pytest.importorskip("onnxscript", reason="needs pip install 'unet-exp[onnx]'")
+
+from unet_exp.inference.onnx_model import OnnxNetwork, open_model  # noqa: E402
+from unet_exp.inference.predictor import Predictor  # noqa: E402
+
+Cli = Callable[..., Said]
+CLASSES = tuple(ClassSpec(name=name, value=index, color=[index] * 3) for index, name in enumerate("abc"))
+
+
+def made(*words: str, classes: int = 2, channels: int = 1) -> Checkpoint:
+    """A checkpoint of an untrained network, whose norms have lost their ones and zeros."""
+    values = compose_train([*TINY, *words])
+    network = build(parse(values), channels, classes)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+        if isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d | nn.GroupNorm):
+            module.weight.data.normal_()
+            module.bias.data.normal_()
+    return Checkpoint(
+        path=Path("made.ckpt"),
+        config=values,
+        classes=CLASSES[:classes],
+        normalization=Normalization("image"),
+        channels=channels,
+        class_weights=None,
+        trained_on=frozenset(),
+        weights=network.state_dict(),
+        step=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(finished: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network of the finished run, as ONNX; read it, do not change it."""
+    path = tmp_path_factory.mktemp("exported") / "model.onnx"
+    exporting.export({**exporting.DEFAULTS, "checkpoint": str(finished.path), "output": str(path)})
+    return path
+
+
+def differences(path: Path, checkpoint: Checkpoint, sizes: list[tuple[int, int, int]]) -> Iterator[float]:
+    """Between ONNX Runtime, asked without this project's help, and the network, for (batch, height, width).
+
+    As a part of the largest logit where that is above 1.
+    """
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    network = checkpoint.network()
+    for batch, height, width in sizes:
+        image = torch.randn(batch, checkpoint.channels, height, width)
+        with torch.no_grad():
+            expected = network(image).numpy()
+        (given,) = session.run(None, {"image": image.numpy()})
+        assert given.shape == expected.shape
+        yield float(np.abs(given - expected).max()) / max(1.0, float(np.abs(expected).max()))
+
+
+VARIANTS = [
+    pytest.param(f"model={model}", f"fusion={fusion}", id=f"{model}-{fusion}")
+    for model in ("valid", "same", "pad", "release")
+    for fusion in ("concat", "add", "none")
+    if (model, fusion) != ("release", "add")
+]
+NORMS = [
+    pytest.param(f"model={model}", f"model.norm={norm}", f"model.upsample={upsample}", id=f"{model}-{norm}-{upsample}")
+    for norm in ("none", "batch", "instance", "group")
+    for model, upsample in (("valid", "bilinear"), ("pad", "transposed"))
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [pytest.param(tuple(case.values), id=case.id) for case in [*VARIANTS, *NORMS]])
+def test_every_variant_equals_its_network_on_five_sizes(tmp_path: Path, words: tuple[str, ...]) -> None:
+    checkpoint = made("model.depth=3", "model.width=8", *words)
+    exporting.write_checked(checkpoint, tmp_path / "model.onnx", 18)
+    sizes = [(1, 48, 56), (2, 88, 64), (5, 64, 64), (1, 76, 132), (3, 44, 100)]
+    found = list(differences(tmp_path / "model.onnx", checkpoint, sizes))
+    print("|", " ".join(words), *(f"| {difference:.1e}" for difference in found), "|")  # a row of a table: pytest -s
+    assert max(found) < 1e-5
+
+
+def test_odd_sizes_and_several_classes_and_channels(tmp_path: Path) -> None:
+    checkpoint = made("model=pad", "model.norm=group", "fusion=add", classes=3, channels=3)
+    exporting.write_checked(checkpoint, tmp_path / "model.onnx", 20)
+    assert max(differences(tmp_path / "model.onnx", checkpoint, [(1, 33, 47), (2, 5, 90), (1, 101, 7)])) < 1e-5
+    assert [(entry.domain, entry.version) for entry in onnx.load(tmp_path / "model.onnx").opset_import] == [("", 20)]
+
+
+def test_the_file_is_valid_and_tells_what_the_checkpoint_knows(finished: RunFolder, exported: Path) -> None:
+    model = onnx.load(exported)
+    onnx.checker.check_model(model, full_check=True)
+    known = {entry.key: json.loads(entry.value) for entry in model.metadata_props if entry.key.startswith("unet_exp.")}
+    checkpoint = open_checkpoint(finished.path)
+    assert known["unet_exp.config"] == checkpoint.config
+    assert [spec["name"] for spec in known["unet_exp.classes"]] == ["membrane", "cell"]
+    assert known["unet_exp.normalization"] == checkpoint.normalization.as_plain()
+    assert (known["unet_exp.channels"], known["unet_exp.activation"]) == (1, "softmax")
+    assert known["unet_exp.sizes"] == {"smallest": 2, "step": 2, "margin": 0}
+    assert known["unet_exp.step"] == checkpoint.step
+    opened = open_model(exported)
+    for name in ("config", "classes", "normalization", "channels", "class_weights", "trained_on", "step"):
+        assert getattr(opened, name) == getattr(checkpoint, name)
+
+
+@pytest.mark.parametrize("averaging", ["none", "flips8"])
+def test_a_predictor_gives_what_the_checkpoint_gives(finished: RunFolder, exported: Path, averaging: str) -> None:
+    inference = parse(compose_train([*TINY, f"inference={averaging}", "inference.tile=32"])).inference
+    image = generate(75, 61, 5, 0).image
+    given, expected = (
+        Predictor(open_model(path), "cpu", "32", inference).probabilities(image) for path in (exported, finished.path)
+    )
+    np.testing.assert_allclose(given, expected, atol=1e-5)
+
+
+def test_the_command_writes_the_file_whole(cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
+    said = cli("export", f"checkpoint={finished.path}", "output=new/cells.onnx", "opset=21")
+    assert said.folder == Path("new/cells.onnx")
+    assert said.out.count("largest difference") == 5
+    assert "opset 21; ONNX Runtime and the network agree within" in said.out
+    assert said.err == ""
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["cells.onnx"]
+
+
+def test_a_wrong_file_is_not_left_behind(finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = exporting._write
+
+    def spoilt(network: Any, *rest: Any) -> None:
+        network.head.bias.data += 0.001
+        whole(network, *rest)
+        network.head.bias.data -= 0.001
+
+    monkeypatch.setattr(exporting, "_write", spoilt)
+    (tmp_path / "model.onnx").write_text("an older one")
+    with pytest.raises(DataError, match=r"ONNX Runtime's logits are off by 1\.0e-03; nothing was written"):
+        exporting.export(
+            {**exporting.DEFAULTS, "checkpoint": str(finished.path), "output": str(tmp_path / "model.onnx")}
+        )
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("model.onnx", "an older one")]
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("words", "part"),
+        [
+            ("", "checkpoint=<file> is missing"),
+            ("checkpoint=none.ckpt", "none.ckpt: there is no such file"),
+            ("checkpoint=a.ckpt output=model.pt", "output=model.pt: must be a file whose name ends in .onnx"),
+            ("checkpoint=a.ckpt opset=12", "opset=12: should be greater than or equal to 17"),
+            ("checkpoint=a.ckpt opst=18", "unknown key opst; the keys are checkpoint, output, opset"),
+        ],
+    )
+    def test_of_export(self, cli: Cli, tmp_path: Path, words: str, part: str) -> None:
+        assert part in cli("export", *words.split()).mistake
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_missing_package(
+        self, cli: Cli, finished: RunFolder, exported: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = builtins.__import__
+
+        def without(name: str, *rest: Any, **more: Any) -> Any:
+            if name == "onnxruntime":
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            return real(name, *rest, **more)
+
+        monkeypatch.setattr(builtins, "__import__", without)
+        said = cli("export", f"checkpoint={finished.path}")
+        assert said.mistake == "onnxruntime is missing: pip install 'unet-exp[onnx]'"
+        with pytest.raises(Exception, match=r"ONNX files need pip install 'unet-exp\[onnx\]'"):
+            open_model(exported)
+
+    def test_of_files(self, exported: Path, tmp_path: Path) -> None:
+        def mistake(path: Path) -> str:
+            with pytest.raises(DataError) as caught:
+                open_model(path)
+            assert "\n" not in str(caught.value)
+            return str(caught.value)
+
+        def changed(name: str, key: str, value: str | None) -> Path:
+            model = onnx.load(exported)
+            for entry in [entry for entry in model.metadata_props if entry.key == key]:
+                model.metadata_props.remove(entry)
+            if value is not None:
+                onnx.helper.set_model_props(
+                    model, {**{entry.key: entry.value for entry in model.metadata_props}, key: value}
+                )
+            onnx.save(model, tmp_path / name)
+            return tmp_path / name
+
+        whole = exported.read_bytes()
+        (tmp_path / "empty.onnx").touch()
+        (tmp_path / "text.onnx").write_text("no network")
+        (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])
+        for name in ("empty", "text", "cut"):
+            assert "this is no ONNX file, or it is damaged" in mistake(tmp_path / f"{name}.onnx")
+        assert "cannot be opened (No such file" in mistake(tmp_path / "none.onnx")
+        assert "was not exported by unet_exp" in mistake(changed("a.onnx", "unet_exp.format", None))
+        assert "its format 99 is not the one read here" in mistake(changed("b.onnx", "unet_exp.format", "99"))
+        assert "it is damaged (KeyError: 'classes')" in mistake(changed("c.onnx", "unet_exp.classes", None))
+        assert "it is damaged (JSONDecodeError" in mistake(changed("d.onnx", "unet_exp.step", "{"))
+        assert "it is damaged (ValueError: its input and output are" in mistake(
+            changed("e.onnx", "unet_exp.channels", "3")
+        )
+
+    def test_too_little_memory(self) -> None:
+        class Full:
+            def run(self, *_: Any) -> None:
+                raise Exception("Failed to allocate memory for requested buffer of size 1")
+
+        network: Any = OnnxNetwork(Full(), made("model=pad").network().architecture)  # type: ignore[arg-type]
+        with pytest.raises(MemoryError):
+            network(torch.zeros(1, 1, 32, 32))
+
+
+class TestCommands:
+    """`predict.py`, `evaluate.py` and `unet_exp.load` with an ONNX file in the place of a checkpoint."""
+
+    def test_masks_equal_those_of_the_checkpoint(
+        self, cli: Cli, finished: RunFolder, exported: Path, tmp_path: Path
+    ) -> None:
+        write_image(tmp_path / "a.png", generate(75, 61, 5, 0).image)
+        here = "input=a.png", "inference.tile=32", "trainer.accelerator=cpu", "trainer.precision=32"
+        assert cli("predict", f"checkpoint={finished.path}", "output=one", *here).code == 0
+        assert cli("predict", f"checkpoint={exported}", "output=two", *here).code == 0
+        one, two = (read_image(tmp_path / name / "a_mask.png") for name in ("one", "two"))
+        assert 0 < (one == 255).mean() < 1
+        assert (one != two).mean() < 0.001  # a rounding may tip a pixel on the border of two classes
+
+    def test_scores_equal_those_of_the_checkpoint(self, cli: Cli, finished: RunFolder, exported: Path) -> None:
+        here = "trainer.accelerator=cpu", "trainer.precision=32"
+        folders = [
+            RunFolder(cli("evaluate", f"checkpoint={path}", f"output={name}", *here).folder)
+            for name, path in (("one", finished.path), ("two", exported))
+        ]
+        one, two = (json.loads(folder.summary.read_text())["metrics"] for folder in folders)
+        assert two == pytest.approx(one, abs=1e-3)
+
+    def test_from_python(self, finished: RunFolder, exported: Path) -> None:
+        import unet_exp
+
+        image = generate(40, 41, 5, 0).image
+        given, expected = (unet_exp.load(path, "cpu", "32").probabilities(image) for path in (exported, finished.path))
+        np.testing.assert_allclose(given, expected, atol=1e-5)
+
+    def test_a_foreign_file_is_one_line(self, cli: Cli, tmp_path: Path) -> None:
+        (tmp_path / "a.onnx").write_text("no network")
+        assert "checkpoint=a.onnx: this is no ONNX file" in cli("predict", "checkpoint=a.onnx", "input=a.png").mistake

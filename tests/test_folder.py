@@ -1,0 +1,428 @@
+"""A stranger's images and masks: found, paired, decoded, split, and trained on."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from conftest import TINY_STACK, summary
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from unet_exp import data
+from unet_exp.app.compose import compose_train, quoted
+from unet_exp.config import IGNORE_LABEL, parse
+from unet_exp.data.groups import Item, split
+from unet_exp.data.images import read_pages, write_image, write_pages
+from unet_exp.data.normalization import Normalization
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.inference.predictor import load as predictor_of
+
+RNG = np.random.default_rng(0)
+COLOURS = {
+    "ground": (60, 60, 60),
+    "grass": (0, 160, 0),
+    "water": (0, 0, 255),
+    "road": (200, 120, 0),
+    "buoy": (255, 0, 0),
+}
+VOID = (255, 255, 255)
+BY_INDEX = "data.classes=[{name: background, value: 0}, {name: a, value: 1}, {name: b, value: 2}]"
+BY_COLOUR = "data.classes=[" + ", ".join(f"{{name: {k}, value: {list(v)}}}" for k, v in COLOURS.items()) + "]"
+
+
+def config(root, *words):
+    return parse(compose_train(["data=folder", f"data.images={root}/images", f"data.masks={root}/masks", *words])).data
+
+
+def load(root, *words):
+    return data.load(config(root, *words))
+
+
+def grey(size=16):
+    return RNG.integers(0, 256, (size, size, 1)).astype(np.uint8)
+
+
+def mask(size=16):
+    return (255 * (grey(size)[..., 0] > 127)).astype(np.uint8)
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def put(root, name, image=None, label=None, suffix=".png"):
+    for place, array in (("images", grey() if image is None else image), ("masks", mask() if label is None else label)):
+        path = root / place / f"{name}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, array)
+
+
+DEFAULTS = config("x")
+
+
+def names(dataset):
+    return [[sample.name for sample in part] for part in (dataset.train, dataset.val, dataset.test, dataset.unlabelled)]
+
+
+def test_images_and_masks_pair_by_name_in_contiguous_blocks(root):
+    for number in range(12, 0, -1):
+        put(root, number)
+    made = load(root, "data.val=0.25", "data.test=0.25")
+    assert names(made) == [["1", "2", "3", "4", "5", "6"], ["7", "8", "9"], ["10", "11", "12"], []]
+    assert made.channels == 1
+    made = load(root, "data.test=0")
+    assert [len(part) for part in names(made)] == [10, 2, 0, 0]
+
+
+def test_labels_are_those_of_the_mask(root):
+    for number in range(3):
+        put(root, number)
+    made = load(root)
+    for sample in (*made.train, *made.val, *made.test):
+        assert np.array_equal(sample.label * 255, read_pages(root / f"masks/{sample.name}.png")[0][..., 0])
+        assert sample.instances is None
+
+
+def colour_data(root, count=8, size=48):
+    """Scenes of five classes, of which one is rare, with a border that is ignored; their masks are colours."""
+    table = np.array([*COLOURS.values(), VOID], np.uint8)
+    shades = np.array([60, 110, 160, 210, 250, 30])
+    labels = []
+    for number in range(count):
+        label = np.zeros((size, size), int)
+        label[: size // 2] = 1
+        label[size // 2 :, : size // 2] = 2
+        label[:, 30:36] = 3
+        label[40:42, 4 + number : 7 + number] = 4
+        label[:2] = 5
+        labels.append(label)
+        noisy = shades[label][..., None] + RNG.normal(0, 8, (size, size, 3))
+        put(root, f"scene{number}", np.clip(noisy, 0, 255).astype(np.uint8), table[label])
+    return labels
+
+
+def test_colours_become_classes_and_a_colour_is_ignored(root):
+    labels = colour_data(root, 4)
+    made = load(root, BY_COLOUR, f"data.ignore={list(VOID)}")
+    for label, sample in zip(labels, (*made.train, *made.val, *made.test), strict=True):
+        assert np.array_equal(sample.label, np.where(label == 5, IGNORE_LABEL, label))
+    assert [spec.name for spec in made.classes] == list(COLOURS)
+    assert made.classes[1].color == [0, 160, 0]  # The colours of the masks are those of the pictures.
+    assert made.channels == 3
+
+
+def test_a_training_on_colours_scores_each_class(root, train):
+    colour_data(root)
+    words = ["data=folder", f"data.images={root}/images", f"data.masks={root}/masks", BY_COLOUR]
+    folder = train(
+        *words,
+        f"data.ignore={list(VOID)}",
+        "data.tile=32",
+        "model=same",
+        "trainer.max_steps=40",
+        "optimizer.lr=0.01",
+        base=TINY_STACK,
+    )
+    scores = summary(folder)["metrics"]
+    assert {f"test/iou/{name}" for name in COLOURS} <= set(scores)
+    assert scores["test/accuracy"] > 0.5
+    assert list(folder.predictions.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_palette_is_its_indices_for_values_and_its_colours_for_colours(root, suffix):
+    indices = RNG.integers(0, 3, (16, 16)).astype(np.uint8)
+    palette = np.array([list(COLOURS.values())[index] for index in (0, 1, 2)], np.uint8)
+    for number in range(3):
+        put(root, number)
+        (root / f"masks/{number}.png").unlink()
+        if suffix == ".png":
+            picture = Image.fromarray(indices).convert("P")
+            picture.putpalette(palette.tobytes())
+            picture.save(root / f"masks/{number}.png")
+        else:
+            table = np.zeros((3, 256), np.uint16)
+            table[:, :3] = palette.T.astype(np.uint16) * 257
+            tifffile.imwrite(root / f"masks/{number}.tif", indices, photometric="palette", colormap=table)
+    for words in (BY_INDEX, BY_COLOUR):
+        assert np.array_equal(load(root, words).train[0].label, indices)
+
+
+def test_a_palette_of_greys_is_what_it_looks_like(root):
+    for number in range(3):
+        label = mask()
+        put(root, number, label=label)
+        picture = Image.fromarray(label // 255).convert("P")
+        picture.putpalette(bytes([0, 0, 0, 255, 255, 255]))
+        picture.save(root / f"masks/{number}.png")
+    assert np.array_equal(load(root).test[0].label * 255, label)
+
+
+def two_objects(kind):
+    ids = np.zeros((16, 16), np.uint16)
+    ids[2:8, 2:8], ids[2:8, 8:14], ids[12:, 12:] = 300, 2, 9
+    if kind == "numbers":
+        return ids[..., None]
+    colours = np.zeros((16, 16, 3), np.uint8)
+    for number, colour in ((300, (255, 0, 0)), (2, (0, 255, 0)), (9, (9, 9, 9))):
+        colours[ids == number] = colour
+    return colours
+
+
+@pytest.mark.parametrize("kind", ["numbers", "colours"])
+def test_objects_become_cells_with_a_border_where_they_touch(root, kind):
+    for number in range(3):
+        put(root, number, label=two_objects(kind))
+    ignored = "9" if kind == "numbers" else "[9,9,9]"
+    made = load(root, "data.labels=instances", f"data.ignore={ignored}")
+    sample, ids = made.train[0], two_objects("numbers")[..., 0]
+    assert made.metrics == ("seg",)
+    drawn = sample.instances
+    assert drawn.dtype == np.int32
+    assert np.array_equal(drawn > 0, (ids > 0) & (ids != 9))
+    assert len(np.unique(drawn[(ids == 300)])) == len(np.unique(drawn[(ids == 2)])) == 1
+    assert drawn[4, 4] != drawn[4, 10]
+    assert (sample.label[ids == 9] == IGNORE_LABEL).all()
+    assert 0 in sample.label[4, 6:10]
+    assert sample.label[4, 4] == sample.label[4, 12] == 1
+
+
+def test_objects_feed_the_border_weights_and_seg(root, train):
+    for number in range(3):
+        put(root, number, grey(32), np.kron(two_objects("numbers")[..., 0], np.ones((2, 2), np.uint16)))
+    words = ["data=folder", f"data.images={root}/images", f"data.masks={root}/masks", "data.labels=instances"]
+    folder = train(*words, "loss=border_weighted", "data.tile=32", "model=same", base=TINY_STACK)
+    assert 0 <= summary(folder)["metrics"]["test/seg"] <= 1
+
+
+def test_pages_of_a_stack_stay_together(root):
+    for number in range(3):
+        write_pages(root / f"images/s{number}.tif", [grey() for _ in range(4)])
+        write_pages(root / f"masks/s{number}.tif", [mask() for _ in range(4)])
+    made = load(root)
+    assert names(made)[0] == [f"s0_{page:03d}" for page in range(4)]
+    assert [len(part) for part in names(made)] == [4, 4, 4, 0]
+    assert [len(part) for part in names(load(root, "data.group=image", "data.val=0.5", "data.test=0"))] == [6, 6, 0, 0]
+    one = load(f"{root}", f"data.images={root}/images/s0.tif", f"data.masks={root}/masks/s1.tif", "data.group=image")
+    assert [len(part) for part in names(one)] == [2, 1, 1, 0]
+    with pytest.raises(ConfigError, match="needs 3 groups and there are 1"):
+        load(root, f"data.images={root}/images/s0.tif", f"data.masks={root}/masks/s1.tif")
+
+
+def test_globs_pair_by_what_their_wildcards_stand_for(tmp_path):
+    for number in range(4):
+        for kind, array in (("image/a.png", grey()), ("mask/a_label.png", mask())):
+            path = tmp_path / f"scan {number}ü" / kind
+            path.parent.mkdir(parents=True)
+            write_image(path, array)
+    images, masks = (quoted(f"{tmp_path}/*/{kind}") for kind in ("image/*.png", "mask/*_label.png"))
+    made = load(tmp_path, f"data.images={images}", f"data.masks={masks}")
+    assert names(made)[0] == ["scan 0ü_a", "scan 1ü_a"]
+    deep = quoted(f"{tmp_path}/**/a.png"), quoted(f"{tmp_path}/**/[a]_label.p?g")
+    with pytest.raises(DataError, match="no mask in"):
+        load(tmp_path, f"data.images={deep[0]}", f"data.masks={deep[1]}")
+
+
+def test_names_of_masks_may_have_more(root):
+    for number in range(3):
+        put(root, number)
+        (root / f"masks/{number}.png").rename(root / f"masks/{number}_mask.png")
+    assert names(load(root, "data.mask_suffix=_mask"))[0] == ["0"]
+
+
+def test_split_by_folders(root):
+    for part, count in (("train", 3), ("val", 1), ("test", 2)):
+        for number in range(count):
+            put(root, f"{part}/{number}")
+    (root / "images/unlabelled").mkdir()
+    write_image(root / "images/unlabelled/x.png", grey())
+    made = load(root, "data.split=folders")
+    assert names(made) == [["train_0", "train_1", "train_2"], ["val_0"], ["test_0", "test_1"], ["unlabelled_x"]]
+
+
+def test_split_by_lists(root, caplog):
+    for number in range(6):
+        put(root, f"s/{number}")
+    for part, text in (("train", "s/3.png\n\ns/0\n"), ("val", "s/5"), ("test", "\ufeffs/1\r\n")):
+        (root / f"{part}.txt").write_text(text)
+    made = load(root, "data.split=lists", f"data.lists={root}")
+    assert names(made) == [["s_0", "s_3"], ["s_5"], ["s_1"], []]
+    assert "2 of 6 images are in no list" in caplog.text
+
+
+def test_images_without_a_mask_can_stay_unlabelled(root):
+    for number in range(5):
+        put(root, number)
+    (root / "masks/4.png").unlink()
+    with pytest.raises(DataError, match=r"4\.png: no mask in data.masks="):
+        load(root)
+    assert names(load(root, "data.without_mask=unlabelled"))[3] == ["4"]
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    counts=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 5)), min_size=1, max_size=12),
+    rule=st.sampled_from(["image", "file", "folder", r"^\w"]),
+    folds=st.sampled_from([0, 3, 4]),
+    fold=st.integers(0, 2),
+    shares=st.tuples(st.floats(0.05, 0.45), st.sampled_from([0, 0.1, 0.5])),
+)
+def test_a_split_is_a_partition_that_no_group_straddles(counts, rule, folds, fold, shares):
+    items = [
+        Item(f"{letter}/{number}", f"{letter}/{number}_{page}")
+        for number, (letter, pages) in enumerate(counts)
+        for page in range(pages)
+    ]
+    wanted = {"folds": folds, "fold": fold} if folds else {"val": shares[0], "test": float(shares[1])}
+    try:
+        parts = split(items, DEFAULTS.model_validate({**DEFAULTS.model_dump(), "group": rule, **wanted}))
+    except ConfigError as error:
+        assert "and there are" in error.args[0]  # noqa: PT017 - whether it fails is what is looked at
+        groups = {group_of(item, rule) for item in items}
+        assert len(groups) < (folds or 2 + (shares[1] > 0))
+        return
+    assert sorted(place for part in parts for place in part) == list(range(len(items)))
+    assert parts[0]
+    assert parts[1]
+    assert bool(parts[2]) == bool(folds or shares[1])
+    of = [{group_of(items[place], rule) for place in part} for part in parts]
+    assert not of[0] & of[1] | of[0] & of[2] | of[1] & of[2]
+
+
+def group_of(item, rule):
+    return {"image": item.name, "file": item.file, "folder": item.file[0]}.get(rule, item.name[0])
+
+
+def test_folds_are_blocks_each_tested_once(root):
+    for number in range(6):
+        put(root, number)
+    tested = [names(load(root, "data.folds=3", f"data.fold={fold}"))[2] for fold in range(3)]
+    assert tested == [["0", "1"], ["2", "3"], ["4", "5"]]
+
+
+def test_unknown_values_are_one_error_for_the_whole_set(root):
+    for number in range(6):
+        label = mask()
+        label[0, :number] = 7
+        label[1, :2] = 9
+        put(root, number, label=label)
+    with pytest.raises(DataError) as caught:
+        load(root)
+    text = str(caught.value)
+    assert "27 pixels belong to no class: 7 x 15, 9 x 12 (value x pixels)" in text
+    assert "masks/0.png, " in text
+    assert "and 3 more files" in text
+    assert "known are 0 background, 255 foreground; mend the files, or give these values a class" in text
+
+
+@pytest.mark.parametrize("kind", ["contiguous", "planar", "numpy", "fortran"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("channels", [2, 5])
+def test_any_number_of_channels(root, kind, dtype, channels):
+    arrays = [(RNG.random((16, 12, channels)) * 200).astype(dtype) for _ in range(3)]
+    for number, array in enumerate(arrays):
+        write_image(root / f"masks/{number}.png", mask()[:, :12])
+        if kind == "numpy":
+            np.save(root / f"images/{number}.npy", array)
+        elif kind == "fortran":
+            np.save(root / f"images/{number}.npy", np.asfortranarray(array))
+        else:
+            planes = np.moveaxis(array, 2, 0) if kind == "planar" else array
+            order = {"planarconfig": "separate" if kind == "planar" else "contig", "photometric": "minisblack"}
+            tifffile.imwrite(root / f"images/{number}.tif", planes, **order)
+    made = load(root)
+    assert made.channels == channels
+    for array, part in zip(arrays, (made.train, made.val, made.test), strict=True):
+        assert part[0].image.dtype == array.dtype
+        assert np.array_equal(part[0].image, array)
+
+
+@pytest.mark.parametrize("mode", ["image", "dataset", "none"])
+def test_a_training_takes_channels_and_floats_as_they_are(root, train, mode):
+    for number in range(3):
+        np.save(
+            root / f"images/{number}.npy", RNG.normal(5, 3, (32, 32, 6)).astype(np.float32) * np.arange(6, dtype="f")
+        )
+        write_image(root / f"masks/{number}.png", mask(32))
+    words = ["data=folder", f"data.images={root}/images", f"data.masks={root}/masks", f"data.normalization={mode}"]
+    folder = train(*words, "data.tile=32", "model=same", "augmentation=paper", base=TINY_STACK)
+    predictor = predictor_of(folder.best, "cpu", "32")
+    image = np.load(root / "images/0.npy")
+    assert predictor.checkpoint.channels == 6
+    assert predictor.predict(image).shape == (32, 32)
+    sample = load(root).train[0]
+    fitted = Normalization.fit(mode, [sample])
+    assert predictor.checkpoint.normalization == fitted
+    made = fitted(image)
+    if mode == "none":
+        assert np.array_equal(made, image)
+    else:
+        assert np.allclose(made.mean((0, 1)), 0, atol=1e-4)
+        assert np.allclose(made.std((0, 1)), [0, 1, 1, 1, 1, 1], atol=1e-4)
+
+
+def test_numpy_stacks_and_masks(root):
+    pages = RNG.integers(0, 255, (3, 16, 16, 1), np.uint8)
+    labels = RNG.random((3, 16, 16, 1)) > 0.5
+    np.save(root / "images/s.npy", pages)
+    np.save(root / "masks/s.npy", labels)
+    made = load(root, "data.group=image")
+    assert names(made)[:3] == [["s_000"], ["s_001"], ["s_002"]]
+    assert np.array_equal(made.val[0].label, labels[1, ..., 0])
+
+
+def test_grey_images_saved_as_colour_and_an_alpha_that_says_nothing(root):
+    put(root, 0)
+    put(root, 1, grey().repeat(3, axis=2))
+    put(root, 2, np.concatenate([grey().repeat(3, axis=2), np.full((16, 16, 1), 255, np.uint8)], axis=2))
+    assert load(root).channels == 1
+
+
+def test_a_thousand_small_images_are_read_side_by_side(root):
+    label, image = mask(8), grey(8)
+    for number in range(1000):
+        put(root, f"{number:04d}", image, label)
+    assert len(load(root).train) == 700
+
+
+def test_classes_get_colours_that_differ(root):
+    for number in range(3):
+        put(root, number)
+    specs = ", ".join(f"{{name: c{value}, value: {value}}}" for value in range(254))
+    colours = [tuple(spec.color) for spec in load(root, f"data.classes=[{specs}]", "data.ignore=255").classes[:20]]
+    assert len(set(colours)) == 20
+
+
+RECIPE = Path(__file__).resolve().parents[1] / "docs/your_images.md"
+QUICK = ["model.depth=2", "model.width=4", "trainer.max_steps=2", "trainer.accelerator=cpu", "trainer.precision=32"]
+
+
+def test_the_recipe_word_by_word(tmp_path, cli):
+    """Every command of the page, on data as it describes them; only the network and the training are made small."""
+    page = RECIPE.read_text()
+    commands = [shlex.split(line) for line in re.findall(r"^python (.*)$", page, re.M)]
+    assert [Path(words[0]).stem for words in commands] == ["train", "predict", "train"]
+    (yaml,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S)
+    (tmp_path / "mine/data").mkdir(parents=True)
+    (tmp_path / "mine/data/tissue.yaml").write_text(yaml)
+    for number in range(6):
+        put(tmp_path / "scans", f"s{number:02d}", grey(32), mask(32))
+        put(tmp_path / "new", f"n{number}", grey(40))
+    (tmp_path / "new/images").rename(tmp_path / "new_scans")
+    run = cli("train", *commands[0][1:], *QUICK, "logger=csv", "output=out").folder
+    said = cli("predict", *(word.replace("<run>", str(run)) for word in commands[1][1:]))
+    assert said.code == 0
+    assert set(np.unique(read_pages(tmp_path / "new_masks/n0_mask.png")[0])) <= {0, 255}
+    shutil.rmtree(tmp_path / "scans")
+    colour_data(tmp_path / "scans")
+    said = cli("train", *commands[2][1:], *QUICK, "logger=csv", "output=out")
+    for name in COLOURS:
+        assert name in said.out

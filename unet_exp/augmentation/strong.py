@@ -1,0 +1,74 @@
+"""The paper's augmentation and more: zoom, quarter turns, gamma, blur and noise."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from unet_exp.augmentation.paper import Floats, Motion, resample
+from unet_exp.augmentation.seam import Window
+from unet_exp.config.learning import StrongAugmentationConfig
+
+
+class StrongAugmentation:
+    """Draws a `Motion` and changes of the grey values for each patch.
+
+    The grey values are not changed by albumentations, because it clips them to 0 .. 1, and those of a normalised image
+    lie around 0. They change inside the window alone; what surrounds it is there for the label.
+
+    Args:
+        config: the ranges. Shift along each axis, angles, contrast, brightness, and the standard deviations of blur
+            and noise are uniform; the logarithms of zoom and gamma are; the grid's vectors are Gaussian. Zoom, elastic
+            deformation, gamma, blur and noise are each done with `probability`, independently.
+    """
+
+    deforms = True
+
+    def __init__(self, config: StrongAugmentationConfig) -> None:
+        self._config = config
+
+    def __call__(
+        self, image: NDArray[np.float32], window: Window, seed: int, *maps: NDArray[Any]
+    ) -> tuple[NDArray[Any], ...]:
+        """See `Augmentation`."""
+        config, random = self._config, np.random.default_rng(seed)
+        angle, down, right = random.uniform(-1, 1, 3)
+        motion = Motion(
+            angle=config.rotation * angle + 90 * int(random.integers(4)) * config.quarter_turns,
+            flip=bool(random.random() < 0.5) and config.flip,
+            shift=(config.shift * down, config.shift * right),
+            vectors=random.normal(0, config.std * self._chosen(random), (2, config.grid, config.grid)),
+            knots=config.knots,
+            zoom=self._factor(config.zoom, random),
+        )
+        patch, *moved = resample(image, motion.source(window), *maps)
+        inside = slice(window.surround, window.surround + window.size)
+        patch[inside, inside] = self._changed(patch[inside, inside], random)
+        return (patch, *moved)
+
+    def _changed(self, values: Floats, random: Generator) -> Floats:
+        """Other grey values: the microscope's focus first, then its detector's curve, gain and noise."""
+        config = self._config
+        sigma = config.blur * random.uniform() * self._chosen(random)
+        if sigma:
+            values = np.reshape(cv2.GaussianBlur(values, (0, 0), sigma), values.shape)  # it drops a single channel
+        gamma = self._factor(config.gamma, random)
+        low, high = values.min(), values.max()
+        if gamma != 1 and low < high:
+            # Rounding may leave a value a little below the least, which has no power.
+            values = ((values - low) / (high - low)).clip(0, 1) ** np.float32(gamma) * (high - low) + low
+        contrast, brightness = random.uniform(-1, 1, 2)
+        values = values * np.float32(1 + config.contrast * contrast) + np.float32(config.brightness * brightness)
+        std = config.noise * random.uniform() * self._chosen(random)
+        if std:
+            values += np.float32(std) * random.standard_normal(values.shape, np.float32)
+        return values
+
+    def _chosen(self, random: Generator) -> bool:
+        return bool(random.random() < self._config.probability)
+
+    def _factor(self, limits: list[float], random: Generator) -> float:
+        factor = float(np.exp(random.uniform(*np.log(limits))))
+        return factor if self._chosen(random) else 1.0

@@ -1,0 +1,144 @@
+"""Which image belongs to which mask, by the names of their files alone."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from unet_exp.data.images import SUFFIXES, natural_key
+from unet_exp.errors import DataError
+
+_SHOWN = 3
+_WILD = re.compile(r"[*?\[]")
+
+
+class Pair(NamedTuple):
+    """An image with its mask, if it has one; `name` is the path that both share, without suffix."""
+
+    name: str
+    image: Path
+    mask: Path | None
+
+
+def find_pairs(images: str, masks: str, mask_suffix: str, mask_missing: Callable[[str], bool]) -> list[Pair]:
+    """The images that a user's words mean, each with the mask of the same name, in natural order.
+
+    The name of a file is its path below the folder, or what the wildcards of the glob stand for; two single files are
+    a pair whatever their names.
+
+    Args:
+        images: a folder (read with its subfolders), a glob or a file.
+        masks: likewise.
+        mask_suffix: what the names of masks have more at their end.
+        mask_missing: whether the image of this name may be without a mask.
+
+    Raises:
+        DataError: for nothing found, two files of one name, and images and masks without their counterpart.
+    """
+    found = _named(images, "", "data.images")
+    masked = _named(masks, mask_suffix, "data.masks")
+    if Path(images).expanduser().is_file() and Path(masks).expanduser().is_file():
+        masked = dict(zip(found, masked.values(), strict=True))
+    bare = [str(path) for name, path in found.items() if name not in masked and not mask_missing(name)]
+    if bare:
+        name = next(name for name, path in found.items() if str(path) == bare[0])
+        raise DataError(
+            f"{_few(bare)}: no mask in data.masks={masks}, where {name}{mask_suffix}.png or the like is looked for; "
+            "add it, set data.mask_suffix, or data.without_mask=unlabelled"
+        )
+    orphans = [str(path) for name, path in masked.items() if name not in found]
+    if orphans:
+        raise DataError(
+            f"{_few(orphans)}: a mask without an image in data.images={images}; add the image or move it away"
+        )
+    return [Pair(name, path, masked.get(name)) for name, path in found.items()]
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _named(spec: str, suffix: str, key: str) -> dict[str, Path]:
+    """Files by name, in natural order."""
+    path = Path(spec).expanduser()
+    try:
+        if path.is_file():
+            files = {path.stem: [path]}
+        else:
+            files = _below(path) if path.is_dir() else _matching(path)
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be opened ({error.strerror}); check its permissions") from None
+    if not files:
+        there = "no images in this folder" if path.is_dir() else "there is no such file or folder, and nothing matches"
+        raise DataError(f"{key}={spec}: {there}; check the path (images end in {' '.join(SUFFIXES)})")
+    named: dict[str, Path] = {}
+    for name in sorted(files, key=lambda name: natural_key(Path(name))):
+        first = files[name][0]
+        if len(files[name]) > 1:
+            raise DataError(f"{first}: has the same name as {files[name][1]}; keep one of the two")
+        if not name.endswith(suffix):
+            raise DataError(
+                f"{first}: does not end in data.mask_suffix={suffix}; rename it, move it away or mend the key"
+            )
+        named[name.removesuffix(suffix)] = first
+    return named
+
+
+def _below(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in _walk(folder):
+        found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
+    return found
+
+
+def _matching(pattern: Path) -> dict[str, list[Path]]:
+    """Files that a glob matches, by what its wildcards stand for."""
+    parts = pattern.parts
+    fixed = next((place for place, part in enumerate(parts) if _WILD.search(part)), len(parts))
+    base, rest = Path(*parts[:fixed]), parts[fixed:]
+    if not rest or not base.is_dir():
+        return {}
+    regex = re.compile("/".join(map(_translated, rest)).replace("(.*)/", "(?:(.*)/)?"))
+    found: dict[str, list[Path]] = {}
+    for path in _walk(base, None if "**" in rest else len(rest)):
+        match = regex.fullmatch(path.relative_to(base).as_posix())
+        if match:
+            name = Path("/".join(part for part in match.groups() if part))
+            stem = name.with_suffix("") if name.suffix.lower() in SUFFIXES else name
+            found.setdefault(stem.as_posix(), []).append(path)
+    return found
+
+
+def _translated(part: str) -> str:
+    """One part of a glob as a regular expression, its wildcards as groups."""
+    if part == "**":
+        return "(.*)"
+    words = {"*": "([^/]*)", "?": "([^/])"}
+    pieces = re.split(r"(\*|\?|\[[^\]]+\])", part)
+    return "".join(
+        words.get(piece) or (f"([{piece[1:-1].replace('!', '^', 1)}])" if piece[:1] == "[" else re.escape(piece))
+        for piece in pieces
+    )
+
+
+def _walk(folder: Path, depth: int | None = None) -> Iterator[Path]:
+    """The images below a folder but hidden ones; a link that leads back into its own folder is followed once."""
+    seen: set[str] = set()
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for here, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        true = os.path.realpath(here)
+        if true in seen:
+            folders.clear()
+            continue
+        seen.add(true)
+        if depth is not None and len(Path(here).relative_to(folder).parts) >= depth - 1:
+            folders.clear()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
+                yield Path(here, name)

@@ -1,0 +1,176 @@
+"""Labelled cells out of a predicted mask: its connected components, tidied, numbered and measured.
+
+Shapes: H height and W width in pixels; rows and columns count from 0 at the top left.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.measure import label
+from skimage.morphology import local_maxima, reconstruction
+from skimage.segmentation import watershed
+from tifffile import TiffWriter
+
+from unet_exp.config import ClassSpec
+from unet_exp.data.images import write_pages
+from unet_exp.files import replacing
+
+Ids = NDArray[np.uint16] | NDArray[np.uint32]
+
+
+def instances(
+    prediction: NDArray[np.uint8], classes: Sequence[int], holes: int = 0, smallest: int = 0, split: float = 0
+) -> tuple[Ids, NDArray[np.uint8]]:
+    """Numbers the cells of a mask: the 4-connected components of each class.
+
+    Args:
+        prediction: (H, W) class indices.
+        classes: which of them are cells, each once; what is of another class lies between cells.
+        holes: what a cell encloses is filled up to so many pixels, unless it holds a cell of another class. What
+            reaches the border of the image is no hole.
+        smallest: cells of fewer pixels are dropped, after filling and splitting.
+        split: 0 leaves cells that touch as one; else see `separated`.
+
+    Returns:
+        (H, W), 0 between cells and 1 to n in the order of `classes`, and in a class from the top left to the bottom
+        right, uint16 where n allows it, else uint32; and the class of each of the n.
+    """
+    ids: NDArray[np.int64] = np.zeros(prediction.shape, np.int64)
+    owner = np.zeros_like(prediction)
+    for index in classes:
+        mask = prediction == index
+        if holes:
+            mask |= _holes(mask, np.isin(prediction, classes), holes)
+        cells: NDArray[np.integer] = ndimage.label(mask)[0]
+        if split:
+            cells = separated(cells, split)
+        ids[mask], owner[mask] = cells[mask] + ids.max(initial=0), index
+    if smallest:
+        ids[np.bincount(ids.ravel())[ids] < smallest] = 0
+    left, numbers = np.unique(np.append(0, ids), return_inverse=True)
+    closed = numbers[1:].reshape(prediction.shape)  # without the gaps
+    owners = np.zeros(len(left), np.uint8)
+    owners[closed] = owner
+    few = len(left) - 1 <= np.iinfo(np.uint16).max
+    return closed.astype(np.uint16) if few else closed.astype(np.uint32), owners[1:]
+
+
+def _holes(mask: NDArray[np.bool_], cells: NDArray[np.bool_], largest: int) -> NDArray[np.bool_]:
+    """Where `mask` (H, W) has holes of up to `largest` pixels that hold none of `cells` (H, W)."""
+    # Cells are 4-connected, so what separates them is 8-connected: each hole then lies in one cell.
+    outside = ndimage.label(~mask, structure=np.ones((3, 3)))[0]
+    is_hole = np.bincount(outside.ravel()) <= largest
+    is_hole[outside[cells & ~mask]] = False
+    for edge in (outside[0], outside[-1], outside[:, 0], outside[:, -1]):
+        is_hole[edge] = False
+    is_hole[0] = False
+    found: NDArray[np.bool_] = is_hole[outside]
+    return found
+
+
+def separated(cells: NDArray[np.integer], depth: float) -> NDArray[np.integer]:
+    """Cuts cells at their waists, by a watershed of the distance to their border (Soille 2003, sections 6.3.4, 9.2).
+
+    A cell is cut between two of its bumps where the waist is narrower than the smaller bump by more than `depth`:
+    the seeds are the regional maxima of the distance's h-maxima transform with h = `depth`.
+
+    Args:
+        cells: (H, W), 0 between cells, one number a cell, each 4-connected.
+        depth: pixels of radius, above 0; the larger, the fewer cuts.
+
+    Returns:
+        (H, W), one number a part, from 1; 0 where `cells` is 0.
+    """
+    inside = cells > 0
+    # Beyond the image lies no cell: without that, a cell that fills it would have no border.
+    distance = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+    cross = ndimage.generate_binary_structure(2, 1)
+    levelled = reconstruction(np.maximum(distance - depth, 0), distance, footprint=cross)  # type: ignore[no-untyped-call]
+    tops = local_maxima(levelled, connectivity=1) & (levelled > 0)  # type: ignore[no-untyped-call]
+    small = inside & ~np.isin(cells, cells[tops])  # no higher than `depth`: in one piece
+    seeds = label(np.where(tops | small, cells, 0), connectivity=1)  # type: ignore[no-untyped-call]
+    parts = watershed(-distance, seeds, connectivity=1, mask=inside)  # type: ignore[no-untyped-call]
+    # Numbered from the top left, as cells are.
+    ordered: NDArray[np.integer] = label(parts, connectivity=1)  # type: ignore[no-untyped-call]
+    return ordered
+
+
+def measured(
+    ids: Ids, owners: NDArray[np.uint8], probabilities: NDArray[np.float32], names: Sequence[str]
+) -> pd.DataFrame:
+    """A table of numbered cells.
+
+    Args:
+        ids: (H, W), of `instances`.
+        owners: (n,), likewise: the class of each cell.
+        probabilities: (classes, H, W).
+        names: of the classes.
+
+    Returns:
+        A row a cell: `id`; `class`, its name; `area` in pixels; `row` and `column` of its centre of mass; its box from
+        `top`, `left` to `bottom`, `right`, the last two not in it; `probability`, the mean over its pixels of the
+        probability of its class.
+    """
+    found = np.arange(1, len(owners) + 1)
+    # Between cells any class will do.
+    own = np.take_along_axis(probabilities, np.append([0], owners)[ids][None], axis=0)[0]
+    centres = np.reshape(ndimage.center_of_mass(ids > 0, ids, found), (-1, 2))
+    boxes = [box for box in ndimage.find_objects(ids.astype(np.int64)) if box]
+    return pd.DataFrame(
+        {
+            "id": found,
+            "class": [names[index] for index in owners],
+            "area": np.bincount(ids.ravel(), minlength=1)[1:],
+            "row": centres[:, 0],
+            "column": centres[:, 1],
+            "top": [rows.start for rows, _ in boxes],
+            "left": [columns.start for _, columns in boxes],
+            "bottom": [rows.stop for rows, _ in boxes],
+            "right": [columns.stop for _, columns in boxes],
+            "probability": ndimage.mean(own, ids, found),
+        }
+    )
+
+
+def write_instances(
+    target: Path,
+    pages: Sequence[tuple[NDArray[np.uint8], NDArray[np.float32]]],
+    specs: Sequence[ClassSpec],
+    classes: Sequence[int],
+    holes: int = 0,
+    smallest: int = 0,
+    split: float = 0,
+) -> None:
+    """Writes the numbered cells of an image as a picture, and beside it their table as a CSV.
+
+    Args:
+        target: of the picture, PNG or TIFF; becomes a TIFF where a PNG cannot hold the numbers or the pages. The table
+            gets its name with `.csv`: what `measured` says after a first column `page`, from 0.
+        pages: prediction (H, W) and probabilities (classes, H, W) of each page; each has numbers of its own.
+        specs: all the classes.
+        classes: which are cells.
+        holes: in pixels; see `instances`.
+        smallest: in pixels; see `instances`.
+        split: in pixels; see `instances`.
+
+    Raises:
+        OSError: as writing does.
+    """
+    numbered = [instances(prediction, classes, holes, smallest, split) for prediction, _ in pages]
+    names = [spec.name for spec in specs]
+    tables = [measured(ids, owners, found, names) for (ids, owners), (_, found) in zip(numbered, pages, strict=True)]
+    for number, table in enumerate(tables):
+        table.insert(0, "page", number)
+    if max(len(table) for table in tables) > np.iinfo(np.uint16).max:
+        with replacing(target.with_name(f"{target.stem}.tif")) as side, TiffWriter(side) as tiff:
+            for ids, _ in numbered:
+                tiff.write(ids.astype(np.uint32), photometric="minisblack", compression="zlib", metadata=None)
+    else:
+        suffix = ".tif" if len(pages) > 1 else target.suffix
+        write_pages(target.with_name(target.stem + suffix), [ids for ids, _ in numbered])
+    with replacing(target.with_name(f"{target.stem}.csv")) as side:
+        pd.concat(tables).to_csv(side, index=False)

@@ -1,0 +1,163 @@
+"""An exported network, opened as a checkpoint is: what predicts with the one predicts with the other."""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from unet_exp.checkpoint import FORMAT, KEY, Checkpoint, _check_trust, describe, open_checkpoint
+from unet_exp.config import ClassSpec
+from unet_exp.data.normalization import Normalization
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.geometry import Architecture, check_size, context, larger_legal, legal_sizes
+from unet_exp.network import UNet
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+SUFFIX = ".onnx"
+INPUT, OUTPUT = "image", "logits"
+"""Names in the graph: (batch, channels, height, width) float32 each."""
+
+
+class OnnxNetwork(nn.Module):
+    """A network that ONNX Runtime computes, on the CPU and in float32, called as a `UNet` is.
+
+    Args:
+        session: of the file.
+        architecture: of the network that was exported.
+    """
+
+    def __init__(self, session: "InferenceSession", architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self._session = session
+        # Callers send images to the device of the parameters, and here they are none.
+        self.place = nn.Parameter(torch.empty(0), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute logits on the CPU; see `UNet.forward`.
+
+        Raises:
+            ConfigError: If a size is illegal.
+            MemoryError: If there is too little for images of this size.
+        """
+        check_size(self.architecture, x.shape[-2], "input height")
+        check_size(self.architecture, x.shape[-1], "input width")
+        try:
+            (logits,) = self._session.run([OUTPUT], {INPUT: x.float().cpu().numpy()})
+        except Exception as error:  # ONNX Runtime's have no common class of their own.
+            if "alloc" in str(error).lower():
+                raise MemoryError(str(error)) from None
+            raise
+        return torch.from_numpy(logits)
+
+
+@dataclass(frozen=True)
+class OnnxCheckpoint(Checkpoint):
+    """What an exported network knows of its training; `weights` is empty, they are in the file."""
+
+    def network(self) -> UNet:
+        """The network, as far as prediction asks: called with images, it gives logits; it has an `architecture`."""
+        architecture = self.parsed().architecture(self.channels, len(self.classes))
+        return cast(UNet, OnnxNetwork(_session(self.path), architecture).eval())
+
+
+def metadata(checkpoint: Checkpoint) -> dict[str, str]:
+    """What an ONNX file says of its network, each a JSON text under `unet_exp.<name>`.
+
+    Returns:
+        All that `describe` keeps in a checkpoint, and `step`; and for programs that know nothing of this project
+        `activation`, which makes probabilities of logits, and `sizes`: legal heights and widths in pixels are
+        `smallest`, `smallest` + `step` and so on, and the logits lack `margin` pixels on each side.
+    """
+    config = checkpoint.parsed()
+    architecture = config.architecture(checkpoint.channels, len(checkpoint.classes))
+    first = next(legal_sizes(architecture))
+    known = describe(
+        checkpoint.config,
+        [spec.model_dump() for spec in checkpoint.classes],
+        checkpoint.normalization.as_plain(),
+        checkpoint.channels,
+        checkpoint.class_weights,
+        sorted(checkpoint.trained_on),
+    )
+    known |= {
+        "step": checkpoint.step,
+        "activation": config.activation,
+        "sizes": {
+            "smallest": first,
+            "step": larger_legal(architecture, first) - first,
+            "margin": context(architecture),
+        },
+    }
+    return {f"{KEY}.{name}": json.dumps(value) for name, value in known.items()}
+
+
+def open_model(path: str | Path, trust: Collection[str] = ()) -> Checkpoint:
+    """Opens a checkpoint, or a network that `scripts/export.py` wrote.
+
+    Args:
+        path: a checkpoint, a run's folder or a file that ends in .onnx.
+        trust: see `unet_exp.checkpoint.open_checkpoint`.
+
+    Raises:
+        ConfigError: if it is an ONNX file and ONNX Runtime is not installed.
+        DataError: if it is missing, or nothing that this project wrote; see also `open_checkpoint`.
+    """
+    path = Path(path)
+    if path.suffix.lower() != SUFFIX or path.is_dir():
+        return open_checkpoint(path, trust)
+    session = _session(path)
+    texts = session.get_modelmeta().custom_metadata_map
+    try:
+        known = {name.removeprefix(f"{KEY}."): json.loads(text) for name, text in texts.items() if name.startswith(KEY)}
+        if "format" not in known:
+            raise DataError(f"checkpoint={path}: this network was not exported by unet_exp; use scripts/export.py")
+        if known["format"] != FORMAT:
+            raise DataError(
+                f"checkpoint={path}: its format {known['format']} is not the one read here ({FORMAT}); "
+                "open it with the version of unet_exp that wrote it, or export it again"
+            )
+        _check_trust(path, known, trust)
+        checkpoint = OnnxCheckpoint(
+            path=path,
+            config=known["config"],
+            classes=tuple(ClassSpec.model_validate(spec) for spec in known["classes"]),
+            normalization=Normalization.from_plain(known["normalization"]),
+            channels=known["channels"],
+            class_weights=known["class_weights"],
+            trained_on=frozenset(known["trained_on"]),
+            weights={},
+            step=known["step"],
+        )
+        architecture = checkpoint.parsed().architecture(checkpoint.channels, len(checkpoint.classes))
+        ends = [(end.name, end.shape[1]) for end in (*session.get_inputs(), *session.get_outputs())]
+        if ends != [(INPUT, architecture.in_channels), (OUTPUT, architecture.out_channels)]:
+            raise ValueError(f"its input and output are {ends}")
+    except (LookupError, TypeError, ValueError) as error:
+        raise DataError(f"checkpoint={path}: it is damaged ({type(error).__name__}: {error})") from None
+    return checkpoint
+
+
+def _session(path: Path) -> "InferenceSession":
+    """The network of an ONNX file, ready to compute."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ConfigError(f"checkpoint={path}: ONNX files need pip install 'unet-exp[onnx]'") from None
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise DataError(f"checkpoint={path}: it cannot be opened ({error.strerror})") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # what it says is in the exception too
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception:  # ONNX Runtime's have no common class of their own.
+        raise DataError(f"checkpoint={path}: this is no ONNX file, or it is damaged") from None

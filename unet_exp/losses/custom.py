@@ -1,0 +1,41 @@
+"""A user's own loss."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from unet_exp.config.learning import CustomLossConfig
+from unet_exp.custom import build_custom
+from unet_exp.errors import ConfigError
+
+
+class CustomLoss(nn.Module):
+    """Holds an object of the user's class and checks what it returns.
+
+    Args:
+        config: names the class; it is built with `params`, and `class_weights` where there are any.
+        class_weights: in numbers, or None.
+
+    Raises:
+        ConfigError: if it cannot be imported or does not fit.
+    """
+
+    def __init__(self, config: CustomLossConfig, class_weights: Sequence[float] | None) -> None:
+        super().__init__()
+        self._target = config.target
+        given = {} if class_weights is None else {"class_weights": list(class_weights)}
+        self.own = build_custom(
+            "loss", config.target, {**(config.params or {}), **given}, ("logits", "label", "pixel_weights")
+        )
+
+    def forward(self, logits: Tensor, label: Tensor, pixel_weights: Tensor | None = None) -> Tensor:
+        """See `unet_exp.losses.PixelwiseLoss`; what is ignored is up to the user's class.
+
+        Raises:
+            ConfigError: if it returns anything but a scalar.
+        """
+        value = self.own(logits, label, pixel_weights)
+        if not isinstance(value, Tensor) or value.ndim:
+            what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ConfigError(f"loss.target={self._target}: it must return a tensor that is one number, not {what}")
+        return value
