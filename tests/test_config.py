@@ -344,7 +344,7 @@ class TestComposeOver:
         [
             (
                 "data=isbi",
-                "data=isbi: no such option; choose one of dic_hela, isbi2012, phc_u373, synthetic (did",
+                "data=isbi: no such option; choose one of dic_hela, folder, isbi2012, phc_u373, synthetic (did",
             ),
             ("splt=val", "unknown key splt: the top-level keys are"),
             ("data.hight=64", "unknown key data.hight: data=synthetic has the keys"),

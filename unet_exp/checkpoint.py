@@ -5,7 +5,7 @@ import struct
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -60,6 +60,40 @@ class Checkpoint:
     trained_on: frozenset[str]
     weights: dict[str, Tensor]
     step: int
+
+    @classmethod
+    def described(cls, path: Path, known: dict[str, Any], trust: Collection[str], weights: dict[str, Tensor]) -> Self:
+        """A checkpoint of what a file says under `KEY`; see `describe`.
+
+        Args:
+            path: the file.
+            known: what it says, with its `step`.
+            trust: see `open_checkpoint`.
+            weights: the network's.
+
+        Raises:
+            DataError: if it is of another format, names a class that is not trusted, or is damaged.
+        """
+        if known.get("format") != FORMAT:
+            raise DataError(
+                f"checkpoint={path}: its format {known.get('format')} is not the one read here ({FORMAT}); "
+                "open it with the version of unet_exp that wrote it"
+            )
+        _check_trust(path, known, trust)
+        try:
+            return cls(
+                path=path,
+                config=known["config"],
+                classes=tuple(ClassSpec.model_validate(spec) for spec in known["classes"]),
+                normalization=Normalization.from_plain(known["normalization"]),
+                channels=known["channels"],
+                class_weights=known["class_weights"],
+                trained_on=frozenset(known["trained_on"]),
+                weights=weights,
+                step=int(known["step"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"checkpoint={path}: it is damaged ({type(error).__name__}: {error})") from None
 
     def parsed(self) -> Config:
         """Its config, checked against the schema of today.
@@ -131,28 +165,10 @@ def open_checkpoint(path: str | Path, trust: Collection[str] = ()) -> Checkpoint
     known = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(known, dict):
         raise DataError(f"checkpoint={path}: this is no checkpoint of unet_exp (it has no entry {KEY!r})")
-    if known.get("format") != FORMAT:
-        raise DataError(
-            f"checkpoint={path}: its format {known.get('format')} is not the one read here ({FORMAT}); "
-            "open it with the version of unet_exp that wrote it"
-        )
-    _check_trust(path, known, trust)
     prefix = "network."
     weights = content.get("state_dict", {})
-    try:
-        return Checkpoint(
-            path=path,
-            config=known["config"],
-            classes=tuple(ClassSpec.model_validate(spec) for spec in known["classes"]),
-            normalization=Normalization.from_plain(known["normalization"]),
-            channels=known["channels"],
-            class_weights=known["class_weights"],
-            trained_on=frozenset(known["trained_on"]),
-            weights={key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)},
-            step=content["global_step"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"checkpoint={path}: it is damaged ({type(error).__name__}: {error})") from None
+    network = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    return Checkpoint.described(path, {**known, "step": content.get("global_step")}, trust, network)
 
 
 def custom_targets(config: dict[str, Any]) -> dict[str, str]:

@@ -119,11 +119,11 @@ def _over_checkpoint(
         if not typed.get("checkpoint"):
             raise UserError("checkpoint=<file> is missing, such as outputs/train/<run>/checkpoints/best.ckpt")
 
-        from unet_exp.checkpoint import open_checkpoint
+        from unet_exp.inference.onnx_model import open_model
 
         # Only what is typed now: a checkpoint's own config must not vouch for itself.
         trust = typed.get("trust") or []
-        checkpoint = open_checkpoint(str(typed["checkpoint"]), trust if isinstance(trust, list) else [str(trust)])
+        checkpoint = open_model(str(typed["checkpoint"]), trust if isinstance(trust, list) else [str(trust)])
         # The training's machine and folders are not those of today.
         trainer = {**checkpoint.parsed().trainer.model_dump(), "accelerator": "auto"}
         values = compose_over({**checkpoint.config, "trainer": trainer}, defaults, overrides)

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from unet_exp.checkpoint import FORMAT, KEY, Checkpoint, _check_trust, describe, open_checkpoint
-from unet_exp.config import ClassSpec
-from unet_exp.data.normalization import Normalization
+from unet_exp.checkpoint import KEY, Checkpoint, describe, open_checkpoint
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import Architecture, check_size, context, larger_legal, legal_sizes
 from unet_exp.network import UNet
@@ -118,23 +116,7 @@ def open_model(path: str | Path, trust: Collection[str] = ()) -> Checkpoint:
         known = {name.removeprefix(f"{KEY}."): json.loads(text) for name, text in texts.items() if name.startswith(KEY)}
         if "format" not in known:
             raise DataError(f"checkpoint={path}: this network was not exported by unet_exp; use scripts/export.py")
-        if known["format"] != FORMAT:
-            raise DataError(
-                f"checkpoint={path}: its format {known['format']} is not the one read here ({FORMAT}); "
-                "open it with the version of unet_exp that wrote it, or export it again"
-            )
-        _check_trust(path, known, trust)
-        checkpoint = OnnxCheckpoint(
-            path=path,
-            config=known["config"],
-            classes=tuple(ClassSpec.model_validate(spec) for spec in known["classes"]),
-            normalization=Normalization.from_plain(known["normalization"]),
-            channels=known["channels"],
-            class_weights=known["class_weights"],
-            trained_on=frozenset(known["trained_on"]),
-            weights={},
-            step=known["step"],
-        )
+        checkpoint = OnnxCheckpoint.described(path, known, trust, weights={})
         architecture = checkpoint.parsed().architecture(checkpoint.channels, len(checkpoint.classes))
         ends = [(end.name, end.shape[1]) for end in (*session.get_inputs(), *session.get_outputs())]
         if ends != [(INPUT, architecture.in_channels), (OUTPUT, architecture.out_channels)]:

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unet_exp.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.checkpoint import Checkpoint
 from unet_exp.config import InferenceConfig
 from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
 from unet_exp.geometry import tile_step
 from unet_exp.inference.averaging import averaged_probabilities, logits_of
 from unet_exp.inference.device import autocast, resolve_device, resolve_precision
+from unet_exp.inference.onnx_model import open_model
 from unet_exp.inference.overlap_tile import mirrored_source, tiled_logits
 from unet_exp.losses import Targets
 from unet_exp.metrics.scoreboard import Scoreboard
@@ -152,13 +153,13 @@ def load(
     """Opens a checkpoint for prediction.
 
     Args:
-        path: a checkpoint, or a run's folder, whose `best.ckpt` is taken.
+        path: a checkpoint, a run's folder, whose `best.ckpt` is taken, or a file of `scripts/export.py`.
         accelerator: `auto`, `cpu`, `gpu`, `cuda` or `mps`.
         precision: `auto`, `32`, `bf16-mixed` or `16-mixed`.
         inference: see `Predictor`.
         trust: see `unet_exp.checkpoint.open_checkpoint`.
 
     Raises:
-        DataError: if it cannot be opened; see `unet_exp.checkpoint.open_checkpoint`.
+        DataError: if it cannot be opened; see `unet_exp.inference.onnx_model.open_model`.
     """
-    return Predictor(open_checkpoint(path, trust), accelerator, precision, inference)
+    return Predictor(open_model(path, trust), accelerator, precision, inference)
