@@ -59,7 +59,7 @@ def test_what_a_way_has_measured_itself_counts() -> None:
     [
         (
             "groups=speed",
-            "groups=speed: no such group; choose from weightmap, augmentation, tiles, metrics, sweep, or all",
+            "groups=speed: no such group; choose from weightmap, augmentation, tiles, metrics, sweep, predict, or all",
         ),
         ("repeats=0", "repeats=0"),
         ("repeat=3", "unknown key repeat; the keys are groups, repeats, threads, output"),

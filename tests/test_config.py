@@ -57,9 +57,9 @@ def with_value(word: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("choice", [f"{group}={word}" for group in CHOICES for word in OPTIONS[group]])
 def test_every_word_composes_and_its_config_is_plain(choice: str) -> None:
-    needed = ["loss.target=package.Loss"] if choice == "loss=custom" else []
-    config = parse(compose_train([choice, *needed]))
     group, word = choice.split("=")
+    needed = [f"{group}.target=package.Class"] if word == "custom" else []
+    config = parse(compose_train([choice, *needed]))
     if group in GROUPS and group != "trainer":
         assert getattr(config, group).name == word
     # What a run writes into its folder and its checkpoint gives the same config again.
@@ -240,7 +240,7 @@ def test_a_mistake_is_one_line_that_says_the_key_and_what_is_allowed(words: str,
         ("data.organelles=1", ["data.organelles=1: should be a valid boolean"]),
         ("data.height=31", ["data.height=31: should be greater than or equal to 32"]),
         ("data.name=foo", ["data.name='foo': should be one of 'synthetic', 'isbi2012'"]),
-        ("model.name=foo", ["model.name='foo': should be 'valid', 'same', 'pad' or 'release'"]),
+        ("model.name=foo", ["model.name='foo': should be one of 'valid', 'same', 'pad', 'release', 'custom'"]),
         ("init_from=3", ["init_from=3: should be a valid string"]),
         ("logger.mode=never", ["logger.mode='never': should be 'auto', 'online', 'offline' or 'disabled'"]),
         ("logger.tags=foo", ["logger.tags='foo': should be a valid list"]),

@@ -39,6 +39,10 @@ def test_a_shipped_experiment_trains(
         everything = experiment.startswith("blog")
         words += [f"data.root={isbi_folder(count=6)}", *([] if everything else ["data.folds=3"])]
         expected = {"tests": 0 if everything else 2, "unlabelled": 2, "borders": WARPED, "seg": False}
+    elif data == "folder":
+        root = isbi_folder(count=7)
+        words += [f"data.images={root}/train/image", f"data.masks={root}/train/label"]
+        expected = {"classes": ("background", "foreground"), "borders": (), "seg": False}
     else:
         words += [f"data.root={full(tmp_path / data)}"]
         expected = {"classes": ("background", "cell"), "tests": 3, "borders": ()}

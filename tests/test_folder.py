@@ -8,19 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 from conftest import TINY_STACK, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unet_exp import data
-from unet_exp.app.compose import compose_train, quoted
+from unet_exp import data, losses
+from unet_exp.app.compose import compose_train, conf_dir, quoted
 from unet_exp.config import IGNORE_LABEL, parse
+from unet_exp.data.classes import encode
 from unet_exp.data.groups import Item, split
 from unet_exp.data.images import read_pages, write_image, write_pages
 from unet_exp.data.normalization import Normalization
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.inference.predictor import load as predictor_of
+from unet_exp.metrics.scoreboard import Scoreboard
 
 RNG = np.random.default_rng(0)
 COLOURS = {
@@ -119,24 +122,6 @@ def test_colours_become_classes_and_a_colour_is_ignored(root):
     assert made.channels == 3
 
 
-def test_a_training_on_colours_scores_each_class(root, train):
-    colour_data(root)
-    words = ["data=folder", f"data.images={root}/images", f"data.masks={root}/masks", BY_COLOUR]
-    folder = train(
-        *words,
-        f"data.ignore={list(VOID)}",
-        "data.tile=32",
-        "model=same",
-        "trainer.max_steps=40",
-        "optimizer.lr=0.01",
-        base=TINY_STACK,
-    )
-    scores = summary(folder)["metrics"]
-    assert {f"test/iou/{name}" for name in COLOURS} <= set(scores)
-    assert scores["test/accuracy"] > 0.5
-    assert list(folder.predictions.iterdir())
-
-
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_a_palette_is_its_indices_for_values_and_its_colours_for_colours(root, suffix):
     indices = RNG.integers(0, 3, (16, 16)).astype(np.uint8)
@@ -193,6 +178,18 @@ def test_objects_become_cells_with_a_border_where_they_touch(root, kind):
     assert (sample.label[ids == 9] == IGNORE_LABEL).all()
     assert 0 in sample.label[4, 6:10]
     assert sample.label[4, 4] == sample.label[4, 12] == 1
+
+
+@pytest.mark.parametrize(("ignored", "shown"), [([255, 255, 255], 255), (255, 255)])
+def test_an_ignored_colour_is_ignored_on_a_page_of_greys(root, ignored, shown):
+    for number in range(3):
+        label = np.zeros((16, 16, 3), np.uint8)
+        label[:4], label[8:] = shown, 7
+        put(root, number, label=label)
+    sample = load(root, "data.labels=instances", f"data.ignore={ignored}").train[0]
+    assert (sample.label[:4] == IGNORE_LABEL).all()
+    assert (sample.instances[:8] == 0).all()
+    assert (sample.instances[8:] > 0).all()
 
 
 def test_objects_feed_the_border_weights_and_seg(root, train):
@@ -258,6 +255,18 @@ def test_split_by_lists(root, caplog):
     assert "2 of 6 images are in no list" in caplog.text
 
 
+def test_images_and_masks_can_lie_in_one_folder(root):
+    for number in range(4):
+        write_image(root / f"{number}.png", grey())
+        write_image(root / f"{number}_mask.tif", mask())
+    everything = [f"data.images={root}", f"data.masks={root}"]
+    made = load(root, *everything, "data.mask_suffix=_mask")
+    assert names(made)[:3] == [["0", "1"], ["2"], ["3"]]
+    assert np.array_equal(made.test[0].label * 255, read_pages(root / "3_mask.tif")[0][..., 0])
+    with pytest.raises(DataError, match=r"these are the files of data\.images"):
+        load(root, *everything)
+
+
 def test_images_without_a_mask_can_stay_unlabelled(root):
     for number in range(5):
         put(root, number)
@@ -320,7 +329,9 @@ def test_unknown_values_are_one_error_for_the_whole_set(root):
     assert "27 pixels belong to no class: 7 x 15, 9 x 12 (value x pixels)" in text
     assert "masks/0.png, " in text
     assert "and 3 more files" in text
-    assert "known are 0 background, 255 foreground; mend the files, or give these values a class" in text
+    proposed = "{name: background, value: 0}, {name: class_1, value: 7}, {name: class_2, value: 9}, {name: foreground, "
+    assert "known are 0 background, 255 foreground; mend the masks, ignore one value (data.ignore)" in text
+    assert f"type 'data.classes=[{proposed}value: 255}}]'" in text
 
 
 @pytest.mark.parametrize("kind", ["contiguous", "planar", "numpy", "fortran"])
@@ -386,11 +397,83 @@ def test_grey_images_saved_as_colour_and_an_alpha_that_says_nothing(root):
     assert load(root).channels == 1
 
 
-def test_a_thousand_small_images_are_read_side_by_side(root):
+def test_an_alpha_that_varies_in_one_image_is_a_channel_of_all(root):
+    for number in range(3):
+        put(root, number, RNG.integers(0, 255, (16, 16, 4), np.uint8))
+    opaque = read_pages(root / "images/0.png")[0]
+    opaque[..., 3] = 255
+    write_image(root / "images/0.png", opaque)
+    assert load(root).channels == 4
+
+
+def test_grey_values_of_16_bits_can_be_classes(root):
+    for number in range(3):
+        put(root, number, label=mask().astype(np.uint16) * 257)
+    made = load(root, "data.classes=[{name: background, value: 0}, {name: cell, value: 65535}]")
+    stored = read_pages(root / "masks/0.png")[0]
+    assert np.array_equal(made.train[0].label, stored[..., 0] > 0)
+    assert np.array_equal(encode(made.train[0].label, made.classes), stored)
+
+
+def test_more_than_fits_into_the_memory_is_refused_unread(root, monkeypatch):
+    for number in range(3):
+        put(root, number)
+    monkeypatch.setattr("unet_exp.data.folder.free_memory", lambda: 5000)
+    monkeypatch.setattr("unet_exp.data.folder.read_pages", None)
+    with pytest.raises(ConfigError, match=r"the 3 files and their masks take 4\.61e-06 GB of memory, more than most"):
+        load(root)
+
+
+def test_a_class_that_no_training_mask_shows_is_told(root, caplog):
+    for number in range(3):
+        put(root, number, label=np.zeros((16, 16), np.uint8))
+    load(root)
+    assert "no training mask shows foreground: check data.classes" in caplog.text
+
+
+LOSSES = sorted(path.stem for path in (conf_dir() / "loss").iterdir() if path.stem != "custom")
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("labels", ["classes", "instances"])
+def test_what_is_ignored_changes_neither_loss_nor_scores(root, loss, labels):
+    """Whatever lies there, in the prediction and, for objects, in the mask."""
+    ids = two_objects("numbers")
+    for number in range(3):
+        put(root, number, label=ids if labels == "instances" else ids % 7)  # 0, 6, 2, and 2 once more.
+    by_value = "data.classes=[{name: a, value: 0}, {name: b, value: 6}]"
+    words = ["data.labels=instances", "data.ignore=9"] if labels == "instances" else [by_value, "data.ignore=2"]
+    whole = parse(compose_train(["data=folder", f"data.images={root}/images", f"data.masks={root}/masks", *words]))
+    made, settings = data.load(whole.data), parse(compose_train([f"loss={loss}"])).loss
+    (sample,) = made.train
+    ignored = sample.label == IGNORE_LABEL
+    assert 0 < ignored.sum() < ignored.size
+    function = losses.build(settings, None)
+    label, weights = losses.targets(settings)(sample.label, sample.instances)
+    out = 1 if loss == "bce" else 2
+    logits = torch.randn(1, out, 16, 16, requires_grad=True)
+
+    def outcome(values):
+        pixel_weights = None if weights is None else torch.from_numpy(weights)[None]
+        value = function(values, torch.from_numpy(label)[None], pixel_weights)
+        board = Scoreboard(["a", "b"], made.metrics)
+        predicted = (values[0, -1] > 0).numpy().astype(np.uint8)
+        board.add("x", sample.label, predicted, value.item(), instances=sample.instances)
+        return value, board.result()
+
+    value, scores = outcome(logits)
+    value.backward()
+    assert (logits.grad[:, :, ignored] == 0).all()
+    assert (logits.grad[:, :, ~ignored] != 0).any()
+    for other in (logits + 100 * torch.from_numpy(ignored), logits - 100 * torch.from_numpy(ignored)):
+        assert outcome(other)[1] == pytest.approx(scores)
+
+
+def test_many_small_images_are_read_side_by_side(root):
     label, image = mask(8), grey(8)
-    for number in range(1000):
+    for number in range(300):
         put(root, f"{number:04d}", image, label)
-    assert len(load(root).train) == 700
+    assert [sample.name for sample in load(root).train] == [f"{number:04d}" for number in range(210)]
 
 
 def test_classes_get_colours_that_differ(root):
@@ -405,11 +488,23 @@ RECIPE = Path(__file__).resolve().parents[1] / "docs/your_images.md"
 QUICK = ["model.depth=2", "model.width=4", "trainer.max_steps=2", "trainer.accelerator=cpu", "trainer.precision=32"]
 
 
+def test_the_page_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    blocks = re.findall(r"^```python\n(.*?)^```$(?:\n+```text\n(.*?)^```$)?", RECIPE.read_text(), re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("cells_imagej.tif", np.zeros((5, 16, 12), np.uint8), imagej=True, metadata={"axes": "CYX"})
+    for code, said in blocks:
+        exec(code, {})
+        assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == said.splitlines()
+    assert [page.shape for page in read_pages("cells_imagej.tif")] == [(16, 12, 1)] * 5
+    assert [page.shape for page in read_pages("cells.tif")] == [(16, 12, 5)]
+
+
 def test_the_recipe_word_by_word(tmp_path, cli):
     """Every command of the page, on data as it describes them; only the network and the training are made small."""
     page = RECIPE.read_text()
     commands = [shlex.split(line) for line in re.findall(r"^python (.*)$", page, re.M)]
-    assert [Path(words[0]).stem for words in commands] == ["train", "predict", "train"]
+    assert [Path(words[0]).stem for words in commands] == ["check_data", "train", "predict", "train"]
+    check, first, predict, second = (words[1:] for words in commands)
     (yaml,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S)
     (tmp_path / "mine/data").mkdir(parents=True)
     (tmp_path / "mine/data/tissue.yaml").write_text(yaml)
@@ -417,12 +512,17 @@ def test_the_recipe_word_by_word(tmp_path, cli):
         put(tmp_path / "scans", f"s{number:02d}", grey(32), mask(32))
         put(tmp_path / "new", f"n{number}", grey(40))
     (tmp_path / "new/images").rename(tmp_path / "new_scans")
-    run = cli("train", *commands[0][1:], *QUICK, "logger=csv", "output=out").folder
-    said = cli("predict", *(word.replace("<run>", str(run)) for word in commands[1][1:]))
-    assert said.code == 0
+    assert cli("check_data", *check).code == 0
+    run = cli("train", *first, *QUICK, "logger=csv", "output=out").folder
+    predict = [word.replace("<run>", str(run)) for word in predict]
+    assert cli("predict", *predict).code == 0
     assert set(np.unique(read_pages(tmp_path / "new_masks/n0_mask.png")[0])) <= {0, 255}
+    shutil.rmtree(tmp_path / "new_masks")
+    (tmp_path / "new_scans/n2.png").write_bytes(b"")
+    assert "n2.png: is not a PNG" in cli("predict", *predict).mistake
+    assert len(list((tmp_path / "new_masks").glob("*_mask.png"))) == 5
     shutil.rmtree(tmp_path / "scans")
     colour_data(tmp_path / "scans")
-    said = cli("train", *commands[2][1:], *QUICK, "logger=csv", "output=out")
+    said = cli("train", *second, *QUICK, "logger=csv", "output=out")
     for name in COLOURS:
         assert name in said.out

@@ -208,7 +208,7 @@ def test_neighbours_and_covering_inputs(architecture: Architecture, size: int) -
 
 def _without_check(network: UNet, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
     with monkeypatch.context() as patch:
-        patch.setattr("unet_exp.network.unet.check_size", lambda *_: None)
+        patch.setattr("unet_exp.network.base.check_size", lambda *_: None)
         result: torch.Tensor = network(x)
         return result
 

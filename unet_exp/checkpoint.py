@@ -2,10 +2,11 @@
 
 import pickle
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from textwrap import shorten
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -14,12 +15,14 @@ from unet_exp import config as schema
 from unet_exp.config import ClassSpec, Config
 from unet_exp.data.normalization import Normalization
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.network import UNet, build
+from unet_exp.network import Network, build
 
 FORMAT = 2
 """Version of what stands under `KEY`."""
 KEY = "unet_exp"
 """Where a Lightning checkpoint keeps what this project knows of it."""
+CUSTOM_GROUPS = ("loss", "model")
+"""Groups of the config that may name a user's own class."""
 
 _DAMAGED = (
     RuntimeError,
@@ -49,7 +52,10 @@ class Checkpoint:
         trained_on: `image_digest` of each training image.
         weights: the network's state dict; the moving average where the training kept one.
         step: optimizer steps that made it.
+        imports: groups of the config whose own classes are imported when it is used, so that they have to be trusted.
     """
+
+    imports: ClassVar[Sequence[str]] = CUSTOM_GROUPS
 
     path: Path
     config: dict[str, Any]
@@ -79,7 +85,8 @@ class Checkpoint:
                 f"checkpoint={path}: its format {known.get('format')} is not the one read here ({FORMAT}); "
                 "open it with the version of unet_exp that wrote it"
             )
-        _check_trust(path, known, trust)
+        config = known.get("config")
+        _check_trust(path, custom_targets(config if isinstance(config, dict) else {}, cls.imports), trust)
         try:
             return cls(
                 path=path,
@@ -106,10 +113,21 @@ class Checkpoint:
         except ConfigError as error:
             raise DataError(f"checkpoint={self.path}: its config is not of this version of unet_exp: {error}") from None
 
-    def network(self) -> UNet:
-        """The trained network, in evaluation mode, on the CPU."""
+    def network(self) -> Network:
+        """The trained network, in evaluation mode, on the CPU.
+
+        Raises:
+            ConfigError: if a user's own class cannot be imported or does not fit.
+            DataError: if the weights are not this network's.
+        """
         network = build(self.parsed(), self.channels, len(self.classes))
-        network.load_state_dict(self.weights)
+        try:
+            network.load_state_dict(self.weights)
+        except RuntimeError as error:
+            own = custom_targets(self.config, ("model",))
+            which = f"{own['model.target']} as it is now" if own else "the network that its config describes"
+            difference = shorten(str(error).split(":\n\t", 1)[-1], 200)
+            raise DataError(f"checkpoint={self.path}: its weights are not those of {which}: {difference}") from None
         return network.eval()
 
 
@@ -138,7 +156,8 @@ def open_checkpoint(path: str | Path, trust: Collection[str] = ()) -> Checkpoint
 
     Args:
         path: the file, or a run's folder, whose `best.ckpt` is taken.
-        trust: packages, modules or classes that the checkpoint may name (`loss=custom`); they will be imported.
+        trust: packages, modules or classes that the checkpoint may name (`loss=custom`, `model=custom`); they will be
+            imported.
 
     Raises:
         DataError: if it is missing, is no checkpoint, is one of another program or a newer version, or names a class
@@ -171,19 +190,23 @@ def open_checkpoint(path: str | Path, trust: Collection[str] = ()) -> Checkpoint
     return Checkpoint.described(path, {**known, "step": content.get("global_step")}, trust, network)
 
 
-def custom_targets(config: dict[str, Any]) -> dict[str, str]:
-    """The users' own classes that a plain config names, such as `{"loss.target": "their_package.TheirLoss"}`."""
-    groups = {name: config.get(name) for name in ("loss", "model")}
+def custom_targets(config: dict[str, Any], groups: Sequence[str] = CUSTOM_GROUPS) -> dict[str, str]:
+    """The users' own classes that a plain config names, such as `{"loss.target": "their_package.TheirLoss"}`.
+
+    Args:
+        config: of a training.
+        groups: that are looked at.
+    """
+    found = {name: config.get(name) for name in groups}
     return {
         f"{name}.target": str(values.get("target"))
-        for name, values in groups.items()
+        for name, values in found.items()
         if isinstance(values, dict) and values.get("name") == "custom"
     }
 
 
-def _check_trust(path: Path, known: dict[str, Any], trust: Collection[str]) -> None:
-    config = known.get("config")
-    for key, target in custom_targets(config if isinstance(config, dict) else {}).items():
+def _check_trust(path: Path, targets: dict[str, str], trust: Collection[str]) -> None:
+    for key, target in targets.items():
         if not any(f"{target}.".startswith(f"{package}.") for package in trust):
             package = target.partition(".")[0]
             raise DataError(

@@ -37,13 +37,18 @@ def build_custom(group: str, target: str, arguments: Mapping[str, Any], forward:
     try:
         built = found(**arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: building it with {_listed(arguments)} raises {_said(error)}") from error
+        raise ConfigError(f"{where}: building it with {_listed(arguments)} raises {said(error)}") from error
     takes = inspect.signature(built.forward)
     try:
         takes.bind(*forward)
     except TypeError:
         raise ConfigError(f"{where}: its forward takes {takes} and is called with ({', '.join(forward)})") from None
     return built
+
+
+def said(error: Exception) -> str:
+    """An exception in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _imported(where: str, target: str) -> Any:
@@ -55,9 +60,9 @@ def _imported(where: str, target: str) -> Any:
             raise ConfigError(
                 f"{where}: there is no module {error.name}; install its package, or put its folder on PYTHONPATH"
             ) from None
-        raise ConfigError(f"{where}: importing {path} raises {_said(error)}") from error
+        raise ConfigError(f"{where}: importing {path} raises {said(error)}") from error
     except Exception as error:  # whatever the user's file does when it is read
-        raise ConfigError(f"{where}: importing {path} raises {_said(error)}") from error
+        raise ConfigError(f"{where}: importing {path} raises {said(error)}") from error
     if not hasattr(module, name):
         near = difflib.get_close_matches(name, dir(module), n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -67,7 +72,3 @@ def _imported(where: str, target: str) -> Any:
 
 def _listed(arguments: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "nothing"
-
-
-def _said(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from unet_exp.app.benchmark_large import large_table, measure_large
 from unet_exp.config.values import Count
 from unet_exp.errors import ConfigError
 from unet_exp.schema import Strict, validate
@@ -29,6 +31,10 @@ Usage: python scripts/benchmark.py [groups=all] [key=value] ...
   threads   that PyTorch and OpenCV may use (1)
   output    folder of benchmark.json (outputs/benchmark)
 
+  groups=predict    is not among all, it takes long: an image that is not held whole, predicted once a budget
+  side      of that image in pixels (20000)
+  budgets   what the predictions may take ([500MB,2GB])
+
 Each line is a pair, measured A B A B ...: medians, and the ratio B / A with its smallest and largest value.
 The images are generated: 512 x 512 pixels, as the slices of ISBI-2012 are.
 """
@@ -41,9 +47,18 @@ class Benchmark(Strict):
     repeats: Count
     threads: Count
     output: str
+    side: Annotated[int, Field(ge=100)]
+    budgets: Annotated[list[str], Field(min_length=1)]
 
 
-DEFAULTS: dict[str, Any] = {"groups": "all", "repeats": 7, "threads": 1, "output": "outputs/benchmark"}
+DEFAULTS: dict[str, Any] = {
+    "groups": "all",
+    "repeats": 7,
+    "threads": 1,
+    "output": "outputs/benchmark",
+    "side": 20_000,
+    "budgets": ["500MB", "2GB"],
+}
 
 
 @dataclass(frozen=True)
@@ -138,8 +153,8 @@ def benchmark(values: dict[str, Any]) -> list[Result]:
     words = [task.groups] if isinstance(task.groups, str) else task.groups
     wanted = list(GROUPS) if words == ["all"] else words
     for word in wanted:
-        if word not in GROUPS:
-            raise ConfigError(f"groups={word}: no such group; choose from {', '.join(GROUPS)}, or all")
+        if word not in (*GROUPS, LARGE):
+            raise ConfigError(f"groups={word}: no such group; choose from {', '.join([*GROUPS, LARGE])}, or all")
 
     import cv2
     import torch
@@ -161,10 +176,13 @@ def benchmark(values: dict[str, Any]) -> list[Result]:
     torch.set_num_threads(task.threads)
     cv2.setNumThreads(task.threads)
     try:
-        results = [measure(pair, task.repeats) for word in wanted for pair in GROUPS[word]()]
+        results = [measure(pair, task.repeats) for word in wanted if word != LARGE for pair in GROUPS[word]()]
+        large = list(measure_large(task.side, task.budgets, task.threads)) if LARGE in wanted else []
     finally:
         torch.set_num_threads(before[0])
         cv2.setNumThreads(before[1])
+    if large:
+        console.print(large_table(large, task.side, task.threads))
     table = Table(caption=f"{task.repeats} repeats, {task.threads} threads; the ratio is B / A", caption_justify="left")
     for column in ("group", "what", "A", "B"):
         table.add_column(column)
@@ -177,11 +195,13 @@ def benchmark(values: dict[str, Any]) -> list[Result]:
             result.group, result.what, result.ours, result.other,
             *times, *(f"{ratio:.2f}" for ratio in ratios),
         )  # fmt: skip
-    console.print(table)
+    if results:
+        console.print(table)
     content = {
         "repeats": task.repeats,
         "threads": task.threads,
         "results": [asdict(result) for result in results],
+        "large": [asdict(result) for result in large],
         "git": git_state(),
         "versions": versions(),
     }
@@ -357,6 +377,8 @@ _TINY = [
     *("data.test_images=1", "trainer.max_steps=2", "scheduler.warmup_steps=0", "trainer.accelerator=cpu"),
 ]
 
+LARGE = "predict"
+"""The group that takes long."""
 GROUPS: dict[str, Callable[[], Sequence[Pair]]] = {
     "weightmap": _weightmap,
     "augmentation": _augmentation,

@@ -4,6 +4,7 @@ import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unet_exp.errors import UserError
@@ -84,6 +85,32 @@ def train() -> None:
             from unet_exp.app.train import train as run_training
 
             run_training(command, overrides=args.overrides)
+
+
+def check_data() -> None:
+    """`scripts/check_data.py`: a look at images and masks before a training."""
+    from unet_exp.app.check_data import USAGE
+    from unet_exp.app.check_data import check_data as run
+
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(USAGE)
+        return
+    with told_in_one_line():
+        from argparse import ArgumentParser
+
+        from unet_exp.app.compose import compose_train, parse_overrides, paths_quoted
+        from unet_exp.config import parse
+
+        parser = ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--config-dir", "-cd")
+        args, overrides = parser.parse_known_args(paths_quoted(sys.argv[1:]))
+        if flags := [word for word in overrides if word.startswith("-")]:
+            raise UserError(
+                f"unknown option {flags[0]}; there are --help, --config-dir and the words of scripts/train.py"
+            )
+        config = parse(compose_train(overrides, args.config_dir))
+        typed = any(override.key_or_group == "output" for override in parse_overrides(overrides))
+        run(config, Path(config.output) if typed else Path(config.output, "check_data", config.data.name))
 
 
 def _over_checkpoint(

@@ -28,8 +28,11 @@ GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "sched
 """Choices that a checkpoint's config holds as values."""
 
 
-PATHS = ("checkpoint", "input", "output", "init_from", "data.root", "sweep.resume", "runs", "baseline")
-"""Keys whose values are paths, or labels with an equals sign in them."""
+PATHS = (
+    *("checkpoint", "input", "output", "init_from", "sweep.resume", "runs", "baseline"),
+    *("data.root", "data.images", "data.masks", "data.lists", "data.group"),
+)
+"""Keys whose values are paths, labels with an equals sign in them, or regular expressions."""
 
 
 @dataclass(frozen=True)

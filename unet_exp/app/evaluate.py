@@ -20,6 +20,7 @@ Usage: python scripts/evaluate.py checkpoint=<file or run folder> [key=value] ..
   checkpoint  the file, or a run's folder (its best.ckpt)
   split       test (default), val, train or unlabelled
   output      the results get a folder of their own below it (outputs)
+  trust       packages whose classes the checkpoint may name ([]): docs/extend.md
 
 The data are those of the training, with their split; data=... and data.<key>=... name others.
 inference=none|rotations7|flips8, inference.<key>, metrics.warping=true, trainer.accelerator, trainer.precision and
@@ -72,7 +73,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     from rich.console import Console
 
     from unet_exp import data
-    from unet_exp.app.prepare import check_metrics
+    from unet_exp.app.fits import check_metrics
     from unet_exp.app.scoring import score_split, score_tables, score_test
     from unet_exp.data.samples import fingerprint, image_digest
     from unet_exp.inference.device import out_of_memory_told

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from unet_exp.checkpoint import Checkpoint
-    from unet_exp.network import UNet
+    from unet_exp.network import Network
 
 USAGE = """Export a trained network to ONNX.
 
@@ -27,7 +28,7 @@ Usage: python scripts/export.py checkpoint=<file or run folder> [key=value] ...
   checkpoint  the file, or a run's folder (its best.ckpt)
   output      the file to write (model.onnx); one of the same name is replaced
   opset       version of ONNX's operators, 17 to 25 (18)
-  trust       packages whose classes the checkpoint may name ([])
+  trust       packages whose classes the checkpoint may name ([]): docs/extend.md
 
 The file holds the network alone: a normalised image, (batch, channels, height, width) float32 of any legal size, gives
 logits. Classes, normalisation, legal sizes and the training's config are in its metadata, as JSON texts under
@@ -113,7 +114,7 @@ def write_checked(checkpoint: "Checkpoint", path: Path, opset: int) -> dict[tupl
         The largest absolute difference of a logit for each shape (batch, channels, height, width) that was tried.
 
     Raises:
-        DataError: if one is above `TOLERANCE`, or the network is too large for one file.
+        DataError: if one is above `TOLERANCE`, the network is too large for one file, or it cannot be exported.
     """
     import torch
 
@@ -124,14 +125,20 @@ def write_checked(checkpoint: "Checkpoint", path: Path, opset: int) -> dict[tupl
     network = checkpoint.network()
     if sum(value.nbytes for value in network.state_dict().values()) >= _LARGEST:
         raise DataError(f"checkpoint={checkpoint.path}: its network has 2 GB or more, too much for one ONNX file")
-    sizes = list(islice(legal_sizes(network.architecture), 8))
+    stride = max(1, 17 // network.architecture.sizes.step)  # where any size is legal, some that lie further apart
+    sizes = list(islice(legal_sizes(network.architecture), 0, 8 * stride, stride))
     generator = torch.Generator().manual_seed(0)
 
     def image(*shape: int) -> "Tensor":
         return torch.randn(shape[0], checkpoint.channels, *shape[1:], generator=generator)
 
     # Height and width differ and neither bottom is a single pixel: the exporter takes such sizes for rules.
-    _write(network, image(2, sizes[5], sizes[6]), path, opset, metadata(checkpoint))
+    try:
+        _write(network, image(2, sizes[5], sizes[6]), path, opset, metadata(checkpoint))
+    except torch.onnx.OnnxExporterError as error:
+        raise DataError(
+            f"checkpoint={checkpoint.path}: PyTorch cannot export its network with free sizes: {_cause(error)}"
+        ) from error
     written = open_model(path, custom_targets(checkpoint.config).values()).network()
     differences = {}
     for shape in (
@@ -143,18 +150,25 @@ def write_checked(checkpoint: "Checkpoint", path: Path, opset: int) -> dict[tupl
     ):
         pixels = image(*shape)
         with torch.inference_mode():
-            expected, given = network(pixels), written(pixels)
+            expected = network(pixels)
+            try:
+                given = written(pixels)
+            except Exception as error:  # ONNX Runtime's have no common class of their own.
+                raise DataError(
+                    f"checkpoint={checkpoint.path}: ONNX Runtime cannot run what PyTorch exported on "
+                    f"{_shown(pixels)}: {shorten(str(error), 200)}; nothing was written; try another opset"
+                ) from error
         difference = float((expected - given).abs().max())
         if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
             raise DataError(
-                f"checkpoint={checkpoint.path}: on {' x '.join(map(str, pixels.shape))} ONNX Runtime's logits are off "
-                f"by {difference:.1e}; nothing was written; try another opset"
+                f"checkpoint={checkpoint.path}: on {_shown(pixels)} ONNX Runtime's logits are off by {difference:.1e}; "
+                "nothing was written; try another opset"
             )
         differences[tuple(pixels.shape)] = difference
     return differences
 
 
-def _write(network: "UNet", example: "Tensor", path: Path, opset: int, metadata: dict[str, str]) -> None:
+def _write(network: "Network", example: "Tensor", path: Path, opset: int, metadata: dict[str, str]) -> None:
     """Traces the network on an example, whose batch, height and width stay free, and writes it."""
     import torch
     from torch.export import Dim
@@ -176,6 +190,17 @@ def _write(network: "UNet", example: "Tensor", path: Path, opset: int, metadata:
         assert program is not None
         program.model.metadata_props.update(metadata)
         program.save(path)
+
+
+def _shown(pixels: "Tensor") -> str:
+    return " x ".join(map(str, pixels.shape))
+
+
+def _cause(error: BaseException) -> str:
+    """The exporter wraps what went wrong, and explains at length."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return shorten(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}", 200)
 
 
 @contextmanager

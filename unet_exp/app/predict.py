@@ -1,11 +1,11 @@
 """Masks for a user's own images, in the encoding of the labels that the network was trained on."""
 
 from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import model_validator
 
 from unet_exp.config import ClassSpec, parse
@@ -14,8 +14,10 @@ from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
     from unet_exp.checkpoint import Checkpoint
-    from unet_exp.inference.predictor import Predictor
 
 USAGE = """Predict masks for images: PNG, JPEG, TIFF and TIFF stacks of any size.
 
@@ -26,6 +28,8 @@ Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, fo
   output         the folder of the masks (outputs/predict); files of the same name are replaced
   preview        true (default): <name>_preview.png too, in the classes' colours
   probabilities  true: <name>_probabilities.tif too, a float32 page a class
+  memory         what may be taken, such as 2GB (three quarters of what is free); larger TIFFs are predicted by tiles
+  trust          packages whose classes the checkpoint may name ([]): docs/extend.md
   instances      true: <name>_instances.png or .tif too, a number a cell, and <name>_instances.csv, a row a cell
 
 Cells are the 4-connected parts of a class; these say which and how:
@@ -36,7 +40,7 @@ Cells are the 4-connected parts of a class; these say which and how:
 
 A mask is written as <name>_mask.png (or .tif for a TIFF), of the input's size, with the values or colours that the
 training labels had. inference=none|rotations7|flips8, inference.<key>, trainer.accelerator and trainer.precision can be
-typed too.
+typed too. Large images, and how a killed prediction goes on: docs/predict.md.
 
 Examples:
   python scripts/predict.py checkpoint=outputs/train/<run> input=slice.png
@@ -53,6 +57,7 @@ class Prediction(Strict):
     output: str
     preview: bool
     probabilities: bool
+    memory: str | None
     instances: bool
     instances_classes: list[str] | None
     instances_holes: Natural
@@ -73,6 +78,7 @@ DEFAULTS: dict[str, Any] = {
     "output": "outputs/predict",
     "preview": True,
     "probabilities": False,
+    "memory": None,
     "instances": False,
     "instances_classes": None,
     "instances_holes": 0,
@@ -103,16 +109,23 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
         raise DataError("input=<file, folder or glob> is missing")
 
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import TaskID
 
     from unet_exp.data.images import list_images
+    from unet_exp.data.memory import free_memory
+    from unet_exp.inference.files import Cells, FilePredictor, Outputs
+    from unet_exp.inference.memory import SHARE_OF_FREE, give_back_at_once, read_size
+    from unet_exp.inference.pipeline import overlapped
     from unet_exp.inference.predictor import Predictor
 
+    budget = read_size(task.memory) if task.memory else int(SHARE_OF_FREE * free_memory())
+    if task.memory:
+        give_back_at_once()
     console = Console(highlight=False)
     paths = list_images(task.input)
     _check_names(paths)
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
-    _cell_classes(task, predictor.classes)
+    cell_classes = _cell_classes(task, predictor.classes)
     output = Path(task.output)
     if any(path.parent.resolve() == output.resolve() for path in paths):
         raise DataError(
@@ -122,17 +135,48 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
         raise DataError(f"output={output}: this folder cannot be made (File exists); choose another")
     masks: list[Path] = []
     failures: list[str] = []
-    for path in track(paths, "predicting", disable=not console.is_terminal, transient=True, console=console):
-        try:
-            masks.append(_predict_file(predictor, path, output, task))
-        except UserError as error:
-            failures.append(str(error))
+    cells = Cells(cell_classes, task.instances_holes, task.instances_smallest, task.instances_split)
+    outputs = Outputs(output, task.preview, task.probabilities, cells if task.instances else None)
+    with _progress(console) as progress:
+        bars: dict[Path, TaskID] = {}
+
+        def show(path: Path, done: int, total: int) -> None:
+            if path not in bars:
+                bars[path] = progress.add_task(path.name, total=total, completed=done, unit="pixels")
+            progress.update(bars[path], completed=done, visible=done < total)
+
+        work = FilePredictor(predictor, outputs, budget, partial(console.print, soft_wrap=True), show)
+        files = progress.add_task("predicting", total=len(paths), unit="files", visible=len(paths) > 1)
+        jobs = ((path, work.cost(path)) for path in paths)
+        with closing(overlapped(jobs, budget, work.read, work.compute, work.write)) as results:
+            for _, result in results:
+                if isinstance(result, UserError):
+                    failures.append(str(result))
+                else:
+                    masks.append(result)
+                progress.advance(files)
     if masks:
         console.print(f"{len(masks)} of {len(paths)} files predicted; the masks are in")
         console.print(str(output), style="bold", soft_wrap=True)
     if failures:
         raise DataError(f"{len(failures)} of {len(paths)} files were left out: " + "; ".join(failures))
     return masks
+
+
+def _progress(console: "Console") -> "Progress":
+    """A bar for the files, and one for each large image, with its speed; nothing where nobody watches."""
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            if not task.speed:
+                return Text()
+            pixels = task.fields["unit"] == "pixels"
+            return Text(f"{task.speed / 1e6:.2f} million pixels/s" if pixels else f"{task.speed:.1f} files/s")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), Speed())
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
 
 
 def _check_names(paths: Sequence[Path]) -> None:
@@ -157,50 +201,3 @@ def _cell_classes(task: Prediction, specs: Sequence[ClassSpec]) -> list[int]:
         if wanted.count(name) > 1:
             raise ConfigError(f"instances_classes: {name!r} stands there twice")
     return [names.index(name) for name in wanted]
-
-
-def _mask_name(path: Path) -> str:
-    return f"{path.stem}_mask{'.tif' if path.suffix.lower() in ('.tif', '.tiff') else '.png'}"
-
-
-def _predict_file(predictor: "Predictor", path: Path, output: Path, task: Prediction) -> Path:
-    from unet_exp.data.classes import colorize, encode
-    from unet_exp.data.images import read_pages, write_pages
-    from unet_exp.inference.device import out_of_memory_told
-
-    labels: list[NDArray[np.uint8]] = []
-    probabilities: list[NDArray[np.float32]] = []  # (classes, H, W) a page
-    try:
-        with out_of_memory_told("take a smaller inference.tile"):
-            for page in read_pages(path):
-                classes = predictor.probabilities(page)
-                labels.append(classes.argmax(axis=0).astype(np.uint8))
-                if task.probabilities or task.instances:
-                    probabilities.append(classes)
-    except UserError as error:
-        raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"output={output}: this folder cannot be made ({error.strerror}); choose another") from None
-    mask = output / _mask_name(path)
-    write_pages(mask, [encode(label, predictor.classes) for label in labels])
-    if task.preview:
-        pages = [colorize(label, predictor.classes) for label in labels]
-        suffix = ".png" if len(pages) == 1 else ".tif"
-        write_pages(output / f"{path.stem}_preview{suffix}", pages)
-    if task.probabilities:
-        write_pages(output / f"{path.stem}_probabilities.tif", [share for page in probabilities for share in page])
-    if task.instances:
-        from unet_exp.inference.instances import write_instances
-
-        write_instances(
-            output / f"{path.stem}_instances{mask.suffix}",
-            list(zip(labels, probabilities, strict=True)),
-            predictor.classes,
-            _cell_classes(task, predictor.classes),
-            task.instances_holes,
-            task.instances_smallest,
-            task.instances_split,
-        )
-    return mask

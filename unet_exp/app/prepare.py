@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 
 from unet_exp import data, losses
+from unet_exp.app.fits import check_fits
 from unet_exp.checkpoint import Checkpoint, open_checkpoint
-from unet_exp.config import IGNORE_LABEL, Config
+from unet_exp.config import Config
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, image_digest
 from unet_exp.errors import ConfigError
-from unet_exp.geometry import Architecture, parameters
 from unet_exp.inference.device import resolve_device, resolve_precision
-from unet_exp.metrics.scoreboard import Kind, metric_names, threshold_names
+from unet_exp.metrics.scoreboard import metric_names, threshold_names
+from unet_exp.network import cost
 from unet_exp.training.datamodule import SegmentationData, class_counts
 from unet_exp.training.initial import load_initial_weights
 from unet_exp.training.loggers import check_logger
@@ -36,7 +36,8 @@ class Job:
         device: where it runs.
         precision: resolved.
         processes: that share the work.
-        architecture: of the network, its width resolved.
+        parameters: of the network.
+        macs: of one training input; None where they are not known.
         datamodule: feeds it.
         module: the network, its loss and its optimizer.
         steps: optimizer steps until the first limit, None where only the time ends it.
@@ -49,7 +50,8 @@ class Job:
     device: torch.device
     precision: str
     processes: int
-    architecture: Architecture
+    parameters: int
+    macs: int | None
     datamodule: SegmentationData
     module: SegmentationModule
     steps: int | None
@@ -74,14 +76,7 @@ def prepare(config: Config, overrides: Sequence[str]) -> Job:
     initial = open_checkpoint(config.init_from, config.trust) if config.init_from else None
     dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
     names = [spec.name for spec in dataset.classes]
-    kinds = _validation_kinds(config.trainer.monitor, names, dataset)
-    weights = config.loss.class_weights
-    if isinstance(weights, list) and len(weights) != len(names):
-        raise ConfigError(f"loss.class_weights={weights}: the classes are {len(names)} ({', '.join(names)})")
-    _check_monitor_is_seen(config.trainer.monitor, dataset)
-    check_metrics(config, dataset)
-    architecture = config.architecture(dataset.channels, len(names))
-    _check_space(Path(config.output), parameters(architecture))
+    kinds = check_fits(config, dataset)
     # Lightning's seed_everything also sets the environment of processes yet to come.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     normalization = Normalization.fit(config.data.normalization, dataset.train)
@@ -99,46 +94,26 @@ def prepare(config: Config, overrides: Sequence[str]) -> Job:
         steps or 0,
         [image_digest(sample.image) for sample in dataset.train],
     )
+    parameters, macs = cost(module.network, datamodule.input_size)
+    _check_space(Path(config.output), parameters)
     module.kinds = kinds
     if initial is not None:
         _start_from(module, initial)
     metrics = [*metric_names(names, kinds), *threshold_names(kinds)]
     return Job(
-        config, list(overrides), dataset, device, precision, processes, architecture, datamodule, module, steps, metrics
+        config,
+        list(overrides),
+        dataset,
+        device,
+        precision,
+        processes,
+        parameters,
+        macs,
+        datamodule,
+        module,
+        steps,
+        metrics,
     )
-
-
-def _validation_kinds(monitor: str, class_names: Sequence[str], dataset: DataSet) -> tuple[Kind, ...]:
-    """The scores that each validation computes: those of borders and cells take long, and only if one is monitored."""
-    if monitor in {f"val/{name}" for name in metric_names(class_names)}:
-        return ()
-    names = [f"val/{name}" for name in metric_names(class_names, dataset.metrics)]
-    if monitor not in names:
-        raise ConfigError(f"trainer.monitor={monitor}: there is no such score; choose one of {', '.join(names)}")
-    return dataset.metrics
-
-
-def _check_monitor_is_seen(monitor: str, dataset: DataSet) -> None:
-    """A score of what no validation image shows is never a number, and would call the first epoch best."""
-    shown = set().union(*(np.unique(sample.label).tolist() for sample in dataset.val if sample.label is not None))
-    for index, spec in enumerate(dataset.classes):
-        if monitor in (f"val/iou/{spec.name}", f"val/dice/{spec.name}") and index not in shown:
-            raise ConfigError(
-                f"trainer.monitor={monitor}: no validation image shows this class; take val/iou/mean or val/loss"
-            )
-    of_cells = monitor.removeprefix("val/") in metric_names((), dataset.metrics)[len(metric_names(())) :]
-    if of_cells and not shown - {0, IGNORE_LABEL}:
-        raise ConfigError(f"trainer.monitor={monitor}: no validation image shows a cell; take val/loss")
-
-
-def check_metrics(config: Config, dataset: DataSet) -> None:
-    """Refuses scores that the data do not have.
-
-    Raises:
-        ConfigError: for the warping error of data without borders to be scored.
-    """
-    if config.metrics.warping and "isbi" not in dataset.metrics:
-        raise ConfigError(f"metrics.warping=true: data={config.data.name} has no such score; set it to false")
 
 
 def _check_space(output: Path, count: int) -> None:

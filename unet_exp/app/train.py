@@ -20,10 +20,11 @@ from unet_exp.app.prepare import Job, prepare
 from unet_exp.app.scoring import Scores, score_split, score_tables, score_test
 from unet_exp.checkpoint import custom_targets, open_checkpoint
 from unet_exp.config import Config, duration_seconds
+from unet_exp.config.network import UNetConfig
 from unet_exp.data.samples import fingerprint
 from unet_exp.errors import ConfigError, TrainingError
 from unet_exp.figures.curves import draw_curves
-from unet_exp.geometry import layer_table, macs, parameters
+from unet_exp.geometry import Architecture, layer_table, output_size
 from unet_exp.inference.device import out_of_memory_told, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics import METRICS_VERSION
@@ -61,12 +62,22 @@ def train(
     begin = datetime.now(), time.monotonic()
     job = prepare(config, overrides)
     if _is_first_process():
-        for line in layer_table(job.architecture, job.datamodule.input_size):
+        for line in _network_table(job):
             console.print(line, soft_wrap=True)
         _advise(job, console)
     folder = _make_folder(config, folder)
     with _logged_to(folder.log):
         return _run(job, folder, console, pruning, begin)
+
+
+def _network_table(job: Job) -> list[str]:
+    """The U-Net layer by layer; of a user's own network what is known."""
+    architecture, size = job.module.network.architecture, job.datamodule.input_size
+    if isinstance(architecture, Architecture):
+        return layer_table(architecture, size)
+    given = output_size(architecture, size)
+    macs = "" if job.macs is None else f", {job.macs:,} MACs"
+    return [f"{architecture.target}: {size} -> {given} pixels, {job.parameters:,} parameters{macs}"]
 
 
 def _advise(job: Job, console: Console) -> None:
@@ -141,9 +152,9 @@ def _run(
         },
         "data_fingerprint": fingerprint(dataset),
         "metrics_version": METRICS_VERSION,
-        "width": {"requested": config.model.width, "resolved": job.architecture.width},
-        "parameters": parameters(job.architecture),
-        "macs": macs(job.architecture, job.datamodule.input_size, job.datamodule.input_size),
+        "width": _width(job),
+        "parameters": job.parameters,
+        "macs": job.macs,
         "device": str(job.device),
         "precision": job.precision,
         "git": git_state(),
@@ -206,6 +217,14 @@ def _run(
         console.print(f"{steps} steps in {summary['seconds_training']:.0f} s; everything is in")
         console.print(str(folder.path), style="bold", soft_wrap=True)
     return folder
+
+
+def _width(job: Job) -> dict[str, int] | None:
+    """As it was typed and as `model.match` resolved it; only the U-Net has one."""
+    model, architecture = job.config.model, job.module.network.architecture
+    if isinstance(model, UNetConfig) and isinstance(architecture, Architecture):
+        return {"requested": model.width, "resolved": architecture.width}
+    return None
 
 
 def _lightning(job: Job, folder: RunFolder, callbacks: list[Any], loggers: list[Any], console: Console) -> pl.Trainer:

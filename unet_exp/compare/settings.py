@@ -45,7 +45,7 @@ def telling_keys(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
     """Those of the varying keys that tell the runs apart: the rest is implied by the word of its group.
 
     Implied is a key that nobody typed and of which every option of its group's varying word has one value, if it
-    belongs to a preset or exists under one option alone.
+    belongs to a preset or has that one value wherever it exists.
     """
     typed = {str(word).lstrip("+~").partition("=")[0] for run in runs for word in run.summary.get("overrides") or ()}
 
@@ -59,8 +59,8 @@ def telling_keys(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
             values[text(run, word)].add(text(run, key))
         if any(len(of_word) > 1 for of_word in values.values()):
             return False
-        having = {text(run, word) for run in runs if key in run.config}
-        return len(having) == 1 or last in _PRESETS.get(group, ())
+        there = {text(run, key) for run in runs if key in run.config}
+        return len(there) == 1 or last in _PRESETS.get(group, ())
 
     return [key for key in varying if not implied(key)]
 

@@ -20,7 +20,7 @@ from unet_exp.config.learning import (
     PlateauConfig,
     SchedulerConfig,
 )
-from unet_exp.config.network import FusionConfig, ModelConfig
+from unet_exp.config.network import CustomModelConfig, FusionConfig, ModelConfig
 from unet_exp.config.running import (
     InferenceConfig,
     LoggerConfig,
@@ -31,7 +31,16 @@ from unet_exp.config.running import (
     WandbConfig,
 )
 from unet_exp.config.values import IGNORE_LABEL, ClassSpec, duration_seconds
-from unet_exp.geometry import Activation, Architecture, input_for_output, matched_width, out_channels, tile_step
+from unet_exp.geometry import (
+    Activation,
+    AnyArchitecture,
+    Architecture,
+    CustomArchitecture,
+    input_for_output,
+    matched_width,
+    out_channels,
+    tile_step,
+)
 from unet_exp.schema import Strict, validate
 
 __all__ = [
@@ -100,6 +109,8 @@ class Config(Strict):
             raise ValueError("trainer.precision=16-mixed needs a GPU; on a CPU take 32, bf16-mixed or auto")
         if isinstance(self.data, ISBI2012Config | CellTrackingConfig) and self.data.split == "all" and self.data.folds:
             raise ValueError("data.split=all trains on every image and has no folds: leave data.folds at 0")
+        if isinstance(self.model, CustomModelConfig) and self.fusion.name != "concat":
+            raise ValueError(f"fusion={self.fusion.name} is of the U-Net: leave it out with model=custom")
         tile_step(self.architecture(in_channels=1, classes=2), self.inference.tile, self.inference.blend)
         return self
 
@@ -108,20 +119,23 @@ class Config(Strict):
         """What turns this loss's logits into probabilities."""
         return "sigmoid" if self.loss.name == "bce" else "softmax"
 
-    def architecture(self, in_channels: int, classes: int) -> Architecture:
+    def architecture(self, in_channels: int, classes: int) -> AnyArchitecture:
         """The network that these words mean, its width resolved by `model.match`.
 
         Raises:
             ConfigError: for words that do not go together, such as `release` with `add`.
         """
-        model = self.model
+        model, logits = self.model, out_channels(classes, self.activation)
+        if isinstance(model, CustomModelConfig):
+            keys: dict[str, Any] = model.model_dump(exclude={"name"})
+            return CustomArchitecture(in_channels=in_channels, out_channels=logits, **keys)
         requested = Architecture(
             padding=model.padding,
             align=model.align,
             depth=model.depth,
             width=model.width,
             in_channels=in_channels,
-            out_channels=out_channels(classes, self.activation),
+            out_channels=logits,
             fusion=self.fusion.name,
             norm=model.norm,
             upsample=model.upsample,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from unet_exp.config.values import Channel, Color, Count, Fraction, Natural, Positive
+from unet_exp.config.values import Color, Count, Fraction, Grey, Natural, Positive
 from unet_exp.schema import Strict
 
 
@@ -68,7 +68,7 @@ class FolderClass(Strict):
     """A class of a user's own masks: its name, its grey value or RGB colour there, and its colour in pictures."""
 
     name: Annotated[str, Field(pattern=r"^[^/\s][^/\n]{0,59}$")]
-    value: Channel | Color
+    value: Grey | Color
     color: Color | None = None
 
 
@@ -82,13 +82,13 @@ class FolderConfig(_DataConfig):
     without_mask: Literal["error", "unlabelled"]
     labels: Literal["classes", "instances"]
     classes: list[FolderClass]
-    ignore: Annotated[int, Field(ge=0, le=65535)] | Color | None
+    ignore: Grey | Color | None
     split: Literal["fractions", "folders", "lists"]
     val: Fraction
     test: Fraction
     lists: str | None
     group: Annotated[str, Field(min_length=1)]
-    max_memory: Positive
+    max_memory: Positive | None
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -104,7 +104,7 @@ class FolderConfig(_DataConfig):
                 key = str(first["loc"][0]) if first["loc"] else ""
                 wish = {
                     "name": "its name must be a text of up to 60 characters without /",
-                    "value": "its value must be a grey value 0..255 or a colour [red, green, blue]",
+                    "value": "its value must be a grey value 0..65535 or a colour [red, green, blue]",
                     "color": "its color must be a colour [red, green, blue], each 0..255, or be left out",
                 }.get(key, "its keys must be name, value and, perhaps, color")
                 raise ValueError(f"data.classes, entry {number} {entry}: {wish}") from None
@@ -124,8 +124,9 @@ class FolderConfig(_DataConfig):
         kinds = {type(value) for value in values}
         if len(kinds) > 1:
             raise ValueError("data.classes: some values are grey and some are colours; give all of one kind")
-        if self.ignore in values:
-            raise ValueError(f"data.ignore={self.ignore} is the value of a class too; take it out of data.classes")
+        taken = [0, [0, 0, 0]] if self.labels == "instances" else values
+        if self.ignore in taken:
+            raise ValueError(f"data.ignore={self.ignore} is the value of a class too; give each a value of its own")
         if self.labels == "instances":
             if len(names) != 2 or kinds != {int}:
                 raise ValueError(

@@ -26,7 +26,7 @@ ClassWeights = Annotated[
 def _import_path(target: str) -> str:
     parts = target.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        raise ValueError("must be a class's import path, such as their_package.losses.TheirLoss")
+        raise ValueError("must be a class's import path, such as their_package.module.TheirClass")
     return target
 
 

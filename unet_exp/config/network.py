@@ -1,15 +1,16 @@
 """What the network looks like and how it joins its two paths."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from unet_exp.config.values import Count, Fraction
+from unet_exp.config.learning import ImportPath
+from unet_exp.config.values import Count, Fraction, Natural
 from unet_exp.schema import Strict
 
 
-class ModelConfig(Strict):
-    """The network; `unet_exp.geometry.Architecture` explains the choices."""
+class UNetConfig(Strict):
+    """The U-Net; `unet_exp.geometry.Architecture` explains the choices."""
 
     name: Literal["valid", "same", "pad", "release"]
     padding: Literal["valid", "same"]
@@ -23,6 +24,30 @@ class ModelConfig(Strict):
     keep_last_upsample_channels: bool
     upconv_fan_in: Literal["incoming", "release"]
     match: Literal["none", "parameters", "flops"]
+
+
+class CustomModelConfig(Strict):
+    """A user's own class; `unet_exp.geometry.CustomArchitecture` explains the keys."""
+
+    name: Literal["custom"]
+    target: ImportPath
+    params: dict[str, Any] | None
+    step: Annotated[int, Field(ge=1, le=4096)]
+    smallest: Count | None
+    lattice: Count | None
+    context: Natural
+    margin: Natural
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_of_the_unet_are_left_out(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for key in UNetConfig.model_fields:
+            if key in values and key not in cls.model_fields:
+                raise ValueError(f"model.{key} is of the U-Net: leave it out, or the experiment that sets it")
+        return values
+
+
+ModelConfig = Annotated[UNetConfig | CustomModelConfig, Field(discriminator="name")]
 
 
 class FusionConfig(Strict):

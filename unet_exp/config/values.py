@@ -10,6 +10,7 @@ from unet_exp.schema import Strict
 IGNORE_LABEL = 255
 """Label of a pixel that no loss and no metric counts."""
 
+Grey = Annotated[int, Field(ge=0, le=65535)]
 Channel = Annotated[int, Field(ge=0, le=255)]
 Color = Annotated[list[Channel], Field(min_length=3, max_length=3)]
 Positive = Annotated[float, Field(gt=0)]
@@ -23,7 +24,7 @@ class ClassSpec(Strict):
     """One class: its name, the grey value or RGB colour it has in label files, and its colour in pictures."""
 
     name: str
-    value: Channel | Color
+    value: Grey | Color
     color: Color
 
 

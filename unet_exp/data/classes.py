@@ -1,24 +1,28 @@
 """Class colours: where a pixel of a label file becomes a class, and a class a pixel again."""
 
 import colorsys
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.errors import DataError
 
 Array = np.ndarray[Any, Any]
 Value = int | tuple[int, ...]
+"""A grey value, or (red, green, blue)."""
 
 IGNORE_COLOR = (128, 128, 128)
 """RGB of ignored pixels in previews."""
 MAX_CLASSES = 254
 
 _SHOWN = 8
+_KNOWN_SHOWN = 12
 _FILES_SHOWN = 3
 
 
@@ -28,28 +32,37 @@ class UnknownValues(DataError):
     Attributes:
         counts: pixels of each value or (red, green, blue).
         paths: the files that hold them.
-        known: the values that have a class, as the message says them.
+        known: the values that have a class, and its name.
+        seen: those of them that these files hold as well.
+        what: the message without its mend.
     """
 
-    def __init__(self, counts: "Counter[Value]", paths: Sequence[str], known: str) -> None:
-        self.counts, self.paths, self.known = counts, paths, known
-        shown = ", ".join(f"{_word(value)} x {count}" for value, count in counts.most_common(_SHOWN))
-        more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
-        files = ", ".join(paths[:_FILES_SHOWN])
-        if len(paths) > _FILES_SHOWN:
-            files = f"{files} and {len(paths) - _FILES_SHOWN} more files"
-        jpeg = any(path.lower().endswith((".jpg", ".jpeg")) for path in paths)
-        mend = "JPEG changes pixels: save labels as PNG" if jpeg else "mend the file" + "s" * (len(paths) > 1)
-        super().__init__(
-            f"{files}: {counts.total()} pixels belong to no class: {shown}{more} (value x pixels); "
-            f"known are {known}; {mend}, or give these values a class"
+    def __init__(
+        self, counts: "Counter[Value]", paths: Sequence[str], known: Mapping[Value, str], seen: Collection[Value]
+    ) -> None:
+        self.counts, self.paths, self.known, self.seen = counts, paths, known, frozenset(seen)
+        values = _few([f"{_word(value)} x {count}" for value, count in counts.most_common()], _SHOWN)
+        classes = _few([f"{_word(value)} {name}" for value, name in known.items()], _KNOWN_SHOWN)
+        if any(isinstance(value, tuple) for value in counts) and not any(isinstance(value, tuple) for value in known):
+            classes += ", and this is a colour file" if len(paths) == 1 else ", and these are colour files"
+        self.what = (
+            f"{_few(paths, _FILES_SHOWN, ' files')}: {counts.total()} pixels belong to no class: {values} "
+            f"(value x pixels); known are {classes}"
         )
+        mend = "JPEG changes pixels: save labels as PNG" if self.jpeg else "mend the file" + "s" * (len(paths) > 1)
+        super().__init__(f"{self.what}; {mend}, or give these values a class")
+
+    @property
+    def jpeg(self) -> bool:
+        """Whether a JPEG is among the files."""
+        return any(path.lower().endswith((".jpg", ".jpeg")) for path in self.paths)
 
     @classmethod
     def merged(cls, errors: Sequence["UnknownValues"]) -> "UnknownValues":
         """One error for a whole data set of the errors of its files, all with the same classes."""
         counts: Counter[Value] = sum((error.counts for error in errors), Counter())
-        return cls(counts, [path for error in errors for path in error.paths], errors[0].known)
+        seen = frozenset[Value]().union(*(error.seen for error in errors))
+        return cls(counts, [path for error in errors for path in error.paths], errors[0].known, seen)
 
 
 def decode(
@@ -72,10 +85,13 @@ def decode(
         (H, W) uint8, the index of each pixel's class or `IGNORE_LABEL`.
 
     Raises:
-        UnknownValues: for pixels that no class names (which, how often, and what is known).
-        DataError: for transparent pixels, and colours where grey values are expected.
+        UnknownValues: for pixels that no class names (which, how often, and what is known); all pixels of a colour file
+            where the classes have grey values.
+        DataError: for transparent or fractional pixels.
     """
     colored = _colored(classes)
+    if not colored and shows_colors(pixels):
+        raise _unknown(_codes(pixels, True, path), np.array([]), classes, path, ignore_value, True)
     codes = _codes(pixels, colored, path)
     # 0 is unknown, class i is i + 1. Zeros that nobody touches cost nothing.
     table = np.zeros(2**24 if colored else 2**16, np.uint8)
@@ -85,7 +101,7 @@ def decode(
         table[_code(ignore_value, colored)] = IGNORE_LABEL
     found = table[codes]
     if not found.all():
-        raise _unknown(codes[found == 0], classes, path, ignore_value, colored)
+        raise _unknown(codes[found == 0], codes[found > 0], classes, path, ignore_value, colored)
     return np.where(found == IGNORE_LABEL, np.uint8(IGNORE_LABEL), found - np.uint8(1))
 
 
@@ -98,7 +114,8 @@ def encode(label: Array, classes: Sequence[ClassSpec], ignore_value: int | Seque
         ignore_value: as in `decode`.
 
     Returns:
-        (H, W, 1) uint8 grey values, or (H, W, 3) uint8 RGB where the classes have colours.
+        (H, W, 1) grey values, uint8 or, where one is above 255, uint16; or (H, W, 3) uint8 RGB where the classes have
+        colours.
 
     Raises:
         ValueError: for an index without a class.
@@ -130,14 +147,40 @@ def object_ids(pixels: Array, path: str | Path, ignore_value: int | Sequence[int
     Raises:
         DataError: for transparent, fractional or negative pixels.
     """
-    colored = pixels.shape[2] >= 3 and bool((pixels[:, :, :3] != pixels[:, :, :1]).any())
+    colored = shows_colors(pixels)
     codes = _codes(pixels, colored, path).astype(np.int32)
-    wanted = None if ignore_value is None else _code(ignore_value, colored or not isinstance(ignore_value, int))
-    ignored = codes == wanted if wanted is not None else np.zeros(codes.shape, bool)
+    if not colored and isinstance(ignore_value, Sequence):  # A page that shows greys alone.
+        ignore_value = ignore_value[0] if len(set(ignore_value)) == 1 else None
+    ignored = np.zeros(codes.shape, bool) if ignore_value is None else codes == _code(ignore_value, colored)
     codes[ignored] = 0
     if colored:  # A colour of 24 bits would make tables of 16 million objects.
         codes = np.unique(np.append(codes, 0), return_inverse=True)[1][:-1].reshape(codes.shape).astype(np.int32)
     return codes, ignored
+
+
+def shows_colors(pixels: Array) -> bool:
+    """Whether (H, W, C) pixels, C 3 or 4, are more than greys."""
+    return pixels.shape[2] in (3, 4) and bool((pixels[:, :, :3] != pixels[:, :, :1]).any())
+
+
+def proposed(values: Collection[Value], classes: Sequence[ClassSpec]) -> str:
+    """What to write as `data.classes` for the values of masks, in one line of YAML.
+
+    Args:
+        values: all that the masks hold.
+        classes: as configured; the names of those that are found are kept.
+    """
+    colored = any(isinstance(value, tuple) for value in values)
+    found: set[Value] = {(value,) * 3 if colored and isinstance(value, int) else value for value in values}
+    names = {_as_key(spec.value): spec.name for spec in classes}
+    kept = {value: name for value, name in names.items() if value in found}
+    entries = []
+    for index, value in enumerate(sorted(found, key=lambda value: value if isinstance(value, tuple) else (value,))):
+        name = ("background", "foreground")[index] if len(found) == 2 else f"class_{index}"
+        name = kept.get(value, f"class_{index}" if name in kept.values() else name)
+        entries.append({"name": name, "value": value if isinstance(value, int) else list(value)})
+    text: str = yaml.safe_dump(entries, default_flow_style=True, sort_keys=False, width=math.inf)
+    return text.strip()
 
 
 def picture_color(index: int) -> list[int]:
@@ -154,7 +197,8 @@ def _paint(
     ignore_value: int | Sequence[int] | None,
     channels: int,
 ) -> Array:
-    table = np.zeros((256, channels), np.uint8)
+    wide = any(isinstance(value, int) and value > 255 for value in [*values, ignore_value])
+    table = np.zeros((256, channels), np.uint16 if wide else np.uint8)
     known = np.zeros(256, bool)
     for index, value in [
         *enumerate(values),
@@ -200,11 +244,6 @@ def _codes(pixels: Array, colored: bool, path: str | Path) -> Array:
             raise DataError(f"{path}: a label file with fractional or negative pixels; save it as uint8 or uint16")
         pixels = whole
     if not colored:
-        if pixels.shape[2] == 3 and (pixels != pixels[:, :, :1]).any():
-            raise DataError(
-                f"{path}: a colour file, but the classes have grey values; save grey labels, "
-                "or give each class its RGB colour"
-            )
         return pixels[:, :, 0]
     if pixels.max(initial=0) > 255:
         raise DataError(f"{path}: a label file with 16-bit colours; save it with 8 bits a channel")
@@ -213,20 +252,33 @@ def _codes(pixels: Array, colored: bool, path: str | Path) -> Array:
     return red << 16 | green << 8 | blue
 
 
+def _as_key(value: int | Sequence[int]) -> Value:
+    return value if isinstance(value, int) else tuple(value)
+
+
 def _word(value: int | Sequence[int]) -> str:
     return str(value) if isinstance(value, int) else "({}, {}, {})".format(*value)
 
 
+def _few(words: Sequence[str], shown: int, noun: str = "") -> str:
+    more = f" and {len(words) - shown} more{noun}" if len(words) > shown else ""
+    return ", ".join(words[:shown]) + more
+
+
 def _unknown(
     codes: Array,
+    others: Array,
     classes: Sequence[ClassSpec],
     path: str | Path,
     ignore_value: int | Sequence[int] | None,
     colored: bool,
 ) -> UnknownValues:
-    values, counts = (array.tolist() for array in np.unique(codes, return_counts=True))
-    words = [(code >> 16, code >> 8 & 255, code & 255) if colored else code for code in values]
-    known = [f"{_word(spec.value)} {spec.name}" for spec in classes]
+    def value(code: int) -> Value:
+        return (code >> 16, code >> 8 & 255, code & 255) if colored else code
+
+    codes, counts = np.unique(codes, return_counts=True)
+    unknown = Counter(dict(zip(map(value, codes.tolist()), counts.tolist(), strict=True)))
+    known = {_as_key(spec.value): spec.name for spec in classes}
     if ignore_value is not None:
-        known.append(f"{_word(ignore_value)} ignored")
-    return UnknownValues(Counter(dict(zip(words, counts, strict=True))), [str(path)], ", ".join(known))
+        known[_as_key(ignore_value)] = "ignored"
+    return UnknownValues(unknown, [str(path)], known, {value(code) for code in np.unique(others).tolist()})

@@ -3,31 +3,36 @@
 A mistake in any file is told before the first epoch, in one message for the whole data set.
 """
 
+import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import FolderConfig
 from unet_exp.data import groups
-from unet_exp.data.classes import UnknownValues, decode, object_ids, picture_color
+from unet_exp.data.classes import UnknownValues, decode, object_ids, picture_color, proposed, shows_colors
 from unet_exp.data.groups import UNLABELLED, Item
 from unet_exp.data.images import read_pages, stored_size
+from unet_exp.data.memory import free_memory
 from unet_exp.data.pairs import Pair, find_pairs
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.weight_map import open_touching
 
 Array = np.ndarray[Any, Any]
-Argument = TypeVar("Argument")
-Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
 
 _SHOWN = 5
+_FEW_VALUES = 12
+_SHARE_OF_FREE = 0.8
+_LONGEST_NAME = 200
 _THREADS = min(8, os.cpu_count() or 1)
 
 
@@ -51,20 +56,12 @@ def load(config: FolderConfig) -> DataSet:
 
     Raises:
         DataError: for files that are missing, unreadable or do not fit, and masks with unknown values.
-        ConfigError: for a split that these images do not make, and images that would not fit into `max_memory`.
+        ConfigError: for a split that these images do not make, and images that would not fit into the memory.
     """
-
-    def mask_missing(name: str) -> bool:
-        return config.without_mask == "unlabelled" or (config.split == "folders" and name.split("/")[0] == UNLABELLED)
-
-    pairs = find_pairs(config.images, config.masks, config.mask_suffix, mask_missing)
-    _check_memory(pairs, config)
-    classes = tuple(
-        ClassSpec(name=spec.name, value=spec.value, color=spec.color or _color(spec.value, index))
-        for index, spec in enumerate(config.classes)
-    )
-    found = _each(lambda pair: _read(pair, config, classes), pairs, len(pairs))
-    pages = _alike([page for pages in found for page in pages])
+    pairs = find_pairs(config.images, config.masks, config.mask_suffix, lambda name: may_lack_mask(name, config))
+    check_memory(pairs, config)
+    classes = class_specs(config)
+    pages = _alike(_read_all(pairs, config, classes))
     labelled = [page for page in pages if page.label is not None]
     if not labelled:
         raise DataError(
@@ -74,6 +71,7 @@ def load(config: FolderConfig) -> DataSet:
     train, val, test = (
         [samples[place] for place in part] for part in groups.split([page.item for page in labelled], config)
     )
+    _check_shown(train, classes)
     return DataSet(
         train=train,
         val=val,
@@ -85,60 +83,119 @@ def load(config: FolderConfig) -> DataSet:
     )
 
 
-def _color(value: int | list[int], index: int) -> list[int]:
-    return picture_color(index) if isinstance(value, int) else value
+def _check_shown(train: Sequence[Sample], classes: Sequence[ClassSpec]) -> None:
+    labels = [sample.label for sample in train if sample.label is not None]
+    absent = [spec.name for index, spec in enumerate(classes) if not any((label == index).any() for label in labels)]
+    if len(absent) == len(classes):
+        raise DataError(
+            f"data.ignore: all pixels of the {len(labels)} training masks, {train[0].name} first, are ignored: there "
+            "is nothing to learn from; check data.ignore and data.classes"
+        )
+    if absent:
+        _log.warning("no training mask shows %s: check data.classes, and the split", ", ".join(absent))
 
 
-def _check_memory(pairs: Sequence[Pair], config: FolderConfig) -> None:
-    """Before anything is decoded: the images as stored and, for the network, as float32; the masks."""
+def may_lack_mask(name: str, config: FolderConfig) -> bool:
+    """Whether the image of this name (its path without suffix) may be without a mask."""
+    return config.without_mask == "unlabelled" or (config.split == "folders" and name.split("/")[0] == UNLABELLED)
+
+
+def class_specs(config: FolderConfig) -> tuple[ClassSpec, ...]:
+    """The classes, each with a colour for pictures."""
+    return tuple(
+        ClassSpec(
+            name=spec.name,
+            value=spec.value,
+            color=spec.color or (picture_color(index) if isinstance(spec.value, int) else spec.value),
+        )
+        for index, spec in enumerate(config.classes)
+    )
+
+
+def means_indices(config: FolderConfig) -> bool:
+    """Whether the indices of masks with a palette are meant: grey values of its colours would be nobody's."""
+    return config.labels == "instances" or isinstance(config.classes[0].value, int)
+
+
+def check_memory(pairs: Sequence[Pair], config: FolderConfig) -> None:
+    """Before anything is decoded: images as stored and, for the network, as float32; a label and perhaps instances.
+
+    Raises:
+        ConfigError: for more than `max_memory`, or than is free.
+    """
+    of_mask = 5 if config.labels == "instances" else 1
     with ThreadPoolExecutor(_THREADS) as pool:
-        sizes = pool.map(lambda pair: (stored_size(pair.image), stored_size(pair.mask) if pair.mask else (0, 1)), pairs)
-        needed = sum(values * (width + 4) + mask[0] * mask[1] for (values, width), mask in sizes)
-    if needed > config.max_memory * 1e9:
+        images = [values * (width + 4) for values, width in pool.map(lambda pair: stored_size(pair.image), pairs)]
+        masks = pool.map(lambda pair: stored_size(pair.mask)[0] if pair.mask else 0, pairs)
+        needed = sum(images) + sum(masks) * of_mask
+    there = _SHARE_OF_FREE * free_memory() / 1e9 if config.max_memory is None else config.max_memory
+    if needed > there * 1e9:
         raise ConfigError(
-            f"data.max_memory={config.max_memory:g}: by their headers the {len(pairs)} images and their masks take "
-            f"{needed / 1e9:.3g} GB of memory; use fewer or smaller images, or raise it if this machine has as much"
+            f"data.images={config.images}: by their headers the {len(pairs)} files and their masks take "
+            f"{needed / 1e9:.3g} GB of memory, more than "
+            + (f"most of what is free ({there:.3g} GB)" if config.max_memory is None else f"data.max_memory={there:g}")
+            + f" (most for {pairs[images.index(max(images))].image}); use fewer or smaller images, or raise "
+            "data.max_memory if this machine has as much"
         )
 
 
-def _each(read: Callable[[Argument], Result], of: Iterable[Argument], count: int) -> list[Result]:
+def _read_all(pairs: Sequence[Pair], config: FolderConfig, classes: Sequence[ClassSpec]) -> list[_Page]:
     """Reads files side by side, and tells what is wrong with all of them at once."""
 
-    def attempt(one: Argument) -> Result | DataError:
+    def attempt(pair: Pair) -> list[_Page] | DataError:
         try:
-            return read(one)
+            return _read(pair, config, classes)
         except DataError as error:
             return error
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        results = list(pool.map(attempt, of))
+        results = list(pool.map(attempt, pairs))
+    pages = [page for result in results if not isinstance(result, DataError) for page in result]
     errors = [result for result in results if isinstance(result, DataError)]
     unknown = [error for error in errors if isinstance(error, UnknownValues)]
     others = [str(error) for error in errors if not isinstance(error, UnknownValues)]
     if unknown:
-        others.insert(0, f"{UnknownValues.merged(unknown)} (data.classes), or ignore one (data.ignore)")
+        others.insert(0, _explained(UnknownValues.merged(unknown), pages, classes))
     if len(others) > 1:
         more = f"; and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        raise DataError(f"{len(errors)} of {count} images cannot be used: " + "; ".join(others[:_SHOWN]) + more)
+        raise DataError(f"{len(errors)} of {len(pairs)} images cannot be used: " + "; ".join(others[:_SHOWN]) + more)
     if others:
         raise DataError(others[0])
-    return [result for result in results if not isinstance(result, DataError)]
+    return pages
+
+
+def _explained(error: UnknownValues, good: Sequence[_Page], classes: Sequence[ClassSpec]) -> str:
+    """The message with its mend: what to type, where the values are few enough to be classes."""
+    if error.jpeg:
+        return f"{error.what}; JPEG changes pixels: save masks as PNG"
+    used = {int(index) for page in good if page.label is not None for index in np.unique(page.label)} - {IGNORE_LABEL}
+    known = list(error.known)[: len(classes)]  # The ignored one is the last.
+    values = {*error.counts, *error.seen.intersection(known), *(known[index] for index in used)}
+    blurred = 255 in values and not values.isdisjoint(range(248, 255))
+    if len(values) <= _FEW_VALUES and not blurred:
+        return (
+            f"{error.what}; mend the masks, ignore one value (data.ignore), or, if these are the classes, type "
+            f"'data.classes={proposed(values, classes)}'"
+        )
+    return (
+        f"{error.what}; these may be what JPEG or smooth resizing leaves (save masks as PNG, resize them without "
+        "interpolation), objects (data.labels=instances) or classes: scripts/check_data.py proposes data.classes"
+    )
 
 
 def _read(pair: Pair, config: FolderConfig, classes: Sequence[ClassSpec]) -> list[_Page]:
     """The pages of one image file with their labels."""
-    images = [_opaque(page) for page in read_pages(pair.image)]
+    images = read_pages(pair.image)
     items = [
         Item(pair.name, f"{pair.name}_{page:03d}" if len(images) > 1 else pair.name) for page in range(len(images))
     ]
     if pair.mask is None:
         return [_Page(pair.image, item, image, None, None) for item, image in zip(items, images, strict=True)]
-    # Grey values of a palette's colours would be nobody's: its indices are meant, for classes by value.
-    masks = read_pages(pair.mask, indices=config.labels == "instances" or isinstance(classes[0].value, int))
+    masks = read_pages(pair.mask, indices=means_indices(config))
     if len(masks) != len(images):
-        raise DataError(
-            f"{pair.mask}: has {len(masks)} pages and its image {pair.image} has {len(images)}; export both again"
-        )
+        have, want = (f"{len(of)} page{'s' * (len(of) > 1)}" for of in (masks, images))
+        channels = ", an image's channels as one page (docs/your_images.md)" if len(images) > len(masks) == 1 else ""
+        raise DataError(f"{pair.mask}: has {have} and its image {pair.image} has {want}; export both again{channels}")
     pages = []
     for item, image, mask in zip(items, images, masks, strict=True):
         if mask.shape[:2] != image.shape[:2]:
@@ -156,25 +213,46 @@ def _read(pair: Pair, config: FolderConfig, classes: Sequence[ClassSpec]) -> lis
     return pages
 
 
-def _opaque(image: Array) -> Array:
-    """Without an alpha channel that says nothing."""
-    if image.shape[2] == 4 and image.dtype.kind == "u" and (image[:, :, 3] == np.iinfo(image.dtype).max).all():
-        return np.ascontiguousarray(image[:, :, :3])
-    return image
-
-
 def _alike(pages: list[_Page]) -> list[_Page]:
-    """All with as many channels and of one type; grey images that were saved as RGB are grey where others are."""
-    if {page.image.shape[2] for page in pages} == {1, 3}:
-        pages = [
-            page._replace(image=np.ascontiguousarray(page.image[:, :, :1]))
-            if (page.image == page.image[:, :, :1]).all()
-            else page
-            for page in pages
-        ]
+    """All with as many channels and of one type."""
+    used = used_channels([ImageKind.of(page.image) for page in pages])
+    pages = [_first_channels(page, count) for page, count in zip(pages, used, strict=True)]
     _check_one_kind(pages, [f"{page.image.shape[2]} channel(s)" for page in pages], "save all as grey, or all as RGB")
     _check_one_kind(pages, [f"{page.image.dtype} pixels" for page in pages], "save all with as many bits")
     return pages
+
+
+class ImageKind(NamedTuple):
+    """Channels of an image as stored, whether one is an alpha that says nothing, and whether it shows colours."""
+
+    channels: int
+    opaque: bool
+    colors: bool
+
+    @classmethod
+    def of(cls, image: Array) -> "ImageKind":
+        """Of (H, W, C) pixels."""
+        opaque = image.shape[2] == 4 and image.dtype.kind == "u"
+        opaque = opaque and bool((image[:, :, 3] == np.iinfo(image.dtype).max).all())
+        return cls(image.shape[2], opaque, shows_colors(image))
+
+
+def used_channels(kinds: Sequence[ImageKind]) -> list[int]:
+    """How many channels of each image are used.
+
+    An alpha that is opaque in all images is left out, and images saved as RGB that show greys are grey if others are.
+    """
+    opaque = all(kind.opaque for kind in kinds if kind.channels == 4)
+    counts = [3 if opaque and kind.channels == 4 else kind.channels for kind in kinds]
+    if set(counts) == {1, 3}:
+        counts = [count if kind.colors else 1 for count, kind in zip(counts, kinds, strict=True)]
+    return counts
+
+
+def _first_channels(page: _Page, count: int) -> _Page:
+    if count == page.image.shape[2]:
+        return page
+    return page._replace(image=np.ascontiguousarray(page.image[:, :, :count]))
 
 
 def _check_one_kind(pages: Sequence[_Page], kinds: Sequence[str], mend: str) -> None:
@@ -188,10 +266,25 @@ def _check_one_kind(pages: Sequence[_Page], kinds: Sequence[str], mend: str) -> 
 
 
 def _samples(pages: Sequence[_Page]) -> list[Sample]:
-    samples: dict[str, Sample] = {}
-    for page in pages:
-        name = page.item.name.replace("/", "_")
-        if name in samples:
-            raise DataError(f"{page.source}: another image would be called {name} too; rename one of the two")
-        samples[name] = Sample(name, page.image, page.label, page.instances)
-    return list(samples.values())
+    names = sample_names([(page.source, page.item) for page in pages])
+    return [Sample(name, page.image, page.label, page.instances) for name, page in zip(names, pages, strict=True)]
+
+
+def sample_names(images: Sequence[tuple[Path, Item]]) -> list[str]:
+    """What images are called in a data set: names of files, `/` as `_`.
+
+    Raises:
+        DataError: for two of one name, and one too long for the files that are named after it.
+    """
+    names: dict[str, None] = {}
+    for source, item in images:
+        name = item.name.replace("/", "_")
+        if len(name.encode()) > _LONGEST_NAME:
+            raise DataError(
+                f"{source}: its name, with its folders, is longer than {_LONGEST_NAME} bytes, too long for a file "
+                "of its prediction; rename it"
+            )
+        if name in names:
+            raise DataError(f"{source}: another image would be called {name} too; rename one of the two")
+        names[name] = None
+    return list(names)

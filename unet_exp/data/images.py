@@ -66,7 +66,8 @@ def read_pages(path: str | Path, indices: bool = False) -> list[Array]:
     path = Path(path)
     try:
         if not path.is_file():
-            what = "is a folder or device, not a file" if path.exists() else "there is no such file"
+            missing = "is a link to nothing" if path.is_symlink() else "there is no such file"
+            what = "is a folder or device, not a file" if path.exists() else missing
             raise DataError(f"{path}: {what}; check the path")
         data = path.read_bytes()
     except OSError as error:
@@ -106,8 +107,8 @@ def stored_size(path: Path) -> tuple[int, int]:
     """What an image file claims to hold, from its headers alone.
 
     Returns:
-        The values of all its pages (H x W x C), and the bytes of each. A broken file counts by its own size, and one
-        that cannot be opened for nothing: `read_pages` says what is wrong with it.
+        The values of all its pages (H x W x C), and the bytes of each. A broken file counts by its own size; one that
+        cannot be opened, and a page that is too large to be read, for nothing: `read_pages` says what is wrong.
     """
     try:
         if not path.is_file():  # Opening a pipe would wait for ever.
@@ -118,14 +119,18 @@ def stored_size(path: Path) -> tuple[int, int]:
             if start.startswith(_TIFF):
                 with TiffFile(file) as tiff:
                     pages = [page.aspage() for page in tiff.pages]
-                    values = sum(page.imagewidth * page.imagelength * page.samplesperpixel for page in pages)
+                    sizes = [(page.imagewidth, page.imagelength, page.samplesperpixel) for page in pages]
+                    values = sum(math.prod(size) for size in sizes if not _excess(*size))
                     return values, max((page.bitspersample + 7) // 8 for page in pages)
             if start.startswith(_NUMPY):
                 shape, _, dtype = _numpy_header(file)
-                return math.prod(shape), min(dtype.itemsize, 4)
+                height, width, channels = (*shape, 1) if len(shape) == 2 else shape[-3:]
+                return 0 if _excess(width, height, channels) else math.prod(shape), min(dtype.itemsize, 4)
             png = start.startswith(_PNG)
             picture = (PngImageFile if png else JpegImageFile)(file)
-            return math.prod(picture.size) * len(picture.getbands()), 1 + (png and start[24] == 16)
+            width, height, channels = *picture.size, len(picture.getbands())
+            values = 0 if _excess(width, height, channels) else width * height * channels
+            return values, 1 + (png and start[24] == 16)
     except OSError:
         return 0, 1
     except Exception:  # As in `read_pages`.
@@ -202,12 +207,22 @@ def natural_key(path: Path) -> list[str | int]:
 
 def _check(path: Path, width: int, height: int, channels: int = 1) -> None:
     """Before anything is decoded."""
-    if width * height > MAX_PIXELS:
-        raise DataError(f"{path}: {width} x {height} pixels are more than {MAX_PIXELS}; cut it into smaller images")
+    if excess := _excess(width, height, channels):
+        raise DataError(f"{path}: {excess}")
+
+
+def _excess(width: int, height: int, channels: int) -> str:
+    """What is too much of a page, and the mend; nothing where it can be read."""
     if not 1 <= channels <= MAX_CHANNELS:
-        raise DataError(f"{path}: has {channels} channels; save it with 1 to {MAX_CHANNELS}, the channels last")
-    if width * height * max(4, channels) > 4 * MAX_PIXELS:
-        raise DataError(f"{path}: {width} x {height} x {channels} values are too many; cut it into smaller images")
+        return f"has {channels} channels; save it with 1 to {MAX_CHANNELS}, the channels last"
+    # As many values as the largest RGBA page has.
+    if width * height > MAX_PIXELS or width * height * channels > 4 * MAX_PIXELS:
+        size = f"{width} x {height} pixels" + f" of {channels} channels" * (channels > 1)
+        return (
+            f"{size} are too many to be read at once; cut it into smaller images, or, to predict, save it as a tiled "
+            "TIFF, which scripts/predict.py reads by window"
+        )
+    return ""
 
 
 def _numpy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

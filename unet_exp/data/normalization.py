@@ -59,10 +59,11 @@ class Normalization:
         """What `mode` needs to know of the training images."""
         if mode != "dataset":
             return cls(mode)
-        counts = [sample.image.shape[0] * sample.image.shape[1] for sample in samples]
-        scaled = [full_scale(sample.image).astype(np.float64) for sample in samples]
-        mean = sum(image.sum(axis=(0, 1)) for image in scaled) / sum(counts)
-        variance = sum(((image - mean) ** 2).sum(axis=(0, 1)) for image in scaled) / sum(counts)
+        # Image by image, twice: all of them in float64 would take eight times as much as they do.
+        pixels = sum(sample.image.shape[0] * sample.image.shape[1] for sample in samples)
+        mean = sum(full_scale(sample.image).sum(axis=(0, 1), dtype=np.float64) for sample in samples) / pixels
+        squares = (((full_scale(sample.image) - mean) ** 2).sum(axis=(0, 1)) for sample in samples)
+        variance = sum(squares) / pixels
         return cls(mode, tuple(mean.tolist()), tuple(np.sqrt(variance).tolist()))
 
 

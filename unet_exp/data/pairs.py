@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -30,14 +31,22 @@ def find_pairs(images: str, masks: str, mask_suffix: str, mask_missing: Callable
     Args:
         images: a folder (read with its subfolders), a glob or a file.
         masks: likewise.
-        mask_suffix: what the names of masks have more at their end.
+        mask_suffix: what the names of masks have more at their end; images and masks may then lie in one folder.
         mask_missing: whether the image of this name may be without a mask.
 
     Raises:
         DataError: for nothing found, two files of one name, and images and masks without their counterpart.
     """
-    found = _named(images, "", "data.images")
-    masked = _named(masks, mask_suffix, "data.masks")
+    found, masked = _named(images, "data.images"), _named(masks, "data.masks")
+    if found == masked:  # One folder: the masks are those whose names say so.
+        found = {name: path for name, path in found.items() if not mask_suffix or not name.endswith(mask_suffix)}
+        masked = {name: path for name, path in masked.items() if name not in found}
+        if not masked:
+            raise DataError(
+                f"data.masks={masks}: these are the files of data.images; give the folder of the masks, or "
+                "data.mask_suffix, which the names of masks have more at their end"
+            )
+    masked = _without(masked, mask_suffix)
     if Path(images).expanduser().is_file() and Path(masks).expanduser().is_file():
         masked = dict(zip(found, masked.values(), strict=True))
     bare = [str(path) for name, path in found.items() if name not in masked and not mask_missing(name)]
@@ -60,7 +69,16 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _named(spec: str, suffix: str, key: str) -> dict[str, Path]:
+def _without(named: dict[str, Path], suffix: str) -> dict[str, Path]:
+    for name, path in named.items():
+        if not name.endswith(suffix):
+            raise DataError(
+                f"{path}: does not end in data.mask_suffix={suffix}; rename it, move it away or mend the key"
+            )
+    return {name.removesuffix(suffix): path for name, path in named.items()}
+
+
+def _named(spec: str, key: str) -> dict[str, Path]:
     """Files by name, in natural order."""
     path = Path(spec).expanduser()
     try:
@@ -72,18 +90,21 @@ def _named(spec: str, suffix: str, key: str) -> dict[str, Path]:
         raise DataError(f"{error.filename}: cannot be opened ({error.strerror}); check its permissions") from None
     if not files:
         there = "no images in this folder" if path.is_dir() else "there is no such file or folder, and nothing matches"
-        raise DataError(f"{key}={spec}: {there}; check the path (images end in {' '.join(SUFFIXES)})")
+        raise DataError(f"{key}={spec}: {there}{_others(path)}; check the path (images end in {' '.join(SUFFIXES)})")
     named: dict[str, Path] = {}
     for name in sorted(files, key=lambda name: natural_key(Path(name))):
         first = files[name][0]
         if len(files[name]) > 1:
             raise DataError(f"{first}: has the same name as {files[name][1]}; keep one of the two")
-        if not name.endswith(suffix):
-            raise DataError(
-                f"{first}: does not end in data.mask_suffix={suffix}; rename it, move it away or mend the key"
-            )
-        named[name.removesuffix(suffix)] = first
+        named[name] = first
     return named
+
+
+def _others(folder: Path) -> str:
+    """What else lies in a folder, if it is one."""
+    files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."] if folder.is_dir() else []
+    kinds = Counter(path.suffix.lower() for path in files)
+    return ", only files such as " + ", ".join(f"*{kind}" for kind, _ in kinds.most_common(_SHOWN)) if kinds else ""
 
 
 def _below(folder: Path) -> dict[str, list[Path]]:

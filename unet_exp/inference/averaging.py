@@ -4,7 +4,7 @@ Flips and quarter turns only permute pixels. Any other rotation samples the imag
 it; what the network sees beyond the image is mirrored from it, there too.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import ceil, cos, radians, sin
 from typing import Literal
 
@@ -14,16 +14,18 @@ from torch.nn import functional
 
 from unet_exp.config import InferenceConfig, RotationAveragingConfig
 from unet_exp.geometry import Activation
-from unet_exp.inference.overlap_tile import Source, mirrored_source, tiled_logits
+from unet_exp.inference.overlap_tile import Part, Size, Source, mirrored_source, part_logits, tiled_logits
 from unet_exp.inference.tile_plan import surround
-from unet_exp.network import UNet, probabilities
+from unet_exp.network import Network, probabilities
 
 Predict = Callable[[Source, int, int], Tensor]
 """From a source, a height and a width to class probabilities (1, classes, height, width)."""
 
 
 @torch.no_grad()
-def averaged_probabilities(network: UNet, image: Tensor, settings: InferenceConfig, activation: Activation) -> Tensor:
+def averaged_probabilities(
+    network: Network, image: Tensor, settings: InferenceConfig, activation: Activation
+) -> Tensor:
     """Class probabilities of an image: the mean over those of its versions, each turned back.
 
     Args:
@@ -48,14 +50,77 @@ def averaged_probabilities(network: UNet, image: Tensor, settings: InferenceConf
             for angle in settings.angles:
                 yield rotated(predict, image, angle, border)
         else:
-            for flip in (False, True) if settings.name == "flips8" else (False,):
-                for quarters in range(4) if settings.name == "flips8" else (0,):
-                    yield turned(predict, image, quarters, flip)
+            for quarters, flip in turns(settings) or []:
+                yield turned(predict, image, quarters, flip)
 
     count, total = 0, torch.zeros(())
     for version in versions():
         count, total = count + 1, total + version
     return total / count
+
+
+@torch.no_grad()
+def part_probabilities(
+    network: Network, source: Source, size: Size, part: Part, settings: InferenceConfig, activation: Activation
+) -> Tensor:
+    """Class probabilities of a part of an image: what `averaged_probabilities` gives there.
+
+    Args:
+        network: in eval mode, on any device.
+        source: gives the normalised image, mirrored beyond its border.
+        size: height and width of the image.
+        part: top, left, height and width.
+        settings: as for `averaged_probabilities`, its angles multiples of 90; see `turns`.
+        activation: what the logits mean.
+
+    Returns:
+        (1, classes, height, width) float32 on the CPU.
+    """
+    count, total = 0, torch.zeros(())
+    for quarters, flip in turns(settings) or []:
+        seen_size = size if quarters % 2 == 0 else size[::-1]
+        seen_part = _unturned(part, seen_size, -quarters % 4)
+        seen_part = _flipped(seen_part, seen_size) if flip else seen_part
+
+        def seen(*window: int, quarters: int = quarters, flip: bool = flip, seen_size: Size = seen_size) -> Tensor:
+            inside = _flipped(window, seen_size) if flip else window
+            pixels = source(*_unturned(inside, size, quarters)).rot90(quarters, (-2, -1))
+            return pixels.flip(-1) if flip else pixels
+
+        found = probabilities(part_logits(network, seen, seen_size, seen_part, settings), activation)
+        found = found.flip(-1) if flip else found
+        count, total = count + 1, total + found.rot90(-quarters, (-2, -1))
+    return total / count
+
+
+def turns(settings: InferenceConfig) -> list[tuple[int, bool]] | None:
+    """The versions that are averaged: quarter turns counter-clockwise, and whether a flip from left to right follows.
+
+    Returns:
+        None where other rotations are among them.
+    """
+    if isinstance(settings, RotationAveragingConfig):
+        if any(angle % 90 for angle in settings.angles):
+            return None
+        return [(int(angle // 90) % 4, False) for angle in settings.angles]
+    if settings.name == "flips8":
+        return [(quarters, flip) for flip in (False, True) for quarters in range(4)]
+    return [(0, False)]
+
+
+def _unturned(window: Sequence[int], size: Size, quarters: int) -> Part:
+    """Where a window of an image that was turned by `quarters` lies in the image, of `size` before the turns."""
+    top, left, height, width = window
+    for turn in reversed(range(quarters)):
+        across = size[1] if turn % 2 == 0 else size[0]  # before this turn
+        top, left, height, width = left, across - top - height, width, height
+    return top, left, height, width
+
+
+def _flipped(window: Sequence[int], size: Size) -> Part:
+    """Where a window of an image that was flipped from left to right lies in the image."""
+    top, left, height, width = window
+    return top, size[1] - left - width, height, width
 
 
 def turned(predict: Predict, image: Tensor, quarters: int, flip: bool = False) -> Tensor:

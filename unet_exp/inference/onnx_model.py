@@ -4,15 +4,15 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from unet_exp.checkpoint import KEY, Checkpoint, describe, open_checkpoint
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.geometry import Architecture, check_size, context, larger_legal, legal_sizes
-from unet_exp.network import UNet
+from unet_exp.geometry import AnyArchitecture
+from unet_exp.network import Network
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -22,15 +22,15 @@ INPUT, OUTPUT = "image", "logits"
 """Names in the graph: (batch, channels, height, width) float32 each."""
 
 
-class OnnxNetwork(nn.Module):
-    """A network that ONNX Runtime computes, on the CPU and in float32, called as a `UNet` is.
+class OnnxNetwork(Network):
+    """A network that ONNX Runtime computes, on the CPU and in float32.
 
     Args:
         session: of the file.
         architecture: of the network that was exported.
     """
 
-    def __init__(self, session: "InferenceSession", architecture: Architecture) -> None:
+    def __init__(self, session: "InferenceSession", architecture: AnyArchitecture) -> None:
         super().__init__()
         self.architecture = architecture
         self._session = session
@@ -38,14 +38,13 @@ class OnnxNetwork(nn.Module):
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute logits on the CPU; see `UNet.forward`.
+        """Compute logits on the CPU; see `Network`.
 
         Raises:
             ConfigError: If a size is illegal.
             MemoryError: If there is too little for images of this size.
         """
-        check_size(self.architecture, x.shape[-2], "input height")
-        check_size(self.architecture, x.shape[-1], "input width")
+        self.check_sizes(x)
         try:
             (logits,) = self._session.run([OUTPUT], {INPUT: x.float().cpu().numpy()})
         except Exception as error:  # ONNX Runtime's have no common class of their own.
@@ -59,10 +58,13 @@ class OnnxNetwork(nn.Module):
 class OnnxCheckpoint(Checkpoint):
     """What an exported network knows of its training; `weights` is empty, they are in the file."""
 
-    def network(self) -> UNet:
-        """The network, as far as prediction asks: called with images, it gives logits; it has an `architecture`."""
+    # A user's own network is in the file too: its class is not imported, its name says nothing but where it came from.
+    imports = ("loss",)
+
+    def network(self) -> Network:
+        """The network, for prediction alone."""
         architecture = self.parsed().architecture(self.channels, len(self.classes))
-        return cast(UNet, OnnxNetwork(_session(self.path), architecture).eval())
+        return OnnxNetwork(_session(self.path), architecture).eval()
 
 
 def metadata(checkpoint: Checkpoint) -> dict[str, str]:
@@ -71,11 +73,10 @@ def metadata(checkpoint: Checkpoint) -> dict[str, str]:
     Returns:
         All that `describe` keeps in a checkpoint, and `step`; and for programs that know nothing of this project
         `activation`, which makes probabilities of logits, and `sizes`: legal heights and widths in pixels are
-        `smallest`, `smallest` + `step` and so on, and the logits lack `margin` pixels on each side.
+        `smallest`, `smallest` + `step` and so on, and the logits lack `context` pixels on each side.
     """
     config = checkpoint.parsed()
-    architecture = config.architecture(checkpoint.channels, len(checkpoint.classes))
-    first = next(legal_sizes(architecture))
+    sizes = config.architecture(checkpoint.channels, len(checkpoint.classes)).sizes
     known = describe(
         checkpoint.config,
         [spec.model_dump() for spec in checkpoint.classes],
@@ -87,11 +88,7 @@ def metadata(checkpoint: Checkpoint) -> dict[str, str]:
     known |= {
         "step": checkpoint.step,
         "activation": config.activation,
-        "sizes": {
-            "smallest": first,
-            "step": larger_legal(architecture, first) - first,
-            "margin": context(architecture),
-        },
+        "sizes": {"smallest": sizes.smallest, "step": sizes.step, "context": sizes.context},
     }
     return {f"{KEY}.{name}": json.dumps(value) for name, value in known.items()}
 

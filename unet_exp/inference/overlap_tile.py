@@ -18,10 +18,14 @@ import torch
 from torch import Tensor
 
 from unet_exp.config import InferenceConfig
-from unet_exp.inference.tile_plan import Tile, plan_tiles
+from unet_exp.inference.tile_plan import Tile, plan_part, plan_tiles
 from unet_exp.mirror import mirror_indices
-from unet_exp.network import UNet
+from unet_exp.network import Network
 
+Size = tuple[int, int]
+"""Height and width of an image, in pixels."""
+Part = tuple[int, int, int, int]
+"""Top, left, height and width of a rectangle, in pixels."""
 Source = Callable[[int, int, int, int], Tensor]
 """Gives the window (top, left, height, width) of an image that goes on beyond its border: (1, C, height, width)."""
 
@@ -38,7 +42,7 @@ def mirrored_source(image: Tensor) -> Source:
 
 
 @torch.no_grad()
-def tiled_logits(network: UNet, source: Source, height: int, width: int, settings: InferenceConfig) -> Tensor:
+def tiled_logits(network: Network, source: Source, height: int, width: int, settings: InferenceConfig) -> Tensor:
     """Logits of every pixel of an image, computed in tiles; one tile where the image is not larger.
 
     Beside the result there is never more than one batch of tiles in memory.
@@ -73,6 +77,28 @@ def tiled_logits(network: UNet, source: Source, height: int, width: int, setting
                 kept = logits[:, _part(row.offset, row), _part(column.offset, column)]
                 result[0, :, _part(row.first, row), _part(column.first, column)] += weights * kept
     return result
+
+
+@torch.no_grad()
+def part_logits(network: Network, source: Source, size: Size, part: Part, settings: InferenceConfig) -> Tensor:
+    """Logits of a part of an image, in one pass; what `tiled_logits` gives there.
+
+    Args:
+        network: in eval mode, on any device.
+        source: gives the normalised image.
+        size: height and width of the image, in pixels.
+        part: top, left, height and width.
+        settings: `context`.
+
+    Returns:
+        (1, out, height, width) float32, on the CPU.
+    """
+    top, left, high, wide = part
+    row = plan_part(network.architecture, size[0], top, top + high, settings.context)
+    column = plan_part(network.architecture, size[1], left, left + wide, settings.context)
+    device = next(network.parameters()).device
+    logits: Tensor = network(source(row.start, column.start, row.size, column.size).to(device))
+    return logits[..., _part(row.offset, row), _part(column.offset, column)].float().cpu()
 
 
 def _part(start: int, tile: Tile) -> slice:

@@ -14,10 +14,10 @@ from unet_exp.config import InferenceConfig
 from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
 from unet_exp.geometry import tile_step
-from unet_exp.inference.averaging import averaged_probabilities, logits_of
+from unet_exp.inference.averaging import averaged_probabilities, logits_of, part_probabilities
 from unet_exp.inference.device import autocast, resolve_device, resolve_precision
 from unet_exp.inference.onnx_model import open_model
-from unet_exp.inference.overlap_tile import mirrored_source, tiled_logits
+from unet_exp.inference.overlap_tile import Part, Size, Source, mirrored_source, tiled_logits
 from unet_exp.losses import Targets
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import probabilities
@@ -52,10 +52,10 @@ class Predictor:
         self.device = resolve_device(accelerator)
         self.precision = resolve_precision(precision, self.device)
         self._activation = config.activation
-        self._network = checkpoint.network().to(self.device)
-        tile_step(self._network.architecture, self.inference.tile, self.inference.blend)
+        self.network = checkpoint.network().to(self.device)
+        tile_step(self.network.architecture, self.inference.tile, self.inference.blend)
         if config.trainer.channels_last:
-            convert: Any = self._network.to  # PyTorch's stubs do not know that it takes a memory format
+            convert: Any = self.network.to  # PyTorch's stubs do not know that it takes a memory format
             convert(memory_format=torch.channels_last)
 
     def prepare(self, image: NDArray[Any]) -> Tensor:
@@ -71,17 +71,50 @@ class Predictor:
             image = image.astype(np.float32)
         if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16, np.float32):
             raise DataError(f"{image.dtype} {image.shape} is no image: (H, W) or (H, W, C), uint8, uint16 or float")
-        opaque = image.shape[2] == 4 and channels != 4 and (image[:, :, 3] == image[:, :, 3].max()).all()
-        if opaque:
-            image = image[:, :, :3]
-        if channels == 1 and image.shape[2] > 1 and (image == image[:, :, :1]).all():
-            image = image[:, :, :1]
-        if image.shape[2] != channels:
-            kind = {1: "grey", 3: "RGB", 4: "RGBA"}.get(channels, f"of {channels} channels")
-            raise DataError(
-                f"it has {image.shape[2]} channels and the network was trained on {kind} images: save it as {kind}"
-            )
+        opaque = image.shape[2] == 4 and bool((image[:, :, 3] == image[:, :, 3].max()).all())
+        colours = image[:, :, :3] if opaque and channels != 4 else image
+        alike = channels == 1 and bool((colours == colours[:, :, :1]).all())
+        image = image[:, :, : self.channels_used(image.shape[2], opaque, alike)]
         return torch.from_numpy(self.checkpoint.normalization(image).transpose(2, 0, 1)[None]).contiguous()
+
+    def channels_used(self, channels: int, opaque: bool, alike: bool) -> int:
+        """How many of an image's first channels the network sees.
+
+        Args:
+            channels: of the image.
+            opaque: whether a fourth channel has one value everywhere.
+            alike: whether the channels, without such a fourth one, are equal everywhere.
+
+        Raises:
+            DataError: if it has other channels than the training images had.
+        """
+        wanted = self.checkpoint.channels
+        colours = 3 if channels == 4 and wanted != 4 and opaque else channels
+        if wanted == 1 and alike:
+            colours = 1
+        if colours != wanted:
+            kind = {1: "grey", 3: "RGB", 4: "RGBA"}.get(wanted, f"of {wanted} channels")
+            raise DataError(
+                f"it has {colours} channels and the network was trained on {kind} images: save it as {kind}"
+            )
+        return wanted
+
+    @torch.inference_mode()
+    def part_probabilities(self, source: Source, size: Size, part: Part) -> NDArray[np.float32]:
+        """Class probabilities of a part of an image that is not held whole: what `probabilities` gives there.
+
+        Args:
+            source: gives windows of the normalised image, mirrored beyond its border.
+            size: height and width of the image.
+            part: top, left, height and width; it is computed in one piece.
+
+        Returns:
+            (classes, height, width).
+        """
+        with autocast(self.precision, self.device):
+            found = part_probabilities(self.network, source, size, part, self.inference, self._activation)
+        result: NDArray[np.float32] = found[0].numpy()
+        return result
 
     @torch.inference_mode()
     def _prediction(self, image: NDArray[Any]) -> tuple[Tensor, Tensor]:
@@ -90,9 +123,9 @@ class Predictor:
         with autocast(self.precision, self.device):
             if settings.name == "none":  # its own logits are exact where probabilities are too small for a float
                 height, width = pixels.shape[-2:]
-                logits = tiled_logits(self._network, mirrored_source(pixels), height, width, settings)
+                logits = tiled_logits(self.network, mirrored_source(pixels), height, width, settings)
                 return logits, probabilities(logits, self._activation)
-            mean = averaged_probabilities(self._network, pixels, settings, self._activation)
+            mean = averaged_probabilities(self.network, pixels, settings, self._activation)
         return logits_of(mean, self._activation), mean
 
     def probabilities(self, image: NDArray[Any]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unet_exp.config import InferenceConfig
-from unet_exp.geometry import Architecture, context, input_for_output, lattice, legal_sizes, margin, tile_step
+from unet_exp.geometry import HasSizes, context, input_for_output, lattice, legal_sizes, margin, tile_step
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Tile:
     offset: int
 
 
-def plan_whole(architecture: Architecture, size: int) -> Tile:
+def plan_whole(architecture: HasSizes, size: int) -> Tile:
     """The one pass over a line of `size` pixels, which every plan of several tiles must agree with.
 
     Its output starts at pixel 0. What a legal size has more than the line lies at the end.
@@ -39,7 +39,7 @@ def plan_whole(architecture: Architecture, size: int) -> Tile:
     return _tile(architecture, size, 0, size, 0)
 
 
-def plan_tiles(architecture: Architecture, size: int, settings: InferenceConfig) -> list[Tile]:
+def plan_tiles(architecture: HasSizes, size: int, settings: InferenceConfig) -> list[Tile]:
     """The passes that together give every pixel of a line.
 
     Args:
@@ -65,7 +65,20 @@ def plan_tiles(architecture: Architecture, size: int, settings: InferenceConfig)
     return [_tile(architecture, size, step * index, stop, extra) for index, stop in enumerate(stops)]
 
 
-def surround(architecture: Architecture, reach: int | Literal["auto"]) -> int:
+def plan_part(architecture: HasSizes, size: int, first: int, stop: int, reach: int | Literal["auto"]) -> Tile:
+    """The one pass that gives a part of a line, wherever it starts.
+
+    Args:
+        architecture: of the network.
+        size: pixels of the line.
+        first: pixel of the part.
+        stop: the pixel after its last.
+        reach: see `surround`.
+    """
+    return _tile(architecture, size, first, stop, surround(architecture, reach))
+
+
+def surround(architecture: HasSizes, reach: int | Literal["auto"]) -> int:
     """Pixels that a tile computes on each side of what it keeps, and throws away.
 
     Padding invents pixels at the end of an input, and so does bilinear up-sampling at the end of a map. With unpadded
@@ -81,17 +94,16 @@ def surround(architecture: Architecture, reach: int | Literal["auto"]) -> int:
     """
     needed = context(architecture)
     if reach == "auto":
-        nothing_invented = architecture.padding == "valid" and architecture.upsample == "transposed"
-        reach = needed if nothing_invented else margin(architecture)
+        reach = margin(architecture) if architecture.sizes.invents else needed
     return _rounded_up(max(reach - needed, 0), lattice(architecture))
 
 
-def _tile(architecture: Architecture, size: int, first: int, stop: int, extra: int) -> Tile:
+def _tile(architecture: HasSizes, size: int, first: int, stop: int, extra: int) -> Tile:
     """A tile that keeps `first` to `stop` and reaches no further than the one pass over the whole line does."""
     before, step = context(architecture), lattice(architecture)
     end = input_for_output(architecture, size) - 2 * before
     smallest = next(legal_sizes(architecture)) - 2 * before
-    start = min(max(first - extra, 0), (end - smallest) // step * step)
+    start = min(max(first - extra, 0) // step * step, (end - smallest) // step * step)
     length = input_for_output(architecture, min(stop + extra, end) - start)
     return Tile(start - before, length, first, stop, first - start)
 

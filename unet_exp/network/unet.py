@@ -8,11 +8,11 @@ sizes are legal and how many parameters there are is in `unet_exp.geometry`, in 
 from itertools import pairwise
 from typing import cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unet_exp.geometry import Architecture, Norm, check_size, fused_channels, norm_groups, upsampled_channels
+from unet_exp.geometry import Architecture, Norm, fused_channels, norm_groups, upsampled_channels
+from unet_exp.network.base import Network
 from unet_exp.network.fusion import FUSIONS, align
 from unet_exp.network.initialisation import UpconvFanIn, initialise
 
@@ -83,7 +83,7 @@ class Decoder(nn.Module):
         return cast(Tensor, self.convs(FUSIONS[self.fusion](up, skip)))
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """The network of Fig. 1 and its variants.
 
     Args:
@@ -101,7 +101,7 @@ class UNet(nn.Module):
         self, architecture: Architecture, dropout: float = 0.0, upconv_fan_in: UpconvFanIn = "incoming"
     ) -> None:
         super().__init__()
-        self.architecture = architecture
+        self.architecture: Architecture = architecture
         levels = range(1, architecture.depth + 1)
         channels = [architecture.in_channels, *(architecture.width << (level - 1) for level in levels)]
         self.encoder = nn.ModuleList(DoubleConv(architecture, i, o) for i, o in pairwise(channels))
@@ -123,9 +123,7 @@ class UNet(nn.Module):
         Raises:
             ConfigError: If H or W is illegal; names the nearest legal sizes.
         """
-        if not torch.compiler.is_compiling():  # a compiled or exported graph keeps its sizes symbolic
-            check_size(self.architecture, x.shape[-2], "input height")
-            check_size(self.architecture, x.shape[-1], "input width")
+        self.check_sizes(x)
         skips: list[Tensor] = []
         for level, convs in enumerate(self.encoder, start=1):
             x = convs(x if level == 1 else F.max_pool2d(x, 2))

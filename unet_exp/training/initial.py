@@ -1,11 +1,12 @@
 """Fine-tuning: a new network starts from a checkpoint's weights."""
 
+from torch import nn
+
 from unet_exp.checkpoint import Checkpoint
 from unet_exp.errors import ConfigError
-from unet_exp.network import UNet
 
 
-def load_initial_weights(network: UNet, checkpoint: Checkpoint) -> list[str]:
+def load_initial_weights(network: nn.Module, checkpoint: Checkpoint) -> list[str]:
     """Copies a checkpoint's weights into a network.
 
     The last 1x1 convolution keeps its fresh weights where the number of classes is another.
@@ -36,7 +37,7 @@ def load_initial_weights(network: UNet, checkpoint: Checkpoint) -> list[str]:
         if there != here:
             raise ConfigError(
                 f"init_from={checkpoint.path}: its network is another one: {name} is {there} there and {here} here; "
-                "set model, fusion, model.depth, model.width and model.norm as they were"
+                "set model, fusion and the keys of model as they were"
             )
     network.load_state_dict(taken, strict=False)
     return fresh

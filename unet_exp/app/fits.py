@@ -1,0 +1,67 @@
+"""Whether the words of a training go with the classes and images of a data set; needs no Lightning."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from unet_exp.config import IGNORE_LABEL, Config
+from unet_exp.data.samples import DataSet
+from unet_exp.errors import ConfigError
+from unet_exp.metrics.scoreboard import Kind, metric_names
+
+
+def check_fits(config: Config, dataset: DataSet) -> tuple[Kind, ...]:
+    """Refuses words that do not go with these classes and images.
+
+    Args:
+        config: of a training.
+        dataset: of its labels only the values count.
+
+    Returns:
+        The scores beyond those of the classes that each validation computes.
+
+    Raises:
+        ConfigError: for class weights, a monitored score or a network that do not fit them.
+    """
+    names = [spec.name for spec in dataset.classes]
+    kinds = _validation_kinds(config.trainer.monitor, names, dataset)
+    weights = config.loss.class_weights
+    if isinstance(weights, list) and len(weights) != len(names):
+        raise ConfigError(f"loss.class_weights={weights}: the classes are {len(names)} ({', '.join(names)})")
+    _check_monitor_is_seen(config.trainer.monitor, dataset)
+    check_metrics(config, dataset)
+    config.architecture(dataset.channels, len(names))
+    return kinds
+
+
+def _validation_kinds(monitor: str, class_names: Sequence[str], dataset: DataSet) -> tuple[Kind, ...]:
+    """The scores that each validation computes: those of borders and cells take long, and only if one is monitored."""
+    if monitor in {f"val/{name}" for name in metric_names(class_names)}:
+        return ()
+    names = [f"val/{name}" for name in metric_names(class_names, dataset.metrics)]
+    if monitor not in names:
+        raise ConfigError(f"trainer.monitor={monitor}: there is no such score; choose one of {', '.join(names)}")
+    return dataset.metrics
+
+
+def _check_monitor_is_seen(monitor: str, dataset: DataSet) -> None:
+    """A score of what no validation image shows is never a number, and would call the first epoch best."""
+    shown = set().union(*(np.unique(sample.label).tolist() for sample in dataset.val if sample.label is not None))
+    for index, spec in enumerate(dataset.classes):
+        if monitor in (f"val/iou/{spec.name}", f"val/dice/{spec.name}") and index not in shown:
+            raise ConfigError(
+                f"trainer.monitor={monitor}: no validation image shows this class; take val/iou/mean or val/loss"
+            )
+    of_cells = monitor.removeprefix("val/") in metric_names((), dataset.metrics)[len(metric_names(())) :]
+    if of_cells and not shown - {0, IGNORE_LABEL}:
+        raise ConfigError(f"trainer.monitor={monitor}: no validation image shows a cell; take val/loss")
+
+
+def check_metrics(config: Config, dataset: DataSet) -> None:
+    """Refuses scores that the data do not have.
+
+    Raises:
+        ConfigError: for the warping error of data without borders to be scored.
+    """
+    if config.metrics.warping and "isbi" not in dataset.metrics:
+        raise ConfigError(f"metrics.warping=true: data={config.data.name} has no such score; set it to false")

@@ -1,0 +1,126 @@
+"""What the pixels of a TIFF page mean, for pages that are read whole and for pages that are read by window."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tifffile import TiffFile, TiffPage
+
+from unet_exp.errors import DataError
+
+Array = np.ndarray[Any, Any]
+
+_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
+_GREY, _PALETTE, _YCBCR = (0, 1), 3, 6
+_JPEG = 7
+
+
+@contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """Turns whatever a library says of broken bytes into one line.
+
+    Raises:
+        DataError: with the reason; DataErrors pass.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except MemoryError:
+        raise DataError(f"{path}: does not fit into memory; cut the image into smaller ones") from None
+    except Exception as error:  # The libraries promise no set of exceptions for broken bytes.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        what = f"the file is damaged, cut short or of an unknown kind ({reason})"
+        raise DataError(f"{path}: {what}; copy or export it again") from None
+
+
+def check_page(page: TiffPage, size: int) -> None:
+    """Refuses what tifffile would pass over in silence.
+
+    Args:
+        page: not yet decoded.
+        size: bytes of its file.
+
+    Raises:
+        ValueError: for strips that are missing, three dimensions, and colours that are not grey, RGB or a palette.
+    """
+    if page.dtype is None or page.imagedepth != 1 or not page.imagewidth or not page.imagelength:
+        raise ValueError(f"a page of shape {page.shape} and {page.bitspersample} bits")
+    strips = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    if len(strips) != math.prod(page.chunked) or any(not count or start + count > size for start, count in strips):
+        raise ValueError("some of its pixels are missing")
+    as_rgb = _photometric(page) == _YCBCR and page.compression == _JPEG  # tifffile makes that RGB.
+    if _photometric(page) not in (*_GREY, 2, _PALETTE) and not as_rgb:
+        raise ValueError("its colours are not grey, RGB or a palette")
+
+
+def check_chain(file: TiffFile) -> None:
+    """Refuses a TIFF, all of whose pages were seen, whose chain of pages breaks off.
+
+    Raises:
+        ValueError: if it does.
+    """
+    claimed = (file.imagej_metadata or {}).get("images", 1)  # ImageJ may write many as one page.
+    end, width = file.pages.next_page_offset or 0, file.tiff.offsetsize
+    file.filehandle.seek(end)
+    if len(file.pages) < claimed or file.filehandle.read(width) != bytes(width):
+        raise ValueError("some of its pages are missing")
+
+
+def resolved(page: TiffPage, pixels: Array, indices: bool = False) -> Array:
+    """Decoded pixels as people mean them: palettes become colours, few bits full scale, and 0 black.
+
+    Args:
+        page: that they are of.
+        pixels: (H, W) or (H, W, C), all of the page or a window of it.
+        indices: keep the indices of a palette that has colours.
+
+    Returns:
+        (H, W) or (H, W, C).
+    """
+    if _photometric(page) == _PALETTE:
+        palette = np.asarray(page.colormap)  # 16 bits; some writers fill but 8.
+        if indices and (palette != palette[0]).any():
+            return pixels
+        return np.moveaxis(np.take((palette >> 8 * (palette.max() > 255)).astype(np.uint8), pixels, axis=1), 0, 2)
+    if page.bitspersample in (1, 2, 4):
+        pixels = pixels.astype(np.uint8) * np.uint8(255 // (2**page.bitspersample - 1))
+    return ~pixels if _photometric(page) == 0 and pixels.dtype.kind == "u" else pixels  # 0: white is zero.
+
+
+def resolved_channels(page: TiffPage) -> int:
+    """Channels of what `resolved` gives."""
+    return 3 if _photometric(page) == _PALETTE else page.samplesperpixel
+
+
+def promised(path: Path, pixels: Array) -> Array:
+    """Decoded pixels in one of the three types that images have here.
+
+    Args:
+        path: of the file, for the error.
+        pixels: (H, W) or (H, W, C).
+
+    Returns:
+        (H, W, C) uint8, uint16 or float32.
+
+    Raises:
+        DataError: for pixels that are not finite or do not fit.
+    """
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    if pixels.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            pixels = pixels.astype(np.float32, copy=False)
+        if not np.isfinite(pixels).all():
+            raise DataError(f"{path}: some pixels are not finite; replace NaN and infinite values")
+    elif pixels.dtype not in _DTYPES:
+        if pixels.dtype.kind not in "iu" or pixels.min() < 0 or pixels.max() > 65535:
+            raise DataError(f"{path}: its {pixels.dtype} pixels do not fit into 16 bits; save as uint16 or float32")
+        pixels = pixels.astype(np.uint16)
+    return np.ascontiguousarray(pixels)
+
+
+def _photometric(page: TiffPage) -> int:
+    return int(page.photometric) if 262 in page.tags else 1

@@ -1,0 +1,88 @@
+"""Sizes, margins, parameter and MAC counts of a network, in plain integers.
+
+Nothing here imports torch, so a wrong size is found before anything heavy is loaded. The two axes of an image
+are independent: every function that takes one size speaks of one axis.
+
+Words: *level* 1 is the full resolution, level `depth` the bottom; a *map* is a feature map; a *legal* size is
+one that the network takes; the *lattice* is the grid of pixels on which every max-pooling starts.
+"""
+
+from unet_exp.geometry.architecture import (
+    MAX_DEPTH,
+    Activation,
+    Align,
+    AnyArchitecture,
+    Architecture,
+    CustomArchitecture,
+    Fusion,
+    Norm,
+    Padding,
+    Upsample,
+    out_channels,
+)
+from unet_exp.geometry.counts import (
+    Kind,
+    Layer,
+    Match,
+    fused_channels,
+    layer_table,
+    layers,
+    macs,
+    matched_width,
+    norm_groups,
+    parameters,
+    upsampled_channels,
+)
+from unet_exp.geometry.sizes import (
+    HasSizes,
+    Sizes,
+    check_size,
+    context,
+    input_for_output,
+    is_legal,
+    larger_legal,
+    lattice,
+    legal_sizes,
+    margin,
+    output_size,
+    smaller_legal,
+    tile_step,
+)
+
+__all__ = [
+    "MAX_DEPTH",
+    "Activation",
+    "Align",
+    "AnyArchitecture",
+    "Architecture",
+    "CustomArchitecture",
+    "Fusion",
+    "HasSizes",
+    "Kind",
+    "Layer",
+    "Match",
+    "Norm",
+    "Padding",
+    "Sizes",
+    "Upsample",
+    "check_size",
+    "context",
+    "fused_channels",
+    "input_for_output",
+    "is_legal",
+    "larger_legal",
+    "lattice",
+    "layer_table",
+    "layers",
+    "legal_sizes",
+    "macs",
+    "margin",
+    "matched_width",
+    "norm_groups",
+    "out_channels",
+    "output_size",
+    "parameters",
+    "smaller_legal",
+    "tile_step",
+    "upsampled_channels",
+]

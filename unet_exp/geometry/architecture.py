@@ -1,0 +1,202 @@
+"""What a network looks like, before there is one: the U-Net in all its variants, or a user's own class."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+from unet_exp.errors import ConfigError
+from unet_exp.geometry.sizes import Sizes
+
+Padding = Literal["valid", "same"]
+Align = Literal["crop", "exact", "pad"]
+Fusion = Literal["concat", "add", "none"]
+Norm = Literal["none", "batch", "instance", "group"]
+Upsample = Literal["transposed", "bilinear"]
+Activation = Literal["softmax", "sigmoid"]
+
+MAX_DEPTH = 8
+_LOSS_OF_TWO_CONVS = 4  # pixels an axis loses in two unpadded 3x3 convolutions
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a U-Net looks like; the paper's (Fig. 1) is valid, crop, 5, 64, 1, 2, concat, none, transposed.
+
+    Args:
+        padding: `valid`: unpadded 3x3 convolutions, as in the paper; `same`: padded by one zero on each side.
+        align: How a decoder map meets its skip. `crop`: the skip is cropped at the centre; `exact`: they
+            have one size; `pad`: the decoder map gets zeros at the bottom and right, so any size is legal.
+        depth: Resolution levels (5 in the paper).
+        width: Channels of the first level (64 in the paper); they double with each level.
+        in_channels: Channels of the image.
+        out_channels: Channels of the logits, see `out_channels`.
+        fusion: `concat` puts the upsampled map before the skip; `add` adds them; `none` drops the skip.
+        norm: Normalisation between each 3x3 convolution and its ReLU; for `group` see `norm_groups`.
+        upsample: `transposed`: 2x2 up-convolution. `bilinear`: a 1x1 convolution at the low resolution, then
+            bilinear doubling.
+        relu_after_upsample: A ReLU after each up-sampling, as in the authors' Caffe release.
+        keep_last_upsample_channels: The last up-sampling keeps its 2 x width channels, as in the release.
+
+    Raises:
+        ConfigError: For an unknown word, a number out of range or a combination that cannot be built.
+    """
+
+    padding: Padding
+    align: Align
+    depth: int
+    width: int
+    in_channels: int
+    out_channels: int
+    fusion: Fusion
+    norm: Norm
+    upsample: Upsample
+    relu_after_upsample: bool = False
+    keep_last_upsample_channels: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, with the key and the mend."""
+        require_word("model.padding", self.padding, get_args(Padding))
+        require_word("model.align", self.align, get_args(Align))
+        require_word("fusion", self.fusion, get_args(Fusion))
+        require_word("model.norm", self.norm, get_args(Norm))
+        require_word("model.upsample", self.upsample, get_args(Upsample))
+        if not 1 <= self.depth <= MAX_DEPTH:
+            raise ConfigError(f"model.depth={self.depth} is out of range: set 1 to {MAX_DEPTH} (5 in the paper)")
+        for key in ("width", "in_channels", "out_channels"):
+            number = getattr(self, key)
+            if number < 1:
+                key = "model.width" if key == "width" else key
+                raise ConfigError(f"{key}={number} is out of range: set 1 or more")
+        if self.padding == "valid" and self.align != "crop":
+            raise ConfigError(
+                f"model.align={self.align} does not go with model.padding=valid, whose skips are larger "
+                "than the decoder's maps: set model.align=crop, or model.padding=same"
+            )
+        if self.padding == "same" and self.align == "crop":
+            raise ConfigError(
+                f"model.align=crop does not go with model.padding=same, which has nothing to crop: "
+                f"set model.align=exact (sizes in multiples of {1 << (self.depth - 1)}) or model.align=pad (any size)"
+            )
+        if self.keep_last_upsample_channels and self.fusion == "add":
+            raise ConfigError(
+                f"fusion=add cannot add {2 * self.width} channels to {self.width}: set fusion=concat or "
+                "fusion=none, or model.keep_last_upsample_channels=false (model=release sets it to true)"
+            )
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """What it does to sizes."""
+        step = 1 << (self.depth - 1)
+        fields = [(pixel, *_seen(self, 1, pixel, pixel)) for pixel in range(step)]
+        return Sizes(
+            smallest=_smallest(self),
+            step=1 if self.align == "pad" else step,
+            lattice=step,
+            # 1 + 2 + 4 … over the levels of the encoder with the bottom, and of the decoder.
+            context=_LOSS_OF_TWO_CONVS * (2 * step - 1 + step - 1) // 2 if self.padding == "valid" else 0,
+            margin=max(max(pixel - low, high - pixel) for pixel, low, high in fields),
+            # Bilinear up-sampling repeats the last pixel of a map; an up-convolution needs no neighbour.
+            invents=self.padding == "same" or self.upsample == "bilinear",
+            words=f"model.padding={self.padding}, model.align={self.align} and model.depth={self.depth}",
+        )
+
+
+@dataclass(frozen=True)
+class CustomArchitecture:
+    """A user's own network, as far as it is known without its code.
+
+    Args:
+        target: Where its class is imported from, `package.module.Name`.
+        params: Keyword arguments that it is built with, beside `in_channels` and `out_channels`; None: no others.
+        in_channels: Channels of the image.
+        out_channels: Channels of the logits, see `out_channels`.
+        step: Legal input sizes are `smallest`, `smallest` + `step`, …
+        smallest: None: the first multiple of `step` that leaves an output.
+        lattice: Shifts by multiples of it shift the output and change nothing else; None: `step`.
+        context: Pixels that the output lacks on each side of the input.
+        margin: Pixels that an output pixel sees to either side at most.
+
+    Raises:
+        ConfigError: For a `smallest` that leaves no output, or a `lattice` that is no multiple of `step`.
+    """
+
+    target: str
+    params: Mapping[str, Any] | None = field(hash=False)
+    in_channels: int
+    out_channels: int
+    step: int
+    smallest: int | None
+    lattice: int | None
+    context: int
+    margin: int
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that do not go together, with the key and the mend."""
+        lost = 2 * self.context
+        if self.smallest is not None and self.smallest <= lost:
+            raise ConfigError(
+                f"model.smallest={self.smallest} leaves no output where model.context={self.context} is lacking on "
+                f"each side: set {lost + 1} or more pixels"
+            )
+        if self.lattice is not None and self.lattice % self.step:
+            raise ConfigError(f"model.lattice={self.lattice} must be a multiple of model.step={self.step}")
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """What it does to sizes."""
+        smallest = self.smallest or (2 * self.context // self.step + 1) * self.step
+        words = f"model.smallest={smallest} and model.step={self.step}"
+        return Sizes(smallest, self.step, self.lattice or self.step, self.context, self.margin, True, words)
+
+
+AnyArchitecture = Architecture | CustomArchitecture
+
+
+def out_channels(classes: int, activation: Activation) -> int:
+    """Return the channels of the logits: one a class, but 1 (the logit of class 1) for `sigmoid` with two.
+
+    Raises:
+        ConfigError: For fewer than two classes or an unknown activation.
+    """
+    require_word("activation", activation, get_args(Activation))
+    if classes < 2:
+        raise ConfigError(f"the data has {classes} classes: at least 2 are needed, background among them")
+    return 1 if activation == "sigmoid" and classes == 2 else classes
+
+
+def _smallest(architecture: Architecture) -> int:
+    """Return the smallest legal input size of a U-Net."""
+    # A single pixel at the bottom leaves a norm nothing to compare: torch will not train batch norm at batch
+    # 1, instance norm, and group norm of one channel a group. One rule for all: legality ignores the width.
+    bottom = 1 if architecture.norm == "none" else 2
+    if architecture.padding == "same":
+        return bottom << (architecture.depth - 1)
+    needed = 1  # upwards in reverse: how large the decoder's maps must be, so that one pixel is left on top
+    for _ in range(architecture.depth - 1):
+        needed = (needed + _LOSS_OF_TWO_CONVS + 1) // 2
+    size = max(bottom, needed) + _LOSS_OF_TWO_CONVS
+    for _ in range(architecture.depth - 1):  # downwards in reverse: what was pooled was even
+        size = 2 * size + _LOSS_OF_TWO_CONVS
+    return size
+
+
+def _seen(architecture: Architecture, level: int, low: int, high: int) -> tuple[int, int]:
+    """Return the interval of a level's input map that its output pixels `low` to `high` depend on."""
+    low, high = low - 2, high + 2  # the two convolutions of the decoder, or of the bottom
+    if level == architecture.depth:
+        return low, high
+    blur = 1 if architecture.upsample == "bilinear" else 0  # it also reads the coarse pixel next door
+    low, high = _seen(architecture, level + 1, (low - blur) // 2, (high + blur) // 2)
+    # Through the pool and the two convolutions of the encoder. The skip's own interval lies inside this one.
+    return 2 * low - 2, 2 * high + 1 + 2
+
+
+def require_word(key: str, word: str, words: tuple[str, ...]) -> None:
+    """Refuse a word that is not among those known.
+
+    Raises:
+        ConfigError: Names the key and the words.
+    """
+    if word not in words:
+        raise ConfigError(f"{key}={word} is unknown: choose one of {', '.join(words)}")

@@ -1,0 +1,26 @@
+"""What the rest of the program asks of a network: images in, logits out, and an architecture that says its sizes."""
+
+import torch
+from torch import Tensor, nn
+
+from unet_exp.geometry import AnyArchitecture, check_size
+
+
+class Network(nn.Module):
+    """Maps images (B, in_channels, H, W) of legal sizes to logits (B, out_channels, H', W') of their centre.
+
+    Attributes:
+        architecture: Its channels and sizes; H' is `unet_exp.geometry.output_size` of H.
+    """
+
+    architecture: AnyArchitecture
+
+    def check_sizes(self, x: Tensor) -> None:
+        """Refuse images of an illegal size.
+
+        Raises:
+            ConfigError: If H or W is illegal; names the nearest legal sizes.
+        """
+        if not torch.compiler.is_compiling():  # a compiled or exported graph keeps its sizes symbolic
+            check_size(self.architecture, x.shape[-2], "input height")
+            check_size(self.architecture, x.shape[-1], "input width")
