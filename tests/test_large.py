@@ -115,7 +115,7 @@ def test_odd_pages_mean_what_they_mean_where_they_are_read_whole(tmp_path: Path)
                 assert found.dtype == pixels.dtype, path
 
 
-@pytest.mark.parametrize("harm", ["cut", "garbled", "nan", "text", "none", "ring"])
+@pytest.mark.parametrize("harm", ["cut", "garbled", "nan", "text", "none", "ring", "pageless"])
 def test_a_broken_file_is_one_line(harm: str, tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     pixels = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
@@ -128,6 +128,8 @@ def test_a_broken_file_is_one_line(harm: str, tmp_path: Path) -> None:
         content[-3000:-1000] = bytes(2000)
     if harm == "text":
         content = bytearray(b"II*\0 no TIFF")
+    if harm == "pageless":
+        content = bytearray(b"II*\0" + bytes(20))
     if harm == "ring":
         with tifffile.TiffFile(path) as file:
             end = file.pages.next_page_offset

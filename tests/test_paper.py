@@ -19,6 +19,7 @@ NO_RESULT = {
     "inference.batch_size", "inference.context", "inference.blend", "trainer.accelerator", "trainer.devices",
     "trainer.deterministic", "trainer.channels_last", "trainer.compile", "trainer.limit_batches", "trainer.overfit",
     "trainer.profiler", "metrics.warping", "metrics.warping_radius", "seed", "name", "output", "init_from",
+    "trust",
 }  # fmt: skip
 """Keys that change where, how fast and from which dice a result comes, or how large a data set is."""
 

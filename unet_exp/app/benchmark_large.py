@@ -142,7 +142,7 @@ def _compared(predictor: "Predictor", page: "WindowedPage", mask: "WindowedPage"
     around = -(-around // step) * step
     side = min(1000, page.height // 2, page.width // 2)
     top, left = ((size - side) // 2 // step * step for size in page.size)
-    total = side + 2 * around
+    total, tile = side + 2 * around, min(tile, side // 2)
     window = source(top - around, left - around, total, total)
     settings = predictor.inference.model_copy(update={"tile": total})
     logits = tiled_logits(predictor.network, mirrored_source(window), total, total, settings)
@@ -166,7 +166,7 @@ def _save_network(path: Path) -> None:
     from unet_exp.data.normalization import Normalization
     from unet_exp.network import build
 
-    values = compose_train(["experiment=small"])
+    values = compose_train(["experiment=small", "inference.tile=4096"])  # so that the budget decides
     torch.manual_seed(0)
     weights = build(parse(values), channels=1, classes=2).state_dict()
     classes = [{"name": name, "value": 255 * index, "color": [255 * index] * 3} for index, name in enumerate("ab")]

@@ -13,7 +13,7 @@ from unet_exp.errors import DataError
 
 Array = np.ndarray[Any, Any]
 
-_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
+DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 _GREY, _PALETTE, _YCBCR = (0, 1), 3, 6
 _JPEG = 7
 
@@ -58,15 +58,16 @@ def check_page(page: TiffPage, size: int) -> None:
 
 
 def check_chain(file: TiffFile) -> None:
-    """Refuses a TIFF, all of whose pages were seen, whose chain of pages breaks off.
+    """Refuses a TIFF, all of whose pages were seen, without any, or whose chain of pages breaks off.
 
     Raises:
         ValueError: if it does.
     """
-    claimed = (file.imagej_metadata or {}).get("images", 1)  # ImageJ may write many as one page.
+    found = len(file.pages)
+    claimed = (file.imagej_metadata or {}).get("images", 1) if found else 1  # ImageJ may write many as one page.
     end, width = file.pages.next_page_offset or 0, file.tiff.offsetsize
     file.filehandle.seek(end)
-    if len(file.pages) < claimed or file.filehandle.read(width) != bytes(width):
+    if found < claimed or file.filehandle.read(width) != bytes(width):
         raise ValueError("some of its pages are missing")
 
 
@@ -115,7 +116,7 @@ def promised(path: Path, pixels: Array) -> Array:
             pixels = pixels.astype(np.float32, copy=False)
         if not np.isfinite(pixels).all():
             raise DataError(f"{path}: some pixels are not finite; replace NaN and infinite values")
-    elif pixels.dtype not in _DTYPES:
+    elif pixels.dtype not in DTYPES:
         if pixels.dtype.kind not in "iu" or pixels.min() < 0 or pixels.max() > 65535:
             raise DataError(f"{path}: its {pixels.dtype} pixels do not fit into 16 bits; save as uint16 or float32")
         pixels = pixels.astype(np.uint16)

@@ -108,8 +108,9 @@ class FilePredictor:
         if path.suffix.lower() not in TIFF_SUFFIXES:
             needed = shown(self.cost(path))
             raise DataError(
-                f"{path}: its prediction takes up to {needed} of memory, and there are {shown(self._budget)}: save it "
-                f"as a tiled TIFF, which is read by window, or set memory={needed} if there is so much"
+                f"{path}: its prediction takes up to {needed} of memory, and there are {shown(self._budget)}: take a "
+                "smaller inference.tile, save it as a tiled TIFF, which is read by window, or set "
+                f"memory={needed} if there is so much"
             )
         return []
 
