@@ -197,7 +197,9 @@ def _folder(config: FolderConfig, console: "Console") -> _Looked:
     meaning = Meaning(classes, None if config.ignore is None else stored_value(config.ignore), objects)
     proposal = None
     if unknown := sum(meaning.pixels(mask)[UNKNOWN] for mask in totals.masks):
-        mistakes.append(f"data.classes: {unknown} pixels of the masks have values without a class (none in the table above)")
+        mistakes.append(
+            f"data.classes: {unknown} pixels of the masks have values without a class (none in the table above)"
+        )
         proposal = propose(totals, classes, config.ignore)
     fitting, ignore = (proposal.classes, proposal.ignore) if proposal else (classes, config.ignore)
     if objects or (proposal and proposal.kind != "classes"):

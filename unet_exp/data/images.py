@@ -21,10 +21,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from tifffile import TiffFile, TiffPage, TiffWriter
 
+from unet_exp.data.tiff import DTYPES, Array, check_chain, check_page, damage_told, promised, resolved
 from unet_exp.errors import DataError
 from unet_exp.files import replacing
-
-Array = np.ndarray[Any, Any]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
 """What is read, in lower case."""
@@ -38,7 +37,6 @@ MAX_CHANNELS = 64
 _PNG, _JPEG, _TIFF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NUMPY = b"\x93NUMPY"
 _CHANNELS = ((), (1,), (3,), (4,))
-_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 # What these say on stderr is harmless, or becomes a DataError here.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
@@ -77,22 +75,14 @@ def read_pages(path: str | Path, indices: bool = False) -> list[Array]:
     if not data.startswith((_PNG, _JPEG, *_TIFF, _NUMPY)):
         what = "is not a PNG, JPEG or TIFF image, nor a NumPy array" + ("" if data else " (it is empty)")
         raise DataError(f"{path}: {what}; convert it to one of them")
-    try:
+    with damage_told(path):
         if data.startswith(_TIFF):
             pages = _read_tiff(path, data, indices)
         elif data.startswith(_NUMPY):
             pages = _read_numpy(path, data)
         else:
             pages = [_read_picture(path, data, indices)]
-        return [_promised(path, page) for page in pages]
-    except DataError:
-        raise
-    except MemoryError:
-        raise DataError(f"{path}: does not fit into memory; cut the image into smaller ones") from None
-    except Exception as error:  # The libraries promise no set of exceptions for broken bytes.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        what = f"the file is damaged, cut short or of an unknown kind ({reason})"
-        raise DataError(f"{path}: {what}; copy or export it again") from None
+        return [promised(path, page) for page in pages]
 
 
 def read_image(path: str | Path) -> Array:
@@ -157,7 +147,7 @@ def write_pages(path: str | Path, pages: Sequence[Array]) -> None:
     if suffix not in WRITE_SUFFIXES:
         raise DataError(f"{path}: cannot write this kind of file; end its name in one of {' '.join(WRITE_SUFFIXES)}")
     for page in pages:
-        if page.ndim < 2 or not page.size or page.shape[2:] not in _CHANNELS or page.dtype not in _DTYPES:
+        if page.ndim < 2 or not page.size or page.shape[2:] not in _CHANNELS or page.dtype not in DTYPES:
             raise ValueError(f"cannot store {page.dtype} of shape {page.shape} as an image")
     if suffix == ".png" and (len(pages) > 1 or pages[0].dtype == np.float32):
         raise DataError(f"{path}: a PNG holds one page, and no float32 pixels; end its name in .tif")
@@ -282,10 +272,7 @@ def _read_tiff(path: Path, data: bytes, indices: bool) -> list[Array]:
             if page.offset in pages:
                 raise ValueError("its pages form a ring")
             pages[page.offset] = _read_page(path, page.aspage(), len(data), indices)
-        end, zero = tiff.pages.next_page_offset or 0, bytes(tiff.tiff.offsetsize)
-        claimed = (tiff.imagej_metadata or {}).get("images", 1) if pages else 1  # ImageJ may write many as one page.
-        if len(pages) < claimed or data[end : end + len(zero)] != zero:
-            raise ValueError("some of its pages are missing")
+        check_chain(tiff)
     return list(pages.values())
 
 
@@ -293,37 +280,6 @@ def _read_page(path: Path, page: TiffPage, size: int, indices: bool) -> Array:
     """The pixels of one page of a TIFF of `size` bytes."""
     _check(path, page.imagewidth, page.imagelength, page.samplesperpixel)
     _check(path, page.tilewidth, page.tilelength)
-    if page.dtype is None or page.imagedepth != 1 or not page.imagewidth or not page.imagelength:
-        raise ValueError(f"a page of shape {page.shape} and {page.bitspersample} bits")
-    strips = list(zip(page.dataoffsets, page.databytecounts, strict=False))
-    if len(strips) != math.prod(page.chunked) or any(not count or start + count > size for start, count in strips):
-        raise ValueError("some of its pixels are missing")
-    colours = int(page.photometric) if 262 in page.tags else 1
-    if colours not in (0, 1, 2, 3) and not (colours == 6 and page.compression == 7):  # tifffile makes that RGB.
-        raise ValueError("its colours are not grey, RGB or a palette")
+    check_page(page, size)
     pixels: Array = page.asarray()
-    if page.axes == "SYX":
-        pixels = np.moveaxis(pixels, 0, 2)
-    if colours == 3:
-        palette = np.asarray(page.colormap)  # 16 bits; some writers fill but 8.
-        if indices and (palette != palette[0]).any():
-            return pixels
-        return np.moveaxis(np.take((palette >> 8 * (palette.max() > 255)).astype(np.uint8), pixels, axis=1), 0, 2)
-    if page.bitspersample in (1, 2, 4):
-        pixels = pixels.astype(np.uint8) * np.uint8(255 // (2**page.bitspersample - 1))
-    return ~pixels if colours == 0 and pixels.dtype.kind == "u" else pixels  # 0: white is zero.
-
-
-def _promised(path: Path, page: Array) -> Array:
-    """One decoded page as `read_pages` promises it."""
-    page = page[:, :, None] if page.ndim == 2 else page
-    if page.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            page = page.astype(np.float32, copy=False)
-        if not np.isfinite(page).all():
-            raise DataError(f"{path}: some pixels are not finite; replace NaN and infinite values")
-    elif page.dtype not in _DTYPES:
-        if page.dtype.kind not in "iu" or page.min() < 0 or page.max() > 65535:
-            raise DataError(f"{path}: its {page.dtype} pixels do not fit into 16 bits; save as uint16 or float32")
-        page = page.astype(np.uint16)
-    return np.ascontiguousarray(page)
+    return resolved(page, np.moveaxis(pixels, 0, 2) if page.axes == "SYX" else pixels, indices)
