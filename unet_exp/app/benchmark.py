@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ Usage: python scripts/benchmark.py [groups=all] [key=value] ...
   groups=predict    is not among all, it takes long: an image that is not held whole, predicted once a budget
   side      of that image in pixels (20000)
   budgets   what the predictions may take ([500MB,2GB])
+  layouts   of the file that each of them reads, in turn ([tiled,striped])
 
 Each line is a pair, measured A B A B ...: medians, and the ratio B / A with its smallest and largest value.
 The images are generated: 512 x 512 pixels, as the slices of ISBI-2012 are.
@@ -49,6 +50,7 @@ class Benchmark(Strict):
     output: str
     side: Annotated[int, Field(ge=100)]
     budgets: Annotated[list[str], Field(min_length=1)]
+    layouts: Annotated[list[Literal["tiled", "striped"]], Field(min_length=1)]
 
 
 DEFAULTS: dict[str, Any] = {
@@ -58,6 +60,7 @@ DEFAULTS: dict[str, Any] = {
     "output": "outputs/benchmark",
     "side": 20_000,
     "budgets": ["500MB", "2GB"],
+    "layouts": ["tiled", "striped"],
 }
 
 
@@ -177,7 +180,7 @@ def benchmark(values: dict[str, Any]) -> list[Result]:
     cv2.setNumThreads(task.threads)
     try:
         results = [measure(pair, task.repeats) for word in wanted if word != LARGE for pair in GROUPS[word]()]
-        large = list(measure_large(task.side, task.budgets, task.threads)) if LARGE in wanted else []
+        large = list(measure_large(task.side, task.budgets, task.layouts, task.threads)) if LARGE in wanted else []
     finally:
         torch.set_num_threads(before[0])
         cv2.setNumThreads(before[1])

@@ -51,17 +51,18 @@ class LargeResult:
     cropped: int
 
 
-def measure_large(side: int, budgets: Sequence[str], threads: int) -> Iterator[LargeResult]:
+def measure_large(side: int, budgets: Sequence[str], layouts: Sequence[str], threads: int) -> Iterator[LargeResult]:
     """Predicts a generated image, once a budget and each time in a process of its own.
 
     Args:
         side: of the image, in pixels.
-        budgets: such as `500MB`; the file is in turn tiled and striped, compressed both times.
+        budgets: such as `500MB`.
+        layouts: of the compressed file, in turn: `tiled` or `striped`.
         threads: of PyTorch.
     """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        for number, (budget, layout) in enumerate(zip(budgets, cycle(LAYOUTS), strict=False)):
+        for number, (budget, layout) in enumerate(zip(budgets, cycle(layouts), strict=False)):
             image = folder / f"{layout}.tif"
             if not image.exists():
                 LAYOUTS[layout](image, side)
