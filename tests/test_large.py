@@ -23,12 +23,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import unet_exp
 from unet_exp.app.compose import compose_train
-from unet_exp.config import parse
+from unet_exp.config import ClassSpec, parse
 from unet_exp.config.running import FlipAveragingConfig, InferenceConfig, PlainInferenceConfig
+from unet_exp.data.classes import encode
 from unet_exp.data.images import read_image, read_pages, write_image
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.synthetic import generate
-from unet_exp.data.windows import windowed
+from unet_exp.data.windows import windowed, write_by_rows
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.inference import large
 from unet_exp.inference.memory import forward_bytes, read_size, shown, tile_bytes
@@ -147,13 +148,21 @@ def test_a_broken_file_is_one_line(harm: str, tmp_path: Path) -> None:
         read()
 
 
+@pytest.mark.parametrize("values", [[0, 255], [7, 40_000], [[1, 2, 3], [250, 0, 9]]])
+def test_masks_of_any_values_are_written_row_by_row(values: list[Any], tmp_path: Path) -> None:
+    classes = [ClassSpec(name=name, value=value, color=[0, 0, 0]) for name, value in zip("ab", values, strict=True)]
+    label = np.random.default_rng(0).integers(0, 2, (700, 530), np.uint8)
+    like = encode(label[:1, :1], classes)
+    write_by_rows(tmp_path / "m.tif", [(700, 530, lambda a, b: label[a:b])], lambda part: encode(part, classes), like)
+    np.testing.assert_array_equal(read_image(tmp_path / "m.tif"), encode(label, classes), strict=True)
+
+
 # --- numbers of the whole image ---
 
 
 @cache
 def predictor(channels: int = 1, inference: InferenceConfig | None = None, *words: str) -> Predictor:
     from unet_exp.checkpoint import Checkpoint
-    from unet_exp.config import ClassSpec
 
     values = compose_train(["model.depth=3", "model.width=4", "trainer.accelerator=cpu", "model=same", *words])
     torch.manual_seed(2)

@@ -159,7 +159,8 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
         console.print(f"{len(masks)} of {len(paths)} files predicted; the masks are in")
         console.print(str(output), style="bold", soft_wrap=True)
     if failures:
-        raise DataError(f"{len(failures)} of {len(paths)} files were left out: " + "; ".join(failures))
+        were = "was" if len(failures) == 1 else "were"
+        raise DataError(f"{len(failures)} of {len(paths)} files {were} left out: " + "; ".join(failures))
     return masks
 
 

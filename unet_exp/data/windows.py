@@ -168,36 +168,37 @@ def _pages(path: Path, file: TiffFile, size: int) -> list[WindowedPage]:
 
 
 def write_by_rows(
-    path: Path, pages: Sequence[tuple[int, int, Rows]], paint: Callable[[Array], Array], channels: int
+    path: Path, pages: Sequence[tuple[int, int, Rows]], paint: Callable[[Array], Array], like: Array
 ) -> None:
     """Writes pages that are not held whole as a tiled TIFF; it appears whole or not at all.
 
     Args:
         path: its folder exists.
         pages: height and width of each, and what gives its rows, (rows, width).
-        paint: from (h, w) of these to uint8 pixels (h, w, channels).
-        channels: 1, or 3 for RGB.
+        paint: from (h, w) of these to pixels (h, w, C).
+        like: what it paints, of any size: C is 1, or 3 for RGB; its type is the file's.
 
     Raises:
         OSError: as writing does; it names `path`.
     """
+    channels = like.shape[2]
 
     def tiles(height: int, width: int, rows: Rows) -> Iterator[Array]:
         for top in range(0, height, TILE):
             band = rows(top, min(top + TILE, height))
             for left in range(0, width, TILE):
                 part = paint(band[:, left : left + TILE])
-                tile = np.zeros((TILE, TILE, channels), np.uint8)
+                tile = np.zeros((TILE, TILE, channels), like.dtype)
                 tile[: part.shape[0], : part.shape[1]] = part
                 yield tile if channels > 1 else tile[:, :, 0]
 
-    size = sum(height * width * channels for height, width, _ in pages)
+    size = sum(height * width * channels * like.itemsize for height, width, _ in pages)
     with replacing(path) as side, TiffWriter(side, bigtiff=size > 2**31) as tiff:
         for height, width, rows in pages:
             tiff.write(
                 tiles(height, width, rows),
                 shape=(height, width, 3) if channels == 3 else (height, width),
-                dtype=np.uint8,
+                dtype=like.dtype,
                 tile=(TILE, TILE),
                 photometric="rgb" if channels == 3 else "minisblack",
                 planarconfig="contig" if channels == 3 else None,

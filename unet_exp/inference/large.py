@@ -212,9 +212,9 @@ def write_mask(predictor: Predictor, pages: list[WindowedPage], part: PartFile, 
     Raises:
         OSError: as writing does.
     """
-    channels = encode(np.zeros((1, 1), np.uint8), predictor.classes).shape[2]
+    like = encode(np.zeros((1, 1), np.uint8), predictor.classes)
     rows = [(page.height, page.width, part.rows(place, page.width)) for place, page in _placed(pages)]
-    write_by_rows(path, rows, lambda label: encode(label, predictor.classes), channels)
+    write_by_rows(path, rows, lambda label: encode(label, predictor.classes), like)
 
 
 def write_preview(predictor: Predictor, pages: list[WindowedPage], part: PartFile, path: Path) -> list[tuple[int, int]]:
