@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 SETUP := $(VENV)/.complete
+# A file of tests is one process's; each process has a PyTorch of one thread.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all lint types contract format docs lock clean
@@ -22,10 +24,10 @@ demo: $(SETUP)  ## Train on generated images, test, and draw: under three minute
 	$(RUN) scripts/train.py experiment=demo
 
 test: $(SETUP)  ## Run the tests
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 test-all: $(SETUP)  ## Run the tests, the slow ones too
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(SIDE_BY_SIDE)
 
 lint: $(SETUP)  ## Check style
 	$(VENV)/bin/ruff check .

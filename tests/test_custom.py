@@ -169,6 +169,35 @@ def test_a_training_with_both_is_tested_scored_predicted_and_fine_tuned(
         assert cli(*words, "trust=their_package").mistake == "trust='their_package': should be a valid list"
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"channels": 10**9}, "numbers, and the network that its config describes has"),
+        ({"channels": True}, "it is damaged: channels=True: should be a valid integer"),
+        ({"class_weights": [1.0]}, "it is damaged: 1 class_weights are not those of 2 classes"),
+        ({"normalization": {"mode": "log", "mean": [], "std": []}}, "normalization.mode='log': should be 'image'"),
+        ({"normalization": {"mode": "dataset", "mean": [0.1, 0.2], "std": [1, 1]}}, "has 1 values of mean and std"),
+        ({"config": {"name": "${oc.env:HOME}"}}, "its config refers to something beside it with ${...}"),
+    ],
+)
+def test_what_a_strangers_checkpoint_claims_is_checked(
+    finished: Any, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    content = torch.load(finished.best, weights_only=True)
+    content[KEY] |= change
+    torch.save(content, tmp_path / "theirs.ckpt")
+    with pytest.raises(DataError) as mistake:
+        open_checkpoint(tmp_path / "theirs.ckpt").network()
+    assert said in str(mistake.value)
+
+
+@pytest.mark.parametrize("weights", [[1, 2], {1: 2}, {"network.head.bias": 3}])
+def test_a_checkpoint_without_weights_is_told(finished: Any, tmp_path: Path, weights: Any) -> None:
+    torch.save({**torch.load(finished.best, weights_only=True), "state_dict": weights}, tmp_path / "theirs.ckpt")
+    with pytest.raises(DataError, match=r"theirs\.ckpt: it holds 0 numbers"):
+        open_checkpoint(tmp_path / "theirs.ckpt").network()
+
+
 def test_a_checkpoint_cannot_vouch_for_itself(checkpoint: Path, cli: Callable[..., Said]) -> None:
     content = torch.load(checkpoint, weights_only=True)
     content[KEY]["config"]["trust"] = ["their_package"]
@@ -292,6 +321,7 @@ BROKEN = {
     "syntax": "def (",
     "raises": "raise RuntimeError('no\\n licence')",
     "needs": "import a_package_that_nobody_has",
+    "leaves": "import sys; sys.exit(3)",
     "things": """
 from torch import nn
 number = 3
@@ -307,6 +337,14 @@ class Map(nn.Module):
     def forward(self, logits, label, pixel_weights): return logits.mean(dim=1)
 class Number(nn.Module):
     def forward(self, logits, *rest): return 3.0
+class Still(nn.Module):
+    def forward(self, logits, *rest): return logits.detach().mean()
+class Lost(nn.Module):
+    def forward(self, logits, label, pixel_weights): return logits[label.long() + 9].mean()
+class Unbuilt(nn.Module):
+    def __init__(self):
+        super().__init__()
+        {}["no such key"]
 """,
     "nets": """
 import torch
@@ -353,6 +391,8 @@ class Idle(nn.Module):
         (["loss.target=their_package.syntax.A"], "importing their_package.syntax raises SyntaxError"),
         (["loss.target=their_package.raises.A"], "importing their_package.raises raises RuntimeError: no licence"),
         (["loss.target=their_package.needs.A"], "raises ModuleNotFoundError: No module named 'a_package_that"),
+        (["loss.target=their_package.leaves.A"], "importing their_package.leaves raises SystemExit: 3"),
+        (["loss.target=their_package.things.Unbuilt"], "building it with nothing raises KeyError: 'no such key'"),
         (["loss.target=their_package.things.number"], "it is no class that derives from torch.nn.Module"),
         (["loss.target=their_package.things.Plain"], "it is no class that derives from torch.nn.Module"),
         (["loss.target=their_package.things.Short"], "forward takes (logits, label) and is called with (logits, label"),
@@ -385,6 +425,23 @@ def test_what_it_returns_must_be_one_number(package: Callable[[str, str], None],
     with pytest.raises(ConfigError) as mistake:
         loss(*batch())
     assert str(mistake.value).endswith(f"it must return a tensor that is one number, not {what}")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Map", "it must return a tensor that is one number, not a tensor of shape (1, 32, 32)"),
+        ("Still", "what it returns has no gradient, so that nothing is learned"),
+        ("Lost", "its forward on logits 1 x 2 x 32 x 32 raises IndexError: "),
+    ],
+)
+def test_a_loss_that_cannot_be_learned_from_is_told_before_there_is_a_run(
+    package: Callable[[str, str], None], cli: Callable[..., Said], tmp_path: Path, name: str, said: str
+) -> None:
+    package("things", BROKEN["things"])
+    mistake = cli("train", *TINY, "loss=custom", f"loss.target=their_package.things.{name}").mistake
+    assert mistake.startswith(f"loss.target=their_package.things.{name}: {said}")
+    assert not (tmp_path / "outputs").exists()
 
 
 @pytest.mark.parametrize(

@@ -148,30 +148,34 @@ def test_a_predictor_gives_what_the_checkpoint_gives(finished: RunFolder, export
     np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
+@pytest.fixture
+def ready(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exporting the network of the finished run takes no time: the file is there."""
+    monkeypatch.setattr(exporting, "_write", lambda *args: args[2].write_bytes(exported.read_bytes()))
+
+
+@pytest.mark.usefixtures("ready")
 def test_the_command_writes_the_file_whole(cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
-    said = cli("export", f"checkpoint={finished.path}", "output=new/cells.onnx", "opset=21")
+    said = cli("export", f"checkpoint={finished.path}", "output=new/cells.onnx")
     assert said.folder == Path("new/cells.onnx")
     assert said.out.count("largest difference") == 5
-    assert "opset 21; ONNX Runtime and the network agree within" in said.out
+    assert "opset 18; ONNX Runtime and the network agree within" in said.out
     assert said.err == ""
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["cells.onnx"]
 
 
-def test_a_wrong_file_is_not_left_behind(finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = exporting._write
-
-    def spoilt(network: Any, *rest: Any) -> None:
-        network.head.bias.data += 0.001
-        whole(network, *rest)
-        network.head.bias.data -= 0.001
-
-    monkeypatch.setattr(exporting, "_write", spoilt)
+@pytest.mark.usefixtures("ready")
+def test_a_wrong_file_is_not_left_behind(finished: RunFolder, tmp_path: Path) -> None:
+    content = torch.load(finished.best, weights_only=True)
+    content["state_dict"]["network.head.bias"] += 0.001
+    (tmp_path / "runs").mkdir()
+    torch.save(content, tmp_path / "runs" / "other.ckpt")
     (tmp_path / "model.onnx").write_text("an older one")
+    values = {"checkpoint": str(tmp_path / "runs" / "other.ckpt"), "output": str(tmp_path / "model.onnx")}
     with pytest.raises(DataError, match=r"ONNX Runtime's logits are off by 1\.0e-03; nothing was written"):
-        exporting.export(
-            {**exporting.DEFAULTS, "checkpoint": str(finished.path), "output": str(tmp_path / "model.onnx")}
-        )
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("model.onnx", "an older one")]
+        exporting.export({**exporting.DEFAULTS, **values})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "runs"]
+    assert (tmp_path / "model.onnx").read_text() == "an older one"
 
 
 THEIRS = """
@@ -255,6 +259,8 @@ class TestMistakes:
             ("", "checkpoint=<file> is missing"),
             ("checkpoint=none.ckpt", "none.ckpt: there is no such file"),
             ("checkpoint=a.ckpt output=model.pt", "output=model.pt: must be a file whose name ends in .onnx"),
+            ("checkpoint=a.onnx", "checkpoint=a.onnx: is an exported network already"),
+            (f"checkpoint=a.ckpt output={'n' * 300}.onnx", ".onnx: this path cannot be used (File name too long)"),
             ("checkpoint=a.ckpt opset=12", "opset=12: should be greater than or equal to 17"),
             ("checkpoint=a.ckpt opst=18", "unknown key opst; the keys are checkpoint, output, opset"),
         ],
@@ -306,11 +312,32 @@ class TestMistakes:
         assert "cannot be opened (No such file" in mistake(tmp_path / "none.onnx")
         assert "was not exported by unet_exp" in mistake(changed("a.onnx", "unet_exp.format", None))
         assert "its format 99 is not the one read here" in mistake(changed("b.onnx", "unet_exp.format", "99"))
-        assert "it is damaged (KeyError: 'classes')" in mistake(changed("c.onnx", "unet_exp.classes", None))
+        assert "it is damaged: the key classes is missing" in mistake(changed("c.onnx", "unet_exp.classes", None))
         assert "it is damaged (JSONDecodeError" in mistake(changed("d.onnx", "unet_exp.step", "{"))
         assert "it is damaged (ValueError: its input and output are" in mistake(
             changed("e.onnx", "unet_exp.channels", "3")
         )
+        assert "normalization.mode='log': should be 'image'" in mistake(
+            changed("f.onnx", "unet_exp.normalization", '{"mode": "log", "mean": [], "std": []}')
+        )
+        assert "it is damaged (RecursionError" in mistake(changed("g.onnx", "unet_exp.step", "[" * 100_000))
+        assert open_model(changed("h.onnx", "unet_experiment", "another program's")).channels == 1
+
+    def test_a_file_that_holds_another_network_than_it_says(self, exported: Path) -> None:
+        session = onnxruntime.InferenceSession(exported)
+        lies = OnnxNetwork(session, made("model=valid").network().architecture)
+        with pytest.raises(DataError, match=r"gives logits \(1, 2, 36, 36\) where the config in it promises"):
+            lies(torch.zeros(1, 1, 36, 36))
+        several = OnnxNetwork(session, made("model=same", channels=3).network().architecture)
+        with pytest.raises(DataError, match=r"ONNX Runtime cannot compute the network: .*Got: 3 Expected: 1"):
+            several(torch.zeros(1, 3, 32, 32))
+
+    def test_weights_that_are_worth_nothing_are_told_as_such(self, tmp_path: Path) -> None:
+        checkpoint = made("model=same")
+        checkpoint.weights["head.bias"].fill_(torch.nan)
+        with pytest.raises(DataError, match="its network gives nan or infinity"):
+            exporting.write_checked(checkpoint, tmp_path / "model.onnx", 18)
+        assert list(tmp_path.iterdir()) == []
 
     def test_too_little_memory(self) -> None:
         class Full:

@@ -194,6 +194,13 @@ def test_wide_numbers_and_pages_make_a_tiff(tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "c.csv")["page"].tolist() == [0, 0, 1, 1]
 
 
+def test_the_table_has_no_more_digits_than_it_knows(tmp_path: Path) -> None:
+    prediction = picture("110", "100")
+    shown = np.full((3, 2, 3), 1 / 3, np.float32)
+    write_instances(tmp_path / "a.png", [(prediction, shown)], SPECS, [1])
+    assert (tmp_path / "a.csv").read_text().splitlines()[1] == "0,1,cell,3,0.333,0.333,0,0,2,2,0.333333"
+
+
 def test_nothing_found_gives_a_table_with_its_header(tmp_path: Path) -> None:
     empty = np.zeros((5, 7), np.uint8)
     write_instances(tmp_path / "a.png", [(empty, shares(empty))], SPECS, [1, 2], holes=3, smallest=3, split=1)

@@ -6,16 +6,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from unet_exp import config as schema
+from unet_exp import geometry
 from unet_exp.config import ClassSpec, Config
+from unet_exp.config.values import Count, Natural, NonNegative
 from unet_exp.data.normalization import Normalization
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.network import Network, build
+from unet_exp.schema import Strict, validate
 
 FORMAT = 2
 """Version of what stands under `KEY`."""
@@ -36,6 +40,36 @@ _DAMAGED = (
     struct.error,
 )
 """What `torch.load` raises for arbitrary bytes: it takes them for instructions, sizes and places in the file."""
+
+
+class _Normalization(Strict):
+    mode: Literal["image", "dataset", "none"]
+    mean: list[float]
+    std: list[NonNegative]
+
+
+class _Described(Strict):
+    """What a file says of its network; `Checkpoint` explains it. Anybody may have written it: it is checked whole."""
+
+    config: dict[str, Any]
+    classes: Annotated[list[ClassSpec], Field(min_length=2)]
+    normalization: _Normalization
+    channels: Count
+    class_weights: list[NonNegative] | None
+    trained_on: list[str]
+    step: Natural
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        values = self.channels if self.normalization.mode == "dataset" else 0
+        if {len(self.normalization.mean), len(self.normalization.std)} != {values}:
+            raise ValueError(f"normalization={self.normalization.mode} has {values} values of mean and std")
+        if self.class_weights is not None and len(self.class_weights) != len(self.classes):
+            raise ValueError(f"{len(self.class_weights)} class_weights are not those of {len(self.classes)} classes")
+        # The configs of trainings are resolved. What is not would be looked up here, such as variables of the shell.
+        if "${" in repr(self.config):
+            raise ValueError("its config refers to something beside it with ${...}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -88,19 +122,20 @@ class Checkpoint:
         config = known.get("config")
         _check_trust(path, custom_targets(config if isinstance(config, dict) else {}, cls.imports), trust)
         try:
-            return cls(
-                path=path,
-                config=known["config"],
-                classes=tuple(ClassSpec.model_validate(spec) for spec in known["classes"]),
-                normalization=Normalization.from_plain(known["normalization"]),
-                channels=known["channels"],
-                class_weights=known["class_weights"],
-                trained_on=frozenset(known["trained_on"]),
-                weights=weights,
-                step=int(known["step"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"checkpoint={path}: it is damaged ({type(error).__name__}: {error})") from None
+            told = validate(_Described, {name: known[name] for name in _Described.model_fields if name in known})
+        except ConfigError as error:
+            raise DataError(f"checkpoint={path}: it is damaged: {shorten(str(error), 300)}") from None
+        return cls(
+            path=path,
+            config=told.config,
+            classes=tuple(told.classes),
+            normalization=Normalization.from_plain(told.normalization.model_dump()),
+            channels=told.channels,
+            class_weights=told.class_weights,
+            trained_on=frozenset(told.trained_on),
+            weights=weights,
+            step=told.step,
+        )
 
     def parsed(self) -> Config:
         """Its config, checked against the schema of today.
@@ -120,7 +155,16 @@ class Checkpoint:
             ConfigError: if a user's own class cannot be imported or does not fit.
             DataError: if the weights are not this network's.
         """
-        network = build(self.parsed(), self.channels, len(self.classes))
+        config = self.parsed()
+        architecture = config.architecture(self.channels, len(self.classes))
+        if isinstance(architecture, geometry.Architecture):
+            needed, there = geometry.parameters(architecture), sum(value.numel() for value in self.weights.values())
+            if needed > there:  # before memory is taken for it
+                raise DataError(
+                    f"checkpoint={self.path}: it holds {there:,} numbers, and the network that its config describes "
+                    f"has {needed:,} parameters"
+                )
+        network = build(config, self.channels, len(self.classes))
         try:
             network.load_state_dict(self.weights)
         except RuntimeError as error:
@@ -185,8 +229,12 @@ def open_checkpoint(path: str | Path, trust: Collection[str] = ()) -> Checkpoint
     if not isinstance(known, dict):
         raise DataError(f"checkpoint={path}: this is no checkpoint of unet_exp (it has no entry {KEY!r})")
     prefix = "network."
-    weights = content.get("state_dict", {})
-    network = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    weights = content.get("state_dict")
+    network = {
+        key.removeprefix(prefix): value
+        for key, value in (weights.items() if isinstance(weights, dict) else ())
+        if isinstance(key, str) and key.startswith(prefix) and isinstance(value, Tensor)
+    }
     return Checkpoint.described(path, {**known, "step": content.get("global_step")}, trust, network)
 
 

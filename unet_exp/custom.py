@@ -36,7 +36,7 @@ def build_custom(group: str, target: str, arguments: Mapping[str, Any], forward:
         ) from None
     try:
         built = found(**arguments)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # whatever the user's code does
         raise ConfigError(f"{where}: building it with {_listed(arguments)} raises {said(error)}") from error
     takes = inspect.signature(built.forward)
     try:
@@ -46,7 +46,7 @@ def build_custom(group: str, target: str, arguments: Mapping[str, Any], forward:
     return built
 
 
-def said(error: Exception) -> str:
+def said(error: BaseException) -> str:
     """An exception in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
@@ -61,7 +61,7 @@ def _imported(where: str, target: str) -> Any:
                 f"{where}: there is no module {error.name}; install its package, or put its folder on PYTHONPATH"
             ) from None
         raise ConfigError(f"{where}: importing {path} raises {said(error)}") from error
-    except Exception as error:  # whatever the user's file does when it is read
+    except (Exception, SystemExit) as error:  # whatever the user's file does when it is read
         raise ConfigError(f"{where}: importing {path} raises {said(error)}") from error
     if not hasattr(module, name):
         near = difflib.get_close_matches(name, dir(module), n=1)

@@ -74,8 +74,10 @@ def export(values: dict[str, Any]) -> Path:
     output = Path(task.output)
     if not task.checkpoint:
         raise ConfigError("checkpoint=<file> is missing, such as outputs/train/<run>/checkpoints/best.ckpt")
-    if output.suffix != ".onnx" or output.is_dir():
+    if output.suffix != ".onnx" or _is_folder(output):
         raise ConfigError(f"output={output}: must be a file whose name ends in .onnx")
+    if task.checkpoint.lower().endswith(".onnx") and not _is_folder(Path(task.checkpoint)):
+        raise ConfigError(f"checkpoint={task.checkpoint}: is an exported network already; name the checkpoint it is of")
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -132,6 +134,11 @@ def write_checked(checkpoint: "Checkpoint", path: Path, opset: int) -> dict[tupl
     def image(*shape: int) -> "Tensor":
         return torch.randn(shape[0], checkpoint.channels, *shape[1:], generator=generator)
 
+    with torch.inference_mode():
+        if not network(image(1, sizes[0], sizes[0])).isfinite().all():
+            raise DataError(
+                f"checkpoint={checkpoint.path}: its network gives nan or infinity: export one that does not"
+            )
     # Height and width differ and neither bottom is a single pixel: the exporter takes such sizes for rules.
     try:
         _write(network, image(2, sizes[5], sizes[6]), path, opset, metadata(checkpoint))
@@ -153,10 +160,10 @@ def write_checked(checkpoint: "Checkpoint", path: Path, opset: int) -> dict[tupl
             expected = network(pixels)
             try:
                 given = written(pixels)
-            except Exception as error:  # ONNX Runtime's have no common class of their own.
+            except (DataError, MemoryError) as error:
                 raise DataError(
-                    f"checkpoint={checkpoint.path}: ONNX Runtime cannot run what PyTorch exported on "
-                    f"{_shown(pixels)}: {shorten(str(error), 200)}; nothing was written; try another opset"
+                    f"checkpoint={checkpoint.path}: on {_shown(pixels)} the exported network fails: "
+                    f"{shorten(str(error), 200)}; nothing was written; try another opset"
                 ) from error
         difference = float((expected - given).abs().max())
         if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
@@ -166,6 +173,13 @@ def write_checked(checkpoint: "Checkpoint", path: Path, opset: int) -> dict[tupl
             )
         differences[tuple(pixels.shape)] = difference
     return differences
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise ConfigError(f"{path}: this path cannot be used ({error.strerror})") from None
 
 
 def _write(network: "Network", example: "Tensor", path: Path, opset: int, metadata: dict[str, str]) -> None:

@@ -20,6 +20,7 @@ from unet_exp.app.prepare import Job, prepare
 from unet_exp.app.scoring import Scores, score_split, score_tables, score_test
 from unet_exp.checkpoint import custom_targets, open_checkpoint
 from unet_exp.config import Config, duration_seconds
+from unet_exp.config.learning import CustomLossConfig
 from unet_exp.config.network import UNetConfig
 from unet_exp.data.samples import fingerprint
 from unet_exp.errors import ConfigError, TrainingError
@@ -27,6 +28,7 @@ from unet_exp.figures.curves import draw_curves
 from unet_exp.geometry import Architecture, layer_table, output_size
 from unet_exp.inference.device import out_of_memory_told, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
+from unet_exp.losses.custom import try_loss
 from unet_exp.metrics import METRICS_VERSION
 from unet_exp.runs import RunFolder, git_state, versions
 from unet_exp.training.callbacks import History, build_callbacks
@@ -61,6 +63,8 @@ def train(
     console = Console(highlight=False)
     begin = datetime.now(), time.monotonic()
     job = prepare(config, overrides)
+    if isinstance(config.loss, CustomLossConfig):
+        try_loss(config.loss, job.module.hparams["class_weights"], len(job.dataset.classes), config.data.tile)
     if _is_first_process():
         for line in _network_table(job):
             console.print(line, soft_wrap=True)

@@ -16,7 +16,7 @@ class UNetConfig(Strict):
     padding: Literal["valid", "same"]
     align: Literal["crop", "exact", "pad"]
     depth: Annotated[int, Field(ge=1, le=8)]
-    width: Count
+    width: Annotated[int, Field(ge=1, le=65536)]
     norm: Literal["none", "batch", "instance", "group"]
     upsample: Literal["transposed", "bilinear"]
     dropout: Fraction

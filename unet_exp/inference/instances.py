@@ -149,7 +149,8 @@ def write_instances(
 
     Args:
         target: of the picture, PNG or TIFF; becomes a TIFF where a PNG cannot hold the numbers or the pages. The table
-            gets its name with `.csv`: what `measured` says after a first column `page`, from 0.
+            gets its name with `.csv`: what `measured` says after a first column `page`, from 0; centres to a
+            thousandth of a pixel, probabilities to six digits.
         pages: prediction (H, W) and probabilities (classes, H, W) of each page; each has numbers of its own.
         specs: all the classes.
         classes: which are cells.
@@ -173,4 +174,4 @@ def write_instances(
         suffix = ".tif" if len(pages) > 1 else target.suffix
         write_pages(target.with_name(target.stem + suffix), [ids for ids, _ in numbered])
     with replacing(target.with_name(f"{target.stem}.csv")) as side:
-        pd.concat(tables).to_csv(side, index=False)
+        pd.concat(tables).round({"row": 3, "column": 3, "probability": 6}).to_csv(side, index=False)

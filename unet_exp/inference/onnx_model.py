@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from unet_exp.checkpoint import KEY, Checkpoint, describe, open_checkpoint
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.geometry import AnyArchitecture
+from unet_exp.geometry import AnyArchitecture, output_size
 from unet_exp.network import Network
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class OnnxNetwork(Network):
 
         Raises:
             ConfigError: If a size is illegal.
+            DataError: If the file holds another network than it says.
             MemoryError: If there is too little for images of this size.
         """
         self.check_sizes(x)
@@ -50,7 +52,13 @@ class OnnxNetwork(Network):
         except Exception as error:  # ONNX Runtime's have no common class of their own.
             if "alloc" in str(error).lower():
                 raise MemoryError(str(error)) from None
-            raise
+            raise DataError(f"ONNX Runtime cannot compute the network: {shorten(str(error), 200)}") from error
+        height, width = (output_size(self.architecture, size) for size in x.shape[-2:])
+        promised = (x.shape[0], self.architecture.out_channels, height, width)
+        if logits.shape != promised:
+            raise DataError(
+                f"the ONNX file's network gives logits {logits.shape} where the config in it promises {promised}"
+            )
         return torch.from_numpy(logits)
 
 
@@ -110,15 +118,17 @@ def open_model(path: str | Path, trust: Collection[str] = ()) -> Checkpoint:
     session = _session(path)
     texts = session.get_modelmeta().custom_metadata_map
     try:
-        known = {name.removeprefix(f"{KEY}."): json.loads(text) for name, text in texts.items() if name.startswith(KEY)}
+        own = {name.removeprefix(f"{KEY}."): text for name, text in texts.items() if name.startswith(f"{KEY}.")}
+        known = {name: json.loads(text) for name, text in own.items()}
         if "format" not in known:
             raise DataError(f"checkpoint={path}: this network was not exported by unet_exp; use scripts/export.py")
         checkpoint = OnnxCheckpoint.described(path, known, trust, weights={})
         architecture = checkpoint.parsed().architecture(checkpoint.channels, len(checkpoint.classes))
-        ends = [(end.name, end.shape[1]) for end in (*session.get_inputs(), *session.get_outputs())]
-        if ends != [(INPUT, architecture.in_channels), (OUTPUT, architecture.out_channels)]:
+        ends = [(end.name, end.type, end.shape[1]) for end in (*session.get_inputs(), *session.get_outputs())]
+        channels = {INPUT: architecture.in_channels, OUTPUT: architecture.out_channels}
+        if ends != [(name, "tensor(float)", count) for name, count in channels.items()]:
             raise ValueError(f"its input and output are {ends}")
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, RecursionError, TypeError, ValueError) as error:
         raise DataError(f"checkpoint={path}: it is damaged ({type(error).__name__}: {error})") from None
     return checkpoint
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from unet_exp.config.learning import CustomLossConfig
-from unet_exp.custom import build_custom
-from unet_exp.errors import ConfigError
+from unet_exp.custom import build_custom, said
+from unet_exp.errors import ConfigError, UserError
 
 
 class CustomLoss(nn.Module):
@@ -39,3 +40,31 @@ class CustomLoss(nn.Module):
             what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ConfigError(f"loss.target={self._target}: it must return a tensor that is one number, not {what}")
         return value
+
+
+def try_loss(config: CustomLossConfig, class_weights: Sequence[float] | None, classes: int, side: int) -> None:
+    """Calls an object of the user's class once as a training does, so that a mistake in it is told before one starts.
+
+    Args:
+        config: names the class.
+        class_weights: in numbers, or None.
+        classes: that the logits have.
+        side: of the patch, in pixels.
+
+    Raises:
+        ConfigError: if it raises anything, or returns anything but a scalar that has a gradient.
+    """
+    logits = torch.zeros(1, classes, side, side, requires_grad=True)
+    with torch.random.fork_rng(devices=[]):  # the training draws the same numbers as without this
+        loss = CustomLoss(config, class_weights)
+        try:
+            value = loss(logits, torch.zeros(1, side, side, dtype=torch.uint8))
+        except UserError:
+            raise
+        except Exception as error:  # whatever the user's code does
+            shape = " x ".join(map(str, logits.shape))
+            raise ConfigError(
+                f"loss.target={config.target}: its forward on logits {shape} raises {said(error)}"
+            ) from error
+    if not value.requires_grad:
+        raise ConfigError(f"loss.target={config.target}: what it returns has no gradient, so that nothing is learned")
