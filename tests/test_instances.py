@@ -248,6 +248,7 @@ class TestPredict:
         ("words", "part"),
         [
             ("instances=true instances_classes=[cells]", "instances_classes: there is no class 'cells'; choose among"),
+            ("instances=true instances_classes=[]", "instances_classes=[]: name a class, or leave the key out"),
             ("instances=true instances_classes=[cell,cell]", "instances_classes: 'cell' stands there twice"),
             ("instances=true instances_holes=-1", "instances_holes=-1: should be greater than or equal to 0"),
             ("instances_smallest=3", "instances_smallest does nothing without instances=true"),

@@ -386,6 +386,7 @@ class TestMistakes:
             ("trainer.monitor=train/loss", "trainer.monitor=train/loss: there is no such score; choose one of val/"),
             ("loss.class_weights=[1,1,1]", "loss.class_weights=[1.0, 1.0, 1.0]: the classes are 2 (membrane, cell)"),
             ("loss.class_weights=[1,2] data.organelles=true", "the classes are 5 (membrane, cytoplasm"),
+            ("model.width=65536", "model.width=65536 model.depth=2: 420,908,105,730 parameters"),
             ("data.folds=9", "data.folds=9 is more than the 4 images"),
             ("trainer.accelerator=mps", "trainer.accelerator=mps: PyTorch finds none here; take auto or cpu"),
         ],

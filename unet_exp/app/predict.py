@@ -69,6 +69,8 @@ class Prediction(Strict):
         for key in ("instances_classes", "instances_holes", "instances_smallest", "instances_split"):
             if getattr(self, key) and not self.instances:
                 raise ValueError(f"{key} does nothing without instances=true")
+        if self.instances_classes == []:
+            raise ValueError("instances_classes=[]: name a class, or leave the key out for every class but the first")
         return self
 
 

@@ -13,9 +13,11 @@ from unet_exp import data, losses
 from unet_exp.app.fits import check_fits
 from unet_exp.checkpoint import Checkpoint, open_checkpoint
 from unet_exp.config import Config
+from unet_exp.data.memory import free_memory
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, image_digest
 from unet_exp.errors import ConfigError
+from unet_exp.geometry import Architecture, parameters
 from unet_exp.inference.device import resolve_device, resolve_precision
 from unet_exp.metrics.scoreboard import metric_names, threshold_names
 from unet_exp.network import cost
@@ -77,6 +79,7 @@ def prepare(config: Config, overrides: Sequence[str]) -> Job:
     dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
     names = [spec.name for spec in dataset.classes]
     kinds = check_fits(config, dataset)
+    _check_memory(config, dataset)
     # Lightning's seed_everything also sets the environment of processes yet to come.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     normalization = Normalization.fit(config.data.normalization, dataset.train)
@@ -94,8 +97,8 @@ def prepare(config: Config, overrides: Sequence[str]) -> Job:
         steps or 0,
         [image_digest(sample.image) for sample in dataset.train],
     )
-    parameters, macs = cost(module.network, datamodule.input_size)
-    _check_space(Path(config.output), parameters)
+    count, macs = cost(module.network, datamodule.input_size)
+    _check_space(Path(config.output), count)
     module.kinds = kinds
     if initial is not None:
         _start_from(module, initial)
@@ -107,13 +110,27 @@ def prepare(config: Config, overrides: Sequence[str]) -> Job:
         device,
         precision,
         processes,
-        parameters,
+        count,
         macs,
         datamodule,
         module,
         steps,
         metrics,
     )
+
+
+def _check_memory(config: Config, dataset: DataSet) -> None:
+    """Before they are made: float32 weights and their gradients. Of a user's own network nobody knows before."""
+    architecture = config.architecture(dataset.channels, len(dataset.classes))
+    if not isinstance(architecture, Architecture):
+        return
+    count, free = parameters(architecture), free_memory()
+    if 2 * 4 * count > free:
+        raise ConfigError(
+            f"model.width={architecture.width} model.depth={architecture.depth}: {count:,} parameters and their "
+            f"gradients take {8 * count / 1e9:.3g} GB of memory and {free / 1e9:.3g} GB are free; take a smaller "
+            "width or depth"
+        )
 
 
 def _check_space(output: Path, count: int) -> None:
