@@ -247,6 +247,20 @@ def strange(root: Path) -> None:
     (root / "images/a1.png").rename(root / "images/Präparat 1 (größer).png")
 
 
+def bytes_in_name(root: Path) -> None:
+    (root / "images/a1.png").rename(os.fsdecode(os.fsencode(root) + b"/images/a\xff.png"))
+
+
+def line_in_name(root: Path) -> None:
+    (root / "images/a1.png").rename(root / "images/a\n1.png")
+
+
+def turned(root: Path) -> None:
+    (root / "images/a1.png").unlink()
+    (root / "images/a1.jpg").write_bytes(jpeg(WIDE.T))
+    mask(png(WIDE))(root)
+
+
 def many_unknown(root: Path) -> None:
     for number in range(5):
         write_image(root / f"masks/a{number}.png", np.full((SIZE, SIZE), 10 + number, np.uint8))
@@ -324,6 +338,9 @@ TABLE = [
     Bad("two images of one stem", doubled, [], "has the same name as"),
     Bad("x/y.png beside x_y.png", clash, [], "would be called x_y too"),
     Bad("name with spaces and umlauts", strange, [], "Präparat 1 (größer).png: no mask in"),
+    Bad("name that is not UTF-8", bytes_in_name, [], r"images/a\udcff.png: its name holds a line break or the like"),
+    Bad("name of two lines", line_in_name, [], r"images/a\n1.png: its name holds a line break or the like, or is not"),
+    Bad("glob with letters from z to a", nothing, ["data.images=images/[z-a]*.png"], "brackets are no set of letters"),
     Bad("link to itself", linked, [], "a1.png: is a link to nothing"),
     Bad("link to nothing", dangling, [], "masks/a1.png: is a link to nothing"),
     Bad("folders that link to themselves", looped, [], "images/a5.png: no mask in"),
@@ -337,6 +354,7 @@ TABLE = [
         [],
         "masks/a1.png: is 17 x 16 pixels and its image images/a1.png is 16 x 16",
     ),
+    Bad("photograph that its camera turned", turned, [], "a camera's note to turn it is not heeded"),
     Bad("one image in colour", image(png(CAMERA)), [], "a1.png: has 3 channel(s) and other images have not"),
     Bad("real transparency", image(png(np.dstack([CAMERA, CAMERA[..., 0]]))), [], "has 4 channel(s) and other"),
     Bad("one image of 16 bits", image(png(CAMERA[..., 0].astype(np.uint16))), [], "has uint16 pixels and other"),
@@ -372,6 +390,7 @@ TABLE = [
     Bad("mask of two channels", mask(npy(np.zeros((SIZE, SIZE, 2), np.uint8))), [], "a label file with 2 channels"),
     Bad("mask in 16-bit colours", mask(png(np.full((SIZE, SIZE, 3), 999, np.uint16))), COLOURS, "16-bit colours"),
     Bad("empty mask file", mask(b""), [], "masks/a1.png: is not a PNG"),
+    Bad("objects in JPEG", mask(jpeg(LABEL), "a1.jpg"), INSTANCES, "masks/a1.jpg: 1 mask in JPEG, which changes the"),
     Bad("objects with fractions", mask(floats(0.5)), INSTANCES, "fractional or negative"),
     # The list of classes.
     Bad(
@@ -445,6 +464,7 @@ TABLE = [
         BY_LISTS,
         "train.txt: 2 of 3 names have no labelled image, b1, b2 first",
     ),
+    Bad("lists without a folder", nothing, ["data.split=lists", "data.lists=''"], "data.lists='': String should have"),
     Bad("image in two lists", lists("a0\na4"), BY_LISTS, "val.txt: a4 is in train.txt already"),
     Bad("image twice in a list", lists("a0\na0"), BY_LISTS, "a0 is in train.txt already"),
     Bad("empty list", lists("\n \n"), BY_LISTS, "holds no name"),

@@ -17,14 +17,16 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from unet_exp import data
+from unet_exp.app import check_tables
 from unet_exp.app.check_data import check_data
 from unet_exp.app.compose import compose_train
-from unet_exp.config import ClassSpec, parse
+from unet_exp.config import IGNORE_LABEL, ClassSpec, parse
 from unet_exp.data import survey
 from unet_exp.data.findings import Meaning, Totals, propose, suspicious_images
 from unet_exp.data.images import read_image, write_image, write_pages
 from unet_exp.data.pairs import Pair
-from unet_exp.data.survey import survey_files
+from unet_exp.data.samples import DataSet, Sample
+from unet_exp.data.survey import survey_files, survey_samples
 from unet_exp.data.synthetic import generate
 from unet_exp.errors import UserError
 
@@ -500,3 +502,17 @@ def test_a_value_has_the_meaning_that_the_classes_give_it():
     assert [meaning(value) for value in (9, (1, 2, 3), (5, 6, 7), 4)] == [0, 1, 255, -1]
     meaning = Meaning(classes, 4, objects=True)
     assert [meaning(value) for value in (0, 1, (1, 2, 3), 4)] == [0, 1, 1, 255]
+
+
+def test_ignored_pixels_without_a_value_are_no_object():
+    objects = np.zeros((8, 8), np.int32)
+    objects[1:3, 1:3], objects[5:7, 5:7] = 1, 2
+    label = (objects > 0).astype(np.uint8)
+    label[0, 7] = IGNORE_LABEL
+    classes = tuple(ClassSpec(name=name, value=value, color=[value] * 3) for name, value in (("a", 0), ("b", 255)))
+    sample = Sample("x", np.zeros((8, 8, 1), np.uint8), label, objects)
+    (facts,) = survey_samples(DataSet([sample], [], [], [], classes, 1, ("seg",)))
+    meaning = Meaning(classes, None, objects=False)
+    pixels = {"x": meaning.pixels(facts.mask)}
+    table = check_tables.classes(classes, meaning, Totals.of([facts.mask]), pixels, {"x": "train"}, objects=True)
+    assert table.caption == "2 objects, 2 to 2 a mask"

@@ -4,12 +4,13 @@ import time
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.data.classes import IGNORE_COLOR, colorize, decode, encode
+from unet_exp.data.classes import IGNORE_COLOR, colorize, decode, encode, proposed
 from unet_exp.errors import DataError
 
 GREY = (
@@ -58,6 +59,19 @@ def test_decode_undoes_encode(case):
     assert back.dtype == np.uint8
     np.testing.assert_array_equal(back, label)
     np.testing.assert_array_equal(encode(back, classes, ignore), pixels)
+
+
+@given(st.sets(channel, min_size=2, max_size=12), st.sets(channel, min_size=2, max_size=6), st.randoms())
+def test_proposed_classes_have_names_and_values_of_their_own(found, configured, random):
+    names = random.sample(["background", "foreground", *(f"class_{number}" for number in range(14))], len(configured))
+    classes = [
+        ClassSpec(name=name, value=value, color=[0, 0, 0]) for name, value in zip(names, configured, strict=True)
+    ]
+    entries = yaml.safe_load(proposed(found, classes))
+    assert [entry["value"] for entry in entries] == sorted(found)
+    assert len({entry["name"] for entry in entries}) == len(found)
+    kept = {spec.value: spec.name for spec in classes}
+    assert all(entry["name"] == kept.get(entry["value"], entry["name"]) for entry in entries)
 
 
 def test_254_classes():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from conftest import TINY_STACK, summary
+from conftest import TINY_STACK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,6 +17,7 @@ from PIL import Image
 from unet_exp import data, losses
 from unet_exp.app.compose import compose_train, conf_dir, quoted
 from unet_exp.config import IGNORE_LABEL, parse
+from unet_exp.data import memory
 from unet_exp.data.classes import encode
 from unet_exp.data.groups import Item, split
 from unet_exp.data.images import read_pages, write_image, write_pages
@@ -192,14 +193,6 @@ def test_an_ignored_colour_is_ignored_on_a_page_of_greys(root, ignored, shown):
     assert (sample.instances[8:] > 0).all()
 
 
-def test_objects_feed_the_border_weights_and_seg(root, train):
-    for number in range(3):
-        put(root, number, grey(32), np.kron(two_objects("numbers")[..., 0], np.ones((2, 2), np.uint16)))
-    words = ["data=folder", f"data.images={root}/images", f"data.masks={root}/masks", "data.labels=instances"]
-    folder = train(*words, "loss=border_weighted", "data.tile=32", "model=same", base=TINY_STACK)
-    assert 0 <= summary(folder)["metrics"]["test/seg"] <= 1
-
-
 def test_pages_of_a_stack_stay_together(root):
     for number in range(3):
         write_pages(root / f"images/s{number}.tif", [grey() for _ in range(4)])
@@ -226,6 +219,26 @@ def test_globs_pair_by_what_their_wildcards_stand_for(tmp_path):
     deep = quoted(f"{tmp_path}/**/a.png"), quoted(f"{tmp_path}/**/[a]_label.p?g")
     with pytest.raises(DataError, match="no mask in"):
         load(tmp_path, f"data.images={deep[0]}", f"data.masks={deep[1]}")
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [("e\u0301", "\u00e9"), ("\u0663", "\u0663"), ("\u06635", "\u06635")],
+    ids=["accents", "digits", "both digits"],
+)
+def test_names_in_any_script_pair_and_sort(root, image, mask):
+    for number in (10, 2):
+        put(root, number)
+    write_image(root / f"images/{image}.png", grey())
+    write_image(root / f"masks/{mask}.png", np.zeros((16, 16), np.uint8))
+    assert [part[0] for part in names(load(root))[:3]] == ["2", "10", mask]
+
+
+def test_a_folder_may_have_brackets_in_its_name(root):
+    for number in range(3):
+        put(root, number)
+    (root / "images").rename(root / "images [old]")
+    assert names(load(root, f"data.images={quoted(f'{root}/images [old]/*.png')}"))[:2] == [["0"], ["1"]]
 
 
 def test_names_of_masks_may_have_more(root):
@@ -424,6 +437,14 @@ def test_more_than_fits_into_the_memory_is_refused_unread(root, monkeypatch):
         load(root)
 
 
+def test_memory_of_files_once_read_is_free(tmp_path, monkeypatch):
+    (tmp_path / "memory.max").write_text("9000\n")
+    (tmp_path / "memory.current").write_text("8900\n")
+    (tmp_path / "memory.stat").write_text("anon 500\nfile 8400\nactive_file 3000\ninactive_file 5000\nshmem 400\n")
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path)
+    assert memory.free_memory() == 100 + 8000
+
+
 def test_a_class_that_no_training_mask_shows_is_told(root, caplog):
     for number in range(3):
         put(root, number, label=np.zeros((16, 16), np.uint8))
@@ -499,30 +520,20 @@ def test_the_page_prints_what_it_says(tmp_path, monkeypatch, capsys):
     assert [page.shape for page in read_pages("cells.tif")] == [(16, 12, 5)]
 
 
-def test_the_recipe_word_by_word(tmp_path, cli):
-    """Every command of the page, on data as it describes them; only the network and the training are made small."""
+def test_the_words_of_the_page_fit_what_it_describes(tmp_path, monkeypatch):
     page = RECIPE.read_text()
     commands = [shlex.split(line) for line in re.findall(r"^python (.*)$", page, re.M)]
     assert [Path(words[0]).stem for words in commands] == ["check_data", "train", "predict", "train"]
-    check, first, predict, second = (words[1:] for words in commands)
+    check, first, _, (_, *second) = (words[1:] for words in commands)
     (yaml,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S)
-    (tmp_path / "mine/data").mkdir(parents=True)
-    (tmp_path / "mine/data/tissue.yaml").write_text(yaml)
+    monkeypatch.chdir(tmp_path)
+    Path("mine/data").mkdir(parents=True)
+    Path("mine/data/tissue.yaml").write_text(yaml)
     for number in range(6):
-        put(tmp_path / "scans", f"s{number:02d}", grey(32), mask(32))
-        put(tmp_path / "new", f"n{number}", grey(40))
-    (tmp_path / "new/images").rename(tmp_path / "new_scans")
-    assert cli("check_data", *check).code == 0
-    run = cli("train", *first, *QUICK, "logger=csv", "output=out").folder
-    predict = [word.replace("<run>", str(run)) for word in predict]
-    assert cli("predict", *predict).code == 0
-    assert set(np.unique(read_pages(tmp_path / "new_masks/n0_mask.png")[0])) <= {0, 255}
-    shutil.rmtree(tmp_path / "new_masks")
-    (tmp_path / "new_scans/n2.png").write_bytes(b"")
-    assert "n2.png: is not a PNG" in cli("predict", *predict).mistake
-    assert len(list((tmp_path / "new_masks").glob("*_mask.png"))) == 5
-    shutil.rmtree(tmp_path / "scans")
+        put(tmp_path / "scans", number)
+    for words in (check, first):
+        assert len(data.load(parse(compose_train(words)).data).train) == 4
+    shutil.rmtree("scans")
     colour_data(tmp_path / "scans")
-    said = cli("train", *second, *QUICK, "logger=csv", "output=out")
-    for name in COLOURS:
-        assert name in said.out
+    assert second.pop(0) == "mine"
+    assert [spec.name for spec in data.load(parse(compose_train(second, "mine")).data).classes] == [*COLOURS]

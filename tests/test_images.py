@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -198,6 +199,19 @@ def test_pngs_of_every_kind(tmp_path, mode):
         np.testing.assert_array_equal(page[..., 3], 255 * (np.asarray(picture) != 3))
     else:
         np.testing.assert_array_equal(np.squeeze(page), np.asarray(wanted))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_pngs_of_16_bits_keep_all_of_them(tmp_path, channels):
+    stored = noise(channels, "uint16")
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(np.squeeze(stored)))
+    wanted = stored[:, :, [0, 0, 0, 1]] if channels == 2 else stored  # Grey with an alpha is a colour with an alpha.
+    np.testing.assert_array_equal(images.read_image(tmp_path / "a.png"), wanted)
+
+
+def test_a_view_of_one_pixel_can_be_written(tmp_path):
+    images.write_image(tmp_path / "a.png", noise(3, "uint8")[:1, :1, :1])
+    assert images.read_image(tmp_path / "a.png").shape == (1, 1, 1)
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"mode": "L"}, {"mode": "CMYK"}])

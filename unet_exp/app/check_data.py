@@ -33,7 +33,7 @@ It needs no right data.classes: where masks hold other values, it prints the cla
 
   output  the folder of contact_sheet.png (outputs/check_data/<data>); a file of that name is replaced
 
-The exit code is 0 if a training could start with the same words, and 2 if not; then it is said why.
+The exit code is 0 if these images and masks go with the same words in a training, and 2 if not; then it is said why.
 
 Examples:
   python scripts/check_data.py data=folder data.images=scans/images data.masks=scans/masks
@@ -173,15 +173,16 @@ def _folder(config: FolderConfig, console: "Console") -> _Looked:
     from rich.progress import track
 
     from unet_exp.data.findings import UNKNOWN, Meaning, Totals, propose
-    from unet_exp.data.folder import check_memory, class_specs, means_indices, sample_names
+    from unet_exp.data.folder import check_exact, check_memory, class_specs, means_indices, sample_names
     from unet_exp.data.survey import read_page, stored_value, survey_files
 
     classes = class_specs(config)
     objects = config.labels == "instances"
     indices = means_indices(config)
     pairs, mistakes = _pairs(config)
-    with _kept(mistakes):
-        check_memory(pairs, config)
+    for check in (check_exact, check_memory):
+        with _kept(mistakes):
+            check(pairs, config)
     facts: list[Facts] = []
     quiet = not console.is_terminal
     read = survey_files(pairs, indices)

@@ -65,7 +65,11 @@ def classes(
         parts: the split of images by name.
         objects: whether each object has a value of its own.
     """
-    found = [mask.lit - any(meaning(value) == IGNORE_LABEL for value in mask.counts) for mask in totals.masks]
+    # Where ignored pixels have a value of their own, it was counted as that of an object.
+    found = [
+        mask.lit - any(value != IGNORED and meaning(value) == IGNORE_LABEL for value in mask.counts)
+        for mask in totals.masks
+    ]
     caption = f"{sum(found)} objects, {min(found)} to {max(found)} a mask" if objects else None
     table = Table(caption=caption, caption_justify="left", min_width=60)
     for column in ("value", "class"):

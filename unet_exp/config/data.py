@@ -86,7 +86,7 @@ class FolderConfig(_DataConfig):
     split: Literal["fractions", "folders", "lists"]
     val: Fraction
     test: Fraction
-    lists: str | None
+    lists: Annotated[str, Field(min_length=1)] | None
     group: Annotated[str, Field(min_length=1)]
     max_memory: Positive | None
 

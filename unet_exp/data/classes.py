@@ -174,10 +174,16 @@ def proposed(values: Collection[Value], classes: Sequence[ClassSpec]) -> str:
     found: set[Value] = {(value,) * 3 if colored and isinstance(value, int) else value for value in values}
     names = {_as_key(spec.value): spec.name for spec in classes}
     kept = {value: name for value, name in names.items() if value in found}
+    taken = set(kept.values())
     entries = []
     for index, value in enumerate(sorted(found, key=lambda value: value if isinstance(value, tuple) else (value,))):
         name = ("background", "foreground")[index] if len(found) == 2 else f"class_{index}"
-        name = kept.get(value, f"class_{index}" if name in kept.values() else name)
+        spare = (f"class_{number}" for number in (index, *range(len(found), 2 * len(found))))
+        if value in kept:
+            name = kept[value]
+        else:
+            name = next(one for one in (name, *spare) if one not in taken)
+            taken.add(name)
         entries.append({"name": name, "value": value if isinstance(value, int) else list(value)})
     text: str = yaml.safe_dump(entries, default_flow_style=True, sort_keys=False, width=math.inf)
     return text.strip()

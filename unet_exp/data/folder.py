@@ -18,7 +18,7 @@ from unet_exp.config.data import FolderConfig
 from unet_exp.data import groups
 from unet_exp.data.classes import UnknownValues, decode, object_ids, picture_color, proposed, shows_colors
 from unet_exp.data.groups import UNLABELLED, Item
-from unet_exp.data.images import read_pages, stored_size
+from unet_exp.data.images import JPEG_SUFFIXES, read_pages, stored_size
 from unet_exp.data.memory import free_memory
 from unet_exp.data.pairs import Pair, find_pairs
 from unet_exp.data.samples import DataSet, Sample
@@ -59,6 +59,7 @@ def load(config: FolderConfig) -> DataSet:
         ConfigError: for a split that these images do not make, and images that would not fit into the memory.
     """
     pairs = find_pairs(config.images, config.masks, config.mask_suffix, lambda name: may_lack_mask(name, config))
+    check_exact(pairs, config)
     check_memory(pairs, config)
     classes = class_specs(config)
     pages = _alike(_read_all(pairs, config, classes))
@@ -115,6 +116,20 @@ def class_specs(config: FolderConfig) -> tuple[ClassSpec, ...]:
 def means_indices(config: FolderConfig) -> bool:
     """Whether the indices of masks with a palette are meant: grey values of its colours would be nobody's."""
     return config.labels == "instances" or isinstance(config.classes[0].value, int)
+
+
+def check_exact(pairs: Sequence[Pair], config: FolderConfig) -> None:
+    """Refuses objects in JPEG files: each shade that JPEG adds would be an object more, and nothing would tell.
+
+    Raises:
+        DataError: with the first file, and how many there are.
+    """
+    smeared = [pair.mask for pair in pairs if pair.mask and pair.mask.suffix.lower() in JPEG_SUFFIXES]
+    if smeared and config.labels == "instances":
+        raise DataError(
+            f"{smeared[0]}: {len(smeared)} mask{'s' * (len(smeared) > 1)} in JPEG, which changes the numbers of "
+            "objects (data.labels=instances); save masks as PNG"
+        )
 
 
 def check_memory(pairs: Sequence[Pair], config: FolderConfig) -> None:
@@ -200,8 +215,10 @@ def _read(pair: Pair, config: FolderConfig, classes: Sequence[ClassSpec]) -> lis
     for item, image, mask in zip(items, images, masks, strict=True):
         if mask.shape[:2] != image.shape[:2]:
             have, want = ("{1} x {0}".format(*array.shape) for array in (mask, image))
+            turned = mask.shape[:2] == image.shape[1::-1] and pair.image.suffix.lower() in JPEG_SUFFIXES
             raise DataError(
                 f"{pair.mask}: is {have} pixels and its image {pair.image} is {want}; save both in one size"
+                + ", and a photograph as it is seen: a camera's note to turn it is not heeded" * turned
             )
         if config.labels == "instances":
             instances, ignored = object_ids(mask, pair.mask, config.ignore)

@@ -25,9 +25,10 @@ from unet_exp.data.tiff import DTYPES, Array, check_chain, check_page, damage_to
 from unet_exp.errors import DataError
 from unet_exp.files import replacing
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
-"""What is read, in lower case."""
+JPEG_SUFFIXES = (".jpg", ".jpeg")
 TIFF_SUFFIXES = (".tif", ".tiff")
+SUFFIXES = (".png", *JPEG_SUFFIXES, *TIFF_SUFFIXES, ".npy")
+"""What is read, in lower case."""
 WRITE_SUFFIXES = (".png", *TIFF_SUFFIXES)
 MAX_PIXELS = 2**28
 """Most pixels of one page; more is a broken header or a bomb."""
@@ -151,7 +152,8 @@ def write_pages(path: str | Path, pages: Sequence[Array]) -> None:
             raise ValueError(f"cannot store {page.dtype} of shape {page.shape} as an image")
     if suffix == ".png" and (len(pages) > 1 or pages[0].dtype == np.float32):
         raise DataError(f"{path}: a PNG holds one page, and no float32 pixels; end its name in .tif")
-    stored = [np.ascontiguousarray(page[:, :, 0] if page.shape[2:] == (1,) else page) for page in pages]
+    # Copies: a view of one pixel counts as contiguous whatever its strides, and imagecodecs refuses them.
+    stored = [np.array(page[:, :, 0] if page.shape[2:] == (1,) else page, order="C") for page in pages]
     try:
         with replacing(path) as side:
             if suffix == ".png":
@@ -192,7 +194,8 @@ def list_images(spec: str | Path) -> list[Path]:
 
 def natural_key(path: Path) -> list[str | int]:
     """Sorts numbers inside names by value."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", path.as_posix())]
+    parts = re.split(r"([0-9]+)", path.as_posix())  # Every second one is a number.
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def _check(path: Path, width: int, height: int, channels: int = 1) -> None:
@@ -249,6 +252,8 @@ def _read_picture(path: Path, data: bytes, indices: bool) -> Array:
     unread.verify()  # The checksums of a PNG, which load() passes over.
     picture.load()
     if kind is PngImageFile and data[24] == 16 and picture.mode != "I;16":  # IHDR's bits a sample.
+        if data[25] == 4:  # IHDR's kind of colours: grey with an alpha, whose low bytes Pillow cannot be made to give.
+            return np.ascontiguousarray(imagecodecs.png_decode(data)[:, :, [0, 0, 0, 1]])
         # Of 16-bit colours Pillow keeps the high bytes; in the other byte order those are the low ones.
         low.tile = [tile._replace(args=str(tile.args).replace("16B", "16L")) for tile in low.tile]
         pixels: Array = np.array(picture).astype(np.uint16) << 8 | np.array(low)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from unet_exp.errors import DataError
 
 _SHOWN = 3
 _WILD = re.compile(r"[*?\[]")
+_UNTOLD = {"Cc", "Cs"}
+"""Unicode's control letters, and what Python reads bytes as that are no UTF-8: no table or picture can show them."""
 
 
 class Pair(NamedTuple):
@@ -83,7 +86,7 @@ def _named(spec: str, key: str) -> dict[str, Path]:
     path = Path(spec).expanduser()
     try:
         if path.is_file():
-            files = {path.stem: [path]}
+            files = {composed(path.stem): [path]}
         else:
             files = _below(path) if path.is_dir() else _matching(path)
     except OSError as error:
@@ -91,6 +94,11 @@ def _named(spec: str, key: str) -> dict[str, Path]:
     if not files:
         there = "no images in this folder" if path.is_dir() else "there is no such file or folder, and nothing matches"
         raise DataError(f"{key}={spec}: {there}{_others(path)}; check the path (images end in {' '.join(SUFFIXES)})")
+    for name, (first, *_) in files.items():
+        if _UNTOLD & {unicodedata.category(letter) for letter in name}:
+            raise DataError(
+                f"{ascii(str(first))[1:-1]}: its name holds a line break or the like, or is not UTF-8; rename it"
+            )
     named: dict[str, Path] = {}
     for name in sorted(files, key=lambda name: natural_key(Path(name))):
         first = files[name][0]
@@ -107,28 +115,40 @@ def _others(folder: Path) -> str:
     return ", only files such as " + ", ".join(f"*{kind}" for kind, _ in kinds.most_common(_SHOWN)) if kinds else ""
 
 
+def composed(name: str) -> str:
+    """A name with one code for each accented letter: macOS may write two for what other systems write as one."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _below(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in _walk(folder):
-        found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
+        found.setdefault(composed(path.relative_to(folder).with_suffix("").as_posix()), []).append(path)
     return found
 
 
 def _matching(pattern: Path) -> dict[str, list[Path]]:
     """Files that a glob matches, by what its wildcards stand for."""
     parts = pattern.parts
-    fixed = next((place for place, part in enumerate(parts) if _WILD.search(part)), len(parts))
+    # A folder that is there under this very name, such as `scans [old]`, is meant as it is.
+    fixed = next(
+        (place for place, part in enumerate(parts) if _WILD.search(part) and not Path(*parts[: place + 1]).is_dir()),
+        len(parts),
+    )
     base, rest = Path(*parts[:fixed]), parts[fixed:]
     if not rest or not base.is_dir():
         return {}
-    regex = re.compile("/".join(map(_translated, rest)).replace("(.*)/", "(?:(.*)/)?"))
+    try:
+        regex = re.compile("/".join(map(_translated, rest)).replace("(.*)/", "(?:(.*)/)?"))
+    except re.error as error:
+        raise DataError(f"{pattern}: its brackets are no set of letters ({error.msg}); write such as [a-z]") from None
     found: dict[str, list[Path]] = {}
     for path in _walk(base, None if "**" in rest else len(rest)):
         match = regex.fullmatch(path.relative_to(base).as_posix())
         if match:
             name = Path("/".join(part for part in match.groups() if part))
             stem = name.with_suffix("") if name.suffix.lower() in SUFFIXES else name
-            found.setdefault(stem.as_posix(), []).append(path)
+            found.setdefault(composed(stem.as_posix()), []).append(path)
     return found
 
 
