@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from unet_exp import losses
 from unet_exp.app.compose import compose_train
@@ -217,19 +217,23 @@ def test_nothing_to_count_is_zero_with_a_zero_gradient(
     assert (logits.grad == 0).all()
 
 
-@pytest.mark.parametrize(("loss", "out", "classes"), EVERY)
-def test_half_precision_is_computed_in_float32(loss: type[PixelwiseLoss], out: int, classes: int) -> None:
-    logits, label = random_batch(out, classes)
+def check_half_precision(loss: nn.Module, logits: Tensor, label: Tensor) -> None:
+    """Whatever autocast says it is computed in float32."""
     for half in (torch.bfloat16, torch.float16):
         rounded = logits.to(half).requires_grad_()
         with torch.autocast("cpu", torch.bfloat16):
-            value = loss()(rounded, label)
+            value = loss(rounded, label)
         value.backward()
         assert value.dtype == torch.float32
-        torch.testing.assert_close(value, loss()(rounded.detach().float(), label))
+        torch.testing.assert_close(value, loss(rounded.detach().float(), label))
         assert rounded.grad is not None
         assert rounded.grad.dtype == half
         assert torch.isfinite(rounded.grad).all()
+
+
+@pytest.mark.parametrize(("loss", "out", "classes"), EVERY)
+def test_half_precision_is_computed_in_float32(loss: type[PixelwiseLoss], out: int, classes: int) -> None:
+    check_half_precision(loss(), *random_batch(out, classes))
 
 
 @pytest.mark.parametrize(("loss", "out", "classes"), EVERY)

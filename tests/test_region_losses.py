@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from test_losses import check_half_precision
 from torch import Tensor, nn
 
 from unet_exp import losses
@@ -280,17 +281,7 @@ def test_images_by_themselves_or_the_batch_as_one(loss: Callable[..., nn.Module]
 
 @every
 def test_half_precision_is_computed_in_float32(loss: Callable[..., nn.Module]) -> None:
-    logits, label = random_batch()
-    for half in (torch.bfloat16, torch.float16):
-        rounded = logits.to(half).requires_grad_()
-        with torch.autocast("cpu", torch.bfloat16):
-            value = loss()(rounded, label)
-        value.backward()
-        assert value.dtype == torch.float32
-        torch.testing.assert_close(value, loss()(rounded.detach().float(), label))
-        assert rounded.grad is not None
-        assert rounded.grad.dtype == half
-        assert torch.isfinite(rounded.grad).all()
+    check_half_precision(loss(), *random_batch())
 
 
 SETTINGS = [

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from unet_exp.config.values import Fraction, Natural, NonNegative, Positive
+from unet_exp.config.values import Fraction, ImportPath, Natural, NonNegative, Positive
 from unet_exp.schema import Strict
 
 
@@ -21,17 +21,6 @@ ClassWeights = Annotated[
     BeforeValidator(lambda value: None if value == "none" else value),
 ]
 """`unet_exp.losses.class_weights` has the formulas."""
-
-
-def _import_path(target: str) -> str:
-    parts = target.split(".")
-    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        raise ValueError("must be a class's import path, such as their_package.module.TheirClass")
-    return target
-
-
-ImportPath = Annotated[str, AfterValidator(_import_path)]
-"""`package.module.Name`."""
 
 
 class CrossEntropyConfig(Strict):

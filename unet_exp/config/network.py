@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from unet_exp.config.learning import ImportPath
-from unet_exp.config.values import Count, Fraction, Natural
+from unet_exp.config.values import Count, Fraction, ImportPath, Natural
 from unet_exp.schema import Strict
 
 

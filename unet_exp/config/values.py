@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from unet_exp.schema import Strict
 
@@ -50,3 +50,14 @@ def duration_seconds(text: str | int) -> int:
     if seconds <= 0:
         raise ValueError("must be a time such as 240 (seconds), 4m, 1h30m or 00:00:04:00")
     return seconds
+
+
+def _import_path(target: str) -> str:
+    parts = target.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise ValueError("must be a class's import path, such as their_package.module.TheirClass")
+    return target
+
+
+ImportPath = Annotated[str, AfterValidator(_import_path)]
+"""`package.module.Name`."""

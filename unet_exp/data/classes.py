@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.config.data import MAX_CLASSES
 from unet_exp.errors import DataError
 
 Array = np.ndarray[Any, Any]
@@ -19,7 +20,6 @@ Value = int | tuple[int, ...]
 
 IGNORE_COLOR = (128, 128, 128)
 """RGB of ignored pixels in previews."""
-MAX_CLASSES = 254
 
 _SHOWN = 8
 _KNOWN_SHOWN = 12

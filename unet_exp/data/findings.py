@@ -10,7 +10,8 @@ import numpy as np
 import yaml
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.data.classes import MAX_CLASSES, Value, picture_color, proposed
+from unet_exp.config.data import MAX_CLASSES
+from unet_exp.data.classes import Value, picture_color, proposed
 from unet_exp.data.survey import IGNORED, Facts, MaskFacts, stored_value
 
 UNKNOWN = -1

@@ -198,21 +198,30 @@ def _explained(error: UnknownValues, good: Sequence[_Page], classes: Sequence[Cl
     )
 
 
-def _read(pair: Pair, config: FolderConfig, classes: Sequence[ClassSpec]) -> list[_Page]:
-    """The pages of one image file with their labels."""
+def read_pair(pair: Pair, indices: bool) -> list[tuple[Item, Array, Array | None]]:
+    """The pages of an image file with those of its mask, if there is one.
+
+    Args:
+        pair: the files.
+        indices: see `means_indices`.
+
+    Returns:
+        For each page what the splits know it by, the image (H, W, C) and the mask (H, W, C), as stored.
+
+    Raises:
+        DataError: for files that cannot be read or do not fit each other.
+    """
     images = read_pages(pair.image)
-    items = [
-        Item(pair.name, f"{pair.name}_{page:03d}" if len(images) > 1 else pair.name) for page in range(len(images))
-    ]
+    count = len(images)
+    items = [Item(pair.name, f"{pair.name}_{page:03d}" if count > 1 else pair.name) for page in range(count)]
     if pair.mask is None:
-        return [_Page(pair.image, item, image, None, None) for item, image in zip(items, images, strict=True)]
-    masks = read_pages(pair.mask, indices=means_indices(config))
-    if len(masks) != len(images):
+        return [(item, image, None) for item, image in zip(items, images, strict=True)]
+    masks = read_pages(pair.mask, indices)
+    if len(masks) != count:
         have, want = (f"{len(of)} page{'s' * (len(of) > 1)}" for of in (masks, images))
-        channels = ", an image's channels as one page (docs/your_images.md)" if len(images) > len(masks) == 1 else ""
+        channels = ", an image's channels as one page (docs/your_images.md)" if count > len(masks) == 1 else ""
         raise DataError(f"{pair.mask}: has {have} and its image {pair.image} has {want}; export both again{channels}")
-    pages = []
-    for item, image, mask in zip(items, images, masks, strict=True):
+    for image, mask in zip(images, masks, strict=True):
         if mask.shape[:2] != image.shape[:2]:
             have, want = ("{1} x {0}".format(*array.shape) for array in (mask, image))
             turned = mask.shape[:2] == image.shape[1::-1] and pair.image.suffix.lower() in JPEG_SUFFIXES
@@ -220,13 +229,22 @@ def _read(pair: Pair, config: FolderConfig, classes: Sequence[ClassSpec]) -> lis
                 f"{pair.mask}: is {have} pixels and its image {pair.image} is {want}; save both in one size"
                 + ", and a photograph as it is seen: a camera's note to turn it is not heeded" * turned
             )
-        if config.labels == "instances":
-            instances, ignored = object_ids(mask, pair.mask, config.ignore)
-            label = np.where(ignored, np.uint8(IGNORE_LABEL), (instances > 0).astype(np.uint8))
-            label = open_touching(label, instances)[0]
-            pages.append(_Page(pair.image, item, image, label, instances))
-        else:
-            pages.append(_Page(pair.image, item, image, decode(mask, classes, pair.mask, config.ignore), None))
+    return list(zip(items, images, masks, strict=True))
+
+
+def _read(pair: Pair, config: FolderConfig, classes: Sequence[ClassSpec]) -> list[_Page]:
+    """The pages of one image file with their labels."""
+    pages = []
+    for item, image, mask in read_pair(pair, means_indices(config)):
+        label = instances = None
+        if mask is not None and pair.mask is not None:
+            if config.labels == "instances":
+                instances, ignored = object_ids(mask, pair.mask, config.ignore)
+                label = np.where(ignored, np.uint8(IGNORE_LABEL), (instances > 0).astype(np.uint8))
+                label = open_touching(label, instances)[0]
+            else:
+                label = decode(mask, classes, pair.mask, config.ignore)
+        pages.append(_Page(pair.image, item, image, label, instances))
     return pages
 
 

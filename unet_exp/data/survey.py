@@ -16,7 +16,7 @@ from skimage.measure import label as connected
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.data.classes import UnknownValues, Value, decode, object_ids, shows_colors
-from unet_exp.data.folder import ImageKind
+from unet_exp.data.folder import ImageKind, read_pair
 from unet_exp.data.groups import Item
 from unet_exp.data.images import read_pages
 from unet_exp.data.pairs import Pair
@@ -160,20 +160,12 @@ def read_page(facts: Facts, indices: bool) -> tuple[Array, Array | None]:
 
 
 def _facts_of_pair(pair: Pair, indices: bool) -> list[Facts]:
-    images = read_pages(pair.image)
-    masks: Sequence[Array | None] = read_pages(pair.mask, indices) if pair.mask else [None] * len(images)
-    if len(masks) != len(images):
-        raise DataError(f"{pair.mask}: has {len(masks)} pages and its image {pair.image} has {len(images)}")
     found = []
-    for page, (image, mask) in enumerate(zip(images, masks, strict=True)):
-        name = f"{pair.name}_{page:03d}" if len(images) > 1 else pair.name
+    for page, (item, image, mask) in enumerate(read_pair(pair, indices)):
         counted = None
         if mask is not None and pair.mask is not None:
-            if mask.shape[:2] != image.shape[:2]:
-                have, want = ("{1} x {0}".format(*array.shape) for array in (mask, image))
-                raise DataError(f"{pair.mask}: is {have} pixels and its image {pair.image} is {want}")
             counted = _mask_facts(mask, pair.mask, np.array_equal(mask, image))
-        found.append(_facts(Item(pair.name, name), pair.image, pair.mask, page, image, counted))
+        found.append(_facts(item, pair.image, pair.mask, page, image, counted))
     return found
 
 
