@@ -115,8 +115,8 @@ def check_folder(
     for picture in (folder.curves, *folder.predictions.iterdir()):
         assert read_image(picture).ndim == 3
     assert folder.log.is_file()
-    left_over = [path for path in folder.path.rglob("*") if path.name.startswith(".") or path.suffix == ".part"]
-    assert left_over == []
+    hidden = {path.name for path in folder.path.rglob("*") if path.name.startswith(".") or path.suffix == ".part"}
+    assert hidden == {".lock"}
 
 
 def is_parameter(name: str) -> bool:

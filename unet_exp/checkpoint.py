@@ -2,6 +2,8 @@
 
 import pickle
 import struct
+import zipfile
+import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,8 @@ _DAMAGED = (
     AttributeError,
     AssertionError,
     struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
 )
 """What `torch.load` raises for arbitrary bytes: it takes them for instructions, sizes and places in the file."""
 
@@ -215,7 +219,31 @@ def open_checkpoint(path: str | Path, trust: Collection[str] = ()) -> Checkpoint
         raise DataError(f"checkpoint={path}: this path cannot be opened ({error.strerror})") from None
     if not exists:
         raise DataError(f"checkpoint={path}: there is no such file; runs keep theirs in <run>/checkpoints/best.ckpt")
+    content = read_content(path)
+    prefix = "network."
+    weights = content.get("state_dict")
+    network = {
+        key.removeprefix(prefix): value
+        for key, value in (weights.items() if isinstance(weights, dict) else ())
+        if isinstance(key, str) and key.startswith(prefix) and isinstance(value, Tensor)
+    }
+    return Checkpoint.described(path, {**content[KEY], "step": content.get("global_step")}, trust, network)
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """All that a checkpoint of this project holds, plain containers and tensors, if its checksums say that it is whole.
+
+    They are those of the zip archive that `torch.save` writes, one for each tensor; PyTorch itself does not look.
+    It never compresses: what says so in its archive could unpack to any size.
+
+    Raises:
+        DataError: if it is damaged, no checkpoint, or one of another program.
+    """
     try:
+        with zipfile.ZipFile(path) as archive:
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+            if packed or archive.testzip():
+                raise zipfile.BadZipFile
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise DataError(
@@ -228,14 +256,8 @@ def open_checkpoint(path: str | Path, trust: Collection[str] = ()) -> Checkpoint
     known = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(known, dict):
         raise DataError(f"checkpoint={path}: this is no checkpoint of unet_exp (it has no entry {KEY!r})")
-    prefix = "network."
-    weights = content.get("state_dict")
-    network = {
-        key.removeprefix(prefix): value
-        for key, value in (weights.items() if isinstance(weights, dict) else ())
-        if isinstance(key, str) and key.startswith(prefix) and isinstance(value, Tensor)
-    }
-    return Checkpoint.described(path, {**known, "step": content.get("global_step")}, trust, network)
+    assert isinstance(content, dict)
+    return content
 
 
 def custom_targets(config: dict[str, Any], groups: Sequence[str] = CUSTOM_GROUPS) -> dict[str, str]:
@@ -255,7 +277,7 @@ def custom_targets(config: dict[str, Any], groups: Sequence[str] = CUSTOM_GROUPS
 
 def _check_trust(path: Path, targets: dict[str, str], trust: Collection[str]) -> None:
     for key, target in targets.items():
-        if not any(f"{target}.".startswith(f"{package}.") for package in trust):
+        if not schema.is_trusted(target, trust):
             package = target.partition(".")[0]
             raise DataError(
                 f"checkpoint={path}: it names {key}={target}, a class that is not of unet_exp and whose code would "

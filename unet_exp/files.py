@@ -6,6 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_held: set[int] = set()
+"""Descriptors of the lock files of this process."""
+
+
+def _let_go() -> None:
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -35,6 +46,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def locked(path: Path) -> Iterator[None]:
     """Holds a lock file; the system lets go of it when the process ends, however it ends.
 
+    Processes forked from it, which may live on for seconds when it is killed, do not hold it.
+
     Args:
         path: the lock file; its folder exists.
 
@@ -43,7 +56,11 @@ def locked(path: Path) -> Iterator[None]:
     """
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        _held.add(file.fileno())
+        try:
+            yield
+        finally:
+            _held.discard(file.fileno())
 
 
 def is_locked(path: Path) -> bool:

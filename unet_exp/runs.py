@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +47,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.ckpt"
         self.last = self.checkpoints / "last.ckpt"
+        self.previous = self.checkpoints / "last-1.ckpt"
         self.predictions = path / "predictions"
 
     @classmethod
@@ -53,10 +55,20 @@ class RunFolder:
         """Makes `<parent>/<date>_<time>_<name>`; see `dated_folder`."""
         return cls(dated_folder(parent, name, now))
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a training can go on here."""
+        return self.last.exists() or self.previous.exists()
+
     def prepared(self) -> "RunFolder":
-        """Makes the folders of a training's files, and its own if it is not there."""
+        """Makes the folders of a training's files, and its own if it is not there.
+
+        What a killed process has left half-written there is removed.
+        """
         for folder in (self.checkpoints, self.predictions):
             folder.mkdir(parents=True, exist_ok=True)
+        for part in chain(self.path.glob(".*.part.*"), self.checkpoints.glob(".*.part.*")):
+            part.unlink()
         return self
 
     def clear(self) -> None:

@@ -2,18 +2,20 @@
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
 
-from unet_exp.app.compose import Composed, compose_command, parse_overrides
+from unet_exp.app.compose import Composed, compose_command, compose_over, parse_overrides
+from unet_exp.app.resume import AUTO, read_config
 from unet_exp.app.search import check_search, with_typed
-from unet_exp.config import Config, parse
+from unet_exp.config import Config, is_trusted, parse
 from unet_exp.config.search import OptunaConfig, parse_search
 from unet_exp.config.sweeping import SweepConfig
 from unet_exp.errors import ConfigError
+from unet_exp.runs import RunFolder
 from unet_exp.schema import validate
 from unet_exp.sweeps import PlannedRun, SweepFolder, run_names
 
@@ -29,6 +31,8 @@ _THE_SWEEPS_OWN = (
     "sweep.trial",
 )
 """Words that the program gives by itself."""
+_WHOLE = ("experiment", "debug")
+"""Choices that a run's config does not hold: what is typed with them is read like a new training."""
 _ONE_FOR_ALL = ("output", "sweep", "search", "hydra", "hydra/launcher")
 """Keys that a whole sweep shares."""
 
@@ -83,13 +87,40 @@ def read_command(words: Sequence[str], config_dir: str | None = None, multirun: 
     resumed = [override.value() for override in typed if override.key_or_group == "sweep.resume" and override.value()]
     if resumed:
         return _resumed(typed, config_dir, Path(str(resumed[-1])))
+    one = next((override for override in reversed(typed) if override.key_or_group == "resume"), None)
+    if one is not None and not multirun and _adds_to_a_run(one, typed, config_dir):
+        parse_overrides(words)
+        return _over_run(Path(str(one.value())), words, {override.key_or_group for override in typed})
     composed = compose_command([_first(override) for override in typed], config_dir)
     sweep = validate(SweepConfig, composed.sweep)
     search = parse_search(composed.search)
     if multirun or composed.multirun or search is not None:
+        if one is not None:
+            raise ConfigError(f"{_line(one)}: this goes on with one training; a sweep, with sweep.resume=<its folder>")
         return _planned(words, config_dir, typed, composed, sweep, search)
     parse_overrides(words)  # several values where one is needed
     return parse(composed.training)
+
+
+def _adds_to_a_run(one: Override, typed: Sequence[Override], config_dir: str | None) -> bool:
+    """Whether what is typed is over the config of the run that `one` names, not over `conf/`."""
+    whole = config_dir is not None or any(override.key_or_group in _WHOLE for override in typed)
+    return not whole and not one.is_sweep_override() and one.value() not in (None, AUTO)
+
+
+def _over_run(path: Path, words: Sequence[str], keys: Collection[str]) -> Config:
+    """The config of an earlier run with what is typed over it."""
+    before = read_config(RunFolder(path)).model_dump()
+    # Only what is typed now: a folder from somewhere else must not vouch for itself.
+    config = parse(compose_over({**before, "trust": []}, {}, words))
+    for group in ("model", "loss"):
+        target = getattr(getattr(config, group), "target", None)
+        if target and f"{group}.target" not in keys and not is_trusted(target, config.trust):
+            raise ConfigError(
+                f"resume={path}: its {group}.target={target} is a class that is not of unet_exp and whose code would "
+                f"run; if you trust it, add trust=[{target.partition('.')[0]}]"
+            )
+    return config
 
 
 def _check_place(override: Override) -> None:

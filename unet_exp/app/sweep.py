@@ -167,9 +167,13 @@ def _launcher(plan: Plan, folder: SweepFolder, console: Console) -> Iterator[Lau
 
 @contextmanager
 def _recorded(folder: RunFolder, words: Sequence[str]) -> Iterator[None]:
-    """A run's folder, emptied and its own; what is printed goes to its log, what fails to its summary."""
+    """A run's folder, its own; what is printed goes to its log, what fails to its summary.
+
+    It is emptied, unless an earlier start has left a checkpoint to go on from.
+    """
     with locked(folder.lock):
-        folder.clear()
+        if not folder.has_checkpoint:
+            folder.clear()
         with folder.log.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
             try:
                 yield

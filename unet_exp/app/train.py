@@ -5,7 +5,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import Profiler, PyTorchProfiler, SimpleProfiler
 from rich.console import Console
 
+from unet_exp.app.past import Past, past_of_sweep
 from unet_exp.app.prepare import Job, prepare
+from unet_exp.app.resume import find, still_running
 from unet_exp.app.scoring import Scores, score_split, score_tables, score_test
 from unet_exp.checkpoint import custom_targets, open_checkpoint
 from unet_exp.config import Config, duration_seconds
@@ -25,6 +27,7 @@ from unet_exp.config.network import UNetConfig
 from unet_exp.data.samples import fingerprint
 from unet_exp.errors import ConfigError, TrainingError
 from unet_exp.figures.curves import draw_curves
+from unet_exp.files import locked
 from unet_exp.geometry import Architecture, layer_table, output_size
 from unet_exp.inference.device import out_of_memory_told, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
@@ -33,11 +36,12 @@ from unet_exp.metrics import METRICS_VERSION
 from unet_exp.runs import RunFolder, git_state, versions
 from unet_exp.training.callbacks import History, build_callbacks
 from unet_exp.training.checkpoint_io import WholeCheckpoints
-from unet_exp.training.loggers import build_loggers, finish_loggers
+from unet_exp.training.loggers import build_loggers, finish_loggers, wandb_id
 from unet_exp.training.progress import TrainingProgress
 from unet_exp.training.pruning import Pruning
 
 _FOLDER_VARIABLE = "UNET_EXP_RUN_FOLDER"
+_CHECKPOINT_VARIABLE = "UNET_EXP_RUN_CHECKPOINT"
 
 
 def train(
@@ -62,16 +66,41 @@ def train(
     """
     console = Console(highlight=False)
     begin = datetime.now(), time.monotonic()
-    job = prepare(config, overrides)
-    if isinstance(config.loss, CustomLossConfig):
-        try_loss(config.loss, job.module.hparams["class_weights"], len(job.dataset.classes), config.data.tile)
-    if _is_first_process():
-        for line in _network_table(job):
-            console.print(line, soft_wrap=True)
-        _advise(job, console)
-    folder = _make_folder(config, folder)
-    with _logged_to(folder.log):
-        return _run(job, folder, console, pruning, begin)
+    with ExitStack() as held:
+        past = _past(config, folder, held) if _is_first_process() else None
+        job = prepare(config.model_copy(update={"resume": None}), overrides)
+        if isinstance(config.loss, CustomLossConfig):
+            try_loss(config.loss, job.module.hparams["class_weights"], len(job.dataset.classes), config.data.tile)
+        if past is not None:
+            past.check(fingerprint(job.dataset), job.precision, str(job.device))
+        if _is_first_process():
+            for line in _network_table(job):
+                console.print(line, soft_wrap=True)
+            _advise(job, console)
+            folder = _make_folder(config, folder, past, held)
+        else:
+            folder = _folder_of_first_process()
+        with _logged_to(folder.log):
+            return _run(job, folder, console, pruning, begin, past)
+
+
+def _past(config: Config, folder: RunFolder | None, held: ExitStack) -> Past | None:
+    """What the run goes on with, its folder locked; None for a new run.
+
+    A sweep gives the folders of its runs, and holds their locks itself.
+    """
+    if folder is not None:
+        return past_of_sweep(folder, config) if folder.has_checkpoint else None
+    folder = find(config)
+    if folder is None:
+        if config.resume is not None:
+            print(f"resume={config.resume}: there is no unfinished run of this config; this is a new one")
+        return None
+    try:
+        held.enter_context(locked(folder.lock))
+    except BlockingIOError:
+        raise still_running(folder) from None
+    return Past.of(folder)
 
 
 def _network_table(job: Job) -> list[str]:
@@ -98,17 +127,27 @@ def _is_first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _make_folder(config: Config, folder: RunFolder | None) -> RunFolder:
-    """The run's folder, ready; further processes of a distributed training share that of the first."""
-    if not _is_first_process():
-        if _FOLDER_VARIABLE not in os.environ:
-            raise ConfigError(
-                "start one process; trainer.devices starts the others (no torchrun, no srun with several)"
-            )
-        return RunFolder(Path(os.environ[_FOLDER_VARIABLE]))
-    folder = (folder or RunFolder.create(Path(config.output) / "train", config.name)).prepared()
+def _make_folder(config: Config, folder: RunFolder | None, past: Past | None, held: ExitStack) -> RunFolder:
+    """The run's folder, ready and locked; further processes of a distributed training will find it."""
+    if folder is None and past is None:
+        folder = RunFolder.create(Path(config.output) / "train", config.name)
+        held.enter_context(locked(folder.lock))
+    elif past is not None:
+        folder = past.folder
+        if past.checkpoint is None:
+            folder.clear()
+        elif past.checkpoint == folder.previous:
+            folder.last.unlink(missing_ok=True)  # damaged: it must not take the place of the one before
+    assert folder is not None
     os.environ[_FOLDER_VARIABLE] = str(folder.path.resolve())
-    return folder
+    os.environ[_CHECKPOINT_VARIABLE] = str(past.checkpoint) if past is not None and past.checkpoint else ""
+    return folder.prepared()
+
+
+def _folder_of_first_process() -> RunFolder:
+    if _FOLDER_VARIABLE not in os.environ:
+        raise ConfigError("start one process; trainer.devices starts the others (no torchrun, no srun with several)")
+    return RunFolder(Path(os.environ[_FOLDER_VARIABLE]))
 
 
 @contextmanager
@@ -139,10 +178,16 @@ def _logged_to(path: Path) -> Iterator[None]:
 
 
 def _run(
-    job: Job, folder: RunFolder, console: Console, pruning: Pruning | None, begin: tuple[datetime, float]
+    job: Job,
+    folder: RunFolder,
+    console: Console,
+    pruning: Pruning | None,
+    begin: tuple[datetime, float],
+    past: Past | None,
 ) -> RunFolder:
     config, dataset = job.config, job.dataset
     when, started = begin
+    checkpoint = os.environ[_CHECKPOINT_VARIABLE] or None
     summary: dict[str, Any] = {
         "status": "running",
         "metrics": {},
@@ -165,25 +210,42 @@ def _run(
         "versions": versions(),
     }
     first = _is_first_process()
+    if past is not None:
+        for note in past.notes:
+            console.print(note, soft_wrap=True)
+            logging.getLogger(__name__).info(note)
+        summary |= past.of_first_start(summary["started"])
     if first:
-        folder.write_config(config.model_dump())
+        if checkpoint is None:
+            folder.write_config(config.model_dump())
         folder.write_summary(summary)
     reset_peak_memory(job.device)
     loggers: list[Logger] = []
     trainer: pl.Trainer | None = None
     scores = Scores()
+    history: History | None = None
     try:
-        loggers += build_loggers(config, folder) if first else []
+        if first:
+            step = None if past is None or past.checkpoint is None else past.step
+            loggers += build_loggers(config, folder, step, summary.get("wandb_id"))
+            if run_id := wandb_id(loggers):
+                summary["wandb_id"] = run_id
+                folder.write_summary(summary)
         callbacks = build_callbacks(config, folder, dataset.val, job.metrics, job.steps, first)
         history = next(callback for callback in callbacks if isinstance(callback, History))
         best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint) and callback.monitor)
         if pruning is not None:
             callbacks.append(pruning)
         trainer = _lightning(job, folder, callbacks, loggers, console)
-        with out_of_memory_told("take a smaller data.batch_size, data.tile or model.width"):
-            trainer.fit(job.module, job.datamodule)
+        with (
+            out_of_memory_told("take a smaller data.batch_size, data.tile or model.width"),
+            warnings.catch_warnings(),
+        ):
+            # Lightning looks for a loader that can go on in mid-epoch; here the sampler does.
+            warnings.filterwarnings("ignore", ".*dataloader is not resumable")
+            trainer.fit(job.module, job.datamodule, ckpt_path=checkpoint, weights_only=True)
         summary["seconds_setup"] = round(history.start - started, 3)
-        summary["seconds_training"] = round(time.monotonic() - history.start, 1)
+        summary["seconds_training"] = round(history.seconds, 1)
         summary["best"] = _best_epoch(best)
         pruned_at = None if pruning is None else pruning.pruned_at
         if pruned_at is not None:
@@ -213,7 +275,7 @@ def _run(
             "steps": steps,
             "epochs": 0 if trainer is None else trainer.current_epoch,
             "peak_memory": peak_memory(job.device),
-            "seconds": round(time.monotonic() - started, 1),
+            "seconds": round(time.monotonic() - started + (history.before if history else 0), 1),
         }
         if first:
             folder.write_summary(summary)
@@ -262,7 +324,7 @@ def _lightning(job: Job, folder: RunFolder, callbacks: list[Any], loggers: list[
             gradient_clip_val=settings.clip_norm,
             deterministic=settings.deterministic,
             profiler=profiler,
-            plugins=[WholeCheckpoints()],
+            plugins=[WholeCheckpoints(folder)],
             use_distributed_sampler=False,
             default_root_dir=folder.path,
         )

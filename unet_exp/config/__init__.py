@@ -5,6 +5,7 @@ their keys is a union told apart by `name`, so that a key which an option does n
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -65,6 +66,7 @@ __all__ = [
     "TrainerConfig",
     "WandbConfig",
     "duration_seconds",
+    "is_trusted",
     "parse",
 ]
 
@@ -75,6 +77,7 @@ class Config(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     name: str
     output: str
+    resume: str | None = None
     init_from: str | None
     trust: list[str]
     model: ModelConfig
@@ -146,6 +149,11 @@ class Config(Strict):
             return requested
         size = input_for_output(requested, self.data.tile)
         return replace(requested, width=matched_width(requested, model.match, size))
+
+
+def is_trusted(target: str, trust: Collection[str]) -> bool:
+    """Whether a class's import path lies in one of the packages (or modules, or is one of the classes) in `trust`."""
+    return any(f"{target}.".startswith(f"{package}.") for package in trust)
 
 
 def parse(values: dict[str, Any]) -> Config:

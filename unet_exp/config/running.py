@@ -25,6 +25,7 @@ class TrainerConfig(Strict):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
     monitor: str
     val_every_epochs: Count
+    save_every: str | int = "10m"
     early_stopping: Count | None
     limit_batches: Count | None
     overfit: bool
@@ -43,7 +44,7 @@ class TrainerConfig(Strict):
     def _precision_as_word(cls, value: Any) -> Any:
         return str(value) if type(value) is int else value
 
-    @field_validator("max_time")
+    @field_validator("max_time", "save_every")
     @classmethod
     def _time_can_be_read(cls, value: str | int | None) -> str | int | None:
         if value is not None:

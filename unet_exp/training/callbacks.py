@@ -13,15 +13,16 @@ from pytorch_lightning.callbacks import (
     EarlyStopping,
     EMAWeightAveraging,
     LearningRateMonitor,
-    ModelCheckpoint,
     Timer,
 )
 
 from unet_exp.config import Config, duration_seconds
 from unet_exp.data.samples import Sample
+from unet_exp.files import replacing
 from unet_exp.runs import RunFolder
 from unet_exp.training.loggers import log_predictions
 from unet_exp.training.module import SegmentationModule
+from unet_exp.training.resume import BestCheckpoint, LastCheckpoint
 
 
 class StopAtStep(Callback):
@@ -42,13 +43,15 @@ class StopAtStep(Callback):
 class History(Callback):
     """Writes a row of `metrics.csv` for every epoch; it stands beside every logger.
 
+    A resumed training goes on in the same file, without the rows that it will write again.
+
     Args:
         path: the file.
         metrics: names of the validation scores, without `val/`.
 
     Attributes:
-        losses: the mean training loss of each epoch.
-        start: when the training began, by the monotonic clock.
+        start: when this part of the training began, by the monotonic clock.
+        before: seconds of the parts before it.
     """
 
     def __init__(self, path: Path, metrics: Sequence[str]) -> None:
@@ -56,15 +59,41 @@ class History(Callback):
         self._fields = ["epoch", "step", "seconds", "lr", "train/loss", *(f"val/{name}" for name in metrics)]
         self._validated = False
         self.start = time.monotonic()
-        self.losses: list[float] = []
+        self.before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Of training so far, all parts of it."""
+        return self.before + time.monotonic() - self.start
+
+    @property
+    def losses(self) -> list[float]:
+        """The mean training loss of each epoch."""
+        with self._path.open(newline="") as file:
+            return [float(row["train/loss"]) for row in csv.DictReader(file)]
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Starts the file."""
         del module
         self.start = time.monotonic()
         if trainer.is_global_zero:
-            with self._path.open("w", newline="") as file:
-                csv.DictWriter(file, self._fields).writeheader()
+            kept = self._rows_before(trainer.current_epoch) if trainer.global_step else []
+            with replacing(self._path) as side, side.open("w", newline="") as file:
+                writer = csv.DictWriter(file, self._fields)
+                writer.writeheader()
+                writer.writerows(kept)
+
+    def _rows_before(self, epoch: int) -> list[dict[str, str]]:
+        with self._path.open(newline="") as file:
+            return [row for row in csv.DictReader(file) if None not in row.values() and int(row["epoch"]) < epoch]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training goes on counting from."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See `state_dict`."""
+        self.before, self.start = state_dict["seconds"], time.monotonic()
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Remembers that this epoch has scores."""
@@ -74,14 +103,12 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Adds the epoch's row."""
         assert isinstance(module, SegmentationModule)
-        loss = module.epoch_loss()
-        self.losses.append(loss)
         row: dict[str, Any] = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
-            "seconds": round(time.monotonic() - self.start, 3),
+            "seconds": round(self.seconds, 3),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "train/loss": loss,
+            "train/loss": module.epoch_loss(),
         }
         if self._validated:
             row |= module.scores
@@ -125,6 +152,14 @@ class PredictionPictures(Callback):
         if self._sent_at != trainer.global_step:
             self._send(trainer, module)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Which pictures a resumed training sends next."""
+        return {"due": self._due, "sent_at": self._sent_at}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See `state_dict`."""
+        self._due, self._sent_at = state_dict["due"], state_dict["sent_at"]
+
     def _send(self, trainer: pl.Trainer, module: SegmentationModule) -> None:
         self._sent_at = trainer.global_step
         labels = module.picture_labels
@@ -151,7 +186,9 @@ def build_callbacks(
         first_process: of a distributed training; only this one has loggers.
     """
     trainer = config.trainer
-    callbacks: list[Callback] = [History(folder.metrics, metrics)]
+    # The first, for at the end the moving average takes the place of the weights.
+    callbacks: list[Callback] = [LastCheckpoint(folder.last, duration_seconds(trainer.save_every))]
+    callbacks.append(History(folder.metrics, metrics))
     if trainer.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=trainer.ema_decay))
     if config.logger.name != "csv" and first_process:
@@ -173,7 +210,7 @@ def build_callbacks(
                 check_finite=False,
             )
         )
-    best = ModelCheckpoint(
+    best = BestCheckpoint(
         folder.checkpoints,
         folder.best.stem,
         monitor=trainer.monitor,
@@ -181,8 +218,4 @@ def build_callbacks(
         save_on_train_epoch_end=False,
         enable_version_counter=False,
     )
-    # After each validation, not after each epoch: an epoch may be a single batch.
-    last = ModelCheckpoint(
-        folder.checkpoints, folder.last.stem, save_on_train_epoch_end=False, enable_version_counter=False
-    )
-    return [*callbacks, best, last]
+    return [*callbacks, best]

@@ -8,10 +8,18 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from unet_exp.files import replacing
+from unet_exp.runs import RunFolder
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all: the one before stays until the new one is there."""
+    """Writes a checkpoint whole or not at all: the one before stays until the new one is there.
+
+    Args:
+        folder: of the run, whose last checkpoint but one is kept too.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Writes `checkpoint` to `path`; called by Lightning."""
@@ -22,3 +30,5 @@ class WholeCheckpoints(TorchCheckpointIO):
         torch.save(checkpoint, content)
         with replacing(Path(path)) as side:
             side.write_bytes(content.getbuffer())
+            if Path(path) == self._folder.last and self._folder.last.exists():
+                self._folder.last.replace(self._folder.previous)

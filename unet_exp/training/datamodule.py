@@ -13,9 +13,10 @@ from unet_exp import augmentation, losses
 from unet_exp.config import Config
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, Sample
-from unet_exp.data.tiles import TileDataset, TileSampler, tiles_that_cover
+from unet_exp.data.tiles import TileDataset, tiles_that_cover
 from unet_exp.geometry import input_for_output
 from unet_exp.losses import Targets
+from unet_exp.training.resume import ResumableSampler
 
 
 class WholeImages(Dataset[dict[str, Any]]):
@@ -102,7 +103,12 @@ class SegmentationData(pl.LightningDataModule):
             config.seed,
         )
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = TileSampler(len(self._dataset.train), self.tiles, config.seed, config.trainer.overfit, rank, world)
+        sampler = ResumableSampler(
+            len(self._dataset.train), self.tiles, config.seed, config.trainer.overfit, rank, world
+        )
+        if self.trainer:
+            progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
+            sampler.go_on(self.trainer.current_epoch, progress.completed * data.batch_size)
         return self._loader(dataset, sampler=sampler, batch_size=data.batch_size, num_workers=data.num_workers)
 
     def val_dataloader(self) -> DataLoader[Any]:

@@ -26,16 +26,23 @@ def check_logger(config: Config) -> None:
         raise ConfigError("logger=tensorboard needs the extra: pip install 'unet-exp[tensorboard]'")
 
 
-def build_loggers(config: Config, folder: RunFolder) -> list[Logger]:
+def build_loggers(
+    config: Config, folder: RunFolder, step: int | None = None, run_id: str | None = None
+) -> list[Logger]:
     """Opens the loggers of a run.
 
     Args:
         config: the training's.
         folder: where their files go.
+        step: at which a resumed training goes on; None for a new one.
+        run_id: of the W&B run that it goes on with, see `wandb_id`.
     """
     logger = config.logger
     if isinstance(logger, TensorBoardConfig):
-        events = TensorBoardLogger(folder.path, name="tensorboard", version="", default_hp_metric=False)
+        # TensorBoard forgets what an earlier part has logged from this step on.
+        events = TensorBoardLogger(
+            folder.path, name="tensorboard", version="", default_hp_metric=False, purge_step=step
+        )
         events.log_hyperparams(config.model_dump())
         return [events]
     if not isinstance(logger, WandbConfig):
@@ -50,8 +57,14 @@ def build_loggers(config: Config, folder: RunFolder) -> list[Logger]:
         group=logger.group,
         tags=logger.tags,
         init_timeout=logger.init_timeout,
+        run_id=run_id,
     )
     return [wandb_run.lightning_logger(run, folder.path)]
+
+
+def wandb_id(loggers: Sequence[Logger]) -> str | None:
+    """The id of the W&B run among the loggers, by which a resumed training finds it again."""
+    return next((str(logger.version) for logger in loggers if isinstance(logger, WandbLogger)), None)
 
 
 def log_predictions(

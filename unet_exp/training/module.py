@@ -17,6 +17,9 @@ from unet_exp.metrics.scoreboard import Kind, Scoreboard
 from unet_exp.network import center_crop, probabilities
 from unet_exp.training.schedule import build_optimizer, build_schedulers
 
+EPOCH_LOSSES = "epoch_losses"
+"""Where a checkpoint keeps the losses of the epoch that it lies in."""
+
 
 class SegmentationModule(pl.LightningModule):
     """Trains a U-Net. Its hyperparameters are plain values, so that its checkpoints open with `weights_only=True`.
@@ -60,7 +63,7 @@ class SegmentationModule(pl.LightningModule):
         self.picture_labels: list[NDArray[np.uint8]] = []
         self._horizon = horizon
         self._layout = torch.channels_last if self.config.trainer.channels_last else torch.contiguous_format
-        self._train_losses: list[Tensor] = []
+        self._train_losses: list[float] = []
         convert: Any = self.network.to  # PyTorch's stubs do not know that it takes a memory format
         convert(memory_format=self._layout)
         if self.config.trainer.compile:
@@ -83,7 +86,7 @@ class SegmentationModule(pl.LightningModule):
         weights = center_crop(batch["weights"], tile) if "weights" in batch else None
         loss: Tensor = self.loss(logits, center_crop(batch["label"], tile), weights)
         self._require_finite(loss, "training loss")
-        self._train_losses.append(loss.detach())
+        self._train_losses.append(loss.item())
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         return loss
 
@@ -97,7 +100,7 @@ class SegmentationModule(pl.LightningModule):
 
     def epoch_loss(self) -> float:
         """The mean loss of the epoch's batches so far; the sum is our own, because Lightning's is lost on resume."""
-        return torch.stack(self._train_losses).cpu().double().mean().item()
+        return torch.tensor(self._train_losses, dtype=torch.float64).mean().item()
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's mean loss."""
@@ -142,3 +145,8 @@ class SegmentationModule(pl.LightningModule):
         content[checkpoint.KEY] = checkpoint.describe(
             **{key: self.hparams[key] for key in described}, trained_on=list(self.hparams["trained_on"])
         )
+        content[EPOCH_LOSSES] = list(self._train_losses)
+
+    def on_load_checkpoint(self, content: dict[str, Any]) -> None:
+        """Takes up the epoch's losses where it was broken off."""
+        self._train_losses = list(content[EPOCH_LOSSES])

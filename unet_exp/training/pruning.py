@@ -72,11 +72,11 @@ class Pruning(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training goes on counting from."""
-        return {"validations": self._validations}
+        return {"validations": self._validations, "pruned_at": self.pruned_at}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See `state_dict`."""
-        self._validations = state_dict["validations"]
+        self._validations, self.pruned_at = state_dict["validations"], state_dict["pruned_at"]
 
     def _open(self) -> None:
         import optuna

@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -131,7 +132,11 @@ def lightning_logger(run: wandb.Run, directory: Path) -> WandbLogger:
     with _guarded("the charts have no step axis"):
         run.define_metric(STEP_KEY)
         run.define_metric("*", step_metric=STEP_KEY, step_sync=True)
-    return _GuardedLogger(experiment=run, save_dir=str(directory), project=run.project, name=run.name, version=run.id)
+    logger = _GuardedLogger(experiment=run, save_dir=str(directory), project=run.project, name=run.name, version=run.id)
+    if run.resumed:
+        with _guarded("what it has logged before is logged twice"):
+            logger.know(dict(run.summary))
+    return logger
 
 
 def log_predictions(
@@ -196,13 +201,23 @@ def finish(run: wandb.Run, exit_code: int = 0) -> None:
 
 
 class _GuardedLogger(WandbLogger):
-    """Lightning's logger, but the death of W&B's service process ends the logging, not the training."""
+    """Lightning's logger, but the death of W&B's service process ends the logging, not the training.
+
+    Where a resumed run goes on, what the server has already is not sent again.
+    """
 
     _dead = False
+    _known_keys: AbstractSet[str] = frozenset()
+    _known_step = -1
+
+    def know(self, summary: Mapping[str, Any]) -> None:
+        """Takes in what a run has logged before it was resumed."""
+        self._known_keys, self._known_step = set(summary), summary.get(STEP_KEY, -1)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        if not self._dead:
+        known = step is not None and step <= self._known_step and metrics.keys() <= self._known_keys
+        if not self._dead and not known:
             self._dead = True
             with _guarded("from here on metrics go to the CSV alone"):
                 super().log_metrics(metrics, step)

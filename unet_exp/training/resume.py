@@ -1,0 +1,132 @@
+"""What lets a training go on from `last.ckpt` and end with the very weights of one that nothing has disturbed.
+
+The state that Lightning does not save, or saves at a moment that it cannot go on from, has its home here.
+"""
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+from unet_exp.data.tiles import Draw, TileSampler
+
+
+class LastCheckpoint(Callback):
+    """Writes `last.ckpt`: after each validation, whenever `every` seconds have passed, and at the end.
+
+    It saves between two batches, when the optimizer has taken its step, validation, schedules and metrics are done with
+    the one, and nothing is begun of the other: one kind of moment, whatever part of the training it lies in.
+
+    Args:
+        path: of the file.
+        every: seconds between two of them at most, but for the batches until the next optimizer step.
+
+    Attributes:
+        over: whether the training that was resumed had come to its end already.
+    """
+
+    def __init__(self, path: Path, every: float) -> None:
+        self.over = False
+        self._path = path
+        self._every = every
+        self._saved_at = time.monotonic()
+        self._validated = False
+        self._resumed: dict[str, Any] | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Leaves a training as it is that had come to its end."""
+        del module
+        if self.over:
+            trainer.should_stop = True
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Asks for a checkpoint at the next batch: EMA and the schedules are not done with this one."""
+        del trainer, module
+        self._validated = True
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        """Goes on where the checkpoint was saved, or saves one where it is due."""
+        del module, batch
+        if self._resumed is not None:
+            self._go_on(trainer, self._resumed)
+            self._resumed = None
+        late = time.monotonic() - self._saved_at >= self._every
+        due = trainer.strategy.reduce_boolean_decision(self._validated or late, all=False)
+        if due and batch_idx % trainer.accumulate_grad_batches == 0 and trainer.global_step:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Saves the end."""
+        del module
+        self.over = True
+        self._save(trainer)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Forgets the batch that has been fetched and not begun; Lightning would count it as seen."""
+        del trainer, module
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for count in (progress["total"], progress["current"]):
+            count["ready"] = count["completed"]
+        progress["is_last_batch"] = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """The random state, as tensors, and whether this is the end."""
+        cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+        return {"over": self.over, "random": torch.get_rng_state(), "random_cuda": cuda}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See `state_dict`."""
+        self.over = state_dict["over"]
+        self._resumed = state_dict
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self._path, weights_only=False)
+        self._validated = False
+        self._saved_at = time.monotonic()
+
+    def _go_on(self, trainer: pl.Trainer, state: dict[str, Any]) -> None:
+        torch.set_rng_state(state["random"])
+        for cuda in state["random_cuda"] if torch.cuda.is_available() else []:
+            torch.cuda.set_rng_state(cuda)
+        # Lightning counts a step too many for the loggers, and would leave the plateau out at the end of this epoch.
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+        trainer.fit_loop.restarting = False
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's, which forgets the best score of a run whose folder has been moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the best checkpoint to be in today's folder."""
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {key: self._moved(state_dict[key]) for key in paths}
+        scores = {self._moved(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": scores, "dirpath": self.dirpath})
+        self.current_score = state_dict["current_score"]
+
+    def _moved(self, path: str) -> str:
+        assert self.dirpath is not None
+        return str(Path(self.dirpath) / Path(path).name) if path else ""
+
+
+class ResumableSampler(TileSampler):
+    """Can begin in the middle of an epoch; what is skipped is not decoded."""
+
+    _seen = 0
+
+    def go_on(self, epoch: int, seen: int) -> None:
+        """Begins anew, once, behind the first `seen` draws of an epoch.
+
+        Loaders with workers ask for draws before Lightning names the epoch, so it is named here.
+        """
+        self.set_epoch(epoch)
+        self._seen = seen
+
+    def __iter__(self) -> Iterator[Draw]:
+        seen, self._seen = self._seen, 0
+        return islice(super().__iter__(), seen, None)
