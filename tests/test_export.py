@@ -311,7 +311,7 @@ class TestMistakes:
             assert "this is no ONNX file, or it is damaged" in mistake(tmp_path / f"{name}.onnx")
         assert "cannot be opened (No such file" in mistake(tmp_path / "none.onnx")
         assert "was not exported by unet_exp" in mistake(changed("a.onnx", "unet_exp.format", None))
-        assert "its format 99 is not the one read here" in mistake(changed("b.onnx", "unet_exp.format", "99"))
+        assert "its format 99 is newer than those" in mistake(changed("b.onnx", "unet_exp.format", "99"))
         assert "it is damaged: the key classes is missing" in mistake(changed("c.onnx", "unet_exp.classes", None))
         assert "it is damaged (JSONDecodeError" in mistake(changed("d.onnx", "unet_exp.step", "{"))
         assert "it is damaged (ValueError: its input and output are" in mistake(

@@ -255,7 +255,7 @@ class TestRun:
         said = cli("train", "-m", *TINY, "output=out", "seed=0,1")
         assert said.code == 130
         sweep = the_sweep(tmp_path / "out")
-        assert f"go on with sweep.resume={sweep.path.relative_to(tmp_path)}" in said.out
+        assert f"go on with sweep.resume={sweep.path.relative_to(tmp_path)}" in said.err
         assert not sweep.folder(sweep.runs[1]).path.exists()
 
     def test_data_mistakes_are_found_before_there_is_a_folder(self, cli: Cli, tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def test_server_that_dies_half_way_neither_stops_nor_holds_up_the_training(
 def test_death_of_the_service_process_is_survived(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = _open(tmp_path / "a")
     logger = lightning_logger(run, tmp_path / "a")
-    (service,) = _services()
+    (service,) = services()
     os.kill(service, signal.SIGKILL)
     deadline = time.monotonic() + 10
     while not _warnings(caplog) and time.monotonic() < deadline:  # until W&B's reader has noticed
@@ -232,7 +232,7 @@ def test_death_of_the_service_process_is_survived(tmp_path: Path, caplog: pytest
     finish(run)
 
 
-def _services() -> list[int]:
+def services() -> list[int]:
     """The ids of this process's living wandb-core children."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):

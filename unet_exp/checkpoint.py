@@ -20,11 +20,10 @@ from unet_exp.config import ClassSpec, Config
 from unet_exp.config.values import Count, Natural, NonNegative
 from unet_exp.data.normalization import Normalization
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.migrations import FORMAT, migrated
 from unet_exp.network import Network, build
-from unet_exp.schema import Strict, validate
+from unet_exp.schema import Strict, leaves, validate
 
-FORMAT = 2
-"""Version of what stands under `KEY`."""
 KEY = "unet_exp"
 """Where a Lightning checkpoint keeps what this project knows of it."""
 CUSTOM_GROUPS = ("loss", "model")
@@ -116,13 +115,12 @@ class Checkpoint:
             weights: the network's.
 
         Raises:
-            DataError: if it is of another format, names a class that is not trusted, or is damaged.
+            DataError: if it is of a newer format, names a class that is not trusted, or is damaged.
         """
-        if known.get("format") != FORMAT:
-            raise DataError(
-                f"checkpoint={path}: its format {known.get('format')} is not the one read here ({FORMAT}); "
-                "open it with the version of unet_exp that wrote it"
-            )
+        try:
+            known = migrated(known)
+        except ValueError as error:
+            raise DataError(f"checkpoint={path}: {error}") from None
         config = known.get("config")
         _check_trust(path, custom_targets(config if isinstance(config, dict) else {}, cls.imports), trust)
         try:
@@ -162,7 +160,10 @@ class Checkpoint:
         config = self.parsed()
         architecture = config.architecture(self.channels, len(self.classes))
         if isinstance(architecture, geometry.Architecture):
-            needed, there = geometry.parameters(architecture), sum(value.numel() for value in self.weights.values())
+            # Memory that several weights share counts once.
+            memory = {value.untyped_storage().data_ptr(): value for value in self.weights.values()}
+            there = sum(value.untyped_storage().nbytes() // value.element_size() for value in memory.values())
+            needed = geometry.parameters(architecture)
             if needed > there:  # before memory is taken for it
                 raise DataError(
                     f"checkpoint={self.path}: it holds {there:,} numbers, and the network that its config describes "
@@ -234,17 +235,24 @@ def read_content(path: Path) -> dict[str, Any]:
     """All that a checkpoint of this project holds, plain containers and tensors, if its checksums say that it is whole.
 
     They are those of the zip archive that `torch.save` writes, one for each tensor; PyTorch itself does not look.
-    It never compresses: what says so in its archive could unpack to any size.
+    It never compresses and never stores a thing twice: what does so could unpack to any size.
 
     Raises:
         DataError: if it is damaged, no checkpoint, or one of another program.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-            if packed or archive.testzip():
+            entries = archive.infolist()
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+            size = path.stat().st_size
+            twice = sum(entry.file_size for entry in entries) > size
+            # PyTorch reads what stands before an archive, and these checksums are not of that.
+            before = min((entry.header_offset for entry in entries), default=0) > 0
+            if packed or twice or before or archive.testzip():
                 raise zipfile.BadZipFile
         content = torch.load(path, map_location="cpu", weights_only=True)
+        if not all(_is_stored(leaf) for leaf in leaves(content, size) if isinstance(leaf, Tensor)):
+            raise ValueError("a tensor is larger than what the file holds of it")
     except pickle.UnpicklingError:
         raise DataError(
             f"checkpoint={path}: this is no checkpoint of unet_exp, or it holds more than plain data and was refused"
@@ -258,6 +266,12 @@ def read_content(path: Path) -> dict[str, Any]:
         raise DataError(f"checkpoint={path}: this is no checkpoint of unet_exp (it has no entry {KEY!r})")
     assert isinstance(content, dict)
     return content
+
+
+def _is_stored(tensor: Tensor) -> bool:
+    """Whether each number of a tensor lies in the file; one that is repeated, sparse or `meta` can claim any size."""
+    dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    return dense and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def custom_targets(config: dict[str, Any], groups: Sequence[str] = CUSTOM_GROUPS) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,13 +34,25 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     side = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        yield side
-        os.replace(side, path)
+        with named(path):
+            yield side
+            os.replace(side, path)
+    finally:
+        side.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Says of what is raised in this block that it is of this file; the system names none where the disk is full.
+
+    Raises:
+        OSError: as writing does.
+    """
+    try:
+        yield
     except OSError as error:
         error.filename = str(path)
         raise
-    finally:
-        side.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -54,8 +67,10 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         BlockingIOError: if another process holds it.
     """
-    with path.open("w") as file:
+    with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+        print(os.getpid(), socket.gethostname(), file=file, flush=True)
         _held.add(file.fileno())
         try:
             yield
@@ -67,8 +82,17 @@ def is_locked(path: Path) -> bool:
     """Whether a process holds this lock file."""
     if not path.exists():
         return False
-    try:
-        with locked(path):
-            return False
-    except BlockingIOError:
-        return True
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def holder(path: Path) -> int | None:
+    """The process of this machine that holds a lock file; None where none does."""
+    if not is_locked(path):
+        return None
+    process, _, machine = path.read_text().strip().partition(" ")
+    return int(process) if process.isdecimal() and machine == socket.gethostname() else None

@@ -4,13 +4,13 @@ import contextlib
 import csv
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ import yaml
 
 from unet_exp.errors import DataError
 from unet_exp.files import replacing
+from unet_exp.schema import leaves
 
 Status = Literal["running", "finished", "failed", "stopped"]
 
@@ -67,23 +68,42 @@ class RunFolder:
         """
         for folder in (self.checkpoints, self.predictions):
             folder.mkdir(parents=True, exist_ok=True)
-        for part in chain(self.path.glob(".*.part.*"), self.checkpoints.glob(".*.part.*")):
-            part.unlink()
+        for folder in (self.path, self.checkpoints, self.predictions):
+            for part in folder.glob(".*.part.*"):
+                part.unlink()
         return self
 
     def clear(self) -> None:
-        """Empties the folder of an earlier attempt; its lock stays."""
+        """Empties the folder of an earlier attempt; its lock stays, and its config, without which none could go on."""
         for path in self.path.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            elif path != self.lock:
+            elif path not in (self.lock, self.config):
                 path.unlink()
+
+    def read_config(self) -> dict[str, Any]:
+        """What `config.yaml` says: plain values, whoever has written them.
+
+        Raises:
+            DataError: if it is missing, is no YAML of plain values, or has a value of which only this machine knows.
+        """
+        try:
+            text = self.config.read_text()
+            # The parser in C, where PyYAML has it, is ten times faster.
+            values = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+            found = list(leaves(values, len(text)))
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            raise DataError(f"{self.config} is missing or damaged") from None
+        # The configs of trainings are resolved. What is not would be looked up here, such as variables of the shell.
+        if any(isinstance(leaf, str) and "${" in leaf for leaf in found):
+            raise DataError(f"{self.config} refers to something beside it with ${{...}}")
+        return values if isinstance(values, dict) else {}
 
     def read_summary(self) -> dict[str, Any]:
         """What `summary.json` says; empty where there is none that can be read."""
         try:
             summary = json.loads(self.summary.read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return summary if isinstance(summary, dict) else {}
 
@@ -121,6 +141,18 @@ def dated_folder(parent: Path, name: str, now: datetime | None = None) -> Path:
             ) from None
         return folder
     raise DataError(f"there are too many folders named {parent / stem}; choose another name=")
+
+
+def refuse_links(folder: Path) -> None:
+    """Whoever goes on with a folder writes into it, and what is written to a link lands wherever it leads.
+
+    Raises:
+        DataError: if there is a link in it; what lies in its folders is not looked at.
+    """
+    with os.scandir(folder) as entries:
+        link = next((entry.path for entry in entries if entry.is_symlink()), None)
+    if link is not None:
+        raise DataError(f"{link} is a link, and could lead anywhere; put what it leads to in its place to go on there")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,5 +1,6 @@
 """Plain values held against a declared schema; what does not fit is said in one line, in the words that users type."""
 
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,6 +15,35 @@ class Strict(BaseModel):
 
 
 Schema = TypeVar("Schema", bound=BaseModel)
+
+_DEEPEST = 50
+"""More than any file of this project needs."""
+
+
+def leaves(tree: object, size: int) -> Iterator[object]:
+    """What dicts, lists and tuples hold that stand in one another; the keys too.
+
+    Args:
+        tree: read from a file.
+        size: of the file in bytes.
+
+    Raises:
+        ValueError: if they hold more than so many bytes can. Where one stands in many places, as an alias in a YAML
+            file does, a few bytes can describe more than any memory has room for, and so can a thing that stands in
+            itself.
+    """
+    waiting: list[tuple[object, int]] = [(tree, 0)]
+    count = 0
+    while waiting:
+        value, depth = waiting.pop()
+        count += 1
+        if isinstance(value, dict | list | tuple | set):
+            inside = [*value, *value.values()] if isinstance(value, dict) else value
+            waiting += [(item, depth + 1) for item in inside]
+        else:
+            yield value
+        if depth > _DEEPEST or count + len(waiting) > size:
+            raise ValueError("it holds too much")
 
 
 def validate(schema: type[Schema], values: dict[str, Any]) -> Schema:

@@ -8,13 +8,19 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from textwrap import shorten
+from typing import Annotated, Any
 
-from unet_exp.errors import DataError
-from unet_exp.runs import RunFolder, dated_folder, write_text
+from pydantic import AfterValidator
+
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.runs import RunFolder, dated_folder, refuse_links, write_text
+from unet_exp.schema import Strict, validate
 
 NAME_LIMIT = 80
 """Characters of a run's name; file systems allow 255 bytes, and people read them in tables."""
+_PLAIN_LAUNCHER = re.compile(r"hydra/launcher=\w+|hydra\.launcher\.[a-z]\w*=[\w:.-]*")
+"""What chooses a launcher or gives it a number or a word, such as a partition's name."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,31 @@ class PlannedRun:
     overrides: list[str]
 
 
+def _legal(text: str) -> str:
+    return re.sub(r"[^\w.,=+-]+", "-", text, flags=re.ASCII).strip("-.,")
+
+
+def _is_legal(name: str) -> str:
+    if not name or name != _legal(name):
+        raise ValueError("must be the name of a folder")
+    return name
+
+
+class _Run(Strict):
+    name: Annotated[str, AfterValidator(_is_legal)]
+    overrides: list[str]
+
+
+class _Plan(Strict):
+    """What `sweep.json` says; anybody may have written it, and runs empty the folders that it names."""
+
+    created: str
+    words: list[str]
+    config_dir: str | None
+    search: str | None
+    runs: list[_Run]
+
+
 class SweepFolder:
     """A sweep's folder.
 
@@ -41,6 +72,7 @@ class SweepFolder:
         runs: planned so far.
         created: when it was planned first, ISO time.
         lock: held by the process that runs it.
+        stop: there while a signal has that process leave, so that no further run is begun.
         journal: where a search keeps its trials.
     """
 
@@ -60,6 +92,7 @@ class SweepFolder:
         self.runs = list(runs)
         self.created = created or datetime.now().isoformat(timespec="milliseconds")
         self.lock = path / ".lock"
+        self.stop = path / ".stop"
         self.journal = path / "search.journal"
 
     @classmethod
@@ -93,10 +126,31 @@ class SweepFolder:
             raise DataError(f"sweep.resume={path}: there is no {plan.name} in it; give the folder of a sweep")
         try:
             values = json.loads(plan.read_text())
-            runs = [PlannedRun(run["name"], list(run["overrides"])) for run in values["runs"]]
-            return cls(path, values["words"], values["config_dir"], values["search"], runs, values["created"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{plan}: it is damaged ({error}); start the sweep anew") from None
+            told = validate(_Plan, values)
+        except (OSError, ValueError, RecursionError, ConfigError) as error:
+            raise DataError(f"{plan}: it is damaged ({shorten(str(error), 200)}); start the sweep anew") from None
+        runs = [PlannedRun(run.name, run.overrides) for run in told.runs]
+        return cls(path, told.words, told.config_dir, told.search, runs, told.created)
+
+    def check_harmless(self) -> None:
+        """Finds what would let a stranger's sweep reach beyond its folder; its words are about to be run again.
+
+        Raises:
+            DataError: for links in it, for settings of Hydra that may name other programs, and for words that look up
+                what only this machine knows.
+        """
+        refuse_links(self.path)
+        for run in filter(Path.exists, (self.folder(run).path for run in self.runs)):
+            refuse_links(run)
+        for word in self.words:
+            where = f"{self.path / 'sweep.json'}: {shorten(word, 100)}"
+            if "hydra" in word.partition("=")[0] and not _PLAIN_LAUNCHER.fullmatch(word):
+                raise DataError(
+                    f"{where} may start other programs; if you trust it, take it out of the words, and type it beside "
+                    "sweep.resume"
+                )
+            if "${" in word:
+                raise DataError(f"{where} refers to something beside it with ${{...}}; write its value in its place")
 
     def plan_more(self, runs: Sequence[PlannedRun]) -> None:
         """Adds runs to the plan."""
@@ -149,7 +203,3 @@ def run_names(settings: Sequence[Mapping[str, str]]) -> list[str]:
         numbered = chain([short], (f"{short}_{number}" for number in count(2)))
         names[next(name for name in numbered if name not in names)] = None
     return list(names)
-
-
-def _legal(text: str) -> str:
-    return re.sub(r"[^\w.,=+-]+", "-", text, flags=re.ASCII).strip("-.,")

@@ -1,12 +1,14 @@
 """The command line: every entry point reads its words here, and every mistake leaves as one line."""
 
 import errno
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unet_exp import signals
 from unet_exp.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,20 +16,27 @@ if TYPE_CHECKING:
 
 EXIT_MISTAKE = 2
 """Exit code where the user can mend what is wrong."""
-EXIT_INTERRUPTED = 130
+EXIT_DIFFERENT = 1
+"""Exit code where a repeated run has come to other numbers."""
 
 
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Turns what a user can mend into one line on standard error and exit code 2; bugs keep their traceback."""
+    """Turns what a user can mend into one line on standard error and exit code 2; bugs keep their traceback.
+
+    A signal that asks the program to leave is one line too, and 128 + its number.
+    """
     try:
-        yield
+        with signals.handled():
+            yield
     except UserError as error:
         _leave(str(error))
     except OSError as error:
         reasons = {
             errno.ENOSPC: "no space is left on the device; free some, or choose another folder with output=",
             errno.EDQUOT: "the disk quota is used up; free some space, or choose another folder with output=",
+            errno.EIO: "the disk or the network share has failed; look after it, or choose another with output=",
+            errno.ESTALE: "the network share was lost; bring it back, or choose another folder with output=",
             errno.EACCES: "permission denied",
             errno.EPERM: "permission denied",
             errno.EROFS: "the file system is read-only; choose another folder with output=",
@@ -37,9 +46,11 @@ def told_in_one_line() -> Iterator[None]:
         if error.errno not in reasons:
             raise
         _leave(f"{error.filename or 'writing'}: {reasons[error.errno]}")
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+    except (signals.Stopped, KeyboardInterrupt) as error:
+        # Ctrl-C reaches a sweep also through a process of its launcher, where it is Python's own.
+        stop = error if isinstance(error, signals.Stopped) else signals.Stopped(signal.SIGINT)
+        print(stop, file=sys.stderr)
+        sys.exit(stop.exit_code)
 
 
 def _leave(message: str) -> None:
@@ -82,9 +93,12 @@ def train() -> None:
 
             run_sweep(command)
         else:
+            from unet_exp.app.rerun import conclude, rerun
             from unet_exp.app.train import train as run_training
 
-            run_training(command, overrides=args.overrides)
+            run = run_training if command.rerun is None else rerun
+            if not conclude(run(command, args.overrides)):
+                sys.exit(EXIT_DIFFERENT)
 
 
 def check_data() -> None:

@@ -29,7 +29,7 @@ GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "sched
 
 
 PATHS = (
-    *("checkpoint", "input", "output", "init_from", "resume", "sweep.resume", "runs", "baseline"),
+    *("checkpoint", "input", "output", "init_from", "resume", "rerun", "sweep.resume", "runs", "baseline"),
     *("data.root", "data.images", "data.masks", "data.lists", "data.group"),
 )
 """Keys whose values are paths, labels with an equals sign in them, or regular expressions."""

@@ -4,14 +4,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unet_exp.app.conditions import Conditions
 from unet_exp.app.resume import changes, read_config
-from unet_exp.checkpoint import read_content
-from unet_exp.config import Config
+from unet_exp.checkpoint import KEY, read_content
+from unet_exp.config import Config, parse
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.runs import RunFolder
 from unet_exp.training.module import EPOCH_LOSSES
+from unet_exp.training.resume import RANDOM
 
-_KEPT = ("started", "overrides", "wandb_id")
+_KEPT = ("started", "overrides", "wandb_id", "init_from_sha256")
 """What a summary says of the first start."""
 
 
@@ -44,9 +46,11 @@ class Past:
         for path in filter(Path.exists, (folder.last, folder.previous)):
             try:
                 content = read_content(path)
-                if EPOCH_LOSSES not in content:
+                if not {EPOCH_LOSSES, RANDOM} <= content.keys():
                     raise DataError(f"checkpoint={path}: it is of an earlier version, which could not go on exactly")
-            except DataError as error:
+                if changed := changes(read_config(folder), parse(content[KEY]["config"])):
+                    raise DataError(f"checkpoint={path}: it is of another run ({', '.join(changed)})")
+            except UserError as error:
                 notes.append(str(error))
                 continue
             step = int(content["global_step"])
@@ -56,32 +60,39 @@ class Past:
         notes.append(f"{folder.path} has no checkpoint yet: it starts from the beginning")
         return cls(folder, folder.read_summary(), notes=notes)
 
-    def check(self, fingerprint: str, precision: str, device: str) -> None:
-        """Refuses data or a precision that would change the result, and notes another device.
+    def check(self, now: Conditions) -> None:
+        """Refuses conditions that would change the result, and notes those that may.
 
         Args:
-            fingerprint: of today's data.
-            precision: that the training would run in.
-            device: that it would run on.
+            now: of the training that is about to go on.
 
         Raises:
-            UserError: if one of them is another.
+            UserError: if the data, the precision or the number of processes are others.
         """
         if self.checkpoint is None:
             return
-        if self.summary.get("data_fingerprint", fingerprint) != fingerprint:
+        try:
+            then = Conditions.told_by(self.folder)
+        except DataError as error:
+            self.notes.append(f"{error}; whether the data are the same is not known")
+            return
+        if then.data_fingerprint != now.data_fingerprint:
             raise DataError(
                 f"resume={self.folder.path}: the data are no longer those that it was trained on (their fingerprint in "
                 "summary.json is another); bring them back, or start the training anew"
             )
-        before, on = self.summary.get("precision", precision), self.summary.get("device", device)
-        if before != precision:
+        if then.precision != now.precision:
             raise ConfigError(
-                f"resume={self.folder.path}: its precision on {on} was {before} and would be {precision} on {device}; "
-                "go on with it on a machine of the first kind"
+                f"resume={self.folder.path}: its precision on {then.device} was {then.precision} and would be "
+                f"{now.precision} on {now.device}; go on with it on a machine of the first kind"
             )
-        if on != device:
-            self.notes.append(f"it was on {on} and goes on on {device}: equal to an undisturbed run but for rounding")
+        if then.processes not in (None, now.processes):
+            raise ConfigError(
+                f"resume={self.folder.path}: {then.processes} processes shared its work and today it would be "
+                f"{now.processes}; go on with it on a machine with as many devices"
+            )
+        if others := ", ".join(then.others(now)):
+            self.notes.append(f"it goes on under other conditions and may differ from an undisturbed run: {others}")
 
     def of_first_start(self, now: str) -> dict[str, Any]:
         """What the summary keeps of the first start, and the list of the later ones.
@@ -89,9 +100,10 @@ class Past:
         Args:
             now: ISO time of this one.
         """
+        repeats = {"rerun": self.summary["rerun"]} if "rerun" in self.summary else {}
         if self.checkpoint is None:
-            return {}
-        kept: dict[str, Any] = {key: self.summary[key] for key in _KEPT if key in self.summary}
+            return repeats
+        kept: dict[str, Any] = repeats | {key: self.summary[key] for key in _KEPT if key in self.summary}
         return {**kept, "resumed": [*self.summary.get("resumed", []), {"step": self.step, "time": now}]}
 
 

@@ -31,7 +31,12 @@ _THE_SWEEPS_OWN = (
     "sweep.trial",
 )
 """Words that the program gives by itself."""
-_WHOLE = ("experiment", "debug")
+_OF_ONE_RUN = {
+    "resume": "this goes on with one training; a sweep, with sweep.resume=<its folder>",
+    "rerun": "this repeats one training, without -m and without a search; of a sweep, give the folder of one run",
+}
+"""Keys that name an earlier run, and why they are none of a sweep's."""
+_WHOLE = ("experiment", "debug", "search")
 """Choices that a run's config does not hold: what is typed with them is read like a new training."""
 _ONE_FOR_ALL = ("output", "sweep", "search", "hydra", "hydra/launcher")
 """Keys that a whole sweep shares."""
@@ -87,16 +92,16 @@ def read_command(words: Sequence[str], config_dir: str | None = None, multirun: 
     resumed = [override.value() for override in typed if override.key_or_group == "sweep.resume" and override.value()]
     if resumed:
         return _resumed(typed, config_dir, Path(str(resumed[-1])))
-    one = next((override for override in reversed(typed) if override.key_or_group == "resume"), None)
+    one = next((override for override in reversed(typed) if override.key_or_group in _OF_ONE_RUN), None)
     if one is not None and not multirun and _adds_to_a_run(one, typed, config_dir):
         parse_overrides(words)
-        return _over_run(Path(str(one.value())), words, {override.key_or_group for override in typed})
+        return _over_run(one, words, {override.key_or_group for override in typed})
     composed = compose_command([_first(override) for override in typed], config_dir)
     sweep = validate(SweepConfig, composed.sweep)
     search = parse_search(composed.search)
     if multirun or composed.multirun or search is not None:
         if one is not None:
-            raise ConfigError(f"{_line(one)}: this goes on with one training; a sweep, with sweep.resume=<its folder>")
+            raise ConfigError(f"{_line(one)}: {_OF_ONE_RUN[one.key_or_group]}")
         return _planned(words, config_dir, typed, composed, sweep, search)
     parse_overrides(words)  # several values where one is needed
     return parse(composed.training)
@@ -108,16 +113,17 @@ def _adds_to_a_run(one: Override, typed: Sequence[Override], config_dir: str | N
     return not whole and not one.is_sweep_override() and one.value() not in (None, AUTO)
 
 
-def _over_run(path: Path, words: Sequence[str], keys: Collection[str]) -> Config:
-    """The config of an earlier run with what is typed over it."""
-    before = read_config(RunFolder(path)).model_dump()
+def _over_run(one: Override, words: Sequence[str], keys: Collection[str]) -> Config:
+    """The config of the earlier run that `one` names, with what is typed over it."""
+    key, path = one.key_or_group, Path(str(one.value()))
+    before = read_config(RunFolder(path), key).model_dump()
     # Only what is typed now: a folder from somewhere else must not vouch for itself.
-    config = parse(compose_over({**before, "trust": []}, {}, words))
+    config = parse(compose_over({**before, "trust": []}, dict.fromkeys(_OF_ONE_RUN), words))
     for group in ("model", "loss"):
         target = getattr(getattr(config, group), "target", None)
         if target and f"{group}.target" not in keys and not is_trusted(target, config.trust):
             raise ConfigError(
-                f"resume={path}: its {group}.target={target} is a class that is not of unet_exp and whose code would "
+                f"{key}={path}: its {group}.target={target} is a class that is not of unet_exp and whose code would "
                 f"run; if you trust it, add trust=[{target.partition('.')[0]}]"
             )
     return config

@@ -60,12 +60,13 @@ class Job:
     metrics: list[str]
 
 
-def prepare(config: Config, overrides: Sequence[str]) -> Job:
+def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = None) -> Job:
     """Reads the data, builds the network and checks all that can go wrong before there is a folder.
 
     Args:
         config: what to train.
         overrides: what was typed.
+        resumed: folder of the run whose checkpoint the training goes on from; None where it starts from the beginning.
 
     Raises:
         UserError: for what can be mended.
@@ -75,7 +76,8 @@ def prepare(config: Config, overrides: Sequence[str]) -> Job:
         raise ConfigError("trainer.compile=true needs a C++ compiler (g++ or clang++), and none is found here")
     device = resolve_device(config.trainer.accelerator)
     precision = resolve_precision(config.trainer.precision, device)
-    initial = open_checkpoint(config.init_from, config.trust) if config.init_from else None
+    # What it started from is in the checkpoint of a resumed training, and may be gone.
+    initial = open_checkpoint(config.init_from, config.trust) if config.init_from and resumed is None else None
     dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
     names = [spec.name for spec in dataset.classes]
     kinds = check_fits(config, dataset)
@@ -98,7 +100,7 @@ def prepare(config: Config, overrides: Sequence[str]) -> Job:
         [image_digest(sample.image) for sample in dataset.train],
     )
     count, macs = cost(module.network, datamodule.input_size)
-    _check_space(Path(config.output), count)
+    _check_space(config, resumed, count)
     module.kinds = kinds
     if initial is not None:
         _start_from(module, initial)
@@ -133,15 +135,20 @@ def _check_memory(config: Config, dataset: DataSet) -> None:
         )
 
 
-def _check_space(output: Path, count: int) -> None:
-    """Two checkpoints of float32 weights, two moments of the optimizer and perhaps a moving average."""
-    needed = 2 * count * 4 * 4
-    existing = next(folder for folder in (output.absolute(), *output.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
+def _check_space(config: Config, resumed: Path | None, count: int) -> None:
+    """A checkpoint has float32 weights, two moments of the optimizer and perhaps a moving average.
+
+    There are three of them (the best, the last and the one before) and the one that is being written; where a training
+    goes on, only that one is new.
+    """
+    needed = (4 if resumed is None else 1) * count * 4 * 4
+    folder = Path(config.output).absolute() if resumed is None else resumed
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     if free < needed:
+        place = f"output={config.output}" if resumed is None else f"resume={resumed}"
         raise ConfigError(
-            f"output={output}: {free / 1e6:.1f} MB are free and the checkpoints take up to {needed / 1e6:.1f} MB; "
-            "free some space or choose another folder"
+            f"{place}: {free / 1e6:.1f} MB are free and the checkpoints take up to {needed / 1e6:.1f} MB more; "
+            f"free some space{' or choose another folder' if resumed is None else ''}"
         )
 
 

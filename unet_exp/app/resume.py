@@ -1,6 +1,7 @@
 """Which run a training goes on with: one of the same config in all that matters. Nothing here imports torch."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ from unet_exp.runs import RunFolder
 
 AUTO = "auto"
 
-_FREE = (
+FREE = (
     "output",
-    "resume",
     "trust",
     "logger",
     "data.root",
@@ -68,8 +68,12 @@ def is_over(folder: RunFolder) -> bool:
     return summary.get("status") == "finished" or "pruned_at" in summary
 
 
-def read_config(folder: RunFolder) -> Config:
+def read_config(folder: RunFolder, key: str = "resume") -> Config:
     """The config that a run was started with.
+
+    Args:
+        folder: of the run.
+        key: by which it was named, for the message.
 
     Raises:
         UserError: if it is not there, or not of this version.
@@ -77,19 +81,25 @@ def read_config(folder: RunFolder) -> Config:
     try:
         values = yaml.safe_load(folder.config.read_text())
     except (OSError, ValueError, yaml.YAMLError):
-        raise DataError(
-            f"resume={folder.path}: there is no {folder.config.name} in it that can be read; give the folder of a run"
-        ) from None
+        wanted = "one of the runs in this sweep" if (folder.path / "sweep.json").is_file() else "a run"
+        lack = f"{folder.config.name} in it that can be read" if folder.path.is_dir() else "such folder"
+        raise DataError(f"{key}={folder.path}: there is no {lack}; give the folder of {wanted}") from None
     try:
         return parse(values if isinstance(values, dict) else {})
     except ConfigError as error:
         raise DataError(f"{folder.config}: it is not of this version of unet_exp: {error}") from None
 
 
-def changes(before: Config, now: Config) -> list[str]:
-    """What differs between two configs and would change a training's result, such as `seed: 0 -> 1`."""
+def changes(before: Config, now: Config, free: Sequence[str] = FREE) -> list[str]:
+    """What differs between two configs and would change a training's result, such as `seed: 0 -> 1`.
+
+    Args:
+        before: one of them.
+        now: the other.
+        free: keys, and groups of them, that may differ.
+    """
     old, new = _flat(before.model_dump()), _flat(now.model_dump())
-    keys = [key for key in {**old, **new} if not any(f"{key}.".startswith(f"{free}.") for free in _FREE)]
+    keys = [key for key in {**old, **new} if not any(f"{key}.".startswith(f"{one}.") for one in free)]
     nothing = "nothing"
     return [
         f"{key}: {old.get(key, nothing)} -> {new.get(key, nothing)}"
@@ -102,7 +112,7 @@ def _unfinished(config: Config) -> Iterator[RunFolder]:
     """Runs of this config that have not come to their end and are no process's, the newest first."""
     for summary in sorted((Path(config.output) / "train").glob("*/summary.json"), reverse=True):
         folder = RunFolder(summary.parent)
-        if is_over(folder) or is_locked(folder.lock):
+        if is_over(folder) or is_locked(folder.lock) or not os.access(folder.path, os.W_OK):
             continue
         try:
             if not changes(read_config(folder), config):

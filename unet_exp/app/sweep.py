@@ -1,10 +1,12 @@
 """A sweep's runs: started by any of Hydra's launchers, recorded in their folders, compared at the end."""
 
+import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from unet_exp import signals
 from unet_exp.app.compose import initialized, quoted, search_path
 from unet_exp.app.plan import Plan
 from unet_exp.app.search import Outcome, Search
@@ -24,7 +27,7 @@ from unet_exp.app.sweep_progress import SweepProgress
 from unet_exp.config import Config, WandbConfig, parse
 from unet_exp.config.sweeping import SweepConfig
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.files import is_locked, locked
+from unet_exp.files import holder, is_locked, locked
 from unet_exp.runs import RunFolder
 from unet_exp.schema import validate
 from unet_exp.sweeps import PlannedRun, SweepFolder
@@ -65,29 +68,30 @@ def run_sweep(plan: Plan) -> None:
                     search = _search(plan, folder, launch)
     except BlockingIOError:
         raise UserError(f"sweep.resume={folder.path}: this sweep is still running; wait for its end") from None
-    except KeyboardInterrupt:
-        console.print(f"go on with {shlex.quote(f'sweep.resume={folder.path}')}", soft_wrap=True)
-        raise
+    except (signals.Stopped, KeyboardInterrupt) as error:
+        signum = error.signum if isinstance(error, signals.Stopped) else signal.SIGINT
+        raise signals.Stopped(signum, f"go on with {shlex.quote(f'sweep.resume={folder.path}')}") from None
     _conclude(plan, folder, search, console)
 
 
 def run_planned(composed: DictConfig) -> None:
-    """One run of a sweep, in whatever process the launcher has for it; what goes wrong is recorded in its folder.
+    """One run of a sweep, in whatever process the launcher has for it; what becomes of it is recorded in its folder.
+
+    Where a signal has stopped the sweep, it is left out.
 
     Args:
         composed: a training's config, with the run's folder in `sweep.run`.
-
-    Raises:
-        KeyboardInterrupt: if it is interrupted.
     """
     values: Any = OmegaConf.to_container(composed, resolve=True)
     sweep = validate(SweepConfig, values.pop("sweep"))
     values.pop("search")
     assert sweep.run is not None
     folder = RunFolder(Path(sweep.run))
+    if signals.asked() or SweepFolder(folder.path.parent, []).stop.exists():
+        return
     words = [word for word in HydraConfig.get().overrides.task if not word.startswith("+sweep.")]
     folder.path.mkdir(exist_ok=True)
-    with _recorded(folder, words):
+    with signals.handled(), _recorded(folder, words):
         config = _of_a_sweep(parse(values), folder)
 
         from unet_exp.app.train import train
@@ -152,12 +156,13 @@ def _launcher(plan: Plan, folder: SweepFolder, console: Console) -> Iterator[Lau
                 return
             places = [f"+sweep.run={quoted(str(folder.folder(run).path.resolve()))}" for run in runs]
             jobs = [[*run.overrides, place] for run, place in zip(runs, places, strict=True)]
-            try:
-                ended = launcher.launch(jobs, initial_job_idx=0)
-            except Exception as error:
-                # A process that dies of a signal takes some launchers' other processes with it, each in its own way.
-                console.print(f"the launcher gave up: {type(error).__name__}: {error}", soft_wrap=True)
-                return
+            with _brought_to_an_end(plan, folder):
+                try:
+                    ended = launcher.launch(jobs, initial_job_idx=0)
+                except Exception as error:
+                    # A process that is killed takes some launchers' other processes with it, each in its own way.
+                    console.print(f"the launcher gave up: {type(error).__name__}: {error}", soft_wrap=True)
+                    return
             for run, job in zip(runs, ended, strict=True):
                 if job.status != JobStatus.COMPLETED:
                     console.print(f"{run.name} left no record: {job._return_value!r}", soft_wrap=True)
@@ -177,6 +182,8 @@ def _recorded(folder: RunFolder, words: Sequence[str]) -> Iterator[None]:
         with folder.log.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
             try:
                 yield
+            except signals.Stopped:  # which `train` has recorded; a launcher would kill the other runs for it
+                pass
             except Exception as error:
                 if isinstance(error, UserError):
                     told = str(error)
@@ -186,6 +193,35 @@ def _recorded(folder: RunFolder, words: Sequence[str]) -> Iterator[None]:
                 folder.write_summary(
                     {"overrides": list(words), **folder.read_summary(), "status": "failed", "error": told}
                 )
+
+
+@contextmanager
+def _brought_to_an_end(plan: Plan, folder: SweepFolder) -> Iterator[None]:
+    """On a signal, all runs that are under way save before this process leaves, and no other is begun.
+
+    Raises:
+        Stopped: if a signal has come.
+    """
+
+    def told_to_runs() -> bool:
+        """Whether other processes of this machine have runs under way, which now know of the signal."""
+        folder.stop.touch()
+        found = (holder(folder.folder(run).lock) for run in folder.runs)
+        holders = {process for process in found if process is not None and process != os.getpid()}
+        for process in holders:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGUSR1)  # submitit takes SIGTERM and SIGUSR2, a background job no SIGINT
+        return bool(holders)
+
+    if "slurm" in str(plan.launcher["_target_"]).lower():  # jobs live on without this process
+        yield
+        return
+    folder.stop.unlink(missing_ok=True)
+    try:
+        with signals.postponed(told_to_runs):
+            yield
+    finally:
+        folder.stop.unlink(missing_ok=True)
 
 
 def _of_a_sweep(config: Config, folder: RunFolder) -> Config:

@@ -1,21 +1,29 @@
 """One training from its config to its folder: data, network, fit, test with the best epoch, summary, pictures."""
 
 import logging
-import os
+import re
+import shlex
+import signal
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import Profiler, PyTorchProfiler, SimpleProfiler
 from rich.console import Console
 
+from unet_exp import signals
+from unet_exp.app import processes
+from unet_exp.app.conditions import Conditions
+from unet_exp.app.log import logged_to
 from unet_exp.app.past import Past, past_of_sweep
 from unet_exp.app.prepare import Job, prepare
 from unet_exp.app.resume import find, still_running
@@ -24,24 +32,19 @@ from unet_exp.checkpoint import custom_targets, open_checkpoint
 from unet_exp.config import Config, duration_seconds
 from unet_exp.config.learning import CustomLossConfig
 from unet_exp.config.network import UNetConfig
-from unet_exp.data.samples import fingerprint
-from unet_exp.errors import ConfigError, TrainingError
+from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
 from unet_exp.files import locked
 from unet_exp.geometry import Architecture, layer_table, output_size
 from unet_exp.inference.device import out_of_memory_told, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.losses.custom import try_loss
-from unet_exp.metrics import METRICS_VERSION
-from unet_exp.runs import RunFolder, git_state, versions
+from unet_exp.runs import RunFolder
 from unet_exp.training.callbacks import History, build_callbacks
 from unet_exp.training.checkpoint_io import WholeCheckpoints
 from unet_exp.training.loggers import build_loggers, finish_loggers, wandb_id
 from unet_exp.training.progress import TrainingProgress
 from unet_exp.training.pruning import Pruning
-
-_FOLDER_VARIABLE = "UNET_EXP_RUN_FOLDER"
-_CHECKPOINT_VARIABLE = "UNET_EXP_RUN_CHECKPOINT"
 
 
 def train(
@@ -49,6 +52,7 @@ def train(
     overrides: Sequence[str] = (),
     folder: RunFolder | None = None,
     pruning: Pruning | None = None,
+    repeats: Mapping[str, Any] | None = None,
 ) -> RunFolder:
     """Runs one training.
 
@@ -57,6 +61,7 @@ def train(
         overrides: what was typed, for the summary.
         folder: where it is recorded; None makes one below `<output>/train`.
         pruning: ends the training early, if a search does not believe in it any more; then it is not tested.
+        repeats: what the summary says under `rerun` of an earlier run that this one repeats.
 
     Returns:
         The run's folder.
@@ -67,21 +72,24 @@ def train(
     console = Console(highlight=False)
     begin = datetime.now(), time.monotonic()
     with ExitStack() as held:
-        past = _past(config, folder, held) if _is_first_process() else None
-        job = prepare(config.model_copy(update={"resume": None}), overrides)
+        held.enter_context(signals.handled())
+        past = _past(config, folder, held) if processes.is_first() else None
+        if past is not None and "threads" in past.summary:
+            torch.set_num_threads(past.summary["threads"])
+        job = prepare(config, overrides, _resumed(past))
         if isinstance(config.loss, CustomLossConfig):
             try_loss(config.loss, job.module.hparams["class_weights"], len(job.dataset.classes), config.data.tile)
         if past is not None:
-            past.check(fingerprint(job.dataset), job.precision, str(job.device))
-        if _is_first_process():
+            past.check(Conditions.of(job))
+        if processes.is_first():
             for line in _network_table(job):
                 console.print(line, soft_wrap=True)
             _advise(job, console)
             folder = _make_folder(config, folder, past, held)
         else:
-            folder = _folder_of_first_process()
-        with _logged_to(folder.log):
-            return _run(job, folder, console, pruning, begin, past)
+            folder = processes.folder_of_first()
+        with logged_to(folder.log):
+            return _run(job, folder, console, pruning, begin, past, repeats)
 
 
 def _past(config: Config, folder: RunFolder | None, held: ExitStack) -> Past | None:
@@ -101,6 +109,14 @@ def _past(config: Config, folder: RunFolder | None, held: ExitStack) -> Past | N
     except BlockingIOError:
         raise still_running(folder) from None
     return Past.of(folder)
+
+
+def _resumed(past: Past | None) -> Path | None:
+    """The folder of the run whose checkpoint the training goes on from; None where it starts from the beginning."""
+    if processes.is_first():
+        return None if past is None or past.checkpoint is None else past.folder.path
+    folder = processes.folder_of_first()
+    return folder.path if processes.checkpoint_of_first() else None
 
 
 def _network_table(job: Job) -> list[str]:
@@ -123,10 +139,6 @@ def _advise(job: Job, console: Console) -> None:
         )
 
 
-def _is_first_process() -> bool:
-    return os.environ.get("LOCAL_RANK", "0") == "0"
-
-
 def _make_folder(config: Config, folder: RunFolder | None, past: Past | None, held: ExitStack) -> RunFolder:
     """The run's folder, ready and locked; further processes of a distributed training will find it."""
     if folder is None and past is None:
@@ -139,42 +151,8 @@ def _make_folder(config: Config, folder: RunFolder | None, past: Past | None, he
         elif past.checkpoint == folder.previous:
             folder.last.unlink(missing_ok=True)  # damaged: it must not take the place of the one before
     assert folder is not None
-    os.environ[_FOLDER_VARIABLE] = str(folder.path.resolve())
-    os.environ[_CHECKPOINT_VARIABLE] = str(past.checkpoint) if past is not None and past.checkpoint else ""
+    processes.tell(folder, None if past is None else past.checkpoint)
     return folder.prepared()
-
-
-def _folder_of_first_process() -> RunFolder:
-    if _FOLDER_VARIABLE not in os.environ:
-        raise ConfigError("start one process; trainer.devices starts the others (no torchrun, no srun with several)")
-    return RunFolder(Path(os.environ[_FOLDER_VARIABLE]))
-
-
-@contextmanager
-def _logged_to(path: Path) -> Iterator[None]:
-    """Sends what the libraries say to the run's log; the project's own warnings also to the terminal."""
-    to_file = logging.FileHandler(path)
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    to_terminal = logging.StreamHandler()
-    to_terminal.setLevel(logging.WARNING)
-    to_terminal.addFilter(logging.Filter("unet_exp"))
-    to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    root, lightning = logging.getLogger(), logging.getLogger("pytorch_lightning")
-    before = root.level, lightning.handlers, lightning.propagate
-    lightning.handlers, lightning.propagate = [], True
-    root.setLevel(logging.INFO)
-    for handler in (to_file, to_terminal):
-        root.addHandler(handler)
-    logging.captureWarnings(True)
-    try:
-        yield
-    finally:
-        logging.captureWarnings(False)
-        for handler in (to_file, to_terminal):
-            root.removeHandler(handler)
-            handler.close()
-        root.setLevel(before[0])
-        lightning.handlers, lightning.propagate = before[1:]
 
 
 def _run(
@@ -184,10 +162,11 @@ def _run(
     pruning: Pruning | None,
     begin: tuple[datetime, float],
     past: Past | None,
+    repeats: Mapping[str, Any] | None,
 ) -> RunFolder:
     config, dataset = job.config, job.dataset
     when, started = begin
-    checkpoint = os.environ[_CHECKPOINT_VARIABLE] or None
+    checkpoint = processes.checkpoint_of_first()
     summary: dict[str, Any] = {
         "status": "running",
         "metrics": {},
@@ -199,17 +178,14 @@ def _run(
         "split": {
             part: [sample.name for sample in getattr(dataset, part)] for part in ("train", "val", "test", "unlabelled")
         },
-        "data_fingerprint": fingerprint(dataset),
-        "metrics_version": METRICS_VERSION,
         "width": _width(job),
         "parameters": job.parameters,
         "macs": job.macs,
-        "device": str(job.device),
-        "precision": job.precision,
-        "git": git_state(),
-        "versions": versions(),
+        **Conditions.of(job).model_dump(),
     }
-    first = _is_first_process()
+    if repeats is not None:
+        summary["rerun"] = dict(repeats)
+    first = processes.is_first()
     if past is not None:
         for note in past.notes:
             console.print(note, soft_wrap=True)
@@ -238,7 +214,9 @@ def _run(
             callbacks.append(pruning)
         trainer = _lightning(job, folder, callbacks, loggers, console)
         with (
+            signals.postponed(),
             out_of_memory_told("take a smaller data.batch_size, data.tile or model.width"),
+            _dead_worker_told(folder),
             warnings.catch_warnings(),
         ):
             # Lightning looks for a loader that can go on in mid-epoch; here the sampler does.
@@ -256,20 +234,21 @@ def _run(
             if config.trainer.overfit:
                 summary["overfit"] = _overfit_verdict(history.losses, console)
         summary["status"] = "finished" if pruned_at is None else "stopped"
+    except (signals.Stopped, KeyboardInterrupt, SystemExit):  # into the last one Lightning turns Ctrl-C
+        stop = signals.Stopped(signals.asked() or signal.SIGINT, _how_to_go_on(folder))
+        summary |= {"status": "stopped", "error": f"stopped by {stop.signum.name}"}
+        if not first:  # the first process tells it, and must not find that this one has failed
+            raise SystemExit(0) from None
+        raise stop from None
     except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        summary["status"] = "stopped" if stopped else "failed"
-        summary["error"] = "interrupted" if stopped else f"{type(error).__name__}: {error}"
-        if stopped:
-            # Lightning turns Ctrl-C into exit code 1.
-            raise KeyboardInterrupt from None
+        summary |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        if isinstance(error, FileNotFoundError) and not folder.path.exists():
+            raise TrainingError(f"{folder.path}: the run's folder is gone, and with it what was trained") from None
+        if isinstance(error, OSError) and folder.has_checkpoint:
+            console.print(f"what was trained is kept; when that is mended, {_how_to_go_on(folder)}", soft_wrap=True)
         raise
     finally:
         steps = 0 if trainer is None else trainer.global_step
-        if first:
-            finish_loggers(loggers, config, folder, scores.metrics, steps, "error" in summary)
-            if folder.metrics.exists():
-                draw_curves(folder.metrics, folder.curves, config.trainer.monitor, config.trainer.monitor_mode)
         summary |= {
             "metrics": scores.metrics,
             "steps": steps,
@@ -277,12 +256,41 @@ def _run(
             "peak_memory": peak_memory(job.device),
             "seconds": round(time.monotonic() - started + (history.before if history else 0), 1),
         }
-        if first:
-            folder.write_summary(summary)
+        if first and folder.path.exists():
+            # From the last to the first, each even if one before it fails; W&B may take a minute. That a run is over is
+            # told when all is done, since it cannot be resumed then; that it has been broken off is told at once.
+            over = "error" not in summary
+            with ExitStack() as end:
+                if over:
+                    end.callback(folder.write_summary, summary)
+                if folder.metrics.exists():
+                    monitored = config.trainer.monitor, config.trainer.monitor_mode
+                    end.callback(draw_curves, folder.metrics, folder.curves, *monitored)
+                end.callback(finish_loggers, loggers, config, folder, scores.metrics, steps, "error" in summary)
+                if not over:
+                    end.callback(folder.write_summary, summary)
     if first:
         console.print(f"{steps} steps in {summary['seconds_training']:.0f} s; everything is in")
         console.print(str(folder.path), style="bold", soft_wrap=True)
     return folder
+
+
+def _how_to_go_on(folder: RunFolder) -> str:
+    return f"go on with {shlex.quote(f'resume={folder.path}')}"
+
+
+@contextmanager
+def _dead_worker_told(folder: RunFolder) -> Iterator[None]:
+    """Turns the death of a process that reads the data into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if re.match(r"DataLoader worker \(pid", str(error)) is None:
+            raise
+        raise TrainingError(
+            "a process that reads the data was killed, as a system does that runs out of memory: take fewer "
+            f"data.num_workers, and {_how_to_go_on(folder)}"
+        ) from None
 
 
 def _width(job: Job) -> dict[str, int] | None:
@@ -324,7 +332,8 @@ def _lightning(job: Job, folder: RunFolder, callbacks: list[Any], loggers: list[
             gradient_clip_val=settings.clip_norm,
             deterministic=settings.deterministic,
             profiler=profiler,
-            plugins=[WholeCheckpoints(folder)],
+            # Not SLURM's environment, by which Lightning requeues jobs and saves at moments of its own.
+            plugins=[WholeCheckpoints(folder), LightningEnvironment()],
             use_distributed_sampler=False,
             default_root_dir=folder.path,
         )

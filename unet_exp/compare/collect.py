@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from unet_exp.errors import DataError
 from unet_exp.runs import RunFolder
@@ -142,11 +141,9 @@ def _read(path: Path) -> Run:
     folder = RunFolder(path)
     summary = _summary(folder)
     try:
-        # The parser in C, where PyYAML has it, is ten times faster.
-        config = yaml.load(folder.config.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, ValueError, yaml.YAMLError):
-        raise _NotComparable("config.yaml is missing or damaged") from None
-    config = flat(config) if isinstance(config, dict) else {}
+        config = flat(folder.read_config())
+    except DataError as error:
+        raise _NotComparable(str(error).removeprefix(f"{path}/")) from None
     if not all(type(config.get(key)) is int for key in ("seed", "data.fold", "data.folds")):
         raise _NotComparable("config.yaml is damaged: it lacks seed, data.fold or data.folds")
     images = _numbers(folder.per_image, index="image")
@@ -169,7 +166,7 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
     """The summary of a finished training."""
     try:
         summary = json.loads(folder.summary.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise _NotComparable("summary.json is missing or damaged") from None
     if not isinstance(summary, dict):
         raise _NotComparable("summary.json is damaged: it is no object")

@@ -1,6 +1,7 @@
 """The same test images side by side for each group, taken from the pictures that the runs drew."""
 
 import base64
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -18,6 +19,7 @@ from unet_exp.runs import RunFolder
 
 MOST_GROUPS = 6
 """Groups that are shown; more would make the page large and the panels small."""
+_BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 _SIDE, _QUALITY = 320, 82  # pixels of a panel at most; of its JPEG
 
 
@@ -110,10 +112,14 @@ def _picture(run: Run, image: str) -> Path:
 
 def _parts(run: Run, image: str) -> list[NDArray[np.uint8]] | None:
     """Input, truth, prediction and error; None where the picture is missing or is none of ours."""
+    path = _picture(run, image)
     try:
-        with Image.open(_picture(run, image)) as picture:
+        if not path.resolve().is_relative_to(run.folder.resolve()):  # a name such as ../../holiday
+            return None
+        strict = warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning)
+        with strict, Image.open(path, formats=["PNG"]) as picture:
             return columns(np.asarray(picture.convert("RGB")))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for damaged files
+    except (OSError, ValueError, SyntaxError, *_BOMB):  # what Pillow raises for damaged files
         return None
 
 

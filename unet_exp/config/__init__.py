@@ -72,12 +72,13 @@ __all__ = [
 
 
 class Config(Strict):
-    """One training."""
+    """One training. `resume` and `rerun` say what to do with it; they are no part of what is recorded of it."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     name: str
     output: str
-    resume: str | None = None
+    resume: str | None = Field(default=None, exclude=True)
+    rerun: str | None = Field(default=None, exclude=True)
     init_from: str | None
     trust: list[str]
     model: ModelConfig
@@ -101,6 +102,8 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Config":
+        if self.resume is not None and self.rerun is not None:
+            raise ValueError("rerun repeats a run and resume goes on with one: type one of them")
         trainer = self.trainer
         endless = trainer.max_epochs is None and trainer.max_steps is None
         if endless and self.scheduler.name in ("poly", "cosine", "one_cycle"):

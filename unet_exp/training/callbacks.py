@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import (
 
 from unet_exp.config import Config, duration_seconds
 from unet_exp.data.samples import Sample
-from unet_exp.files import replacing
+from unet_exp.files import named, replacing
 from unet_exp.runs import RunFolder
 from unet_exp.training.loggers import log_predictions
 from unet_exp.training.module import SegmentationModule
@@ -40,10 +40,18 @@ class StopAtStep(Callback):
             trainer.should_stop = True
 
 
+class TimeLimit(Timer):
+    """Lightning's, which lets a training that is resumed when its time is up take a step, so that it is validated."""
+
+    def on_fit_start(self, *_: Any, **__: Any) -> None:
+        """Leaves it to the end of the first batch."""
+
+
 class History(Callback):
     """Writes a row of `metrics.csv` for every epoch; it stands beside every logger.
 
-    A resumed training goes on in the same file, without the rows that it will write again.
+    A resumed training writes the file anew with the rows of its checkpoint: what came after it is done again, and what
+    was lost or damaged since is whole again.
 
     Args:
         path: the file.
@@ -57,6 +65,7 @@ class History(Callback):
     def __init__(self, path: Path, metrics: Sequence[str]) -> None:
         self._path = path
         self._fields = ["epoch", "step", "seconds", "lr", "train/loss", *(f"val/{name}" for name in metrics)]
+        self._rows: list[dict[str, Any]] = []
         self._validated = False
         self.start = time.monotonic()
         self.before = 0.0
@@ -69,31 +78,26 @@ class History(Callback):
     @property
     def losses(self) -> list[float]:
         """The mean training loss of each epoch."""
-        with self._path.open(newline="") as file:
-            return [float(row["train/loss"]) for row in csv.DictReader(file)]
+        return [row["train/loss"] for row in self._rows]
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Starts the file."""
         del module
         self.start = time.monotonic()
         if trainer.is_global_zero:
-            kept = self._rows_before(trainer.current_epoch) if trainer.global_step else []
             with replacing(self._path) as side, side.open("w", newline="") as file:
                 writer = csv.DictWriter(file, self._fields)
                 writer.writeheader()
-                writer.writerows(kept)
-
-    def _rows_before(self, epoch: int) -> list[dict[str, str]]:
-        with self._path.open(newline="") as file:
-            return [row for row in csv.DictReader(file) if None not in row.values() and int(row["epoch"]) < epoch]
+                writer.writerows(self._rows)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training goes on counting from."""
-        return {"seconds": self.seconds}
+        return {"seconds": self.seconds, "rows": list(self._rows)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See `state_dict`."""
         self.before, self.start = state_dict["seconds"], time.monotonic()
+        self._rows = list(state_dict["rows"])
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Remembers that this epoch has scores."""
@@ -113,8 +117,9 @@ class History(Callback):
         if self._validated:
             row |= module.scores
         self._validated = False
+        self._rows.append(row)
         if trainer.is_global_zero:
-            with self._path.open("a", newline="") as file:
+            with named(self._path), self._path.open("a", newline="") as file:
                 csv.DictWriter(file, self._fields).writerow(row)
 
 
@@ -164,7 +169,8 @@ class PredictionPictures(Callback):
         self._sent_at = trainer.global_step
         labels = module.picture_labels
         shown = self._samples[: len(labels)]
-        log_predictions(trainer.loggers, trainer.global_step, trainer.current_epoch, shown, labels, module.classes)
+        step = trainer.global_step - 1  # that of the validation's scores, as Lightning counts for the loggers
+        log_predictions(trainer.loggers, step, trainer.current_epoch, shown, labels, module.classes)
 
 
 def build_callbacks(
@@ -199,7 +205,7 @@ def build_callbacks(
     if steps is not None:
         callbacks.append(StopAtStep(steps))
     if trainer.max_time is not None:
-        callbacks.append(Timer(timedelta(seconds=duration_seconds(trainer.max_time)), verbose=False))
+        callbacks.append(TimeLimit(timedelta(seconds=duration_seconds(trainer.max_time)), verbose=False))
     if trainer.early_stopping is not None:
         callbacks.append(
             EarlyStopping(

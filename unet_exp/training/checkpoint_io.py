@@ -1,6 +1,7 @@
 """How Lightning's checkpoints reach the disk."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Writes `checkpoint` to `path`; called by Lightning."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         del storage_options
         # Through memory: torch.save hides from its caller that the disk is full.
         content = io.BytesIO()
         torch.save(checkpoint, content)
         with replacing(Path(path)) as side:
-            side.write_bytes(content.getbuffer())
+            with side.open("wb") as file:
+                file.write(content.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())  # a machine may be taken away before the system writes it
             if Path(path) == self._folder.last and self._folder.last.exists():
                 self._folder.last.replace(self._folder.previous)

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from unet_exp import augmentation, losses
+from unet_exp import augmentation, losses, signals
 from unet_exp.config import Config
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, Sample
@@ -123,6 +123,7 @@ class SegmentationData(pl.LightningDataModule):
             # Inside a process of joblib's the default is a kind of worker that PyTorch cannot start.
             multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
             persistent_workers=num_workers > 0,
+            worker_init_fn=signals.leave_to_parent,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             # A generator of its own: the loader must not draw from the one that dropout draws from.
             generator=torch.Generator().manual_seed(self._config.seed),

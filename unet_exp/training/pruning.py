@@ -98,10 +98,11 @@ class Pruning(Callback):
     def _asked_to_prune(self, trial: "Trial", score: float) -> bool:
         from optuna.trial import TrialState
 
-        # A run that was broken off and starts again passes what it has passed before.
-        if self._validations <= self._reported or not math.isfinite(score):
+        # A run that was broken off and starts again passes what it has passed before; of the last report nobody knows.
+        if self._validations < self._reported or not math.isfinite(score):
             return False
-        trial.report(score, self._validations)
+        if self._validations > self._reported:
+            trial.report(score, self._validations)
         prune = trial.should_prune()
         finished = trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return prune and len(finished) >= self._startup_trials

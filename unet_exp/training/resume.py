@@ -3,6 +3,7 @@
 The state that Lightning does not save, or saves at a moment that it cannot go on from, has its home here.
 """
 
+import signal
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -12,12 +13,17 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
 
+from unet_exp import signals
 from unet_exp.data.tiles import Draw, TileSampler
+
+RANDOM = "random"
+"""Where a checkpoint keeps the states of PyTorch's random generators."""
 
 
 class LastCheckpoint(Callback):
-    """Writes `last.ckpt`: after each validation, whenever `every` seconds have passed, and at the end.
+    """Writes `last.ckpt`: after each validation, whenever `every` seconds have passed, on a signal, and at the end.
 
     It saves between two batches, when the optimizer has taken its step, validation, schedules and metrics are done with
     the one, and nothing is begun of the other: one kind of moment, whatever part of the training it lies in.
@@ -36,13 +42,19 @@ class LastCheckpoint(Callback):
         self._every = every
         self._saved_at = time.monotonic()
         self._validated = False
-        self._resumed: dict[str, Any] | None = None
+        self._random: dict[str, Tensor] = {}
+        self._resumed = False
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Leaves a training as it is that had come to its end."""
         del module
         if self.over:
             trainer.should_stop = True
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Lets no other handler of Lightning's stop a training, which would not save first."""
+        del trainer, module
+        signals.take_back()
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Asks for a checkpoint at the next batch: EMA and the schedules are not done with this one."""
@@ -52,13 +64,19 @@ class LastCheckpoint(Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         """Goes on where the checkpoint was saved, or saves one where it is due."""
         del module, batch
-        if self._resumed is not None:
-            self._go_on(trainer, self._resumed)
-            self._resumed = None
+        if self._resumed:
+            self._go_on(trainer)
+            self._resumed = False
         late = time.monotonic() - self._saved_at >= self._every
+        # All processes of a training do the same, whichever of them the clock or a signal has reached.
         due = trainer.strategy.reduce_boolean_decision(self._validated or late, all=False)
-        if due and batch_idx % trainer.accumulate_grad_batches == 0 and trainer.global_step:
+        asked = trainer.strategy.reduce_boolean_decision(signals.asked() is not None, all=False)
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        if (due or asked) and trainer.global_step:
             self._save(trainer)
+        if asked:
+            raise signals.Stopped(signals.asked() or signal.SIGTERM)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Saves the end."""
@@ -67,35 +85,54 @@ class LastCheckpoint(Callback):
         self._save(trainer)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Forgets the batch that has been fetched and not begun; Lightning would count it as seen."""
-        del trainer, module
+        """Adds the random states, and forgets the batch that was fetched and not begun: Lightning counts it as seen."""
+        del module
+        checkpoint[RANDOM] = {device: _of_every_process(trainer, state) for device, state in _random_state().items()}
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for count in (progress["total"], progress["current"]):
             count["ready"] = count["completed"]
         progress["is_last_batch"] = False
 
+    def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Takes up this process's random states."""
+        del module
+        rank = trainer.global_rank
+        # PyTorch sets a generator from the first byte of the memory that a view looks into: a copy has its own.
+        self._random = {device: states[rank].clone() for device, states in checkpoint[RANDOM].items()}
+
     def state_dict(self) -> dict[str, Any]:
-        """The random state, as tensors, and whether this is the end."""
-        cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
-        return {"over": self.over, "random": torch.get_rng_state(), "random_cuda": cuda}
+        """Whether this is the end."""
+        return {"over": self.over}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See `state_dict`."""
         self.over = state_dict["over"]
-        self._resumed = state_dict
+        self._resumed = True
 
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self._path, weights_only=False)
         self._validated = False
         self._saved_at = time.monotonic()
 
-    def _go_on(self, trainer: pl.Trainer, state: dict[str, Any]) -> None:
-        torch.set_rng_state(state["random"])
-        for cuda in state["random_cuda"] if torch.cuda.is_available() else []:
-            torch.cuda.set_rng_state(cuda)
+    def _go_on(self, trainer: pl.Trainer) -> None:
+        torch.set_rng_state(self._random["cpu"])
+        if "cuda" in self._random and torch.cuda.is_available():
+            torch.cuda.set_rng_state(self._random["cuda"])
         # Lightning counts a step too many for the loggers, and would leave the plateau out at the end of this epoch.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         trainer.fit_loop.restarting = False
+
+
+def _random_state() -> dict[str, Tensor]:
+    """Of PyTorch's generators in this process, by their device."""
+    cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
+    return {"cpu": torch.get_rng_state(), **cuda}
+
+
+def _of_every_process(trainer: pl.Trainer, state: Tensor) -> Tensor:
+    """(processes, bytes): networks and losses that draw as the data have it come to states of their own."""
+    states: Tensor = trainer.strategy.all_gather(state.to(trainer.strategy.root_device))
+    return states.cpu().view(trainer.world_size, -1)
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -1,0 +1,210 @@
+"""Exact resume together with what else a training can have: own losses, processes, limits, searches, loggers."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, summary, table
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from resuming import (
+    EPOCH,
+    Cli,
+    Part,
+    Train,
+    breaking,
+    broken_off,
+    check_equal,
+    in_a_child,
+    in_this_child,
+    kill,
+    newest,
+    run_training,
+    without_curves,
+)
+from torch import Tensor, nn
+
+from unet_exp.config import IGNORE_LABEL
+from unet_exp.errors import ConfigError
+from unet_exp.runs import RunFolder
+
+
+class Remembering(nn.Module):
+    """Cross-entropy that depends on what it has seen, and draws as many random numbers as the labels have it."""
+
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, logits: Tensor, label: Tensor, pixel_weights: Tensor | None = None) -> Tensor:
+        del pixel_weights
+        loss = nn.functional.cross_entropy(logits.float(), label.long(), ignore_index=IGNORE_LABEL)
+        noise = torch.rand(1 + int(label.sum()) % 7).mean()
+        if self.training:
+            self.seen += loss.detach()
+        return loss * (1 + 0.1 * noise + 0.1 * self.seen)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_curves() -> Iterator[None]:
+    with without_curves():
+        yield
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Train:
+    """`train("model=same", ...)` trains in tiny settings below `tmp_path/out`."""
+    return lambda *words: run_training(tmp_path / "out", *words)
+
+
+@pytest.fixture
+def part(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Part:
+    """See `breaking`."""
+    return breaking(train, tmp_path, monkeypatch)
+
+
+def test_what_a_loss_remembers_and_after_what_it_began_with_is_gone(
+    train: Train, part: Part, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = shutil.copy(finished.best, tmp_path / "start.ckpt")
+    words = (*EPOCH, "model=same", "data.folds=4", "data.fold=1", f"init_from={start}", "trainer.max_steps=7")
+    words = (*words, "loss=custom", f"loss.target={__name__}.Remembering")
+    undisturbed = train(*words)
+    folder = part(*words, batch=6)
+    start.unlink()
+    folder.metrics.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("unet_exp.app.prepare.shutil.disk_usage", lambda _: SimpleNamespace(free=60_000))
+        with pytest.raises(ConfigError, match="MB are free and the checkpoints take up to"):
+            train(*[word for word in words if not word.startswith("init_from=")])
+        check_equal(train(f"resume={folder.path}", *words), undisturbed)
+
+
+@pytest.mark.slow
+def test_shared_by_two_processes(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = (*EPOCH, "model=release", "data.batch_size=1", "trainer.devices=2", "trainer.max_steps=8")
+    words = (*words, "loss=custom", f"loss.target={__name__}.Remembering")
+
+    def run(*words: str) -> None:
+        def start_second(launcher: Any) -> None:  # Lightning's gives the same command once more
+            place = launcher.cluster_environment
+            os.environ |= {"MASTER_ADDR": place.main_address, "MASTER_PORT": str(place.main_port)}
+            os.environ |= {"NODE_RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+            if os.fork() == 0:
+                os.environ["LOCAL_RANK"] = "1"
+                in_this_child(lambda: train(*words))
+
+        monkeypatch.setattr(_SubprocessScriptLauncher, "_call_children_scripts", start_second)
+        train(*words)
+
+    in_a_child(lambda: run(*words), ends=0)
+    undisturbed = newest(tmp_path)
+    with broken_off(monkeypatch, batch=6, how=lambda: kill() if os.environ["LOCAL_RANK"] == "0" else None):
+        in_a_child(lambda: run(*words))
+    folder = newest(tmp_path)
+    assert folder.path != undisturbed.path
+    in_a_child(lambda: run(f"resume={folder.path}", *words), ends=0)
+    assert [start["step"] for start in summary(folder)["resumed"]] == [6]
+    check_equal(folder, undisturbed)
+
+
+def test_the_time_of_all_parts_is_counted_and_the_end_is_validated(train: Train, part: Part) -> None:
+    words = (*EPOCH, "trainer.max_steps=20", "trainer.max_time=1h")
+    folder = part(*words, batch=6, saves="at validations")
+    content = torch.load(folder.last, weights_only=True)
+    (timer,) = [state for key, state in content["callbacks"].items() if key.startswith("TimeLimit")]
+    assert timer["time_elapsed"]["train"] > 0
+    timer["time_elapsed"]["train"] = 3600.0
+    torch.save(content, folder.last)
+    train(f"resume={folder.path}", *words)
+    assert (summary(folder)["status"], summary(folder)["steps"]) == ("finished", 6)
+    assert table(folder.metrics)[-1]["val/loss"]
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_with_a_half_done_run(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    words = ("-m", *TINY, *EPOCH, "output=out", "trainer.max_steps=7", "sweep.report=false", "seed=0,1")
+    with broken_off(monkeypatch, batch=6):  # the first run's; the second run ends
+        assert cli("train", *words).code == 2
+    (sweep,) = (tmp_path / "out" / "sweep").iterdir()
+    assert cli("train", f"sweep.resume={sweep}").code == 0
+    told = [summary(RunFolder(sweep / f"seed={seed}")) for seed in (0, 1)]
+    assert [run["status"] for run in told] == ["finished", "finished"]
+    assert [[start["step"] for start in run.get("resumed", [])] for run in told] == [[6], []]
+
+
+LOGGED = {
+    "train/loss": [4, 9, 14, 19, 21],
+    "val/loss": [9, 19, 21],
+    "train/loss_step": [9, 19, 21],
+    "test/iou/mean": [22],
+}
+"""Steps of 22, with five to an epoch, a validation every second one, and ten between two losses."""
+
+
+@pytest.mark.slow
+def test_the_wandb_run_stays_one_and_nothing_is_in_it_twice(
+    train: Train, part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+    from wandb_server import WandbServer
+
+    words = (*EPOCH, "trainer.max_steps=22", "trainer.val_every_epochs=2", "logger=wandb", "name=one")
+    wandb.teardown()
+    with WandbServer() as server:
+        monkeypatch.setenv("WANDB_MODE", "online")
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", server.key)
+        folder = part(*words, batch=17, saves="at validations")
+        train("resume=auto", *words)
+        wandb.teardown()
+        run = server.run("one")
+    told = summary(folder)
+    assert [start["step"] for start in told["resumed"]] == [10]
+    assert run.id == told["wandb_id"]
+    for key, steps in LOGGED.items():
+        assert [row["trainer/global_step"] for row in run.history if key in row] == steps, key
+
+
+@pytest.mark.slow
+def test_tensorboard_shows_one_training(train: Train, part: Part) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    words = (*EPOCH, "trainer.max_steps=22", "trainer.val_every_epochs=2", "logger=tensorboard")
+    words = (*words, "logger.images=1", "logger.images_every_epochs=2")
+    folder = part(*words, batch=17, saves="at validations")
+    train("resume=auto", *words)
+    found = events.EventAccumulator(str(folder.path / "tensorboard"))
+    found.Reload()
+    for key, steps in LOGGED.items():
+        assert [event.step for event in found.Scalars(key)] == steps, key
+    (name,) = found.Tags()["images"]
+    assert [event.step for event in found.Images(name)] == LOGGED["val/loss"]
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_comes_to_what_it_would_have_come_to(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    optuna = pytest.importorskip("optuna")
+    words = (*TINY, *EPOCH, "trainer.max_steps=14", "search=optuna", "search.trials=2", "search.startup_trials=1")
+    words = (*words, "search.warmup_validations=0", "search.seed=1", "sweep.report=false")
+    words = (*words, "optimizer.lr=tag(log,interval(0.00001,1))")
+    assert cli("train", *words, "output=whole").code == 0
+    with broken_off(monkeypatch, batch=8, how=kill):
+        in_a_child(lambda: cli("train", *words, "output=out"))
+    (whole,), (sweep,) = (list((tmp_path / output / "sweep").iterdir()) for output in ("whole", "out"))
+    with monkeypatch.context() as patch:  # two more validations of the first trial, then one that has been reported
+        genuine, count = optuna.Trial.should_prune, iter(range(9))
+        patch.setattr(optuna.Trial, "should_prune", lambda trial: kill() if next(count) == 2 else genuine(trial))
+        in_a_child(lambda: cli("train", f"sweep.resume={sweep}"))
+    assert cli("train", f"sweep.resume={sweep}").code == 0
+    assert table(sweep / "trials.csv") == table(whole / "trials.csv")
+    assert [row["status"] for row in table(sweep / "trials.csv")] == ["finished", "pruned"]
+    told = [summary(RunFolder(sweep / f"trial-{number:03d}")) for number in (0, 1)]
+    assert [run["resumed"][0]["step"] for run in told[:1]] == [8]

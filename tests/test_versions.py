@@ -1,0 +1,188 @@
+"""What earlier versions have written opens and gives what it gave then; what cannot be read is told why."""
+
+import importlib.util
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import Said, summary, table
+
+import unet_exp
+from unet_exp.checkpoint import KEY, open_checkpoint
+from unet_exp.compare.collect import collect
+from unet_exp.errors import DataError
+from unet_exp.migrations import FORMAT
+from unet_exp.runs import RunFolder
+
+Cli = Callable[..., Said]
+FIXTURES = Path(__file__).parent / "fixtures"
+KEPT = sorted(FIXTURES.glob("format-*"))
+RUN = RunFolder(FIXTURES / "format-3")
+
+
+@pytest.fixture
+def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing them takes most of a tiny training."""
+    monkeypatch.setattr("unet_exp.app.train.draw_curves", lambda *_: None)
+
+
+def test_each_format_has_a_file_of_its_time() -> None:
+    """Whoever raises the format runs scripts/keep_checkpoint.py."""
+    assert {path.name for path in KEPT} == {f"format-{number}" for number in range(1, FORMAT + 1)}
+    for path in KEPT:
+        content = torch.load(path / "checkpoints/best.ckpt", weights_only=True)
+        assert path.name == f"format-{content[KEY]['format']}"
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
+def test_a_kept_checkpoint_says_and_predicts_what_it_did(path: Path) -> None:
+    said = json.loads((path / "answers.json").read_text())
+    opened = open_checkpoint(path)
+    assert [spec.model_dump() for spec in opened.classes] == said["classes"]
+    assert opened.normalization.as_plain() == said["normalization"]
+    assert (opened.step, sorted(opened.trained_on)) == (said["step"], said["trained_on"])
+    assert opened.parsed().loss.class_weights == "inverse"
+    with np.load(path / "answers.npz") as answers:
+        found = unet_exp.load(path, "cpu", "32").probabilities(answers["image"])
+        np.testing.assert_allclose(found, answers["probabilities"], rtol=0, atol=1e-5)
+        assert answers["probabilities"].std() > 0.1
+
+
+def test_a_kept_exported_network_predicts_what_its_checkpoint_did() -> None:
+    pytest.importorskip("onnxruntime")
+    with np.load(RUN.path / "answers.npz") as answers:
+        found = unet_exp.load(RUN.path / "network.onnx", "cpu", "32").probabilities(answers["image"])
+        np.testing.assert_allclose(found, answers["probabilities"], rtol=0, atol=1e-5)
+
+
+def test_what_is_kept_names_no_folder_of_the_machine_that_made_it() -> None:
+    for path in (path for path in FIXTURES.rglob("*") if path.is_file()):
+        with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else nullcontext() as archive:
+            parts = [path.read_bytes()] if archive is None else map(archive.read, archive.namelist())
+            assert not any(
+                name in part for part in parts for name in (b"/home", b"/root", b"/tmp", b"/work", b"site-pac")
+            )
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
+def test_a_training_starts_from_a_kept_checkpoint(path: Path, train: Callable[..., RunFolder]) -> None:
+    run = train("model=same", "model.width=2", f"init_from={path}", "trainer.max_steps=1")
+    assert summary(run)["status"] == "finished"
+
+
+def test_a_kept_run_has_the_scores_that_it_had(cli: Cli) -> None:
+    scored = RunFolder(cli("evaluate", f"checkpoint={RUN.path}", "output=out").folder)
+    assert summary(scored)["data_fingerprint"] == summary(RUN)["data_fingerprint"]
+    before = {key: value for key, value in summary(RUN)["metrics"].items() if not key.endswith("_at_val")}
+    now = {key: summary(scored)["metrics"][key] for key in before}
+    assert now == pytest.approx(before, abs=1e-4)
+
+
+def test_a_kept_run_is_compared() -> None:
+    (run,), apart = collect([RUN.path])
+    assert apart == []
+    assert (run.seed, list(run.images.index), list(run.history["step"])) == (0, summary(RUN)["split"]["test"], [2, 4])
+
+
+@pytest.mark.usefixtures("_no_curves")
+def test_a_kept_run_goes_on(cli: Cli, tmp_path: Path) -> None:
+    folder = RunFolder(shutil.copytree(RUN.path, tmp_path / "run"))
+    folder.last.unlink()  # as if it had been killed behind the first of its two epochs
+    folder.write_summary({**summary(RUN), "status": "running", "metrics": {}})
+    assert cli("train", f"resume={folder.path}").folder == folder.path
+    found = summary(folder)
+    assert (found["status"], found["steps"], found["resumed"][0]["step"]) == ("finished", 4, 2)
+    assert [row["step"] for row in table(folder.metrics)] == ["2", "4"]
+    assert found["metrics"]["test/loss"] == pytest.approx(summary(RUN)["metrics"]["test/loss"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        (FORMAT + 1, f"newer than those that this version of unet_exp reads (1 to {FORMAT}); update unet_exp"),
+        (0, "its format is 0, no whole number from 1 on"),
+        (-1, "its format is -1"),
+        (True, "its format is True"),
+        (2.0, "its format is 2.0"),
+        (None, "its format is None"),
+        ("2\n", r"its format is '2\n'"),
+        ([3], "its format is [3]"),
+        (list(range(1000)), "[...]"),
+    ],
+)
+def test_another_format_is_told_with_the_reason(version: Any, said: str, tmp_path: Path) -> None:
+    content = torch.load(RUN.best, weights_only=True)
+    content[KEY]["format"] = version
+    assert said in mistake(content, tmp_path)
+
+
+def test_no_format_is_told(tmp_path: Path) -> None:
+    content = torch.load(RUN.best, weights_only=True)
+    del content[KEY]["format"]
+    assert "its format is None" in mistake(content, tmp_path)
+
+
+@pytest.mark.parametrize("known", [{}, {"config": None}, {"config": {"loss": 3}}, {"config": [1]}])
+@pytest.mark.parametrize("version", range(1, FORMAT))
+def test_what_was_never_of_an_earlier_format_is_told(known: dict[str, Any], version: int, tmp_path: Path) -> None:
+    content = torch.load(RUN.best, weights_only=True)
+    content[KEY] = {"format": version, **known}
+    assert "it is damaged" in mistake(content, tmp_path)
+
+
+def mistake(content: dict[str, Any], tmp_path: Path) -> str:
+    path = tmp_path / "other.ckpt"
+    torch.save(content, path)
+    with pytest.raises(DataError) as caught:
+        open_checkpoint(path)
+    message = str(caught.value)
+    assert message.startswith(f"checkpoint={path}: ")
+    assert "\n" not in message
+    return message
+
+
+def test_a_run_of_another_version_does_not_go_on_and_says_why(cli: Cli, tmp_path: Path) -> None:
+    folder = RunFolder(shutil.copytree(RUN.path, tmp_path / "run"))
+    folder.write_summary({**summary(RUN), "status": "running"})
+    config = yaml.safe_load(folder.config.read_text())
+    folder.write_config({**config, "of_tomorrow": 1})
+    said = "it is not of this version of unet_exp: unknown key of_tomorrow"
+    assert said in cli("train", f"resume={folder.path}").mistake
+    folder.write_config({key: value for key, value in config.items() if key != "trust"})
+    assert (
+        "it is not of this version of unet_exp: the key trust is missing"
+        in cli("train", f"resume={folder.path}").mistake
+    )
+
+
+@pytest.mark.usefixtures("_no_curves")
+def test_a_checkpoint_is_kept_once(script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(script, "write_checked", lambda *_, **__: None)  # which takes seconds
+    kept = script.keep_checkpoint(tmp_path)
+    assert open_checkpoint(kept).step > 0
+    assert str(kept.parent) not in (kept / "config.yaml").read_text()
+    before = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
+    assert sum(map(len, before.values())) < 200_000
+    with pytest.raises(SystemExit, match="is not written again"):
+        script.keep_checkpoint(tmp_path)
+    assert before == {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    path = Path(__file__).resolve().parents[1] / "scripts/keep_checkpoint.py"
+    spec = importlib.util.spec_from_file_location("keep_checkpoint", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

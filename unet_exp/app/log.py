@@ -1,0 +1,33 @@
+"""What goes to a run's `run.log`, and what of it to the terminal too."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Sends what the libraries say to the run's log; the project's own warnings also to the terminal."""
+    to_file = logging.FileHandler(path)
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_terminal = logging.StreamHandler()
+    to_terminal.setLevel(logging.WARNING)
+    to_terminal.addFilter(logging.Filter("unet_exp"))
+    to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    root, lightning = logging.getLogger(), logging.getLogger("pytorch_lightning")
+    before = root.level, lightning.handlers, lightning.propagate
+    lightning.handlers, lightning.propagate = [], True
+    root.setLevel(logging.INFO)
+    for handler in (to_file, to_terminal):
+        root.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for handler in (to_file, to_terminal):
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(before[0])
+        lightning.handlers, lightning.propagate = before[1:]

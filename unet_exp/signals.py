@@ -1,0 +1,133 @@
+"""Signals that ask the program to leave: it brings what it is at to a whole first, and a second one does not wait.
+
+SLURM sends them before it takes a machine away (`sbatch --signal=USR1@120`), `kill` and `timeout` send SIGTERM, Ctrl-C
+SIGINT. The exit code is the shell's own for them, 128 + the signal's number.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""The signals that are handled here."""
+_SAME = 1.0
+"""Seconds within which a further signal counts as the same: `timeout`, for one, sends each twice."""
+
+
+class Stopped(BaseException):
+    """A signal has asked the program to leave; no error, so that nothing which handles errors swallows it.
+
+    Attributes:
+        signum: the signal.
+        advice: how to go on.
+    """
+
+    def __init__(self, signum: int, advice: str = "") -> None:
+        super().__init__(signum, advice)  # as processes of a launcher send it to the one that waits for them
+        self.signum = signal.Signals(signum)
+        self.advice = advice
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number."""
+        return 128 + self.signum
+
+    def __str__(self) -> str:
+        """Such as `stopped by SIGTERM; go on with resume=<run>`."""
+        return f"stopped by {self.signum.name}" + (f"; {self.advice}" if self.advice else "")
+
+
+@dataclass
+class _State:
+    installed: list[signal.Signals] = field(default_factory=list)
+    asked: signal.Signals | None = None
+    at: float = 0.0
+    waits: list[Callable[[], bool]] = field(default_factory=list)
+
+
+_state = _State()
+
+
+@contextmanager
+def handled() -> Iterator[None]:
+    """Makes the signals raise `Stopped` in this block; see `postponed`.
+
+    Handlers that are there already stay: those of a program that calls this one, of an outer block, or that a signal
+    is ignored (`nohup`, a background process).
+    """
+    if threading.current_thread() is not threading.main_thread():  # others cannot
+        yield
+        return
+    default = (signal.SIG_DFL, signal.default_int_handler)
+    before = {signum: handler for signum in ASKING if (handler := signal.getsignal(signum)) in default}
+    outermost = not _state.installed
+    if outermost:
+        _state.installed, _state.asked = list(before), None
+    for signum in before:
+        signal.signal(signum, _handle)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        if outermost:
+            _state.installed, _state.asked = [], None
+
+
+@contextmanager
+def postponed(waits: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Only remembers a first signal in this block; what runs here looks at `asked`. At its end it is raised.
+
+    Args:
+        waits: called when the signal comes; False raises at once after all.
+
+    Raises:
+        Stopped: if a signal has come.
+    """
+    _state.waits.append(waits)
+    try:
+        yield
+    finally:
+        _state.waits.pop()
+    if _state.asked is not None:
+        raise Stopped(_state.asked)
+
+
+def asked() -> signal.Signals | None:
+    """The signal that has come in the block of `handled`, if any."""
+    return _state.asked
+
+
+def take_back() -> None:
+    """Puts the handlers of `handled` in the place of those that a library has set since."""
+    for signum in _state.installed:
+        signal.signal(signum, _handle)
+
+
+def leave_to_parent(worker: int = 0) -> None:
+    """For a process that works for another, which leaves when that one does: Ctrl-C and SLURM signal them all.
+
+    Args:
+        worker: number of a `DataLoader`'s worker, whose `worker_init_fn` this can be.
+    """
+    del worker
+    for signum in ASKING:
+        signal.signal(signum, signal.SIG_IGN)
+
+
+def _handle(signum: int, frame: FrameType | None) -> None:
+    del frame
+    now = time.monotonic()
+    if _state.asked is not None:
+        if now - _state.at >= _SAME:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        return
+    _state.asked, _state.at = signal.Signals(signum), now
+    if not (_state.waits and _state.waits[-1]()):
+        raise Stopped(signum)
