@@ -210,7 +210,7 @@ def test_the_conditions_of_a_run_are_recorded_and_the_threads_are_taken_again(
     assert now["init_from_sha256"] == hashlib.sha256(finished.best.read_bytes()).hexdigest()
     told(RunFolder(path), threads=3)
     moved = shutil.copy(finished.best, tmp_path / "moved.ckpt")
-    said = cli("train", f"rerun={path}", f"init_from={moved}", "name=again")
+    said = cli("train", f"rerun={path}", f"init_from={moved}", "name=again", "output=out")
     assert "threads" not in said.out
     (again,) = (tmp_path / "out" / "train").glob("*_again")
     assert summary(RunFolder(again))["threads"] == 3

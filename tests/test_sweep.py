@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,7 +110,7 @@ class TestPlan:
         assert isinstance(first, Plan)
         folder = SweepFolder.create(tmp_path, first.name, first.words, first.config_dir, None, first.runs)
         monkeypatch.chdir("/")
-        plan = read_command([f"sweep.resume={folder.path}", "hydra/launcher=basic"])
+        plan = read_command([f"sweep.resume={folder.path}", "hydra/launcher=basic"], first.config_dir)
         assert isinstance(plan, Plan)
         assert [run.name for run in plan.runs] == ["seed=0", "seed=1"]
         assert plan.hydra == ["hydra/launcher=basic"]
@@ -205,9 +206,7 @@ class TestRun:
         assert cli("train", "-m", *words, "output=broken").code == 0
         whole, broken = the_sweep(tmp_path / "whole"), the_sweep(tmp_path / "broken")
         missing, half_done, kept = (broken.folder(run) for run in broken.runs[:3])
-        missing.clear()
-        missing.lock.unlink()
-        missing.path.rmdir()
+        shutil.rmtree(missing.path)
         half_done.write_summary({**half_done.read_summary(), "status": "running"})
         half_done.per_image.unlink()
         time_of_kept = kept.summary.stat().st_mtime_ns

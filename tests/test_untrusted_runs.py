@@ -79,6 +79,7 @@ def test_a_run_with_such_a_config_is_not_compared(marker: Path, tmp_path: Path) 
         ({"name": ".."}, "name='..': must be"),
         ({"loss": FOREIGN}, "its loss.target=antigravity.fly is a class that is not of unet_exp"),
         ({"loss": FOREIGN, "trust": ["antigravity"]}, "if you trust it, add trust=[antigravity]"),
+        ({"output": "${oc.env:HOME}"}, "config.yaml refers to something beside it"),
         ({"init_from": "/etc/passwd"}, "/etc/passwd"),
     ],
 )
@@ -110,6 +111,18 @@ def test_links_in_a_folder_that_is_written_to_are_refused(name: str, tmp_path: P
     (folder / name).symlink_to(tmp_path)
     with pytest.raises(DataError, match=rf"run/{name} is a link, and could lead anywhere"):
         refuse_links(folder)
+
+
+@pytest.mark.parametrize("name", [".lock", "run.log", "predictions"])
+def test_a_run_does_not_go_on_through_a_link(name: str, cli: Cli, tmp_path: Path) -> None:
+    folder = stopped(tmp_path / "run")
+    photo = tmp_path / "photos/one.png"
+    photo.parent.mkdir()
+    photo.write_text("precious")
+    (folder.path / name).symlink_to(photo.parent if name == "predictions" else photo)
+    assert "is a link, and could lead anywhere" in cli("train", f"resume={folder.path}").mistake
+    assert photo.read_text() == "precious"
+    assert list(photo.parent.iterdir()) == [photo]
 
 
 def sweep(folder: Path, **changes: Any) -> Path:
@@ -172,6 +185,30 @@ def test_words_of_a_sweep_that_reach_beyond_it_are_refused(word: str, said: str,
     folder = sweep(tmp_path / "sweep", words=["seed=0,1", word])
     with pytest.raises(DataError, match=said):
         SweepFolder.open(folder).check_harmless()
+
+
+WORDS = [*TINY, "model=same", "seed=0,1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"words": ["seed=0,1", "hydra.launcher.setup=[ls]"]}, "may start other programs"),
+        ({"words": [*WORDS, "loss=custom", "loss.target=antigravity.fly"]}, "if you trust it, add trust=[antigravity]"),
+        (
+            {"words": [*WORDS, "loss=custom", "loss.target=antigravity.fly", "trust=[antigravity]"]},
+            "if you trust it, add trust=[antigravity]",
+        ),
+        ({"words": [*WORDS, "trust=[antigravity]"]}, "if you trust antigravity too, add trust=[...]"),
+        ({"config_dir": "/tmp/theirs"}, "if you trust them, add --config-dir /tmp/theirs"),  # noqa: S108
+        ({"words": [*WORDS, "optimizer.lr=1"]}, "its words no longer stand for the runs in its sweep.json"),
+        ({"runs": [{"name": "seed=0", "overrides": ["hydra.job_logging=[ls]"]}]}, "its words no longer stand for"),
+    ],
+)
+def test_a_sweep_goes_on_with_what_is_trusted_now(changes: Content, said: str, cli: Cli, tmp_path: Path) -> None:
+    folder = sweep(tmp_path / "sweep", **changes)
+    assert said in cli("train", f"sweep.resume={folder}").mistake
+    assert not (folder / "seed=0").exists()
 
 
 def test_plain_settings_of_a_launcher_are_kept(tmp_path: Path) -> None:

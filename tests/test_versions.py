@@ -105,6 +105,16 @@ def test_a_kept_run_goes_on(cli: Cli, tmp_path: Path) -> None:
     assert found["metrics"]["test/loss"] == pytest.approx(summary(RUN)["metrics"]["test/loss"], abs=1e-3)
 
 
+def test_a_training_of_an_earlier_format_does_not_go_on_and_says_why(cli: Cli, tmp_path: Path) -> None:
+    folder = RunFolder(shutil.copytree(RUN.path, tmp_path / "run"))
+    folder.write_summary({**summary(RUN), "status": "running"})
+    for path in (folder.last, folder.previous):
+        content = torch.load(path, weights_only=True)
+        content[KEY]["format"] = FORMAT - 1
+        torch.save(content, path)
+    assert "it is of an earlier version, which could not go on exactly" in cli("train", f"resume={folder.path}").mistake
+
+
 @pytest.mark.parametrize(
     ("version", "said"),
     [

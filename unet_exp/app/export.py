@@ -202,6 +202,8 @@ def _write(network: "Network", example: "Tensor", path: Path, opset: int, metada
             verbose=False,
         )
         assert program is not None
+        for node in program.model.graph.all_nodes():  # lines of code, with the folders of this machine
+            node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
         program.model.metadata_props.update(metadata)
         program.save(path)
 

@@ -2,19 +2,31 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from unet_exp.app.conditions import Conditions
 from unet_exp.app.resume import changes, read_config
 from unet_exp.checkpoint import KEY, read_content
 from unet_exp.config import Config, parse
 from unet_exp.errors import ConfigError, DataError, UserError
+from unet_exp.migrations import FORMAT
 from unet_exp.runs import RunFolder
+from unet_exp.schema import Strict, validate
 from unet_exp.training.module import EPOCH_LOSSES
 from unet_exp.training.resume import RANDOM
 
-_KEPT = ("started", "overrides", "wandb_id", "init_from_sha256")
-"""What a summary says of the first start."""
+
+class _FirstStart(Strict):
+    """What a summary says of the first start and keeps; anybody may have written it."""
+
+    started: str | None = None
+    overrides: list[str] | None = None
+    wandb_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")] | None = None
+    init_from_sha256: str | None = None
+    rerun: dict[str, Any] | None = None
+    resumed: list[dict[str, int | str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,14 +58,16 @@ class Past:
         for path in filter(Path.exists, (folder.last, folder.previous)):
             try:
                 content = read_content(path)
-                if not {EPOCH_LOSSES, RANDOM} <= content.keys():
+                if content[KEY].get("format") != FORMAT or not {EPOCH_LOSSES, RANDOM} <= content.keys():
                     raise DataError(f"checkpoint={path}: it is of an earlier version, which could not go on exactly")
                 if changed := changes(read_config(folder), parse(content[KEY]["config"])):
                     raise DataError(f"checkpoint={path}: it is of another run ({', '.join(changed)})")
+                step = content.get("global_step")
+                if not isinstance(step, int):
+                    raise DataError(f"checkpoint={path}: it does not tell its step")
             except UserError as error:
                 notes.append(str(error))
                 continue
-            step = int(content["global_step"])
             return cls(folder, folder.read_summary(), path, step, [*notes, f"going on from step {step} ({path})"])
         if folder.has_checkpoint:
             raise DataError(f"resume={folder.path}: it has no checkpoint to go on from; start anew ({notes[0]})")
@@ -94,17 +108,28 @@ class Past:
         if others := ", ".join(then.others(now)):
             self.notes.append(f"it goes on under other conditions and may differ from an undisturbed run: {others}")
 
+    @property
+    def threads(self) -> int | None:
+        """Of PyTorch at the first start; None where its summary does not tell."""
+        try:
+            return Conditions.told_by(self.folder).threads
+        except DataError:
+            return None
+
     def of_first_start(self, now: str) -> dict[str, Any]:
         """What the summary keeps of the first start, and the list of the later ones.
 
         Args:
             now: ISO time of this one.
         """
-        repeats = {"rerun": self.summary["rerun"]} if "rerun" in self.summary else {}
+        told = {key: self.summary[key] for key in _FirstStart.model_fields if key in self.summary}
+        try:
+            kept = validate(_FirstStart, told).model_dump(exclude_unset=True)
+        except ConfigError:
+            return {}
         if self.checkpoint is None:
-            return repeats
-        kept: dict[str, Any] = repeats | {key: self.summary[key] for key in _KEPT if key in self.summary}
-        return {**kept, "resumed": [*self.summary.get("resumed", []), {"step": self.step, "time": now}]}
+            return {"rerun": kept["rerun"]} if "rerun" in kept else {}
+        return {**kept, "resumed": [*kept.get("resumed", []), {"step": self.step, "time": now}]}
 
 
 def past_of_sweep(folder: RunFolder, config: Config) -> Past:

@@ -19,7 +19,7 @@ from unet_exp.runs import RunFolder
 from unet_exp.schema import validate
 from unet_exp.sweeps import PlannedRun, SweepFolder, run_names
 
-_BESIDE_RESUME = ("sweep.resume", "sweep.report", "search.trials", "search.parallel")
+_BESIDE_RESUME = ("sweep.resume", "sweep.report", "search.trials", "search.parallel", "trust")
 """What can be typed to go on with a sweep, beside words for Hydra: nothing that would change a result."""
 _THE_SWEEPS_OWN = (
     "hydra/sweeper",
@@ -38,6 +38,8 @@ _OF_ONE_RUN = {
 """Keys that name an earlier run, and why they are none of a sweep's."""
 _WHOLE = ("experiment", "debug", "search")
 """Choices that a run's config does not hold: what is typed with them is read like a new training."""
+_OUTPUT = "outputs"
+"""As in `conf/train.yaml`."""
 _ONE_FOR_ALL = ("output", "sweep", "search", "hydra", "hydra/launcher")
 """Keys that a whole sweep shares."""
 
@@ -117,16 +119,32 @@ def _over_run(one: Override, words: Sequence[str], keys: Collection[str]) -> Con
     """The config of the earlier run that `one` names, with what is typed over it."""
     key, path = one.key_or_group, Path(str(one.value()))
     before = read_config(RunFolder(path), key).model_dump()
-    # Only what is typed now: a folder from somewhere else must not vouch for itself.
-    config = parse(compose_over({**before, "trust": []}, dict.fromkeys(_OF_ONE_RUN), words))
+    # Only what is typed now: a folder from somewhere else must not vouch for itself, nor say where to write.
+    ours = {"trust": [], "output": _OUTPUT}
+    config = parse(compose_over({**before, **ours}, dict.fromkeys(_OF_ONE_RUN), words))
+    _require_trust(f"{key}={path}", config, config.trust, keys)
+    return config
+
+
+def _require_trust(where: str, config: Config, trust: Collection[str], keys: Collection[str] = ()) -> None:
+    """A class that an earlier run's folder names is imported only where its package is trusted now.
+
+    Args:
+        where: the key and the folder, for the message.
+        config: what is about to be trained.
+        trust: what was typed for it now.
+        keys: that were typed now.
+
+    Raises:
+        ConfigError: if it is not.
+    """
     for group in ("model", "loss"):
         target = getattr(getattr(config, group), "target", None)
-        if target and f"{group}.target" not in keys and not is_trusted(target, config.trust):
+        if target and f"{group}.target" not in keys and not is_trusted(target, trust):
             raise ConfigError(
-                f"{key}={path}: its {group}.target={target} is a class that is not of unet_exp and whose code would "
+                f"{where}: its {group}.target={target} is a class that is not of unet_exp and whose code would "
                 f"run; if you trust it, add trust=[{target.partition('.')[0]}]"
             )
-    return config
 
 
 def _check_place(override: Override) -> None:
@@ -190,16 +208,32 @@ def _resumed(typed: list[Override], config_dir: str | None, path: Path) -> Plan:
                 f"hydra/launcher, {', '.join(_BESIDE_RESUME[1:])} can be typed"
             )
     folder = SweepFolder.open(path)
+    # It may be somebody else's.
+    folder.check_harmless()
+    if folder.config_dir is not None and config_dir is None:
+        raise ConfigError(
+            f"sweep.resume={path}: some of its words are configs in {folder.config_dir}; if you trust them, add "
+            f"--config-dir {folder.config_dir}"
+        )
     before = parse_overrides(folder.words, sweeps=True)
     if any(override.key_or_group == "hydra/launcher" for override in typed):
         before = [
             override for override in before if not override.key_or_group.startswith(("hydra/launcher", "hydra.l"))
         ]
     # Later words win: another launcher, more trials.
-    now = [override for override in typed if override.key_or_group != "sweep.resume"]
-    words = [_line(override) for override in [*before, *now]]
-    plan = read_command(words, config_dir or folder.config_dir, multirun=True)
+    words = [_line(one) for one in before if one.key_or_group != "sweep.resume"]
+    words += [_line(one) for one in typed if one.key_or_group not in ("sweep.resume", "trust")]
+    plan = read_command(words, config_dir, multirun=True)
     assert isinstance(plan, Plan)
+    trust = {str(package) for one in typed if one.key_or_group == "trust" for package in _listed(one)}
+    for config in plan.configs:
+        _require_trust(f"sweep.resume={path}", config, trust)
+        if not trust.issuperset(config.trust):
+            raise ConfigError(f"sweep.resume={path}: if you trust {', '.join(config.trust)} too, add trust=[...]")
+    if plan.search is None and folder.runs != plan.runs:
+        raise ConfigError(
+            f"sweep.resume={path}: its words no longer stand for the runs in its sweep.json; start the sweep anew"
+        )
     return replace(plan, words=folder.words, folder=folder)
 
 
@@ -221,6 +255,11 @@ def _first(override: Override) -> str:
         assert isinstance(interval, IntervalSweep)
         return f"{override.get_key_element()}={interval.start}"
     return f"{override.get_key_element()}={_values(override)[0]}"
+
+
+def _listed(override: Override) -> list[object]:
+    value = override.value()
+    return list(value) if isinstance(value, list) else [value]
 
 
 def _values(override: Override) -> list[str]:

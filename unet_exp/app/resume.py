@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from unet_exp.config import Config, parse
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked
@@ -78,14 +76,12 @@ def read_config(folder: RunFolder, key: str = "resume") -> Config:
     Raises:
         UserError: if it is not there, or not of this version.
     """
-    try:
-        values = yaml.safe_load(folder.config.read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+    if not folder.config.is_file():
         wanted = "one of the runs in this sweep" if (folder.path / "sweep.json").is_file() else "a run"
         lack = f"{folder.config.name} in it that can be read" if folder.path.is_dir() else "such folder"
-        raise DataError(f"{key}={folder.path}: there is no {lack}; give the folder of {wanted}") from None
+        raise DataError(f"{key}={folder.path}: there is no {lack}; give the folder of {wanted}")
     try:
-        return parse(values if isinstance(values, dict) else {})
+        return parse(folder.read_config())
     except ConfigError as error:
         raise DataError(f"{folder.config}: it is not of this version of unet_exp: {error}") from None
 

@@ -39,7 +39,7 @@ from unet_exp.geometry import Architecture, layer_table, output_size
 from unet_exp.inference.device import out_of_memory_told, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.losses.custom import try_loss
-from unet_exp.runs import RunFolder
+from unet_exp.runs import RunFolder, refuse_links
 from unet_exp.training.callbacks import History, build_callbacks
 from unet_exp.training.checkpoint_io import WholeCheckpoints
 from unet_exp.training.loggers import build_loggers, finish_loggers, wandb_id
@@ -74,8 +74,8 @@ def train(
     with ExitStack() as held:
         held.enter_context(signals.handled())
         past = _past(config, folder, held) if processes.is_first() else None
-        if past is not None and "threads" in past.summary:
-            torch.set_num_threads(past.summary["threads"])
+        if past is not None and past.threads is not None:
+            torch.set_num_threads(past.threads)
         job = prepare(config, overrides, _resumed(past))
         if isinstance(config.loss, CustomLossConfig):
             try_loss(config.loss, job.module.hparams["class_weights"], len(job.dataset.classes), config.data.tile)
@@ -104,6 +104,7 @@ def _past(config: Config, folder: RunFolder | None, held: ExitStack) -> Past | N
         if config.resume is not None:
             print(f"resume={config.resume}: there is no unfinished run of this config; this is a new one")
         return None
+    refuse_links(folder.path)
     try:
         held.enter_context(locked(folder.lock))
     except BlockingIOError:
