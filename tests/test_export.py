@@ -90,13 +90,13 @@ VARIANTS = [
         (f"model={model}", f"fusion={fusion}")
         for model in ("valid", "same", "pad", "release")
         for fusion in ("concat", "add", "none")
-        if (model, fusion) != ("release", "add")
+        if fusion == "concat" or (model, fusion) in (("valid", "none"), ("same", "add"), ("pad", "add"))
     ),
     ("model=valid", "model.norm=batch", "model.upsample=bilinear"),
     ("model=same", "model.norm=instance"),
     ("model=pad", "model.norm=group", "model.upsample=bilinear"),
-    ("model=valid", "model.depth=3"),
-    ("model=pad", "model.depth=3"),
+    ("model=valid", "model.depth=3", "fusion=add"),
+    ("model=pad", "model.depth=3", "fusion=none"),
 ]
 SIZES = [(1, 48, 56), (2, 88, 64), (5, 64, 64), (1, 76, 132), (3, 44, 100)]
 

@@ -19,7 +19,7 @@ def test_killed_between_the_two_moves_of_a_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_at_any_moment_again_and_again(tmp_path: Path) -> None:
-    results = run(draw(trainings=3, cold=1, seed=389), tmp_path)
+    results = run(draw(trainings=2, cold=1, seed=389), tmp_path)
     assert not [result.mistake for result in results if result.mistake]
     assert not sum(result.workers_left for result in results)
     assert all(result.kills for result in results)

@@ -8,6 +8,8 @@ from typing import Literal
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from unet_exp.files import replacing
+
 
 def draw_curves(metrics: Path, target: Path, monitor: str, mode: Literal["min", "max"]) -> None:
     """Draws the losses, the validation scores and the learning rate over the optimizer steps.
@@ -19,7 +21,9 @@ def draw_curves(metrics: Path, target: Path, monitor: str, mode: Literal["min", 
         mode: whether its best value is the smallest or the largest.
     """
     with metrics.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows = [
+            row for row in csv.DictReader(file) if None not in row.values()
+        ]  # the last may be cut where a disk is full
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     losses, scores, rates = figure.subplots(1, 3)
@@ -50,4 +54,5 @@ def draw_curves(metrics: Path, target: Path, monitor: str, mode: Literal["min", 
     rates.set(title="learning rate", xlabel="step")
     for axes in (losses, scores, rates):
         axes.grid(alpha=0.3)
-    figure.savefig(target, dpi=110)
+    with replacing(target) as side:
+        figure.savefig(side, dpi=110)
