@@ -336,7 +336,7 @@ def report(results: Sequence[Result]) -> Iterator[str]:
         return [len(kills), saving, torn, *(then[way] for way in ways)]
 
     groups = {name: [one for one in results if one.plan.setting == name and not one.plan.cold] for name in SETTINGS}
-    groups |= {"cold starts, of all these": [one for one in results if one.plan.cold], "**all**": list(results)}
+    groups |= {"cold starts, of all settings": [one for one in results if one.plan.cold], "**all**": list(results)}
     yield line("training", "trainings", *counts, "equal")
     yield line("---", *["---:"] * (len(counts) + 2))
     for name, group in groups.items():

@@ -15,11 +15,12 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from unet_exp.compare.collect import Run, collect, flat
+from unet_exp.compare.collect import Run, collect
 from unet_exp.compare.comparison import Comparison, compare
 from unet_exp.compare.report import write_report
 from unet_exp.config import ClassSpec
 from unet_exp.figures.overlay import panels
+from unet_exp.schema import flat
 
 CONCAT, ADD, NONE = FUSIONS = [{"fusion.name": word} for word in ("concat", "add", "none")]
 CLASSES = [

@@ -206,7 +206,7 @@ def test_the_best_value_is_marked(
         return plot(self, *args, **settings)
 
     monkeypatch.setattr(Axes, "plot", watched)
-    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
+    monkeypatch.setattr(Figure, "savefig", lambda _, target, **__: target.touch())
     draw_curves(
         write_csv(tmp_path / "metrics.csv", *RUNS[run]),
         tmp_path / "curves.png",

@@ -232,7 +232,9 @@ class TestRefused:
 
     def test_what_would_change_the_numbers(self, mistake: Callable[..., str]) -> None:
         changed = "what is typed would change its numbers: "
-        assert mistake("seed=3", "optimizer.lr=1") == f"{changed}seed: 1 -> 3, optimizer.lr: 0.001 -> 1.0"
+        assert mistake("seed=3", "optimizer.lr=1").startswith(
+            f"{changed}seed: 1 -> 3, optimizer.lr: 0.001 -> 1.0; leave"
+        )
         assert mistake("debug=fast").startswith(changed)
         assert "unknown key optimizer.rate" in mistake("optimizer.rate=1")
         assert mistake("trainer.precision=bf16-mixed").startswith("its precision on cpu was 32 and would be bf16-mixed")

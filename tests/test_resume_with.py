@@ -2,17 +2,18 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, summary, table
+from conftest import TINY, TINY_STACK, summary, table
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from resuming import (
     EPOCH,
+    Broken,
     Cli,
     Part,
     Train,
@@ -29,7 +30,7 @@ from resuming import (
 from torch import Tensor, nn
 
 from unet_exp.config import IGNORE_LABEL
-from unet_exp.errors import ConfigError
+from unet_exp.errors import ConfigError, DataError
 from unet_exp.runs import RunFolder
 
 
@@ -84,6 +85,37 @@ def test_what_a_loss_remembers_and_after_what_it_began_with_is_gone(
         with pytest.raises(ConfigError, match="MB are free and the checkpoints take up to"):
             train(*[word for word in words if not word.startswith("init_from=")])
         check_equal(train(f"resume={folder.path}", *words), undisturbed)
+
+
+def test_what_is_left_of_a_run_without_its_checkpoints_stays(train: Train, part: Part) -> None:
+    words = (*EPOCH, "trainer.max_steps=13")
+    folder = part(*words, batch=11)
+    shutil.rmtree(folder.checkpoints)
+    left = folder.metrics.read_bytes()
+    with pytest.raises(DataError, match="its checkpoints are gone"):
+        train(f"resume={folder.path}", *words)
+    assert train("resume=auto", *words).path != folder.path
+    assert folder.metrics.read_bytes() == left
+
+
+def test_images_that_lie_elsewhere_now_and_then_are_others(
+    cli: Cli, isbi_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def images(name: str) -> list[str]:
+        return [f"data.images={name}/train/image", f"data.masks={name}/train/label"]
+
+    isbi_folder(name="here")
+    words = (*TINY_STACK, "data=folder", "data.tile=16", "output=out", "trainer.max_steps=3")
+    with broken_off(monkeypatch, batch=2), pytest.raises(Broken):
+        cli("train", *words, *images("here"))
+    resume = f"resume={newest(tmp_path).path}"
+    (tmp_path / "here").rename(tmp_path / "there")
+    image, label = (tmp_path / "there" / "train" / kind / "0.png" for kind in ("image", "label"))
+    before = image.read_bytes()
+    image.write_bytes(label.read_bytes())
+    assert "the data are no longer those that it was trained on" in cli("train", resume, *images("there")).mistake
+    image.write_bytes(before)
+    assert cli("train", resume, *images("there")).code == 0
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,31 @@ class TestTraining:
         assert cli("train", f"resume={folder.path}").code == 0
         check_equal(folder, whole)
 
+    def test_comes_through_a_library_that_is_being_loaded(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+        class InC(MetaPathFinder):
+            def find_spec(self, name: str, *_: Any) -> None:
+                if name == "unet_exp.app.rerun":
+                    try:
+                        ask()
+                    except BaseException:
+                        raise ImportError("initialization failed") from None
+
+        import unet_exp.app.rerun
+
+        monkeypatch.setattr(unet_exp.app, "rerun", unet_exp.app.rerun)  # what is loaded here is for this test alone
+        monkeypatch.delitem(sys.modules, "unet_exp.app.rerun")
+        monkeypatch.setattr(sys, "meta_path", [InC(), *sys.meta_path])
+        said = cli("train", *WORDS)
+        assert (said.code, said.err) == (128 + signal.SIGTERM, "stopped by SIGTERM\n")
+
+    def test_a_run_that_is_over_has_finished(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("unet_exp.app.train.finish_loggers", lambda *_: ask())  # as W&B, whose uploads take long
+        said = cli("train", *WORDS, "output=out[a]")
+        assert said.code == 0  # else a job script would have it queued again
+        (folder,) = (tmp_path / "out[a]" / "train").iterdir()
+        assert summary(RunFolder(folder))["status"] == "finished"
+        assert said.folder == folder.relative_to(tmp_path)
+
     def test_a_second_signal_does_not_wait(
         self, cli: Cli, tmp_path: Path, before_step: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -209,6 +235,22 @@ class TestSweep:
         assert [sweep.status(run) for run in sweep.runs] == ["finished", "finished"]
         assert summary(first)["resumed"][0]["step"] == 4
         assert not sweep.stop.exists()
+
+    def test_begins_no_run_that_nobody_would_tell(
+        self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The signal comes when a run has looked whether it may begin, and does not hold its lock yet."""
+        genuine = Path.mkdir
+
+        def mkdir(path: Path, *arguments: Any, **named: Any) -> None:
+            genuine(path, *arguments, **named)
+            if path.name.startswith("seed="):
+                (path.parent / ".stop").touch()
+
+        monkeypatch.setattr(Path, "mkdir", mkdir)
+        assert cli("train", "-m", *WORDS, "seed=0,1", "sweep.report=false").code == 2
+        sweep = the_sweep(tmp_path)
+        assert [sweep.status(run) for run in sweep.runs] == [None, None]
 
     def test_leaves_a_test_at_once(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("unet_exp.app.train.score_test", lambda *_: ask())

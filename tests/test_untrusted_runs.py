@@ -50,6 +50,13 @@ CONFIGS = {
         + "\n".join(f"a{n}: &a{n} {{a: *a{n - 1}, b: *a{n - 1}, c: *a{n - 1}}}" for n in range(1, 25)),
         "config.yaml is missing or damaged",
     ),
+    "merges of merges": (
+        "a0: &a0 {a: 1, b: 2}\n"
+        + "\n".join(f"a{n}: &a{n} {{<<: [{', '.join(9 * [f'*a{n - 1}'])}]}}" for n in range(1, 12)),
+        "config.yaml is missing or damaged",
+    ),
+    "a merge by its tag": ("a: &a {b: 1}\nc: {!!merge x: *a}", "config.yaml is missing or damaged"),
+    "lists without end": ("x: " + "[" * 10**6, "config.yaml is missing or damaged"),
     "lists in lists": ("x: " + "[" * 1500 + "]" * 1500, "config.yaml is missing or damaged"),
     "a variable of the shell": ("output: ${oc.env:HOME}", "config.yaml refers to something beside it"),
 }
@@ -77,6 +84,7 @@ def test_a_run_with_such_a_config_is_not_compared(marker: Path, tmp_path: Path) 
         ({"name": "../../x"}, "name='../../x': must be 1 to 100 letters"),
         ({"name": "/abs"}, "name='/abs': must be"),
         ({"name": ".."}, "name='..': must be"),
+        ({"\x1b[2J": 1}, "unknown key ?[2J"),
         ({"loss": FOREIGN}, "its loss.target=antigravity.fly is a class that is not of unet_exp"),
         ({"loss": FOREIGN, "trust": ["antigravity"]}, "if you trust it, add trust=[antigravity]"),
         ({"output": "${oc.env:HOME}"}, "config.yaml refers to something beside it"),
@@ -103,12 +111,16 @@ def test_summaries_without_end_are_no_summaries(tmp_path: Path) -> None:
     assert collect([folder.path])[1][0].reason == "summary.json is missing or damaged"
 
 
-@pytest.mark.parametrize("name", [".lock", "run.log", "predictions", "checkpoints"])
+@pytest.mark.parametrize(
+    "name", [".lock", "run.log", "checkpoints", "checkpoints/.last.7.part.ckpt", "tensorboard/hparams.yaml"]
+)
 def test_links_in_a_folder_that_is_written_to_are_refused(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    folder.mkdir()
+    (folder / name).parent.mkdir(parents=True)
+    (folder / "wandb").mkdir()
+    (folder / "wandb" / "latest-run").symlink_to("offline-run-1")  # as W&B itself makes them
     refuse_links(folder)
-    (folder / name).symlink_to(tmp_path)
+    (folder / name).symlink_to(tmp_path / "gone")
     with pytest.raises(DataError, match=rf"run/{name} is a link, and could lead anywhere"):
         refuse_links(folder)
 
@@ -209,6 +221,15 @@ def test_a_sweep_goes_on_with_what_is_trusted_now(changes: Content, said: str, c
     folder = sweep(tmp_path / "sweep", **changes)
     assert said in cli("train", f"sweep.resume={folder}").mistake
     assert not (folder / "seed=0").exists()
+
+
+@pytest.mark.parametrize("line", ["xx", "{}"])
+def test_a_journal_that_is_none_is_told(line: str, cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    words = [*TINY, "search=optuna", "search.trials=1", "model=same", "optimizer.lr=0.1,0.2"]
+    folder = sweep(tmp_path / "sweep", words=words, search="optuna", runs=[])
+    (folder / "search.journal").write_text(f"{line}\n")
+    assert "search.journal: it is damaged" in cli("train", f"sweep.resume={folder}").mistake
 
 
 def test_plain_settings_of_a_launcher_are_kept(tmp_path: Path) -> None:

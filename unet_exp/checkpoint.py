@@ -1,12 +1,14 @@
 """A checkpoint, opened without Lightning and without running any code that it might bring along."""
 
 import pickle
+import re
 import struct
 import zipfile
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickletools import genops
 from textwrap import shorten
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -43,6 +45,12 @@ _DAMAGED = (
     zlib.error,
 )
 """What `torch.load` raises for arbitrary bytes: it takes them for instructions, sizes and places in the file."""
+_PLAIN = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_\w+|torch(\.storage)? \w+Storage|torch \w*(int|float)\w*"
+)
+"""What tensors and state dicts are made of, as a pickle names it."""
+_MOST_BUILDS = 20
+"""State dicts in a checkpoint at most."""
 
 
 class _Normalization(Strict):
@@ -250,6 +258,9 @@ def read_content(path: Path) -> dict[str, Any]:
             before = min((entry.header_offset for entry in entries), default=0) > 0
             if packed or twice or before or archive.testzip():
                 raise zipfile.BadZipFile
+            for entry in entries:
+                if entry.filename.lower().endswith("data.pkl"):  # capitals are all the same to PyTorch
+                    _require_plain(archive.read(entry))
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not all(_is_stored(leaf) for leaf in leaves(content, size) if isinstance(leaf, Tensor)):
             raise ValueError("a tensor is larger than what the file holds of it")
@@ -266,6 +277,25 @@ def read_content(path: Path) -> dict[str, Any]:
         raise DataError(f"checkpoint={path}: this is no checkpoint of unet_exp (it has no entry {KEY!r})")
     assert isinstance(content, dict)
     return content
+
+
+def _require_plain(pickled: bytes) -> None:
+    """Finds calls with which a few bytes fill any memory, such as `bytearray(10**12)`; `weights_only=True` makes them.
+
+    Raises:
+        UnpicklingError: if it calls anything but tensors and empty containers.
+        ValueError: if it is no pickle.
+    """
+    before, last, builds = "", "", 0
+    for step, argument, _ in genops(pickled):
+        foreign = "GLOBAL" in step.name and not _PLAIN.fullmatch(str(argument))
+        # Nothing is copied by a call without arguments, nor by one that ends with such a call, as each tensor's does.
+        copies = step.name == "REDUCE" and last != "EMPTY_TUPLE" and (before, last) != ("REDUCE", "TUPLE")
+        builds += step.name == "BUILD"  # copies attributes; of each state dict
+        if foreign or copies or step.name == "NEWOBJ" or builds > _MOST_BUILDS:
+            raise pickle.UnpicklingError(f"it calls {argument or step.name}")
+        if "PUT" not in step.name:
+            before, last = last, step.name
 
 
 def _is_stored(tensor: Tensor) -> bool:

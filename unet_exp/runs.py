@@ -18,7 +18,7 @@ import yaml
 
 from unet_exp.errors import DataError
 from unet_exp.files import replacing
-from unet_exp.schema import leaves
+from unet_exp.schema import DEEPEST, leaves
 
 Status = Literal["running", "finished", "failed", "stopped"]
 
@@ -61,6 +61,12 @@ class RunFolder:
         """Whether a training can go on here."""
         return self.last.exists() or self.previous.exists()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether a run has come to its end: it finished, or a search gave it up."""
+        summary = self.read_summary()
+        return summary.get("status") == "finished" or "pruned_at" in summary
+
     def prepared(self) -> "RunFolder":
         """Makes the folders of a training's files, and its own if it is not there.
 
@@ -74,11 +80,14 @@ class RunFolder:
         return self
 
     def clear(self) -> None:
-        """Empties the folder of an earlier attempt; its lock stays, and its config, without which none could go on."""
+        """Empties the folder of an earlier attempt.
+
+        Its lock and its log stay, which may be open, and its config, without which none could go on.
+        """
         for path in self.path.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            elif path not in (self.lock, self.config):
+            elif path not in (self.lock, self.log, self.config):
                 path.unlink()
 
     def read_config(self) -> dict[str, Any]:
@@ -89,8 +98,7 @@ class RunFolder:
         """
         try:
             text = self.config.read_text()
-            # The parser in C, where PyYAML has it, is ten times faster.
-            values = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+            values = _plain_yaml(text)
             found = list(leaves(values, len(text)))
         except (OSError, ValueError, RecursionError, yaml.YAMLError):
             raise DataError(f"{self.config} is missing or damaged") from None
@@ -147,12 +155,16 @@ def refuse_links(folder: Path) -> None:
     """Whoever goes on with a folder writes into it, and what is written to a link lands wherever it leads.
 
     Raises:
-        DataError: if there is a link in it; what lies in its folders is not looked at.
+        DataError: if there is a link in it, or in a folder in it but those of W&B and submitit, which make links there
+            themselves and write into new folders alone.
     """
-    with os.scandir(folder) as entries:
-        link = next((entry.path for entry in entries if entry.is_symlink()), None)
-    if link is not None:
-        raise DataError(f"{link} is a link, and could lead anywhere; put what it leads to in its place to go on there")
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            if path.is_symlink():
+                raise DataError(
+                    f"{path} is a link, and could lead anywhere; put what it leads to in its place to go on there"
+                )
+        folders[:] = [name for name in folders if name not in ("wandb", ".submitit")]
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -193,6 +205,23 @@ def git_state() -> dict[str, Any] | None:
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _plain_yaml(text: str) -> Any:
+    """What a YAML text says.
+
+    Raises:
+        ValueError: if it has tags, merge keys (`<<`: a few copy more than any memory has room for), or parts in one
+            another deeper than any of ours, which the parser in C may not survive.
+        yaml.YAMLError: if it is no YAML.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C, where PyYAML has it, is ten times faster
+    depth = 0
+    for event in yaml.parse(text, loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST or getattr(event, "tag", None) or getattr(event, "value", None) == "<<":
+            raise ValueError("it is more than plain values")
+    return yaml.load(text, loader)  # noqa: S506
 
 
 def _finite(value: Any) -> Any:

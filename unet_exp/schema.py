@@ -1,6 +1,6 @@
 """Plain values held against a declared schema; what does not fit is said in one line, in the words that users type."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,8 +16,21 @@ class Strict(BaseModel):
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
-_DEEPEST = 50
-"""More than any file of this project needs."""
+DEEPEST = 50
+"""Things in one another in a file; more than any file of this project needs."""
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """`{"loss": {"name": "dice"}}` as `{"loss.name": "dice"}`; lists are values.
+
+    Args:
+        values: nested.
+        above: what all keys begin with.
+    """
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        result |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return result
 
 
 def leaves(tree: object, size: int) -> Iterator[object]:
@@ -42,7 +55,7 @@ def leaves(tree: object, size: int) -> Iterator[object]:
             waiting += [(item, depth + 1) for item in inside]
         else:
             yield value
-        if depth > _DEEPEST or count + len(waiting) > size:
+        if depth > DEEPEST or count + len(waiting) > size:
             raise ValueError("it holds too much")
 
 

@@ -83,6 +83,8 @@ def handled() -> Iterator[None]:
 def postponed(waits: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """Only remembers a first signal in this block; what runs here looks at `asked`. At its end it is raised.
 
+    Also where libraries are loaded, which takes seconds: in C they turn what is raised into an error of their own.
+
     Args:
         waits: called when the signal comes; False raises at once after all.
 

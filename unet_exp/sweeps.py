@@ -140,8 +140,6 @@ class SweepFolder:
                 what only this machine knows.
         """
         refuse_links(self.path)
-        for run in filter(Path.exists, (self.folder(run).path for run in self.runs)):
-            refuse_links(run)
         for word in self.words:
             where = f"{self.path / 'sweep.json'}: {shorten(word, 100)}"
             if "hydra" in word.partition("=")[0] and not _PLAIN_LAUNCHER.fullmatch(word):
@@ -167,9 +165,8 @@ class SweepFolder:
         return status if isinstance(status, str) else None
 
     def is_done(self, run: PlannedRun) -> bool:
-        """Whether a run has come to its end: it finished, or a search gave it up."""
-        summary = self.folder(run).read_summary()
-        return summary.get("status") == "finished" or "pruned_at" in summary
+        """Whether a run has come to its end; see `RunFolder.is_over`."""
+        return self.folder(run).is_over
 
     def _write_plan(self) -> None:
         plan: dict[str, Any] = {

@@ -54,7 +54,9 @@ def told_in_one_line() -> Iterator[None]:
 
 
 def _leave(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    # What it quotes from a stranger's file may hold codes that terminals obey.
+    print("error:", "".join(sign if sign.isprintable() else "?" for sign in line), file=sys.stderr)
     sys.exit(EXIT_MISTAKE)
 
 
@@ -93,8 +95,9 @@ def train() -> None:
 
             run_sweep(command)
         else:
-            from unet_exp.app.rerun import conclude, rerun
-            from unet_exp.app.train import train as run_training
+            with signals.postponed():
+                from unet_exp.app.rerun import conclude, rerun
+                from unet_exp.app.train import train as run_training
 
             run = run_training if command.rerun is None else rerun
             if not conclude(run(command, args.overrides)):
@@ -160,7 +163,8 @@ def _over_checkpoint(
         if not typed.get("checkpoint"):
             raise UserError("checkpoint=<file> is missing, such as outputs/train/<run>/checkpoints/best.ckpt")
 
-        from unet_exp.inference.onnx_model import open_model
+        with signals.postponed():
+            from unet_exp.inference.onnx_model import open_model
 
         # Only what is typed now: a checkpoint's own config must not vouch for itself.
         trust = typed.get("trust") or []

@@ -60,7 +60,7 @@ class Past:
                 content = read_content(path)
                 if content[KEY].get("format") != FORMAT or not {EPOCH_LOSSES, RANDOM} <= content.keys():
                     raise DataError(f"checkpoint={path}: it is of an earlier version, which could not go on exactly")
-                if changed := changes(read_config(folder), parse(content[KEY]["config"])):
+                if changed := changes(read_config(folder), parse(content[KEY].get("config", {}))):
                     raise DataError(f"checkpoint={path}: it is of another run ({', '.join(changed)})")
                 step = content.get("global_step")
                 if not isinstance(step, int):
@@ -93,7 +93,7 @@ class Past:
         if then.data_fingerprint != now.data_fingerprint:
             raise DataError(
                 f"resume={self.folder.path}: the data are no longer those that it was trained on (their fingerprint in "
-                "summary.json is another); bring them back, or start the training anew"
+                "summary.json is another); bring them back, or start a new run, for resume=auto with another name="
             )
         if then.precision != now.precision:
             raise ConfigError(

@@ -149,6 +149,8 @@ def _require_trust(where: str, config: Config, trust: Collection[str], keys: Col
 
 def _check_place(override: Override) -> None:
     key = override.key_or_group
+    if key in (*_OF_ONE_RUN, "sweep.resume") and override.value() == "":  # a variable of the shell that is not set
+        raise ConfigError(f"{override.input_line}: there is no folder behind it; give that of an earlier run or sweep")
     if any(key == own or key.startswith(f"{own}.") for own in _THE_SWEEPS_OWN):
         raise ConfigError(f"{override.input_line}: this is not typed; commas make a sweep, and search=optuna a search")
     if override.is_sweep_override() and (key in _ONE_FOR_ALL or key.split(".")[0] in _ONE_FOR_ALL):

@@ -60,7 +60,11 @@ def rerun(config: Config, words: Sequence[str]) -> RunFolder:
     # Their names say nothing: the precision is compared as it is resolved, the checkpoint by its checksum.
     free = [*FREE, "name", "trainer.precision", *(["init_from"] if before.init_from_sha256 else [])]
     if changed := changes(config_then, config, free):
-        raise ConfigError(f"rerun={earlier.path}: what is typed would change its numbers: {', '.join(changed)}")
+        told_changed = ", ".join(changed)
+        raise ConfigError(
+            f"rerun={earlier.path}: what is typed would change its numbers: {told_changed}; leave it out, or start a "
+            "new run"
+        )
     if before.threads is not None:
         torch.set_num_threads(before.threads)
     new = config.model_copy(update={"rerun": None})
@@ -84,7 +88,7 @@ def conclude(folder: RunFolder) -> bool:
         DataError: if the earlier run is gone.
     """
     repeats = folder.read_summary().get("rerun")
-    if repeats is None or not processes.is_first():
+    if not isinstance(repeats, dict) or "of" not in repeats or not processes.is_first():
         return True
     earlier = RunFolder(Path(repeats["of"]))
     _told(earlier)
@@ -106,7 +110,11 @@ def conclude(folder: RunFolder) -> bool:
         _print(f"equal: all {found.numbers:,} numbers are those of {earlier.path}")
     else:
         count = f"{found.differing:,} of {found.numbers:,}"
-        _print(f"not equal: {count} numbers are not those of {earlier.path}", found.table(), *_marked(repeats["notes"]))
+        _print(
+            f"not equal: {count} numbers are not those of {earlier.path}",
+            found.table(),
+            *_marked(repeats.get("notes", [])),
+        )
     return found.equal
 
 

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from unet_exp.config import Config, parse
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked
 from unet_exp.runs import RunFolder
+from unet_exp.schema import flat
 
 AUTO = "auto"
 
@@ -17,6 +17,9 @@ FREE = (
     "trust",
     "logger",
     "data.root",
+    "data.images",
+    "data.masks",
+    "data.lists",
     "data.num_workers",
     "trainer.accelerator",
     "trainer.save_every",
@@ -26,8 +29,8 @@ FREE = (
 
 Not so: the limits of the training, since schedules depend on them and the undisturbed run would have ended there; what
 changes how numbers are rounded (`compile`, `channels_last`, `precision`, `devices`); the name, by which people tell
-two trainings of one config apart. `data.root` is free because the images themselves are compared. The accelerator is
-free because a machine with another is better than none: then the results are no longer equal bit by bit.
+two trainings of one config apart. Where the data lie is free because the images themselves are compared. The
+accelerator is free because a machine with another is better than none: then the results are no longer equal bit by bit.
 """
 
 
@@ -46,24 +49,28 @@ def find(config: Config) -> RunFolder | None:
         return next(_unfinished(config), None)
     folder = RunFolder(Path(config.resume))
     before = read_config(folder)
-    if is_over(folder):
-        raise UserError(f"resume={folder.path}: this run is over (summary.json); there is nothing to go on with")
+    if folder.is_over:
+        raise UserError(
+            f"resume={folder.path}: this run is over (summary.json); to train further, start a new one with init_from="
+        )
     if is_locked(folder.lock):
         raise still_running(folder)
+    if _lacks_checkpoints(folder):
+        raise DataError(
+            f"resume={folder.path}: its checkpoints are gone, and to begin again would empty this folder; bring them "
+            "back, or start a new run"
+        )
     if changed := changes(before, config):
-        raise ConfigError(f"resume={folder.path}: what is typed would change its result: {', '.join(changed)}")
+        told = ", ".join(changed)
+        raise ConfigError(
+            f"resume={folder.path}: what is typed would change its result: {told}; leave it out, or start a new run"
+        )
     return folder
 
 
 def still_running(folder: RunFolder) -> UserError:
     """The mistake of going on with a run that has not ended."""
     return UserError(f"resume={folder.path}: a process is still at this run; wait for its end, or end it")
-
-
-def is_over(folder: RunFolder) -> bool:
-    """Whether a run has come to its end: it finished, or a search gave it up."""
-    summary = folder.read_summary()
-    return summary.get("status") == "finished" or "pruned_at" in summary
 
 
 def read_config(folder: RunFolder, key: str = "resume") -> Config:
@@ -94,7 +101,7 @@ def changes(before: Config, now: Config, free: Sequence[str] = FREE) -> list[str
         now: the other.
         free: keys, and groups of them, that may differ.
     """
-    old, new = _flat(before.model_dump()), _flat(now.model_dump())
+    old, new = flat(before.model_dump()), flat(now.model_dump())
     keys = [key for key in {**old, **new} if not any(f"{key}.".startswith(f"{one}.") for one in free)]
     nothing = "nothing"
     return [
@@ -104,22 +111,22 @@ def changes(before: Config, now: Config, free: Sequence[str] = FREE) -> list[str
     ]
 
 
+def _lacks_checkpoints(folder: RunFolder) -> bool:
+    """Whether a run has saved and its checkpoints are gone: one is written when an epoch follows a validation."""
+    if folder.has_checkpoint or not folder.metrics.exists():
+        return False
+    rows = folder.metrics.read_text(errors="replace").splitlines()
+    return any(not row.endswith(",") for row in rows[1:-1])  # an epoch that was not validated has no last column
+
+
 def _unfinished(config: Config) -> Iterator[RunFolder]:
     """Runs of this config that have not come to their end and are no process's, the newest first."""
     for summary in sorted((Path(config.output) / "train").glob("*/summary.json"), reverse=True):
         folder = RunFolder(summary.parent)
-        if is_over(folder) or is_locked(folder.lock) or not os.access(folder.path, os.W_OK):
+        if is_locked(folder.lock) or folder.is_over or not os.access(folder.path, os.W_OK):
             continue
         try:
-            if not changes(read_config(folder), config):
+            if not changes(read_config(folder), config) and not _lacks_checkpoints(folder):
                 yield folder
         except UserError:  # of another version, or not ours
             continue
-
-
-def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """`{"loss": {"name": "dice"}}` as `{"loss.name": "dice"}`."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
-    return flat

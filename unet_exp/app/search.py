@@ -22,6 +22,7 @@ from unet_exp.config import Config
 from unet_exp.config.search import OptunaConfig, Range, parse_search
 from unet_exp.errors import ConfigError
 from unet_exp.runs import write_csv, write_text
+from unet_exp.schema import flat
 
 if TYPE_CHECKING:
     import optuna
@@ -143,7 +144,7 @@ def check_search(config: OptunaConfig, compose: Callable[[list[str]], Config]) -
         for key, entry in config.space.items()
     }
     first = {key: words[0] for key, words in ends.items()}
-    base = _flat(compose(_words(first)).model_dump())
+    base = flat(compose(_words(first)).model_dump())
     for key, words in ends.items():
         entry = config.space[key]
         if isinstance(entry, Range) and entry.whole and isinstance(base.get(key), float):
@@ -152,7 +153,7 @@ def check_search(config: OptunaConfig, compose: Callable[[list[str]], Config]) -
                 f"others too; write {float(entry.low)} and {float(entry.high)}"
             )
         for word in words[1:]:
-            other = _flat(compose(_words({**first, key: word})).model_dump())
+            other = flat(compose(_words({**first, key: word})).model_dump())
             measured = (name for name in {**base, **other} if _is_measured(name, base["trainer.monitor"]))
             if changed := next((name for name in measured if base.get(name) != other.get(name)), None):
                 raise ConfigError(
@@ -381,14 +382,6 @@ def _word(value: Any) -> str:
         plain = re.fullmatch(r"[A-Za-z_]\w*", value) and value.lower() not in ("null", "true", "false", "nan", "inf")
         return value if plain else QuotedString(value, Quote.single).with_quotes()
     return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
-
-
-def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Values by their whole key."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
-    return flat
 
 
 def _is_measured(key: str, monitor: str) -> bool:

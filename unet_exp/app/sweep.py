@@ -26,7 +26,7 @@ from unet_exp.app.search import Outcome, Search
 from unet_exp.app.sweep_progress import SweepProgress
 from unet_exp.config import Config, WandbConfig, parse
 from unet_exp.config.sweeping import SweepConfig
-from unet_exp.errors import ConfigError, UserError
+from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import holder, is_locked, locked
 from unet_exp.runs import RunFolder
 from unet_exp.schema import validate
@@ -87,20 +87,25 @@ def run_planned(composed: DictConfig) -> None:
     values.pop("search")
     assert sweep.run is not None
     folder = RunFolder(Path(sweep.run))
-    if signals.asked() or SweepFolder(folder.path.parent, []).stop.exists():
+    stop = SweepFolder(folder.path.parent, []).stop
+    if signals.asked() or stop.exists():
         return
     words = [word for word in HydraConfig.get().overrides.task if not word.startswith("+sweep.")]
     folder.path.mkdir(exist_ok=True)
-    with signals.handled(), _recorded(folder, words):
-        config = _of_a_sweep(parse(values), folder)
+    with signals.handled(), locked(folder.lock):
+        if stop.exists():  # made since: a process that stops the sweep tells only the runs that hold their locks
+            return
+        with _recorded(folder, words):
+            config = _of_a_sweep(parse(values), folder)
 
-        from unet_exp.app.train import train
-        from unet_exp.training.pruning import Pruning
+            with signals.postponed():
+                from unet_exp.app.train import train
+                from unet_exp.training.pruning import Pruning
 
-        pruning = None
-        if sweep.trial is not None:
-            pruning = Pruning(SweepFolder(folder.path.parent, []).journal, sweep.trial, config.trainer.monitor)
-        train(config, words, folder, pruning)
+            pruning = None
+            if sweep.trial is not None:
+                pruning = Pruning(SweepFolder(folder.path.parent, []).journal, sweep.trial, config.trainer.monitor)
+            train(config, words, folder, pruning)
 
 
 def _check_data(plan: Plan) -> None:
@@ -113,7 +118,8 @@ def _check_data(plan: Plan) -> None:
     if "slurm" in target.lower():  # its machines may have what this one lacks
         return
 
-    from unet_exp.app.prepare import prepare
+    with signals.postponed():
+        from unet_exp.app.prepare import prepare
 
     checked = set()
     for config in plan.configs:
@@ -172,27 +178,24 @@ def _launcher(plan: Plan, folder: SweepFolder, console: Console) -> Iterator[Lau
 
 @contextmanager
 def _recorded(folder: RunFolder, words: Sequence[str]) -> Iterator[None]:
-    """A run's folder, its own; what is printed goes to its log, what fails to its summary.
+    """What is printed goes to a run's log, what fails to its summary.
 
-    It is emptied, unless an earlier start has left a checkpoint to go on from.
+    Its folder is emptied, unless an earlier start has left a checkpoint to go on from.
     """
-    with locked(folder.lock):
-        if not folder.has_checkpoint:
-            folder.clear()
-        with folder.log.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
-            try:
-                yield
-            except signals.Stopped:  # which `train` has recorded; a launcher would kill the other runs for it
-                pass
-            except Exception as error:
-                if isinstance(error, UserError):
-                    told = str(error)
-                else:
-                    traceback.print_exc()
-                    told = f"{type(error).__name__}: {error}"
-                folder.write_summary(
-                    {"overrides": list(words), **folder.read_summary(), "status": "failed", "error": told}
-                )
+    if not folder.has_checkpoint:
+        folder.clear()
+    with folder.log.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
+        try:
+            yield
+        except signals.Stopped:  # which `train` has recorded; a launcher would kill the other runs for it
+            pass
+        except Exception as error:
+            if isinstance(error, UserError):
+                told = str(error)
+            else:
+                traceback.print_exc()
+                told = f"{type(error).__name__}: {error}"
+            folder.write_summary({"overrides": list(words), **folder.read_summary(), "status": "failed", "error": told})
 
 
 @contextmanager
@@ -236,10 +239,17 @@ def _of_a_sweep(config: Config, folder: RunFolder) -> Config:
 
 
 def _search(plan: Plan, folder: SweepFolder, launch: Launch) -> Search:
-    """Runs trials until there are as many as wanted."""
+    """Runs trials until there are as many as wanted.
+
+    Raises:
+        UserError: if the journal of an earlier start is damaged, or of another search.
+    """
     assert plan.search is not None
     trainer = plan.configs[0].trainer
-    search = Search(plan.search, trainer.monitor, trainer.monitor_mode, folder.journal)
+    try:
+        search = Search(plan.search, trainer.monitor, trainer.monitor_mode, folder.journal)
+    except (AssertionError, LookupError, TypeError, ValueError, RecursionError) as error:  # Optuna checks no line
+        raise DataError(f"{folder.journal}: it is damaged ({type(error).__name__}); start the search anew") from None
     common = plan.runs[0].overrides
     while trials := search.ask():
         runs = [
@@ -266,7 +276,9 @@ def _tell_best(search: Search, console: Console) -> None:
 def _outcome(folder: RunFolder) -> Outcome | None:
     """What a trial came to; None if it has not come to its end."""
     summary = folder.read_summary()
-    value = (summary.get("best") or {}).get("value")
+    best = summary.get("best")
+    told = best.get("value") if isinstance(best, dict) else None
+    value = told if isinstance(told, float) else None
     if summary.get("status") == "finished":
         return Outcome("finished", value)
     return Outcome("pruned", value) if "pruned_at" in summary else None

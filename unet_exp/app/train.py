@@ -7,7 +7,7 @@ import signal
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from unet_exp.app.conditions import Conditions
 from unet_exp.app.log import logged_to
 from unet_exp.app.past import Past, past_of_sweep
 from unet_exp.app.prepare import Job, prepare
-from unet_exp.app.resume import find, still_running
+from unet_exp.app.resume import AUTO, find, still_running
 from unet_exp.app.scoring import Scores, score_split, score_tables, score_test
 from unet_exp.checkpoint import custom_targets, open_checkpoint
 from unet_exp.config import Config, duration_seconds
@@ -69,12 +69,14 @@ def train(
     Raises:
         UserError: for what can be mended; before the folder is made wherever it can be found by then.
     """
-    console = Console(highlight=False)
+    # Names of the user's may hold brackets and colons, which are no markup.
+    console = Console(highlight=False, markup=False, emoji=False)
     begin = datetime.now(), time.monotonic()
     with ExitStack() as held:
         held.enter_context(signals.handled())
         past = _past(config, folder, held) if processes.is_first() else None
         if past is not None and past.threads is not None:
+            held.callback(torch.set_num_threads, torch.get_num_threads())  # further runs of this process have their own
             torch.set_num_threads(past.threads)
         job = prepare(config, overrides, _resumed(past))
         if isinstance(config.loss, CustomLossConfig):
@@ -99,17 +101,18 @@ def _past(config: Config, folder: RunFolder | None, held: ExitStack) -> Past | N
     """
     if folder is not None:
         return past_of_sweep(folder, config) if folder.has_checkpoint else None
-    folder = find(config)
-    if folder is None:
-        if config.resume is not None:
-            print(f"resume={config.resume}: there is no unfinished run of this config; this is a new one")
-        return None
-    refuse_links(folder.path)
-    try:
-        held.enter_context(locked(folder.lock))
-    except BlockingIOError:
-        raise still_running(folder) from None
-    return Past.of(folder)
+    while folder := find(config):
+        refuse_links(folder.path)
+        try:
+            held.enter_context(locked(folder.lock))
+        except BlockingIOError:
+            if config.resume == AUTO:  # another process has just taken it
+                continue
+            raise still_running(folder) from None
+        return Past.of(folder)
+    if config.resume is not None:
+        print(f"resume={config.resume}: there is no unfinished run of this config; this is a new one")
+    return None
 
 
 def _resumed(past: Past | None) -> Path | None:
@@ -262,7 +265,8 @@ def _run(
             # told when all is done, since it cannot be resumed then; that it has been broken off is told at once.
             over = "error" not in summary
             with ExitStack() as end:
-                if over:
+                if over:  # nothing is left to go on with, and a signal that comes now only ends what is under way
+                    end.enter_context(suppress(signals.Stopped))
                     end.callback(folder.write_summary, summary)
                 if folder.metrics.exists():
                     monitored = config.trainer.monitor, config.trainer.monitor_mode

@@ -4,7 +4,7 @@ import glob
 import json
 import os
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import pandas as pd
 
 from unet_exp.errors import DataError
 from unet_exp.runs import RunFolder
+from unet_exp.schema import flat
 from unet_exp.sweeps import SweepFolder
 
 
@@ -95,14 +96,6 @@ def collect(places: Sequence[str | Path]) -> tuple[list[Run], list[Apart]]:
         except _NotComparable as reason:
             apart.append(Apart(folder, str(reason), reason.lost))
     return sorted(runs, key=lambda run: run.order), sorted(apart, key=lambda item: item.folder)
-
-
-def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """A nested config with dotted keys; lists are values."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        result |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
-    return result
 
 
 class _NotComparable(Exception):

@@ -87,7 +87,9 @@ class LastCheckpoint(Callback):
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the random states, and forgets the batch that was fetched and not begun: Lightning counts it as seen."""
         del module
-        checkpoint[RANDOM] = {device: _of_every_process(trainer, state) for device, state in _random_state().items()}
+        checkpoint[RANDOM] = {
+            device: _of_every_process(trainer, state) for device, state in _random_state(trainer).items()
+        }
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for count in (progress["total"], progress["current"]):
             count["ready"] = count["completed"]
@@ -116,17 +118,20 @@ class LastCheckpoint(Callback):
 
     def _go_on(self, trainer: pl.Trainer) -> None:
         torch.set_rng_state(self._random["cpu"])
-        if "cuda" in self._random and torch.cuda.is_available():
-            torch.cuda.set_rng_state(self._random["cuda"])
+        device = trainer.strategy.root_device
+        if device.type != "cpu" and device.type in self._random:
+            torch.get_device_module(device).set_rng_state(self._random[device.type])
         # Lightning counts a step too many for the loggers, and would leave the plateau out at the end of this epoch.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         trainer.fit_loop.restarting = False
 
 
-def _random_state() -> dict[str, Tensor]:
-    """Of PyTorch's generators in this process, by their device."""
-    cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
-    return {"cpu": torch.get_rng_state(), **cuda}
+def _random_state(trainer: pl.Trainer) -> dict[str, Tensor]:
+    """Of the generators that this process draws from, by their device; a GPU that it does not use is left alone."""
+    states, device = {"cpu": torch.get_rng_state()}, trainer.strategy.root_device
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
+    return states
 
 
 def _of_every_process(trainer: pl.Trainer, state: Tensor) -> Tensor:
