@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -428,30 +427,6 @@ def test_a_bug_keeps_its_traceback_and_the_summary_says_failed(
     (path,) = (tmp_path / "out" / "train").iterdir()
     assert summary(RunFolder(path))["status"] == "failed"
     assert summary(RunFolder(path))["error"] == "ZeroDivisionError: a bug"
-
-
-def test_a_signal_ends_a_process(tmp_path: Path) -> None:
-    script = "from unet_exp.app.cli import train; train()"
-    words = [*TINY, "output=out", "trainer.max_steps=null", "trainer.max_time=5m", "model=same", "name=long"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, *words], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    try:
-        until = time.monotonic() + 90
-        while not list(tmp_path.glob("out/train/*/checkpoints/last.ckpt")):
-            assert process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        os.kill(process.pid, signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 143
-    assert err.splitlines()[-1].startswith("stopped by SIGTERM; go on with resume=out/train/")
-    assert "Traceback" not in err
-    (path,) = (tmp_path / "out" / "train").iterdir()
-    assert summary(RunFolder(path))["status"] == "stopped"
 
 
 def test_equal_runs_are_equal_to_the_bit_for_any_number_of_workers(train: Train) -> None:
