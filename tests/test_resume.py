@@ -178,6 +178,11 @@ class TestCommandLine:
         again = cli("train", f"resume={folder.path}").mistake
         assert again.startswith(f"resume={folder.path}: this run is over (summary.json); ")
 
+    @pytest.mark.parametrize("key", ["resume", "rerun", "sweep.resume"])
+    def test_a_variable_of_the_shell_that_is_not_set(self, cli: Cli, key: str, tmp_path: Path) -> None:
+        assert "there is no folder behind it" in cli("train", f"{key}=").mistake
+        assert not list(tmp_path.iterdir())
+
     def test_a_class_of_somebody_elses_is_not_imported(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
         values = yaml.safe_load(finished.config.read_text())
         values |= {
