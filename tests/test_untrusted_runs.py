@@ -187,7 +187,7 @@ def test_links_in_a_sweep_are_refused(name: str, tmp_path: Path) -> None:
         ("+hydra.callbacks.x={_target_: os.system, command: ls}", "may start other programs"),
         ("hydra.launcher._target_=os.system", "may start other programs"),
         ("hydra.launcher.setup=[ls]", "may start other programs"),
-        ("hydra.launcher.submitit_folder=/tmp/x", "may start other programs"),
+        ("hydra.launcher.submitit_folder=../elsewhere", "may start other programs"),
         ("hydra.job_logging=[ls]", "may start other programs"),
         ("+data@hydra.callbacks.x=synthetic", "may start other programs"),
         ("name=${oc.env:HOME}", "refers to something beside it"),
@@ -212,7 +212,7 @@ WORDS = [*TINY, "model=same", "seed=0,1"]
             "if you trust it, add trust=[antigravity]",
         ),
         ({"words": [*WORDS, "trust=[antigravity]"]}, "if you trust antigravity too, add trust=[...]"),
-        ({"config_dir": "/tmp/theirs"}, "if you trust them, add --config-dir /tmp/theirs"),  # noqa: S108
+        ({"config_dir": "theirs"}, "if you trust them, add --config-dir theirs"),
         ({"words": [*WORDS, "optimizer.lr=1"]}, "its words no longer stand for the runs in its sweep.json"),
         ({"runs": [{"name": "seed=0", "overrides": ["hydra.job_logging=[ls]"]}]}, "its words no longer stand for"),
     ],
