@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -122,14 +123,23 @@ def isbi2012_root() -> Path:
     return Path(folder)
 
 
+@cache
+def composed(*words: str) -> dict[str, Any]:
+    """The config of these words, which takes as long as a tiny training."""
+    from unet_exp.app.compose import compose_train
+
+    return compose_train(words)
+
+
 def run_training(output: Path, *words: str, base: list[str] | None = None) -> Any:
     """Train with `base` (by default `TINY`) and words over it; return the `RunFolder`."""
-    from unet_exp.app.compose import compose_train
     from unet_exp.app.train import train
     from unet_exp.config import parse
 
-    typed = [*(TINY if base is None else base), f"output={output}", *words]
-    return train(parse(compose_train(typed)), overrides=typed)
+    typed = [*(TINY if base is None else base), *(word for word in words if not word.startswith("resume="))]
+    resume = [word.removeprefix("resume=") for word in words if word.startswith("resume=")]
+    config = parse({**composed(*typed), "output": str(output), "resume": resume[-1] if resume else None})
+    return train(config, overrides=[*typed, f"output={output}"])
 
 
 @pytest.fixture

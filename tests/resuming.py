@@ -5,18 +5,14 @@ import signal
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 import torch
-from conftest import TINY, Said, summary, table
+from conftest import Said, summary, table
 
-from unet_exp.app import train as training
-from unet_exp.app.compose import compose_train
 from unet_exp.checkpoint import read_content
-from unet_exp.config import parse
 from unet_exp.runs import RunFolder
 from unet_exp.training.module import SegmentationModule
 
@@ -54,18 +50,16 @@ def without_curves() -> Iterator[None]:
         yield
 
 
-@cache
-def composed(*words: str) -> dict[str, Any]:
-    """The config of these words, which takes as long as a tiny training."""
-    return compose_train([*TINY, *words])
+def at_step(monkeypatch: pytest.MonkeyPatch, number: int, happens: Callable[[], Any]) -> None:
+    """Calls `happens` once, when the step number `number`, from 0, is under way."""
+    genuine, once = SegmentationModule.training_step, [happens]
 
+    def step(module: SegmentationModule, batch: Any, index: int) -> Any:
+        if module.global_step == number and once:
+            once.pop()()
+        return genuine(module, batch, index)
 
-def run_training(output: Path, *words: str) -> RunFolder:
-    """As the one of `conftest`, which composes anew each time."""
-    typed = [word for word in words if not word.startswith("resume=")]
-    resume = next((word.removeprefix("resume=") for word in words if word not in typed), None)
-    config = parse({**composed(*typed), "output": str(output), "resume": resume})
-    return training.train(config, overrides=[*TINY, *typed])
+    monkeypatch.setattr(SegmentationModule, "training_step", step)
 
 
 def breaking(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Part:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import wandb
 from conftest import TINY, Said, run_training, summary
-from resuming import check_equal
+from resuming import at_step, check_equal
 from test_wandb_run import services
 from wandb_server import WandbServer
 
@@ -129,20 +129,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 @pytest.fixture
-def at_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[RunFolder], Any]], None]:
-    """`at_step(3, happens)` calls `happens(folder)` once, when the step number 3, from 0, is under way."""
+def when_at_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[RunFolder], Any]], None]:
+    """`when_at_step(3, happens)` calls `happens(folder)` once, when the step number 3, from 0, is under way."""
 
-    def place(number: int, happens: Callable[[RunFolder], Any]) -> None:
-        genuine, once = SegmentationModule.training_step, [happens]
-
-        def step(module: SegmentationModule, batch: Any, index: int) -> Any:
-            if module.global_step == number and once:
-                once.pop()(the_run(tmp_path))
-            return genuine(module, batch, index)
-
-        monkeypatch.setattr(SegmentationModule, "training_step", step)
-
-    return place
+    return lambda number, happens: at_step(monkeypatch, number, lambda: happens(the_run(tmp_path)))
 
 
 def the_run(tmp_path: Path) -> RunFolder:
@@ -167,8 +157,8 @@ def note(fault: str, told: str, folder: RunFolder, then: str) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_fault(fault: Fault, cli: Cli, whole: RunFolder, tmp_path: Path, at_step: Any) -> None:
-    at_step(fault.at, fault.happens)
+def test_fault(fault: Fault, cli: Cli, whole: RunFolder, tmp_path: Path, when_at_step: Any) -> None:
+    when_at_step(fault.at, fault.happens)
     words = (*WORDS, *fault.words)
     if fault.told is None:
         with pytest.raises(ZeroDivisionError):
@@ -189,8 +179,8 @@ def test_fault(fault: Fault, cli: Cli, whole: RunFolder, tmp_path: Path, at_step
     check_equal(folder, run_training(tmp_path / "whole", base=list(words)) if fault.words else whole)
 
 
-def test_the_folder_is_removed(cli: Cli, tmp_path: Path, at_step: Any) -> None:
-    at_step(5, lambda folder: shutil.rmtree(folder.path))
+def test_the_folder_is_removed(cli: Cli, tmp_path: Path, when_at_step: Any) -> None:
+    when_at_step(5, lambda folder: shutil.rmtree(folder.path))
     said = cli("train", *WORDS, "output=out").mistake
     assert said.endswith(": the run's folder is gone, and with it what was trained")
     assert not list((tmp_path / "out" / "train").iterdir())
@@ -206,8 +196,8 @@ def test_a_number_that_is_not_finite(cli: Cli, tmp_path: Path) -> None:
     note("a loss that is not a number", said.mistake, folder, "says the same; a new run with other settings")
 
 
-def test_another_process_at_the_same_run(cli: Cli, tmp_path: Path, at_step: Any) -> None:
-    at_step(5, a_bug)
+def test_another_process_at_the_same_run(cli: Cli, tmp_path: Path, when_at_step: Any) -> None:
+    when_at_step(5, a_bug)
     with pytest.raises(ZeroDivisionError):
         cli("train", *WORDS, "output=out")
     folder = the_run(tmp_path)
@@ -307,7 +297,7 @@ def test_weights_and_biases(
     whole: RunFolder,
     server: WandbServer,
     tmp_path: Path,
-    at_step: Any,
+    when_at_step: Any,
     fault: str,
     at: int,
     told: str,
@@ -316,9 +306,9 @@ def test_weights_and_biases(
     if at is None:
         server.close()
     elif "killed" in fault:
-        at_step(at, lambda _: [os.kill(service, signal.SIGKILL) for service in services()])
+        when_at_step(at, lambda _: [os.kill(service, signal.SIGKILL) for service in services()])
     else:
-        at_step(at, lambda _: server.close())
+        when_at_step(at, lambda _: server.close())
     said = cli("train", *WORDS, "output=out", "logger=wandb", "logger.init_timeout=2", "logger.images=0")
     assert said.code == 0
     folder = the_run(tmp_path)

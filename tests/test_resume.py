@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY, summary, table
+from conftest import TINY, run_training, summary, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from resuming import (
@@ -28,7 +28,6 @@ from resuming import (
     in_a_child,
     kill,
     newest,
-    run_training,
     without_curves,
 )
 
@@ -48,12 +47,6 @@ FAST = list(SETTINGS)[:2]
 def _no_curves() -> Iterator[None]:
     with without_curves():
         yield
-
-
-@pytest.fixture
-def train(tmp_path: Path) -> Train:
-    """`train("model=same", ...)` trains in tiny settings below `tmp_path/out`."""
-    return lambda *words: run_training(tmp_path / "out", *words)
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from resuming import (
     in_this_child,
     kill,
     newest,
-    run_training,
     without_curves,
 )
 from torch import Tensor, nn
@@ -56,12 +55,6 @@ class Remembering(nn.Module):
 def _no_curves() -> Iterator[None]:
     with without_curves():
         yield
-
-
-@pytest.fixture
-def train(tmp_path: Path) -> Train:
-    """`train("model=same", ...)` trains in tiny settings below `tmp_path/out`."""
-    return lambda *words: run_training(tmp_path / "out", *words)
 
 
 @pytest.fixture

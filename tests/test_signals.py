@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import TINY, Said, run_training, summary, table
-from resuming import check_equal, newest
+from resuming import at_step, check_equal, in_a_child, in_this_child, newest
 
 from unet_exp import signals
 from unet_exp.checkpoint import open_checkpoint, read_content
@@ -58,17 +58,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def before_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]], None]:
     """`before_step(3, ask)` calls `ask` once, when the step number 3, from 0, is under way."""
 
-    def place(number: int, call: Callable[[], Any]) -> None:
-        genuine, calls = SegmentationModule.training_step, [call]
-
-        def step(module: SegmentationModule, batch: Any, index: int) -> Any:
-            if module.global_step == number and calls:
-                calls.pop()()
-            return genuine(module, batch, index)
-
-        monkeypatch.setattr(SegmentationModule, "training_step", step)
-
-    return place
+    return partial(at_step, monkeypatch)
 
 
 class TestTraining:
@@ -181,8 +171,7 @@ class TestTraining:
     ) -> None:
         monkeypatch.setattr(signals, "_SAME", 0)
         before_step(5, lambda: (ask(), ask(signal.SIGUSR1)))
-        status = in_a_child(lambda: cli("train", *WORDS))
-        assert os.WTERMSIG(status) == signal.SIGUSR1
+        in_a_child(lambda: cli("train", *WORDS), ends=-signal.SIGUSR1)
         folder = newest(tmp_path)
         assert summary(folder)["status"] == "running"
         assert open_checkpoint(folder.last).step == 4  # after the validation
@@ -196,28 +185,16 @@ class TestTraining:
         told, tell = os.pipe()
         before_step(3, lambda: (os.write(tell, b"."), os.killpg(0, signal.SIGTERM)))
 
-        def run() -> None:
+        group = os.fork()
+        if group == 0:
             os.setsid()
-            os._exit(cli("train", *WORDS, "data.num_workers=2").code)
-
-        group, status = in_a_child(run, wait=False), 0
+            in_this_child(lambda: os._exit(cli("train", *WORDS, "data.num_workers=2").code))
         _, status = os.waitpid(group, 0)
         assert os.read(told, 1) == b"."
         assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGTERM
         assert open_checkpoint(newest(tmp_path).last).step == 4
         with pytest.raises(ProcessLookupError):  # no worker is left
             os.killpg(group, 0)
-
-
-def in_a_child(run: Callable[[], Any], wait: bool = True) -> int:
-    """The wait status of a forked process; without `wait` its number."""
-    child = os.fork()
-    if child == 0:
-        try:
-            run()
-        finally:
-            os._exit(99)
-    return os.waitpid(child, 0)[1] if wait else child
 
 
 class TestSweep:
