@@ -1,6 +1,6 @@
 """Look at images and masks before a training: `python scripts/check_data.py --help`."""
 
-from unet_exp.app.cli import check_data
+from unet_exp.cli.check_data import main
 
 if __name__ == "__main__":
-    check_data()
+    main()

@@ -1,6 +1,6 @@
 """Compare runs and write the page: `python scripts/compare.py --help`."""
 
-from unet_exp.app.cli import compare
+from unet_exp.cli.compare import main
 
 if __name__ == "__main__":
-    compare()
+    main()

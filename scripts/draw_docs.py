@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from unet_exp.figures import diagram
-from unet_exp.figures.board import DPI, shrink_picture
-from unet_exp.figures.deformation_picture import draw_deformation
-from unet_exp.figures.tiles_picture import draw_tiles
-from unet_exp.figures.weight_picture import draw_weight_map
+from drawings import diagram
+from drawings.board import DPI, shrink_picture
+from drawings.deformation import draw_deformation
+from drawings.tiles import draw_tiles
+from drawings.weight_map import draw_weight_map
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

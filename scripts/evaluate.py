@@ -1,6 +1,6 @@
 """Score a checkpoint: `python scripts/evaluate.py --help`."""
 
-from unet_exp.app.cli import evaluate
+from unet_exp.cli.evaluate import main
 
 if __name__ == "__main__":
-    evaluate()
+    main()

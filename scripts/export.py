@@ -1,6 +1,6 @@
 """Export a network to ONNX: `python scripts/export.py --help`."""
 
-from unet_exp.app.cli import export
+from unet_exp.cli.export import main
 
 if __name__ == "__main__":
-    export()
+    main()

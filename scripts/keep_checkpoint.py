@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 import unet_exp
-from unet_exp.app.compose import compose_train
-from unet_exp.app.export import write_checked
-from unet_exp.app.train import train
-from unet_exp.checkpoint import open_checkpoint
+from unet_exp.checkpoints.checkpoint import open_checkpoint
+from unet_exp.checkpoints.migrations import FORMAT
+from unet_exp.cli.export import write_checked
+from unet_exp.compose import compose_train
 from unet_exp.config import parse
-from unet_exp.migrations import FORMAT
-from unet_exp.runs import RunFolder
+from unet_exp.runs.folder import RunFolder
+from unet_exp.training.run import train
 
 FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"
 WORDS = [

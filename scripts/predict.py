@@ -1,6 +1,6 @@
 """Masks for your images: `python scripts/predict.py --help`."""
 
-from unet_exp.app.cli import predict
+from unet_exp.cli.predict import main
 
 if __name__ == "__main__":
-    predict()
+    main()

@@ -1,7 +1,7 @@
 """Train a U-Net: `python scripts/train.py --help`."""
 
 # fish's completion looks for the words @hydra.main in this file.
-from unet_exp.app.cli import train
+from unet_exp.cli.train import main
 
 if __name__ == "__main__":
-    train()
+    main()

@@ -8,14 +8,18 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+# Before PyTorch is imported: tiny images gain nothing from more threads, lose much where other processes run, and some
+# processors round differently with other numbers of them.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 TINY = [
     "data.height=64",
@@ -88,30 +92,17 @@ def _environment_restored() -> Iterator[None]:
     os.environ.update(before)
 
 
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """PyTorch on one core: tiny images gain nothing from more, and lose much where other processes run."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """See `single_thread`; PyTorch draws the same numbers in every test."""
+def _same_start() -> Iterator[None]:
+    """PyTorch draws the same numbers in every test, on one core, whatever the test before it has set."""
     if "torch" not in sys.modules:
         yield
         return
     import torch
 
-    with single_thread():
-        torch.manual_seed(0)
-        yield
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
 
 
 @pytest.fixture(scope="session")
@@ -126,15 +117,15 @@ def isbi2012_root() -> Path:
 @cache
 def composed(*words: str) -> dict[str, Any]:
     """The config of these words, which takes as long as a tiny training."""
-    from unet_exp.app.compose import compose_train
+    from unet_exp.compose import compose_train
 
     return compose_train(words)
 
 
 def run_training(output: Path, *words: str, base: list[str] | None = None) -> Any:
     """Train with `base` (by default `TINY`) and words over it; return the `RunFolder`."""
-    from unet_exp.app.train import train
     from unet_exp.config import parse
+    from unet_exp.training.run import train
 
     typed = [*(TINY if base is None else base), *(word for word in words if not word.startswith("resume="))]
     resume = [word.removeprefix("resume=") for word in words if word.startswith("resume=")]
@@ -152,14 +143,14 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]
     def run(*words: str, base: list[str] | None = None, curves: bool = False) -> Any:
         with monkeypatch.context() as patch:
             if not curves:
-                patch.setattr("unet_exp.app.train.draw_curves", _blank_curves, raising=False)
+                patch.setattr("unet_exp.training.run.draw_curves", _blank_curves, raising=False)
             return run_training(tmp_path / "out", *words, base=base)
 
     return run
 
 
 def _blank_curves(metrics: Path, target: Path, monitor: str, mode: str) -> None:
-    from unet_exp.data.images import write_image
+    from unet_exp.data.io.images import write_image
 
     assert metrics.is_file()
     assert monitor
@@ -175,13 +166,11 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(entry: str, *words: str) -> Said:
-        from unet_exp.app import cli
-
         monkeypatch.setattr(sys, "argv", [f"{entry}.py", *words])
         capsys.readouterr()
         code: Any = 0
         try:
-            getattr(cli, entry)()
+            import_module(entry if entry == "benchmark" else f"unet_exp.cli.{entry}").main()
         except SystemExit as exit_:
             code = exit_.code
         return Said(int(code or 0), *capsys.readouterr())
@@ -193,8 +182,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The folder of a finished tiny training (a `RunFolder`); read it, do not change it."""
     before = dict(os.environ)
-    with single_thread():
-        folder = run_training(tmp_path_factory.mktemp("finished"), "model=same", "trainer.max_steps=6", "seed=1")
+    folder = run_training(tmp_path_factory.mktemp("finished"), "model=same", "trainer.max_steps=6", "seed=1")
     for variable in os.environ.keys() - before.keys():
         del os.environ[variable]
     return folder
@@ -205,8 +193,8 @@ def isbi_folder(tmp_path: Path) -> Callable[..., Path]:
     """`isbi_folder(count=7, tests=2, size=48)` makes a small folder in the layout of ISBI-2012."""
 
     def make(count: int = 7, tests: int = 2, size: int = 48, name: str = "stack") -> Path:
-        from unet_exp.data.images import write_image
-        from unet_exp.data.synthetic import generate
+        from unet_exp.data.io.images import write_image
+        from unet_exp.data.sets.synthetic import generate
 
         root = tmp_path / name
         for place in ("train/image", "train/label", *(["test/image"] if tests else [])):

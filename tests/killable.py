@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
-import unet_exp.app.train
-from unet_exp.app import cli
+import unet_exp.training.run
+from unet_exp.cli.train import main
 from unet_exp.training.callbacks import History
 from unet_exp.training.checkpoint_io import WholeCheckpoints
 from unet_exp.training.module import SegmentationModule
@@ -97,7 +97,7 @@ class Training:
                 os.execv(sys.executable, [sys.executable, "-u", str(SCRIPT), *words])
             patch = pytest.MonkeyPatch()
             # To draw them takes a third of so small a training.
-            patch.setattr("unet_exp.app.train.draw_curves", lambda _, curves, *__: curves.touch())
+            patch.setattr("unet_exp.training.run.draw_curves", lambda _, curves, *__: curves.touch())
             if often:
                 patch.setattr("unet_exp.training.callbacks.duration_seconds", lambda _: 0)
             _tell_phases(patch, pipe)
@@ -159,7 +159,7 @@ def _train(words: Sequence[str]) -> NoReturn:
     code: Any = 1
     try:
         sys.argv = ["train.py", *words]
-        cli.train()
+        main()
         code = 0
     except SystemExit as exit_:
         code = exit_.code
@@ -194,7 +194,7 @@ def _tell_phases(patch: pytest.MonkeyPatch, pipe: int) -> None:
     wrap(SegmentationModule, "training_step", "training")
     wrap(SegmentationModule, "validation_step", "validation")
     wrap(WholeCheckpoints, "save_checkpoint", "saving", after=tell)
-    wrap(unet_exp.app.train, "score_test", "testing")
+    wrap(unet_exp.training.run, "score_test", "testing")
 
 
 def _die_at(patch: pytest.MonkeyPatch, gap: Gap, passes: int) -> None:

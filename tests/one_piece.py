@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from unet_exp.inference.overlap_tile import mirrored_source
-from unet_exp.inference.tile_plan import plan_whole
+from unet_exp.inference.tiling.overlap_tile import mirrored_source
+from unet_exp.inference.tiling.tile_plan import plan_whole
 from unet_exp.network import UNet
 
 

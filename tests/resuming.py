@@ -12,8 +12,8 @@ import pytest
 import torch
 from conftest import Said, summary, table
 
-from unet_exp.checkpoint import read_content
-from unet_exp.runs import RunFolder
+from unet_exp.checkpoints.checkpoint import read_content
+from unet_exp.runs.folder import RunFolder
 from unet_exp.training.module import SegmentationModule
 
 Cli = Callable[..., Said]
@@ -46,7 +46,7 @@ class Broken(Exception):
 def without_curves() -> Iterator[None]:
     """Drawing them takes half of a tiny training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unet_exp.app.train.draw_curves", lambda *_: None)
+        patch.setattr("unet_exp.training.run.draw_curves", lambda *_: None)
         yield
 
 

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from unet_exp.compare.collect import Run, collect
-from unet_exp.compare.comparison import Comparison, compare
+from unet_exp.compare.comparison import Comparison, compare_runs
 from unet_exp.compare.report import write_report
 from unet_exp.config import ClassSpec
 from unet_exp.figures.overlay import panels
@@ -33,7 +33,7 @@ _starts = count()
 
 @cache
 def _composed() -> dict[str, Any]:
-    from unet_exp.app.compose import compose_train
+    from unet_exp.compose import compose_train
     from unet_exp.config import parse
 
     return parse(compose_train(["experiment=small", "logger=csv", "trainer.max_steps=200"])).model_dump()
@@ -156,7 +156,7 @@ def draw_pictures(sweep: Path, size: int = 40) -> None:
 
 def compared(folder: Path, **choices: Any) -> Comparison:
     """The runs in a folder, compared."""
-    return compare(*collect([folder]), **choices)
+    return compare_runs(*collect([folder]), **choices)
 
 
 def page(folder: Path, title: str = "a sweep", **choices: Any) -> str:

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from scipy import interpolate, ndimage, stats
 
 from unet_exp import augmentation, losses
-from unet_exp.app.compose import compose_train
 from unet_exp.augmentation import Augmentation, Window
 from unet_exp.augmentation.paper import Motion, resample
+from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, Config, PaperAugmentationConfig, parse
 from unet_exp.config.learning import PlainAugmentationConfig
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
-from unet_exp.data.synthetic import generate
-from unet_exp.data.tiles import Draw, TileDataset
+from unet_exp.data.sets.synthetic import generate
 from unet_exp.losses import Targets
+from unet_exp.training.patches import Draw, TileDataset
 from unet_exp.weight_map import border_term, instances_of
 
 few = settings(max_examples=40, deadline=None, derandomize=True)

@@ -13,16 +13,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor, nn
 
-from unet_exp.config.running import (
-    FlipAveragingConfig,
-    InferenceConfig,
-    PlainInferenceConfig,
-    RotationAveragingConfig,
-)
+from unet_exp.config.running import FlipAveragingConfig, InferenceConfig, PlainInferenceConfig, RotationAveragingConfig
 from unet_exp.geometry import Architecture, context, margin, out_channels, output_size
-from unet_exp.inference.averaging import averaged_probabilities, logits_of
-from unet_exp.inference.overlap_tile import mirrored_source, tiled_logits
-from unet_exp.inference.tile_plan import surround
+from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
+from unet_exp.inference.tiling.tile_plan import surround
+from unet_exp.inference.tta import averaged_probabilities, logits_of
 from unet_exp.network import UNet, probabilities
 
 MODELS: dict[str, Any] = {"valid": ("valid", "crop"), "same": ("same", "exact"), "pad": ("same", "pad")}

@@ -25,9 +25,9 @@ import tifffile
 from PIL import Image
 
 from unet_exp import data
-from unet_exp.app.compose import compose_train, paths_quoted
+from unet_exp.compose import compose_train, paths_quoted
 from unet_exp.config import parse
-from unet_exp.data.images import write_image, write_pages
+from unet_exp.data.io.images import write_image, write_pages
 from unet_exp.errors import ConfigError, DataError
 
 RNG = np.random.default_rng(0)

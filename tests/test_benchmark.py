@@ -4,11 +4,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import benchmark
 import pytest
+from benchmark import GROUPS, Pair, Timed, measure
 from conftest import Said
-
-from unet_exp.app import benchmark
-from unet_exp.app.benchmark import GROUPS, Pair, Timed, measure
 
 Cli = Callable[..., Said]
 

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from test_download import serving
 
-from unet_exp.app.compose import compose_train
+from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, parse
-from unet_exp.data import celltracking, load
-from unet_exp.data.celltracking import MARKER_RADIUS, ignored_pixels
+from unet_exp.data import load
 from unet_exp.data.samples import fingerprint
+from unet_exp.data.sets import celltracking
+from unet_exp.data.sets.celltracking import MARKER_RADIUS, ignored_pixels
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.losses import CrossEntropy
 from unet_exp.metrics.confusion import confusion_matrix
@@ -201,7 +202,7 @@ def test_without_markers_nothing_is_ignored_and_that_is_said_once(tmp_path, capl
         data = read(tmp_path)
     assert [IGNORE_LABEL in sample.label for sample in (*data.train, *data.val, *data.test)] == [False] * 2 + [True] * 2
     (record,) = caplog.records
-    assert record.name == "unet_exp.data.celltracking"
+    assert record.name == "unet_exp.data.sets.celltracking"
     assert record.getMessage().startswith(f"{tmp_path / '01_GT' / 'TRA'}: no such folder, so cells that SEG lacks")
 
 

@@ -17,18 +17,18 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from unet_exp import data
-from unet_exp.app import check_tables
-from unet_exp.app.check_data import check_data
-from unet_exp.app.compose import compose_train
+from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, ClassSpec, parse
-from unet_exp.data import survey
-from unet_exp.data.findings import Meaning, Totals, propose, suspicious_images
-from unet_exp.data.images import read_image, write_image, write_pages
+from unet_exp.data.io.images import read_image, write_image, write_pages
 from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import DataSet, Sample
-from unet_exp.data.survey import survey_files, survey_samples
-from unet_exp.data.synthetic import generate
+from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import UserError
+from unet_exp.inspection import survey
+from unet_exp.inspection import tables as check_tables
+from unet_exp.inspection.check import check_data
+from unet_exp.inspection.findings import Meaning, Totals, propose, suspicious_images
+from unet_exp.inspection.survey import survey_files, survey_samples
 
 RNG = np.random.default_rng(0)
 COLOURS = np.array([(60, 60, 60), (0, 160, 0), (0, 0, 255), (200, 120, 0), (255, 255, 255)], np.uint8)

@@ -11,7 +11,7 @@ import pytest
 from sweeps_on_disk import ADD, CONCAT, reasons, run_in_memory, runs_of, write_run, write_sweep
 
 from unet_exp.compare.collect import collect
-from unet_exp.compare.comparison import compare
+from unet_exp.compare.comparison import compare_runs
 from unet_exp.errors import DataError
 
 # ---- collecting
@@ -47,7 +47,7 @@ def test_runs_are_ordered_by_their_start_and_read_whole(tmp_path: Path) -> None:
 def test_a_real_run_is_read_and_compared(finished: Any) -> None:
     runs, apart = collect([finished.path])
     assert (len(runs), apart) == (1, [])
-    comparison = compare(runs)
+    comparison = compare_runs(runs)
     (group,) = comparison.groups
     assert group.label == "all runs"
     assert group.estimate.mean == pytest.approx(json.loads(finished.summary.read_text())["metrics"]["test/iou/mean"])
@@ -168,7 +168,7 @@ def test_a_run_without_a_history_can_be_compared_and_one_without_scores_cannot(t
     _file("metrics.csv", None)(write_run(tmp_path / "no history"))
     _file("per_image.csv", None)(write_run(tmp_path / "no scores", {"seed": 1}))
     _file("per_image.csv", "image,loss\n")(write_run(tmp_path / "no tests", {"seed": 2}, split={"test": []}))
-    comparison = compare(*collect([tmp_path]))
+    comparison = compare_runs(*collect([tmp_path]))
     assert [run.folder.name for run in comparison.baseline.runs] == ["no history"]
     assert reasons(comparison) == ["no test scores"] * 2
 
@@ -185,7 +185,7 @@ def test_a_run_without_a_history_can_be_compared_and_one_without_scores_cannot(t
 )
 def test_runs_that_measured_something_else_are_set_apart(odd: dict[str, Any], reason: str) -> None:
     odd_runs = runs_of(ADD, {2: 0.9}, **odd)
-    comparison = compare([*odd_runs, *runs_of(CONCAT, {0: 0.5, 1: 0.5}), *runs_of(ADD, {0: 0.5, 1: 0.5})])
+    comparison = compare_runs([*odd_runs, *runs_of(CONCAT, {0: 0.5, 1: 0.5}), *runs_of(ADD, {0: 0.5, 1: 0.5})])
     assert [item.folder for item in comparison.apart] == [run.folder for run in odd_runs]
     assert reasons(comparison)[0].startswith(reason)
     assert [difference.pairs for difference in comparison.differences] == [2]
@@ -193,23 +193,23 @@ def test_runs_that_measured_something_else_are_set_apart(odd: dict[str, Any], re
 
 def test_a_seed_of_the_data_is_no_seed_of_the_training() -> None:
     other = runs_of({**ADD, "data.seed": 5}, {0: 0.9}, data_fingerprint="another")
-    comparison = compare([*runs_of(CONCAT, {0: 0.5, 1: 0.5}), *other])
+    comparison = compare_runs([*runs_of(CONCAT, {0: 0.5, 1: 0.5}), *other])
     assert reasons(comparison)[0].endswith(": data.seed=5, the others 0")
 
 
 def test_each_fold_has_its_own_data() -> None:
     scores = {(0, 0): 0.5, (0, 1): 0.6}
-    comparison = compare([*runs_of(CONCAT, scores), *runs_of(ADD, scores)])
+    comparison = compare_runs([*runs_of(CONCAT, scores), *runs_of(ADD, scores)])
     assert comparison.apart == []
     assert comparison.differences[0].pairs == 2
     folds = {**ADD, "data.folds": 3}
-    mixed = compare([*runs_of(CONCAT, {(0, 0): 0.5, (0, 1): 0.6}), *runs_of(folds, {(1, 0): 0.5})])
+    mixed = compare_runs([*runs_of(CONCAT, {(0, 0): 0.5, (0, 1): 0.6}), *runs_of(folds, {(1, 0): 0.5})])
     assert reasons(mixed)[0].endswith("data.folds=3, the others 4")
 
 
 def test_the_later_of_two_equal_runs_counts() -> None:
     early, late = runs_of(ADD, {0: 0.1}) + runs_of(ADD, {0: 0.9})
-    comparison = compare([late, *runs_of(CONCAT, {0: 0.5}), early], baseline="concat")
+    comparison = compare_runs([late, *runs_of(CONCAT, {0: 0.5}), early], baseline="concat")
     assert comparison.differences[0].group.runs == [late]
     assert comparison.differences[0].mean == pytest.approx(0.4)
     assert [(item.folder, item.reason) for item in comparison.apart] == [
@@ -221,7 +221,7 @@ def test_runs_without_the_metric_are_set_apart() -> None:
     with_seg = [run_in_memory({"seed": seed}, {"a": 0.5}) for seed in (0, 1)]
     with_seg[0].images["seg"] = 0.7
     with_seg[1].images["seg"] = math.nan
-    comparison = compare([*with_seg, run_in_memory({"seed": 2}, {"a": 0.5})], metric="test/seg")
+    comparison = compare_runs([*with_seg, run_in_memory({"seed": 2}, {"a": 0.5})], metric="test/seg")
     assert comparison.metric == "seg"
     assert reasons(comparison) == ["seg is not among its scores", "seg is undefined for all its images"]
 
@@ -230,17 +230,17 @@ def test_nothing_to_compare_is_told_with_the_reasons(tmp_path: Path) -> None:
     for number in range(5):
         write_run(tmp_path / f"{number}", {"seed": number}, status="failed", error="out of memory")
     with pytest.raises(DataError) as mistake:
-        compare(*collect([tmp_path]))
+        compare_runs(*collect([tmp_path]))
     assert str(mistake.value).count("failed: out of memory") == 3
     assert str(mistake.value).endswith("; and 2 more)")
     with pytest.raises(DataError, match=r"no run can be compared \(there are none\)"):
-        compare([])
+        compare_runs([])
 
 
 def test_every_setting_of_the_data_that_differs_is_named() -> None:
     smaller = {**ADD, "data.height": 64, "data.train_images": 3, "data.num_workers": 2, "data.root": "elsewhere"}
     other = runs_of(smaller, {0: 0.9}, data_fingerprint="another")
-    comparison = compare([*runs_of(CONCAT, {0: 0.5, 1: 0.5}), *other])
+    comparison = compare_runs([*runs_of(CONCAT, {0: 0.5, 1: 0.5}), *other])
     (reason,) = reasons(comparison)
     height, images = (comparison.baseline.runs[0].config[f"data.{key}"] for key in ("height", "train_images"))
     assert reason.endswith(f": data.height=64, the others {height}; data.train_images=3, the others {images}")
@@ -250,27 +250,27 @@ def test_every_setting_of_the_data_that_differs_is_named() -> None:
 def test_a_loss_that_is_not_finite_sets_its_run_apart_under_that_metric_alone(odd: float) -> None:
     runs = [*runs_of(CONCAT, {0: 0.5, 1: 0.5}), *runs_of(ADD, {0: 0.5, 1: 0.5})]
     runs[3].images.loc["a", "loss"] = odd
-    comparison = compare(runs, metric="loss")
+    comparison = compare_runs(runs, metric="loss")
     assert [(item.folder, item.reason) for item in comparison.apart] == [
         (runs[3].folder, "its loss is not finite on 1 image")
     ]
     assert any(warning.startswith("1 run failed, did not finish or has no score") for warning in comparison.warnings)
-    assert compare(runs).apart == []
+    assert compare_runs(runs).apart == []
 
 
 def test_an_infinite_loss_on_disk_is_not_dropped(tmp_path: Path) -> None:
     scores = pd.DataFrame({"loss": [0.5, math.inf, math.inf], "iou/mean": [0.5, 0.5, 0.5]}, index=["a", "b", "c"])
     write_run(tmp_path / "bad", {"seed": 1}, scores)
     write_run(tmp_path / "good", {"seed": 0}, scores.replace(math.inf, 1.0))
-    assert reasons(compare(*collect([tmp_path]), metric="loss")) == ["its loss is not finite on 2 images"]
+    assert reasons(compare_runs(*collect([tmp_path]), metric="loss")) == ["its loss is not finite on 2 images"]
 
 
 def test_the_radius_of_the_warping_error_matters_to_that_metric_alone() -> None:
     runs = [*runs_of(CONCAT, {0: 0.5, 1: 0.5}), *runs_of({**ADD, "metrics.warping_radius": 5}, {0: 0.5})]
     for run in runs:
         run.images["warping_error"] = 0.1
-    assert reasons(compare(runs, metric="warping_error")) == ["metrics.warping_radius=5, the others null"]
-    assert reasons(compare(runs)) == []
+    assert reasons(compare_runs(runs, metric="warping_error")) == ["metrics.warping_radius=5, the others null"]
+    assert reasons(compare_runs(runs)) == []
 
 
 @pytest.mark.parametrize(
@@ -287,6 +287,6 @@ def test_runs_that_failed_are_counted_and_others_that_are_set_apart_are_not(
 ) -> None:
     write_run(tmp_path / "good")
     write_run(tmp_path / "bad", {"seed": 1}, **summary)
-    comparison = compare(*collect([tmp_path]))
+    comparison = compare_runs(*collect([tmp_path]))
     assert [item.lost for item in comparison.apart] == [lost]
     assert any("if the setting itself is why" in warning for warning in comparison.warnings) == lost

@@ -14,12 +14,12 @@ from scipy import stats
 from sweeps_on_disk import ADD, CONCAT, NONE, run_in_memory, runs_of
 
 from unet_exp.compare.collect import Run
-from unet_exp.compare.comparison import Comparison, compare
+from unet_exp.compare.comparison import Comparison, compare_runs
 from unet_exp.errors import ConfigError
 
 
 def two(first: Mapping[Any, float], second: Mapping[Any, float], **words: Any) -> Comparison:
-    return compare([*runs_of(CONCAT, first), *runs_of(ADD, second)], **words)
+    return compare_runs([*runs_of(CONCAT, first), *runs_of(ADD, second)], **words)
 
 
 def test_a_difference_worked_by_hand() -> None:
@@ -62,7 +62,7 @@ def test_verdicts(scores: dict[int, float], verdict: str, sentence: str) -> None
 
 
 def test_too_few_pairs_say_how_many_are_needed() -> None:
-    comparison = compare(
+    comparison = compare_runs(
         [*runs_of(CONCAT, {0: 0.5, 1: 0.5}), *runs_of(ADD, {0: 0.6, 1: 0.7}), *runs_of(NONE, {0: 0.1})]
     )
     assert comparison.differences[0].sentence.endswith(", 2 pairs, at least 7 are needed")
@@ -103,7 +103,7 @@ def test_a_pair_is_compared_on_the_images_that_both_have_scores_for() -> None:
     after = run_in_memory({"seed": 0, **ADD}, {"a": math.nan, "b": 0.7, "c": 0.9})
     apart = [run_in_memory({"seed": 1, **CONCAT}, {"a": 0.5, "b": math.nan, "c": math.nan})]
     apart += [run_in_memory({"seed": 1, **ADD}, {"a": math.nan, "b": 0.5, "c": math.nan})]
-    (difference,) = compare([before, after, *apart]).differences
+    (difference,) = compare_runs([before, after, *apart]).differences
     assert difference.pairs == 1
     assert difference.gains == pytest.approx([0.1])
     assert difference.group.paired("iou/mean")[0, None] == pytest.approx(0.8)
@@ -115,14 +115,14 @@ def test_losses_of_different_functions_are_not_compared() -> None:
         for seed, w0 in product(range(2), (5.0, 10.0))
     ]
     with pytest.raises(ConfigError, match=r"metric=loss: .* different losses \(loss.w0 varies\).*metric=iou/mean$"):
-        compare(runs, metric="test/loss")
-    assert compare(runs).losses_differ
+        compare_runs(runs, metric="test/loss")
+    assert compare_runs(runs).losses_differ
     assert not two({0: 0.5}, {0: 0.5}, metric="loss").losses_differ
 
 
 def test_several_differences_are_adjusted_together() -> None:
     better = {seed: score + 0.1 for seed, score in NOISE.items()}
-    comparison = compare([*runs_of(CONCAT, FLAT), *runs_of(ADD, better), *runs_of(NONE, NOISE)])
+    comparison = compare_runs([*runs_of(CONCAT, FLAT), *runs_of(ADD, better), *runs_of(NONE, NOISE)])
     first, second = comparison.differences
     assert (first.p, first.p_holm) == (2 / 256, 4 / 256)
     assert second.p_holm == second.p
@@ -135,7 +135,7 @@ def test_errors_and_losses_are_better_when_smaller(metric: str) -> None:
     for run in runs:
         run.images["rand_error"] = run.images["rand_error_at_val"] = run.images["loss"]
         run.images["v_rand_at_val"] = run.images["iou/mean"]
-    comparison = compare(runs, metric=metric)
+    comparison = compare_runs(runs, metric=metric)
     assert comparison.higher_is_better == metric.startswith("v_rand")
     (difference,) = comparison.differences
     assert difference.verdict == "better"
@@ -146,7 +146,7 @@ def test_small_differences_keep_two_digits() -> None:
     runs = [*runs_of(CONCAT, FLAT), *runs_of(ADD, FLAT)]
     for number, run in enumerate(runs):
         run.images["warping_error"] = 0.0005 + (number >= 8) * (0.00003 + number * 1e-6)
-    (difference,) = compare(runs, metric="warping_error").differences
+    (difference,) = compare_runs(runs, metric="warping_error").differences
     assert difference.sentence.startswith(
         "fusion=add is worse than fusion=concat: difference +0.000042 in warping_error (lower is better), "
         "95 % interval +0.00004"
@@ -159,9 +159,12 @@ def test_the_order_of_the_runs_changes_nothing_and_swapping_groups_changes_signs
     scores: dict[int, float], random: Any
 ) -> None:
     runs = [*runs_of(CONCAT, dict.fromkeys(range(10), 0.5)), *runs_of(ADD, scores)]
-    here = compare(runs, baseline="concat").differences[0]
+    here = compare_runs(runs, baseline="concat").differences[0]
     random.shuffle(runs)
-    again, back = compare(runs, baseline="concat").differences[0], compare(runs, baseline="add").differences[0]
+    again, back = (
+        compare_runs(runs, baseline="concat").differences[0],
+        compare_runs(runs, baseline="add").differences[0],
+    )
     assert again.sentence == here.sentence
     assert (back.mean, back.p, back.pairs) == (pytest.approx(-here.mean), here.p, here.pairs)
     assert {"better": "worse", "worse": "better"}.get(here.verdict, here.verdict) == back.verdict
@@ -170,7 +173,7 @@ def test_the_order_of_the_runs_changes_nothing_and_swapping_groups_changes_signs
 def test_the_table_has_costs_and_what_mismatch_remains() -> None:
     concat = runs_of(CONCAT, FLAT, parameters=1000, macs=2000, seconds_training=60.0, peak_memory=10)
     add = runs_of(ADD, NOISE, parameters=900, macs=2010, seconds_training=90.0, peak_memory=30)
-    comparison = compare([*concat, *add])
+    comparison = compare_runs([*concat, *add])
     base, other = comparison.table().to_dict("records")
     assert (base["label"], base["settings"], base["runs"]) == ("fusion=concat", "fusion=concat", 8)
     assert base["verdict"] == "baseline"
@@ -205,13 +208,13 @@ def test_the_table_has_costs_and_what_mismatch_remains() -> None:
     ],
 )
 def test_runs_of_different_circumstances_are_warned_of(odd: dict[str, Any], said: str) -> None:
-    comparison = compare([*runs_of(CONCAT, FLAT), *runs_of(ADD, NOISE, **odd)])
+    comparison = compare_runs([*runs_of(CONCAT, FLAT), *runs_of(ADD, NOISE, **odd)])
     assert len(comparison.warnings) == 1
     assert comparison.warnings[0].startswith(said)
 
 
 def test_another_number_of_devices_is_warned_of() -> None:
-    comparison = compare([*runs_of(CONCAT, FLAT), *runs_of({**ADD, "trainer.devices": 2}, NOISE)])
+    comparison = compare_runs([*runs_of(CONCAT, FLAT), *runs_of({**ADD, "trainer.devices": 2}, NOISE)])
     assert comparison.warnings == ["the runs are of different numbers of devices: 1, 2"]
 
 
@@ -260,11 +263,11 @@ def test_advice_on_a_mismatch_is_given_where_it_helps(
         *runs_of({"model.width": 16, **config, **CONCAT}, FLAT, parameters=1000, macs=2000),
         *runs_of({"model.width": 16, **config, **other}, NOISE, **counts),
     ]
-    assert compare(runs).warnings == ([] if warned is None else [warned])
+    assert compare_runs(runs).warnings == ([] if warned is None else [warned])
 
 
 def test_a_cost_that_is_not_known_is_left_out() -> None:
-    comparison = compare([*runs_of(CONCAT, FLAT), *runs_of(ADD, NOISE, macs=None, seconds_training=None)])
+    comparison = compare_runs([*runs_of(CONCAT, FLAT), *runs_of(ADD, NOISE, macs=None, seconds_training=None)])
     assert comparison.table()[["macs", "minutes", "macs_mismatch"]].isna().iloc[1].all()
     assert comparison.warnings == []
 
@@ -286,7 +289,7 @@ def simulated_sweep(rng: np.random.Generator, gains: Mapping[str, float]) -> lis
 def claims(gains: Mapping[str, float], sweeps: int, seed: int) -> list[list[str]]:
     """The verdicts of each simulated sweep."""
     rng = np.random.default_rng(seed)
-    comparisons = [compare(simulated_sweep(rng, gains)) for _ in range(sweeps)]
+    comparisons = [compare_runs(simulated_sweep(rng, gains)) for _ in range(sweeps)]
     return [[difference.verdict for difference in comparison.differences] for comparison in comparisons]
 
 

@@ -105,5 +105,5 @@ def test_help(cli: Cli) -> None:
 
 
 def test_the_command_does_not_import_torch() -> None:
-    code = "import unet_exp.app.compare, unet_exp.compare.report, sys; sys.exit('torch' in sys.modules)"
+    code = "import unet_exp.cli.compare, unet_exp.compare.report, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

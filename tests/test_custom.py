@@ -22,16 +22,16 @@ from torch import Tensor
 
 import unet_exp
 from unet_exp import geometry, losses, network
-from unet_exp.app.compose import compose_train, parse_overrides
-from unet_exp.checkpoint import KEY, custom_targets, open_checkpoint
+from unet_exp.checkpoints.checkpoint import KEY, custom_targets, open_checkpoint
+from unet_exp.compose import compose_train, parse_overrides
 from unet_exp.config import IGNORE_LABEL, Config, parse
-from unet_exp.data.images import write_image
+from unet_exp.data.io.images import write_image
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import CustomArchitecture
-from unet_exp.inference.overlap_tile import mirrored_source, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
 from unet_exp.losses import CrossEntropy, CustomLoss
 from unet_exp.network import Network, cost
-from unet_exp.runs import RunFolder
+from unet_exp.runs.folder import RunFolder
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "extend.md").read_text()
 LOSSES, NETWORKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawings import board, diagram
 from PIL import Image
-
-from unet_exp.figures import board, diagram
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import pytest
 
-from unet_exp.data import download
-from unet_exp.data.archive import BadArchive, unpack
-from unet_exp.data.isbi2012 import load
+from unet_exp.data.io import download
+from unet_exp.data.io.archive import BadArchive, unpack
+from unet_exp.data.sets.isbi2012 import load
 from unet_exp.errors import DataError
 
 SLICES = 30

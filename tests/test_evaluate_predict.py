@@ -16,11 +16,11 @@ from conftest import TINY, Said, summary, table
 from PIL import Image
 
 import unet_exp
-from unet_exp.checkpoint import open_checkpoint
-from unet_exp.data.images import read_image, read_pages, write_image, write_pages
-from unet_exp.data.synthetic import generate
+from unet_exp.checkpoints.checkpoint import open_checkpoint
+from unet_exp.data.io.images import read_image, read_pages, write_image, write_pages
+from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import DataError
-from unet_exp.runs import RunFolder
+from unet_exp.runs.folder import RunFolder
 
 Cli = Callable[..., Said]
 PLAIN = (dict, list, tuple, str, int, float, bool, type(None))

@@ -10,11 +10,11 @@ from conftest import TINY, Said, summary, table
 from test_celltracking import full
 from test_train import BORDERS, FIVE, TWO, check_folder
 
-from unet_exp.app.compose import compose_train, conf_dir
-from unet_exp.checkpoint import open_checkpoint
+from unet_exp.checkpoints.checkpoint import open_checkpoint
+from unet_exp.compose import compose_train, conf_dir
 from unet_exp.config import parse
-from unet_exp.data.images import read_image
-from unet_exp.runs import RunFolder
+from unet_exp.data.io.images import read_image
+from unet_exp.runs.folder import RunFolder
 
 Train = Callable[..., RunFolder]
 Cli = Callable[..., Said]
@@ -113,7 +113,7 @@ class TestInferenceOverACheckpoint:
             assert 0 <= told["metrics"]["test/warping_error"] <= 1
 
     def test_predict(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
-        from unet_exp.data.images import write_image
+        from unet_exp.data.io.images import write_image
 
         pixels = np.random.default_rng(0).integers(0, 256, (40, 53), np.uint8)
         write_image(tmp_path / "a.png", pixels)

@@ -14,22 +14,22 @@ import torch
 from conftest import TINY, Said
 from torch import nn
 
-from unet_exp.app import export as exporting
-from unet_exp.app.compose import compose_train
-from unet_exp.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.cli import export as exporting
+from unet_exp.compose import compose_train
 from unet_exp.config import ClassSpec, parse
-from unet_exp.data.images import read_image, write_image
+from unet_exp.data.io.images import read_image, write_image
 from unet_exp.data.normalization import Normalization
-from unet_exp.data.synthetic import generate
+from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.network import build
-from unet_exp.runs import RunFolder
+from unet_exp.runs.folder import RunFolder
 
 onnx = pytest.importorskip("onnx", reason="needs pip install 'unet-exp[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'unet-exp[onnx]'")
 pytest.importorskip("onnxscript", reason="needs pip install 'unet-exp[onnx]'")
 
-from unet_exp.inference.onnx_model import OnnxNetwork, open_model  # noqa: E402
+from unet_exp.checkpoints.onnx_model import OnnxNetwork, open_model  # noqa: E402
 from unet_exp.inference.predictor import Predictor  # noqa: E402
 
 Cli = Callable[..., Said]

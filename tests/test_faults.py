@@ -22,11 +22,11 @@ from resuming import at_step, check_equal
 from test_wandb_run import services
 from wandb_server import WandbServer
 
-from unet_exp.checkpoint import open_checkpoint
-from unet_exp.data.synthetic import generate  # noqa: F401  (imported before a child gives up its rights)
+from unet_exp.checkpoints.checkpoint import open_checkpoint
+from unet_exp.data.sets.synthetic import generate  # noqa: F401  (imported before a child gives up its rights)
 from unet_exp.errors import DataError
 from unet_exp.files import locked
-from unet_exp.runs import RunFolder
+from unet_exp.runs.folder import RunFolder
 from unet_exp.training import wandb_run
 from unet_exp.training.module import SegmentationModule
 
@@ -118,7 +118,7 @@ FAULTS = [
 
 @pytest.fixture(autouse=True)
 def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unet_exp.app.train.draw_curves", lambda *_: None)
+    monkeypatch.setattr("unet_exp.training.run.draw_curves", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -253,11 +253,11 @@ def _train_without_permission(place: Path) -> None:
         SegmentationModule.training_step = step  # type: ignore[assignment,method-assign]
         import sys
 
-        from unet_exp.app import cli
+        from unet_exp.cli.train import main
 
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
         sys.argv = ["train.py", *WORDS, f"output={place / 'out'}"]
-        cli.train()
+        main()
         os._exit(0)
     except SystemExit as leave:
         sys.stderr.flush()

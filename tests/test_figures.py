@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.data.images import read_image
+from unet_exp.data.io.images import read_image
 from unet_exp.figures import overlay
 from unet_exp.figures.curves import draw_curves
 from unet_exp.figures.overlay import grey_view, panels

@@ -14,13 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unet_exp import data, losses
-from unet_exp.app.compose import compose_train, conf_dir, quoted
+from unet_exp import data, losses, memory
+from unet_exp.compose import compose_train, conf_dir, quoted
 from unet_exp.config import IGNORE_LABEL, parse
-from unet_exp.data import memory
 from unet_exp.data.classes import encode
 from unet_exp.data.groups import Item, split
-from unet_exp.data.images import read_pages, write_image, write_pages
+from unet_exp.data.io.images import read_pages, write_image, write_pages
 from unet_exp.data.normalization import Normalization
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.inference.predictor import load as predictor_of
@@ -431,8 +430,8 @@ def test_grey_values_of_16_bits_can_be_classes(root):
 def test_more_than_fits_into_the_memory_is_refused_unread(root, monkeypatch):
     for number in range(3):
         put(root, number)
-    monkeypatch.setattr("unet_exp.data.folder.free_memory", lambda: 5000)
-    monkeypatch.setattr("unet_exp.data.folder.read_pages", None)
+    monkeypatch.setattr("unet_exp.data.sets.folder.free_memory", lambda: 5000)
+    monkeypatch.setattr("unet_exp.data.sets.folder.read_pages", None)
     with pytest.raises(ConfigError, match=r"the 3 files and their masks take 4\.61e-06 GB of memory, more than most"):
         load(root)
 

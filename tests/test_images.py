@@ -16,7 +16,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unet_exp.data import images
+from unet_exp.data.io import images
 from unet_exp.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -361,7 +361,7 @@ def test_libraries_are_quiet(tmp_path):
     (tmp_path / "cut.tif").write_bytes(BROKEN["tiff whose next page is missing"][0])
     code = """if True:
         import sys
-        from unet_exp.data.images import DataError, list_images, read_image
+        from unet_exp.data.io.images import DataError, list_images, read_image
         for path in list_images(sys.argv[1]):
             try:
                 print(path.name, read_image(path).shape[2])

@@ -16,9 +16,10 @@ from one_piece import whole_image_logits
 from torch import Tensor, nn
 
 import unet_exp
-from unet_exp import checkpoint, losses, network
-from unet_exp.app.compose import compose_train
-from unet_exp.checkpoint import Checkpoint, open_checkpoint
+from unet_exp import losses, network
+from unet_exp.checkpoints import checkpoint
+from unet_exp.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, ClassSpec, parse
 from unet_exp.config.running import PlainInferenceConfig
 from unet_exp.data.normalization import Normalization

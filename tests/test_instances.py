@@ -16,10 +16,10 @@ from skimage.draw import disk
 from tifffile import imread
 
 from unet_exp.config import ClassSpec
-from unet_exp.data.images import read_image, read_pages, write_image, write_pages
-from unet_exp.data.synthetic import generate
+from unet_exp.data.io.images import read_image, read_pages, write_image, write_pages
+from unet_exp.data.sets.synthetic import generate
 from unet_exp.inference.instances import instances, measured, separated, write_instances
-from unet_exp.runs import RunFolder
+from unet_exp.runs.folder import RunFolder
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 MASKS = arrays(np.uint8, SHAPES, elements=st.integers(0, 2))

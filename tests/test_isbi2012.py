@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unet_exp.data import download
-from unet_exp.data.images import write_image, write_pages
-from unet_exp.data.isbi2012 import CLASSES, load
+from unet_exp.data.io import download
+from unet_exp.data.io.images import write_image, write_pages
 from unet_exp.data.samples import Sample, contiguous_blocks, fingerprint, split_indices
+from unet_exp.data.sets.isbi2012 import CLASSES, load
 from unet_exp.errors import ConfigError, DataError
 
 REAL = os.environ.get("UNET_EXP_ISBI2012")

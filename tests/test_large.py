@@ -22,21 +22,21 @@ from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import unet_exp
-from unet_exp.app.compose import compose_train
+from unet_exp.compose import compose_train
 from unet_exp.config import ClassSpec, parse
 from unet_exp.config.running import FlipAveragingConfig, InferenceConfig, PlainInferenceConfig
 from unet_exp.data.classes import encode
-from unet_exp.data.images import read_image, read_pages, write_image
+from unet_exp.data.io.images import read_image, read_pages, write_image
+from unet_exp.data.io.windows import windowed, write_by_rows
 from unet_exp.data.normalization import Normalization
-from unet_exp.data.synthetic import generate
-from unet_exp.data.windows import windowed, write_by_rows
+from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import ConfigError, DataError, UserError
-from unet_exp.inference import large
-from unet_exp.inference.memory import forward_bytes, read_size, shown, tile_bytes
-from unet_exp.inference.pipeline import AHEAD, overlapped
+from unet_exp.inference.large import by_tiles as large
+from unet_exp.inference.large.budget import forward_bytes, read_size, shown, tile_bytes
+from unet_exp.inference.large.pipeline import AHEAD, overlapped
 from unet_exp.inference.predictor import Predictor
 from unet_exp.network import Network, build
-from unet_exp.runs import RunFolder
+from unet_exp.runs.folder import RunFolder
 
 Cli = Callable[..., Said]
 BUDGET = "memory=40MB"
@@ -162,7 +162,7 @@ def test_masks_of_any_values_are_written_row_by_row(values: list[Any], tmp_path:
 
 @cache
 def predictor(channels: int = 1, inference: InferenceConfig | None = None, *words: str) -> Predictor:
-    from unet_exp.checkpoint import Checkpoint
+    from unet_exp.checkpoints.checkpoint import Checkpoint
 
     values = compose_train(["model.depth=3", "model.width=4", "trainer.accelerator=cpu", "model=same", *words])
     torch.manual_seed(2)
@@ -182,7 +182,7 @@ def predictor(channels: int = 1, inference: InferenceConfig | None = None, *word
 def test_a_first_pass_finds_the_numbers_of_the_whole_image(
     dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unet_exp.data.windows._BAND", 700)
+    monkeypatch.setattr("unet_exp.data.io.windows._BAND", 700)
     pixels = (
         (np.random.default_rng(0).normal(100, 20, (150, 131, 3)) + np.array([0, 30, 90])).clip(0, 255).astype(dtype)
     )
@@ -315,7 +315,7 @@ class TestCommand:
         if child == 0:  # never comes back
             monkeypatch.setattr(Predictor, "part_probabilities", counted)
             if moment == "mask":
-                monkeypatch.setattr("unet_exp.data.windows.TILE", 256)
+                monkeypatch.setattr("unet_exp.data.io.windows.TILE", 256)
                 monkeypatch.setattr(large, "encode", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
             try:
                 predict("input=a.tif", BUDGET, "inference.tile=128")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from unet_exp import losses
-from unet_exp.app.compose import compose_train
+from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, BorderWeightedConfig, parse
 from unet_exp.losses import BinaryCrossEntropy, BorderWeighted, CrossEntropy, PixelwiseLoss
 

@@ -8,27 +8,18 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from drawings import tiles as tiles_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one_piece import whole_image_logits
 from torch import Tensor, nn
 
 from unet_exp.config.running import PlainInferenceConfig
-from unet_exp.data.synthetic import generate
+from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import ConfigError
-from unet_exp.figures import tiles_picture
-from unet_exp.geometry import (
-    Architecture,
-    context,
-    input_for_output,
-    is_legal,
-    lattice,
-    margin,
-    output_size,
-    tile_step,
-)
-from unet_exp.inference.overlap_tile import mirrored_source, tiled_logits
-from unet_exp.inference.tile_plan import plan_tiles, plan_whole, surround
+from unet_exp.geometry import Architecture, context, input_for_output, is_legal, lattice, margin, output_size, tile_step
+from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
+from unet_exp.inference.tiling.tile_plan import plan_tiles, plan_whole, surround
 from unet_exp.network import UNet
 
 MODELS: dict[str, Any] = {"valid": ("valid", "crop"), "same": ("same", "exact"), "pad": ("same", "pad")}

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from unet_exp import geometry
-from unet_exp.app.compose import compose_train
+from unet_exp.compose import compose_train
 from unet_exp.config import Config, parse
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "paper.md"

@@ -15,7 +15,7 @@ from PIL import Image
 from sweeps_on_disk import CLASSES, FUSIONS, compared, draw_pictures, page, run_in_memory, write_run, write_sweep
 
 from unet_exp.compare.collect import collect
-from unet_exp.compare.comparison import Comparison, compare
+from unet_exp.compare.comparison import Comparison, compare_runs
 from unet_exp.compare.pictures import strips
 from unet_exp.compare.plots import PALETTE, cost_plots, curve_plots, interval_plots, mean_curve
 from unet_exp.figures.overlay import columns, panels
@@ -111,7 +111,7 @@ def test_a_picture_of_another_size_has_no_columns() -> None:
 
 def long_labels(common: str) -> Comparison:
     odds = [f"{common}-one.ckpt", f"{common}-two.ckpt", f"{common}-{'x' * 60}1", f"{common}-{'x' * 60}2"]
-    return compare([run_in_memory({"init_from": odd}, {"a": 0.5}, macs=1000 + len(odd)) for odd in odds])
+    return compare_runs([run_in_memory({"init_from": odd}, {"a": 0.5}, macs=1000 + len(odd)) for odd in odds])
 
 
 @pytest.mark.parametrize("common", ["outputs/train/" + "long" * 20, "two words " * 9])

@@ -15,7 +15,7 @@ from test_losses import check_half_precision
 from torch import Tensor, nn
 
 from unet_exp import losses
-from unet_exp.app.compose import compose_train
+from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, parse
 from unet_exp.errors import ConfigError
 from unet_exp.losses import CrossEntropy, Dice, DiceCrossEntropy, Focal, Lovasz, Tversky

@@ -14,10 +14,11 @@ import torch
 import yaml
 from conftest import TINY, Said, run_training, summary, table
 
-from unet_exp.app.differences import Comparison, compare
+from unet_exp.checkpoints.checkpoint import open_checkpoint
 from unet_exp.errors import TrainingError
 from unet_exp.files import locked
-from unet_exp.runs import RunFolder
+from unet_exp.runs.differences import RerunReport, compare_numbers
+from unet_exp.runs.folder import RunFolder
 
 Cli = Callable[..., Said]
 
@@ -33,7 +34,7 @@ EARLIER = {
 def _no_curves() -> Iterator[None]:
     """Drawing them takes half of a tiny training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unet_exp.app.train.draw_curves", lambda *_: None)
+        patch.setattr("unet_exp.training.run.draw_curves", lambda *_: None)
         yield
 
 
@@ -52,6 +53,10 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], RunFold
 def other(finished: RunFolder, tmp_path: Path) -> RunFolder:
     """A copy of a finished run; a test changes what it likes."""
     return RunFolder(Path(shutil.copytree(finished.path, tmp_path / "earlier")))
+
+
+def weights_in(path: Path) -> dict[str, Any]:
+    return {name: value.numpy() for name, value in open_checkpoint(path).weights.items()}
 
 
 def told(folder: RunFolder, **changes: Any) -> None:
@@ -142,8 +147,8 @@ class TestDifferent:
             assert said.out.count(f"note: {note}") == 2  # before and after
 
     def test_one_number_changed_anywhere_is_found(self, finished: RunFolder, other: RunFolder) -> None:
-        def found() -> Comparison:
-            return compare(other, finished)
+        def found() -> RerunReport:
+            return compare_numbers(other, finished, weights_in)
 
         def names() -> list[str]:
             return [one.number for one in found().differences]
@@ -172,17 +177,17 @@ class TestDifferent:
         weight[1, 2, 0, 0] += 1e-6
         weight[0, 0, 0, 0] += 1e-3
         torch.save(content, other.best)
-        found = compare(other, finished)
+        found = compare_numbers(other, finished, weights_in)
         assert found.differing == 2
         (one,) = found.differences
         assert one.number == "best.ckpt, head.weight[0, 0, 0, 0]"
         assert one.size == pytest.approx(1e-3, rel=1e-3)
         weight[:] = torch.nan
         torch.save(content, other.best)
-        assert compare(other, other).equal
-        assert compare(other, finished).differing == weight.numel()
+        assert compare_numbers(other, other, weights_in).equal
+        assert compare_numbers(other, finished, weights_in).differing == weight.numel()
         other.best.unlink()
-        assert compare(other, finished).lost == ["best.ckpt"]
+        assert compare_numbers(other, finished, weights_in).lost == ["best.ckpt"]
 
 
 def test_a_repetition_that_is_broken_off_is_compared_when_it_has_gone_on(
@@ -192,7 +197,7 @@ def test_a_repetition_that_is_broken_off_is_compared_when_it_has_gone_on(
         raise TrainingError("broken off")
 
     with monkeypatch.context() as patch:
-        patch.setattr("unet_exp.app.train.score_test", broken)
+        patch.setattr("unet_exp.training.run.score_test", broken)
         assert cli("train", f"rerun={finished.path}", f"output={tmp_path}/out").mistake == "broken off"
     (path,) = (tmp_path / "out" / "train").iterdir()
     said = cli("train", f"resume={path}")

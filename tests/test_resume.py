@@ -31,14 +31,14 @@ from resuming import (
     without_curves,
 )
 
-from unet_exp.app import train as training
-from unet_exp.app.past import Past
-from unet_exp.app.resume import find
-from unet_exp.checkpoint import read_content
+from unet_exp.checkpoints.checkpoint import read_content
 from unet_exp.config import parse
 from unet_exp.errors import DataError
 from unet_exp.files import locked
-from unet_exp.runs import RunFolder
+from unet_exp.runs.earlier import find
+from unet_exp.runs.folder import RunFolder
+from unet_exp.training import run as training
+from unet_exp.training.resume_point import Past
 
 FAST = list(SETTINGS)[:2]
 
@@ -123,7 +123,7 @@ class TestEqual:
     ) -> None:
         words = (*EPOCH, *SETTINGS[FAST[1]].split())
         with monkeypatch.context() as patch:
-            patch.setattr("unet_exp.app.train.score_test", lambda *_: kill())
+            patch.setattr("unet_exp.training.run.score_test", lambda *_: kill())
             in_a_child(lambda: train(*words))
         folder = newest(tmp_path)
         assert folder.read_summary()["status"] == "running"

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import (
     ReduceLROnPlateau,
 )
 
-from unet_exp.app.compose import compose_train
+from unet_exp.compose import compose_train
 from unet_exp.config import Config, parse
 from unet_exp.training.schedule import build_optimizer, build_schedulers, learning_rate_factor
 

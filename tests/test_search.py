@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-from unet_exp.app.compose import compose_command, compose_train, conf_dir, parse_overrides
-from unet_exp.app.search import Outcome, Search, Trial, check_search, space_entry, with_typed
+from unet_exp.compose import compose_command, compose_train, conf_dir, parse_overrides
 from unet_exp.config import Config, parse
 from unet_exp.config.search import OptunaConfig, parse_search
 from unet_exp.errors import ConfigError
 from unet_exp.figures.search_plots import TrialPoint, draw_search
+from unet_exp.sweeps.search import Outcome, Search, Trial, check_search, space_entry, with_typed
 
 SPACE: dict[str, Any] = {"x": {"low": -4.0, "high": 4.0}, "n": {"low": 1, "high": 64, "log": True}, "c": ["a", "b"]}
 
@@ -245,7 +245,7 @@ class TestCheck:
 
     def test_importing_it_is_quick(self) -> None:
         heavy = "{'torch', 'optuna', 'numpy', 'matplotlib', 'pytorch_lightning'}"
-        code = f"import sys, unet_exp.app.search; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
+        code = f"import sys, unet_exp.sweeps.search; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
         subprocess.run([sys.executable, "-c", code], check=True)
 
 

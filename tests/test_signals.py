@@ -16,10 +16,10 @@ from conftest import TINY, Said, run_training, summary, table
 from resuming import at_step, check_equal, in_a_child, in_this_child, newest
 
 from unet_exp import signals
-from unet_exp.checkpoint import open_checkpoint, read_content
-from unet_exp.data.images import read_image, write_image
-from unet_exp.runs import RunFolder
-from unet_exp.sweeps import SweepFolder
+from unet_exp.checkpoints.checkpoint import open_checkpoint, read_content
+from unet_exp.data.io.images import read_image, write_image
+from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.sweep_folder import SweepFolder
 from unet_exp.training.module import SegmentationModule
 
 Cli = Callable[..., Said]
@@ -42,7 +42,7 @@ def _sigint_as_in_a_terminal() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unet_exp.app.train.draw_curves", lambda *_: None)
+    monkeypatch.setattr("unet_exp.training.run.draw_curves", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +126,14 @@ class TestTraining:
         self, cli: Cli, whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("unet_exp.app.train.prepare", lambda *_: ask())
+            patch.setattr("unet_exp.training.run.prepare", lambda *_: ask())
             said = cli("train", *WORDS)
             assert (said.code, said.err) == (128 + signal.SIGTERM, "stopped by SIGTERM\n")
             assert not (tmp_path / "out").exists()
 
             patch.undo()
-            patch.setattr("unet_exp.app.train.draw_curves", lambda *_: None)
-            patch.setattr("unet_exp.app.train.score_test", lambda *_: ask())
+            patch.setattr("unet_exp.training.run.draw_curves", lambda *_: None)
+            patch.setattr("unet_exp.training.run.score_test", lambda *_: ask())
             assert cli("train", *WORDS).code == 128 + signal.SIGTERM
         folder = newest(tmp_path)
         assert summary(folder)["status"] == "stopped"
@@ -144,22 +144,23 @@ class TestTraining:
     def test_comes_through_a_library_that_is_being_loaded(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         class InC(MetaPathFinder):
             def find_spec(self, name: str, *_: Any) -> None:
-                if name == "unet_exp.app.rerun":
+                if name == "unet_exp.training.rerun":
                     try:
                         ask()
                     except BaseException:
                         raise ImportError("initialization failed") from None
 
-        import unet_exp.app.rerun
+        import unet_exp.training.rerun
 
-        monkeypatch.setattr(unet_exp.app, "rerun", unet_exp.app.rerun)  # what is loaded here is for this test alone
-        monkeypatch.delitem(sys.modules, "unet_exp.app.rerun")
+        # What is loaded here is for this test alone.
+        monkeypatch.setattr(unet_exp.training, "rerun", unet_exp.training.rerun)
+        monkeypatch.delitem(sys.modules, "unet_exp.training.rerun")
         monkeypatch.setattr(sys, "meta_path", [InC(), *sys.meta_path])
         said = cli("train", *WORDS)
         assert (said.code, said.err) == (128 + signal.SIGTERM, "stopped by SIGTERM\n")
 
     def test_a_run_that_is_over_has_finished(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("unet_exp.app.train.finish_loggers", lambda *_: ask())  # as W&B, whose uploads take long
+        monkeypatch.setattr("unet_exp.training.run.finish_loggers", lambda *_: ask())  # as W&B, whose uploads take long
         said = cli("train", *WORDS, "output=out[a]")
         assert said.code == 0  # else a job script would have it queued again
         (folder,) = (tmp_path / "out[a]" / "train").iterdir()
@@ -230,7 +231,7 @@ class TestSweep:
         assert [sweep.status(run) for run in sweep.runs] == [None, None]
 
     def test_leaves_a_test_at_once(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("unet_exp.app.train.score_test", lambda *_: ask())
+        monkeypatch.setattr("unet_exp.training.run.score_test", lambda *_: ask())
         assert cli("train", "-m", *WORDS, "seed=0,1").code == 128 + signal.SIGTERM
         sweep = the_sweep(tmp_path)
         assert [sweep.status(run) for run in sweep.runs] == ["stopped", None]
@@ -239,7 +240,7 @@ class TestSweep:
     def test_tells_the_processes_of_its_launcher(self, tmp_path: Path) -> None:
         words = [*(word for word in WORDS if "max_steps" not in word), "trainer.max_steps=null", "trainer.max_time=5m"]
         joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-        script = "from unet_exp.app.cli import train; train()"
+        script = "from unet_exp.cli.train import main; main()"
         process = subprocess.Popen(
             [sys.executable, "-c", script, "-m", *words, *joblib, "seed=0,1,2"], cwd=tmp_path, text=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -17,16 +17,16 @@ from scipy import ndimage, stats
 from torch.utils.data import DataLoader
 
 from unet_exp import augmentation, losses
-from unet_exp.app.compose import compose_train
 from unet_exp.augmentation import Augmentation, Window
 from unet_exp.augmentation.paper import Motion, resample
+from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, parse
 from unet_exp.config.learning import StrongAugmentationConfig
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
-from unet_exp.data.tiles import Draw, TileDataset
 from unet_exp.errors import ConfigError
 from unet_exp.mirror import mirrored_window
+from unet_exp.training.patches import Draw, TileDataset
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 Array = NDArray[Any]

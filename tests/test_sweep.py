@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from unet_exp.app.plan import Plan, read_command
-from unet_exp.app.sweep_progress import SweepProgress
 from unet_exp.config import Config
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.files import locked
-from unet_exp.runs import RunFolder
-from unet_exp.sweeps import NAME_LIMIT, PlannedRun, SweepFolder, run_names
+from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.sweep_folder import NAME_LIMIT, PlannedRun, SweepFolder, run_names
+from unet_exp.sweeps.plan import Plan, read_command
+from unet_exp.sweeps.progress import SweepProgress
 
 Cli = Callable[..., Said]
 SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
@@ -223,7 +223,7 @@ class TestRun:
     def test_a_bug_in_one_run_is_recorded_with_its_traceback(
         self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from unet_exp.app import train as module
+        from unet_exp.training import run as module
 
         original = module.train
 
@@ -245,7 +245,7 @@ class TestRun:
     def test_ctrl_c_ends_the_sweep_and_says_how_to_go_on(
         self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from unet_exp.app import train as module
+        from unet_exp.training import run as module
 
         def interrupted(*_: Any) -> RunFolder:
             raise KeyboardInterrupt
@@ -377,7 +377,7 @@ class TestSearch:
     def test_a_trial_that_was_broken_off_comes_again(
         self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from unet_exp.app import train as module
+        from unet_exp.training import run as module
 
         with monkeypatch.context() as patch:
 

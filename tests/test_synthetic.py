@@ -8,8 +8,8 @@ from scipy import ndimage
 from skimage.metrics import adapted_rand_error
 from skimage.segmentation import watershed
 
-from unet_exp.data import synthetic
-from unet_exp.data.synthetic import (
+from unet_exp.data.sets import synthetic
+from unet_exp.data.sets.synthetic import (
     CELL,
     CLASSES,
     MANY_CLASSES,

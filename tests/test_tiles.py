@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unet_exp import augmentation, losses
-from unet_exp.app.compose import compose_train
 from unet_exp.augmentation import Window
+from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, ClassSpec, Config, parse
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, Sample
-from unet_exp.data.tiles import Draw, TileDataset, TileSampler, tiles_that_cover
 from unet_exp.geometry import input_for_output
 from unet_exp.mirror import mirror_indices, mirrored_window
 from unet_exp.training.datamodule import SegmentationData, class_counts
 from unet_exp.training.module import SegmentationModule
+from unet_exp.training.patches import Draw, TileDataset, TileSampler, tiles_that_cover
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
 AS_IT_IS = Normalization("none")

@@ -16,13 +16,13 @@ import torch
 import yaml
 from conftest import TINY, TINY_STACK, Said, summary, table
 
-from unet_exp.checkpoint import open_checkpoint
+from unet_exp.checkpoints.checkpoint import open_checkpoint
 from unet_exp.config import parse
-from unet_exp.data.images import read_image
+from unet_exp.data.io.images import read_image
 from unet_exp.errors import ConfigError, DataError, TrainingError
 from unet_exp.network import build
-from unet_exp.runs import RunFolder
-from unet_exp.training.initial import load_initial_weights
+from unet_exp.runs.folder import RunFolder
+from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.module import SegmentationModule
 
 Train = Callable[..., RunFolder]
@@ -273,7 +273,7 @@ def test_bfloat16_on_a_cpu(train: Train) -> None:
 
 
 def test_balanced_weights_and_normalization_by_the_data_set_are_kept_in_the_checkpoint(train: Train) -> None:
-    from unet_exp.data.synthetic import generate
+    from unet_exp.data.sets.synthetic import generate
 
     folder = train("loss.class_weights=inverse", "data.normalization=dataset")
     check_folder(folder)

@@ -24,11 +24,11 @@ import torch
 from conftest import TINY, Said, summary
 from test_bad_inputs import png_claiming, tiff_claiming
 
-from unet_exp.checkpoint import KEY, open_checkpoint
-from unet_exp.data.archive import BadArchive, unpack
-from unet_exp.data.images import write_image
+from unet_exp.checkpoints.checkpoint import KEY, open_checkpoint
+from unet_exp.data.io.archive import BadArchive, unpack
+from unet_exp.data.io.images import write_image
 from unet_exp.errors import DataError
-from unet_exp.runs import RunFolder
+from unet_exp.runs.folder import RunFolder
 
 Cli = Callable[..., Said]
 Content = dict[str, Any]

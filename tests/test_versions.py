@@ -17,11 +17,11 @@ import yaml
 from conftest import Said, summary, table
 
 import unet_exp
-from unet_exp.checkpoint import KEY, open_checkpoint
+from unet_exp.checkpoints.checkpoint import KEY, open_checkpoint
+from unet_exp.checkpoints.migrations import FORMAT
 from unet_exp.compare.collect import collect
 from unet_exp.errors import DataError
-from unet_exp.migrations import FORMAT
-from unet_exp.runs import RunFolder
+from unet_exp.runs.folder import RunFolder
 
 Cli = Callable[..., Said]
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -32,7 +32,7 @@ RUN = RunFolder(FIXTURES / "format-3")
 @pytest.fixture
 def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing them takes most of a tiny training."""
-    monkeypatch.setattr("unet_exp.app.train.draw_curves", lambda *_: None)
+    monkeypatch.setattr("unet_exp.training.run.draw_curves", lambda *_: None)
 
 
 def test_each_format_has_a_file_of_its_time() -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from drawings.weight_map import draw_weight_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -16,8 +17,7 @@ from scipy import ndimage
 from skimage import measure
 
 from unet_exp.config import IGNORE_LABEL
-from unet_exp.data.synthetic import generate
-from unet_exp.figures.weight_picture import draw_weight_map
+from unet_exp.data.sets.synthetic import generate
 from unet_exp.weight_map import border_term, instances_of, open_touching
 
 Where = Literal["background", "everywhere"]

@@ -9,8 +9,8 @@ import pytest
 from coloured import CLASSES, UNKNOWN, coloured_set
 from conftest import Said, summary
 
-from unet_exp.data.images import read_image
-from unet_exp.runs import RunFolder
+from unet_exp.data.io.images import read_image
+from unet_exp.runs.folder import RunFolder
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 CHECK, CHECK_CLASSES, TRAIN, PREDICT = range(4)

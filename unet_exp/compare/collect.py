@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from unet_exp.errors import DataError
-from unet_exp.runs import RunFolder
+from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.sweep_folder import SweepFolder
 from unet_exp.schema import flat
-from unet_exp.sweeps import SweepFolder
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from unet_exp.compare.settings import label, telling_keys, text, typed_settings,
 from unet_exp.compare.wording import sentence, warnings
 from unet_exp.errors import ConfigError, DataError
 
-__all__ = ["Comparison", "Difference", "Estimate", "Group", "Verdict", "compare"]
+__all__ = ["Comparison", "Difference", "Estimate", "Group", "Verdict", "compare_runs"]
 
 
-def compare(
+def compare_runs(
     runs: Sequence[Run],
     apart: Sequence[Apart] = (),
     metric: str | None = None,

@@ -15,7 +15,7 @@ from PIL import Image
 from unet_exp.compare.collect import Run
 from unet_exp.compare.comparison import Comparison
 from unet_exp.figures.overlay import columns
-from unet_exp.runs import RunFolder
+from unet_exp.runs.folder import RunFolder
 
 MOST_GROUPS = 6
 """Groups that are shown; more would make the page large and the panels small."""

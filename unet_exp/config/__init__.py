@@ -21,7 +21,7 @@ from unet_exp.config.learning import (
     PlateauConfig,
     SchedulerConfig,
 )
-from unet_exp.config.network import CustomModelConfig, FusionConfig, ModelConfig
+from unet_exp.config.model import CustomModelConfig, FusionConfig, ModelConfig
 from unet_exp.config.running import (
     InferenceConfig,
     LoggerConfig,

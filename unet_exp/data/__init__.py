@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from unet_exp.config import CellTrackingConfig, ClassSpec, DataConfig, ISBI2012Config, SyntheticConfig
 from unet_exp.config.data import FolderConfig
-from unet_exp.data import celltracking, folder, isbi2012, samples, synthetic
+from unet_exp.data import samples
 from unet_exp.data.samples import DataSet, Sample
+from unet_exp.data.sets import celltracking, folder, isbi2012, synthetic
 from unet_exp.errors import ConfigError
 
 

@@ -74,7 +74,7 @@ def decode(
     """Class indices of a label file.
 
     Args:
-        pixels: (H, W, C) as `unet_exp.data.images` reads them, C 1, 3 or 4 (wholly opaque).
+        pixels: (H, W, C) as `unet_exp.data.io.images` reads them, C 1, 3 or 4 (wholly opaque).
         classes: the class i is at index i; values either all grey or all RGB. Three equal channels count as
             grey, and grey pixels as the colour of three equal channels.
         path: where the pixels come from, for the error.

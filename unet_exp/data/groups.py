@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unet_exp.config.data import FolderConfig
-from unet_exp.data.images import SUFFIXES
+from unet_exp.data.io.images import SUFFIXES
 from unet_exp.data.pairs import composed
 from unet_exp.data.samples import split_indices
 from unet_exp.errors import ConfigError, DataError

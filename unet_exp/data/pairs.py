@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from unet_exp.data.images import SUFFIXES, natural_key
+from unet_exp.data.io.images import SUFFIXES, natural_key
 from unet_exp.errors import DataError
 
 _SHOWN = 3

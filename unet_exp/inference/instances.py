@@ -16,7 +16,7 @@ from skimage.segmentation import watershed
 from tifffile import TiffWriter
 
 from unet_exp.config import ClassSpec
-from unet_exp.data.images import write_pages
+from unet_exp.data.io.images import write_pages
 from unet_exp.files import replacing
 
 Ids = NDArray[np.uint16] | NDArray[np.uint32]

@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unet_exp.checkpoint import Checkpoint
+from unet_exp.checkpoints.checkpoint import Checkpoint
+from unet_exp.checkpoints.onnx_model import open_model
 from unet_exp.config import InferenceConfig
 from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
 from unet_exp.geometry import tile_step
-from unet_exp.inference.averaging import averaged_probabilities, logits_of, part_probabilities
 from unet_exp.inference.device import autocast, resolve_device, resolve_precision
-from unet_exp.inference.onnx_model import open_model
-from unet_exp.inference.overlap_tile import Part, Size, Source, mirrored_source, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirrored_source, tiled_logits
+from unet_exp.inference.tta import averaged_probabilities, logits_of, part_probabilities
 from unet_exp.losses import Targets
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import probabilities
@@ -190,9 +190,9 @@ def load(
         accelerator: `auto`, `cpu`, `gpu`, `cuda` or `mps`.
         precision: `auto`, `32`, `bf16-mixed` or `16-mixed`.
         inference: see `Predictor`.
-        trust: see `unet_exp.checkpoint.open_checkpoint`.
+        trust: see `unet_exp.checkpoints.checkpoint.open_checkpoint`.
 
     Raises:
-        DataError: if it cannot be opened; see `unet_exp.inference.onnx_model.open_model`.
+        DataError: if it cannot be opened; see `unet_exp.checkpoints.onnx_model.open_model`.
     """
     return Predictor(open_model(path, trust), accelerator, precision, inference)

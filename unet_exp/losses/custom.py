@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from unet_exp.config.learning import CustomLossConfig
-from unet_exp.custom import build_custom, said
 from unet_exp.errors import ConfigError, UserError
+from unet_exp.user_class import build_custom, said
 
 
 class CustomLoss(nn.Module):

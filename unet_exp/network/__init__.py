@@ -2,7 +2,7 @@
 
 from unet_exp import geometry
 from unet_exp.config import Config
-from unet_exp.config.network import CustomModelConfig
+from unet_exp.config.model import CustomModelConfig
 from unet_exp.geometry import Architecture, CustomArchitecture
 from unet_exp.network.base import Network
 from unet_exp.network.custom import CustomNetwork, counted_macs

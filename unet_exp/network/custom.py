@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from unet_exp.custom import build_custom, said
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.geometry import CustomArchitecture, output_size
 from unet_exp.network.base import Network
+from unet_exp.user_class import build_custom, said
 
 
 class CustomNetwork(Network):

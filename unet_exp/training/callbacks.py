@@ -19,10 +19,10 @@ from pytorch_lightning.callbacks import (
 from unet_exp.config import Config, duration_seconds
 from unet_exp.data.samples import Sample
 from unet_exp.files import named, replacing
-from unet_exp.runs import RunFolder
+from unet_exp.runs.folder import RunFolder
+from unet_exp.training.last_checkpoint import BestCheckpoint, LastCheckpoint
 from unet_exp.training.loggers import log_predictions
 from unet_exp.training.module import SegmentationModule
-from unet_exp.training.resume import BestCheckpoint, LastCheckpoint
 
 
 class StopAtStep(Callback):

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from unet_exp.files import replacing
-from unet_exp.runs import RunFolder
+from unet_exp.runs.folder import RunFolder
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -13,10 +13,10 @@ from unet_exp import augmentation, losses, signals
 from unet_exp.config import Config
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, Sample
-from unet_exp.data.tiles import TileDataset, tiles_that_cover
 from unet_exp.geometry import input_for_output
 from unet_exp.losses import Targets
-from unet_exp.training.resume import ResumableSampler
+from unet_exp.training.last_checkpoint import ResumableSampler
+from unet_exp.training.patches import TileDataset, tiles_that_cover
 
 
 class WholeImages(Dataset[dict[str, Any]]):

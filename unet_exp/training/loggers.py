@@ -12,7 +12,7 @@ from unet_exp.data.classes import colorize
 from unet_exp.data.samples import Sample
 from unet_exp.errors import ConfigError
 from unet_exp.figures.overlay import grey_view
-from unet_exp.runs import RunFolder
+from unet_exp.runs.folder import RunFolder
 from unet_exp.training import wandb_run
 
 

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unet_exp import checkpoint, losses, network
+from unet_exp import losses, network
+from unet_exp.checkpoints import checkpoint
 from unet_exp.config import ClassSpec, parse
 from unet_exp.errors import TrainingError
-from unet_exp.inference.overlap_tile import mirrored_source, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
 from unet_exp.metrics.scoreboard import Kind, Scoreboard
 from unet_exp.network import center_crop, probabilities
 from unet_exp.training.schedule import build_optimizer, build_schedulers
@@ -140,7 +141,7 @@ class SegmentationModule(pl.LightningModule):
         return [optimizer], schedulers
 
     def on_save_checkpoint(self, content: dict[str, Any]) -> None:
-        """Adds what `unet_exp.checkpoint` needs to open it without Lightning."""
+        """Adds what `unet_exp.checkpoints.checkpoint` needs to open it without Lightning."""
         described = ("config", "classes", "normalization", "channels", "class_weights")
         content[checkpoint.KEY] = checkpoint.describe(
             **{key: self.hparams[key] for key in described}, trained_on=list(self.hparams["trained_on"])

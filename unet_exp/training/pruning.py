@@ -32,7 +32,7 @@ class Pruning(Callback):
     A journal that cannot be used costs one warning; the training goes on to its end.
 
     Args:
-        journal: the file that `unet_exp.app.search.Search` made.
+        journal: the file that `unet_exp.sweeps.search.Search` made.
         number: of the trial.
         monitor: the score, such as `val/iou/mean`; one that is not finite is not reported.
 

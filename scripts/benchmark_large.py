@@ -1,0 +1,213 @@
+"""What the prediction of an image that is not held whole takes: memory, time, and what it differs by."""
+
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import cycle, product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from unet_exp.data.io.windows import WindowedPage
+    from unet_exp.inference.predictor import Predictor
+
+_PATCH = 512
+_STRIP = 16  # rows
+
+
+@dataclass(frozen=True)
+class LargeResult:
+    """One prediction.
+
+    Attributes:
+        layout: of the file, `tiled` or `striped`.
+        budget: bytes, as `memory=` says.
+        tile: side of the tiles, in pixels.
+        peak: bytes, above those that the process had before, with its network loaded.
+        seconds: from the file to the finished mask.
+        pixels: of the image.
+        largest_difference: of a probability on a crop, against one pass over the crop and its surroundings.
+        different: pixels of the crop whose class in the mask is another one.
+        cropped: pixels of the crop.
+    """
+
+    layout: str
+    budget: int
+    tile: int
+    peak: int
+    seconds: float
+    pixels: int
+    largest_difference: float
+    different: int
+    cropped: int
+
+
+def measure_large(side: int, budgets: Sequence[str], layouts: Sequence[str], threads: int) -> Iterator[LargeResult]:
+    """Predicts a generated image, once a budget and each time in a process of its own.
+
+    Args:
+        side: of the image, in pixels.
+        budgets: such as `500MB`.
+        layouts: of the compressed file, in turn: `tiled` or `striped`.
+        threads: of PyTorch.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for number, (budget, layout) in enumerate(zip(budgets, cycle(layouts), strict=False)):
+            image = folder / f"{layout}.tif"
+            if not image.exists():
+                LAYOUTS[layout](image, side)
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                yield pool.submit(predict_once, image, layout, budget, threads, folder / str(number)).result()
+
+
+def large_table(results: Sequence[LargeResult], side: int, threads: int) -> "Table":
+    """A row a prediction."""
+    from rich.table import Table
+
+    caption = f"{side} x {side} pixels, experiment=small untrained, {threads} threads; the difference is"
+    table = Table(caption=f"{caption} from one pass over a crop", caption_justify="left")
+    for column in (
+        "file",
+        "budget MB",
+        "tile",
+        "peak MB",
+        "peak / budget",
+        "s",
+        "pixels/s",
+        "difference",
+        "other class",
+    ):
+        table.add_column(column, justify="left" if column == "file" else "right")
+    for result in results:
+        table.add_row(
+            result.layout, f"{result.budget / 1e6:.0f}", str(result.tile), f"{result.peak / 1e6:.0f}",
+            f"{result.peak / result.budget:.2f}", f"{result.seconds:.0f}", f"{result.pixels / result.seconds:,.0f}",
+            f"{result.largest_difference:.1e}", f"{result.different} of {result.cropped}",
+        )  # fmt: skip
+    return table
+
+
+def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Path) -> LargeResult:
+    """Predicts an image in this process, with the network of `experiment=small` as it is before training."""
+    import torch
+
+    from unet_exp.data.io.windows import windowed
+    from unet_exp.inference.device import peak_memory, reset_peak_memory
+    from unet_exp.inference.large.budget import read_size
+    from unet_exp.inference.large.by_tiles import plan
+    from unet_exp.inference.large.file_predictor import FilePredictor, Outputs
+    from unet_exp.inference.predictor import load
+
+    torch.set_num_threads(threads)
+    folder.mkdir()
+    _save_network(folder / "network.ckpt")
+    predictor = load(folder / "network.ckpt", "cpu", "32")
+    size = read_size(budget)
+    outputs = Outputs(folder, preview=True, probabilities=False, cells=None)
+    work = FilePredictor(predictor, outputs, size, lambda _: None, lambda *_: None)
+    reset_peak_memory(predictor.device)
+    before, start = peak_memory(predictor.device), time.perf_counter()
+    work.cost(image)
+    mask = work.write(image, work.compute(image, work.read(image)))
+    seconds, peak = time.perf_counter() - start, peak_memory(predictor.device) - before
+    with windowed(image) as (page,), windowed(mask) as (found,):
+        tile = plan(predictor, page, size).tile
+        difference, different, cropped = _compared(predictor, page, found, tile)
+        pixels = page.height * page.width
+    return LargeResult(layout, size, tile, peak, seconds, pixels, difference, different, cropped)
+
+
+def _compared(predictor: "Predictor", page: "WindowedPage", mask: "WindowedPage", tile: int) -> tuple[float, int, int]:
+    """What tiles differ by from one pass, in a crop of at most 1000 x 1000 pixels in the middle of a page.
+
+    Returns:
+        The largest difference of a probability, the pixels whose class in the mask is another, and all of them.
+    """
+    from unet_exp.data.classes import encode
+    from unet_exp.inference.large.by_tiles import normalized_source
+    from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
+    from unet_exp.inference.tiling.tile_plan import surround
+
+    architecture, source = predictor.network.architecture, normalized_source(predictor, page)
+    step, around = architecture.sizes.lattice, surround(architecture, "auto") + architecture.sizes.context
+    around = -(-around // step) * step
+    side = min(1000, page.height // 2, page.width // 2)
+    top, left = ((size - side) // 2 // step * step for size in page.size)
+    total, tile = side + 2 * around, min(tile, side // 2)
+    window = source(top - around, left - around, total, total)
+    settings = predictor.inference.model_copy(update={"tile": total})
+    logits = tiled_logits(predictor.network, mirrored_source(window), total, total, settings)
+    whole = logits.softmax(dim=1)[0, :, around : around + side, around : around + side].numpy()
+    parts = np.empty_like(whole)
+    for y, x in product(range(0, side, tile), range(0, side, tile)):
+        high, wide = min(tile, side - y), min(tile, side - x)
+        part = predictor.part_probabilities(source, page.size, (top + y, left + x, high, wide))
+        parts[:, y : y + high, x : x + wide] = part
+    expected = encode(whole.argmax(axis=0).astype(np.uint8), predictor.classes)
+    different = (expected != mask.region(top, left, side, side)).any(axis=2).sum()
+    return float(np.abs(parts - whole).max()), int(different), side**2
+
+
+def _save_network(path: Path) -> None:
+    import torch
+
+    from unet_exp.checkpoints.checkpoint import KEY, describe
+    from unet_exp.compose import compose_train
+    from unet_exp.config import parse
+    from unet_exp.data.normalization import Normalization
+    from unet_exp.network import build
+
+    values = compose_train(["experiment=small", "inference.tile=4096"])  # so that the budget decides
+    torch.manual_seed(0)
+    weights = build(parse(values), channels=1, classes=2).state_dict()
+    classes = [{"name": name, "value": 255 * index, "color": [255 * index] * 3} for index, name in enumerate("ab")]
+    known = describe(values, classes, Normalization("image").as_plain(), 1, None, [])
+    named = {f"network.{name}": tensor for name, tensor in weights.items()}
+    torch.save({KEY: known, "state_dict": named, "global_step": 0}, path)
+
+
+def _patches() -> list[NDArray[np.uint8]]:
+    from unet_exp.data.sets.synthetic import generate
+
+    return [generate(_PATCH, _PATCH, 0, index).image for index in range(8)]
+
+
+def _write_tiled(path: Path, side: int) -> None:
+    from tifffile import imwrite
+
+    patches, across = _patches(), -(-side // _PATCH)
+    tiles = (patches[(3 * row + column) % 8] for row, column in product(range(across), repeat=2))
+    imwrite(
+        path, tiles, shape=(side, side), dtype=np.uint8, tile=(_PATCH, _PATCH), compression="zlib", maxworkers=1,
+        photometric="minisblack", metadata=None,
+    )  # fmt: skip
+
+
+def _write_striped(path: Path, side: int) -> None:
+    from tifffile import imwrite
+
+    patches, across = _patches(), -(-side // _PATCH)
+
+    def strips() -> Iterator[bytes]:
+        for top in range(0, side, _STRIP):
+            row, inside = divmod(top, _PATCH)
+            rows = [patches[(3 * row + column) % 8][inside : inside + _STRIP] for column in range(across)]
+            yield zlib.compress(np.hstack(rows)[: side - top, :side].tobytes(), 1)
+
+    imwrite(
+        path, strips(), shape=(side, side), dtype=np.uint8, rowsperstrip=_STRIP, compression="zlib",
+        photometric="minisblack", metadata=None,
+    )  # fmt: skip
+
+
+LAYOUTS: dict[str, Callable[[Path, int], None]] = {"tiled": _write_tiled, "striped": _write_striped}

@@ -1,1 +1,0 @@
-"""The entry points: one function each, config in, result out."""

@@ -1,0 +1,49 @@
+"""Check data: a look at images and masks before a training."""
+
+import sys
+from pathlib import Path
+
+from unet_exp.cli.entry import report_user_errors
+from unet_exp.errors import UserError
+
+USAGE = """Look at images and masks before a training.
+
+Usage: python scripts/check_data.py data=folder data.images=... data.masks=... [key=value] ...
+
+Takes the words of scripts/train.py, --config-dir too, and reads every file once. It prints the sizes, types and values
+of the images, the classes of the masks, and what is suspicious; and writes a page of images with their masks over them.
+It needs no right data.classes: where masks hold other values, it prints the classes that would fit.
+
+  output  the folder of contact_sheet.png (outputs/check_data/<data>); a file of that name is replaced
+
+The exit code is 0 if these images and masks go with the same words in a training, and 2 if not; then it is said why.
+
+Examples:
+  python scripts/check_data.py data=folder data.images=scans/images data.masks=scans/masks
+  python scripts/check_data.py --config-dir mine data=tissue data.tile=128
+  python scripts/check_data.py data=isbi2012 data.root=path/to/isbi2012 output=look
+"""
+
+
+def main() -> None:
+    """Runs `scripts/check_data.py`: a look at images and masks before a training."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(USAGE)
+        return
+    with report_user_errors():
+        from argparse import ArgumentParser
+
+        from unet_exp.compose import compose_train, parse_overrides, paths_quoted
+        from unet_exp.config import parse
+        from unet_exp.inspection.check import check_data
+
+        parser = ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--config-dir", "-cd")
+        args, overrides = parser.parse_known_args(paths_quoted(sys.argv[1:]))
+        if flags := [word for word in overrides if word.startswith("-")]:
+            raise UserError(
+                f"unknown option {flags[0]}; there are --help, --config-dir and the words of scripts/train.py"
+            )
+        config = parse(compose_train(overrides, args.config_dir))
+        typed = any(override.key_or_group == "output" for override in parse_overrides(overrides))
+        check_data(config, Path(config.output) if typed else Path(config.output, "check_data", config.data.name))

@@ -1,0 +1,63 @@
+"""Compare: which difference between finished runs is real."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from unet_exp.cli.entry import run_with_own_keys
+from unet_exp.errors import ConfigError
+from unet_exp.schema import Strict, validate
+
+USAGE = """Compare finished runs and write one page that says which difference is real.
+
+Usage: python scripts/compare.py runs=<folder> [key=value] ...
+
+  runs      a run's folder, a sweep's, any folder above them, a glob, or a list of these: runs=[a,b]
+            (in a list, a name with commas or equals signs goes in quotes)
+  baseline  the group that the others are compared with: its label, or a value that it alone has (the first run's)
+  metric    a column of the runs' per_image.csv (iou/mean)
+  alpha     the risk of calling any difference real by chance, for this metric, with the number of runs fixed
+            beforehand (0.05)
+  output    folder of report.html, report.md and table.csv
+            (the sweep's own folder if runs= names one sweep and the three keys above are not typed, so that its own
+            page stays what it is; else outputs/compare/<date>_<time>_<metric>)
+
+Which keys vary is found in the runs' configs. Runs that differ only in seed or fold are one group; runs of the same
+seed and fold are paired. Runs that cannot be compared are set apart with the reason.
+
+Examples:
+  python scripts/compare.py runs=outputs/sweep/<sweep> baseline=concat
+  python scripts/compare.py runs='outputs/train/*skip*' metric=v_rand_at_val
+  python scripts/compare.py runs=[outputs/sweep/<one>,outputs/sweep/<other>] output=here
+  python scripts/compare.py "runs=['outputs/sweep/<sweep>/fusion=add,seed=0','outputs/train/<run>']"
+"""
+
+
+class CompareTask(Strict):
+    """The command's keys."""
+
+    runs: str | list[str]
+    baseline: str | None
+    metric: str | None
+    alpha: Annotated[float, Field(gt=0, lt=1)]
+    output: str | None
+
+
+DEFAULTS: dict[str, Any] = {"runs": "", "baseline": None, "metric": None, "alpha": 0.05, "output": None}
+
+
+def main() -> None:
+    """Runs `scripts/compare.py`: which difference between finished runs is real."""
+    run_with_own_keys(USAGE, DEFAULTS, _compare)
+
+
+def _compare(values: dict[str, Any]) -> Path:
+    task = validate(CompareTask, values)
+    if not task.runs:
+        raise ConfigError("runs=<folder> is missing, such as runs=outputs/sweep/<sweep>")
+
+    from unet_exp.compare.page import write_comparison
+
+    places = [task.runs] if isinstance(task.runs, str) else task.runs
+    return write_comparison(places, task.metric, task.baseline, task.alpha, task.output)

@@ -1,0 +1,130 @@
+"""What the commands share: user errors become one line, and words become values."""
+
+import errno
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from unet_exp import signals
+from unet_exp.errors import UserError
+
+if TYPE_CHECKING:
+    from unet_exp.checkpoints.checkpoint import Checkpoint
+
+EXIT_MISTAKE = 2
+"""Exit code where the user can mend what is wrong."""
+EXIT_DIFFERENT = 1
+"""Exit code where a repeated run has come to other numbers."""
+
+
+@contextmanager
+def report_user_errors() -> Iterator[None]:
+    """Turns what a user can mend into one line on standard error and exit code 2; bugs keep their traceback.
+
+    A signal that asks the program to leave is one line too, and 128 + its number.
+    """
+    try:
+        with signals.handled():
+            yield
+    except UserError as error:
+        _leave(str(error))
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "no space is left on the device; free some, or choose another folder with output=",
+            errno.EDQUOT: "the disk quota is used up; free some space, or choose another folder with output=",
+            errno.EIO: "the disk or the network share has failed; look after it, or choose another with output=",
+            errno.ESTALE: "the network share was lost; bring it back, or choose another folder with output=",
+            errno.EACCES: "permission denied",
+            errno.EPERM: "permission denied",
+            errno.EROFS: "the file system is read-only; choose another folder with output=",
+            errno.ENOLCK: "this file system has no locks; choose another folder with output=",
+            errno.ENOTSUP: "this file system has no locks; choose another folder with output=",
+        }
+        if error.errno not in reasons:
+            raise
+        _leave(f"{error.filename or 'writing'}: {reasons[error.errno]}")
+    except (signals.Stopped, KeyboardInterrupt) as error:
+        # Ctrl-C reaches a sweep also through a process of its launcher, where it is Python's own.
+        stop = error if isinstance(error, signals.Stopped) else signals.Stopped(signal.SIGINT)
+        print(stop, file=sys.stderr)
+        sys.exit(stop.exit_code)
+
+
+def _leave(message: str) -> None:
+    line = " ".join(message.split())
+    # What it quotes from a stranger's file may hold codes that terminals obey.
+    print("error:", "".join(sign if sign.isprintable() else "?" for sign in line), file=sys.stderr)
+    sys.exit(EXIT_MISTAKE)
+
+
+def run_over_checkpoint(
+    usage: str,
+    defaults: dict[str, Any],
+    more_keys: tuple[str, ...],
+    run: Callable[[dict[str, Any], "Checkpoint"], object],
+) -> None:
+    """An entry point whose base is a checkpoint's config.
+
+    Args:
+        usage: what `--help` prints.
+        defaults: the entry point's own keys.
+        more_keys: what else may be typed; the rest belongs to the network as it was trained.
+        run: takes the entry point's values and the training's values, in one and plain, and the checkpoint.
+    """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(usage)
+        return
+    with report_user_errors():
+        from unet_exp.compose import compose_over, parse_overrides, paths_quoted
+
+        overrides = paths_quoted(sys.argv[1:])
+        show = "--cfg" in overrides
+        overrides = [word for word in overrides if not (show and word in ("--cfg", "job"))]
+        if flags := [word for word in overrides if word.startswith("-")]:
+            raise UserError(f"unknown option {flags[0]}; there are --help, --cfg job and overrides such as split=val")
+        typed = {override.key_or_group: override.value() for override in parse_overrides(overrides)}
+        for key in typed:
+            if key not in (*defaults, *more_keys) and key.split(".")[0] not in more_keys:
+                own = ", ".join([*defaults, *(key if "." in key else f"{key}..." for key in more_keys)])
+                raise UserError(f"{key}: a trained network keeps its own; what can be typed here is {own}")
+        if not typed.get("checkpoint"):
+            raise UserError("checkpoint=<file> is missing, such as outputs/train/<run>/checkpoints/best.ckpt")
+
+        with signals.postponed():
+            from unet_exp.checkpoints.onnx_model import open_model
+
+        # Only what is typed now: a checkpoint's own config must not vouch for itself.
+        trust = typed.get("trust") or []
+        checkpoint = open_model(str(typed["checkpoint"]), trust if isinstance(trust, list) else [str(trust)])
+        # The training's machine and folders are not those of today.
+        trainer = {**checkpoint.parsed().trainer.model_dump(), "accelerator": "auto"}
+        values = compose_over({**checkpoint.config, "trainer": trainer}, defaults, overrides)
+        if show:
+            from omegaconf import OmegaConf
+
+            print(OmegaConf.to_yaml(OmegaConf.create(values)), end="")
+        else:
+            run(values, checkpoint)
+
+
+def run_with_own_keys(usage: str, defaults: dict[str, Any], run: Callable[[dict[str, Any]], object]) -> None:
+    """An entry point that has only keys of its own.
+
+    Args:
+        usage: what `--help` prints.
+        defaults: its keys and their default values.
+        run: takes the values, plain.
+    """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(usage)
+        return
+    with report_user_errors():
+        from unet_exp.compose import parse_overrides, paths_quoted
+
+        typed = {override.key_or_group: override.value() for override in parse_overrides(paths_quoted(sys.argv[1:]))}
+        for key in typed:
+            if key not in defaults:
+                raise UserError(f"unknown key {key}; the keys are {', '.join(defaults)}")
+        run({**defaults, **typed})

@@ -1,0 +1,154 @@
+"""A checkpoint's scores on any split, by the same code that ends a training."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from unet_exp.cli.entry import run_over_checkpoint
+from unet_exp.config import parse
+from unet_exp.errors import DataError
+from unet_exp.schema import Strict, validate
+
+if TYPE_CHECKING:
+    from unet_exp.checkpoints.checkpoint import Checkpoint
+    from unet_exp.data.samples import Sample
+
+USAGE = """Score a checkpoint and draw what it predicts.
+
+Usage: python scripts/evaluate.py checkpoint=<file or run folder> [key=value] ...
+
+  checkpoint  the file, or a run's folder (its best.ckpt)
+  split       test (default), val, train or unlabelled
+  output      the results get a folder of their own below it (outputs)
+  trust       packages whose classes the checkpoint may name ([]): docs/extend.md
+
+The data are those of the training, with their split; data=... and data.<key>=... name others.
+inference=none|rotations7|flips8, inference.<key>, metrics.warping=true, trainer.accelerator, trainer.precision and
+trainer.limit_batches can be typed too.
+
+Examples:
+  python scripts/evaluate.py checkpoint=outputs/train/<run>
+  python scripts/evaluate.py checkpoint=outputs/train/<run>/checkpoints/last.ckpt split=val
+  python scripts/evaluate.py checkpoint=best.ckpt data.root=where/it/is/now
+  python scripts/evaluate.py checkpoint=outputs/train/<run> inference=rotations7 metrics.warping=true
+"""
+
+
+class Evaluation(Strict):
+    """The entry point's own keys."""
+
+    checkpoint: str
+    split: Literal["train", "val", "test", "unlabelled"]
+    output: str
+
+
+DEFAULTS: dict[str, Any] = {"checkpoint": "", "split": "test", "output": "outputs"}
+MORE_KEYS = (
+    "trust",
+    "data",
+    "inference",
+    "metrics",
+    "trainer.accelerator",
+    "trainer.precision",
+    "trainer.limit_batches",
+)
+
+
+def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
+    """Scores and draws one split.
+
+    Args:
+        values: the keys of `Evaluation` and of a training's config, plain.
+        checkpoint: what is scored.
+
+    Returns:
+        The folder with `config.yaml`, `summary.json`, `per_image.csv`, perhaps `per_threshold.csv`, and `predictions/`.
+
+    Raises:
+        UserError: for what can be mended.
+    """
+    task = validate(Evaluation, {key: values.pop(key) for key in DEFAULTS})
+    config = parse({**values, "output": task.output})
+
+    from rich.console import Console
+
+    from unet_exp import data
+    from unet_exp.data.compatibility import check_metrics
+    from unet_exp.data.samples import fingerprint, image_digest
+    from unet_exp.inference.device import out_of_memory_told
+    from unet_exp.inference.predictor import Predictor
+    from unet_exp.inference.scoring import score_split, score_tables, score_test
+    from unet_exp.metrics import METRICS_VERSION
+    from unet_exp.runs.folder import RunFolder, git_state, versions
+
+    console = Console(highlight=False)
+    predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
+    dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
+    check_metrics(config, dataset)
+    names, trained = ([spec.name for spec in classes] for classes in (dataset.classes, predictor.classes))
+    if names != trained:
+        raise DataError(f"data={config.data.name} has the classes {names} and the checkpoint was trained on {trained}")
+    samples = getattr(dataset, task.split)
+    if not samples:
+        raise DataError(f"split={task.split}: data={config.data.name} has no such images with this data.split")
+    if dataset.channels != checkpoint.channels:
+        raise DataError(
+            f"data={config.data.name} has {dataset.channels} channels, and the network was trained "
+            f"on {checkpoint.channels}"
+        )
+
+    def count_seen(images: "Sequence[Sample]") -> int:
+        return sum(image_digest(sample.image) in checkpoint.trained_on for sample in images)
+
+    seen = count_seen(samples)
+    if seen and task.split != "train":
+        console.print(f"warning: {seen} of these {len(samples)} images were trained on", soft_wrap=True)
+    seen_val = count_seen(dataset.val) if task.split == "test" and "isbi" in dataset.metrics else 0
+    if seen_val:
+        console.print(
+            f"warning: {seen_val} of the {len(dataset.val)} validation images, which choose the thresholds of "
+            "..._at_val, were trained on",
+            soft_wrap=True,
+        )
+    folder = RunFolder.create(Path(task.output) / "evaluate", config.name)
+    try:
+        with out_of_memory_told("take a smaller inference.tile or inference.batch_size"):
+            quiet = not console.is_terminal
+            if task.split == "test":
+                scores = score_test(predictor, dataset, config.metrics, folder.predictions, quiet)
+            else:
+                scores = score_split(predictor, dataset, task.split, config.metrics, folder.predictions, quiet=quiet)
+        if scores.metrics:
+            folder.write_scores(scores.per_image, scores.per_threshold)
+        folder.write_config(config.model_dump())
+        folder.write_summary(
+            {
+                "status": "finished",
+                "metrics": scores.metrics,
+                "checkpoint": str(checkpoint.path),
+                "step": checkpoint.step,
+                "split": {task.split: [sample.name for sample in samples]},
+                "seen_in_training": seen,
+                "validation_seen_in_training": seen_val,
+                "data_fingerprint": fingerprint(dataset),
+                "metrics_version": METRICS_VERSION,
+                "device": str(predictor.device),
+                "precision": predictor.precision,
+                "git": git_state(),
+                "versions": versions(),
+            }
+        )
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    if scores.metrics:
+        console.print(*score_tables(scores.metrics, predictor.classes, task.split))
+    console.print(f"{len(samples)} images of {task.split}; everything is in")
+    console.print(str(folder.path), style="bold", soft_wrap=True)
+    return folder.path
+
+
+def main() -> None:
+    """Runs `scripts/evaluate.py`: a checkpoint's scores on any split."""
+    run_over_checkpoint(USAGE, DEFAULTS, MORE_KEYS, evaluate)

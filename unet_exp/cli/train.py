@@ -1,0 +1,61 @@
+"""Train: one training, or a sweep of them."""
+
+import sys
+from argparse import Namespace
+
+from unet_exp import signals
+from unet_exp.cli.entry import EXIT_DIFFERENT, report_user_errors
+from unet_exp.compose import compose_train, conf_dir, paths_quoted
+from unet_exp.errors import UserError
+
+
+def main() -> None:
+    """Runs `scripts/train.py`: one training, or with `-m` one for each combination."""
+    # Hydra's own parser, so that it and these checks accept the same options.
+    from hydra._internal.utils import get_args_parser
+
+    sys.argv[1:] = paths_quoted(sys.argv[1:])
+    args = get_args_parser().parse_args()
+    if args.help or args.hydra_help or args.info or args.shell_completion or args.cfg:
+        _show(args)
+    else:
+        with report_user_errors():
+            _train(args)
+
+
+def _show(args: Namespace) -> None:
+    """Lets Hydra print its help, the config or the words for completion."""
+    import hydra
+    from omegaconf import DictConfig
+
+    with report_user_errors():
+        if not args.shell_completion and not args.multirun:
+            compose_train(args.overrides, args.config_dir)
+
+    @hydra.main(config_path=str(conf_dir()), config_name="train", version_base="1.3")
+    def show(composed: DictConfig) -> None:
+        raise AssertionError(composed)
+
+    show()
+
+
+def _train(args: Namespace) -> None:
+    for option in ("package", "config_path", "config_name", "experimental_rerun"):
+        if getattr(args, option, None):
+            raise UserError(f"--{option.replace('_', '-')} is not used here; --config-dir adds configs of your own")
+
+    from unet_exp.sweeps.plan import Plan, read_command
+
+    command = read_command(args.overrides, args.config_dir, args.multirun)
+    if isinstance(command, Plan):
+        from unet_exp.sweeps.launch import run_sweep
+
+        run_sweep(command)
+    else:
+        with signals.postponed():
+            from unet_exp.training.rerun import conclude, rerun
+            from unet_exp.training.run import train
+
+        run = train if command.rerun is None else rerun
+        if not conclude(run(command, args.overrides)):
+            sys.exit(EXIT_DIFFERENT)

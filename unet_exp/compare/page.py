@@ -1,0 +1,102 @@
+"""Which difference is real? Finished runs in, one page out."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unet_exp.compare.collect import collect
+from unet_exp.compare.comparison import compare_runs
+from unet_exp.compare.report import table_rows, write_report
+from unet_exp.compare.results import Comparison
+from unet_exp.compare.wording import VERDICTS
+from unet_exp.runs.folder import dated_folder
+
+ALPHA = 0.05
+"""The risk of calling any difference real by chance, where none is typed."""
+_COLUMNS = {
+    "group": "group",
+    "runs": "runs",
+    "mean ± std": "mean ± std (95 % interval)",
+    "difference": "difference (95 % interval)",
+    "p (Holm)": "p (Holm)",
+    "parameters": "parameters (mismatch)",
+    "minutes": "minutes",
+}
+"""What the terminal shows of the page's table: the first line of its cells."""
+_WIDTH = 120  # of the table in a file, and at most
+
+
+def write_comparison(
+    places: Sequence[str],
+    metric: str | None = None,
+    baseline: str | None = None,
+    alpha: float = ALPHA,
+    output: str | None = None,
+) -> Path:
+    """Compares runs, prints the verdict and the table, and writes the page.
+
+    Args:
+        places: folders or globs, see `unet_exp.compare.collect.collect`.
+        metric: a column of the runs' `per_image.csv`; None: `iou/mean`.
+        baseline: the group that the others are compared with; None: that of the first run.
+        alpha: the risk of calling any difference real by chance, 0..1.
+        output: folder of the page; None: the sweep's own where `places` names one and the three choices above are the
+            default ones, so that its own page stays what it is; else a new folder below `outputs/compare`.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        ConfigError: for an unknown metric or baseline.
+        DataError: where there are no runs, none that can be compared, or the page cannot be written.
+    """
+    comparison = compare_runs(*collect(places), metric, baseline, alpha)
+    # What is told is paths and labels of the user's: brackets and colons in them are no markup.
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    console = Console(**plain)
+    _tell(comparison, console if console.is_terminal else Console(**plain, width=_WIDTH))
+    sweep = _sweep(places)
+    if output:
+        folder = _expanded(output)
+    elif sweep and (metric, baseline, alpha) == (None, None, ALPHA):
+        folder = sweep
+    else:
+        folder = dated_folder(Path("outputs") / "compare", comparison.metric.replace("/", "-"))
+    title = sweep.resolve().name if sweep else f"Comparison: {', '.join(comparison.varying) or 'one group'}"
+    report = write_report(comparison, folder, title)
+    console.print(str(report), style="bold", soft_wrap=True)
+    return report
+
+
+def _sweep(places: Sequence[str]) -> Path | None:
+    """The only place, if it is a sweep's folder."""
+    folder = _expanded(places[0])
+    return folder if len(places) == 1 and os.path.isfile(folder / "sweep.json") else None
+
+
+def _expanded(place: str) -> Path:
+    return Path(os.path.expanduser(place))
+
+
+def _tell(comparison: Comparison, console: Console) -> None:
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True)
+
+    for difference in comparison.differences:
+        say(f"{VERDICTS[difference.verdict].mark} {difference.sentence}")
+    for warning in comparison.warnings:
+        say(f"warning: {warning}")
+    table = Table(caption=Text(f"{comparison.metric}, baseline {comparison.baseline.label}"), caption_justify="left")
+    for column in _COLUMNS:
+        first = column == "group"
+        table.add_column(column, justify="left" if first else "right", no_wrap=not first, overflow="fold")
+    for row in table_rows(comparison):
+        table.add_row(*(Text(row.cells[cell].partition("\n")[0]) for cell in _COLUMNS.values()))
+    console.print(table)
+    for run in comparison.apart:
+        say(f"set apart: {run.folder}: {run.reason}")

@@ -1,0 +1,287 @@
+"""From words on a command line to plain values: Hydra's composition, its mistakes said in one line.
+
+Nothing here imports torch, so that a mistake is told at once.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from unet_exp.errors import ConfigError
+
+GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "scheduler", "trainer", "inference", "logger")
+"""Choices that a checkpoint's config holds as values."""
+
+
+PATHS = (
+    *("checkpoint", "input", "output", "init_from", "resume", "rerun", "sweep.resume", "runs", "baseline"),
+    *("data.root", "data.images", "data.masks", "data.lists", "data.group"),
+)
+"""Keys whose values are paths, labels with an equals sign in them, or regular expressions."""
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What words on a command line mean.
+
+    Attributes:
+        training: the plain values of one training, not yet checked against the schema.
+        sweep: those of the group `sweep`.
+        search: those of the group `search`.
+        multirun: whether the words alone make it a sweep, as `experiment=skip_fusion` does.
+        params: keys that the words sweep over by themselves, with their values as typed.
+        launcher: Hydra's settings of what starts the runs of a sweep.
+    """
+
+    training: dict[str, Any]
+    sweep: dict[str, Any]
+    search: dict[str, Any]
+    multirun: bool
+    params: dict[str, str]
+    launcher: dict[str, Any]
+
+
+def paths_quoted(words: Sequence[str]) -> list[str]:
+    """Command-line words with paths quoted where Hydra's grammar would not take them as they are.
+
+    What is quoted already, `null` and, after `-m`, several paths with commas between them stay as they are.
+    """
+    sweep = bool({"-m", "--multirun"} & set(words))
+    parser = OverridesParser.create()
+
+    def checked(word: str) -> str:
+        key, _, value = word.partition("=")
+        if key not in PATHS or value in ("", "null") or value[0] in "'\"" or (sweep and "," in value):
+            return word
+        with suppress(HydraException):
+            parsed = parser.parse_override(word).value()
+            if parsed == value or (key == "runs" and isinstance(parsed, list)):
+                return word
+        return f"{key}={quoted(value)}"
+
+    return [checked(word) for word in words]
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's grammar takes it, whatever it holds."""
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def conf_dir() -> Path:
+    """The folder of configs: at the top of a checkout, inside the package in an installed wheel."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def compose_train(overrides: Sequence[str], extra_dir: str | None = None) -> dict[str, Any]:
+    """The plain values of one training; see `compose_command`."""
+    return compose_command(overrides, extra_dir).training
+
+
+def compose_command(overrides: Sequence[str], extra_dir: str | None = None) -> Composed:
+    """What is typed after `scripts/train.py`, composed.
+
+    Args:
+        overrides: words and keys as typed, such as `["model=same", "optimizer.lr=0.01"]`.
+        extra_dir: a folder of the user's own configs, searched after `conf/`.
+
+    Returns:
+        Resolved values in plain containers.
+
+    Raises:
+        ConfigError: for a word that is no option, a key that does not exist, or text that cannot be read.
+    """
+    values, hydra_config = _compose("train", [*overrides, *search_path(extra_dir)])
+    sweep, search = values.pop("sweep"), values.pop("search")
+    params = OmegaConf.to_container(hydra_config.sweeper.get("params") or OmegaConf.create({}))
+    assert isinstance(params, dict)
+    multirun = hydra_config.mode is not None and hydra_config.mode.name == "MULTIRUN"
+    launcher = OmegaConf.to_container(hydra_config.launcher)
+    assert isinstance(launcher, dict)
+    return Composed(
+        values,
+        sweep,
+        search,
+        multirun,
+        {str(key): str(value) for key, value in params.items()},
+        {str(key): value for key, value in launcher.items()},
+    )
+
+
+def search_path(extra_dir: str | None) -> list[str]:
+    """The word that lets Hydra find a folder of the user's own configs.
+
+    Raises:
+        ConfigError: if there is no such folder.
+    """
+    if extra_dir is None:
+        return []
+    if not Path(extra_dir).is_dir():
+        raise ConfigError(f"--config-dir {extra_dir}: there is no such folder")
+    return [f"hydra.searchpath=[{quoted(f'file://{Path(extra_dir).resolve()}')}]"]
+
+
+def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A checkpoint's config as the base, what is typed over it.
+
+    Another word for a group (`data=isbi2012` over a `synthetic` training) replaces that group whole by its values in
+    `conf/`; the word that it had changes nothing.
+
+    Args:
+        base: the plain config of a training.
+        entry: the entry point's own keys and their default values.
+        overrides: words and keys as typed.
+
+    Returns:
+        `base` and `entry` in one, with the overrides applied.
+
+    Raises:
+        ConfigError: as `compose_train`.
+    """
+    had = {
+        f"{group}={values['name']}" for group, values in base.items() if isinstance(values, dict) and "name" in values
+    }
+    overrides = [word for word in overrides if word not in had]
+    typed = {override.key_or_group: override for override in parse_overrides(overrides)}
+    replaced = [group for group in GROUPS if group in typed]
+    kept = {key: value for key, value in base.items() if key not in replaced}
+    defaults = [*({group: typed[group].value()} for group in replaced), "_self_"]
+    ConfigStore.instance().store(name="over_checkpoint", node={"defaults": defaults, **kept, **entry})
+    return _compose("over_checkpoint", overrides)[0]
+
+
+def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
+    """The resolved values, and what Hydra itself is to do with them."""
+    with initialized() as loader:
+        parsed = parse_overrides(overrides)
+        _check_words(parsed, loader)
+        try:
+            config = hydra.compose(name, list(overrides), return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(_explain(error, parsed, name)) from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"a config file is not valid YAML: {' '.join(str(error).split())}") from None
+        try:
+            with open_dict(config):
+                hydra_config = config.pop("hydra")
+            values = OmegaConf.to_container(config, resolve=True)
+        except OmegaConfBaseException as error:
+            raise ConfigError(str(error).splitlines()[0]) from None
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}, hydra_config
+
+
+@contextmanager
+def initialized() -> Iterator[ConfigLoader]:
+    """Hydra, with `conf/` as its folder of configs."""
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Override]:
+    """What was typed, read by Hydra's grammar.
+
+    Args:
+        overrides: words and keys as typed.
+        sweeps: whether a key may have several values, as in `model=valid,same`.
+
+    Raises:
+        ConfigError: for text that is no override.
+    """
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+        except HydraException:
+            override = None
+        if override is None or not override.key_or_group:
+            raise ConfigError(
+                f"cannot read {text!r}: overrides look like model=same or optimizer.lr=0.01 "
+                "(quote values that hold spaces, commas or brackets)"
+            )
+        if override.is_sweep_override() and not sweeps:
+            raise ConfigError(
+                f"{text}: one value is needed here; several are a sweep (scripts/train.py -m), "
+                "a list is written in brackets, and a text that holds a comma in quotes"
+            )
+        parsed.append(override)
+    return parsed
+
+
+def _check_words(parsed: Iterable[Override], loader: ConfigLoader) -> None:
+    groups = [*loader.list_groups(""), "hydra/launcher"]
+    # A folder of the user's own is known to Hydra only while it composes.
+    more_options = any(override.key_or_group == "hydra.searchpath" for override in parsed)
+    for override in parsed:
+        group = override.key_or_group
+        owner = group.removesuffix(".name")
+        if owner != group and owner in groups and not override.is_delete():
+            raise ConfigError(f"{override.input_line}: choose the whole option with {owner}={override.value()}")
+        if group not in groups or group == "hydra" or override.is_delete():
+            continue
+        if isinstance(override.value(), list) and group != "experiment":
+            raise ConfigError(f"{override.input_line}: one option is needed here; several are a sweep: -m {group}=a,b")
+        options = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
+        value = override.value()
+        words = ["null" if word is None else str(word) for word in (value if isinstance(value, list) else [value])]
+        for word in words:
+            if word == "null" or (word not in options and not more_options):
+                hint = (
+                    "; more of them come with: pip install 'unet-exp[sweep]'"
+                    if group == "hydra/launcher" and "joblib" not in options
+                    else ""
+                )
+                raise ConfigError(f"{group}={word}: no such option; choose one of {_listed(options, word)}{hint}")
+
+
+def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:
+    """The mistake behind Hydra's message, as one line."""
+    for override in parsed:
+        key = override.key_or_group
+        if key.startswith("hydra") and not key.startswith("hydra.launcher."):
+            continue
+        others = [other.input_line for other in parsed if "." not in other.key_or_group and other is not override]
+        try:
+            composed = hydra.compose(name, [line for line in others if line], return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException):
+            continue
+        parent, _, last = key.rpartition(".")
+        node = OmegaConf.select(composed, parent) if parent else composed
+        if not isinstance(node, DictConfig):
+            return f"unknown key {key}: {_keys_of(composed, parent.split('.')[0])}"
+        if last not in node and not override.is_add():
+            return f"unknown key {key}: {_keys_of(composed, parent, last)}"
+    return " ".join(str(error).split())
+
+
+def _keys_of(config: DictConfig, parent: str, wanted: str = "") -> str:
+    node = OmegaConf.select(config, parent) if parent else config
+    if not isinstance(node, DictConfig):
+        return f"the top-level keys are {_listed([str(key) for key in config if key != 'hydra'], parent)}"
+    keys = _listed([str(key) for key in node if key not in ("_target_", "hydra")], wanted)
+    word = node.get("name") if parent else None
+    owner = f"{parent}={word}" if word else parent
+    return f"{owner} has the keys {keys}" if parent else f"the top-level keys are {keys}"
+
+
+def _listed(options: Iterable[str], wanted: str) -> str:
+    names = list(options)
+    near = difflib.get_close_matches(wanted, names, n=1)
+    return ", ".join(names) + (f" (did you mean {near[0]}?)" if near else "")

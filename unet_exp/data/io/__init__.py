@@ -1,0 +1,1 @@
+"""Readers and writers of files: images, windows of large images, downloads."""

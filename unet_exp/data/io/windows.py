@@ -1,0 +1,208 @@
+"""Windows of TIFF pages that are too large to be held whole: only the strips or tiles that a window needs are decoded.
+
+Pixels mean what they mean where a page is read whole (`unet_exp.data.io.images`). Pages whose pixels lie uncompressed
+in one run are read in bands of rows, wherever their strips end.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tifffile import TiffFile, TiffPage, TiffWriter
+
+from unet_exp.data.io.tiff import Array, check_chain, check_page, damage_told, promised, resolved, resolved_channels
+from unet_exp.errors import DataError
+from unet_exp.files import replacing
+
+Rows = Callable[[int, int], Array]
+"""From the first row and the row after the last to these rows."""
+
+TILE = 512
+"""Side of the tiles that are written, in pixels."""
+_JPEG = (6, 7)
+_BAND = 2**20
+"""Values that are decoded at a time where any number could be."""
+
+
+class WindowedPage:
+    """A page of an open TIFF, read by window.
+
+    Args:
+        path: of the file, for errors.
+        page: of the open file.
+        size: bytes of the file.
+
+    Attributes:
+        height: pixels.
+        width: pixels.
+        channels: of what `region` gives.
+        planes: that lie apart in the file, each with strips or tiles of its own.
+        itemsize: bytes of a decoded value.
+        chunk_bytes: of the smallest part that can be decoded by itself.
+
+    Raises:
+        ValueError: for a page that cannot be read; see `unet_exp.data.io.tiff.check_page`.
+    """
+
+    def __init__(self, path: Path, page: TiffPage, size: int) -> None:
+        check_page(page, size)
+        self.path, self._page = path, page
+        self.height, self.width, self.channels = page.imagelength, page.imagewidth, resolved_channels(page)
+        self.planes = page.samplesperpixel if page.planarconfig == 2 else 1
+        self._samples = page.samplesperpixel // self.planes
+        self._stored = np.dtype(page.dtype)
+        self.itemsize = self._stored.itemsize
+        self._in_one_run = page.is_contiguous and page.predictor == 1 and page.fillorder == 1
+        if self._in_one_run:
+            rows = max(1, _BAND // (self.width * self._samples))
+            self._chunk = (min(rows, self.height), self.width)
+        elif page.is_tiled:
+            self._chunk = (page.tilelength, page.tilewidth)
+        else:
+            self._chunk = (min(page.rowsperstrip, self.height), self.width)
+        self.chunk_bytes = self._chunk[0] * self._chunk[1] * self._samples * self.itemsize
+        self.keep(0)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
+    def keep(self, size: int) -> None:
+        """Says how many bytes of decoded strips or tiles may be kept for the next windows; one a plane in any case."""
+        self._decoded = lru_cache(maxsize=max(self.planes, size // self.chunk_bytes))(self._decode)
+
+    def row_bytes(self, height: int) -> int:
+        """Bytes of all strips or tiles that windows of `height` rows, one beside the other, are cut from."""
+        across = -(-self.width // self._chunk[1])
+        down = 1 + -(-height // self._chunk[0])
+        return min(down, -(-self.height // self._chunk[0])) * across * self.planes * self.chunk_bytes
+
+    def region(self, top: int, left: int, height: int, width: int) -> Array:
+        """A window inside the page: (height, width, C) uint8, uint16 or float32.
+
+        Raises:
+            DataError: for pixels that are damaged, not finite, or of another type.
+        """
+        tall, wide = self._chunk
+        pixels = np.empty((height, width, self._samples * self.planes), self._stored)
+        rows = range(top // tall, -(-(top + height) // tall))
+        columns = range(left // wide, -(-(left + width) // wide))
+        with damage_told(self.path):
+            for row, column, plane in product(rows, columns, range(self.planes)):
+                chunk = self._decoded(plane, row, column)
+                y, x = row * tall, column * wide  # of the chunk's first pixel
+                first, last = max(y, top), min(y + tall, top + height)
+                start, stop = max(x, left), min(x + wide, left + width)
+                channels = slice(plane * self._samples, (plane + 1) * self._samples)
+                part = chunk[first - y : last - y, start - x : stop - x]
+                pixels[first - top : last - top, start - left : stop - left, channels] = part
+            flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+            return promised(self.path, resolved(self._page, flat))
+
+    def parts(self) -> Iterator[Array]:
+        """All pixels once, in windows of about a million, each strip or tile decoded about once."""
+        tall, wide = self._chunk
+        high = max(1, _BAND // (wide * self._samples))
+        if wide < self.width:
+            high = min(high, tall)
+        for top, left in product(range(0, self.height, high), range(0, self.width, wide)):
+            yield self.region(top, left, min(high, self.height - top), min(wide, self.width - left))
+
+    def _decode(self, plane: int, row: int, column: int) -> Array:
+        """A strip, tile or band: (rows, columns, samples), at the image's end perhaps with rows and columns beyond."""
+        file = self._page.parent.filehandle
+        tall, wide = self._chunk
+        if self._in_one_run:
+            line = self.width * self._samples * self.itemsize
+            rows = min(tall, self.height - row * tall)
+            file.seek(self._page.dataoffsets[0] + (plane * self.height + row * tall) * line)
+            raw = np.frombuffer(file.read(rows * line), self._stored.newbyteorder(self._page.parent.byteorder))
+            return raw.reshape(rows, wide, self._samples)
+        down, across = -(-self.height // tall), -(-self.width // wide)
+        index = (plane * down + row) * across + column
+        file.seek(self._page.dataoffsets[index])
+        data = file.read(self._page.databytecounts[index])  # before anything else of the page, which may seek
+        given: dict[str, Any] = {}
+        if self._page.compression in _JPEG:
+            given = {"jpegtables": self._page.jpegtables, "jpegheader": self._page.jpegheader}
+        chunk, _, _ = self._page.decode(data, index, **given)
+        if chunk is None:
+            raise ValueError("some of its pixels are missing")
+        decoded: Array = chunk[0]
+        return decoded
+
+
+@contextmanager
+def windowed(path: Path) -> Iterator[list[WindowedPage]]:
+    """Opens a TIFF for reading by window.
+
+    Yields:
+        Its pages.
+
+    Raises:
+        DataError: for a file that cannot be read, or is damaged.
+    """
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
+    with stream:
+        with damage_told(path):
+            pages = _pages(path, TiffFile(stream), path.stat().st_size)
+        yield pages
+
+
+def _pages(path: Path, file: TiffFile, size: int) -> list[WindowedPage]:
+    found: dict[int, WindowedPage] = {}
+    for page in file.pages:
+        if page.offset in found:
+            raise ValueError("its pages form a ring")
+        found[page.offset] = WindowedPage(path, page.aspage(), size)
+    check_chain(file)
+    return list(found.values())
+
+
+def write_by_rows(
+    path: Path, pages: Sequence[tuple[int, int, Rows]], paint: Callable[[Array], Array], like: Array
+) -> None:
+    """Writes pages that are not held whole as a tiled TIFF; it appears whole or not at all.
+
+    Args:
+        path: its folder exists.
+        pages: height and width of each, and what gives its rows, (rows, width).
+        paint: from (h, w) of these to pixels (h, w, C).
+        like: what it paints, of any size: C is 1, or 3 for RGB; its type is the file's.
+
+    Raises:
+        OSError: as writing does; it names `path`.
+    """
+    channels = like.shape[2]
+
+    def tiles(height: int, width: int, rows: Rows) -> Iterator[Array]:
+        for top in range(0, height, TILE):
+            band = rows(top, min(top + TILE, height))
+            for left in range(0, width, TILE):
+                part = paint(band[:, left : left + TILE])
+                tile = np.zeros((TILE, TILE, channels), like.dtype)
+                tile[: part.shape[0], : part.shape[1]] = part
+                yield tile if channels > 1 else tile[:, :, 0]
+
+    size = sum(height * width * channels * like.itemsize for height, width, _ in pages)
+    with replacing(path) as side, TiffWriter(side, bigtiff=size > 2**31) as tiff:
+        for height, width, rows in pages:
+            tiff.write(
+                tiles(height, width, rows),
+                shape=(height, width, 3) if channels == 3 else (height, width),
+                dtype=like.dtype,
+                tile=(TILE, TILE),
+                photometric="rgb" if channels == 3 else "minisblack",
+                planarconfig="contig" if channels == 3 else None,
+                compression="zlib",
+                metadata=None,
+                maxworkers=1,  # more would gather tiles first
+            )

@@ -1,0 +1,325 @@
+"""A user's own images and masks: found, read in parallel, checked against each other, split.
+
+A mistake in any file is told before the first epoch, in one message for the whole data set.
+"""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.config.data import FolderConfig
+from unet_exp.data import groups
+from unet_exp.data.classes import UnknownValues, decode, object_ids, picture_color, proposed, shows_colors
+from unet_exp.data.groups import UNLABELLED, Item
+from unet_exp.data.io.images import JPEG_SUFFIXES, read_pages, stored_size
+from unet_exp.data.pairs import Pair, find_pairs
+from unet_exp.data.samples import DataSet, Sample
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.memory import free_memory
+from unet_exp.weight_map import open_touching
+
+Array = np.ndarray[Any, Any]
+
+_log = logging.getLogger(__name__)
+
+_SHOWN = 5
+_FEW_VALUES = 12
+_SHARE_OF_FREE = 0.8
+_LONGEST_NAME = 200
+_THREADS = min(8, os.cpu_count() or 1)
+
+
+class _Page(NamedTuple):
+    """A page of an image file, with what its mask says; no label where there is no mask."""
+
+    source: Path
+    item: Item
+    image: Array
+    label: Array | None
+    instances: Array | None
+
+
+def load(config: FolderConfig) -> DataSet:
+    """Reads a user's images and masks; see `docs/your_images.md`.
+
+    Returns:
+        Samples named as their files, `/` as `_` and the pages of a stack `_000` ...; images (H, W, C) of one type and
+        one C. With `labels=instances` the label is class 1 on objects, and class 0 also on a line between objects that
+        touch; the instances are as they were drawn.
+
+    Raises:
+        DataError: for files that are missing, unreadable or do not fit, and masks with unknown values.
+        ConfigError: for a split that these images do not make, and images that would not fit into the memory.
+    """
+    pairs = find_pairs(config.images, config.masks, config.mask_suffix, lambda name: may_lack_mask(name, config))
+    check_exact(pairs, config)
+    check_memory(pairs, config)
+    classes = class_specs(config)
+    pages = _alike(_read_all(pairs, config, classes))
+    labelled = [page for page in pages if page.label is not None]
+    if not labelled:
+        raise DataError(
+            f"data.masks={config.masks}: no image has a mask, so there is nothing to learn from; check the paths"
+        )
+    samples = _samples(labelled)
+    train, val, test = (
+        [samples[place] for place in part] for part in groups.split([page.item for page in labelled], config)
+    )
+    _check_shown(train, classes)
+    return DataSet(
+        train=train,
+        val=val,
+        test=test,
+        unlabelled=_samples([page for page in pages if page.label is None]),
+        classes=classes,
+        channels=pages[0].image.shape[2],
+        metrics=("seg",) if config.labels == "instances" else (),
+    )
+
+
+def _check_shown(train: Sequence[Sample], classes: Sequence[ClassSpec]) -> None:
+    labels = [sample.label for sample in train if sample.label is not None]
+    absent = [spec.name for index, spec in enumerate(classes) if not any((label == index).any() for label in labels)]
+    if len(absent) == len(classes):
+        raise DataError(
+            f"data.ignore: all pixels of the {len(labels)} training masks, {train[0].name} first, are ignored: there "
+            "is nothing to learn from; check data.ignore and data.classes"
+        )
+    if absent:
+        _log.warning("no training mask shows %s: check data.classes, and the split", ", ".join(absent))
+
+
+def may_lack_mask(name: str, config: FolderConfig) -> bool:
+    """Whether the image of this name (its path without suffix) may be without a mask."""
+    return config.without_mask == "unlabelled" or (config.split == "folders" and name.split("/")[0] == UNLABELLED)
+
+
+def class_specs(config: FolderConfig) -> tuple[ClassSpec, ...]:
+    """The classes, each with a colour for pictures."""
+    return tuple(
+        ClassSpec(
+            name=spec.name,
+            value=spec.value,
+            color=spec.color or (picture_color(index) if isinstance(spec.value, int) else spec.value),
+        )
+        for index, spec in enumerate(config.classes)
+    )
+
+
+def means_indices(config: FolderConfig) -> bool:
+    """Whether the indices of masks with a palette are meant: grey values of its colours would be nobody's."""
+    return config.labels == "instances" or isinstance(config.classes[0].value, int)
+
+
+def check_exact(pairs: Sequence[Pair], config: FolderConfig) -> None:
+    """Refuses objects in JPEG files: each shade that JPEG adds would be an object more, and nothing would tell.
+
+    Raises:
+        DataError: with the first file, and how many there are.
+    """
+    smeared = [pair.mask for pair in pairs if pair.mask and pair.mask.suffix.lower() in JPEG_SUFFIXES]
+    if smeared and config.labels == "instances":
+        raise DataError(
+            f"{smeared[0]}: {len(smeared)} mask{'s' * (len(smeared) > 1)} in JPEG, which changes the numbers of "
+            "objects (data.labels=instances); save masks as PNG"
+        )
+
+
+def check_memory(pairs: Sequence[Pair], config: FolderConfig) -> None:
+    """Before anything is decoded: images as stored and, for the network, as float32; a label and perhaps instances.
+
+    Raises:
+        ConfigError: for more than `max_memory`, or than is free.
+    """
+    of_mask = 5 if config.labels == "instances" else 1
+    with ThreadPoolExecutor(_THREADS) as pool:
+        images = [values * (width + 4) for values, width in pool.map(lambda pair: stored_size(pair.image), pairs)]
+        masks = pool.map(lambda pair: stored_size(pair.mask)[0] if pair.mask else 0, pairs)
+        needed = sum(images) + sum(masks) * of_mask
+    there = _SHARE_OF_FREE * free_memory() / 1e9 if config.max_memory is None else config.max_memory
+    if needed > there * 1e9:
+        raise ConfigError(
+            f"data.images={config.images}: by their headers the {len(pairs)} files and their masks take "
+            f"{needed / 1e9:.3g} GB of memory, more than "
+            + (f"most of what is free ({there:.3g} GB)" if config.max_memory is None else f"data.max_memory={there:g}")
+            + f" (most for {pairs[images.index(max(images))].image}); use fewer or smaller images, or raise "
+            "data.max_memory if this machine has as much"
+        )
+
+
+def _read_all(pairs: Sequence[Pair], config: FolderConfig, classes: Sequence[ClassSpec]) -> list[_Page]:
+    """Reads files side by side, and tells what is wrong with all of them at once."""
+
+    def attempt(pair: Pair) -> list[_Page] | DataError:
+        try:
+            return _read(pair, config, classes)
+        except DataError as error:
+            return error
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        results = list(pool.map(attempt, pairs))
+    pages = [page for result in results if not isinstance(result, DataError) for page in result]
+    errors = [result for result in results if isinstance(result, DataError)]
+    unknown = [error for error in errors if isinstance(error, UnknownValues)]
+    others = [str(error) for error in errors if not isinstance(error, UnknownValues)]
+    if unknown:
+        others.insert(0, _explained(UnknownValues.merged(unknown), pages, classes))
+    if len(others) > 1:
+        more = f"; and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        raise DataError(f"{len(errors)} of {len(pairs)} images cannot be used: " + "; ".join(others[:_SHOWN]) + more)
+    if others:
+        raise DataError(others[0])
+    return pages
+
+
+def _explained(error: UnknownValues, good: Sequence[_Page], classes: Sequence[ClassSpec]) -> str:
+    """The message with its mend: what to type, where the values are few enough to be classes."""
+    if error.jpeg:
+        return f"{error.what}; JPEG changes pixels: save masks as PNG"
+    used = {int(index) for page in good if page.label is not None for index in np.unique(page.label)} - {IGNORE_LABEL}
+    known = list(error.known)[: len(classes)]  # The ignored one is the last.
+    values = {*error.counts, *error.seen.intersection(known), *(known[index] for index in used)}
+    blurred = 255 in values and not values.isdisjoint(range(248, 255))
+    if len(values) <= _FEW_VALUES and not blurred:
+        return (
+            f"{error.what}; mend the masks, ignore one value (data.ignore), or, if these are the classes, type "
+            f"'data.classes={proposed(values, classes)}'"
+        )
+    return (
+        f"{error.what}; these may be what JPEG or smooth resizing leaves (save masks as PNG, resize them without "
+        "interpolation), objects (data.labels=instances) or classes: scripts/check_data.py proposes data.classes"
+    )
+
+
+def read_pair(pair: Pair, indices: bool) -> list[tuple[Item, Array, Array | None]]:
+    """The pages of an image file with those of its mask, if there is one.
+
+    Args:
+        pair: the files.
+        indices: see `means_indices`.
+
+    Returns:
+        For each page what the splits know it by, the image (H, W, C) and the mask (H, W, C), as stored.
+
+    Raises:
+        DataError: for files that cannot be read or do not fit each other.
+    """
+    images = read_pages(pair.image)
+    count = len(images)
+    items = [Item(pair.name, f"{pair.name}_{page:03d}" if count > 1 else pair.name) for page in range(count)]
+    if pair.mask is None:
+        return [(item, image, None) for item, image in zip(items, images, strict=True)]
+    masks = read_pages(pair.mask, indices)
+    if len(masks) != count:
+        have, want = (f"{len(of)} page{'s' * (len(of) > 1)}" for of in (masks, images))
+        channels = ", an image's channels as one page (docs/your_images.md)" if count > len(masks) == 1 else ""
+        raise DataError(f"{pair.mask}: has {have} and its image {pair.image} has {want}; export both again{channels}")
+    for image, mask in zip(images, masks, strict=True):
+        if mask.shape[:2] != image.shape[:2]:
+            have, want = ("{1} x {0}".format(*array.shape) for array in (mask, image))
+            turned = mask.shape[:2] == image.shape[1::-1] and pair.image.suffix.lower() in JPEG_SUFFIXES
+            raise DataError(
+                f"{pair.mask}: is {have} pixels and its image {pair.image} is {want}; save both in one size"
+                + ", and a photograph as it is seen: a camera's note to turn it is not heeded" * turned
+            )
+    return list(zip(items, images, masks, strict=True))
+
+
+def _read(pair: Pair, config: FolderConfig, classes: Sequence[ClassSpec]) -> list[_Page]:
+    """The pages of one image file with their labels."""
+    pages = []
+    for item, image, mask in read_pair(pair, means_indices(config)):
+        label = instances = None
+        if mask is not None and pair.mask is not None:
+            if config.labels == "instances":
+                instances, ignored = object_ids(mask, pair.mask, config.ignore)
+                label = np.where(ignored, np.uint8(IGNORE_LABEL), (instances > 0).astype(np.uint8))
+                label = open_touching(label, instances)[0]
+            else:
+                label = decode(mask, classes, pair.mask, config.ignore)
+        pages.append(_Page(pair.image, item, image, label, instances))
+    return pages
+
+
+def _alike(pages: list[_Page]) -> list[_Page]:
+    """All with as many channels and of one type."""
+    used = used_channels([ImageKind.of(page.image) for page in pages])
+    pages = [_first_channels(page, count) for page, count in zip(pages, used, strict=True)]
+    _check_one_kind(pages, [f"{page.image.shape[2]} channel(s)" for page in pages], "save all as grey, or all as RGB")
+    _check_one_kind(pages, [f"{page.image.dtype} pixels" for page in pages], "save all with as many bits")
+    return pages
+
+
+class ImageKind(NamedTuple):
+    """Channels of an image as stored, whether one is an alpha that says nothing, and whether it shows colours."""
+
+    channels: int
+    opaque: bool
+    colors: bool
+
+    @classmethod
+    def of(cls, image: Array) -> "ImageKind":
+        """Of (H, W, C) pixels."""
+        opaque = image.shape[2] == 4 and image.dtype.kind == "u"
+        opaque = opaque and bool((image[:, :, 3] == np.iinfo(image.dtype).max).all())
+        return cls(image.shape[2], opaque, shows_colors(image))
+
+
+def used_channels(kinds: Sequence[ImageKind]) -> list[int]:
+    """How many channels of each image are used.
+
+    An alpha that is opaque in all images is left out, and images saved as RGB that show greys are grey if others are.
+    """
+    opaque = all(kind.opaque for kind in kinds if kind.channels == 4)
+    counts = [3 if opaque and kind.channels == 4 else kind.channels for kind in kinds]
+    if set(counts) == {1, 3}:
+        counts = [count if kind.colors else 1 for count, kind in zip(counts, kinds, strict=True)]
+    return counts
+
+
+def _first_channels(page: _Page, count: int) -> _Page:
+    if count == page.image.shape[2]:
+        return page
+    return page._replace(image=np.ascontiguousarray(page.image[:, :, :count]))
+
+
+def _check_one_kind(pages: Sequence[_Page], kinds: Sequence[str], mend: str) -> None:
+    counts = Counter(kinds).most_common()
+    if len(counts) > 1:
+        rare = counts[-1][0]
+        listed = ", ".join(f"{kind} in {count}" for kind, count in counts)
+        raise DataError(
+            f"{pages[kinds.index(rare)].source}: has {rare} and other images have not (images: {listed}); {mend}"
+        )
+
+
+def _samples(pages: Sequence[_Page]) -> list[Sample]:
+    names = sample_names([(page.source, page.item) for page in pages])
+    return [Sample(name, page.image, page.label, page.instances) for name, page in zip(names, pages, strict=True)]
+
+
+def sample_names(images: Sequence[tuple[Path, Item]]) -> list[str]:
+    """What images are called in a data set: names of files, `/` as `_`.
+
+    Raises:
+        DataError: for two of one name, and one too long for the files that are named after it.
+    """
+    names: dict[str, None] = {}
+    for source, item in images:
+        name = item.name.replace("/", "_")
+        if len(name.encode()) > _LONGEST_NAME:
+            raise DataError(
+                f"{source}: its name, with its folders, is longer than {_LONGEST_NAME} bytes, too long for a file "
+                "of its prediction; rename it"
+            )
+        if name in names:
+            raise DataError(f"{source}: another image would be called {name} too; rename one of the two")
+        names[name] = None
+    return list(names)

@@ -1,0 +1,1 @@
+"""Images larger than memory: predicted tile by tile within a budget."""

@@ -1,0 +1,254 @@
+"""Predicts TIFFs that are not held whole: read by window, predicted tile by tile, written row of tiles by row of tiles.
+
+What is found equals what `Predictor` finds with the whole image in memory, with the same reserve for norms that see
+the whole of their input (`unet_exp.inference.tiling.overlap_tile`). A first pass reads everything once: it finds what
+is damaged, and what the normalisation and the choice of channels must know of the whole image.
+"""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unet_exp.data.classes import colorize, encode
+from unet_exp.data.io.images import write_pages
+from unet_exp.data.io.windows import WindowedPage, write_by_rows
+from unet_exp.data.normalization import Normalization, full_scale
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.geometry import lattice
+from unet_exp.inference.large.budget import OVERHEAD, shown, tile_bytes
+from unet_exp.inference.large.part_file import PartFile
+from unet_exp.inference.predictor import Predictor
+from unet_exp.inference.tiling.overlap_tile import Source
+from unet_exp.inference.tta import turns
+from unet_exp.mirror import mirror_indices
+
+PREVIEW = 2048
+"""Longest side of a preview, in pixels."""
+_SMALLEST = 64  # pixels of a tile: below, nearly all work is done for its surroundings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a page is cut up so that a budget is kept.
+
+    Attributes:
+        tile: longest side of a tile, in pixels.
+        cache: bytes of decoded strips or tiles that are kept.
+        needed: bytes of all.
+    """
+
+    tile: int
+    cache: int
+    needed: int
+
+
+def plan(predictor: Predictor, page: WindowedPage, budget: int) -> Plan:
+    """The largest tiles, up to `inference.tile`, with which the prediction of a page takes no more than `budget` bytes.
+
+    Raises:
+        ConfigError: if there are none; names the least budget that works.
+        DataError: if it is the page's strips that are too large.
+    """
+    network, settings = predictor.network, predictor.inference
+    step = lattice(network.architecture)
+
+    def with_tile(tile: int) -> Plan:
+        row = page.row_bytes(tile + 4 * step)
+        one = page.planes * page.chunk_bytes
+        cache = max(one, min(row, budget // 4))
+        passes = tile_bytes(network, tile, settings.context, page.channels, page.itemsize, len(predictor.classes))
+        # Beside the cache, a strip or tile as it lies in the file; and the indices of one row of tiles.
+        return Plan(tile, cache, OVERHEAD + cache + 2 * page.chunk_bytes + passes + max(tile, 512) * page.width)
+
+    smallest = min(settings.tile, -(-_SMALLEST // step) * step)
+    tiles = sorted({smallest, settings.tile, *range(-(-smallest // step) * step, settings.tile, step)})
+    fitting = bisect_right(tiles, budget, key=lambda tile: with_tile(tile).needed)
+    if fitting:
+        return with_tile(tiles[fitting - 1])
+    least = with_tile(smallest)
+    if 4 * page.chunk_bytes > budget:
+        raise DataError(
+            f"{page.path}: it is compressed in pieces of {shown(page.chunk_bytes)} that must be decoded whole: save it "
+            f"as a tiled TIFF, or set memory={shown(least.needed)} or more"
+        )
+    raise ConfigError(
+        f"memory={shown(budget)} is too small for {page.path} and this network: set {shown(least.needed)} or more"
+    )
+
+
+def check(predictor: Predictor) -> None:
+    """Refuses settings that need the whole image.
+
+    Raises:
+        ConfigError: names what to take instead.
+    """
+    if turns(predictor.inference) is None:
+        raise ConfigError(
+            "inference=rotations7 turns the whole image, which does not fit into the memory: take inference=flips8 or "
+            "inference=none, or inference.angles that are multiples of 90"
+        )
+    if predictor.inference.blend:
+        raise ConfigError(
+            f"inference.blend={predictor.inference.blend} mixes neighbouring tiles, which a large image has one after "
+            "another: set inference.blend=0"
+        )
+
+
+def identity(predictor: Predictor, path: Path, pages: list[WindowedPage]) -> dict[str, Any]:
+    """What decides about the masks of a file, for `part_file`."""
+    status = path.stat()
+    with predictor.checkpoint.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "format": 1,
+        "image": [status.st_size, status.st_mtime_ns, *(list(page.size) for page in pages)],
+        "checkpoint": digest,
+        "settings": [predictor.precision, predictor.inference.model_dump(exclude={"tile", "batch_size"})],
+    }
+
+
+def predict_pages(predictor: Predictor, pages: list[WindowedPage], plans: list[Plan], part: PartFile) -> Iterator[int]:
+    """Predicts what is not yet in a part, and appends it.
+
+    Args:
+        predictor: whose settings passed `check`.
+        pages: of one file.
+        plans: of each page.
+        part: of these pages.
+
+    Yields:
+        How many more pixels are done after each tile.
+
+    Raises:
+        DataError: for pixels that cannot be read, and a page of other channels than the training images.
+    """
+    place = 0
+    for page, planned in zip(pages, plans, strict=True):
+        done = min(max(part.size - place, 0) // page.width, page.height)
+        if done < page.height:
+            part.keep(place + done * page.width)
+            page.keep(planned.cache)
+            source = normalized_source(predictor, page)
+            unit = lattice(predictor.network.architecture)
+            down, across = (_step(size, planned.tile, unit) for size in (page.height, page.width))
+            for top in range(done, page.height, down):
+                rows = np.zeros((min(down, page.height - top), page.width), np.uint8)
+                for left in range(0, page.width, across):
+                    wide = min(across, page.width - left)
+                    found = predictor.part_probabilities(source, page.size, (top, left, len(rows), wide))
+                    rows[:, left : left + wide] = found.argmax(axis=0)
+                    if left + wide < page.width:
+                        yield rows.shape[0] * wide
+                part.append(rows)
+                yield rows.shape[0] * wide
+            page.keep(0)
+        place += page.height * page.width
+
+
+def normalized_source(predictor: Predictor, page: WindowedPage) -> Source:
+    """Windows of a page as the network sees them, mirrored at its border: (1, C, height, width) float32.
+
+    Raises:
+        DataError: for pixels that cannot be read, and for other channels than the training images had.
+    """
+    normalization, used = survey(predictor, page)
+
+    def window(top: int, left: int, height: int, width: int) -> Tensor:
+        rows = mirror_indices(top, height, page.height)
+        columns = mirror_indices(left, width, page.width)
+        first, start = int(rows.min()), int(columns.min())
+        pixels = page.region(first, start, int(rows.max()) + 1 - first, int(columns.max()) + 1 - start)[:, :, :used]
+        seen = normalization(pixels[(rows - first)[:, None], columns - start])
+        return torch.from_numpy(seen.transpose(2, 0, 1)[None]).contiguous()
+
+    return window
+
+
+def survey(predictor: Predictor, page: WindowedPage) -> tuple[Normalization, int]:
+    """Reads a page once: its normalisation with the numbers of the whole page, and how many of its channels are used.
+
+    Raises:
+        DataError: see `normalized_source`.
+    """
+    count, mean, squares = 0, np.zeros(page.channels), np.zeros(page.channels)
+    lowest, highest = np.inf, -np.inf
+    colours_alike = all_alike = True
+    for pixels in page.parts():
+        if predictor.checkpoint.normalization.mode == "image":
+            # Chan, Golub and LeVeque 1983: mean and squared deviations of two parts give those of both.
+            scaled = full_scale(pixels).astype(np.float64)
+            own_count, own_mean = pixels.shape[0] * pixels.shape[1], scaled.mean(axis=(0, 1))
+            step, share = own_mean - mean, own_count / (count + own_count)
+            squares += ((scaled - own_mean) ** 2).sum(axis=(0, 1)) + step**2 * count * share
+            count, mean = count + own_count, mean + step * share
+        if page.channels > 1:
+            same = (pixels == pixels[:, :, :1]).all(axis=(0, 1))
+            colours_alike &= bool(same[:3].all())
+            all_alike &= bool(same.all())
+        if page.channels == 4:
+            lowest, highest = min(lowest, pixels[:, :, 3].min()), max(highest, pixels[:, :, 3].max())
+    opaque = page.channels == 4 and lowest == highest
+    try:
+        used = predictor.channels_used(page.channels, opaque, colours_alike if opaque else all_alike)
+    except DataError as error:
+        raise DataError(f"{page.path}: {error}") from None
+    known = predictor.checkpoint.normalization
+    if known.mode == "image":
+        deviation = np.sqrt(squares / count)
+        known = Normalization("dataset", tuple(mean[:used].tolist()), tuple(deviation[:used].tolist()))
+    return known, used
+
+
+def write_mask(predictor: Predictor, pages: list[WindowedPage], part: PartFile, path: Path) -> None:
+    """Writes the finished part of a file as a tiled TIFF, in the encoding of the labels.
+
+    Raises:
+        OSError: as writing does.
+    """
+    like = encode(np.zeros((1, 1), np.uint8), predictor.classes)
+    rows = [(page.height, page.width, part.rows(place, page.width)) for place, page in _placed(pages)]
+    write_by_rows(path, rows, lambda label: encode(label, predictor.classes), like)
+
+
+def write_preview(predictor: Predictor, pages: list[WindowedPage], part: PartFile, path: Path) -> list[tuple[int, int]]:
+    """Writes every n-th pixel of a finished part in the classes' colours, the longest side at most `PREVIEW`.
+
+    Args:
+        predictor: knows the colours.
+        pages: of the file.
+        part: of the pages, finished.
+        path: a PNG for one page, a TIFF for several.
+
+    Returns:
+        Height and width of each page of it.
+    """
+    reduced = []
+    for place, page in _placed(pages):
+        step = -(-max(page.height, page.width) // PREVIEW)
+        rows = part.rows(place, page.width)
+        label = np.concatenate([rows(top, top + 1)[:, ::step] for top in range(0, page.height, step)])
+        reduced.append(colorize(label, predictor.classes))
+    write_pages(path, reduced)
+    return [(picture.shape[0], picture.shape[1]) for picture in reduced]
+
+
+def _placed(pages: list[WindowedPage]) -> Iterator[tuple[int, WindowedPage]]:
+    """Each page after the place of its first index in a part."""
+    place = 0
+    for page in pages:
+        yield place, page
+        place += page.height * page.width
+
+
+def _step(size: int, tile: int, multiple: int) -> int:
+    """A side of at most `tile` pixels with which `size` pixels are cut into tiles of about one length."""
+    longest = max(tile // multiple, 1) * multiple
+    count = -(-size // longest)
+    return min(longest, -(-size // count // multiple) * multiple)

@@ -1,0 +1,227 @@
+"""From image files to mask files: small ones in memory, TIFFs that do not fit by tiles."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unet_exp.data.classes import colorize, encode
+from unet_exp.data.io.images import MAX_PIXELS, TIFF_SUFFIXES, read_pages, stored_size, write_pages
+from unet_exp.data.io.windows import WindowedPage, windowed
+from unet_exp.errors import DataError, UserError
+from unet_exp.inference.device import out_of_memory_told
+from unet_exp.inference.instances import write_instances
+from unet_exp.inference.large import by_tiles as large
+from unet_exp.inference.large.budget import OVERHEAD, Shape, give_back_at_once, shown, whole_bytes
+from unet_exp.inference.large.part_file import PartFile, part_file
+from unet_exp.inference.predictor import Predictor
+
+Probabilities = list[NDArray[np.float32]]
+"""(classes, H, W) of each page."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What `unet_exp.inference.instances.write_instances` is to do."""
+
+    classes: list[int]
+    holes: int
+    smallest: int
+    split: float
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written for each image.
+
+    Attributes:
+        folder: where to.
+        preview: whether `<name>_preview` is.
+        probabilities: whether `<name>_probabilities` is.
+        cells: how `<name>_instances` is, or None.
+    """
+
+    folder: Path
+    preview: bool
+    probabilities: bool
+    cells: Cells | None
+
+    def mask(self, path: Path) -> Path:
+        """The mask of an image."""
+        return self.folder / f"{path.stem}_mask{'.tif' if path.suffix.lower() in TIFF_SUFFIXES else '.png'}"
+
+
+class FilePredictor:
+    """Reading, computing and writing of one file each, for `unet_exp.inference.large.pipeline.overlapped`.
+
+    Args:
+        predictor: what predicts.
+        outputs: what is written.
+        budget: bytes that may be taken at a time, beside what the process has taken before.
+        tell: is given a line for the user about a large image.
+        progress: is given a large image, how many of its pixels are done, and how many there are.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        outputs: Outputs,
+        budget: int,
+        tell: Callable[[str], None],
+        progress: Callable[[Path, int, int], None],
+    ) -> None:
+        self._predictor, self._outputs, self._budget = predictor, outputs, budget
+        self._tell, self._progress = tell, progress
+        self._large: set[Path] = set()
+
+    def cost(self, path: Path) -> int:
+        """Bytes that a file takes from its reading to its writing, from its headers."""
+        tiff = path.suffix.lower() in TIFF_SUFFIXES
+        try:
+            pages, itemsize = _shapes(path) if tiff else _as_square(path)
+        except UserError:  # `read` says what is wrong with it
+            return OVERHEAD
+        if not pages:
+            return OVERHEAD
+        settings, classes = self._predictor.inference, len(self._predictor.classes)
+        pixels = sum(height * width for height, width, _ in pages)
+        kept = 4 * classes * (self._outputs.probabilities or bool(self._outputs.cells)) + 40 * bool(self._outputs.cells)
+        needed = whole_bytes(self._predictor.network, settings, pages, itemsize, classes) + kept * pixels
+        too_large = any(height * width * max(4, channels) > 4 * MAX_PIXELS for height, width, channels in pages)
+        if needed > self._budget or too_large:
+            self._large.add(path)
+            return max(needed, self._budget + 1)
+        return needed
+
+    def read(self, path: Path) -> list[NDArray[np.generic]]:
+        """The pages of a file; none where it is predicted by tiles.
+
+        Raises:
+            DataError: for a file that cannot be read, and one that does not fit and cannot be read by window.
+        """
+        if path not in self._large:
+            return list(read_pages(path))
+        if path.suffix.lower() not in TIFF_SUFFIXES:
+            needed = shown(self.cost(path))
+            raise DataError(
+                f"{path}: its prediction takes up to {needed} of memory, and there are {shown(self._budget)}: take a "
+                "smaller inference.tile, save it as a tiled TIFF, which is read by window, or set "
+                f"memory={needed} if there is so much"
+            )
+        return []
+
+    def compute(self, path: Path, pages: list[NDArray[np.generic]]) -> Probabilities:
+        """Probabilities of each page; none, and the files written, where it is predicted by tiles.
+
+        Raises:
+            DataError: for a file that does not fit the network or the memory.
+        """
+        try:
+            if path in self._large:
+                with out_of_memory_told("set a smaller memory="):
+                    self._predict_by_tiles(path)
+                return []
+            with out_of_memory_told("take a smaller inference.tile"):
+                return [self._predictor.probabilities(page) for page in pages]
+        except UserError as error:
+            raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+
+    def write(self, path: Path, found: Probabilities) -> Path:
+        """Writes the outputs of a file.
+
+        Returns:
+            Its mask.
+
+        Raises:
+            DataError: if they cannot be written.
+        """
+        mask, outputs, classes = self._outputs.mask(path), self._outputs, self._predictor.classes
+        if path in self._large:
+            return mask
+        labels = [page.argmax(axis=0).astype(np.uint8) for page in found]
+        self._make_folder()
+        write_pages(mask, [encode(label, classes) for label in labels])
+        if outputs.preview:
+            write_pages(self._preview(path, len(labels)), [colorize(label, classes) for label in labels])
+        if outputs.probabilities:
+            shares = [share for page in found for share in page]
+            write_pages(outputs.folder / f"{path.stem}_probabilities.tif", shares)
+        if cells := outputs.cells:
+            target = outputs.folder / f"{path.stem}_instances{mask.suffix}"
+            numbered = list(zip(labels, found, strict=True))
+            write_instances(target, numbered, classes, cells.classes, cells.holes, cells.smallest, cells.split)
+        return mask
+
+    def _predict_by_tiles(self, path: Path) -> None:
+        for key, wanted in (("probabilities", self._outputs.probabilities), ("instances", self._outputs.cells)):
+            if wanted:
+                raise DataError(
+                    f"{path}: {key}=true needs the whole image in memory, about {shown(self.cost(path))}: leave it "
+                    "out, set a larger memory= if there is so much, or cut the image"
+                )
+        large.check(self._predictor)
+        give_back_at_once()
+        mask = self._outputs.mask(path)
+        with windowed(path) as pages:
+            plans = [large.plan(self._predictor, page, self._budget) for page in pages]
+            self._make_folder()
+            part_path = mask.with_name(f"{path.stem}_mask.part")
+            with part_file(part_path, large.identity(self._predictor, path, pages)) as part:
+                self._tell(f"{path}: {_size_in_words(pages)}, in tiles of {max(plan.tile for plan in plans)}")
+                if part.differs:
+                    self._tell(f"{part_path} was of another {' and '.join(part.differs)}: it starts anew")
+                elif part.size:
+                    self._tell(f"{part_path}: it goes on there")
+                self._find(path, pages, plans, part)
+                large.write_mask(self._predictor, pages, part, mask)
+                if self._outputs.preview:
+                    preview = self._preview(path, len(pages))
+                    sizes = large.write_preview(self._predictor, pages, part, preview)
+                    self._tell(
+                        f"{preview}: {sizes[0][1]} x {sizes[0][0]} pixels" + ", reduced" * (sizes[0] != pages[0].size)
+                    )
+
+    def _find(self, path: Path, pages: list[WindowedPage], plans: list[large.Plan], part: PartFile) -> None:
+        """Fills a part, and says how fast that went."""
+        total, began, start = sum(math.prod(page.size) for page in pages), part.size, time.perf_counter()
+        done = began
+        self._progress(path, done, total)
+        for pixels in large.predict_pages(self._predictor, pages, plans, part):
+            done += pixels
+            self._progress(path, done, total)
+        seconds = time.perf_counter() - start
+        self._tell(f"{path}: {(done - began) / 1e6:.1f} million pixels in {seconds:.0f} s")
+
+    def _make_folder(self) -> None:
+        try:
+            self._outputs.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"output={self._outputs.folder}: this folder cannot be made ({error.strerror}); choose another"
+            ) from None
+
+    def _preview(self, path: Path, pages: int) -> Path:
+        return self._outputs.folder / f"{path.stem}_preview{'.png' if pages == 1 else '.tif'}"
+
+
+def _shapes(path: Path) -> tuple[list[Shape], int]:
+    """The pages of a TIFF, and the bytes of a value."""
+    with windowed(path) as pages:
+        return [(*page.size, page.channels) for page in pages], max(page.itemsize for page in pages)
+
+
+def _as_square(path: Path) -> tuple[list[Shape], int]:
+    """One page of as many values as a file has, and the bytes of each."""
+    values, itemsize = stored_size(path)
+    side = math.isqrt(max(values - 1, 0)) + 1
+    return [(side, side, 1)] if values else [], itemsize
+
+
+def _size_in_words(pages: list[WindowedPage]) -> str:
+    first = pages[0]
+    others = f" and {len(pages) - 1} more pages" if len(pages) > 1 else ""
+    return f"{first.width} x {first.height} pixels{others}"

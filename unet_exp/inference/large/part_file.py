@@ -1,0 +1,101 @@
+"""What was found of a large image so far, in a file beside the output: a killed prediction goes on where it was.
+
+The file is a line of JSON, which says of what it is a part, and then class indices, a byte a pixel, row by row and page
+by page.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unet_exp.data.io.windows import Rows
+from unet_exp.errors import DataError
+
+
+class PartFile:
+    """An open and locked part.
+
+    Attributes:
+        size: bytes of class indices.
+        differs: what a part that lay there was another one of, such as `checkpoint`; it was thrown away.
+    """
+
+    def __init__(self, file: BinaryIO, identity: dict[str, Any]) -> None:
+        self._file = file
+        file.seek(0)
+        found = _identity(file.readline())
+        self.differs = [key for key in identity if found.get(key) != identity[key]] if found else []
+        if not found or self.differs:
+            file.truncate(0)
+            file.write(json.dumps(identity).encode() + b"\n")
+            self._written()
+        file.seek(0)
+        self._start = len(file.readline())
+        self.size = file.seek(0, os.SEEK_END) - self._start
+
+    def keep(self, size: int) -> None:
+        """Throws away what lies behind `size` bytes of class indices."""
+        self._file.truncate(self._start + size)
+        self.size = size
+
+    def append(self, rows: NDArray[np.uint8]) -> None:
+        """Adds whole rows; when it returns they are on the disk."""
+        self._file.write(rows.tobytes())
+        self._written()
+        self.size += rows.size
+
+    def rows(self, place: int, width: int) -> Rows:
+        """Reads rows of a page whose first index is the one at `place`."""
+
+        def read(first: int, stop: int) -> NDArray[np.uint8]:
+            start = self._start + place + first * width
+            data = os.pread(self._file.fileno(), (stop - first) * width, start)
+            return np.frombuffer(data, np.uint8).reshape(stop - first, width)
+
+        return read
+
+    def _written(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+@contextmanager
+def part_file(path: Path, identity: dict[str, Any]) -> Iterator[PartFile]:
+    """Opens a part, or begins it; it is removed if all goes well, and stays if anything fails.
+
+    Args:
+        path: the file; its folder exists.
+        identity: all that decides about the result, in plain containers; a part of another identity is thrown away.
+
+    Raises:
+        DataError: if another process is at it, or it cannot be written.
+    """
+    try:
+        file = path.open("a+b")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}); choose another output=") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"{path}: another process is predicting this image; wait, or choose another output="
+            ) from None
+        yield PartFile(file, identity)
+        path.unlink()
+
+
+def _identity(line: bytes) -> dict[str, Any]:
+    """What a first line says; nothing if it is none."""
+    try:
+        known = json.loads(line) if line.endswith(b"\n") else {}
+    except ValueError:
+        return {}
+    return known if isinstance(known, dict) else {}

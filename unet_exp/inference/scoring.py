@@ -1,0 +1,127 @@
+"""Scores and pictures of a trained network: the same code ends a training and makes an evaluation."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.progress import track
+from rich.table import Table
+
+from unet_exp import losses
+from unet_exp.config import ClassSpec, MetricsConfig
+from unet_exp.data.io.images import write_image
+from unet_exp.data.samples import DataSet, Sample
+from unet_exp.figures.overlay import panels
+from unet_exp.inference.predictor import Predictor
+from unet_exp.metrics.scoreboard import Scoreboard
+
+
+@dataclass
+class Scores:
+    """What a split came to.
+
+    Attributes:
+        metrics: pooled scores by their full names, such as `test/iou/cell`; empty where nothing is labelled.
+        per_image: a row an image.
+        per_threshold: a row an image and threshold, where there are scores of borders.
+        thresholds: of the scores that have one, the best on this split.
+    """
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    per_image: list[dict[str, float | str]] = field(default_factory=list)
+    per_threshold: list[dict[str, float | str]] = field(default_factory=list)
+    thresholds: dict[str, float] = field(default_factory=dict)
+
+
+def score_split(
+    predictor: Predictor,
+    dataset: DataSet,
+    split: str,
+    settings: MetricsConfig,
+    pictures: Path | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    quiet: bool = True,
+) -> Scores:
+    """Predicts every sample of a split, scores the labelled ones and draws all of them.
+
+    Args:
+        predictor: a checkpoint's.
+        dataset: whose split it is; says which scores it has beyond the classes'.
+        split: `train`, `val`, `test` or `unlabelled`; names the metrics and the pictures.
+        settings: which of the slow scores are wanted.
+        pictures: folder of the overlays, `<split>_<name>.png` each; None draws none.
+        thresholds: chosen on another split; adds the scores `..._at_val`.
+        quiet: no progress bar.
+
+    Returns:
+        The scores.
+    """
+    samples: Sequence[Sample] = getattr(dataset, split)
+    config = predictor.checkpoint.parsed().loss
+    names = [spec.name for spec in predictor.classes]
+    board = Scoreboard(names, dataset.metrics, settings.warping, settings.warping_radius)
+    loss, targets = losses.build(config, predictor.checkpoint.class_weights), losses.targets(config)
+    predicted = predictor.score(samples, loss, targets, board)
+    for sample, label, row in track(predicted, f"{split} images", total=len(samples), disable=quiet, transient=True):
+        if pictures is None:
+            continue
+        score = f"IoU {row['iou/mean']:.3f}" if row else ""
+        picture = panels(sample.image, sample.label, label, predictor.classes, score)
+        name = sample.name.removeprefix(f"{split}_")
+        pictures.mkdir(parents=True, exist_ok=True)
+        write_image(pictures / f"{split}_{name}.png", picture)
+    rows = board.per_image(thresholds)
+    if not rows:
+        return Scores()
+    metrics = {f"{split}/{name}": value for name, value in board.result(thresholds).items()}
+    return Scores(metrics, rows, board.per_threshold(), board.thresholds())
+
+
+def score_test(
+    predictor: Predictor, dataset: DataSet, settings: MetricsConfig, pictures: Path, quiet: bool = True
+) -> Scores:
+    """The test split's scores and pictures; thresholds are taken from the validation images as well as from its own."""
+    thresholds = None
+    if dataset.test and dataset.val and "isbi" in dataset.metrics:
+        thresholds = score_split(predictor, dataset, "val", settings, quiet=quiet).thresholds
+    return score_split(predictor, dataset, "test", settings, pictures, thresholds, quiet)
+
+
+def score_tables(metrics: Mapping[str, float], classes: Sequence[ClassSpec], split: str) -> list[Table]:
+    """A split's scores: a row a class, then the mean; and a row a score of borders and cells, where there are any."""
+
+    def value(name: str, digits: int = 4) -> str:
+        number = metrics.get(f"{split}/{name}")
+        return "" if number is None else "undefined" if math.isnan(number) else f"{number:.{digits}f}"
+
+    caption = f"pixel accuracy {value('accuracy')}, loss {value('loss')}"
+    of_classes = _table(split, "IoU", "Dice", caption=caption)
+    for name in [*(spec.name for spec in classes), "mean"]:
+        cells = (value(f"{kind}/{name}") for kind in ("iou", "dice"))
+        of_classes.add_row(name, *("absent" if cell == "undefined" else cell for cell in cells))
+    rows = [(title, name) for name, title in _TITLES.items() if f"{split}/{name}" in metrics]
+    if not rows:
+        return [of_classes]
+    of_borders = _table(split, "best", "threshold", "at val's")
+    for title, name in rows:
+        of_borders.add_row(title, value(name), value(f"{name}_threshold", 1), value(f"{name}_at_val"))
+    return [of_classes, of_borders]
+
+
+_TITLES = {
+    "v_rand": "V_Rand",
+    "v_info": "V_Info",
+    "rand_error": "Rand error",
+    "pixel_error": "pixel error",
+    "warping_error": "warping error",
+    "seg": "SEG",
+}
+
+
+def _table(first: str, *numbers: str, caption: str | None = None) -> Table:
+    table = Table(caption=caption, caption_justify="left", min_width=40)
+    table.add_column(first)
+    for number in numbers:
+        table.add_column(number, justify="right")
+    return table

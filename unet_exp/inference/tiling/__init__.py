@@ -1,0 +1,1 @@
+"""The overlap-tile strategy (paper, section 2, Fig. 2)."""

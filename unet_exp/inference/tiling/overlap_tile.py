@@ -1,0 +1,116 @@
+"""Images of any size, stitched from tiles (paper, section 2, Fig. 2: the overlap-tile strategy).
+
+What a tile reads beyond its own pixels are the image's; beyond the image's border they are mirrored from the image,
+and never from the tile.
+
+With `inference.context=auto` the stitched logits equal those of one pass over the whole image, to the rounding of
+float32, for norm none and batch with either up-sampling. Instance and group norm take their statistics over the input
+of a pass, so there the two differ. Measured on nine networks of depth 3, trained for 60 steps on generated images: the
+mean absolute difference of a probability is 0.02 to 0.06 in tiles of half the image's side and 0.03 to 0.12 in
+quarters. `inference.blend` does not lessen that, it hides the seams.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from unet_exp.config import InferenceConfig
+from unet_exp.inference.tiling.tile_plan import Tile, plan_part, plan_tiles
+from unet_exp.mirror import mirror_indices
+from unet_exp.network import Network
+
+Size = tuple[int, int]
+"""Height and width of an image, in pixels."""
+Part = tuple[int, int, int, int]
+"""Top, left, height and width of a rectangle, in pixels."""
+Source = Callable[[int, int, int, int], Tensor]
+"""Gives the window (top, left, height, width) of an image that goes on beyond its border: (1, C, height, width)."""
+
+
+def mirrored_source(image: Tensor) -> Source:
+    """Windows of images that are mirrored at their border: (B, C, H, W) gives (B, C, height, width)."""
+
+    def window(top: int, left: int, height: int, width: int) -> Tensor:
+        rows = torch.from_numpy(mirror_indices(top, height, image.shape[-2])).to(image.device)
+        columns = torch.from_numpy(mirror_indices(left, width, image.shape[-1])).to(image.device)
+        return image.index_select(-2, rows).index_select(-1, columns)
+
+    return window
+
+
+@torch.no_grad()
+def tiled_logits(network: Network, source: Source, height: int, width: int, settings: InferenceConfig) -> Tensor:
+    """Logits of every pixel of an image, computed in tiles; one tile where the image is not larger.
+
+    Beside the result there is never more than one batch of tiles in memory.
+
+    Args:
+        network: in eval mode, on any device.
+        source: gives the normalised image.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        settings: `tile`, `batch_size`, `context`, `blend`.
+
+    Returns:
+        (1, out, height, width) float32, on the CPU.
+
+    Raises:
+        ConfigError: if `tile` is too small for the network.
+    """
+    architecture = network.architecture
+    rows, columns = (plan_tiles(architecture, size, settings) for size in (height, width))
+    alike = defaultdict(list)  # only tiles of one shape go into one batch
+    for row, column in product(rows, columns):
+        alike[row.size, column.size].append((row, column))
+    device = next(network.parameters()).device
+    result = torch.zeros(1, architecture.out_channels, height, width)
+    for (high, wide), tiles in alike.items():
+        for number in range(0, len(tiles), settings.batch_size):
+            batch = tiles[number : number + settings.batch_size]
+            windows = torch.cat([source(row.start, column.start, high, wide) for row, column in batch])
+            given = network(windows.to(device)).float().cpu()
+            for (row, column), logits in zip(batch, given, strict=True):
+                weights = _weights(row, height, settings.blend)[:, None] * _weights(column, width, settings.blend)
+                kept = logits[:, _part(row.offset, row), _part(column.offset, column)]
+                result[0, :, _part(row.first, row), _part(column.first, column)] += weights * kept
+    return result
+
+
+@torch.no_grad()
+def part_logits(network: Network, source: Source, size: Size, part: Part, settings: InferenceConfig) -> Tensor:
+    """Logits of a part of an image, in one pass; what `tiled_logits` gives there.
+
+    Args:
+        network: in eval mode, on any device.
+        source: gives the normalised image.
+        size: height and width of the image, in pixels.
+        part: top, left, height and width.
+        settings: `context`.
+
+    Returns:
+        (1, out, height, width) float32, on the CPU.
+    """
+    top, left, high, wide = part
+    row = plan_part(network.architecture, size[0], top, top + high, settings.context)
+    column = plan_part(network.architecture, size[1], left, left + wide, settings.context)
+    device = next(network.parameters()).device
+    logits: Tensor = network(source(row.start, column.start, row.size, column.size).to(device))
+    return logits[..., _part(row.offset, row), _part(column.offset, column)].float().cpu()
+
+
+def _part(start: int, tile: Tile) -> slice:
+    return slice(start, start + tile.stop - tile.first)
+
+
+def _weights(tile: Tile, size: int, blend: int) -> Tensor:
+    """What each kept pixel counts for: ramps over the overlaps, whose sum over the two neighbours is 1."""
+    pixels = torch.arange(tile.first, tile.stop)
+    weights = torch.ones(len(pixels))
+    if tile.first > 0:
+        weights = weights.minimum((pixels - tile.first + 1) / (blend + 1))
+    if tile.stop < size:
+        weights = weights.minimum((tile.stop - pixels) / (blend + 1))
+    return weights

@@ -1,0 +1,206 @@
+"""The mean over turned and flipped versions of an image (paper, section 4: seven rotations for the EM data).
+
+Flips and quarter turns only permute pixels. Any other rotation samples the image anew, on a canvas that holds all of
+it; what the network sees beyond the image is mirrored from it, there too.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from math import ceil, cos, radians, sin
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unet_exp.config import InferenceConfig, RotationAveragingConfig
+from unet_exp.geometry import Activation
+from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirrored_source, part_logits, tiled_logits
+from unet_exp.inference.tiling.tile_plan import surround
+from unet_exp.network import Network, probabilities
+
+Predict = Callable[[Source, int, int], Tensor]
+"""From a source, a height and a width to class probabilities (1, classes, height, width)."""
+
+
+@torch.no_grad()
+def averaged_probabilities(
+    network: Network, image: Tensor, settings: InferenceConfig, activation: Activation
+) -> Tensor:
+    """Class probabilities of an image: the mean over those of its versions, each turned back.
+
+    Args:
+        network: in eval mode, on any device.
+        image: (1, C, H, W) float32, normalised, on the CPU.
+        settings: `none`, `rotations7` with its `angles`, or `flips8`; and how a version is cut into tiles.
+        activation: what the logits mean.
+
+    Returns:
+        (1, classes, H, W) float32 on the CPU, summing to 1 over the classes.
+
+    Raises:
+        ConfigError: if `settings.tile` is too small for the network.
+    """
+
+    def predict(source: Source, height: int, width: int) -> Tensor:
+        return probabilities(tiled_logits(network, source, height, width, settings), activation)
+
+    def versions() -> Iterator[Tensor]:
+        if isinstance(settings, RotationAveragingConfig):
+            border = surround(network.architecture, settings.context)
+            for angle in settings.angles:
+                yield rotated(predict, image, angle, border)
+        else:
+            for quarters, flip in turns(settings) or []:
+                yield turned(predict, image, quarters, flip)
+
+    count, total = 0, torch.zeros(())
+    for version in versions():
+        count, total = count + 1, total + version
+    return total / count
+
+
+@torch.no_grad()
+def part_probabilities(
+    network: Network, source: Source, size: Size, part: Part, settings: InferenceConfig, activation: Activation
+) -> Tensor:
+    """Class probabilities of a part of an image: what `averaged_probabilities` gives there.
+
+    Args:
+        network: in eval mode, on any device.
+        source: gives the normalised image, mirrored beyond its border.
+        size: height and width of the image.
+        part: top, left, height and width.
+        settings: as for `averaged_probabilities`, its angles multiples of 90; see `turns`.
+        activation: what the logits mean.
+
+    Returns:
+        (1, classes, height, width) float32 on the CPU.
+    """
+    count, total = 0, torch.zeros(())
+    for quarters, flip in turns(settings) or []:
+        seen_size = size if quarters % 2 == 0 else size[::-1]
+        seen_part = _unturned(part, seen_size, -quarters % 4)
+        seen_part = _flipped(seen_part, seen_size) if flip else seen_part
+
+        def seen(*window: int, quarters: int = quarters, flip: bool = flip, seen_size: Size = seen_size) -> Tensor:
+            inside = _flipped(window, seen_size) if flip else window
+            pixels = source(*_unturned(inside, size, quarters)).rot90(quarters, (-2, -1))
+            return pixels.flip(-1) if flip else pixels
+
+        found = probabilities(part_logits(network, seen, seen_size, seen_part, settings), activation)
+        found = found.flip(-1) if flip else found
+        count, total = count + 1, total + found.rot90(-quarters, (-2, -1))
+    return total / count
+
+
+def turns(settings: InferenceConfig) -> list[tuple[int, bool]] | None:
+    """The versions that are averaged: quarter turns counter-clockwise, and whether a flip from left to right follows.
+
+    Returns:
+        None where other rotations are among them.
+    """
+    if isinstance(settings, RotationAveragingConfig):
+        if any(angle % 90 for angle in settings.angles):
+            return None
+        return [(int(angle // 90) % 4, False) for angle in settings.angles]
+    if settings.name == "flips8":
+        return [(quarters, flip) for flip in (False, True) for quarters in range(4)]
+    return [(0, False)]
+
+
+def _unturned(window: Sequence[int], size: Size, quarters: int) -> Part:
+    """Where a window of an image that was turned by `quarters` lies in the image, of `size` before the turns."""
+    top, left, height, width = window
+    for turn in reversed(range(quarters)):
+        across = size[1] if turn % 2 == 0 else size[0]  # before this turn
+        top, left, height, width = left, across - top - height, width, height
+    return top, left, height, width
+
+
+def _flipped(window: Sequence[int], size: Size) -> Part:
+    """Where a window of an image that was flipped from left to right lies in the image."""
+    top, left, height, width = window
+    return top, size[1] - left - width, height, width
+
+
+def turned(predict: Predict, image: Tensor, quarters: int, flip: bool = False) -> Tensor:
+    """Probabilities of an image seen after `quarters` quarter turns counter-clockwise and a flip from left to right."""
+    seen = image.rot90(quarters, (-2, -1))
+    seen = seen.flip(-1) if flip else seen
+    found = predict(mirrored_source(seen), seen.shape[-2], seen.shape[-1])
+    found = found.flip(-1) if flip else found
+    return found.rot90(-quarters, (-2, -1))
+
+
+def rotated(predict: Predict, image: Tensor, angle: float, border: int) -> Tensor:
+    """Probabilities of an image (1, C, H, W) seen after a rotation.
+
+    Args:
+        predict: what sees it.
+        image: normalised.
+        angle: degrees, counter-clockwise; multiples of 90 are exact.
+        border: pixels of the mirrored image that are predicted around it, for networks whose padding would otherwise
+            touch its corners.
+
+    Returns:
+        (1, classes, H, W), turned back.
+    """
+    if angle % 90 == 0:
+        return turned(predict, image, int(angle // 90))
+    height, width = image.shape[-2:]
+    cosine, sine = abs(cos(radians(angle))), abs(sin(radians(angle)))
+    high = ceil(height * cosine + width * sine) + 2 * border
+    wide = ceil(width * cosine + height * sine) + 2 * border
+
+    def source(top: int, left: int, rows: int, columns: int) -> Tensor:
+        return _sampled(image, angle, (high, wide), (top, left, rows, columns), "bicubic")
+
+    return _sampled(predict(source, high, wide), -angle, (height, width), (0, 0, height, width), "bilinear")
+
+
+def _sampled(
+    pixels: Tensor,
+    angle: float,
+    canvas: tuple[int, int],
+    window: tuple[int, int, int, int],
+    mode: Literal["bicubic", "bilinear"],
+) -> Tensor:
+    """A window of a canvas in whose middle lie pixels, turned counter-clockwise by `angle` degrees and mirrored.
+
+    Args:
+        pixels: (1, C, H, W).
+        angle: degrees.
+        canvas: its height and width.
+        window: top, left, height and width, on the canvas or beyond it.
+        mode: how to interpolate; `bilinear` keeps probabilities positive and their sum 1.
+
+    Returns:
+        (1, C, height, width).
+    """
+    top, left, rows, columns = window
+    y = (torch.arange(top, top + rows, dtype=torch.float64) - (canvas[0] - 1) / 2)[:, None]
+    x = (torch.arange(left, left + columns, dtype=torch.float64) - (canvas[1] - 1) / 2)[None]
+    cosine, sine = cos(radians(angle)), sin(radians(angle))
+    places = torch.stack([x * cosine - y * sine, x * sine + y * cosine], dim=-1)  # from the centre of the pixels
+    half = torch.tensor([max(size - 1, 1) / 2 for size in (pixels.shape[-1], pixels.shape[-2])])
+    grid = (places / half).float()[None]  # -1 and 1 are the centres of the border pixels, which are not repeated
+    return functional.grid_sample(pixels, grid, mode, padding_mode="reflection", align_corners=True)
+
+
+def logits_of(mean: Tensor, activation: Activation) -> Tensor:
+    """Logits that `unet_exp.network.probabilities` turns into given probabilities, for a loss that wants logits.
+
+    Args:
+        mean: (B, classes, H, W) probabilities.
+        activation: `softmax`: log p, whose softmax is p. `sigmoid` with two classes: the logit of class 1; with more:
+            the logit of each class against the rest, whose cross-entropy is that of the normalised probabilities.
+
+    Returns:
+        (B, out, H, W), finite.
+    """
+    tiny = torch.finfo(mean.dtype).tiny
+    if activation == "softmax":
+        return mean.clamp_min(tiny).log()
+    if mean.shape[1] == 2:
+        return mean[:, 1:].clamp_min(tiny).log() - mean[:, :1].clamp_min(tiny).log()
+    return mean.logit(eps=torch.finfo(mean.dtype).eps)

@@ -1,0 +1,1 @@
+"""A look at images and masks before a training."""

@@ -1,0 +1,279 @@
+"""What a survey says: which classes masks seem to have, and which files are suspicious."""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import yaml
+
+from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.config.data import MAX_CLASSES
+from unet_exp.data.classes import Value, picture_color, proposed
+from unet_exp.inspection.survey import IGNORED, Facts, MaskFacts, stored_value
+
+UNKNOWN = -1
+"""Stands for the class of a value that has none."""
+RARE = 0.001
+"""Share of the pixels below which a class is rare."""
+_MANY_VALUES = 10
+_PEAK_SHARE, _PEAK_DISTANCE = 0.005, 32
+_OUTLIER = 6.0
+_FEWEST = 8
+
+
+class Meaning:
+    """Which class a stored value has.
+
+    Args:
+        classes: as configured; two of them where masks hold objects.
+        ignore: value or (red, green, blue) of ignored pixels.
+        objects: whether each object has a number or colour of its own, and 0 or black is none.
+    """
+
+    def __init__(self, classes: Sequence[ClassSpec], ignore: Value | None, objects: bool) -> None:
+        self._ignore = ignore
+        self._objects = objects
+        self._indices = {stored_value(spec.value): index for index, spec in enumerate(classes)}
+
+    def __call__(self, value: Value) -> int:
+        """The index of the class, `IGNORE_LABEL`, or `UNKNOWN`."""
+        if value in (self._ignore, IGNORED):
+            return IGNORE_LABEL
+        return int(value != 0) if self._objects else self._indices.get(value, UNKNOWN)
+
+    def pixels(self, mask: MaskFacts) -> Counter[int]:
+        """Pixels of each class that a mask shows."""
+        pixels: Counter[int] = Counter()
+        for value, count in mask.counts.items():
+            pixels[self(value)] += count
+        pixels[1 if self._objects else UNKNOWN] += mask.rest
+        return +pixels
+
+
+@dataclass(frozen=True)
+class Totals:
+    """All masks together.
+
+    Attributes:
+        pixels: of each value.
+        images: masks that hold it.
+        masks: what was added up.
+    """
+
+    masks: list[MaskFacts]
+    pixels: Counter[Value] = field(default_factory=Counter[Value])
+    images: Counter[Value] = field(default_factory=Counter[Value])
+
+    @classmethod
+    def of(cls, masks: Iterable[MaskFacts]) -> "Totals":
+        """Adds up."""
+        totals = cls(list(masks))
+        for mask in totals.masks:
+            totals.pixels.update(mask.counts)
+            totals.images.update(mask.counts.keys())
+        return totals
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What masks seem to be.
+
+    Attributes:
+        kind: `classes`; `objects` (a number or colour each); `smeared` (a few values with a blur of others around them,
+            by JPEG or smooth resizing); `unclear`.
+        classes: that would fit, or, of a smeared mask, that it seems to have had.
+        ignore: a value that seems to mean "ignored".
+    """
+
+    kind: Literal["classes", "objects", "smeared", "unclear"]
+    classes: tuple[ClassSpec, ...] = ()
+    ignore: int | list[int] | None = None
+
+    def yaml(self) -> str:
+        """Lines for a config file."""
+        entries = [
+            {"name": spec.name, "value": spec.value, **({"color": spec.color} if spec.color != spec.value else {})}
+            for spec in self.classes
+        ]
+        lines = ["classes:", *(f"  - {_in_one_line(entry)}" for entry in entries)]
+        return "\n".join(lines if self.ignore is None else [*lines, f"ignore: {self.ignore}"])
+
+    def words(self) -> list[str]:
+        """The same as words on a command line."""
+        entries = [{"name": spec.name, "value": spec.value} for spec in self.classes]
+        words = [f"data.classes={_in_one_line(entries)}"]
+        return words if self.ignore is None else [*words, f"data.ignore={self.ignore}"]
+
+
+def propose(totals: Totals, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None) -> Proposal:
+    """Reads the values of masks as a person would.
+
+    Args:
+        totals: of the masks.
+        classes: as configured; the names of those that are found are kept.
+        ignore: as configured.
+    """
+    found = set(totals.pixels)
+    parts, specks = (sum(getattr(mask, key) for mask in totals.masks) for key in ("parts", "specks"))
+    many = any(mask.rest for mask in totals.masks) or len(found) > _MANY_VALUES
+    kept = ignore if ignore is not None and stored_value(ignore) in found else None
+    if many and 2 * specks > parts:
+        peaks = _peaks(totals.pixels)
+        return Proposal("smeared", _specs(peaks, classes)) if 2 <= len(peaks) <= _MANY_VALUES else Proposal("unclear")
+    if kept is None and _ends_in_255(found):
+        kept = 255
+    values = found - ({IGNORED} if kept is None else {stored_value(kept)})
+    specs = _specs(values, classes) if 2 <= len(values) <= MAX_CLASSES else ()
+    ignored = kept if kept is None or isinstance(kept, int) else list(kept)
+    if many and sum(mask.lit for mask in totals.masks if mask.parts) >= 0.8 * parts:
+        return Proposal("objects", specs, ignored)
+    return Proposal("classes", specs, ignored) if specs else Proposal("unclear")
+
+
+def _ends_in_255(found: set[Value]) -> bool:
+    """Whether values count up from 0, and 255 stands apart: it then says "nobody knows"."""
+    others = found - {255}
+    return 255 in found and 2 <= len(others) < 255 and others == set(range(len(others)))
+
+
+def _peaks(pixels: Counter[Value]) -> list[Value]:
+    """Values that are common, and no shade of a more common one."""
+    peaks: list[Value] = []
+    for value, count in pixels.most_common():
+        if count < _PEAK_SHARE * pixels.total():
+            break
+        if all(np.abs(np.subtract(_color(value), _color(peak))).max() >= _PEAK_DISTANCE for peak in peaks):
+            peaks.append(value)
+    return peaks
+
+
+def _color(value: Value) -> tuple[int, ...]:
+    return (value,) * 3 if isinstance(value, int) else value
+
+
+def _specs(values: Collection[Value], classes: Sequence[ClassSpec]) -> tuple[ClassSpec, ...]:
+    return tuple(
+        ClassSpec(**entry, color=picture_color(index) if isinstance(entry["value"], int) else entry["value"])
+        for index, entry in enumerate(yaml.safe_load(proposed(values, classes)))
+    )
+
+
+def _in_one_line(plain: object) -> str:
+    text: str = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
+    return text.strip()
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """Something that may be right and rarely is.
+
+    Attributes:
+        what: is suspicious.
+        where: names of images or classes.
+        hint: what may be done.
+    """
+
+    what: str
+    where: list[str]
+    hint: str
+
+
+def suspicious_images(facts: Sequence[Facts], tile: int) -> list[Suspicion]:
+    """Images that look wrong by themselves or beside the others.
+
+    Args:
+        facts: of all images.
+        tile: side of the labelled patch, pixels.
+    """
+    dark, bright = _outliers(facts)
+    rescale = "inverted, or scaled unlike the others?"
+    found = [
+        ("constant image: all pixels are equal", [one for one in facts if one.low == one.high], "leave it out"),
+        ("much darker than the others", dark, rescale),
+        ("much brighter than the others", bright, rescale),
+        (
+            f"smaller than data.tile={tile}",
+            [one for one in facts if min(one.height, one.width) < tile],
+            "mirrored to that size; a smaller data.tile is faster",
+        ),
+        (
+            "the mask is the image",
+            [one for one in facts if one.mask is not None and one.mask.is_image],
+            "does data.masks name the folder of images?",
+        ),
+        (
+            "one value fills the mask",
+            [one for one in facts if one.mask is not None and one.mask.distinct == 1],
+            "right where there is nothing to see",
+        ),
+    ]
+    return [Suspicion(what, [one.item.name for one in ones], hint) for what, ones, hint in found if ones]
+
+
+def suspicious_twins(facts: Sequence[Facts], parts: Mapping[str, str]) -> list[Suspicion]:
+    """Images with the same pixels.
+
+    Args:
+        facts: of all images.
+        parts: the split of each image by its name, as far as it is known.
+    """
+    twins: dict[str, list[str]] = {}
+    for one in facts:
+        if one.low < one.high:
+            twins.setdefault(one.digest, []).append(one.item.name)
+    within: list[str] = []
+    across: list[str] = []
+    for names in twins.values():
+        if len(names) > 1:
+            leaks = len({parts.get(name) for name in names}) > 1
+            words = [f"{name} ({parts[name]})" if name in parts else name for name in names]
+            (across if leaks else within).append(" = ".join(words))
+    rows = [
+        ("same pixels in two splits: scores would be too good", across, "keep one, or data.group them together"),
+        ("same pixels under two names", within, "keep one"),
+    ]
+    return [Suspicion(what, where, hint) for what, where, hint in rows if where]
+
+
+def suspicious_classes(
+    names: Sequence[str], pixels: Sequence[Mapping[int, int]], parts: Sequence[str]
+) -> list[Suspicion]:
+    """Classes that are rare or that the training would not see.
+
+    Args:
+        names: of the classes.
+        pixels: of each class, a mapping a mask.
+        parts: the split of each mask; an empty text where it is not known.
+    """
+    total = sum((Counter(one) for one in pixels), Counter[int]())
+    labelled = sum(total[index] for index in range(len(names)))
+    trained = [one for one, part in zip(pixels, parts, strict=True) if part == "train"]
+    absent = [name for index, name in enumerate(names) if not total[index]]
+    unseen = [name for index, name in enumerate(names) if total[index] and not any(one.get(index) for one in trained)]
+    rare = [name for index, name in enumerate(names) if 0 < total[index] < RARE * labelled]
+    rows = [
+        ("class in no mask", absent, "wrong value, or not needed"),
+        ("class in no training image", unseen if trained else [], "another split"),
+        (f"class below {RARE:.1%} of the pixels", rare, "loss.class_weights=inverse, or loss=dice_ce"),
+    ]
+    return [Suspicion(what, where, hint) for what, where, hint in rows if where]
+
+
+def _outliers(facts: Sequence[Facts]) -> tuple[list[Facts], list[Facts]]:
+    """Images much darker and much brighter than the median, in units of the median deviation from it."""
+    means = np.array([one.mean for one in facts])
+    if len(means) < _FEWEST:
+        return [], []
+    # Where nearly all are equally bright, a tenth of all values is still no outlier.
+    whole = (
+        1.0
+        if all(one.dtype != "float32" for one in facts)
+        else max(one.high for one in facts) - min(one.low for one in facts)
+    )
+    distance = means - np.median(means)
+    limit = max(_OUTLIER * float(np.median(np.abs(distance))), 0.1 * whole)
+    dark, bright = np.flatnonzero(distance < -limit), np.flatnonzero(distance > limit)
+    return [facts[int(index)] for index in dark], [facts[int(index)] for index in bright]

@@ -1,0 +1,228 @@
+"""Every image and mask of a data set, read once and not kept: what `scripts/check_data.py` knows of them.
+
+Masks are counted as they are stored, whatever classes the config names, so that wrong classes are no obstacle.
+"""
+
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from skimage.measure import label as connected
+
+from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.data.classes import UnknownValues, Value, decode, object_ids, shows_colors
+from unet_exp.data.groups import Item
+from unet_exp.data.io.images import read_pages
+from unet_exp.data.pairs import Pair
+from unet_exp.data.samples import SPLITS, DataSet, image_digest
+from unet_exp.data.sets.folder import ImageKind, read_pair
+from unet_exp.errors import DataError
+
+Array = np.ndarray[Any, Any]
+
+IGNORED: Value = -1
+"""What stands for an ignored pixel of data that have no value for it."""
+_KEPT = 256
+_SPECK = 4
+_THREADS = min(8, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """What a mask holds.
+
+    Attributes:
+        counts: pixels of each grey value or (red, green, blue), equal channels as grey; the most common ones.
+        rest: pixels of the values that `counts` leaves out.
+        distinct: number of values.
+        lit: number of values but 0 or black: of objects, where each has a number or colour of its own.
+        parts: connected regions (8 neighbours) of one value, without 0 or black; 0 where there are 2 values or fewer.
+        specks: those of them that have 4 pixels or fewer, as the edges of smeared masks do.
+        is_image: whether these are the pixels of the image.
+    """
+
+    counts: dict[Value, int]
+    rest: int = 0
+    distinct: int = 0
+    lit: int = 0
+    parts: int = 0
+    specks: int = 0
+    is_image: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one image (a page of a stack) and its mask come to.
+
+    Attributes:
+        item: how the splits know it.
+        source: its file; None where it was not read from one of the user's.
+        mask_source: the file of its mask.
+        page: its place in the file.
+        height: pixels.
+        width: pixels.
+        kind: its channels.
+        dtype: as stored: uint8, uint16 or float32.
+        low: smallest value, an alpha that says nothing left out.
+        high: largest value.
+        mean: of all values, integers divided by their type's largest.
+        digest: of the pixels; equal for equal images.
+        mask: None where there is none.
+        part: `train`, `val`, `test` or `unlabelled`, where that is known already.
+    """
+
+    item: Item
+    source: Path | None
+    mask_source: Path | None
+    page: int
+    height: int
+    width: int
+    kind: ImageKind
+    dtype: str
+    low: float
+    high: float
+    mean: float
+    digest: str
+    mask: MaskFacts | None
+    part: str | None = None
+
+
+def survey_files(pairs: Sequence[Pair], indices: bool) -> Iterator[list[Facts] | DataError]:
+    """Reads images with their masks side by side, a few files at a time.
+
+    Args:
+        pairs: the files.
+        indices: read the indices of masks with a palette, not its colours.
+
+    Yields:
+        For each pair, in their order, the facts of its pages, or what is wrong with it.
+    """
+
+    def attempt(pair: Pair) -> list[Facts] | DataError:
+        try:
+            return _facts_of_pair(pair, indices)
+        except DataError as error:
+            return error
+
+    ahead: deque[Future[list[Facts] | DataError]] = deque()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        try:
+            for pair in pairs:
+                ahead.append(pool.submit(attempt, pair))
+                if len(ahead) > 4 * _THREADS:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def survey_samples(dataset: DataSet) -> list[Facts]:
+    """The same for data in memory; values are those of the classes, and `IGNORED`."""
+    values = {index: stored_value(spec.value) for index, spec in enumerate(dataset.classes)} | {IGNORE_LABEL: IGNORED}
+    found: dict[str, Facts] = {}
+    for part in SPLITS:
+        for sample in getattr(dataset, part):
+            mask = None
+            if sample.label is not None:
+                counts = np.bincount(sample.label.ravel(), minlength=256)
+                shown = {values[index]: int(counts[index]) for index in np.flatnonzero(counts).tolist()}
+                objects = 0 if sample.instances is None else len(np.setdiff1d(sample.instances, 0))
+                mask = MaskFacts(shown, distinct=len(shown), lit=objects)
+            # With data.split=all an image is in two splits.
+            item = Item(sample.name, sample.name)
+            found.setdefault(sample.name, _facts(item, None, None, 0, sample.image, mask, part))
+    return list(found.values())
+
+
+def stored_value(value: int | Sequence[int]) -> Value:
+    """A class's value as `MaskFacts.counts` has it."""
+    if isinstance(value, int):
+        return value
+    return value[0] if len(set(value)) == 1 else tuple(value)
+
+
+def read_page(facts: Facts, indices: bool) -> tuple[Array, Array | None]:
+    """The pixels (H, W, C) of an image, and of its mask if it has one, once more.
+
+    Raises:
+        DataError: where a file has gone or changed since.
+    """
+    assert facts.source is not None
+    image = read_pages(facts.source)[facts.page]
+    return image, read_pages(facts.mask_source, indices)[facts.page] if facts.mask_source else None
+
+
+def _facts_of_pair(pair: Pair, indices: bool) -> list[Facts]:
+    found = []
+    for page, (item, image, mask) in enumerate(read_pair(pair, indices)):
+        counted = None
+        if mask is not None and pair.mask is not None:
+            counted = _mask_facts(mask, pair.mask, np.array_equal(mask, image))
+        found.append(_facts(item, pair.image, pair.mask, page, image, counted))
+    return found
+
+
+def _facts(
+    item: Item,
+    source: Path | None,
+    mask_source: Path | None,
+    page: int,
+    image: Array,
+    mask: MaskFacts | None,
+    part: str | None = None,
+) -> Facts:
+    scale = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
+    kind = ImageKind.of(image)
+    shown = image[:, :, :3] if kind.opaque else image
+    return Facts(
+        item=item,
+        source=source,
+        mask_source=mask_source,
+        page=page,
+        height=image.shape[0],
+        width=image.shape[1],
+        kind=kind,
+        dtype=str(image.dtype),
+        low=float(shown.min()),
+        high=float(shown.max()),
+        mean=float(shown.mean(dtype=np.float64)) / scale,
+        digest=image_digest(shown),
+        mask=mask,
+        part=part,
+    )
+
+
+def _mask_facts(pixels: Array, path: Path, is_image: bool) -> MaskFacts:
+    ids = object_ids(pixels, path)[0]
+    counts = _count_colors(pixels, path) if shows_colors(pixels) else _count_greys(ids)
+    parts = specks = 0
+    if len(counts) > 2:
+        regions = connected(ids, background=0, connectivity=2)  # type: ignore[no-untyped-call]
+        sizes = np.bincount(regions.ravel())[1:]
+        parts, specks = len(sizes), int((sizes <= _SPECK).sum())
+    kept = dict(counts.most_common(_KEPT))
+    rest = counts.total() - sum(kept.values())
+    return MaskFacts(kept, rest, len(counts), len(counts.keys() - {0}), parts, specks, is_image)
+
+
+def _count_greys(ids: Array) -> Counter[Value]:
+    counts = np.bincount(ids.ravel())
+    return Counter({value: int(counts[value]) for value in np.flatnonzero(counts).tolist()})
+
+
+def _count_colors(pixels: Array, path: Path) -> Counter[Value]:
+    """Pixels of each colour: `decode` counts what no class names, and the only class here is black."""
+    counts: Counter[Value] = Counter()
+    try:
+        decode(pixels, [ClassSpec(name="black", value=[0, 0, 0], color=[0, 0, 0])], path)
+    except UnknownValues as error:
+        for value, count in error.counts.items():
+            counts[stored_value(value)] += count
+    return counts + Counter({0: pixels.shape[0] * pixels.shape[1] - counts.total()})

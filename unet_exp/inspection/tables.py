@@ -1,0 +1,152 @@
+"""What `check_data` prints: tables of images, classes and suspicions, and the classes that would fit."""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.data.classes import Value
+from unet_exp.data.samples import SPLITS
+from unet_exp.data.sets.folder import used_channels
+from unet_exp.inspection.findings import UNKNOWN, Meaning, Proposal, Suspicion, Totals
+from unet_exp.inspection.survey import IGNORED, Facts
+
+_ROWS = 8
+_NAMES = 4
+_MOST_CLASSES = 64
+_MOST_BESIDE_OBJECTS = 12
+
+
+def images(facts: Sequence[Facts], split: Mapping[str, int]) -> Table:
+    """Images by size, channels and type.
+
+    Args:
+        facts: of all images.
+        split: images of each part; empty where there is no split.
+    """
+    kinds: dict[tuple[int, int, int, str], list[Facts]] = {}
+    for one, channels in zip(facts, used_channels([one.kind for one in facts]), strict=True):
+        kinds.setdefault((one.width, one.height, channels, one.dtype), []).append(one)
+    parts = ", ".join(f"{part} {split.get(part, 0)}" for part in SPLITS)
+    table = Table(caption=parts if split.get("train") else "no split yet", caption_justify="left", min_width=60)
+    for column in ("images", "width x height", "channels", "type", "values", "mean"):
+        table.add_column(column, justify="right")
+    rows = sorted(kinds.items(), key=lambda item: -len(item[1]))
+    for (width, height, channels, dtype), ones in rows[:_ROWS]:
+        low, high = min(one.low for one in ones), max(one.high for one in ones)
+        mean = sum(one.mean for one in ones) / len(ones)
+        shown = f"{mean:.3g}" if dtype == "float32" else f"{mean:.0%} of full scale"
+        table.add_row(str(len(ones)), f"{width} x {height}", str(channels), dtype, f"{low:.4g} .. {high:.4g}", shown)
+    if len(rows) > _ROWS:
+        rest = sum(len(ones) for _, ones in rows[_ROWS:])
+        table.add_row(str(rest), f"{len(rows) - _ROWS} sizes more", "", "", "", "")
+    return table
+
+
+def classes(
+    specs: Sequence[ClassSpec],
+    meaning: Meaning,
+    totals: Totals,
+    pixels: Mapping[str, Counter[int]],
+    parts: Mapping[str, str],
+    objects: bool,
+) -> Table:
+    """Each class's pixels, and how many masks of each split hold it; values without a class in red.
+
+    Args:
+        specs: as configured.
+        meaning: of the values.
+        totals: of the masks.
+        pixels: of each class, by the name of the image.
+        parts: the split of images by name.
+        objects: whether each object has a value of its own.
+    """
+    # Where ignored pixels have a value of their own, it was counted as that of an object.
+    found = [
+        mask.lit - any(value != IGNORED and meaning(value) == IGNORE_LABEL for value in mask.counts)
+        for mask in totals.masks
+    ]
+    caption = f"{sum(found)} objects, {min(found)} to {max(found)} a mask" if objects else None
+    table = Table(caption=caption, caption_justify="left", min_width=60)
+    for column in ("value", "class"):
+        table.add_column(column)
+    shown = [part for part in SPLITS[:3] if part in parts.values()]
+    for column in ("pixels", "share", "masks", *(f"in {part}" for part in shown)):
+        table.add_column(column, justify="right")
+    colored = any(not isinstance(value, int) for value in totals.pixels)
+    every = sum(pixels.values(), Counter[int]())
+    labelled = every.total() - every[IGNORE_LABEL]
+    for index, name in [*enumerate(spec.name for spec in specs), (IGNORE_LABEL, "ignored")]:
+        if index == IGNORE_LABEL and not every[index]:
+            continue
+        values = [value for value in totals.pixels if meaning(value) == index]
+        holders = [parts.get(one) for one, found in pixels.items() if found[index]]
+        share = "" if index == IGNORE_LABEL else f"{every[index] / max(1, labelled):.3%}"
+        of_parts = [str(holders.count(part)) for part in shown]
+        table.add_row(_listed(values, colored), Text(name), str(every[index]), share, str(len(holders)), *of_parts)
+    unknown = Counter({value: count for value, count in totals.pixels.items() if meaning(value) == UNKNOWN})
+    for value, count in unknown.most_common(_ROWS):
+        numbers = str(count), f"{count / labelled:.3%}", str(totals.images[value])
+        table.add_row(_word(value, colored), "none", *numbers, *[""] * len(shown), style="red")
+    if rest := every[UNKNOWN] - sum(count for _, count in unknown.most_common(_ROWS)):
+        words = f"{max(1, len(unknown) - _ROWS)} values more" if len(unknown) > _ROWS else "more"
+        table.add_row(words, "none", str(rest), f"{rest / labelled:.3%}", "", *[""] * len(shown), style="red")
+    return table
+
+
+def suspicious(rows: Iterable[Suspicion]) -> Table:
+    """What may be right and rarely is."""
+    table = Table(min_width=60)
+    for column in ("suspicious", "number", "first", "what to do"):
+        table.add_column(column, justify="right" if column == "number" else "left")
+    for row in rows:
+        more = ", ..." if len(row.where) > _NAMES else ""
+        table.add_row(row.what, str(len(row.where)), Text(", ".join(row.where[:_NAMES]) + more), row.hint)
+    return table
+
+
+def propose(proposal: Proposal, console: Console) -> None:
+    """Says which words would fit the masks."""
+
+    def tell(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    if proposal.kind == "unclear" or (proposal.kind == "classes" and len(proposal.classes) > _MOST_CLASSES):
+        tell("The masks hold too few or too many values to be classes: does data.masks name the masks?")
+        return
+    if proposal.kind == "objects":
+        tell("Each value is one connected region, as if every object had a number or colour of its own. Then:")
+        tell("  data.labels=instances")
+        if not 0 < len(proposal.classes) <= _MOST_BESIDE_OBJECTS:
+            return
+        tell("If the values are classes:")
+    elif proposal.kind == "smeared":
+        tell(
+            "Around a few values lie many others, as JPEG or smooth resizing leaves them. Save the masks again, as PNG "
+            "and resized by nearest neighbour. The values that were meant are probably:"
+        )
+    else:
+        tell(
+            "These classes would fit the masks; mend the names, and leave out a value that means nothing: it is "
+            "data.ignore. In a file such as mine/data/tissue.yaml (docs/your_images.md):"
+        )
+    tell(f"\n{proposal.yaml()}\n")
+    tell("or on the command line:")
+    tell("  " + " ".join(shlex.quote(word) for word in proposal.words()))
+
+
+def _listed(values: Sequence[Value], colored: bool) -> str:
+    words = [_word(value, colored) for value in sorted(values, key=lambda value: (isinstance(value, tuple), value))]
+    return ", ".join(words) if len(words) <= _NAMES else f"{', '.join(words[: _NAMES - 1])} ... ({len(words)})"
+
+
+def _word(value: Value, colored: bool) -> str:
+    if value == IGNORED:
+        return ""
+    if isinstance(value, int) and not colored:
+        return str(value)
+    return "({}, {}, {})".format(*((value,) * 3 if isinstance(value, int) else value))

@@ -1,0 +1,179 @@
+"""The numbers of two runs side by side: how many are equal, where the runs part, and how far they go."""
+
+import csv
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from unet_exp.runs.folder import RunFolder
+
+Number = int | float | str | None
+"""As a file has it: text where it is no number, None where there is nothing."""
+
+
+@dataclass(frozen=True)
+class ChangedNumber:
+    """A number that two runs do not share.
+
+    Attributes:
+        number: which one, such as `metrics.csv, epoch 3: val/loss`.
+        then: what the earlier run has.
+        now: what the later one has.
+    """
+
+    number: str
+    then: Number
+    now: Number
+
+    @property
+    def size(self) -> float:
+        """How far they are apart; infinite where one of them is no finite number."""
+        if not isinstance(self.then, int | float) or not isinstance(self.now, int | float):
+            return math.inf
+        apart = abs(self.now - self.then)
+        return apart if math.isfinite(apart) else math.inf
+
+
+@dataclass
+class RerunReport:
+    """What comparing a run with its repetition found.
+
+    Attributes:
+        numbers: how many were compared; each weight is one.
+        differing: how many of them differ.
+        differences: the numbers that differ, in the order in which a training makes them; of each tensor of weights
+            only the one that differs most.
+        lost: files of the later run that the earlier one does not have any more; they were not compared.
+    """
+
+    numbers: int = 0
+    differing: int = 0
+    differences: list[ChangedNumber] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+    @property
+    def equal(self) -> bool:
+        """Whether no number differs."""
+        return not self.differing
+
+    def table(self) -> Table:
+        """The first and the largest difference; there must be one."""
+        first, largest = self.differences[0], max(self.differences, key=lambda one: one.size)
+        shown = {"first": first, "largest": largest} if first != largest else {"first and largest": first}
+        table = Table("")
+        for which in shown:
+            table.add_column(f"{which} difference", overflow="fold")
+        for row, told in {
+            "number": lambda one: one.number,
+            "then": lambda one: _text(one.then),
+            "now": lambda one: _text(one.now),
+            "apart": lambda one: f"{one.size:.3g}" if math.isfinite(one.size) else "",
+        }.items():
+            table.add_row(row, *map(told, shown.values()))
+        return table
+
+    def add(self, before: Mapping[str, Number], after: Mapping[str, Number]) -> None:
+        """Compares numbers by their names; nan is equal to nan."""
+        names = dict.fromkeys([*before, *after])
+        pairs = [ChangedNumber(name, before.get(name), after.get(name)) for name in names]
+        found = [pair for pair in pairs if _text(pair.then) != _text(pair.now)]
+        self.numbers += len(pairs)
+        self.differing += len(found)
+        self.differences += found
+
+    def add_weights(self, before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]) -> None:
+        """Compares arrays by their names, element by element; nan is equal to nan."""
+        for name in dict.fromkeys([*before, *after]):
+            then, now = before.get(name), after.get(name)
+            if then is None or now is None or then.shape != now.shape:
+                self.add({f"{name}: shape": _shape(then)}, {f"{name}: shape": _shape(now)})
+                continue
+            self.numbers += now.size
+            differ = (then != now) & ~((then != then) & (now != now))
+            if count := int(differ.sum()):
+                self.differing += count
+                with np.errstate(invalid="ignore"):  # infinity minus infinity
+                    apart = np.abs(now.astype(np.float64) - then.astype(np.float64))
+                apart = np.where(differ, np.where(np.isnan(apart), np.inf, apart), -1)
+                at = tuple(int(index) for index in np.unravel_index(int(apart.argmax()), apart.shape))
+                self.differences.append(ChangedNumber(f"{name}{list(at)}", then[at].item(), now[at].item()))
+
+
+def compare_numbers(
+    before: RunFolder, after: RunFolder, read_weights: Callable[[Path], Mapping[str, NDArray[Any]]]
+) -> RerunReport:
+    """Compares two finished runs of one config: all epochs, the best weights, the test scores.
+
+    Args:
+        before: the earlier one.
+        after: the later one.
+        read_weights: gives the weights in a checkpoint by their names.
+
+    Raises:
+        DataError: if a checkpoint cannot be opened.
+    """
+    found = RerunReport()
+
+    def is_there(then: Path, now: Path) -> bool:
+        if now.exists() and not then.exists():
+            found.lost.append(now.name)
+        return then.exists()
+
+    if is_there(before.metrics, after.metrics):
+        found.add(_rows(before.metrics, "epoch"), _rows(after.metrics, "epoch"))
+    if is_there(before.best, after.best):
+        found.add_weights(*(_named(path, read_weights(path)) for path in (before.best, after.best)))
+    told = before.read_summary(), after.read_summary()
+    found.add(*map(_ends, told))
+    for then, now, keys in (
+        (before.per_image, after.per_image, ("image",)),
+        (before.per_threshold, after.per_threshold, ("image", "threshold")),
+    ):
+        if is_there(then, now):
+            found.add(_rows(then, *keys), _rows(now, *keys))
+    found.add(*(summary["metrics"] for summary in told))
+    return found
+
+
+def _rows(path: Path, *keys: str) -> dict[str, Number]:
+    """The numbers of a table, but for its seconds, named by the columns that tell its rows apart."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {
+            f"{path.name}, {', '.join(f'{key} {row[key]}' for key in keys)}: {column}": _number(text)
+            for row in csv.DictReader(file)
+            for column, text in row.items()
+            if column not in (*keys, "seconds")
+        }
+
+
+def _named(path: Path, weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {f"{path.name}, {name}": value for name, value in weights.items()}
+
+
+def _ends(summary: Mapping[str, Any]) -> dict[str, Number]:
+    best = summary.get("best")
+    scores = {f"best {best['monitor']}": best["value"]} if best else {}
+    return {"steps": summary["steps"], "epochs": summary["epochs"], **scores}
+
+
+def _number(text: str) -> Number:
+    try:
+        return float(text)
+    except ValueError:
+        return text or None
+
+
+def _shape(array: NDArray[Any] | None) -> str | None:
+    return None if array is None else str(array.shape)
+
+
+def _text(value: Number) -> str:
+    return "nothing" if value is None else str(value)

@@ -1,0 +1,132 @@
+"""Which run a training goes on with: one of the same config in all that matters. Nothing here imports torch."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from unet_exp.config import Config, parse
+from unet_exp.errors import ConfigError, DataError, UserError
+from unet_exp.files import is_locked
+from unet_exp.runs.folder import RunFolder
+from unet_exp.schema import flat
+
+AUTO = "auto"
+
+FREE = (
+    "output",
+    "trust",
+    "logger",
+    "data.root",
+    "data.images",
+    "data.masks",
+    "data.lists",
+    "data.num_workers",
+    "trainer.accelerator",
+    "trainer.save_every",
+    "trainer.profiler",
+)
+"""Keys that may be others than before: they change where things are and who is told, not what is computed.
+
+Not so: the limits of the training, since schedules depend on them and the undisturbed run would have ended there; what
+changes how numbers are rounded (`compile`, `channels_last`, `precision`, `devices`); the name, by which people tell
+two trainings of one config apart. Where the data lie is free because the images themselves are compared. The
+accelerator is free because a machine with another is better than none: then the results are no longer equal bit by bit.
+"""
+
+
+def find(config: Config) -> RunFolder | None:
+    """The folder of the run that a config says to go on with; None for a new run.
+
+    Args:
+        config: as typed.
+
+    Raises:
+        UserError: if `resume` names a folder whose run cannot go on in this way.
+    """
+    if config.resume is None:
+        return None
+    if config.resume == AUTO:
+        return next(_unfinished(config), None)
+    folder = RunFolder(Path(config.resume))
+    before = read_config(folder)
+    if folder.is_over:
+        raise UserError(
+            f"resume={folder.path}: this run is over (summary.json); to train further, start a new one with init_from="
+        )
+    if is_locked(folder.lock):
+        raise still_running(folder)
+    if _lacks_checkpoints(folder):
+        raise DataError(
+            f"resume={folder.path}: its checkpoints are gone, and to begin again would empty this folder; bring them "
+            "back, or start a new run"
+        )
+    if changed := changes(before, config):
+        told = ", ".join(changed)
+        raise ConfigError(
+            f"resume={folder.path}: what is typed would change its result: {told}; leave it out, or start a new run"
+        )
+    return folder
+
+
+def still_running(folder: RunFolder) -> UserError:
+    """The mistake of going on with a run that has not ended."""
+    return UserError(f"resume={folder.path}: a process is still at this run; wait for its end, or end it")
+
+
+def read_config(folder: RunFolder, key: str = "resume") -> Config:
+    """The config that a run was started with.
+
+    Args:
+        folder: of the run.
+        key: by which it was named, for the message.
+
+    Raises:
+        UserError: if it is not there, or not of this version.
+    """
+    if not folder.config.is_file():
+        wanted = "one of the runs in this sweep" if (folder.path / "sweep.json").is_file() else "a run"
+        lack = f"{folder.config.name} in it that can be read" if folder.path.is_dir() else "such folder"
+        raise DataError(f"{key}={folder.path}: there is no {lack}; give the folder of {wanted}")
+    try:
+        return parse(folder.read_config())
+    except ConfigError as error:
+        raise DataError(f"{folder.config}: it is not of this version of unet_exp: {error}") from None
+
+
+def changes(before: Config, now: Config, free: Sequence[str] = FREE) -> list[str]:
+    """What differs between two configs and would change a training's result, such as `seed: 0 -> 1`.
+
+    Args:
+        before: one of them.
+        now: the other.
+        free: keys, and groups of them, that may differ.
+    """
+    old, new = flat(before.model_dump()), flat(now.model_dump())
+    keys = [key for key in {**old, **new} if not any(f"{key}.".startswith(f"{one}.") for one in free)]
+    nothing = "nothing"
+    return [
+        f"{key}: {old.get(key, nothing)} -> {new.get(key, nothing)}"
+        for key in keys
+        if old.get(key, nothing) != new.get(key, nothing)
+    ]
+
+
+def _lacks_checkpoints(folder: RunFolder) -> bool:
+    """Whether a run has saved and its checkpoints are gone: one is written when an epoch follows a validation."""
+    if folder.has_checkpoint or not folder.metrics.exists():
+        return False
+    rows = folder.metrics.read_text(errors="replace").splitlines()
+    return any(not row.endswith(",") for row in rows[1:-1])  # an epoch that was not validated has no last column
+
+
+def _unfinished(config: Config) -> Iterator[RunFolder]:
+    """Runs of this config that have not come to their end and are no process's, the newest first."""
+    for summary in sorted((Path(config.output) / "train").glob("*/summary.json"), reverse=True):
+        folder = RunFolder(summary.parent)
+        if is_locked(folder.lock) or folder.is_over or not os.access(folder.path, os.W_OK):
+            continue
+        try:
+            if not changes(read_config(folder), config) and not _lacks_checkpoints(folder):
+                yield folder
+        except UserError:  # of another version, or not ours
+            continue

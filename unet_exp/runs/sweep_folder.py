@@ -1,0 +1,202 @@
+"""The folder of a sweep: its plan, a run folder for each of its runs, and what has become of them."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import chain, count
+from pathlib import Path
+from textwrap import shorten
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.runs.folder import RunFolder, dated_folder, refuse_links, write_text
+from unet_exp.schema import Strict, validate
+
+NAME_LIMIT = 80
+"""Characters of a run's name; file systems allow 255 bytes, and people read them in tables."""
+_PLAIN_LAUNCHER = re.compile(r"hydra/launcher=\w+|hydra\.launcher\.[a-z]\w*=[\w:.-]*")
+"""What chooses a launcher or gives it a number or a word, such as a partition's name."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a sweep.
+
+    Attributes:
+        name: of its folder.
+        overrides: the words that it is started with.
+    """
+
+    name: str
+    overrides: list[str]
+
+
+def _legal(text: str) -> str:
+    return re.sub(r"[^\w.,=+-]+", "-", text, flags=re.ASCII).strip("-.,")
+
+
+def _is_legal(name: str) -> str:
+    if not name or name != _legal(name):
+        raise ValueError("must be the name of a folder")
+    return name
+
+
+class _Run(Strict):
+    name: Annotated[str, AfterValidator(_is_legal)]
+    overrides: list[str]
+
+
+class _Plan(Strict):
+    """What `sweep.json` says; anybody may have written it, and runs empty the folders that it names."""
+
+    created: str
+    words: list[str]
+    config_dir: str | None
+    search: str | None
+    runs: list[_Run]
+
+
+class SweepFolder:
+    """A sweep's folder.
+
+    Attributes:
+        path: the folder itself.
+        words: what was typed.
+        config_dir: folder of the user's own configs, if there was one.
+        search: the word of the search that plans the runs one after another, None where all were known at once.
+        runs: planned so far.
+        created: when it was planned first, ISO time.
+        lock: held by the process that runs it.
+        stop: there while a signal has that process leave, so that no further run is begun.
+        journal: where a search keeps its trials.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        words: Sequence[str],
+        config_dir: str | None = None,
+        search: str | None = None,
+        runs: Sequence[PlannedRun] = (),
+        created: str | None = None,
+    ) -> None:
+        self.path = path
+        self.words = list(words)
+        self.config_dir = config_dir
+        self.search = search
+        self.runs = list(runs)
+        self.created = created or datetime.now().isoformat(timespec="milliseconds")
+        self.lock = path / ".lock"
+        self.stop = path / ".stop"
+        self.journal = path / "search.journal"
+
+    @classmethod
+    def create(
+        cls,
+        parent: Path,
+        name: str,
+        words: Sequence[str],
+        config_dir: str | None,
+        search: str | None,
+        runs: Sequence[PlannedRun],
+    ) -> "SweepFolder":
+        """Makes `<parent>/<date>_<time>_<name>` with the plan in it.
+
+        Raises:
+            DataError: if it cannot be made.
+        """
+        folder = cls(dated_folder(parent, name), words, config_dir, search, runs)
+        folder._write_plan()
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> "SweepFolder":
+        """Reads the plan of an earlier sweep.
+
+        Raises:
+            DataError: if there is none, or it is damaged.
+        """
+        plan = path / "sweep.json"
+        if not plan.is_file():
+            raise DataError(f"sweep.resume={path}: there is no {plan.name} in it; give the folder of a sweep")
+        try:
+            values = json.loads(plan.read_text())
+            told = validate(_Plan, values)
+        except (OSError, ValueError, RecursionError, ConfigError) as error:
+            raise DataError(f"{plan}: it is damaged ({shorten(str(error), 200)}); start the sweep anew") from None
+        runs = [PlannedRun(run.name, run.overrides) for run in told.runs]
+        return cls(path, told.words, told.config_dir, told.search, runs, told.created)
+
+    def check_harmless(self) -> None:
+        """Finds what would let a stranger's sweep reach beyond its folder; its words are about to be run again.
+
+        Raises:
+            DataError: for links in it, for settings of Hydra that may name other programs, and for words that look up
+                what only this machine knows.
+        """
+        refuse_links(self.path)
+        for word in self.words:
+            where = f"{self.path / 'sweep.json'}: {shorten(word, 100)}"
+            if "hydra" in word.partition("=")[0] and not _PLAIN_LAUNCHER.fullmatch(word):
+                raise DataError(
+                    f"{where} may start other programs; if you trust it, take it out of the words, and type it beside "
+                    "sweep.resume"
+                )
+            if "${" in word:
+                raise DataError(f"{where} refers to something beside it with ${{...}}; write its value in its place")
+
+    def plan_more(self, runs: Sequence[PlannedRun]) -> None:
+        """Adds runs to the plan."""
+        self.runs += runs
+        self._write_plan()
+
+    def folder(self, run: PlannedRun) -> RunFolder:
+        """Where a run is recorded."""
+        return RunFolder(self.path / run.name)
+
+    def status(self, run: PlannedRun) -> str | None:
+        """What a run's summary says; None where there is none."""
+        status = self.folder(run).read_summary().get("status")
+        return status if isinstance(status, str) else None
+
+    def is_done(self, run: PlannedRun) -> bool:
+        """Whether a run has come to its end; see `RunFolder.is_over`."""
+        return self.folder(run).is_over
+
+    def _write_plan(self) -> None:
+        plan: dict[str, Any] = {
+            "created": self.created,
+            "words": self.words,
+            "config_dir": self.config_dir,
+            "search": self.search,
+            "runs": [asdict(run) for run in self.runs],
+        }
+        write_text(self.path / "sweep.json", json.dumps(plan, indent=2) + "\n")
+
+
+def run_names(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """Names of a sweep's runs: legal as file names, short, and each of them once.
+
+    Args:
+        settings: of each run, the keys that vary in the sweep with their values as typed.
+
+    Returns:
+        Such as `fusion=add,optimizer.lr=0.01`; `run` where nothing varies. Where that is too long, keys lose all but
+        their last part, then the end gives way to six digits of a checksum.
+    """
+    names: dict[str, None] = {}  # as a set that keeps its order
+    for values in settings:
+        whole = _legal(",".join(f"{key}={value}" for key, value in values.items())) or "run"
+        short = whole
+        if len(short) > NAME_LIMIT:
+            short = _legal(",".join(f"{key.rpartition('.')[2]}={value}" for key, value in values.items()))
+        if len(short) > NAME_LIMIT:
+            short = f"{short[: NAME_LIMIT - 7]}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
+        numbered = chain([short], (f"{short}_{number}" for number in count(2)))
+        names[next(name for name in numbered if name not in names)] = None
+    return list(names)

@@ -1,0 +1,316 @@
+"""A sweep's runs: started by any of Hydra's launchers, recorded in their folders, compared at the end."""
+
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.callbacks import Callbacks
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from unet_exp import signals
+from unet_exp.compose import initialized, quoted, search_path
+from unet_exp.config import Config, WandbConfig, parse
+from unet_exp.config.sweeping import SweepConfig
+from unet_exp.errors import ConfigError, DataError, UserError
+from unet_exp.files import holder, is_locked, locked
+from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
+from unet_exp.schema import validate
+from unet_exp.sweeps.plan import Plan
+from unet_exp.sweeps.progress import SweepProgress
+from unet_exp.sweeps.search import Outcome, Search
+
+Launch = Callable[[Sequence[PlannedRun]], None]
+
+
+def run_sweep(plan: Plan) -> None:
+    """Runs a sweep, or what is missing of it, to its end.
+
+    Args:
+        plan: checked.
+
+    Raises:
+        UserError: before the first run, for what can be mended; at the end, if runs have failed.
+    """
+    # The runs' own output goes to their logs. Users' words may hold brackets, which are no markup.
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    _check_data(plan)
+    folder = plan.folder or SweepFolder.create(
+        Path(plan.configs[0].output) / "sweep",
+        plan.name,
+        plan.words,
+        plan.config_dir,
+        plan.search.name if plan.search else None,
+        [] if plan.search else plan.runs,
+    )
+    search: Search | None = None
+    try:
+        with locked(folder.lock):
+            folder = SweepFolder.open(folder.path)  # as it is now that it is ours
+            _check_orphans(folder)
+            total = plan.search.trials if plan.search else len(folder.runs)
+            with SweepProgress(folder, total, console), _launcher(plan, folder, console) as launch:
+                if plan.search is None:
+                    launch([run for run in folder.runs if not folder.is_done(run)])
+                else:
+                    search = _search(plan, folder, launch)
+    except BlockingIOError:
+        raise UserError(f"sweep.resume={folder.path}: this sweep is still running; wait for its end") from None
+    except (signals.Stopped, KeyboardInterrupt) as error:
+        signum = error.signum if isinstance(error, signals.Stopped) else signal.SIGINT
+        raise signals.Stopped(signum, f"go on with {shlex.quote(f'sweep.resume={folder.path}')}") from None
+    _conclude(plan, folder, search, console)
+
+
+def run_planned(composed: DictConfig) -> None:
+    """One run of a sweep, in whatever process the launcher has for it; what becomes of it is recorded in its folder.
+
+    Where a signal has stopped the sweep, it is left out.
+
+    Args:
+        composed: a training's config, with the run's folder in `sweep.run`.
+    """
+    values: Any = OmegaConf.to_container(composed, resolve=True)
+    sweep = validate(SweepConfig, values.pop("sweep"))
+    values.pop("search")
+    assert sweep.run is not None
+    folder = RunFolder(Path(sweep.run))
+    stop = SweepFolder(folder.path.parent, []).stop
+    if signals.asked() or stop.exists():
+        return
+    words = [word for word in HydraConfig.get().overrides.task if not word.startswith("+sweep.")]
+    folder.path.mkdir(exist_ok=True)
+    with signals.handled(), locked(folder.lock):
+        if stop.exists():  # made since: a process that stops the sweep tells only the runs that hold their locks
+            return
+        with _recorded(folder, words):
+            config = _of_a_sweep(parse(values), folder)
+
+            with signals.postponed():
+                from unet_exp.training.pruning import Pruning
+                from unet_exp.training.run import train
+
+            pruning = None
+            if sweep.trial is not None:
+                pruning = Pruning(SweepFolder(folder.path.parent, []).journal, sweep.trial, config.trainer.monitor)
+            train(config, words, folder, pruning)
+
+
+def _check_data(plan: Plan) -> None:
+    """Reads the data of every run and builds its network; once where runs differ in how they learn alone.
+
+    Raises:
+        UserError: for what can be mended.
+    """
+    target = str(plan.launcher["_target_"])
+    if "slurm" in target.lower():  # its machines may have what this one lacks
+        return
+
+    with signals.postponed():
+        from unet_exp.training.prepare import prepare
+
+    checked = set()
+    for config in plan.configs:
+        key = config.model_dump_json(exclude={"seed", "name", "optimizer", "scheduler", "augmentation"})
+        if key in checked:
+            continue
+        checked.add(key)
+        device = prepare(config, []).device
+        if device.type == "cuda" and target.endswith("LocalLauncher") and not plan.launcher.get("gpus_per_node"):
+            raise ConfigError(
+                "hydra/launcher=submitit_local hides the GPU from its runs: "
+                "set hydra.launcher.gpus_per_node=1, or trainer.accelerator=cpu"
+            )
+
+
+def _check_orphans(folder: SweepFolder) -> None:
+    """Processes of a start that was killed may still be at their runs."""
+    busy = [run.name for run in folder.runs if is_locked(folder.folder(run).lock)]
+    if busy:
+        raise UserError(
+            f"sweep.resume={folder.path}: {', '.join(busy)} is still trained by a process of an earlier start; "
+            "wait for its end, or end it"
+        )
+
+
+@contextmanager
+def _launcher(plan: Plan, folder: SweepFolder, console: Console) -> Iterator[Launch]:
+    """Hydra's launcher of the plan, as a function that runs jobs and returns when they have ended."""
+    sweep_dir = f"hydra.sweep.dir={quoted(str(folder.path.resolve()))}"
+    words = [*plan.runs[0].overrides, *plan.hydra, *search_path(plan.config_dir), sweep_dir]
+    with initialized() as loader:
+        config = hydra.compose("train", words, return_hydra_config=True)
+        context = HydraContext(config_loader=loader, callbacks=Callbacks(config))
+        launcher = Plugins.instance().instantiate_launcher(
+            config=config, hydra_context=context, task_function=run_planned
+        )
+
+        def launch(runs: Sequence[PlannedRun]) -> None:
+            if not runs:
+                return
+            places = [f"+sweep.run={quoted(str(folder.folder(run).path.resolve()))}" for run in runs]
+            jobs = [[*run.overrides, place] for run, place in zip(runs, places, strict=True)]
+            with _brought_to_an_end(plan, folder):
+                try:
+                    ended = launcher.launch(jobs, initial_job_idx=0)
+                except Exception as error:
+                    # A process that is killed takes some launchers' other processes with it, each in its own way.
+                    console.print(f"the launcher gave up: {type(error).__name__}: {error}", soft_wrap=True)
+                    return
+            for run, job in zip(runs, ended, strict=True):
+                if job.status != JobStatus.COMPLETED:
+                    console.print(f"{run.name} left no record: {job._return_value!r}", soft_wrap=True)
+
+        yield launch
+
+
+@contextmanager
+def _recorded(folder: RunFolder, words: Sequence[str]) -> Iterator[None]:
+    """What is printed goes to a run's log, what fails to its summary.
+
+    Its folder is emptied, unless an earlier start has left a checkpoint to go on from.
+    """
+    if not folder.has_checkpoint:
+        folder.clear()
+    with folder.log.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
+        try:
+            yield
+        except signals.Stopped:  # which `train` has recorded; a launcher would kill the other runs for it
+            pass
+        except Exception as error:
+            if isinstance(error, UserError):
+                told = str(error)
+            else:
+                traceback.print_exc()
+                told = f"{type(error).__name__}: {error}"
+            folder.write_summary({"overrides": list(words), **folder.read_summary(), "status": "failed", "error": told})
+
+
+@contextmanager
+def _brought_to_an_end(plan: Plan, folder: SweepFolder) -> Iterator[None]:
+    """On a signal, all runs that are under way save before this process leaves, and no other is begun.
+
+    Raises:
+        Stopped: if a signal has come.
+    """
+
+    def told_to_runs() -> bool:
+        """Whether other processes of this machine have runs under way, which now know of the signal."""
+        folder.stop.touch()
+        found = (holder(folder.folder(run).lock) for run in folder.runs)
+        holders = {process for process in found if process is not None and process != os.getpid()}
+        for process in holders:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGUSR1)  # submitit takes SIGTERM and SIGUSR2, a background job no SIGINT
+        return bool(holders)
+
+    if "slurm" in str(plan.launcher["_target_"]).lower():  # jobs live on without this process
+        yield
+        return
+    folder.stop.unlink(missing_ok=True)
+    try:
+        with signals.postponed(told_to_runs):
+            yield
+    finally:
+        folder.stop.unlink(missing_ok=True)
+
+
+def _of_a_sweep(config: Config, folder: RunFolder) -> Config:
+    """A run has its folder's name and one device, and W&B shows the runs of a sweep as one group."""
+    update: dict[str, Any] = {
+        "name": folder.path.name,
+        "trainer": config.trainer.model_copy(update={"devices": 1}),
+    }
+    if isinstance(config.logger, WandbConfig) and config.logger.group is None:
+        update["logger"] = config.logger.model_copy(update={"group": folder.path.parent.name})
+    return config.model_copy(update=update)
+
+
+def _search(plan: Plan, folder: SweepFolder, launch: Launch) -> Search:
+    """Runs trials until there are as many as wanted.
+
+    Raises:
+        UserError: if the journal of an earlier start is damaged, or of another search.
+    """
+    assert plan.search is not None
+    trainer = plan.configs[0].trainer
+    try:
+        search = Search(plan.search, trainer.monitor, trainer.monitor_mode, folder.journal)
+    except (AssertionError, LookupError, TypeError, ValueError, RecursionError) as error:  # Optuna checks no line
+        raise DataError(f"{folder.journal}: it is damaged ({type(error).__name__}); start the search anew") from None
+    common = plan.runs[0].overrides
+    while trials := search.ask():
+        runs = [
+            PlannedRun(f"trial-{trial.number:03d}", [*common, *trial.overrides, f"+sweep.trial={trial.number}"])
+            for trial in trials
+        ]
+        planned = {run.name for run in folder.runs}
+        folder.plan_more([run for run in runs if run.name not in planned])
+        launch([run for run in runs if not folder.is_done(run)])
+        for trial, run in zip(trials, runs, strict=True):
+            search.tell(trial.number, _outcome(folder.folder(run)) or Outcome("failed", None))
+    search.write(folder.path)
+    return search
+
+
+def _tell_best(search: Search, console: Console) -> None:
+    counts = [f"{count} {status}" for status, count in search.counts().items() if count]
+    console.print(f"trials: {', '.join(counts)}")
+    if best := search.best():
+        trial, value = best
+        console.print(f"best: {value:.4f} by trial {trial.number}: {' '.join(trial.overrides)}", soft_wrap=True)
+
+
+def _outcome(folder: RunFolder) -> Outcome | None:
+    """What a trial came to; None if it has not come to its end."""
+    summary = folder.read_summary()
+    best = summary.get("best")
+    told = best.get("value") if isinstance(best, dict) else None
+    value = told if isinstance(told, float) else None
+    if summary.get("status") == "finished":
+        return Outcome("finished", value)
+    return Outcome("pruned", value) if "pruned_at" in summary else None
+
+
+def _conclude(plan: Plan, folder: SweepFolder, search: Search | None, console: Console) -> None:
+    """Says what failed, compares what finished, and names the folder in its last line.
+
+    Raises:
+        UserError: if anything failed.
+    """
+    unfinished = [run for run in folder.runs if not folder.is_done(run)]
+    for run in unfinished:
+        lost = "it is still running" if is_locked(folder.folder(run).lock) else "its process has died"
+        error = folder.folder(run).read_summary().get("error", lost)
+        console.print(f"failed: {run.name}: {error}", soft_wrap=True)
+    if search is not None:
+        _tell_best(search, console)
+    elif plan.sweep.report and len(unfinished) < len(folder.runs):
+        _compare(folder, console)
+    console.print(str(folder.path), style="bold", soft_wrap=True)
+    if unfinished:
+        again = f"{shlex.quote(f'sweep.resume={folder.path}')} runs them again"
+        names = ", ".join(run.name for run in unfinished)
+        then = again if search is None else "a search leaves them behind"
+        raise UserError(f"{len(unfinished)} of {len(folder.runs)} runs failed: {names}; {then}")
+
+
+def _compare(folder: SweepFolder, console: Console) -> None:
+    from unet_exp.compare.page import write_comparison
+
+    try:
+        write_comparison([str(folder.path)])
+    except UserError as error:
+        console.print(f"the runs are not compared: {error}", soft_wrap=True)

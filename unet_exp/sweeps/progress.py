@@ -1,0 +1,111 @@
+"""One line on the terminal for a whole sweep, whatever process runs its trainings."""
+
+import threading
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
+
+_INTERVAL = 1.0  # seconds between two looks at the run folders
+
+
+class SweepProgress:
+    """Counts a sweep's runs by what their folders say, in a thread of its own.
+
+    On a terminal it is a bar; elsewhere a line whenever a run has ended.
+
+    Args:
+        folder: the sweep's.
+        total: runs that there will be.
+        console: where it is shown.
+    """
+
+    def __init__(self, folder: SweepFolder, total: int, console: Console) -> None:
+        self._folder = folder
+        self._total = total
+        self._console = console
+        self._start = time.monotonic()
+        self._bar = Progress(
+            TextColumn("sweep"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=total)
+        # What an earlier start left unfinished says nothing until it is begun anew.
+        self._stale = {run.name: self._changed(run) for run in folder.runs if not folder.is_done(run)}
+        self._known: dict[str, str] = {}
+        self._ended_before = self._ended = self._look()[0]
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        self._show()
+        self._bar.stop()
+
+    def _watch(self) -> None:
+        while not self._over.wait(_INTERVAL):
+            self._show()
+
+    def _changed(self, run: PlannedRun) -> int | None:
+        """When a run's summary was written, nanoseconds."""
+        try:
+            return self._folder.folder(run).summary.stat().st_mtime_ns
+        except OSError:
+            return None
+
+    def _status(self, run: PlannedRun) -> str | None:
+        if run.name not in self._known:
+            if run.name in self._stale and self._stale[run.name] == self._changed(run):
+                return None
+            status = self._folder.status(run)
+            if status in (None, "running"):
+                return status
+            self._known[run.name] = status
+        return self._known[run.name]
+
+    def _look(self) -> tuple[int, str]:
+        """How many runs have ended, and the counts in words."""
+        counts = Counter(self._status(run) for run in self._folder.runs)
+        done, failed = counts["finished"], counts["failed"]
+        # A search gives up trials that promise little; they are stopped, and nothing is wrong with them.
+        stopped = counts["stopped"]
+        words = [f"{done} of {self._total} done"]
+        words += [f"{stopped} stopped"] if stopped else []
+        words += [f"{failed} failed", f"{counts['running']} running"]
+        return done + failed + stopped, ", ".join(words)
+
+    def _show(self) -> None:
+        ended, words = self._look()
+        now = ended - self._ended_before
+        if now > 0 and ended < self._total:
+            left = (time.monotonic() - self._start) / now * (self._total - ended)
+            words += f", about {_duration(left)} left"
+        self._bar.update(self._task, completed=ended, description=words)
+        if ended != self._ended and not self._console.is_terminal:
+            self._console.print(words, soft_wrap=True)
+        self._ended = ended
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,206 @@
+"""A training from its config to the point where it can start: every mistake that can be found by then is found here."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from unet_exp import data, losses
+from unet_exp.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.config import Config
+from unet_exp.data.compatibility import check_fits
+from unet_exp.data.normalization import Normalization
+from unet_exp.data.samples import DataSet, fingerprint, image_digest
+from unet_exp.errors import ConfigError
+from unet_exp.geometry import Architecture, parameters
+from unet_exp.inference.device import resolve_device, resolve_precision
+from unet_exp.memory import free_memory
+from unet_exp.metrics import METRICS_VERSION
+from unet_exp.metrics.scoreboard import metric_names, threshold_names
+from unet_exp.network import cost
+from unet_exp.runs.conditions import Conditions, GitState
+from unet_exp.runs.folder import RunFolder, git_state, versions
+from unet_exp.training.datamodule import SegmentationData, class_counts
+from unet_exp.training.fine_tuning import load_initial_weights
+from unet_exp.training.loggers import check_logger
+from unet_exp.training.module import SegmentationModule
+
+
+@dataclass
+class Job:
+    """A training that has been checked and is ready to start.
+
+    Attributes:
+        config: what to train.
+        overrides: what was typed.
+        dataset: its images.
+        device: where it runs.
+        precision: resolved.
+        processes: that share the work.
+        parameters: of the network.
+        macs: of one training input; None where they are not known.
+        datamodule: feeds it.
+        module: the network, its loss and its optimizer.
+        steps: optimizer steps until the first limit, None where only the time ends it.
+        metrics: names of the validation scores, without `val/`.
+    """
+
+    config: Config
+    overrides: list[str]
+    dataset: DataSet
+    device: torch.device
+    precision: str
+    processes: int
+    parameters: int
+    macs: int | None
+    datamodule: SegmentationData
+    module: SegmentationModule
+    steps: int | None
+    metrics: list[str]
+
+    @cached_property
+    def conditions(self) -> Conditions:
+        """What its numbers depend on beside its config; the data are hashed once."""
+        git, initial = git_state(), self.config.init_from
+        return Conditions(
+            data_fingerprint=fingerprint(self.dataset),
+            metrics_version=METRICS_VERSION,
+            device=str(self.device),
+            precision=self.precision,
+            processes=self.processes,
+            threads=torch.get_num_threads(),
+            init_from_sha256=None if initial is None else _sha256(Path(initial)),
+            git=None if git is None else GitState(**git),
+            versions=versions(),
+        )
+
+
+def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = None) -> Job:
+    """Reads the data, builds the network and checks all that can go wrong before there is a folder.
+
+    Args:
+        config: what to train.
+        overrides: what was typed.
+        resumed: folder of the run whose checkpoint the training goes on from; None where it starts from the beginning.
+
+    Raises:
+        UserError: for what can be mended.
+    """
+    check_logger(config)
+    if config.trainer.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise ConfigError("trainer.compile=true needs a C++ compiler (g++ or clang++), and none is found here")
+    device = resolve_device(config.trainer.accelerator)
+    precision = resolve_precision(config.trainer.precision, device)
+    # What it started from is in the checkpoint of a resumed training, and may be gone.
+    initial = open_checkpoint(config.init_from, config.trust) if config.init_from and resumed is None else None
+    dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
+    names = [spec.name for spec in dataset.classes]
+    kinds = check_fits(config, dataset)
+    _check_memory(config, dataset)
+    # Lightning's seed_everything also sets the environment of processes yet to come.
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    normalization = Normalization.fit(config.data.normalization, dataset.train)
+    processes = _processes(config, device)
+    datamodule = SegmentationData(config, dataset, normalization, processes)
+    if not datamodule.batches:
+        raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
+    steps = _total_steps(config, datamodule)
+    module = SegmentationModule(
+        config.model_dump(),
+        [spec.model_dump() for spec in dataset.classes],
+        normalization.as_plain(),
+        dataset.channels,
+        losses.class_weights(config.loss, class_counts(dataset)),
+        steps or 0,
+        [image_digest(sample.image) for sample in dataset.train],
+    )
+    count, macs = cost(module.network, datamodule.input_size)
+    _check_space(config, resumed, count)
+    module.kinds = kinds
+    if initial is not None:
+        _start_from(module, initial)
+    metrics = [*metric_names(names, kinds), *threshold_names(kinds)]
+    return Job(
+        config,
+        list(overrides),
+        dataset,
+        device,
+        precision,
+        processes,
+        count,
+        macs,
+        datamodule,
+        module,
+        steps,
+        metrics,
+    )
+
+
+def _check_memory(config: Config, dataset: DataSet) -> None:
+    """Before they are made: float32 weights and their gradients. Of a user's own network nobody knows before."""
+    architecture = config.architecture(dataset.channels, len(dataset.classes))
+    if not isinstance(architecture, Architecture):
+        return
+    count, free = parameters(architecture), free_memory()
+    if 2 * 4 * count > free:
+        raise ConfigError(
+            f"model.width={architecture.width} model.depth={architecture.depth}: {count:,} parameters and their "
+            f"gradients take {8 * count / 1e9:.3g} GB of memory and {free / 1e9:.3g} GB are free; take a smaller "
+            "width or depth"
+        )
+
+
+def _check_space(config: Config, resumed: Path | None, count: int) -> None:
+    """A checkpoint has float32 weights, two moments of the optimizer and perhaps a moving average.
+
+    There are three of them (the best, the last and the one before) and the one that is being written; where a training
+    goes on, only that one is new.
+    """
+    needed = (4 if resumed is None else 1) * count * 4 * 4
+    folder = Path(config.output).absolute() if resumed is None else resumed
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    if free < needed:
+        place = f"output={config.output}" if resumed is None else f"resume={resumed}"
+        raise ConfigError(
+            f"{place}: {free / 1e6:.1f} MB are free and the checkpoints take up to {needed / 1e6:.1f} MB more; "
+            f"free some space{' or choose another folder' if resumed is None else ''}"
+        )
+
+
+def _start_from(module: SegmentationModule, initial: Checkpoint) -> None:
+    fresh = load_initial_weights(module.network, initial)
+    if fresh:
+        print(f"init_from={initial.path}: another number of classes, so {', '.join(fresh)} start fresh")
+
+
+def _total_steps(config: Config, datamodule: SegmentationData) -> int | None:
+    """Optimizer steps until the first limit, None where only the time ends the training."""
+    limits = [] if config.trainer.max_steps is None else [config.trainer.max_steps]
+    if config.trainer.max_epochs is not None:
+        limits.append(config.trainer.max_epochs * -(-datamodule.batches // config.trainer.accumulate))
+    return min(limits, default=None)
+
+
+def _processes(config: Config, device: torch.device) -> int:
+    devices = config.trainer.devices
+    there = torch.cuda.device_count() if device.type == "cuda" else 1
+    if devices == "auto":
+        return there
+    if devices > there and device.type != "cpu":
+        raise ConfigError(f"trainer.devices={devices}: there are {there} here; take at most so many, or auto")
+    return devices
+
+
+def _sha256(initial: Path) -> str | None:
+    """Of a checkpoint, or of a run's best one; None where it is gone, which a training that goes on does not need."""
+    path = RunFolder(initial).best if initial.is_dir() else initial
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
