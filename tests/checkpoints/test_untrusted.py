@@ -32,7 +32,7 @@ from unet_exp.runs.folder import RunFolder
 
 Cli = Callable[..., Said]
 Content = dict[str, Any]
-RUN = RunFolder(Path(__file__).parent / "fixtures/format-3")
+RUN = RunFolder(Path(__file__).parents[1] / "fixtures/format-3")
 GENUINE = RUN.best.read_bytes()
 FOREIGN = {"name": "custom", "target": "antigravity.fly", "params": {}, "class_weights": None}
 """Names a class whose import opens a web browser."""
@@ -278,7 +278,7 @@ def test_weights_that_share_their_memory_count_once(content: Content, tmp_path: 
 
 def test_nothing_loads_more_than_plain_data() -> None:
     """Ruff forbids pickle, eval and YAML tags; this is about torch.load and Lightning's use of it."""
-    for path in (Path(__file__).parents[1] / "unet_exp").rglob("*.py"):
+    for path in (Path(__file__).parents[2] / "unet_exp").rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):
             if isinstance(call, ast.Call) and ast.unparse(call.func) in ("torch.load", "trainer.fit"):
                 options = {option.arg: ast.unparse(option.value) for option in call.keywords}

@@ -23,7 +23,7 @@ from unet_exp.runs.sweep_folder import SweepFolder
 
 Cli = Callable[..., Said]
 Content = dict[str, Any]
-RUN = RunFolder(Path(__file__).parent / "fixtures/format-3")
+RUN = RunFolder(Path(__file__).parents[1] / "fixtures/format-3")
 FOREIGN = {"name": "custom", "target": "antigravity.fly", "params": {}, "class_weights": None}
 """Names a class whose import opens a web browser."""
 

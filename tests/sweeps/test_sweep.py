@@ -26,7 +26,7 @@ from unet_exp.sweeps.plan import Plan, read_command
 from unet_exp.sweeps.progress import SweepProgress
 
 Cli = Callable[..., Said]
-SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 
 
 def planned(*words: str) -> Plan:

@@ -11,7 +11,7 @@ from unet_exp import geometry
 from unet_exp.compose import compose_train
 from unet_exp.config import Config, parse
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "paper.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "paper.md"
 EXPERIMENTS = ("paper_isbi2012", "paper_phc_u373", "paper_dic_hela")
 NO_RESULT = {
     "model.name", "model.match", "data.root", "data.download", "data.num_workers", "data.fold", "data.folds",

@@ -33,7 +33,7 @@ from unet_exp.losses import CrossEntropy, CustomLoss
 from unet_exp.network import Network, cost
 from unet_exp.runs.folder import RunFolder
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "extend.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "extend.md").read_text()
 LOSSES, NETWORKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 POLY = ["loss=custom", "loss.target=their_package.losses.PolyLoss"]
 DILATED = ["model=custom", "model.target=their_package.networks.DilatedNet", "model.step=1", "model.margin=16"]

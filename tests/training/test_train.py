@@ -252,7 +252,7 @@ def test_compiled(train: Train) -> None:
 
 @pytest.mark.slow
 def test_two_processes_share_a_training_and_its_folder(tmp_path: Path) -> None:
-    script = Path(__file__).parents[1] / "scripts" / "train.py"  # the second process is started by this path
+    script = Path(__file__).parents[2] / "scripts" / "train.py"  # the second process is started by this path
     words = [*TINY, "output=out", "logger=wandb", "trainer.devices=2", "trainer.max_steps=4"]
     done = subprocess.run(
         [sys.executable, str(script), *words], cwd=tmp_path, capture_output=True, text=True, timeout=200,

@@ -504,7 +504,7 @@ def test_classes_get_colours_that_differ(root):
     assert len(set(colours)) == 20
 
 
-RECIPE = Path(__file__).resolve().parents[1] / "docs/your_images.md"
+RECIPE = Path(__file__).resolve().parents[2] / "docs/your_images.md"
 QUICK = ["model.depth=2", "model.width=4", "trainer.max_steps=2", "trainer.accelerator=cpu", "trainer.precision=32"]
 
 

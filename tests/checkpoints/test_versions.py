@@ -24,7 +24,7 @@ from unet_exp.errors import DataError
 from unet_exp.runs.folder import RunFolder
 
 Cli = Callable[..., Said]
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 KEPT = sorted(FIXTURES.glob("format-*"))
 RUN = RunFolder(FIXTURES / "format-3")
 
@@ -189,7 +189,7 @@ def test_a_checkpoint_is_kept_once(script: ModuleType, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def script() -> ModuleType:
-    path = Path(__file__).resolve().parents[1] / "scripts/keep_checkpoint.py"
+    path = Path(__file__).resolve().parents[2] / "scripts/keep_checkpoint.py"
     spec = importlib.util.spec_from_file_location("keep_checkpoint", path)
     assert spec is not None
     assert spec.loader is not None

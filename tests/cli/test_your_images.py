@@ -12,7 +12,7 @@ from conftest import Said, summary
 from unet_exp.data.io.images import read_image
 from unet_exp.runs.folder import RunFolder
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+README = Path(__file__).resolve().parents[2] / "README.md"
 CHECK, CHECK_CLASSES, TRAIN, PREDICT = range(4)
 
 

@@ -239,7 +239,7 @@ def test_a_network_that_cannot_be_traced_is_told_in_one_line(theirs: Callable[..
 def test_the_documented_lines_give_the_mask_that_the_checkpoint_gives(
     finished: RunFolder, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
-    page = (Path(__file__).resolve().parents[1] / "docs" / "export.md").read_text()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "export.md").read_text()
     (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     image = generate(*size, 5, 0).image if min(size) > 8 else np.arange(9, dtype=np.uint8).reshape(9, 1)
     write_image(tmp_path / "slice.png", image)
