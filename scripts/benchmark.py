@@ -165,7 +165,8 @@ def benchmark(values: dict[str, Any]) -> list[Result]:
     from rich.console import Console
     from rich.table import Table
 
-    from unet_exp.runs.folder import git_state, versions, write_text
+    from unet_exp.files import write_text
+    from unet_exp.runs.environment import git_state, versions
 
     terminal = Console(highlight=False)
     target = Path(task.output) / "benchmark.json"
@@ -206,7 +207,7 @@ def benchmark(values: dict[str, Any]) -> list[Result]:
         "threads": task.threads,
         "results": [asdict(result) for result in results],
         "large": [asdict(result) for result in large],
-        "git": git_state(),
+        "git": None if (git := git_state()) is None else git.model_dump(),
         "versions": versions(),
     }
     write_text(target, json.dumps(content, indent=2) + "\n")

@@ -1,11 +1,13 @@
 """Files that appear whole or not at all, and folders that one process at a time writes to."""
 
+import csv
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _held: set[int] = set()
 """Descriptors of the lock files of this process."""
@@ -96,3 +98,18 @@ def holder(path: Path) -> int | None:
         return None
     process, _, machine = path.read_text().strip().partition(" ")
     return int(process) if process.isdecimal() and machine == socket.gethostname() else None
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows under the keys of all of them, in the order of their appearance."""
+    fields = list(dict.fromkeys(key for row in rows for key in row))
+    with replacing(path) as side, side.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fields)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file or nothing."""
+    with replacing(path) as side:
+        side.write_text(text)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Said, summary, table
+from conftest import Said, change_summary, summary, table
 
 import unet_exp
 from unet_exp.checkpoints.checkpoint import KEY, open_checkpoint
@@ -97,7 +97,7 @@ def test_a_kept_run_is_compared() -> None:
 def test_a_kept_run_goes_on(cli: Cli, tmp_path: Path) -> None:
     folder = RunFolder(shutil.copytree(RUN.path, tmp_path / "run"))
     folder.last.unlink()  # as if it had been killed behind the first of its two epochs
-    folder.write_summary({**summary(RUN), "status": "running", "metrics": {}})
+    change_summary(folder, **{**summary(RUN), "status": "running", "metrics": {}})
     assert cli("train", f"resume={folder.path}").folder == folder.path
     found = summary(folder)
     assert (found["status"], found["steps"], found["resumed"][0]["step"]) == ("finished", 4, 2)
@@ -107,7 +107,7 @@ def test_a_kept_run_goes_on(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_training_of_an_earlier_format_does_not_go_on_and_says_why(cli: Cli, tmp_path: Path) -> None:
     folder = RunFolder(shutil.copytree(RUN.path, tmp_path / "run"))
-    folder.write_summary({**summary(RUN), "status": "running"})
+    change_summary(folder, **{**summary(RUN), "status": "running"})
     for path in (folder.last, folder.previous):
         content = torch.load(path, weights_only=True)
         content[KEY]["format"] = FORMAT - 1
@@ -162,7 +162,7 @@ def mistake(content: dict[str, Any], tmp_path: Path) -> str:
 
 def test_a_run_of_another_version_does_not_go_on_and_says_why(cli: Cli, tmp_path: Path) -> None:
     folder = RunFolder(shutil.copytree(RUN.path, tmp_path / "run"))
-    folder.write_summary({**summary(RUN), "status": "running"})
+    change_summary(folder, **{**summary(RUN), "status": "running"})
     config = yaml.safe_load(folder.config.read_text())
     folder.write_config({**config, "of_tomorrow": 1})
     said = "it is not of this version of unet_exp: unknown key of_tomorrow"

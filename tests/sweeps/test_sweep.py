@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import TINY, Said, summary, table
+from conftest import TINY, Said, change_summary, summary, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -21,6 +21,7 @@ from unet_exp.config import Config
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.files import locked
 from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import NAME_LIMIT, PlannedRun, SweepFolder, run_names
 from unet_exp.sweeps.plan import Plan, read_command
 from unet_exp.sweeps.progress import SweepProgress
@@ -207,7 +208,7 @@ class TestRun:
         whole, broken = the_sweep(tmp_path / "whole"), the_sweep(tmp_path / "broken")
         missing, half_done, kept = (broken.folder(run) for run in broken.runs[:3])
         shutil.rmtree(missing.path)
-        half_done.write_summary({**half_done.read_summary(), "status": "running"})
+        change_summary(half_done, status="running")
         half_done.per_image.unlink()
         time_of_kept = kept.summary.stat().st_mtime_ns
         said = cli("train", f"sweep.resume={broken.path}")
@@ -364,7 +365,7 @@ class TestSearch:
 
         # The last trial was broken off: its number and words come again, then two more.
         last = search.folder(search.runs[-1])
-        last.write_summary({"status": "running"})
+        Summary(status="running").write(last.summary)
         times = [search.folder(run).summary.stat().st_mtime_ns for run in search.runs[:3]]
         said = cli("train", f"sweep.resume={search.path}", "search.trials=6")
         assert said.code == 2  # the study was told of that trial, and does not ask again
@@ -413,7 +414,7 @@ class TestProgress:
             for run, status in zip(runs, statuses, strict=False):
                 folder = sweep.folder(run)
                 folder.path.mkdir()
-                folder.write_summary({"status": status})
+                Summary(status=status).write(folder.summary)
         assert re.fullmatch(r"1 of 4 done, 1 failed, 1 running, about 0 s left\n", (tmp_path / "out.txt").read_text())
 
     def test_what_an_earlier_start_left_does_not_count_before_it_runs_again(self, tmp_path: Path) -> None:
@@ -421,9 +422,9 @@ class TestProgress:
         sweep = SweepFolder.create(tmp_path, "x", [], None, None, runs)
         for run, status in zip(runs, ("failed", "running", "finished"), strict=True):
             sweep.folder(run).path.mkdir()
-            sweep.folder(run).write_summary({"status": status})
+            Summary(status=status).write(sweep.folder(run).summary)
         with (tmp_path / "out.txt").open("w") as file, SweepProgress(sweep, 3, Console(file=file)):
-            sweep.folder(runs[0]).write_summary({"status": "finished", "again": True})
+            Summary(status="finished", seed=1).write(sweep.folder(runs[0]).summary)
         assert re.fullmatch(r"2 of 3 done, 0 failed, 0 running, about \d s left\n", (tmp_path / "out.txt").read_text())
 
 

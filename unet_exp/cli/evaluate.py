@@ -80,7 +80,9 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     from unet_exp.inference.predictor import Predictor
     from unet_exp.inference.scoring import score_split, score_tables, score_test
     from unet_exp.metrics import METRICS_VERSION
-    from unet_exp.runs.folder import RunFolder, git_state, versions
+    from unet_exp.runs.environment import git_state, versions
+    from unet_exp.runs.folder import RunFolder
+    from unet_exp.runs.summary import Summary
 
     console = Console(highlight=False)
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
@@ -122,23 +124,21 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
         if scores.metrics:
             folder.write_scores(scores.per_image, scores.per_threshold)
         folder.write_config(config.model_dump())
-        folder.write_summary(
-            {
-                "status": "finished",
-                "metrics": scores.metrics,
-                "checkpoint": str(checkpoint.path),
-                "step": checkpoint.step,
-                "split": {task.split: [sample.name for sample in samples]},
-                "seen_in_training": seen,
-                "validation_seen_in_training": seen_val,
-                "data_fingerprint": fingerprint(dataset),
-                "metrics_version": METRICS_VERSION,
-                "device": str(predictor.device),
-                "precision": predictor.precision,
-                "git": git_state(),
-                "versions": versions(),
-            }
-        )
+        Summary(
+            status="finished",
+            metrics=scores.metrics,
+            checkpoint=str(checkpoint.path),
+            step=checkpoint.step,
+            split={task.split: [sample.name for sample in samples]},
+            seen_in_training=seen,
+            validation_seen_in_training=seen_val,
+            data_fingerprint=fingerprint(dataset),
+            metrics_version=METRICS_VERSION,
+            device=str(predictor.device),
+            precision=predictor.precision,
+            git=git_state(),
+            versions=versions(),
+        ).write(folder.summary)
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise

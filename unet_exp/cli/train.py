@@ -53,9 +53,13 @@ def _train(args: Namespace) -> None:
         run_sweep(command)
     else:
         with signals.postponed():
-            from unet_exp.training.rerun import conclude, rerun
+            from unet_exp.training.rerun import Rerun, conclude
             from unet_exp.training.run import train
 
-        run = train if command.rerun is None else rerun
-        if not conclude(run(command, args.overrides)):
+        if command.rerun is None:
+            folder = train(command, args.overrides)
+        else:
+            rerun = Rerun.open(command, args.overrides)
+            folder = train(rerun.config, rerun.overrides, rerun=rerun)
+        if not conclude(folder):
             sys.exit(EXIT_DIFFERENT)

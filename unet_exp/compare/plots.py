@@ -182,7 +182,7 @@ def mean_curve(runs: Sequence[Run], column: str) -> Curve | None:
 
 def _cost(comparison: Comparison, key: str, name: str, axis: str, unit: float = 1) -> Plot | None:
     costs = [
-        pd.to_numeric(pd.Series([run.summary.get(key) for run in group.runs], dtype=object), errors="coerce")
+        pd.to_numeric(pd.Series([getattr(run.summary, key) for run in group.runs], dtype=object), errors="coerce")
         for group in comparison.groups
     ]
     known = [place for place, cost in enumerate(costs) if cost.notna().any()]

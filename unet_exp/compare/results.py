@@ -71,7 +71,7 @@ class Group:
 
     def cost(self, key: str) -> float:
         """The mean of a number in the runs' summaries; nan where a run lacks it."""
-        values = [run.summary.get(key) for run in self.runs]
+        values = [getattr(run.summary, key) for run in self.runs]
         numbers = [value for value in values if isinstance(value, int | float)]
         return math.fsum(numbers) / len(numbers) if len(numbers) == len(values) else math.nan
 

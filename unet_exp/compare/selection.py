@@ -59,10 +59,8 @@ def comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Apart]
         lost=True,
     )
     keep_commonest(
-        lambda run: run.summary["metrics_version"],
-        lambda run, model: (
-            f"metrics version {run.summary['metrics_version']}, the others {model.summary['metrics_version']}"
-        ),
+        lambda run: run.summary.metrics_version,
+        lambda run, model: f"metrics version {run.summary.metrics_version}, the others {model.summary.metrics_version}",
     )
     if metric.startswith("warping_error"):
         keep_commonest(
@@ -71,12 +69,12 @@ def comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Apart]
         )
     keep_commonest(lambda run: tuple(typed_value(run.config.get(key)) for key in _OF_DATA), _other_data)
     fingerprints = {
-        fold: Counter(run.summary["data_fingerprint"] for run in kept if run.fold == fold).most_common(1)[0][0]
+        fold: Counter(run.summary.data_fingerprint for run in kept if run.fold == fold).most_common(1)[0][0]
         for fold in {run.fold for run in kept}
     }
-    models = {run.fold: run for run in reversed(kept) if run.summary["data_fingerprint"] == fingerprints[run.fold]}
+    models = {run.fold: run for run in reversed(kept) if run.summary.data_fingerprint == fingerprints[run.fold]}
     keep(
-        lambda run: run.summary["data_fingerprint"] == fingerprints[run.fold],
+        lambda run: run.summary.data_fingerprint == fingerprints[run.fold],
         lambda run: _other_data(run, models[run.fold]),
     )
     return kept, apart

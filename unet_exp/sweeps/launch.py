@@ -4,7 +4,6 @@ import os
 import shlex
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
@@ -26,6 +25,7 @@ from unet_exp.config.sweeping import SweepConfig
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import holder, is_locked, locked
 from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.record import record_failure
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.schema import validate
 from unet_exp.sweeps.plan import Plan
@@ -95,7 +95,14 @@ def run_planned(composed: DictConfig) -> None:
     with signals.handled(), locked(folder.lock):
         if stop.exists():  # made since: a process that stops the sweep tells only the runs that hold their locks
             return
-        with _recorded(folder, words):
+        if not folder.has_checkpoint:
+            folder.clear()
+        with (
+            folder.log.open("a", buffering=1) as log,
+            redirect_stdout(log),
+            redirect_stderr(log),
+            record_failure(folder, words),
+        ):
             config = _of_a_sweep(parse(values), folder)
 
             with signals.postponed():
@@ -162,7 +169,7 @@ def _launcher(plan: Plan, folder: SweepFolder, console: Console) -> Iterator[Lau
                 return
             places = [f"+sweep.run={quoted(str(folder.folder(run).path.resolve()))}" for run in runs]
             jobs = [[*run.overrides, place] for run, place in zip(runs, places, strict=True)]
-            with _brought_to_an_end(plan, folder):
+            with _stop_runs_on_signal(plan, folder):
                 try:
                     ended = launcher.launch(jobs, initial_job_idx=0)
                 except Exception as error:
@@ -177,29 +184,7 @@ def _launcher(plan: Plan, folder: SweepFolder, console: Console) -> Iterator[Lau
 
 
 @contextmanager
-def _recorded(folder: RunFolder, words: Sequence[str]) -> Iterator[None]:
-    """What is printed goes to a run's log, what fails to its summary.
-
-    Its folder is emptied, unless an earlier start has left a checkpoint to go on from.
-    """
-    if not folder.has_checkpoint:
-        folder.clear()
-    with folder.log.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
-        try:
-            yield
-        except signals.Stopped:  # which `train` has recorded; a launcher would kill the other runs for it
-            pass
-        except Exception as error:
-            if isinstance(error, UserError):
-                told = str(error)
-            else:
-                traceback.print_exc()
-                told = f"{type(error).__name__}: {error}"
-            folder.write_summary({"overrides": list(words), **folder.read_summary(), "status": "failed", "error": told})
-
-
-@contextmanager
-def _brought_to_an_end(plan: Plan, folder: SweepFolder) -> Iterator[None]:
+def _stop_runs_on_signal(plan: Plan, folder: SweepFolder) -> Iterator[None]:
     """On a signal, all runs that are under way save before this process leaves, and no other is begun.
 
     Raises:
@@ -276,12 +261,10 @@ def _tell_best(search: Search, console: Console) -> None:
 def _outcome(folder: RunFolder) -> Outcome | None:
     """What a trial came to; None if it has not come to its end."""
     summary = folder.read_summary()
-    best = summary.get("best")
-    told = best.get("value") if isinstance(best, dict) else None
-    value = told if isinstance(told, float) else None
-    if summary.get("status") == "finished":
-        return Outcome("finished", value)
-    return Outcome("pruned", value) if "pruned_at" in summary else None
+    if not summary.is_over:
+        return None
+    value = None if summary.best is None else summary.best.value
+    return Outcome("finished" if summary.pruned_at is None else "pruned", value)
 
 
 def _conclude(plan: Plan, folder: SweepFolder, search: Search | None, console: Console) -> None:
@@ -293,7 +276,7 @@ def _conclude(plan: Plan, folder: SweepFolder, search: Search | None, console: C
     unfinished = [run for run in folder.runs if not folder.is_done(run)]
     for run in unfinished:
         lost = "it is still running" if is_locked(folder.folder(run).lock) else "its process has died"
-        error = folder.folder(run).read_summary().get("error", lost)
+        error = folder.folder(run).read_summary().error or lost
         console.print(f"failed: {run.name}: {error}", soft_wrap=True)
     if search is not None:
         _tell_best(search, console)

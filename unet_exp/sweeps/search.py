@@ -21,7 +21,7 @@ from unet_exp.compose import parse_overrides
 from unet_exp.config import Config
 from unet_exp.config.search import OptunaConfig, Range, parse_search
 from unet_exp.errors import ConfigError
-from unet_exp.runs.folder import write_csv, write_text
+from unet_exp.files import write_csv, write_text
 from unet_exp.schema import flat
 
 if TYPE_CHECKING:

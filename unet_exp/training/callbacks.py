@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import (
@@ -173,6 +173,20 @@ class PredictionPictures(Callback):
         log_predictions(trainer.loggers, step, trainer.current_epoch, shown, labels, module.classes)
 
 
+class Callbacks(NamedTuple):
+    """The callbacks of a training, and those of them that it asks for results.
+
+    Attributes:
+        all: in the order in which Lightning calls them.
+        history: writes `metrics.csv`.
+        best: keeps the best epoch.
+    """
+
+    all: list[Callback]
+    history: History
+    best: BestCheckpoint
+
+
 def build_callbacks(
     config: Config,
     folder: RunFolder,
@@ -180,7 +194,7 @@ def build_callbacks(
     metrics: Sequence[str],
     steps: int | None,
     first_process: bool = True,
-) -> list[Callback]:
+) -> Callbacks:
     """All callbacks that the config asks for, but for the progress bar.
 
     Args:
@@ -194,7 +208,8 @@ def build_callbacks(
     trainer = config.trainer
     # The first, for at the end the moving average takes the place of the weights.
     callbacks: list[Callback] = [LastCheckpoint(folder.last, duration_seconds(trainer.save_every))]
-    callbacks.append(History(folder.metrics, metrics))
+    history = History(folder.metrics, metrics)
+    callbacks.append(history)
     if trainer.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=trainer.ema_decay))
     if config.logger.name != "csv" and first_process:
@@ -224,4 +239,4 @@ def build_callbacks(
         save_on_train_epoch_end=False,
         enable_version_counter=False,
     )
-    return [*callbacks, best]
+    return Callbacks([*callbacks, best], history, best)

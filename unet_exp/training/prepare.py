@@ -14,18 +14,21 @@ import torch
 from unet_exp import data, losses
 from unet_exp.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from unet_exp.config import Config
+from unet_exp.config.learning import CustomLossConfig
 from unet_exp.data.compatibility import check_fits
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, fingerprint, image_digest
 from unet_exp.errors import ConfigError
 from unet_exp.geometry import Architecture, parameters
 from unet_exp.inference.device import resolve_device, resolve_precision
+from unet_exp.losses.custom import try_loss
 from unet_exp.memory import free_memory
 from unet_exp.metrics import METRICS_VERSION
 from unet_exp.metrics.scoreboard import metric_names, threshold_names
 from unet_exp.network import cost
-from unet_exp.runs.conditions import Conditions, GitState
-from unet_exp.runs.folder import RunFolder, git_state, versions
+from unet_exp.runs.conditions import Conditions
+from unet_exp.runs.environment import git_state, versions
+from unet_exp.runs.folder import RunFolder
 from unet_exp.training.datamodule import SegmentationData, class_counts
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.loggers import check_logger
@@ -67,7 +70,7 @@ class Job:
     @cached_property
     def conditions(self) -> Conditions:
         """What its numbers depend on beside its config; the data are hashed once."""
-        git, initial = git_state(), self.config.init_from
+        initial = self.config.init_from
         return Conditions(
             data_fingerprint=fingerprint(self.dataset),
             metrics_version=METRICS_VERSION,
@@ -76,7 +79,7 @@ class Job:
             processes=self.processes,
             threads=torch.get_num_threads(),
             init_from_sha256=None if initial is None else _sha256(Path(initial)),
-            git=None if git is None else GitState(**git),
+            git=git_state(),
             versions=versions(),
         )
 
@@ -111,12 +114,15 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     if not datamodule.batches:
         raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
     steps = _total_steps(config, datamodule)
+    class_weights = losses.class_weights(config.loss, class_counts(dataset))
+    if isinstance(config.loss, CustomLossConfig):
+        try_loss(config.loss, class_weights, len(names), config.data.tile)
     module = SegmentationModule(
         config.model_dump(),
         [spec.model_dump() for spec in dataset.classes],
         normalization.as_plain(),
         dataset.channels,
-        losses.class_weights(config.loss, class_counts(dataset)),
+        class_weights,
         steps or 0,
         [image_digest(sample.image) for sample in dataset.train],
     )
