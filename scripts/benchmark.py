@@ -339,14 +339,15 @@ def _metrics() -> list[Pair]:
 def _sweep() -> list[Pair]:
     def between_runs(logger: str, last: str) -> Timed:
         """From a file of a run to the first step of the next one, the mean over a sweep of four."""
+        from unet_exp.cli.command import read_command
         from unet_exp.runs.sweep_folder import SweepFolder
         from unet_exp.sweeps.launch import run_sweep
-        from unet_exp.sweeps.plan import Plan, read_command
+        from unet_exp.sweeps.plan import SweepPlan
 
         with tempfile.TemporaryDirectory() as place, redirect_stdout(io.StringIO()):
             words = [*_TINY, *logger.split(), f"output={place}", "seed=range(4)", "sweep.report=false"]
             plan = read_command(words, multirun=True)
-            assert isinstance(plan, Plan)
+            assert isinstance(plan, SweepPlan)
             run_sweep(plan)
             (path,) = Path(place, "sweep").iterdir()
             sweep = SweepFolder.open(path)

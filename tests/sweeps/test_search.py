@@ -27,7 +27,8 @@ from unet_exp.config import Config, parse
 from unet_exp.config.search import OptunaConfig, parse_search
 from unet_exp.errors import ConfigError
 from unet_exp.figures.search_plots import TrialPoint, draw_search
-from unet_exp.sweeps.search import Outcome, Search, Trial, check_search, space_entry, with_typed
+from unet_exp.sweeps.search import Outcome, Search, Trial
+from unet_exp.sweeps.space import add_typed, check_space, space_entry
 
 SPACE: dict[str, Any] = {"x": {"low": -4.0, "high": 4.0}, "n": {"low": 1, "high": 64, "log": True}, "c": ["a", "b"]}
 
@@ -165,7 +166,7 @@ class TestTyped:
     def test_a_sweep_becomes_an_entry(self, text: str, entry: Any) -> None:
         (override,) = parse_overrides([text], sweeps=True)
         assert space_entry(override) == entry
-        assert override.key_or_group in with_typed(optuna_config(), [override]).space
+        assert override.key_or_group in add_typed(optuna_config(), [override]).space
 
     @pytest.mark.parametrize(
         ("text", "part"),
@@ -180,13 +181,13 @@ class TestTyped:
     )
     def test_what_has_no_meaning_in_a_search(self, text: str, part: str) -> None:
         with pytest.raises(ConfigError, match=r".+") as caught:
-            with_typed(optuna_config(), parse_overrides([text], sweeps=True))
+            add_typed(optuna_config(), parse_overrides([text], sweeps=True))
         assert part in str(caught.value)
         assert text.partition("=")[0] in str(caught.value)
 
     def test_several_values_join_and_one_value_leaves(self) -> None:
         typed = parse_overrides(["x=1", "n=2,4", "fusion=add,none", "model=same"], sweeps=True)
-        space = with_typed(optuna_config(), typed).space
+        space = add_typed(optuna_config(), typed).space
         assert space == {"n": [2, 4], "c": ["a", "b"], "fusion": ["add", "none"]}
 
 
@@ -199,11 +200,11 @@ class TestCheck:
         config = parse_search(compose_command(["search=optuna"]).search)
         assert config is not None
         for name in ("adam", "sgd"):
-            check_search(config, composed(f"optimizer={name}"))
+            check_space(config, composed(f"optimizer={name}"))
 
     def test_groups_are_searched_by_their_words(self) -> None:
         space = {"fusion": ["concat", "add"], "loss": ["cross_entropy", "bce"], "data.batch_size": [1, 2]}
-        check_search(optuna_config(space=space), composed())
+        check_space(optuna_config(space=space), composed())
 
     @pytest.mark.parametrize(
         ("space", "part"),
@@ -226,20 +227,20 @@ class TestCheck:
     )
     def test_mistakes_are_found_before_the_first_trial(self, space: dict[str, Any], part: str) -> None:
         with pytest.raises(ConfigError, match=r".+") as caught:
-            check_search(optuna_config(space=space), composed())
+            check_space(optuna_config(space=space), composed())
         assert part in str(caught.value)
 
     def test_losses_are_comparable_unless_the_loss_is_the_score(self) -> None:
         config = optuna_config(space={"loss": ["cross_entropy", "bce"]})
-        check_search(config, composed())
+        check_space(config, composed())
         with pytest.raises(ConfigError, match=r"search\.space\.loss: it changes loss"):
-            check_search(config, composed("trainer.monitor=val/loss"))
+            check_space(config, composed("trainer.monitor=val/loss"))
 
     def test_optuna_is_an_extra(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         config = optuna_config()
         monkeypatch.setitem(sys.modules, "optuna", None)
         with pytest.raises(ConfigError, match=r"pip install 'unet-exp\[sweep\]'"):
-            check_search(config, composed())
+            check_space(config, composed())
         with pytest.raises(ConfigError, match=r"pip install 'unet-exp\[sweep\]'"):
             Search(config, "val/iou/mean", "max", tmp_path / "search.journal")
 

@@ -17,22 +17,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from unet_exp.cli.command import read_command
 from unet_exp.config import Config
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.files import locked
 from unet_exp.runs.folder import RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import NAME_LIMIT, PlannedRun, SweepFolder, run_names
-from unet_exp.sweeps.plan import Plan, read_command
+from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
 
 Cli = Callable[..., Said]
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 
 
-def planned(*words: str) -> Plan:
+def planned(*words: str) -> SweepPlan:
     command = read_command(words, multirun=True)
-    assert isinstance(command, Plan)
+    assert isinstance(command, SweepPlan)
     return command
 
 
@@ -61,7 +62,7 @@ class TestPlan:
 
     def test_an_experiment_that_is_a_sweep_by_itself(self) -> None:
         plan = read_command(["experiment=skip_fusion"])
-        assert isinstance(plan, Plan)
+        assert isinstance(plan, SweepPlan)
         assert len(plan.runs) == 24
         assert {config.fusion.name for config in plan.configs} == {"concat", "add", "none"}
         assert len({(config.seed, config.data.fold) for config in plan.configs}) == 8
@@ -69,7 +70,7 @@ class TestPlan:
 
     def test_what_is_typed_takes_the_place_of_what_an_experiment_sweeps_over(self) -> None:
         plan = read_command(["experiment=skip_fusion", "fusion=concat,add", "seed=7"])
-        assert isinstance(plan, Plan)
+        assert isinstance(plan, SweepPlan)
         assert len(plan.runs) == 8
         assert {config.seed for config in plan.configs} == {7}
         assert plan.runs[0].name == "data.fold=0,fusion=concat"
@@ -108,11 +109,11 @@ class TestPlan:
         monkeypatch.chdir(tmp_path)
         words = ["experiment=own", "seed=0,1", "sweep.report=false", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
         first = read_command(words, "mine", multirun=True)
-        assert isinstance(first, Plan)
+        assert isinstance(first, SweepPlan)
         folder = SweepFolder.create(tmp_path, first.name, first.words, first.config_dir, None, first.runs)
         monkeypatch.chdir("/")
         plan = read_command([f"sweep.resume={folder.path}", "hydra/launcher=basic"], first.config_dir)
-        assert isinstance(plan, Plan)
+        assert isinstance(plan, SweepPlan)
         assert [run.name for run in plan.runs] == ["seed=0", "seed=1"]
         assert plan.hydra == ["hydra/launcher=basic"]
         assert not plan.sweep.report

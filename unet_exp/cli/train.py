@@ -44,10 +44,11 @@ def _train(args: Namespace) -> None:
         if getattr(args, option, None):
             raise UserError(f"--{option.replace('_', '-')} is not used here; --config-dir adds configs of your own")
 
-    from unet_exp.sweeps.plan import Plan, read_command
+    from unet_exp.cli.command import read_command
+    from unet_exp.sweeps.plan import SweepPlan
 
     command = read_command(args.overrides, args.config_dir, args.multirun)
-    if isinstance(command, Plan):
+    if isinstance(command, SweepPlan):
         from unet_exp.sweeps.launch import run_sweep
 
         run_sweep(command)

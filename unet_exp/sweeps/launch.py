@@ -28,14 +28,14 @@ from unet_exp.runs.folder import RunFolder
 from unet_exp.runs.record import record_failure
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.schema import validate
-from unet_exp.sweeps.plan import Plan
+from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
 from unet_exp.sweeps.search import Outcome, Search
 
 Launch = Callable[[Sequence[PlannedRun]], None]
 
 
-def run_sweep(plan: Plan) -> None:
+def run_sweep(plan: SweepPlan) -> None:
     """Runs a sweep, or what is missing of it, to its end.
 
     Args:
@@ -115,7 +115,7 @@ def run_planned(composed: DictConfig) -> None:
             train(config, words, folder, pruning)
 
 
-def _check_data(plan: Plan) -> None:
+def _check_data(plan: SweepPlan) -> None:
     """Reads the data of every run and builds its network; once where runs differ in how they learn alone.
 
     Raises:
@@ -153,7 +153,7 @@ def _check_orphans(folder: SweepFolder) -> None:
 
 
 @contextmanager
-def _launcher(plan: Plan, folder: SweepFolder, console: Console) -> Iterator[Launch]:
+def _launcher(plan: SweepPlan, folder: SweepFolder, console: Console) -> Iterator[Launch]:
     """Hydra's launcher of the plan, as a function that runs jobs and returns when they have ended."""
     sweep_dir = f"hydra.sweep.dir={quoted(str(folder.path.resolve()))}"
     words = [*plan.runs[0].overrides, *plan.hydra, *search_path(plan.config_dir), sweep_dir]
@@ -184,7 +184,7 @@ def _launcher(plan: Plan, folder: SweepFolder, console: Console) -> Iterator[Lau
 
 
 @contextmanager
-def _stop_runs_on_signal(plan: Plan, folder: SweepFolder) -> Iterator[None]:
+def _stop_runs_on_signal(plan: SweepPlan, folder: SweepFolder) -> Iterator[None]:
     """On a signal, all runs that are under way save before this process leaves, and no other is begun.
 
     Raises:
@@ -223,7 +223,7 @@ def _of_a_sweep(config: Config, folder: RunFolder) -> Config:
     return config.model_copy(update=update)
 
 
-def _search(plan: Plan, folder: SweepFolder, launch: Launch) -> Search:
+def _search(plan: SweepPlan, folder: SweepFolder, launch: Launch) -> Search:
     """Runs trials until there are as many as wanted.
 
     Raises:
@@ -267,7 +267,7 @@ def _outcome(folder: RunFolder) -> Outcome | None:
     return Outcome("finished" if summary.pruned_at is None else "pruned", value)
 
 
-def _conclude(plan: Plan, folder: SweepFolder, search: Search | None, console: Console) -> None:
+def _conclude(plan: SweepPlan, folder: SweepFolder, search: Search | None, console: Console) -> None:
     """Says what failed, compares what finished, and names the folder in its last line.
 
     Raises:

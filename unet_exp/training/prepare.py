@@ -115,8 +115,6 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
         raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
     steps = _total_steps(config, datamodule)
     class_weights = losses.class_weights(config.loss, class_counts(dataset))
-    if isinstance(config.loss, CustomLossConfig):
-        try_loss(config.loss, class_weights, len(names), config.data.tile)
     module = SegmentationModule(
         config.model_dump(),
         [spec.model_dump() for spec in dataset.classes],
@@ -131,6 +129,8 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     module.kinds = kinds
     if initial is not None:
         _start_from(module, initial)
+    if isinstance(config.loss, CustomLossConfig):
+        try_loss(config.loss, class_weights, len(names), config.data.tile)
     metrics = [*metric_names(names, kinds), *threshold_names(kinds)]
     return Job(
         config,
