@@ -17,8 +17,9 @@ import yaml
 from conftest import Said, summary, table
 
 import unet_exp
-from unet_exp.checkpoints.checkpoint import KEY, open_checkpoint
 from unet_exp.checkpoints.migrations import FORMAT
+from unet_exp.checkpoints.opening import open_checkpoint
+from unet_exp.checkpoints.record import KEY
 from unet_exp.compare.collect import collect
 from unet_exp.errors import DataError
 from unet_exp.runs.folder import RunFolder
@@ -47,9 +48,9 @@ def test_each_format_has_a_file_of_its_time() -> None:
 def test_a_kept_checkpoint_says_and_predicts_what_it_did(path: Path) -> None:
     said = json.loads((path / "answers.json").read_text())
     opened = open_checkpoint(path)
-    assert [spec.model_dump() for spec in opened.classes] == said["classes"]
-    assert opened.normalization.as_plain() == said["normalization"]
-    assert (opened.step, sorted(opened.trained_on)) == (said["step"], said["trained_on"])
+    assert [spec.model_dump() for spec in opened.record.classes] == said["classes"]
+    assert opened.record.normalization.model_dump() == said["normalization"]
+    assert (opened.step, sorted(opened.record.trained_on)) == (said["step"], said["trained_on"])
     assert opened.parsed().loss.class_weights == "inverse"
     with np.load(path / "answers.npz") as answers:
         found = unet_exp.load(path, "cpu", "32").probabilities(answers["image"])
@@ -176,7 +177,7 @@ def test_a_run_of_another_version_does_not_go_on_and_says_why(cli: Cli, tmp_path
 
 @pytest.mark.usefixtures("_no_curves")
 def test_a_checkpoint_is_kept_once(script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(script, "write_checked", lambda *_, **__: None)  # which takes seconds
+    monkeypatch.setattr(script, "export_to_onnx", lambda *_, **__: None)  # which takes seconds
     kept = script.keep_checkpoint(tmp_path)
     assert open_checkpoint(kept).step > 0
     assert str(kept.parent) not in (kept / "config.yaml").read_text()

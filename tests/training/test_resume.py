@@ -31,7 +31,7 @@ from resuming import (
     without_curves,
 )
 
-from unet_exp.checkpoints.checkpoint import read_content
+from unet_exp.checkpoints.reading import read_content
 from unet_exp.config import parse
 from unet_exp.errors import DataError
 from unet_exp.files import locked

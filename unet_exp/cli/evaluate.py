@@ -92,14 +92,16 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     samples = getattr(dataset, task.split)
     if not samples:
         raise DataError(f"split={task.split}: data={config.data.name} has no such images with this data.split")
-    if dataset.channels != checkpoint.channels:
+    if dataset.channels != checkpoint.record.channels:
         raise DataError(
             f"data={config.data.name} has {dataset.channels} channels, and the network was trained "
-            f"on {checkpoint.channels}"
+            f"on {checkpoint.record.channels}"
         )
 
+    trained_on = frozenset(checkpoint.record.trained_on)
+
     def count_seen(images: "Sequence[Sample]") -> int:
-        return sum(image_digest(sample.image) in checkpoint.trained_on for sample in images)
+        return sum(image_digest(sample.image) in trained_on for sample in images)
 
     seen = count_seen(samples)
     if seen and task.split != "train":

@@ -12,7 +12,9 @@ import pytorch_lightning as pl
 import torch
 
 from unet_exp import data, losses
-from unet_exp.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.checkpoints.checkpoint import Checkpoint
+from unet_exp.checkpoints.opening import open_checkpoint
+from unet_exp.checkpoints.record import CheckpointRecord
 from unet_exp.config import Config
 from unet_exp.data.compatibility import check_fits
 from unet_exp.data.normalization import Normalization
@@ -111,15 +113,15 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     if not datamodule.batches:
         raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
     steps = _total_steps(config, datamodule)
-    module = SegmentationModule(
-        config.model_dump(),
-        [spec.model_dump() for spec in dataset.classes],
-        normalization.as_plain(),
-        dataset.channels,
-        losses.class_weights(config.loss, class_counts(dataset)),
-        steps or 0,
-        [image_digest(sample.image) for sample in dataset.train],
+    record = CheckpointRecord(
+        config=config.model_dump(),
+        classes=list(dataset.classes),
+        normalization=normalization,
+        channels=dataset.channels,
+        class_weights=losses.class_weights(config.loss, class_counts(dataset)),
+        trained_on=[image_digest(sample.image) for sample in dataset.train],
     )
+    module = SegmentationModule(record.model_dump(), horizon=steps or 0)
     count, macs = cost(module.network, datamodule.input_size)
     _check_space(config, resumed, count)
     module.kinds = kinds

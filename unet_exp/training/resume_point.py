@@ -6,16 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from unet_exp.checkpoints.checkpoint import KEY, read_content
 from unet_exp.checkpoints.migrations import FORMAT
+from unet_exp.checkpoints.reading import EPOCH_LOSSES, RANDOM_STATES, STEP, read_content
+from unet_exp.checkpoints.record import KEY
 from unet_exp.config import Config, parse
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.runs.conditions import Conditions
 from unet_exp.runs.earlier import changes, read_config
 from unet_exp.runs.folder import RunFolder
 from unet_exp.schema import Strict, validate
-from unet_exp.training.last_checkpoint import RANDOM
-from unet_exp.training.module import EPOCH_LOSSES
 
 
 class _FirstStart(Strict):
@@ -58,13 +57,13 @@ class Past:
         for path in filter(Path.exists, (folder.last, folder.previous)):
             try:
                 content = read_content(path)
-                if content[KEY].get("format") != FORMAT or not {EPOCH_LOSSES, RANDOM} <= content.keys():
+                if content[KEY].get("format") != FORMAT or not {EPOCH_LOSSES, RANDOM_STATES} <= content.keys():
                     raise DataError(f"checkpoint={path}: it is of an earlier version, which could not go on exactly")
                 if changed := changes(read_config(folder), parse(content[KEY].get("config", {}))):
                     raise DataError(f"checkpoint={path}: it is of another run ({', '.join(changed)})")
-                step = content.get("global_step")
+                step = content.get(STEP)
                 if not isinstance(step, int):
-                    raise DataError(f"checkpoint={path}: it does not tell its step")
+                    raise DataError(f"checkpoint={path}: it does not say its step")
             except UserError as error:
                 notes.append(str(error))
                 continue
@@ -110,7 +109,7 @@ class Past:
 
     @property
     def threads(self) -> int | None:
-        """Of PyTorch at the first start; None where its summary does not tell."""
+        """Of PyTorch at the first start; None where its summary does not say."""
         try:
             return Conditions.told_by(self.folder).threads
         except DataError:
@@ -122,9 +121,9 @@ class Past:
         Args:
             now: ISO time of this one.
         """
-        told = {key: self.summary[key] for key in _FirstStart.model_fields if key in self.summary}
+        before = {key: self.summary[key] for key in _FirstStart.model_fields if key in self.summary}
         try:
-            kept = validate(_FirstStart, told).model_dump(exclude_unset=True)
+            kept = validate(_FirstStart, before).model_dump(exclude_unset=True)
         except ConfigError:
             return {}
         if self.checkpoint is None:

@@ -21,7 +21,8 @@ from pytorch_lightning.profilers import Profiler, PyTorchProfiler, SimpleProfile
 from rich.console import Console
 
 from unet_exp import signals
-from unet_exp.checkpoints.checkpoint import custom_targets, open_checkpoint
+from unet_exp.checkpoints.checkpoint import custom_targets
+from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import Config, duration_seconds
 from unet_exp.config.learning import CustomLossConfig
 from unet_exp.config.model import UNetConfig
@@ -79,7 +80,7 @@ def train(
             torch.set_num_threads(past.threads)
         job = prepare(config, overrides, _resumed(past))
         if isinstance(config.loss, CustomLossConfig):
-            try_loss(config.loss, job.module.hparams["class_weights"], len(job.dataset.classes), config.data.tile)
+            try_loss(config.loss, job.module.record.class_weights, len(job.dataset.classes), config.data.tile)
         if past is not None:
             past.check(job.conditions)
         if processes.is_first():
