@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Said, summary, table
+from conftest import TINY, Said, summary, table
 
 import unet_exp
 from unet_exp.checkpoints.migrations import FORMAT
 from unet_exp.checkpoints.opening import open_checkpoint
-from unet_exp.checkpoints.record import KEY
+from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.compare.collect import collect
 from unet_exp.errors import DataError
 from unet_exp.runs.folder import RunFolder
@@ -42,6 +42,11 @@ def test_each_format_has_a_file_of_its_time() -> None:
     for path in KEPT:
         content = torch.load(path / "checkpoints/best.ckpt", weights_only=True)
         assert path.name == f"format-{content[KEY]['format']}"
+
+
+def test_a_record_stands_in_a_file_as_it_did() -> None:
+    kept = torch.load(RUN.best, weights_only=True)[KEY]
+    assert list(CheckpointRecord.read(kept).model_dump().items()) == list(kept.items())
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
@@ -78,6 +83,12 @@ def test_what_is_kept_names_no_folder_of_the_machine_that_made_it() -> None:
 def test_a_training_starts_from_a_kept_checkpoint(path: Path, train: Callable[..., RunFolder]) -> None:
     run = train("model=same", "model.width=2", f"init_from={path}", "trainer.max_steps=1")
     assert summary(run)["status"] == "finished"
+
+
+def test_a_training_does_not_start_from_an_exported_network(cli: Cli) -> None:
+    pytest.importorskip("onnxruntime")
+    said = cli("train", *TINY, f"init_from={RUN.path / 'network.onnx'}")
+    assert said.mistake.endswith("network.onnx: it has no weights to start from; name a .ckpt or a run")
 
 
 def test_a_kept_run_has_the_scores_that_it_had(cli: Cli) -> None:
@@ -140,6 +151,12 @@ def test_no_format_is_told(tmp_path: Path) -> None:
     content = torch.load(RUN.best, weights_only=True)
     del content[KEY]["format"]
     assert "its format is None" in mistake(content, tmp_path)
+
+
+@pytest.mark.parametrize("step", [None, -1, 2.0, True, "3"])
+def test_a_step_that_is_none_is_told(step: Any, tmp_path: Path) -> None:
+    content = torch.load(RUN.best, weights_only=True)
+    assert f"it is damaged: its step is {step!r}" in mistake({**content, "global_step": step}, tmp_path)
 
 
 @pytest.mark.parametrize("known", [{}, {"config": None}, {"config": {"loss": 3}}, {"config": [1]}])

@@ -289,8 +289,9 @@ def test_sizes_follow_from_the_keys(step: int, lost: int, factor: int, more: int
 def test_a_class_that_has_changed_since_is_told(finished: Any) -> None:
     config = config_of(*DILATED, "model.params={width: 4}").model_dump()
     weights = network_of(*DILATED[1:], "model.params={width: 5}").state_dict()
+    opened = open_checkpoint(finished.path)
     with pytest.raises(DataError) as mistake:
-        replace(open_checkpoint(finished.path), config=config, weights=weights).network()
+        replace(opened, record=opened.record.model_copy(update={"config": config}), weights=weights).network()
     assert "its weights are not those of their_package.networks.DilatedNet as it is now: size mism" in str(
         mistake.value
     )
