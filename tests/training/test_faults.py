@@ -22,7 +22,7 @@ from resuming import at_step, check_equal
 from test_wandb_run import services
 from wandb_server import WandbServer
 
-from unet_exp.checkpoints.checkpoint import open_checkpoint
+from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.data.sets.synthetic import generate  # noqa: F401  (imported before a child gives up its rights)
 from unet_exp.errors import DataError
 from unet_exp.files import locked

@@ -31,13 +31,13 @@ from resuming import (
     without_curves,
 )
 
-from unet_exp.checkpoints.checkpoint import read_content
+from unet_exp.checkpoints.reading import read_content
 from unet_exp.config import parse
 from unet_exp.errors import DataError
 from unet_exp.files import locked
 from unet_exp.runs.earlier import find_unfinished
 from unet_exp.runs.folder import RunFolder
-from unet_exp.training import run as training
+from unet_exp.training import resume_point as training
 from unet_exp.training.resume_point import ResumePoint
 
 FAST = list(SETTINGS)[:2]

@@ -16,7 +16,8 @@ from conftest import TINY, Said, run_training, summary, table
 from resuming import at_step, check_equal, in_a_child, in_this_child, newest
 
 from unet_exp import signals
-from unet_exp.checkpoints.checkpoint import open_checkpoint, read_content
+from unet_exp.checkpoints.opening import open_checkpoint
+from unet_exp.checkpoints.reading import read_content
 from unet_exp.data.io.images import read_image, write_image
 from unet_exp.runs.folder import RunFolder
 from unet_exp.runs.sweep_folder import SweepFolder

@@ -121,15 +121,15 @@ def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "D
 
     dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
     check_metrics(config, dataset)
-    names, trained = ([spec.name for spec in classes] for classes in (dataset.classes, checkpoint.classes))
+    names, trained = ([spec.name for spec in classes] for classes in (dataset.classes, checkpoint.record.classes))
     if names != trained:
         raise DataError(f"data={config.data.name} has the classes {names} and the checkpoint was trained on {trained}")
     if not getattr(dataset, task.split):
         raise DataError(f"split={task.split}: data={config.data.name} has no such images with this data.split")
-    if dataset.channels != checkpoint.channels:
+    if dataset.channels != checkpoint.record.channels:
         raise DataError(
             f"data={config.data.name} has {dataset.channels} channels, and the network was trained "
-            f"on {checkpoint.channels}"
+            f"on {checkpoint.record.channels}"
         )
     return dataset
 
@@ -138,8 +138,10 @@ def _warn_of_seen(dataset: "DataSet", split: str, checkpoint: "Checkpoint", cons
     """Counts the images of the split, and those of validation that choose its thresholds, that were trained on."""
     from unet_exp.data.samples import image_digest
 
+    trained_on = frozenset(checkpoint.record.trained_on)
+
     def count_seen(images: "Sequence[Sample]") -> int:
-        return sum(image_digest(sample.image) in checkpoint.trained_on for sample in images)
+        return sum(image_digest(sample.image) in trained_on for sample in images)
 
     samples = getattr(dataset, split)
     seen = count_seen(samples)

@@ -61,7 +61,7 @@ def score_split(
     config = predictor.checkpoint.parsed().loss
     names = [spec.name for spec in predictor.classes]
     board = Scoreboard(names, dataset.metrics, settings.warping, settings.warping_radius)
-    loss, targets = losses.build(config, predictor.checkpoint.class_weights), losses.targets(config)
+    loss, targets = losses.build(config, predictor.checkpoint.record.class_weights), losses.targets(config)
     predicted = predictor.score(samples, loss, targets, board)
     for sample, label, row in track(predicted, f"{split} images", total=len(samples), disable=quiet, transient=True):
         if pictures is None:

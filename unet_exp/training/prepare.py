@@ -12,7 +12,9 @@ import pytorch_lightning as pl
 import torch
 
 from unet_exp import data, losses
-from unet_exp.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.checkpoints.checkpoint import Checkpoint
+from unet_exp.checkpoints.opening import open_checkpoint
+from unet_exp.checkpoints.record import CheckpointRecord
 from unet_exp.config import Config
 from unet_exp.config.learning import CustomLossConfig
 from unet_exp.data.compatibility import check_fits
@@ -114,23 +116,22 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     if not datamodule.batches:
         raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
     steps = _total_steps(config, datamodule)
-    class_weights = losses.class_weights(config.loss, class_counts(dataset))
-    module = SegmentationModule(
-        config.model_dump(),
-        [spec.model_dump() for spec in dataset.classes],
-        normalization.as_plain(),
-        dataset.channels,
-        class_weights,
-        steps or 0,
-        [image_digest(sample.image) for sample in dataset.train],
+    record = CheckpointRecord(
+        config=config.model_dump(),
+        classes=list(dataset.classes),
+        normalization=normalization,
+        channels=dataset.channels,
+        class_weights=losses.class_weights(config.loss, class_counts(dataset)),
+        trained_on=[image_digest(sample.image) for sample in dataset.train],
     )
+    module = SegmentationModule(record.model_dump(), horizon=steps or 0)
     count, macs = cost(module.network, datamodule.input_size)
     _check_space(config, resumed, count)
     module.kinds = kinds
     if initial is not None:
         _start_from(module, initial)
     if isinstance(config.loss, CustomLossConfig):
-        try_loss(config.loss, class_weights, len(names), config.data.tile)
+        try_loss(config.loss, record.class_weights, len(names), config.data.tile)
     metrics = [*metric_names(names, kinds), *threshold_names(kinds)]
     return Job(
         config,

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from unet_exp.checkpoints.checkpoint import custom_targets, open_checkpoint
+from unet_exp.checkpoints.checkpoint import custom_targets
+from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import Config
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked

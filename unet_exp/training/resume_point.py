@@ -4,8 +4,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unet_exp.checkpoints.checkpoint import KEY, read_content
 from unet_exp.checkpoints.migrations import FORMAT
+from unet_exp.checkpoints.reading import EPOCH_LOSSES, RANDOM_STATES, STEP, read_content
+from unet_exp.checkpoints.record import KEY
 from unet_exp.config import Config, parse
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import locked
@@ -13,8 +14,6 @@ from unet_exp.runs.earlier import AUTO, changes, explain_still_running, find_unf
 from unet_exp.runs.folder import RunFolder, refuse_links
 from unet_exp.runs.summary import Summary
 from unet_exp.training import processes
-from unet_exp.training.last_checkpoint import RANDOM
-from unet_exp.training.module import EPOCH_LOSSES
 from unet_exp.training.prepare import Job
 
 _FROM_FIRST_START = ("started", "overrides", "wandb_id", "init_from_sha256", "rerun", "resumed")
@@ -171,11 +170,11 @@ def _check_checkpoint(folder: RunFolder, path: Path) -> int:
         UserError: if it is damaged, of an earlier version or of another run.
     """
     content = read_content(path)
-    if content[KEY].get("format") != FORMAT or not {EPOCH_LOSSES, RANDOM} <= content.keys():
+    if content[KEY].get("format") != FORMAT or not {EPOCH_LOSSES, RANDOM_STATES} <= content.keys():
         raise DataError(f"checkpoint={path}: it is of an earlier version, which could not go on exactly")
     if changed := changes(read_config(folder), parse(content[KEY].get("config", {}))):
         raise DataError(f"checkpoint={path}: it is of another run ({', '.join(changed)})")
-    step = content.get("global_step")
+    step = content.get(STEP)
     if not isinstance(step, int):
         raise DataError(f"checkpoint={path}: it does not record its step")
     return step

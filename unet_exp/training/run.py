@@ -15,7 +15,8 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from unet_exp import signals
-from unet_exp.checkpoints.checkpoint import custom_targets, open_checkpoint
+from unet_exp.checkpoints.checkpoint import custom_targets
+from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import Config
 from unet_exp.config.model import UNetConfig
 from unet_exp.errors import TrainingError
