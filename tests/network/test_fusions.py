@@ -157,9 +157,9 @@ def test_memory_counts_what_a_fusion_needs_for_itself(monkeypatch: pytest.Monkey
     network = UNet(replace(VALID, fusion="gated"))
     plain = forward_bytes(network, 44, 44)
     monkeypatch.setitem(FUSIONS, "gated", replace(FUSIONS["gated"], scratch=lambda _, skip: 1000 * skip))
-    # Of level 1, beside them: the image, the skip, the map from below, the up-sampled one, and both joined.
-    held = 44**2 + 4 * 40**2 + 8 * 4**2 + 4 * 8**2 + 8 * 8**2
-    assert forward_bytes(network, 44, 44) == 4 * (held + 1000 * 4 * 8**2) > plain
+    # At level 2, beside them: the image, two skips, the map from below, the up-sampled one, and both joined.
+    held = 44**2 + 4 * 40**2 + 8 * 16**2 + 16 * 4**2 + 8 * 8**2 + 16 * 8**2
+    assert forward_bytes(network, 44, 44) == 4 * (held + 1000 * 8 * 8**2) > plain
 
 
 def test_existing_networks_keep_their_keys_and_their_draws() -> None:

@@ -195,9 +195,8 @@ def whole_bytes(
 def _blocks(architecture: Architecture, height: int, width: int) -> Iterator[tuple[int, list[int]]]:
     """The level of each block of two convolutions, and the bytes of the maps that come about in it, in their order."""
     both = zip(layers(architecture, height), layers(architecture, width), strict=True)
-    pairs = [
-        (row, column) for row, column in both if row.kind not in ("mix", "head")
-    ]  # see _scratch; the head is small
+    # A fusion's own steps are in _scratch, and the head is small.
+    pairs = [(row, column) for row, column in both if row.kind not in ("mix", "head")]
     starts = [0, *(index for index, (row, _) in enumerate(pairs) if row.kind in ("pool", "up")), len(pairs)]
     for start, stop in pairwise(starts):
         block = pairs[start:stop]
