@@ -20,6 +20,9 @@ from unet_exp.errors import DataError
 from unet_exp.files import replacing
 from unet_exp.schema import DEEPEST, leaves
 
+OUTPUTS = "outputs"
+"""Below it all commands write where nothing else is typed; `conf/train.yaml` has the same."""
+
 Status = Literal["running", "finished", "failed", "stopped"]
 
 _PACKAGES = (
