@@ -166,7 +166,7 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ),
         (
             "data=isbi2012 data.height=64",
-            ["unknown key data.height: data=isbi2012 has the keys name, root, download"],
+            ["unknown key data.height: data=isbi2012 has the keys name, tile, batch_size"],
         ),
         ("logger=csv logger.mode=offline", ["unknown key logger.mode: logger=csv has the keys name"]),
         ("+model.colour=red", ["unknown key model.colour"]),
