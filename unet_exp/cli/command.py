@@ -11,7 +11,7 @@ from unet_exp.config.search import parse_search
 from unet_exp.config.sweeping import SweepConfig
 from unet_exp.errors import ConfigError
 from unet_exp.runs.earlier import AUTO, read_config
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.folder import OUTPUTS, RunFolder
 from unet_exp.schema import validate
 from unet_exp.sweeps.plan import SweepPlan, first_value, line_of, plan_sweep, require_trust, resume_sweep
 
@@ -22,8 +22,6 @@ _OF_ONE_RUN = {
 """Keys that name an earlier run, and why they are none of a sweep's."""
 _WHOLE = ("experiment", "debug", "search")
 """Choices that a run's config does not hold: what is typed with them is read like a new training."""
-_OUTPUT = "outputs"
-"""As in `conf/train.yaml`."""
 _THE_SWEEPS_OWN = (
     "hydra/sweeper",
     "hydra.sweeper",
@@ -84,7 +82,7 @@ def _over_run(one: Override, words: Sequence[str], keys: Collection[str]) -> Con
     key, path = one.key_or_group, Path(str(one.value()))
     before = read_config(RunFolder(path), key).model_dump()
     # Only what is typed now: a folder from somewhere else must not vouch for itself, nor say where to write.
-    ours = {"trust": [], "output": _OUTPUT}
+    ours = {"trust": [], "output": OUTPUTS}
     config = parse(compose_over({**before, **ours}, dict.fromkeys(_OF_ONE_RUN), words))
     require_trust(f"{key}={path}", config, config.trust, keys)
     return config

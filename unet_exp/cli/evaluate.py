@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from unet_exp.cli.entry import run_over_checkpoint
 from unet_exp.config import Config, parse
 from unet_exp.errors import DataError
+from unet_exp.runs.folder import OUTPUTS
 from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Evaluation(Strict):
     output: str
 
 
-DEFAULTS: dict[str, Any] = {"checkpoint": "", "split": "test", "output": "outputs"}
+DEFAULTS: dict[str, Any] = {"checkpoint": "", "split": "test", "output": OUTPUTS}
 MORE_KEYS = (
     "trust",
     "data",

@@ -12,6 +12,7 @@ from unet_exp.cli.entry import run_over_checkpoint
 from unet_exp.config import ClassSpec, parse
 from unet_exp.config.values import Natural, NonNegative
 from unet_exp.errors import ConfigError, DataError, UserError
+from unet_exp.runs.folder import OUTPUTS
 from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Prediction(Strict):
 DEFAULTS: dict[str, Any] = {
     "checkpoint": "",
     "input": "",
-    "output": "outputs/predict",
+    "output": f"{OUTPUTS}/predict",
     "preview": True,
     "probabilities": False,
     "memory": None,

@@ -3,7 +3,7 @@
 import sys
 from argparse import Namespace
 
-from unet_exp import signals
+from unet_exp import config_files, signals
 from unet_exp.cli.entry import EXIT_DIFFERENT, report_user_errors
 from unet_exp.compose import compose_train, conf_dir, paths_quoted
 from unet_exp.errors import UserError
@@ -28,6 +28,7 @@ def _show(args: Namespace) -> None:
     import hydra
     from omegaconf import DictConfig
 
+    config_files.register()
     with report_user_errors():
         if not args.shell_completion and not args.multirun:
             compose_train(args.overrides, args.config_dir)

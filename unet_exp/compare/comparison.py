@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from unet_exp.compare import statistics
+from unet_exp.compare import ALPHA, statistics
 from unet_exp.compare.collect import Apart, Run
 from unet_exp.compare.results import Comparison, Difference, Estimate, Group, Verdict
 from unet_exp.compare.selection import comparable
@@ -23,7 +23,7 @@ def compare_runs(
     apart: Sequence[Apart] = (),
     metric: str | None = None,
     baseline: str | None = None,
-    alpha: float = 0.05,
+    alpha: float = ALPHA,
 ) -> Comparison:
     """Compares the groups of runs that differ in more than seed and fold.
 

@@ -25,7 +25,7 @@ class TrainerConfig(Strict):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
     monitor: str
     val_every_epochs: Count
-    save_every: str | int = "10m"
+    save_every: str | int = "10m"  # for earlier runs, which lack it; conf/ has the default
     early_stopping: Count | None
     limit_batches: Count | None
     overfit: bool

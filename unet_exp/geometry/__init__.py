@@ -14,11 +14,12 @@ from unet_exp.geometry.architecture import (
     AnyArchitecture,
     Architecture,
     CustomArchitecture,
-    Fusion,
     Norm,
     Padding,
     Upsample,
+    channels,
     out_channels,
+    upsampled_channels,
 )
 from unet_exp.geometry.counts import (
     Kind,
@@ -31,8 +32,8 @@ from unet_exp.geometry.counts import (
     matched_width,
     norm_groups,
     parameters,
-    upsampled_channels,
 )
+from unet_exp.geometry.fusions import FUSIONS, Fusion, Learned
 from unet_exp.geometry.sizes import (
     HasSizes,
     Sizes,
@@ -50,6 +51,7 @@ from unet_exp.geometry.sizes import (
 )
 
 __all__ = [
+    "FUSIONS",
     "MAX_DEPTH",
     "Activation",
     "Align",
@@ -60,11 +62,13 @@ __all__ = [
     "HasSizes",
     "Kind",
     "Layer",
+    "Learned",
     "Match",
     "Norm",
     "Padding",
     "Sizes",
     "Upsample",
+    "channels",
     "check_size",
     "context",
     "fused_channels",

@@ -14,6 +14,9 @@ from unet_exp.files import write_csv, write_text
 from unet_exp.runs.summary import Summary
 from unet_exp.schema import DEEPEST, leaves
 
+OUTPUTS = "outputs"
+"""Below it all commands write where nothing else is typed; `conf/train.yaml` has the same."""
+
 
 class RunFolder:
     """A run's folder.
