@@ -21,8 +21,8 @@ from unet_exp.geometry.architecture import (
     out_channels,
 )
 from unet_exp.geometry.counts import (
-    Kind,
     Layer,
+    LayerKind,
     Match,
     fused_channels,
     layer_table,
@@ -58,8 +58,8 @@ __all__ = [
     "CustomArchitecture",
     "Fusion",
     "HasSizes",
-    "Kind",
     "Layer",
+    "LayerKind",
     "Match",
     "Norm",
     "Padding",

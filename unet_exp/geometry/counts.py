@@ -9,7 +9,7 @@ from unet_exp.geometry.architecture import Architecture, Fusion, require_word
 from unet_exp.geometry.sizes import check_size, legal_sizes
 
 Match = Literal["parameters", "flops"]
-Kind = Literal["conv", "pool", "up", "fuse", "head"]
+LayerKind = Literal["conv", "pool", "up", "fuse", "head"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Layer:
     """
 
     name: str
-    kind: Kind
+    kind: LayerKind
     level: int
     channels_in: int
     channels_out: int

@@ -22,7 +22,7 @@ from unet_exp.geometry import Architecture, parameters
 from unet_exp.inference.device import resolve_device, resolve_precision
 from unet_exp.memory import free_memory
 from unet_exp.metrics import METRICS_VERSION
-from unet_exp.metrics.scoreboard import metric_names, threshold_names
+from unet_exp.metrics.declarations import metric_names, threshold_names
 from unet_exp.network import cost
 from unet_exp.runs.conditions import Conditions, GitState
 from unet_exp.runs.folder import RunFolder, git_state, versions
@@ -101,7 +101,7 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     initial = open_checkpoint(config.init_from, config.trust) if config.init_from and resumed is None else None
     dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
     names = [spec.name for spec in dataset.classes]
-    kinds = check_fits(config, dataset)
+    families = check_fits(config, dataset)
     _check_memory(config, dataset)
     # Lightning's seed_everything also sets the environment of processes yet to come.
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -122,10 +122,10 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     )
     count, macs = cost(module.network, datamodule.input_size)
     _check_space(config, resumed, count)
-    module.kinds = kinds
+    module.families = families
     if initial is not None:
         _start_from(module, initial)
-    metrics = [*metric_names(names, kinds), *threshold_names(kinds)]
+    metrics = [*metric_names(names, families), *threshold_names(families)]
     return Job(
         config,
         list(overrides),

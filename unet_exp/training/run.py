@@ -268,8 +268,7 @@ def _run(
                     end.enter_context(suppress(signals.Stopped))
                     end.callback(folder.write_summary, summary)
                 if folder.metrics.exists():
-                    monitored = config.trainer.monitor, config.trainer.monitor_mode
-                    end.callback(draw_curves, folder.metrics, folder.curves, *monitored)
+                    end.callback(draw_curves, folder.metrics, folder.curves, config.trainer.monitor)
                 end.callback(finish_loggers, loggers, config, folder, scores.metrics, steps, "error" in summary)
                 if not over:
                     end.callback(folder.write_summary, summary)
