@@ -3,12 +3,26 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unet_exp.config import ClassSpec
 from unet_exp.errors import ConfigError
-from unet_exp.metrics.declarations import METRICS, declared, direction, find_metric, metric_names, threshold_names
+from unet_exp.inference import scoring
+from unet_exp.inference.scoring import score_tables
+from unet_exp.metrics import declarations
+from unet_exp.metrics.declarations import (
+    METRICS,
+    Metric,
+    declared,
+    direction,
+    find_metric,
+    metric_names,
+    threshold_names,
+)
+from unet_exp.metrics.scoreboard import Scoreboard
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
 CLASSES = ("forest", "forest_loss", "loss", "error", "v_rand", "rand_error_at_val", "iou", "val", "mean of all", "ä.*")
@@ -54,7 +68,7 @@ def test_no_name_of_a_class_turns_its_score_round(name: str, split: str, score: 
     "name",
     [
         *("iou", "iou/", "val/iou", "iou/cell/mean", "cell", "loss/cell", "val", "val/", "", "val/val/loss", "lr"),
-        *("iuo/mean", "forest_loss", "my_error", "f1", "Loss", "loss_at_val", "iou/mean/", "seg_at_val", "train/loss_step"),
+        *("iuo/mean", "forest_loss", "my_error", "f1", "Loss", "loss_at_val", "iou/mean/", "seg_at_val", "loss_step"),
     ],
 )  # fmt: skip
 def test_what_is_no_score_has_no_direction(name: str) -> None:
@@ -80,9 +94,32 @@ def test_the_declarations_are_whole() -> None:
     assert len(set(names)) == len(names)
 
 
+def test_a_declaration_is_all_that_a_score_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    added = (
+        Metric(
+            "miss_rate", "miss rate", "min", lambda matrix: 1 - matrix.diagonal() / matrix.sum(axis=1), per_class=True
+        ),
+        Metric("cells", "pieces too many", "min", lambda proposal: float(proposal.plain.counts.size), "isbi"),
+        Metric("found", "found", "max", lambda *_: np.array([1.0, 0.0]), "seg"),
+    )
+    monkeypatch.setattr(declarations, "METRICS", (*METRICS, *added))
+    monkeypatch.setattr(scoring, "METRICS", (*METRICS, *added))
+    classes = [ClassSpec(name=name, value=value, color=[value] * 3) for value, name in enumerate(("membrane", "loss"))]
+    board = Scoreboard([spec.name for spec in classes], ("isbi", "seg"))
+    truth = np.array([[1, 1, 0, 1, 1, 1]] * 4, np.uint8)
+    board.add("one", truth, truth, 0.5, np.stack([1 - truth, truth]).astype(np.float32), truth.astype(np.int32))
+    result = {f"test/{name}": value for name, value in board.result(board.thresholds()).items()}
+    assert {name: result[f"test/{name}"] for name in ("miss_rate/loss", "miss_rate/mean", "cells_at_val", "found")} == {
+        "miss_rate/loss": 0, "miss_rate/mean": 0, "cells_at_val": 2, "found": 0.5,
+    }  # fmt: skip
+    assert board.per_image()[0].keys() >= {"miss_rate/mean", "cells", "found"}
+    assert {direction(name) for name in ("val/miss_rate/loss", "cells_at_val")} == {"min"}
+    of_classes, of_cells = score_tables(result, classes, "test")
+    assert [column.header for column in of_classes.columns] == ["test", "IoU", "Dice", "miss rate"]
+    assert list(of_cells.columns[0].cells)[-2:] == ["pieces too many", "found"]
+
+
 def test_they_are_read_without_torch() -> None:
     heavy = "{'torch', 'pytorch_lightning', 'matplotlib', 'pandas'}"
-    code = (
-        f"import sys, unet_exp.metrics.declarations; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
-    )
+    code = f"import sys, unet_exp.metrics.declarations; found = {heavy} & set(sys.modules); assert not found, found"
     subprocess.run([sys.executable, "-c", code], check=True)

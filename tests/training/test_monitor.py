@@ -26,9 +26,11 @@ class Scored(pl.LightningModule):
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def training_step(self, batch: Any, index: int) -> Any:
+        del batch, index
         return self.weight.sum()
 
     def validation_step(self, batch: Any, index: int) -> None:
+        del batch, index
         self.log(self._name, self._scores[self.current_epoch])
 
     def configure_optimizers(self) -> Any:
