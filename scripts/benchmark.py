@@ -310,7 +310,8 @@ def _metrics() -> list[Pair]:
     from scipy import ndimage
     from skimage import metrics
 
-    from unet_exp.metrics.isbi import THRESHOLDS, BorderStack, thin
+    from unet_exp.metrics.border_stack import THRESHOLDS, BorderStack
+    from unet_exp.metrics.isbi import thin
     from unet_exp.metrics.overlap import components
     from unet_exp.metrics.warping import warping_errors
 

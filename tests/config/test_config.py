@@ -111,9 +111,6 @@ def test_defaults_are_the_papers_network_on_embedded_data_with_wandb() -> None:
     assert words == ["valid", "concat", "cross_entropy", "flips", "synthetic", "adam", "none", "none", "wandb"]
     assert (config.model.depth, config.model.width, config.trainer.max_epochs) == (5, 64, 50)
     assert config.name == "synthetic_valid_concat"
-    assert config.trainer.monitor_mode == "max"
-    for monitor, mode in (("loss", "min"), ("rand_error", "min"), ("v_rand", "max"), ("seg", "max")):
-        assert parse(compose_train([f"trainer.monitor=val/{monitor}"])).trainer.monitor_mode == mode
     # A limit of the user's own is the only one.
     assert parse(compose_train(["trainer.max_time=4m"])).trainer.max_epochs is None
 

@@ -27,6 +27,7 @@ from unet_exp.config import Config, parse
 from unet_exp.config.search import OptunaConfig, parse_search
 from unet_exp.errors import ConfigError
 from unet_exp.figures.search_plots import TrialPoint, draw_search
+from unet_exp.metrics.declarations import direction
 from unet_exp.sweeps.search import Outcome, Search, Trial
 from unet_exp.sweeps.space import add_typed, check_space, space_entry
 
@@ -55,8 +56,8 @@ def _no_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def search(tmp_path: Path) -> Callable[..., Search]:
     """`search(trials=3, ...)` opens the study in `tmp_path`, or in `journal`."""
 
-    def make(journal: str = "search.journal", mode: Literal["min", "max"] = "max", **changes: Any) -> Search:
-        return Search(optuna_config(**changes), "val/iou/mean", mode, tmp_path / journal)
+    def make(journal: str = "search.journal", monitor: str = "val/iou/mean", **changes: Any) -> Search:
+        return Search(optuna_config(**changes), monitor, tmp_path / journal)
 
     return make
 
@@ -242,7 +243,7 @@ class TestCheck:
         with pytest.raises(ConfigError, match=r"pip install 'unet-exp\[sweep\]'"):
             check_space(config, composed())
         with pytest.raises(ConfigError, match=r"pip install 'unet-exp\[sweep\]'"):
-            Search(config, "val/iou/mean", "max", tmp_path / "search.journal")
+            Search(config, "val/iou/mean", tmp_path / "search.journal")
 
     def test_importing_it_is_quick(self) -> None:
         heavy = "{'torch', 'optuna', 'numpy', 'matplotlib', 'pytorch_lightning'}"
@@ -261,9 +262,9 @@ class TestSearch:
         tpe, random = ([late(sampler, seed) for seed in range(5)] for sampler in ("tpe", "random"))
         assert statistics.median(tpe) > statistics.median(random) + 0.1
 
-    @pytest.mark.parametrize("mode", ["min", "max"])
-    def test_the_best_is_the_best(self, search: Callable[..., Search], mode: Literal["min", "max"]) -> None:
-        study = search(mode=mode, trials=12)
+    @pytest.mark.parametrize(("monitor", "mode"), [("val/loss", "min"), ("val/iou/forest_loss", "max")])
+    def test_the_best_is_the_best(self, search: Callable[..., Search], monitor: str, mode: str) -> None:
+        study = search(monitor=monitor, trials=12)
         assert study.best() is None
         trials = run(study)
         best = study.best()
@@ -344,7 +345,9 @@ class TestSearch:
         with pytest.raises(ConfigError, match=r"another search\.space\.n, search\.space\.extra;"):
             search(space=changed)
         with pytest.raises(ConfigError, match=r"another trainer\.monitor;"):
-            search(mode="min")
+            search(monitor="val/loss")
+        with pytest.raises(ConfigError, match=r"^val/iuo/mean: there is no such score"):
+            search("third.journal", monitor="val/iuo/mean")
         goes_on = search(sampler="random", trials=4, pruner="none")
         assert [trial.number for trial in run(goes_on)] == [1, 2, 3]
 
@@ -359,7 +362,7 @@ class TestSearch:
 
     def test_a_journal_named_by_a_relative_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        study = Search(optuna_config(trials=2), "val/iou/mean", "max", Path("search.journal"))
+        study = Search(optuna_config(trials=2), "val/iou/mean", Path("search.journal"))
         monkeypatch.chdir("/")
         assert len(run(study)) == 2
 
@@ -394,7 +397,7 @@ class TestSearch:
             return
         space = {"number": {"low": low, "high": high, "log": log}, "choice": choices}
         journal = tmp_path / f"{abs(hash(repr(space)))}"
-        study = Search(optuna_config(space=space, trials=3, sampler="random"), "val/iou/mean", "max", journal)
+        study = Search(optuna_config(space=space, trials=3, sampler="random"), "val/iou/mean", journal)
         for _ in range(3):
             (trial,) = study.ask()
             values = plain(trial)
@@ -409,7 +412,7 @@ class TestSearch:
         entry = {"low": low, "high": low + steps * step, **({"log": True} if log else {"step": step})}
         journal = tmp_path / f"{low}-{steps}-{step}-{log}"
         journal.unlink(missing_ok=True)
-        study = Search(optuna_config(space={"n": entry}, trials=4), "val/iou/mean", "max", journal)
+        study = Search(optuna_config(space={"n": entry}, trials=4), "val/iou/mean", journal)
         allowed = range(low, low + steps * step + 1, 1 if log else step)
         assert all(plain(trial)["n"] in allowed for trial in run(study, value=lambda values: values["n"]))
 
@@ -453,7 +456,7 @@ class TestFiles:
             for number in range(count)
         ]
         importance = {"optimizer.lr": 0.75, "fusion": 0.25} if count == 7 else {}
-        draw_search(points, importance, tmp_path / "search.png", "val/loss", mode)
+        draw_search(points, importance, tmp_path / "search.png", "val/loss" if mode == "min" else "val/iou/forest_loss")
         with Image.open(tmp_path / "search.png") as picture:
             assert picture.width == 1210
 
@@ -660,4 +663,4 @@ def test_the_wandb_sweep_file() -> None:
         assert config.optimizer.lr == chosen["optimizer.lr"]
         assert config.fusion.name == chosen["fusion"]
         assert config.logger.name == "wandb"
-        assert sweep["metric"] == {"name": config.trainer.monitor, "goal": f"{config.trainer.monitor_mode}imize"}
+        assert sweep["metric"] == {"name": config.trainer.monitor, "goal": f"{direction(config.trainer.monitor)}imize"}

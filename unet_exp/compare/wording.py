@@ -9,6 +9,7 @@ from unet_exp.compare.collect import Apart, Run
 from unet_exp.compare.results import Difference, Group, Pairing, Verdict
 from unet_exp.compare.settings import typed_value
 from unet_exp.compare.statistics import DRAWS
+from unet_exp.metrics.declarations import direction
 
 MISMATCH = 2.0
 """Percent in parameters or MACs above which groups are warned to be unequal."""
@@ -79,14 +80,13 @@ def commit(run: Run) -> str:
     return "unknown" if run.summary.git is None else run.summary.git.commit[:10]
 
 
-def sentence(difference: Difference, baseline: Group, metric: str, higher_is_better: bool, tests: int) -> str:
+def sentence(difference: Difference, baseline: Group, metric: str, tests: int) -> str:
     """The verdict on a difference with its numbers.
 
     Args:
         difference: of a group from the baseline.
         baseline: the other group.
         metric: the scores' name.
-        higher_is_better: its direction.
         tests: how many differences are tested together.
     """
     verdict = difference.verdict
@@ -98,7 +98,7 @@ def sentence(difference: Difference, baseline: Group, metric: str, higher_is_bet
         return f"{claim}: the same {metric} in {pairs}"
     values = (difference.mean, difference.low, difference.high)
     mean, low, high = (number(value, "+", values) for value in values)
-    details = [f"difference {mean} in {metric}{'' if higher_is_better else ' (lower is better)'}"]
+    details = [f"difference {mean} in {metric}{'' if direction(metric) == 'max' else ' (lower is better)'}"]
     if verdict == "too few pairs":
         details += [pairs, _needed(difference)]
     else:

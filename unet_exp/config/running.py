@@ -51,11 +51,6 @@ class TrainerConfig(Strict):
             duration_seconds(value)
         return value
 
-    @property
-    def monitor_mode(self) -> Literal["min", "max"]:
-        """Whether a smaller or a larger value of `monitor` is better."""
-        return "min" if self.monitor.endswith(("loss", "error")) else "max"
-
 
 class _InferenceConfig(Strict):
     tile: Count

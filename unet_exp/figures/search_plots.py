@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from unet_exp.files import replacing
+from unet_exp.metrics.declarations import Direction, direction
 
 STYLES = {
     "finished": ("o", "#1f77b4"),
@@ -40,7 +41,6 @@ def draw_search(
     importance: Mapping[str, float],
     target: Path,
     monitor: str,
-    mode: Literal["min", "max"],
 ) -> None:
     """Draws the scores over the trials with the best so far, and the importance of the keys.
 
@@ -50,7 +50,6 @@ def draw_search(
         importance: share of each key, 0 to 1; empty where there are too few trials to tell.
         target: the PNG to write.
         monitor: name of the score.
-        mode: whether its best value is the smallest or the largest.
     """
     figure = Figure(figsize=(11, max(3.6, 1.2 + 0.3 * len(importance))), layout="constrained")
     FigureCanvasAgg(figure)
@@ -66,7 +65,7 @@ def draw_search(
         if bare:
             edge = history.get_xaxis_transform()
             history.plot(bare, [0.0] * len(bare), transform=edge, label=None if scored else label, **style)
-    steps, values = _best_so_far(trials, mode)
+    steps, values = _best_so_far(trials, direction(monitor))
     history.step(steps, values, where="post", color="#1f77b4", lw=1, label="best so far")
     history.set(title="trials", xlabel="trial", ylabel=monitor)
     history.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -85,7 +84,7 @@ def draw_search(
         figure.savefig(side, dpi=110)
 
 
-def _best_so_far(trials: Sequence[TrialPoint], mode: Literal["min", "max"]) -> tuple[list[int], list[float]]:
+def _best_so_far(trials: Sequence[TrialPoint], mode: Direction) -> tuple[list[int], list[float]]:
     """Numbers and values of a step function over the trials; pruned ones do not count."""
     best = math.inf if mode == "min" else -math.inf
     better = min if mode == "min" else max

@@ -22,8 +22,8 @@ from unet_exp.geometry.architecture import (
     upsampled_channels,
 )
 from unet_exp.geometry.counts import (
-    Kind,
     Layer,
+    LayerKind,
     Match,
     fused_channels,
     layer_table,
@@ -60,8 +60,8 @@ __all__ = [
     "CustomArchitecture",
     "Fusion",
     "HasSizes",
-    "Kind",
     "Layer",
+    "LayerKind",
     "Learned",
     "Match",
     "Norm",

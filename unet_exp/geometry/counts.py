@@ -10,7 +10,7 @@ from unet_exp.geometry.fusions import FUSIONS
 from unet_exp.geometry.sizes import check_size, legal_sizes
 
 Match = Literal["parameters", "flops"]
-Kind = Literal["conv", "pool", "up", "fuse", "mix", "head"]
+LayerKind = Literal["conv", "pool", "up", "fuse", "mix", "head"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Layer:
     """
 
     name: str
-    kind: Kind
+    kind: LayerKind
     level: int
     channels_in: int
     channels_out: int

@@ -123,6 +123,10 @@ def _check_data(plan: SweepPlan) -> None:
     """
     target = str(plan.launcher["_target_"])
     if "slurm" in target.lower():  # its machines may have what this one lacks
+        from unet_exp.metrics.declarations import direction
+
+        for config in plan.configs:
+            direction(config.trainer.monitor)
         return
 
     with signals.postponed():
@@ -230,9 +234,9 @@ def _search(plan: SweepPlan, folder: SweepFolder, launch: Launch) -> Search:
         UserError: if the journal of an earlier start is damaged, or of another search.
     """
     assert plan.search is not None
-    trainer = plan.configs[0].trainer
+    monitor = plan.configs[0].trainer.monitor
     try:
-        search = Search(plan.search, trainer.monitor, trainer.monitor_mode, folder.journal)
+        search = Search(plan.search, monitor, folder.journal)
     except (AssertionError, LookupError, TypeError, ValueError, RecursionError) as error:  # Optuna checks no line
         raise DataError(f"{folder.journal}: it is damaged ({type(error).__name__}); start the search anew") from None
     common = plan.runs[0].overrides

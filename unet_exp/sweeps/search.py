@@ -67,33 +67,34 @@ class Search:
     Args:
         config: its space, how it is searched, and how many trials.
         monitor: the score, such as `val/iou/mean`.
-        mode: whether its best value is the smallest or the largest.
         journal: made where it is not there; else the search in it goes on.
 
     Raises:
         ConfigError: if Optuna is missing, or the journal belongs to a search for something else or in another space.
     """
 
-    def __init__(self, config: OptunaConfig, monitor: str, mode: Literal["min", "max"], journal: Path) -> None:
+    def __init__(self, config: OptunaConfig, monitor: str, journal: Path) -> None:
         require_optuna()
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
+        from unet_exp.metrics.declarations import direction
+
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._config, self._monitor, self._mode = config, monitor, mode
+        self._config, self._monitor, self._mode = config, monitor, direction(monitor)
         self._out: set[int] = set()
         _drop_torn_line(journal)
         # A whole path: the lock of a dead process is found only by one.
         self._storage = JournalStorage(JournalFileBackend(str(journal.resolve())))
-        direction: Literal["minimize", "maximize"] = "minimize" if mode == "min" else "maximize"
+        goal: Literal["minimize", "maximize"] = "minimize" if self._mode == "min" else "maximize"
         self._study = optuna.create_study(
-            study_name="search", storage=self._storage, direction=direction, load_if_exists=True
+            study_name="search", storage=self._storage, direction=goal, load_if_exists=True
         )
         known = self._study.user_attrs
         if "config" in known:
             self._require_same(known, journal)
-        for key, value in {"config": config.model_dump(), "monitor": monitor, "mode": mode}.items():
+        for key, value in {"config": config.model_dump(), "monitor": monitor, "mode": self._mode}.items():
             if known.get(key) != value:
                 self._study.set_user_attr(key, value)
 
@@ -155,7 +156,7 @@ class Search:
             for point, trial in zip(points, self._trials(), strict=True)
         ]
         write_csv(folder / "trials.csv", rows)
-        draw_search(points, self._importance(), folder / "search.png", self._monitor, self._mode)
+        draw_search(points, self._importance(), folder / "search.png", self._monitor)
         if best := self.best():
             write_text(folder / "best.txt", shlex.join(best[0].overrides) + "\n")
 

@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import (
 from unet_exp.config import Config, duration_seconds
 from unet_exp.data.samples import Sample
 from unet_exp.files import named, replacing
+from unet_exp.metrics.declarations import direction
 from unet_exp.runs.folder import RunFolder
 from unet_exp.training.last_checkpoint import BestCheckpoint, LastCheckpoint
 from unet_exp.training.loggers import log_predictions
@@ -226,7 +227,7 @@ def build_callbacks(
             EarlyStopping(
                 trainer.monitor,
                 patience=trainer.early_stopping,
-                mode=trainer.monitor_mode,
+                mode=direction(trainer.monitor),
                 check_on_train_epoch_end=False,
                 check_finite=False,
             )
@@ -235,7 +236,7 @@ def build_callbacks(
         folder.checkpoints,
         folder.best.stem,
         monitor=trainer.monitor,
-        mode=trainer.monitor_mode,
+        mode=direction(trainer.monitor),
         save_on_train_epoch_end=False,
         enable_version_counter=False,
     )

@@ -14,7 +14,8 @@ from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.config import parse
 from unet_exp.errors import TrainingError
 from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
-from unet_exp.metrics.scoreboard import Kind, Scoreboard
+from unet_exp.metrics.declarations import ScoreFamily
+from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import center_crop, probabilities
 from unet_exp.training.schedule import build_optimizer, build_schedulers
 
@@ -28,7 +29,7 @@ class SegmentationModule(pl.LightningModule):
 
     Attributes:
         record: what its checkpoints will say of it.
-        kinds: scores of a validation beyond the classes', see `unet_exp.metrics.scoreboard.Scoreboard`.
+        families: scores of a validation beyond the classes', see `unet_exp.metrics.scoreboard.Scoreboard`.
         pictures: of how many validation images the predicted labels are kept.
         picture_labels: (H, W) each, of the last validation.
         scores: of the last validation, in full precision (Lightning keeps them as float32).
@@ -42,7 +43,7 @@ class SegmentationModule(pl.LightningModule):
         self.classes = self.record.classes
         self.network = network.build(self.config, self.record.channels, len(self.classes))
         self.loss = losses.build(self.config.loss, self.record.class_weights)
-        self.kinds: tuple[Kind, ...] = ()
+        self.families: tuple[ScoreFamily, ...] = ()
         self.pictures = 0
         self.scores: dict[str, float] = {}
         self.picture_labels: list[NDArray[np.uint8]] = []
@@ -95,7 +96,7 @@ class SegmentationModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Starts a new count."""
         self.picture_labels.clear()
-        self._board = Scoreboard([spec.name for spec in self.classes], self.kinds)
+        self._board = Scoreboard([spec.name for spec in self.classes], self.families)
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Counts one whole image, an item of `unet_exp.training.datamodule.WholeImages`."""

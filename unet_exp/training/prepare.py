@@ -26,7 +26,7 @@ from unet_exp.inference.device import resolve_device, resolve_precision
 from unet_exp.losses.custom import try_loss
 from unet_exp.memory import free_memory
 from unet_exp.metrics import METRICS_VERSION
-from unet_exp.metrics.scoreboard import metric_names, threshold_names
+from unet_exp.metrics.declarations import metric_names, threshold_names
 from unet_exp.network import cost
 from unet_exp.runs.conditions import Conditions
 from unet_exp.runs.environment import git_state, versions
@@ -106,7 +106,7 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     initial = open_checkpoint(config.init_from, config.trust) if config.init_from and resumed is None else None
     dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
     names = [spec.name for spec in dataset.classes]
-    kinds = check_fits(config, dataset)
+    families = check_fits(config, dataset)
     _check_memory(config, dataset)
     # Lightning's seed_everything also sets the environment of processes yet to come.
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -127,12 +127,12 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     module = SegmentationModule(record.model_dump(), horizon=steps or 0)
     count, macs = cost(module.network, datamodule.input_size)
     _check_space(config, resumed, count)
-    module.kinds = kinds
+    module.families = families
     if initial is not None:
         _start_from(module, initial)
     if isinstance(config.loss, CustomLossConfig):
         try_loss(config.loss, record.class_weights, len(names), config.data.tile)
-    metrics = [*metric_names(names, kinds), *threshold_names(kinds)]
+    metrics = [*metric_names(names, families), *threshold_names(families)]
     return Job(
         config,
         list(overrides),

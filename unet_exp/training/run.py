@@ -257,8 +257,7 @@ class _Training:
 
     def _draw_curves(self) -> None:
         if self._folder.metrics.exists():
-            trainer = self._job.config.trainer
-            draw_curves(self._folder.metrics, self._folder.curves, trainer.monitor, trainer.monitor_mode)
+            draw_curves(self._folder.metrics, self._folder.curves, self._job.config.trainer.monitor)
 
     def _finish_loggers(self, record: RunRecord) -> None:
         failed = record.summary.error is not None
