@@ -270,7 +270,7 @@ class TestRun:
         assert "this sweep is still running" in said.mistake
 
     def test_wandb_shows_its_runs_as_one_group(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from unet_exp.training import wandb_run
+        from unet_exp.training.loggers import wandb_run
 
         opened: list[tuple[str, str | None]] = []
         original = wandb_run.open_run

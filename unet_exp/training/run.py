@@ -38,7 +38,7 @@ from unet_exp.runs.folder import RunFolder, refuse_links
 from unet_exp.training import processes
 from unet_exp.training.callbacks import History, build_callbacks
 from unet_exp.training.checkpoint_io import WholeCheckpoints
-from unet_exp.training.loggers import build_loggers, finish_loggers, wandb_id
+from unet_exp.training.loggers import Start, TrainingLogger, open_logger
 from unet_exp.training.prepare import Job, prepare
 from unet_exp.training.progress_bar import TrainingProgress
 from unet_exp.training.pruning import Pruning
@@ -199,23 +199,23 @@ def _run(
             folder.write_config(config.model_dump())
         folder.write_summary(summary)
     reset_peak_memory(job.device)
-    loggers: list[Logger] = []
+    logger = TrainingLogger()
     trainer: pl.Trainer | None = None
     scores = Scores()
     history: History | None = None
     try:
         if first:
             step = None if past is None or past.checkpoint is None else past.step
-            loggers += build_loggers(config, folder, step, summary.get("wandb_id"))
-            if run_id := wandb_id(loggers):
-                summary["wandb_id"] = run_id
+            logger = open_logger(Start(config, folder, step, summary.get("wandb_id")))
+            if logger.run_id is not None:
+                summary["wandb_id"] = logger.run_id
                 folder.write_summary(summary)
-        callbacks = build_callbacks(config, folder, dataset.val, job.metrics, job.steps, first)
+        callbacks = build_callbacks(config, folder, dataset.val, job.metrics, job.steps, logger)
         history = next(callback for callback in callbacks if isinstance(callback, History))
         best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint) and callback.monitor)
         if pruning is not None:
             callbacks.append(pruning)
-        trainer = _lightning(job, folder, callbacks, loggers, console)
+        trainer = _lightning(job, folder, callbacks, logger.lightning, console)
         with (
             signals.postponed(),
             out_of_memory_told("take a smaller data.batch_size, data.tile or model.width"),
@@ -270,7 +270,7 @@ def _run(
                 if folder.metrics.exists():
                     monitored = config.trainer.monitor, config.trainer.monitor_mode
                     end.callback(draw_curves, folder.metrics, folder.curves, *monitored)
-                end.callback(finish_loggers, loggers, config, folder, scores.metrics, steps, "error" in summary)
+                end.callback(logger.finish, scores.metrics, steps, "error" in summary)
                 if not over:
                     end.callback(folder.write_summary, summary)
     if first:
@@ -305,7 +305,9 @@ def _width(job: Job) -> dict[str, int] | None:
     return None
 
 
-def _lightning(job: Job, folder: RunFolder, callbacks: list[Any], loggers: list[Any], console: Console) -> pl.Trainer:
+def _lightning(
+    job: Job, folder: RunFolder, callbacks: list[Any], loggers: list[Logger], console: Console
+) -> pl.Trainer:
     settings = job.config.trainer
     limit = settings.limit_batches or 1.0
     seconds = None if settings.max_time is None else duration_seconds(settings.max_time)

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -19,19 +19,98 @@ from typing import Any, Final, Literal
 import numpy as np
 import wandb
 from numpy.typing import NDArray
-from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities import rank_zero_only
 
-from unet_exp.config import IGNORE_LABEL
+from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.config.running import WandbConfig
+from unet_exp.data.samples import Sample
+from unet_exp.figures.overlay import grey_view
+from unet_exp.runs.folder import RunFolder
+from unet_exp.training.loggers.interface import LOGGERS, RunLogger, Start, guarded
 
 Mode = Literal["online", "offline", "disabled"]
 
-STEP_KEY: Final = "trainer/global_step"  # the x-axis that Lightning's logger gives to every metric
+STEP_KEY: Final = "trainer/global_step"  # the x-axis of every metric, named as Lightning's own logger does
 
 _FALLBACKS: Final[Sequence[tuple[Mode, Mode]]] = [("online", "offline"), ("offline", "disabled")]
 _FORMER_MODES: Final = {"run": "online", "dryrun": "offline"}
 
 _log = logging.getLogger(__name__)
+
+
+class WandbRun(RunLogger):
+    """Sends to an open W&B run; where a resumed one goes on, what the server has already is not sent again.
+
+    Args:
+        run: see `open_run`.
+        folder: whose best checkpoint becomes an artifact at the end; None for none.
+    """
+
+    title = "W&B"
+
+    def __init__(self, run: wandb.Run, folder: RunFolder | None = None) -> None:
+        self.run_id = run.id
+        self._run, self._folder = run, folder
+        self._known_keys: AbstractSet[str] = frozenset()
+        self._known_step = -1
+        with guarded("W&B", "the charts have no step axis"):
+            run.define_metric(STEP_KEY)
+            run.define_metric("*", step_metric=STEP_KEY, step_sync=True)
+        if run.resumed:
+            with guarded("W&B", "what it has logged before is logged twice"):
+                summary = dict(run.summary)
+                self._known_keys, self._known_step = set(summary), summary.get(STEP_KEY, -1)
+
+    @classmethod
+    def open(cls, start: Start) -> "WandbRun":
+        """Opens a run as the config says, or the one that a resumed training goes on with."""
+        config, settings = start.config, start.config.logger
+        assert isinstance(settings, WandbConfig)
+        run = open_run(
+            start.folder.path,
+            project=settings.project,
+            name=config.name,
+            config=config.model_dump(),
+            mode=settings.mode,
+            entity=settings.entity,
+            group=settings.group,
+            tags=settings.tags,
+            init_timeout=settings.init_timeout,
+            run_id=start.run_id,
+        )
+        return cls(run, start.folder if settings.log_checkpoint else None)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Sends numbers."""
+        if step > self._known_step or not metrics.keys() <= self._known_keys:
+            self._run.log({**metrics, STEP_KEY: step})
+
+    def log_predictions(
+        self,
+        step: int,
+        epoch: int,
+        samples: Sequence[Sample],
+        labels: Sequence[NDArray[np.uint8]],
+        classes: Sequence[ClassSpec],
+    ) -> None:
+        """Sends images with their masks, one key `predictions/<name>` an image, so that a slider shows its epochs."""
+        names = {**dict(enumerate(spec.name for spec in classes)), IGNORE_LABEL: "ignored"}
+        media = {}
+        for sample, prediction in zip(samples, labels, strict=True):
+            masks = {"prediction": prediction}
+            if sample.label is not None:
+                masks["ground_truth"] = sample.label
+            layers = {kind: {"mask_data": mask, "class_labels": names} for kind, mask in masks.items()}
+            media[f"predictions/{_safe(sample.name)}"] = wandb.Image(grey_view(sample.image), masks=layers)
+        self._run.log({**media, STEP_KEY: step, "epoch": epoch})
+
+    def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
+        """Sends the best checkpoint, if it is wanted, and what else has not been sent."""
+        if self._folder is not None and self._folder.best.exists():
+            log_checkpoint_artifact(self._run, self._folder.best, self._folder.path.name, metrics)
+        finish(self._run, exit_code=int(failed))
+
+
+LOGGERS["wandb"] = WandbRun
 
 
 def resolve_mode(mode: str) -> Mode:
@@ -118,64 +197,13 @@ def open_run(
     former_folders = set((directory / "wandb").glob("*run-*"))
     for chosen, fallback in _FALLBACKS:
         if resolved == chosen:
-            with _guarded(f"the run cannot start {chosen}; it is {fallback}"):
+            with guarded("W&B", f"the run cannot start {chosen}; it is {fallback}"):
                 return start(chosen)
             _stop_service()
             for empty in set((directory / "wandb").glob("*run-*")) - former_folders:
                 shutil.rmtree(empty, ignore_errors=True)
             resolved = fallback
     return start("disabled")
-
-
-def lightning_logger(run: wandb.Run, directory: Path) -> WandbLogger:
-    """Return Lightning's logger for an open run; `directory`, the run folder, is its `save_dir`."""
-    with _guarded("the charts have no step axis"):
-        run.define_metric(STEP_KEY)
-        run.define_metric("*", step_metric=STEP_KEY, step_sync=True)
-    logger = _GuardedLogger(experiment=run, save_dir=str(directory), project=run.project, name=run.name, version=run.id)
-    if run.resumed:
-        with _guarded("what it has logged before is logged twice"):
-            logger.know(dict(run.summary))
-    return logger
-
-
-def log_predictions(
-    run: wandb.Run,
-    *,
-    step: int,
-    epoch: int,
-    names: Sequence[str],
-    images: Sequence[NDArray[np.uint8]],
-    truths: Sequence[NDArray[np.uint8] | None],
-    predictions: Sequence[NDArray[np.uint8]],
-    class_names: Sequence[str],
-) -> None:
-    """Log images with their masks, one key `predictions/<name>` an image, so that a slider shows its epochs.
-
-    Args:
-        run: An open run.
-        step: Optimizer steps so far.
-        epoch: Epochs so far.
-        names: One name an image, the same in every epoch.
-        images: `(H, W)` or `(H, W, C)`; three channels are shown as RGB, else the first one as grey.
-        truths: `(H, W)` labels, 255 shown as "ignored"; None for an image without labels.
-        predictions: `(H, W)` labels; a mask that is not as high and wide as its image is a ValueError.
-        class_names: The names of label 0, 1, ...
-    """
-    labels = {**dict(enumerate(class_names)), IGNORE_LABEL: "ignored"}
-    pictures: dict[str, tuple[NDArray[np.uint8], dict[str, Any]]] = {}
-    for name, image, truth, prediction in zip(names, images, truths, predictions, strict=True):
-        shown = image if image.ndim == 2 or image.shape[2] == 3 else image[..., 0]
-        layers = {}
-        for kind, mask in {"prediction": prediction, "ground_truth": truth}.items():
-            if mask is not None:
-                if mask.shape != shown.shape[:2]:
-                    raise ValueError(f"{name}: the {kind} is {mask.shape}, its image {shown.shape[:2]}")
-                layers[kind] = {"mask_data": mask, "class_labels": labels}
-        pictures[f"predictions/{_safe(name)}"] = (shown, layers)
-    with _guarded("prediction images are not logged"):
-        media = {key: wandb.Image(shown, masks=layers) for key, (shown, layers) in pictures.items()}
-        run.log({**media, STEP_KEY: step, "epoch": epoch})
 
 
 def log_checkpoint_artifact(
@@ -186,7 +214,7 @@ def log_checkpoint_artifact(
     The file is read where it lies, not copied: log it when nothing will overwrite it any more. If the network
     died since the run began, this takes 20 seconds (W&B asks for the artifact's type first), then warns.
     """
-    with _guarded(f"{path.name} is not logged as an artifact"):
+    with guarded("W&B", f"{path.name} is not logged as an artifact"):
         artifact = wandb.Artifact(_safe(name), type="model", metadata=dict(metadata))
         artifact.add_file(str(path), name=path.name, policy="immutable", skip_cache=True)
         run.log_artifact(artifact, aliases=list(aliases))
@@ -194,53 +222,10 @@ def log_checkpoint_artifact(
 
 def finish(run: wandb.Run, exit_code: int = 0) -> None:
     """Finish a run within its `finish_timeout`; an `exit_code` other than 0 marks it failed."""
-    with _guarded("not everything was uploaded; `wandb sync` on the run's folder under wandb/ sends it"):
+    with guarded("W&B", "not everything was uploaded; `wandb sync` on the run's folder under wandb/ sends it"):
         run.finish(exit_code=exit_code)
         return
     _stop_service()
-
-
-class _GuardedLogger(WandbLogger):
-    """Lightning's logger, but the death of W&B's service process ends the logging, not the training.
-
-    Where a resumed run goes on, what the server has already is not sent again.
-    """
-
-    _dead = False
-    _known_keys: AbstractSet[str] = frozenset()
-    _known_step = -1
-
-    def know(self, summary: Mapping[str, Any]) -> None:
-        """Takes in what a run has logged before it was resumed."""
-        self._known_keys, self._known_step = set(summary), summary.get(STEP_KEY, -1)
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        known = step is not None and step <= self._known_step and metrics.keys() <= self._known_keys
-        if not self._dead and not known:
-            self._dead = True
-            with _guarded("from here on metrics go to the CSV alone"):
-                super().log_metrics(metrics, step)
-                self._dead = False
-
-    @rank_zero_only
-    def log_hyperparams(self, params: Any) -> None:
-        with _guarded("the hyperparameters are not logged"):
-            super().log_hyperparams(params)
-
-
-@contextlib.contextmanager
-def _guarded(consequence: str) -> Iterator[None]:
-    """Turn whatever W&B raises into one warning that says what follows from it.
-
-    That is its own errors, `OSError` where its service is gone, and bare `Exception`s of private modules (an
-    id in use: `ServerResponseError`). No narrower net holds them all, and a training must outlive each.
-    """
-    try:
-        yield
-    except Exception as error:
-        _log.warning("W&B: %s (%s: %s)", consequence, type(error).__name__, str(error).partition("\n")[0])
-        _log.debug("the error in full", exc_info=True)
 
 
 def _set_up(mode: Mode) -> None:
@@ -251,7 +236,7 @@ def _set_up(mode: Mode) -> None:
 
 def _has_key() -> bool:
     """Tell whether W&B finds a key in the environment, its settings or a netrc file."""
-    with _guarded("the key cannot be used"):
+    with guarded("W&B", "the key cannot be used"):
         _set_up("online")  # offline, W&B does not look for a key
         return wandb.login(prompt=False, verify=False)
     return False
