@@ -29,8 +29,8 @@ class Lines(RunLogger):
     def log_metrics(self, metrics, step):
         self._write(f"{step}: {' '.join(metrics)}")
 
-    def log_predictions(self, step, epoch, samples, labels, classes):
-        self._write(f"{step}: {len(samples)} pictures")
+    def log_predictions(self, shown):
+        self._write(f"{shown.step}: {len(shown.samples)} pictures")
 
     def finish(self, metrics, failed):
         self._write(f"failed: {failed}")

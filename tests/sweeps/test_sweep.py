@@ -275,9 +275,9 @@ class TestRun:
         opened: list[tuple[str, str | None]] = []
         original = wandb_run.open_run
 
-        def open_run(*args: Any, **settings: Any) -> Any:
-            opened.append((settings["name"], settings["group"]))
-            return original(*args, **settings)
+        def open_run(directory: Path, name: str, config: Any, settings: Any, *more: Any) -> Any:
+            opened.append((name, settings.group))
+            return original(directory, name, config, settings, *more)
 
         monkeypatch.setattr(wandb_run, "open_run", open_run)
         words = [word for word in TINY if word != "logger=csv"]

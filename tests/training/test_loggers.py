@@ -13,7 +13,7 @@ from resuming import Train
 from unet_exp.config import ClassSpec, parse
 from unet_exp.data.samples import Sample
 from unet_exp.runs.folder import RunFolder
-from unet_exp.training.loggers import LOGGERS, RunLogger, Start, TrainingLogger, open_logger
+from unet_exp.training.loggers import LOGGERS, Predictions, RunLogger, Start, TrainingLogger, open_logger
 
 CLASSES = [ClassSpec(name=name, value=value, color=[value] * 3) for name, value in (("membrane", 0), ("cell", 255))]
 
@@ -40,9 +40,9 @@ class Toy(RunLogger):
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         self._note("metrics", (step, dict(metrics)))
 
-    def log_predictions(self, step: int, epoch: int, samples: Any, labels: Any, classes: Any) -> None:
-        shapes = [(sample.name, label.shape) for sample, label in zip(samples, labels, strict=True)]
-        self._note("pictures", (step, epoch, shapes, [spec.name for spec in classes]))
+    def log_predictions(self, shown: Predictions) -> None:
+        shapes = [(sample.name, label.shape) for sample, label in zip(shown.samples, shown.labels, strict=True)]
+        self._note("pictures", (shown.step, shown.epoch, shapes, [spec.name for spec in shown.classes]))
 
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
         self._note("finish", (dict(metrics), failed))
@@ -95,7 +95,7 @@ def give(logger: TrainingLogger, steps: int = 3) -> None:
     samples = [Sample("a b", image, np.ones((8, 6), np.uint8)), Sample("c", image.repeat(3, axis=2).astype(np.uint16))]
     for step in range(steps):
         logger.log_metrics({"train/loss": 1 / (step + 1), "lr": 0.1}, step)
-    logger.log_predictions(steps, 1, samples, [np.zeros((8, 6), np.uint8)] * 2, CLASSES)
+    logger.log_predictions(Predictions(steps, 1, samples, [np.zeros((8, 6), np.uint8)] * 2, CLASSES))
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

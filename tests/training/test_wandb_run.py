@@ -21,8 +21,9 @@ from PIL import Image
 from wandb_server import WandbServer
 
 from unet_exp.config import ClassSpec
+from unet_exp.config.running import WandbConfig
 from unet_exp.data.samples import Sample
-from unet_exp.training.loggers import TrainingLogger
+from unet_exp.training.loggers import Predictions, TrainingLogger
 from unet_exp.training.loggers.wandb_run import WandbRun, finish, log_checkpoint_artifact, open_run, resolve_mode
 
 CONFIG: dict[str, Any] = {"model": {"depth": 5, "padding": "valid"}, "seed": 7}
@@ -58,18 +59,23 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
         yield server
 
 
-def _open(directory: Path, mode: str = "auto", **settings: Any) -> wandb.Run:
+def _open(directory: Path, mode: str = "auto", run_id: str | None = None) -> wandb.Run:
     """Open a run with short time limits."""
-    arguments: dict[str, Any] = {
-        "project": "unet",
-        "name": "valid, concat",
-        "config": CONFIG,
-        "group": "fold-study",
-        "tags": ["isbi", "", "x" * 80],
-        "init_timeout": 2.0,
-        "finish_timeout": 2.0,
-    }
-    return open_run(directory, mode=mode, **(arguments | settings))
+    settings = WandbConfig.model_validate(
+        {
+            "name": "wandb",
+            "project": "unet",
+            "entity": None,
+            "mode": mode,
+            "group": "fold-study",
+            "tags": ["isbi", "", "x" * 80],
+            "init_timeout": 2.0,
+            "log_checkpoint": False,
+            "images": 1,
+            "images_every_epochs": 1,
+        }
+    )
+    return open_run(directory, "valid, concat", CONFIG, settings, run_id, finish_timeout=2.0)
 
 
 def _logger(run: wandb.Run) -> TrainingLogger:
@@ -89,7 +95,7 @@ def _train(run: wandb.Run, directory: Path) -> None:
         Sample("slice 21", np.full((2, 3, 3), 9, np.uint8)),
     ]
     classes = [ClassSpec(name=name, value=0, color=[0, 0, 0]) for name in ("membrane", "cell")]
-    logger.log_predictions(2, 1, samples, [np.ones((2, 3), np.uint8)] * 2, classes)
+    logger.log_predictions(Predictions(2, 1, samples, [np.ones((2, 3), np.uint8)] * 2, classes))
     checkpoint = directory / "best.ckpt"
     checkpoint.write_bytes(b"weights")
     log_checkpoint_artifact(run, checkpoint, "valid, concat", {"epoch": 1})

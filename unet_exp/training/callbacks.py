@@ -21,7 +21,7 @@ from unet_exp.data.samples import Sample
 from unet_exp.files import named, replacing
 from unet_exp.runs.folder import RunFolder
 from unet_exp.training.last_checkpoint import BestCheckpoint, LastCheckpoint
-from unet_exp.training.loggers import TrainingLogger
+from unet_exp.training.loggers import Predictions, TrainingLogger
 from unet_exp.training.module import SegmentationModule
 
 
@@ -172,7 +172,7 @@ class PredictionPictures(Callback):
         labels = module.picture_labels
         shown = self._samples[: len(labels)]
         step = trainer.global_step - 1  # that of the validation's scores, as Lightning counts for the loggers
-        self._logger.log_predictions(step, trainer.current_epoch, shown, labels, module.classes)
+        self._logger.log_predictions(Predictions(step, trainer.current_epoch, shown, labels, module.classes))
 
 
 def build_callbacks(

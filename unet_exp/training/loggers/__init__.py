@@ -3,22 +3,19 @@
 A logger is a module of this folder: a `RunLogger` that it enters into `LOGGERS`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pkgutil import iter_modules
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger
 
-from unet_exp.config import ClassSpec, Config
-from unet_exp.data.samples import Sample
+from unet_exp.config import Config
 from unet_exp.errors import ConfigError
-from unet_exp.training.loggers.interface import LOGGERS, RunLogger, Start, guarded
+from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, guarded
 
-__all__ = ["LOGGERS", "RunLogger", "Start", "TrainingLogger", "check_logger", "guarded", "open_logger"]
+__all__ = ["LOGGERS", "Predictions", "RunLogger", "Start", "TrainingLogger", "check_logger", "guarded", "open_logger"]
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -81,18 +78,11 @@ class TrainingLogger(Logger):
                 self._logger.log_metrics(metrics, step or 0)
                 self._takes_metrics = True
 
-    def log_predictions(
-        self,
-        step: int,
-        epoch: int,
-        samples: Sequence[Sample],
-        labels: Sequence[NDArray[np.uint8]],
-        classes: Sequence[ClassSpec],
-    ) -> None:
-        """Passes pictures on; see `RunLogger.log_predictions`."""
+    def log_predictions(self, shown: Predictions) -> None:
+        """Passes pictures on."""
         if self._logger is not None:
             with guarded(self._title, "prediction images are not logged"):
-                self._logger.log_predictions(step, epoch, samples, labels, classes)
+                self._logger.log_predictions(shown)
 
     def finish(self, metrics: Mapping[str, float], step: int, failed: bool) -> None:
         """Sends the test scores and closes the logger; a second time, nothing happens.

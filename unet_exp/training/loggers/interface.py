@@ -33,6 +33,25 @@ class Start:
     run_id: str | None = None
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """What a logger draws.
+
+    Attributes:
+        step: optimizer steps so far.
+        epoch: epochs so far.
+        samples: the images.
+        labels: their predicted labels, (H, W) each.
+        classes: in the order of the class indices.
+    """
+
+    step: int
+    epoch: int
+    samples: Sequence[Sample]
+    labels: Sequence[NDArray[np.uint8]]
+    classes: Sequence[ClassSpec]
+
+
 class RunLogger(ABC):
     """Where one training's numbers and pictures go, beside its own `metrics.csv`.
 
@@ -56,23 +75,8 @@ class RunLogger(ABC):
         """Takes numbers by name, as they are after `step` optimizer steps."""
 
     @abstractmethod
-    def log_predictions(
-        self,
-        step: int,
-        epoch: int,
-        samples: Sequence[Sample],
-        labels: Sequence[NDArray[np.uint8]],
-        classes: Sequence[ClassSpec],
-    ) -> None:
-        """Takes images with their true and predicted labels.
-
-        Args:
-            step: optimizer steps so far.
-            epoch: epochs so far.
-            samples: the images.
-            labels: their predicted labels, (H, W) each.
-            classes: in the order of the class indices.
-        """
+    def log_predictions(self, shown: Predictions) -> None:
+        """Takes images with their true and predicted labels."""
 
     @abstractmethod
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:

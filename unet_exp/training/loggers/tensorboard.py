@@ -1,16 +1,13 @@
 """TensorBoard event files in the run folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from unet_exp.config import ClassSpec
 from unet_exp.data.classes import colorize
-from unet_exp.data.samples import Sample
 from unet_exp.figures.overlay import grey_view
-from unet_exp.training.loggers.interface import LOGGERS, RunLogger, Start
+from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start
 
 
 class TensorBoardEvents(RunLogger):
@@ -36,20 +33,12 @@ class TensorBoardEvents(RunLogger):
         self._events.log_metrics(metrics, step)
         self._events.save()
 
-    def log_predictions(
-        self,
-        step: int,
-        epoch: int,
-        samples: Sequence[Sample],
-        labels: Sequence[NDArray[np.uint8]],
-        classes: Sequence[ClassSpec],
-    ) -> None:
+    def log_predictions(self, shown: Predictions) -> None:
         """Writes a picture an image: the image, its true and its predicted labels side by side."""
-        del epoch
-        for sample, label in zip(samples, labels, strict=True):
-            truth = colorize(label if sample.label is None else sample.label, classes)
-            picture = np.concatenate([grey_view(sample.image), truth, colorize(label, classes)], axis=1)
-            self._events.experiment.add_image(f"predictions/{sample.name}", picture, step, dataformats="HWC")
+        for sample, label in zip(shown.samples, shown.labels, strict=True):
+            truth = colorize(label if sample.label is None else sample.label, shown.classes)
+            picture = np.concatenate([grey_view(sample.image), truth, colorize(label, shown.classes)], axis=1)
+            self._events.experiment.add_image(f"predictions/{sample.name}", picture, shown.step, dataformats="HWC")
 
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
         """Closes the file."""

@@ -16,16 +16,13 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import numpy as np
 import wandb
-from numpy.typing import NDArray
 
-from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.config import IGNORE_LABEL
 from unet_exp.config.running import WandbConfig
-from unet_exp.data.samples import Sample
 from unet_exp.figures.overlay import grey_view
 from unet_exp.runs.folder import RunFolder
-from unet_exp.training.loggers.interface import LOGGERS, RunLogger, Start, guarded
+from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, guarded
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -65,18 +62,7 @@ class WandbRun(RunLogger):
         """Opens a run as the config says, or the one that a resumed training goes on with."""
         config, settings = start.config, start.config.logger
         assert isinstance(settings, WandbConfig)
-        run = open_run(
-            start.folder.path,
-            project=settings.project,
-            name=config.name,
-            config=config.model_dump(),
-            mode=settings.mode,
-            entity=settings.entity,
-            group=settings.group,
-            tags=settings.tags,
-            init_timeout=settings.init_timeout,
-            run_id=start.run_id,
-        )
+        run = open_run(start.folder.path, config.name, config.model_dump(), settings, start.run_id)
         return cls(run, start.folder if settings.log_checkpoint else None)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
@@ -84,24 +70,17 @@ class WandbRun(RunLogger):
         if step > self._known_step or not metrics.keys() <= self._known_keys:
             self._run.log({**metrics, STEP_KEY: step})
 
-    def log_predictions(
-        self,
-        step: int,
-        epoch: int,
-        samples: Sequence[Sample],
-        labels: Sequence[NDArray[np.uint8]],
-        classes: Sequence[ClassSpec],
-    ) -> None:
+    def log_predictions(self, shown: Predictions) -> None:
         """Sends images with their masks, one key `predictions/<name>` an image, so that a slider shows its epochs."""
-        names = {**dict(enumerate(spec.name for spec in classes)), IGNORE_LABEL: "ignored"}
+        names = {**dict(enumerate(spec.name for spec in shown.classes)), IGNORE_LABEL: "ignored"}
         media = {}
-        for sample, prediction in zip(samples, labels, strict=True):
+        for sample, prediction in zip(shown.samples, shown.labels, strict=True):
             masks = {"prediction": prediction}
             if sample.label is not None:
                 masks["ground_truth"] = sample.label
             layers = {kind: {"mask_data": mask, "class_labels": names} for kind, mask in masks.items()}
             media[f"predictions/{_safe(sample.name)}"] = wandb.Image(grey_view(sample.image), masks=layers)
-        self._run.log({**media, STEP_KEY: step, "epoch": epoch})
+        self._run.log({**media, STEP_KEY: shown.step, "epoch": shown.epoch})
 
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
         """Sends the best checkpoint, if it is wanted, and what else has not been sent."""
@@ -139,33 +118,22 @@ def resolve_mode(mode: str) -> Mode:
 
 def open_run(
     directory: Path,
-    *,
-    project: str,
     name: str,
     config: Mapping[str, Any],
-    mode: str = "auto",
-    entity: str | None = None,
-    group: str | None = None,
-    tags: Sequence[str] = (),
+    settings: WandbConfig,
     run_id: str | None = None,
-    init_timeout: float = 20.0,
     finish_timeout: float = 60.0,
 ) -> wandb.Run:
-    """Open a run: online if it can be had within `init_timeout`, else offline, at worst disabled.
+    """Open a run: online if it can be had within `settings.init_timeout`, else offline, at worst disabled.
 
     For the main process (rank zero) alone. A run that is still open in it is finished first.
 
     Args:
         directory: The run folder; W&B's files go to `directory/wandb/`.
-        project: W&B project.
-        name: Display name; what exceeds W&B's 128 characters is cut, as in `group` (and 64 in a tag).
+        name: Display name; what exceeds W&B's 128 characters is cut, as in its group (and 64 in a tag).
         config: Plain containers.
-        mode: As in `resolve_mode`.
-        entity: User or team; None is the key's own.
-        group: Shared by the runs of one sweep or one k-fold.
-        tags: Words to filter by; empty ones are left out.
+        settings: Where to. An entity of None is the key's own; empty tags are left out.
         run_id: Id of the run that a resumed training goes on with; None starts a new one.
-        init_timeout: Seconds to wait for the server.
         finish_timeout: Seconds that the end of the run may spend on uploads.
 
     Returns:
@@ -179,21 +147,21 @@ def open_run(
         return wandb.init(
             mode=chosen,
             dir=directory,
-            project=project,
-            entity=entity,
+            project=settings.project,
+            entity=settings.entity,
             name=name[:128],
-            group=group[:128] if group else None,
-            tags=[tag[:64] for tag in tags if tag],
+            group=settings.group[:128] if settings.group else None,
+            tags=[tag[:64] for tag in settings.tags if tag],
             config=dict(config),
             id=identity,
             resume="allow" if run_id else None,
             reinit="finish_previous",
-            settings=wandb.Settings(init_timeout=init_timeout, finish_timeout=finish_timeout),
+            settings=wandb.Settings(init_timeout=settings.init_timeout, finish_timeout=finish_timeout),
         )
 
     if wandb.run is not None:  # as long as one is open, W&B says that there is no key
         finish(wandb.run)
-    resolved = resolve_mode(mode)
+    resolved = resolve_mode(settings.mode)
     former_folders = set((directory / "wandb").glob("*run-*"))
     for chosen, fallback in _FALLBACKS:
         if resolved == chosen:
@@ -206,9 +174,7 @@ def open_run(
     return start("disabled")
 
 
-def log_checkpoint_artifact(
-    run: wandb.Run, path: Path, name: str, metadata: Mapping[str, Any], aliases: Sequence[str] = ("best",)
-) -> None:
+def log_checkpoint_artifact(run: wandb.Run, path: Path, name: str, metadata: Mapping[str, Any]) -> None:
     """Log a checkpoint as an artifact of type `model`; an offline run's is uploaded by `wandb sync`.
 
     The file is read where it lies, not copied: log it when nothing will overwrite it any more. If the network
@@ -217,7 +183,7 @@ def log_checkpoint_artifact(
     with guarded("W&B", f"{path.name} is not logged as an artifact"):
         artifact = wandb.Artifact(_safe(name), type="model", metadata=dict(metadata))
         artifact.add_file(str(path), name=path.name, policy="immutable", skip_cache=True)
-        run.log_artifact(artifact, aliases=list(aliases))
+        run.log_artifact(artifact, aliases=["best"])
 
 
 def finish(run: wandb.Run, exit_code: int = 0) -> None:
