@@ -272,14 +272,14 @@ class TestRun:
         assert "this sweep is still running" in said.mistake
 
     def test_wandb_shows_its_runs_as_one_group(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from unet_exp.training import wandb_run
+        from unet_exp.training.loggers import wandb_run
 
         opened: list[tuple[str, str | None]] = []
         original = wandb_run.open_run
 
-        def open_run(*args: Any, **settings: Any) -> Any:
-            opened.append((settings["name"], settings["group"]))
-            return original(*args, **settings)
+        def open_run(directory: Path, name: str, config: Any, settings: Any, *more: Any) -> Any:
+            opened.append((name, settings.group))
+            return original(directory, name, config, settings, *more)
 
         monkeypatch.setattr(wandb_run, "open_run", open_run)
         words = [word for word in TINY if word != "logger=csv"]

@@ -27,7 +27,7 @@ from unet_exp.data.sets.synthetic import generate  # noqa: F401  (imported befor
 from unet_exp.errors import DataError
 from unet_exp.files import locked
 from unet_exp.runs.folder import RunFolder
-from unet_exp.training import wandb_run
+from unet_exp.training.loggers import wandb_run
 from unet_exp.training.module import SegmentationModule
 
 Cli = Callable[..., Said]

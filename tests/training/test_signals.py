@@ -161,7 +161,8 @@ class TestTraining:
         assert (said.code, said.err) == (128 + signal.SIGTERM, "stopped by SIGTERM\n")
 
     def test_a_run_that_is_over_has_finished(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("unet_exp.training.run.finish_loggers", lambda *_: ask())  # as W&B, whose uploads take long
+        # As W&B, whose uploads take long.
+        monkeypatch.setattr("unet_exp.training.loggers.TrainingLogger.finish", lambda *_: ask())
         said = cli("train", *WORDS, "output=out[a]")
         assert said.code == 0  # else a job script would have it queued again
         (folder,) = (tmp_path / "out[a]" / "train").iterdir()

@@ -1,6 +1,6 @@
 """How a training runs, how whole images are predicted and scored, and who is told."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -91,11 +91,18 @@ class MetricsConfig(Strict):
 
 
 class _LoggerConfig(Strict):
+    def of_sweep(self, sweep: str) -> Self:
+        """The same for a run of this sweep."""
+        del sweep
+        return self
+
+
+class _PictureLoggerConfig(_LoggerConfig):
     images: Natural
     images_every_epochs: Count
 
 
-class WandbConfig(_LoggerConfig):
+class WandbConfig(_PictureLoggerConfig):
     """Weights & Biases; never asks, never fails a training."""
 
     name: Literal["wandb"]
@@ -107,14 +114,18 @@ class WandbConfig(_LoggerConfig):
     init_timeout: Positive
     log_checkpoint: bool
 
+    def of_sweep(self, sweep: str) -> Self:
+        """W&B shows the runs of a sweep as one group."""
+        return self.model_copy(update={"group": sweep}) if self.group is None else self
 
-class CSVConfig(Strict):
+
+class CSVConfig(_LoggerConfig):
     """Nothing but the run folder's own `metrics.csv`, which every logger has beside it."""
 
     name: Literal["csv"]
 
 
-class TensorBoardConfig(_LoggerConfig):
+class TensorBoardConfig(_PictureLoggerConfig):
     """TensorBoard event files in the run folder."""
 
     name: Literal["tensorboard"]

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from unet_exp import signals
 from unet_exp.compose import initialized, quoted, search_path
-from unet_exp.config import Config, WandbConfig, parse
+from unet_exp.config import Config, parse
 from unet_exp.config.sweeping import SweepConfig
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import holder, is_locked, locked
@@ -217,14 +217,14 @@ def _stop_runs_on_signal(plan: SweepPlan, folder: SweepFolder) -> Iterator[None]
 
 
 def _of_a_sweep(config: Config, folder: RunFolder) -> Config:
-    """A run has its folder's name and one device, and W&B shows the runs of a sweep as one group."""
-    update: dict[str, Any] = {
-        "name": folder.path.name,
-        "trainer": config.trainer.model_copy(update={"devices": 1}),
-    }
-    if isinstance(config.logger, WandbConfig) and config.logger.group is None:
-        update["logger"] = config.logger.model_copy(update={"group": folder.path.parent.name})
-    return config.model_copy(update=update)
+    """A run has its folder's name and one device; its logger knows the sweep."""
+    return config.model_copy(
+        update={
+            "name": folder.path.name,
+            "trainer": config.trainer.model_copy(update={"devices": 1}),
+            "logger": config.logger.of_sweep(folder.path.parent.name),
+        }
+    )
 
 
 def _search(plan: SweepPlan, folder: SweepFolder, launch: Launch) -> Search:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from unet_exp import signals
@@ -32,7 +31,7 @@ from unet_exp.runs.summary import BestEpoch, Summary, Width
 from unet_exp.training import processes
 from unet_exp.training.callbacks import Callbacks, build_callbacks
 from unet_exp.training.last_checkpoint import BestCheckpoint
-from unet_exp.training.loggers import build_loggers, finish_loggers, wandb_id
+from unet_exp.training.loggers import Start, TrainingLogger, open_logger
 from unet_exp.training.prepare import Job, prepare
 from unet_exp.training.pruning import Pruning
 from unet_exp.training.rerun import Rerun
@@ -148,7 +147,7 @@ class _Training:
     ) -> None:
         self._job, self._folder, self._console = job, folder, console
         self._started, self._resume, self._pruning = started, resume, pruning
-        self._loggers: list[Logger] = []
+        self._logger = TrainingLogger()
         self._trainer: pl.Trainer | None = None
         self._callbacks: Callbacks | None = None
         self._scores = Scores()
@@ -190,12 +189,14 @@ class _Training:
         if first:
             self._report_resume()
             record.at_end(self._draw_curves)
-            record.at_end(lambda: self._finish_loggers(record))
-            self._open_loggers(record)
+            record.at_end(lambda: self._finish_logger(record))
+            self._open_logger(record)
         reset_peak_memory(job.device)
-        self._callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, first)
+        self._callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self._logger)
         extra = [] if self._pruning is None else [self._pruning]
-        self._trainer = build_trainer(job, folder, [*self._callbacks.all, *extra], self._loggers, self._console)
+        self._trainer = build_trainer(
+            job, folder, [*self._callbacks.all, *extra], self._logger.lightning, self._console
+        )
         with (
             signals.postponed(),
             out_of_memory_told("take a smaller data.batch_size, data.tile or model.width"),
@@ -238,11 +239,11 @@ class _Training:
             self._console.print(note, soft_wrap=True)
             logging.getLogger(__name__).info(note)
 
-    def _open_loggers(self, record: RunRecord) -> None:
+    def _open_logger(self, record: RunRecord) -> None:
         step = None if self._resume is None or self._resume.checkpoint is None else self._resume.step
-        self._loggers += build_loggers(self._job.config, self._folder, step, record.summary.wandb_id)
-        if run_id := wandb_id(self._loggers):
-            record.note(wandb_id=run_id)
+        self._logger = open_logger(Start(self._job.config, self._folder, step, record.summary.wandb_id))
+        if self._logger.run_id is not None:
+            record.note(wandb_id=self._logger.run_id)
             record.save()
 
     def _measure(self) -> dict[str, Any]:
@@ -259,9 +260,8 @@ class _Training:
         if self._folder.metrics.exists():
             draw_curves(self._folder.metrics, self._folder.curves, self._job.config.trainer.monitor)
 
-    def _finish_loggers(self, record: RunRecord) -> None:
-        failed = record.summary.error is not None
-        finish_loggers(self._loggers, self._job.config, self._folder, self._scores.metrics, self.steps, failed)
+    def _finish_logger(self, record: RunRecord) -> None:
+        self._logger.finish(self._scores.metrics, self.steps, failed=record.summary.error is not None)
 
 
 def _width(job: Job) -> Width | None:
