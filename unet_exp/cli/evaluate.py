@@ -76,7 +76,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     from unet_exp import data
     from unet_exp.data.compatibility import check_metrics
     from unet_exp.data.samples import fingerprint, image_digest
-    from unet_exp.inference.device import out_of_memory_told
+    from unet_exp.inference.device import explain_out_of_memory
     from unet_exp.inference.predictor import Predictor
     from unet_exp.inference.scoring import score_split, score_tables, score_test
     from unet_exp.metrics import METRICS_VERSION
@@ -113,7 +113,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
         )
     folder = RunFolder.create(Path(task.output) / "evaluate", config.name)
     try:
-        with out_of_memory_told("take a smaller inference.tile or inference.batch_size"):
+        with explain_out_of_memory("take a smaller inference.tile or inference.batch_size"):
             quiet = not console.is_terminal
             if task.split == "test":
                 scores = score_test(predictor, dataset, config.metrics, folder.predictions, quiet)

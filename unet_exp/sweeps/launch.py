@@ -88,17 +88,17 @@ def run_planned(composed: DictConfig) -> None:
     assert sweep.run is not None
     folder = RunFolder(Path(sweep.run))
     stop = SweepFolder(folder.path.parent, []).stop
-    if signals.asked() or stop.exists():
+    if signals.received() or stop.exists():
         return
     words = [word for word in HydraConfig.get().overrides.task if not word.startswith("+sweep.")]
     folder.path.mkdir(exist_ok=True)
-    with signals.handled(), locked(folder.lock):
+    with signals.install_handlers(), locked(folder.lock):
         if stop.exists():  # made since: a process that stops the sweep tells only the runs that hold their locks
             return
         with _recorded(folder, words):
             config = _of_a_sweep(parse(values), folder)
 
-            with signals.postponed():
+            with signals.defer():
                 from unet_exp.training.pruning import Pruning
                 from unet_exp.training.run import train
 
@@ -118,7 +118,7 @@ def _check_data(plan: Plan) -> None:
     if "slurm" in target.lower():  # its machines may have what this one lacks
         return
 
-    with signals.postponed():
+    with signals.defer():
         from unet_exp.training.prepare import prepare
 
     checked = set()
@@ -152,6 +152,7 @@ def _launcher(plan: Plan, folder: SweepFolder, console: Console) -> Iterator[Lau
     words = [*plan.runs[0].overrides, *plan.hydra, *search_path(plan.config_dir), sweep_dir]
     with initialized() as loader:
         config = hydra.compose("train", words, return_hydra_config=True)
+        # A launcher runs jobs with the context's callbacks, and their class has no public name.
         context = HydraContext(config_loader=loader, callbacks=Callbacks(config))
         launcher = Plugins.instance().instantiate_launcher(
             config=config, hydra_context=context, task_function=run_planned
@@ -191,11 +192,12 @@ def _recorded(folder: RunFolder, words: Sequence[str]) -> Iterator[None]:
             pass
         except Exception as error:
             if isinstance(error, UserError):
-                told = str(error)
+                message = str(error)
             else:
                 traceback.print_exc()
-                told = f"{type(error).__name__}: {error}"
-            folder.write_summary({"overrides": list(words), **folder.read_summary(), "status": "failed", "error": told})
+                message = f"{type(error).__name__}: {error}"
+            failed = {"status": "failed", "error": message}
+            folder.write_summary({"overrides": list(words), **folder.read_summary(), **failed})
 
 
 @contextmanager
@@ -206,7 +208,7 @@ def _brought_to_an_end(plan: Plan, folder: SweepFolder) -> Iterator[None]:
         Stopped: if a signal has come.
     """
 
-    def told_to_runs() -> bool:
+    def signal_runs() -> bool:
         """Whether other processes of this machine have runs under way, which now know of the signal."""
         folder.stop.touch()
         found = (holder(folder.folder(run).lock) for run in folder.runs)
@@ -221,7 +223,7 @@ def _brought_to_an_end(plan: Plan, folder: SweepFolder) -> Iterator[None]:
         return
     folder.stop.unlink(missing_ok=True)
     try:
-        with signals.postponed(told_to_runs):
+        with signals.defer(signal_runs):
             yield
     finally:
         folder.stop.unlink(missing_ok=True)

@@ -1,4 +1,7 @@
-"""What is typed after `scripts/train.py`: one training, or a sweep with all of its runs checked."""
+"""What is typed after `scripts/train.py`: one training, or a sweep with all of its runs checked.
+
+Hydra's grammar reads the words. Its sweeper's product of them is private, and gives no run a name.
+"""
 
 import itertools
 import os

@@ -29,7 +29,7 @@ from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
 from unet_exp.files import locked
 from unet_exp.geometry import Architecture, layer_table, output_size
-from unet_exp.inference.device import out_of_memory_told, peak_memory, reset_peak_memory
+from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.scoring import Scores, score_split, score_tables, score_test
 from unet_exp.losses.custom import try_loss
@@ -72,7 +72,7 @@ def train(
     console = Console(highlight=False, markup=False, emoji=False)
     begin = datetime.now(), time.monotonic()
     with ExitStack() as held:
-        held.enter_context(signals.handled())
+        held.enter_context(signals.install_handlers())
         past = _past(config, folder, held) if processes.is_first() else None
         if past is not None and past.threads is not None:
             held.callback(torch.set_num_threads, torch.get_num_threads())  # further runs of this process have their own
@@ -217,8 +217,8 @@ def _run(
             callbacks.append(pruning)
         trainer = _lightning(job, folder, callbacks, loggers, console)
         with (
-            signals.postponed(),
-            out_of_memory_told("take a smaller data.batch_size, data.tile or model.width"),
+            signals.defer(),
+            explain_out_of_memory("take a smaller data.batch_size, data.tile or model.width"),
             _dead_worker_told(folder),
             warnings.catch_warnings(),
         ):
@@ -232,13 +232,13 @@ def _run(
         if pruned_at is not None:
             summary["pruned_at"] = pruned_at
         elif first:
-            with out_of_memory_told("the training is kept; score it with evaluate.py and a smaller inference.tile"):
+            with explain_out_of_memory("the training is kept; score it with evaluate.py and a smaller inference.tile"):
                 scores = _test(job, folder, console)
             if config.trainer.overfit:
                 summary["overfit"] = _overfit_verdict(history.losses, console)
         summary["status"] = "finished" if pruned_at is None else "stopped"
     except (signals.Stopped, KeyboardInterrupt, SystemExit):  # into the last one Lightning turns Ctrl-C
-        stop = signals.Stopped(signals.asked() or signal.SIGINT, _how_to_go_on(folder))
+        stop = signals.Stopped(signals.received() or signal.SIGINT, _how_to_go_on(folder))
         summary |= {"status": "stopped", "error": f"stopped by {stop.signum.name}"}
         if not first:  # the first process tells it, and must not find that this one has failed
             raise SystemExit(0) from None
