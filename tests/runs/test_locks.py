@@ -1,4 +1,4 @@
-"""A lock of a folder: one process holds it, and whatever ends that process lets go of it, on a system without locks too."""
+"""A folder's lock: one process holds it, and whatever ends it lets go of the lock, on a system without locks too."""
 
 import os
 import signal

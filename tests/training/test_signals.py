@@ -305,7 +305,7 @@ class TestHandlers:
             signal.signal(signal.SIGUSR1, before)
             signal.signal(signal.SIGINT, ignored)
 
-    def test_within_handled_the_outer_block_decides(self) -> None:
+    def test_within_handlers_the_outer_block_decides(self) -> None:
         with signals.install_handlers():
             with (
                 pytest.raises(signals.Stopped, match="stopped by SIGTERM"),
