@@ -60,7 +60,8 @@ class Composed:
 def paths_quoted(words: Sequence[str]) -> list[str]:
     """Command-line words with paths quoted where Hydra's grammar would not take them as they are.
 
-    What is quoted already, `null` and, after `-m`, several paths with commas between them stay as they are.
+    To Hydra a path that holds an equals sign or a bracket is a mistake. What is quoted already, `null` and, after `-m`,
+    several paths with commas between them stay as they are.
     """
     sweep = bool({"-m", "--multirun"} & set(words))
     parser = OverridesParser.create()
@@ -255,7 +256,7 @@ def _check_words(parsed: Iterable[Override], loader: ConfigLoader) -> None:
 
 
 def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:
-    """The mistake behind Hydra's message, as one line."""
+    """The mistake behind Hydra's message, which is of many lines and names no keys, as one."""
     for override in parsed:
         key = override.key_or_group
         if key.startswith("hydra") and not key.startswith("hydra.launcher."):

@@ -13,12 +13,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+import matplotlib.pyplot
 import numpy as np
 import pytest
 import yaml
 from conftest import table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from optuna.importance import get_param_importances
 from PIL import Image
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
@@ -26,7 +28,6 @@ from unet_exp.compose import compose_command, compose_train, conf_dir, parse_ove
 from unet_exp.config import Config, parse
 from unet_exp.config.search import OptunaConfig, parse_search
 from unet_exp.errors import ConfigError
-from unet_exp.figures.search_plots import TrialPoint, draw_search
 from unet_exp.metrics.declarations import direction
 from unet_exp.sweeps.search import Outcome, Search, Trial
 from unet_exp.sweeps.space import add_typed, check_space, space_entry
@@ -446,27 +447,32 @@ class TestFiles:
         assert not (tmp_path / "best.txt").exists()
 
     @pytest.mark.parametrize("mode", ["min", "max"])
-    @pytest.mark.parametrize("count", [0, 1, 2, 7])
-    def test_a_picture_of_any_number_of_trials(self, tmp_path: Path, mode: Literal["min", "max"], count: int) -> None:
-        statuses: tuple[Literal["finished", "pruned", "failed", "running"], ...] = (
-            "failed", "finished", "pruned", "running",
-        )  # fmt: skip
-        points = [
-            TrialPoint(number, statuses[number % 4], None if number % 4 in (0, 3) else number / 10)
-            for number in range(count)
-        ]
-        importance = {"optimizer.lr": 0.75, "fusion": 0.25} if count == 7 else {}
-        draw_search(points, importance, tmp_path / "search.png", "val/loss" if mode == "min" else "val/iou/forest_loss")
+    @pytest.mark.parametrize(("count", "panels"), [(0, 2), (1, 2), (2, 2), (28, 3)])
+    def test_a_picture_of_any_number_of_trials(
+        self, search: Callable[..., Search], tmp_path: Path, mode: Literal["min", "max"], count: int, panels: int
+    ) -> None:
+        outcomes = [Outcome("failed"), Outcome("finished", 0.5), Outcome("pruned"), Outcome("finished", 0.6), None]
+        monitor = "val/loss" if mode == "min" else "val/iou/forest_loss"
+        study = search(monitor=monitor, trials=count + 1, parallel=30)
+        for trial in study.ask()[:count]:
+            if outcome := outcomes[trial.number % 5]:
+                study.tell(trial.number, outcome)
+        before = matplotlib.rcParams["axes.facecolor"], matplotlib.pyplot.get_fignums()
+        study.write(tmp_path)
         with Image.open(tmp_path / "search.png") as picture:
-            assert picture.width == 1210
+            assert picture.size == (panels * 605, 440)
+        assert (matplotlib.rcParams["axes.facecolor"], matplotlib.pyplot.get_fignums()) == before
 
     def test_the_key_that_matters_is_found(
         self, search: Callable[..., Search], tmp_path: Path, monkeypatch: Any
     ) -> None:
         drawn: dict[str, float] = {}
-        monkeypatch.setattr(
-            "unet_exp.figures.search_plots.draw_search", lambda _points, importance, *_: drawn.update(importance)
-        )
+
+        def importance(study: Any, evaluator: Any, *_: Any) -> None:
+            if evaluator is not None:
+                drawn.update(get_param_importances(study, evaluator=evaluator))
+
+        monkeypatch.setattr("unet_exp.figures.search_plots.draw_search", importance)
         study = search(trials=50, sampler="random")
         run(study, 9)
         study.write(tmp_path)

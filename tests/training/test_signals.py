@@ -298,7 +298,7 @@ class TestHandlers:
         before = signal.signal(signal.SIGUSR1, own)
         ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            with signals.handled():
+            with signals.install_handlers():
                 assert signal.getsignal(signal.SIGUSR1) is own
                 assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
                 with pytest.raises(signals.Stopped):
@@ -307,9 +307,13 @@ class TestHandlers:
             signal.signal(signal.SIGUSR1, before)
             signal.signal(signal.SIGINT, ignored)
 
-    def test_within_handled_the_outer_block_decides(self) -> None:
-        with signals.handled():
-            with pytest.raises(signals.Stopped, match="stopped by SIGTERM"), signals.postponed(), signals.handled():
+    def test_within_handlers_the_outer_block_decides(self) -> None:
+        with signals.install_handlers():
+            with (
+                pytest.raises(signals.Stopped, match="stopped by SIGTERM"),
+                signals.defer(),
+                signals.install_handlers(),
+            ):
                 ask()
-            assert signals.asked() == signal.SIGTERM
-        assert signals.asked() is None
+            assert signals.received() == signal.SIGTERM
+        assert signals.received() is None

@@ -26,7 +26,7 @@ def report_user_errors() -> Iterator[None]:
     A signal that asks the program to leave is one line too, and 128 + its number.
     """
     try:
-        with signals.handled():
+        with signals.install_handlers():
             yield
     except UserError as error:
         _leave(str(error))
@@ -92,7 +92,7 @@ def run_over_checkpoint(
         if not typed.get("checkpoint"):
             raise UserError("checkpoint=<file> is missing, such as outputs/train/<run>/checkpoints/best.ckpt")
 
-        with signals.postponed():
+        with signals.defer():
             from unet_exp.checkpoints.opening import open_checkpoint
 
         # Only what is typed now: a checkpoint's own config must not vouch for itself.

@@ -79,7 +79,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
 
     from rich.console import Console
 
-    from unet_exp.inference.device import out_of_memory_told
+    from unet_exp.inference.device import explain_out_of_memory
     from unet_exp.inference.predictor import Predictor
     from unet_exp.inference.scoring import score_split, score_tables, score_test
     from unet_exp.runs.folder import RunFolder
@@ -92,7 +92,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     seen = _warn_of_seen(dataset, task.split, checkpoint, console)
     folder = RunFolder.create(Path(task.output) / "evaluate", config.name)
     try:
-        with out_of_memory_told("take a smaller inference.tile or inference.batch_size"):
+        with explain_out_of_memory("take a smaller inference.tile or inference.batch_size"):
             if task.split == "test":
                 scores = score_test(predictor, dataset, config.metrics, folder.predictions, quiet)
             else:

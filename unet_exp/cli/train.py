@@ -11,7 +11,7 @@ from unet_exp.errors import UserError
 
 def main() -> None:
     """Runs `scripts/train.py`: one training, or with `-m` one for each combination."""
-    # Hydra's own parser, so that it and these checks accept the same options.
+    # Hydra's own parser, so that it and these checks accept the same options; it has no public name.
     from hydra._internal.utils import get_args_parser
 
     sys.argv[1:] = paths_quoted(sys.argv[1:])
@@ -54,7 +54,7 @@ def _train(args: Namespace) -> None:
 
         run_sweep(command)
     else:
-        with signals.postponed():
+        with signals.defer():
             from unet_exp.training.rerun import Rerun, conclude
             from unet_exp.training.run import train
 

@@ -85,7 +85,7 @@ def record_run(folder: RunFolder, summary: Summary, writes: bool = True) -> Iter
         yield record
         record.note(status="finished" if record.summary.pruned_at is None else "stopped")
     except (signals.Stopped, KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the last one
-        stop = signals.Stopped(signals.asked() or signal.SIGINT, explain_resume(folder))
+        stop = signals.Stopped(signals.received() or signal.SIGINT, explain_resume(folder))
         record.note(status="stopped", error=f"stopped by {stop.signum.name}")
         if not writes:  # the first process says it, and must not find that this one has failed
             raise SystemExit(0) from None

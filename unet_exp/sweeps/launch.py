@@ -88,11 +88,11 @@ def run_planned(composed: DictConfig) -> None:
     assert sweep.run is not None
     folder = RunFolder(Path(sweep.run))
     stop = SweepFolder(folder.path.parent, []).stop
-    if signals.asked() or stop.exists():
+    if signals.received() or stop.exists():
         return
     words = [word for word in HydraConfig.get().overrides.task if not word.startswith("+sweep.")]
     folder.path.mkdir(exist_ok=True)
-    with signals.handled(), locked(folder.lock):
+    with signals.install_handlers(), locked(folder.lock):
         if stop.exists():  # made since: a process that stops the sweep tells only the runs that hold their locks
             return
         if not folder.has_checkpoint:
@@ -105,7 +105,7 @@ def run_planned(composed: DictConfig) -> None:
         ):
             config = _of_a_sweep(parse(values), folder)
 
-            with signals.postponed():
+            with signals.defer():
                 from unet_exp.training.pruning import Pruning
                 from unet_exp.training.run import train
 
@@ -129,7 +129,7 @@ def _check_data(plan: SweepPlan) -> None:
             direction(config.trainer.monitor)
         return
 
-    with signals.postponed():
+    with signals.defer():
         from unet_exp.training.prepare import prepare
 
     checked = set()
@@ -163,6 +163,7 @@ def _launcher(plan: SweepPlan, folder: SweepFolder, console: Console) -> Iterato
     words = [*plan.runs[0].overrides, *plan.hydra, *search_path(plan.config_dir), sweep_dir]
     with initialized() as loader:
         config = hydra.compose("train", words, return_hydra_config=True)
+        # A launcher runs jobs with the context's callbacks, and their class has no public name.
         context = HydraContext(config_loader=loader, callbacks=Callbacks(config))
         launcher = Plugins.instance().instantiate_launcher(
             config=config, hydra_context=context, task_function=run_planned
@@ -195,7 +196,7 @@ def _stop_runs_on_signal(plan: SweepPlan, folder: SweepFolder) -> Iterator[None]
         Stopped: if a signal has come.
     """
 
-    def told_to_runs() -> bool:
+    def signal_runs() -> bool:
         """Whether other processes of this machine have runs under way, which now know of the signal."""
         folder.stop.touch()
         found = (holder(folder.folder(run).lock) for run in folder.runs)
@@ -210,7 +211,7 @@ def _stop_runs_on_signal(plan: SweepPlan, folder: SweepFolder) -> Iterator[None]
         return
     folder.stop.unlink(missing_ok=True)
     try:
-        with signals.postponed(told_to_runs):
+        with signals.defer(signal_runs):
             yield
     finally:
         folder.stop.unlink(missing_ok=True)

@@ -21,9 +21,8 @@ from unet_exp.sweeps.space import to_overrides, to_word
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.importance import PedAnovaImportanceEvaluator
     from optuna.samplers import BaseSampler
-
-    from unet_exp.figures.search_plots import TrialPoint
 
 Status = Literal["finished", "pruned", "failed"]
 
@@ -137,26 +136,26 @@ class Search:
 
     def counts(self) -> dict[str, int]:
         """How many trials are `finished`, `pruned`, `failed` and `running` (asked for and not told of)."""
-        states = [point.status for point in self._points()]
+        states = [_status(trial) for trial in self._trials()]
         return {status: states.count(status) for status in ("finished", "pruned", "failed", "running")}
 
     def write(self, folder: Path) -> None:
         """Writes `trials.csv`, `search.png` (history and importance) and `best.txt` (words of the best trial)."""
         from unet_exp.figures.search_plots import draw_search
 
-        points = self._points()
         rows = [
             {
-                "trial": point.number,
-                "status": point.status,
-                self._monitor: point.value,
+                "trial": trial.number,
+                "status": _status(trial),
+                self._monitor: trial.value,
                 "validations": len(trial.intermediate_values),
                 **trial.params,
             }
-            for point, trial in zip(points, self._trials(), strict=True)
+            for trial in self._trials()
         ]
         write_csv(folder / "trials.csv", rows)
-        draw_search(points, self._importance(), folder / "search.png", self._monitor)
+        with _quiet():
+            draw_search(self._study, self._evaluator(), folder / "search.png", self._monitor)
         if best := self.best():
             write_text(folder / "best.txt", shlex.join(best[0].overrides) + "\n")
 
@@ -179,28 +178,14 @@ class Search:
         self._out.add(trial.number)
         return Trial(trial.number, to_overrides(words))
 
-    def _points(self) -> "list[TrialPoint]":
-        from optuna.trial import TrialState
-
-        from unet_exp.figures.search_plots import TrialPoint
-
-        names: dict[TrialState, Literal["finished", "pruned", "failed"]] = {
-            TrialState.COMPLETE: "finished",
-            TrialState.PRUNED: "pruned",
-            TrialState.FAIL: "failed",
-        }
-        return [TrialPoint(trial.number, names.get(trial.state, "running"), trial.value) for trial in self._trials()]
-
-    def _importance(self) -> dict[str, float]:
-        """Share of each key in what sets the best trials apart; empty where there are too few."""
-        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    def _evaluator(self) -> "PedAnovaImportanceEvaluator | None":
+        """What tells the share of each key in what sets the best trials apart; None where there are too few."""
+        from optuna.importance import PedAnovaImportanceEvaluator
 
         finished = self.counts()["finished"]
         if finished < _ENOUGH:
-            return {}
-        with _quiet():
-            evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, _ENOUGH / 2 / finished))
-            return get_param_importances(self._study, evaluator=evaluator)
+            return None
+        return PedAnovaImportanceEvaluator(target_quantile=max(0.1, _ENOUGH / 2 / finished))
 
     def _require_same(self, known: dict[str, Any], journal: Path) -> None:
         before, now = known["config"]["space"], self._config.model_dump()["space"]
@@ -212,6 +197,11 @@ class Search:
                 f"{journal}: this search was started with another {', '.join(changed)}; "
                 "go on with what it was started with, or start a new one"
             )
+
+
+def _status(trial: "optuna.trial.FrozenTrial") -> str:
+    names = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
+    return names.get(trial.state.name, "running")
 
 
 def require_optuna() -> None:

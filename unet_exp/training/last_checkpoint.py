@@ -52,7 +52,7 @@ class LastCheckpoint(Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Lets no other handler of Lightning's stop a training, which would not save first."""
         del trainer, module
-        signals.take_back()
+        signals.reinstall()
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Asks for a checkpoint at the next batch: EMA and the schedules are not done with this one."""
@@ -68,13 +68,13 @@ class LastCheckpoint(Callback):
         late = time.monotonic() - self._saved_at >= self._every
         # All processes of a training do the same, whichever of them the clock or a signal has reached.
         due = trainer.strategy.reduce_boolean_decision(self._validated or late, all=False)
-        asked = trainer.strategy.reduce_boolean_decision(signals.asked() is not None, all=False)
+        asked = trainer.strategy.reduce_boolean_decision(signals.received() is not None, all=False)
         if batch_idx % trainer.accumulate_grad_batches:
             return
         if (due or asked) and trainer.global_step:
             self._save(trainer)
         if asked:
-            raise signals.Stopped(signals.asked() or signal.SIGTERM)
+            raise signals.Stopped(signals.received() or signal.SIGTERM)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Saves the end."""

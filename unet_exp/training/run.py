@@ -22,7 +22,7 @@ from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
 from unet_exp.files import locked
 from unet_exp.geometry import Architecture, layer_table, output_size
-from unet_exp.inference.device import out_of_memory_told, peak_memory, reset_peak_memory
+from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.scoring import Scores, score_split, score_tables, score_test
 from unet_exp.runs.folder import RunFolder
@@ -67,7 +67,7 @@ def train(
     started = datetime.now(), time.monotonic()
     first = processes.is_first()
     with ExitStack() as stack:
-        stack.enter_context(signals.handled())
+        stack.enter_context(signals.install_handlers())
         resume = find_resume_point(config, folder, stack) if first else None
         earlier = resume or rerun
         if earlier is not None and earlier.threads is not None:
@@ -198,8 +198,8 @@ class _Training:
             job, folder, [*self._callbacks.all, *extra], self._logger.lightning, self._console
         )
         with (
-            signals.postponed(),
-            out_of_memory_told("take a smaller data.batch_size, data.tile or model.width"),
+            signals.defer(),
+            explain_out_of_memory("take a smaller data.batch_size, data.tile or model.width"),
             explain_dead_worker(folder),
             warnings.catch_warnings(),
         ):
@@ -221,7 +221,7 @@ class _Training:
         job, folder, console = self._job, self._folder, self._console
         own = custom_targets(job.config.model_dump()).values()
         quiet = not console.is_terminal
-        with out_of_memory_told("the training is kept; score it with evaluate.py and a smaller inference.tile"):
+        with explain_out_of_memory("the training is kept; score it with evaluate.py and a smaller inference.tile"):
             predictor = Predictor(open_checkpoint(folder.best, trust=own), job.device.type, job.precision)
             self._scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions, quiet)
             score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions, quiet=quiet)

@@ -72,7 +72,8 @@ def shown(size: int) -> str:
 def give_back_at_once() -> None:
     """Has large blocks of memory given back to the system when they are freed, for the rest of this process.
 
-    glibc keeps freed blocks of up to 32 MB for later, and a prediction by tiles then holds twice what it uses.
+    glibc keeps freed blocks of up to 32 MB for later, and a prediction by tiles then holds twice what it uses. Python
+    and PyTorch have no word for it; other C libraries are left alone.
     """
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, 2**20)
