@@ -139,7 +139,7 @@ def _compared(predictor: "Predictor", page: "WindowedPage", mask: "WindowedPage"
     from unet_exp.inference.tiling.tile_plan import surround
 
     architecture, source = predictor.network.architecture, normalized_source(predictor, page)
-    step, around = architecture.sizes.lattice, surround(architecture, "auto") + architecture.sizes.context
+    step, around = architecture.sizes.total_stride, surround(architecture, "auto") + architecture.sizes.lost_border
     around = -(-around // step) * step
     side = min(1000, page.height // 2, page.width // 2)
     top, left = ((size - side) // 2 // step * step for size in page.size)

@@ -4,6 +4,7 @@ Nothing here imports torch, so that a mistake is told at once.
 """
 
 import difflib
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp import config_files
+from unet_exp.config.renamed import rename_override
 from unet_exp.errors import ConfigError
 
 GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "scheduler", "trainer", "inference", "logger")
@@ -57,12 +59,16 @@ class Composed:
     launcher: dict[str, Any]
 
 
-def paths_quoted(words: Sequence[str]) -> list[str]:
+def prepare_words(words: Sequence[str]) -> list[str]:
     """Command-line words with paths quoted where Hydra's grammar would not take them as they are.
+
+    A key that has a better word since gets it; a note on standard error says so.
 
     To Hydra a path that holds an equals sign or a bracket is a mistake. What is quoted already, `null` and, after `-m`,
     several paths with commas between them stay as they are.
     """
+    for note in filter(None, (rename_override(word)[1] for word in words)):
+        print(f"note: {note}", file=sys.stderr)
     sweep = bool({"-m", "--multirun"} & set(words))
     parser = OverridesParser.create()
 
@@ -76,7 +82,7 @@ def paths_quoted(words: Sequence[str]) -> list[str]:
                 return word
         return f"{key}={quoted(value)}"
 
-    return [checked(word) for word in words]
+    return [checked(rename_override(word)[0]) for word in words]
 
 
 def quoted(text: str) -> str:
@@ -170,6 +176,7 @@ def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequenc
 
 def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
     """The resolved values, and what Hydra itself is to do with them."""
+    overrides = [rename_override(text)[0] for text in overrides]
     with initialized() as loader:
         parsed = parse_overrides(overrides)
         _check_words(parsed, loader)

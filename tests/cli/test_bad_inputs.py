@@ -25,7 +25,7 @@ import tifffile
 from PIL import Image
 
 from unet_exp import data
-from unet_exp.compose import compose_train, paths_quoted
+from unet_exp.compose import compose_train, prepare_words
 from unet_exp.config import parse
 from unet_exp.data.io.images import write_image, write_pages
 from unet_exp.errors import ConfigError, DataError
@@ -526,7 +526,7 @@ def told(bad: Bad, root: Path) -> str:
     os.chdir(root)
     typed = ["data=folder", "data.images=images", "data.masks=masks", *bad.words]
     try:
-        data.load(parse(compose_train(paths_quoted(typed))).data)
+        data.load(parse(compose_train(prepare_words(typed))).data)
     except (ConfigError, DataError) as error:
         return str(error)
     return "nothing: it was read"

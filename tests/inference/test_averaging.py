@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor, nn
 
 from unet_exp.config.running import FlipAveragingConfig, InferenceConfig, PlainInferenceConfig, RotationAveragingConfig
-from unet_exp.geometry import Architecture, context, margin, out_channels, output_size
+from unet_exp.geometry import Architecture, lost_border, out_channels, output_size, receptive_field_radius
 from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
 from unet_exp.inference.tiling.tile_plan import surround
 from unet_exp.inference.tta import averaged_probabilities, logits_of
@@ -63,7 +63,7 @@ class Echo(nn.Module):
         self.on_device = nn.Parameter(torch.zeros(()))
 
     def forward(self, images: Tensor) -> Tensor:
-        border = context(self.architecture)
+        border = lost_border(self.architecture)
         high, wide = (output_size(self.architecture, size) for size in images.shape[-2:])
         given = images[..., border : border + high, border : border + wide]
         return torch.cat([-given / 2, given / 2], dim=1)
@@ -170,10 +170,10 @@ def test_what_the_network_sees_is_the_rotated_image_in_its_mirrored_surround(mod
     cosine, sine = abs(np.cos(np.deg2rad(angle))), abs(np.sin(np.deg2rad(angle)))
     around = 2 * surround(echo.architecture, "auto")
     canvas = (int(np.ceil(60 * cosine + 90 * sine)) + around, int(np.ceil(90 * cosine + 60 * sine)) + around)
-    expected = slowly_rotated(image, angle, canvas, -context(echo.architecture), window.shape)
+    expected = slowly_rotated(image, angle, canvas, -lost_border(echo.architecture), window.shape)
     assert expected.std() > 0.5
     np.testing.assert_allclose(window, expected, atol=0.06)
-    assert around >= 2 * margin(echo.architecture) or model == "valid"
+    assert around >= 2 * receptive_field_radius(echo.architecture) or model == "valid"
 
 
 @pytest.mark.parametrize("angle", [45.0, -30.0, 135.0])

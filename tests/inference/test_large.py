@@ -452,7 +452,7 @@ NETWORKS = [
 @pytest.mark.parametrize("words", NETWORKS)
 def test_the_formula_counts_the_maps_that_live(words: tuple[str, ...]) -> None:
     network = build(parse(compose_train(["model.depth=4", "model.width=4", *words])), 1, 2).eval()
-    size = network.architecture.sizes.smallest + 20 * network.architecture.sizes.lattice
+    size = network.architecture.sizes.smallest + 20 * network.architecture.sizes.total_stride
     with torch.no_grad(), Live() as live:
         network(torch.zeros(1, 1, size, size))
     assert live.peak <= forward_bytes(network, size, size) * 1.02
