@@ -21,7 +21,9 @@ from unet_exp.geometry import (
     Architecture,
     input_for_output,
     is_legal,
+    lost_border,
     output_size,
+    receptive_field_radius,
     tile_step,
     total_stride,
 )
