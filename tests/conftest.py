@@ -149,12 +149,11 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]
     return run
 
 
-def _blank_curves(metrics: Path, target: Path, monitor: str, mode: str) -> None:
+def _blank_curves(metrics: Path, target: Path, monitor: str) -> None:
     from unet_exp.data.io.images import write_image
 
     assert metrics.is_file()
     assert monitor
-    assert mode in ("min", "max")
     write_image(target, np.zeros((1, 1, 3), np.uint8))
 
 
