@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from sweeps_on_disk import CLASSES, FUSIONS, compared, draw_pictures, page, run_in_memory, write_run, write_sweep
@@ -93,7 +93,6 @@ def test_few_images_make_few_strips(tmp_path: Path, images: int, ranks: list[str
     assert [strip.rank for strip in strips(compared(tmp_path))] == ranks
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 40), st.integers(1, 40), st.booleans())
 def test_columns_are_what_panels_put_together(height: int, width: int, labelled: bool) -> None:
     rng = np.random.default_rng(height * 41 + width)

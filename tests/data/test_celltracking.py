@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import TINY_STACK, summary
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from test_download import serving
@@ -186,7 +186,6 @@ def slow_ignored(segmentation, markers, silver, radius):
 PLANES = arrays(np.int32, (5, 7), elements=st.integers(0, 3), fill=st.just(0))
 
 
-@settings(deadline=None, max_examples=60)
 @given(PLANES, PLANES, PLANES, st.integers(1, 3))
 def test_ignored_pixels_follow_the_definition(segmentation, markers, silver, radius):
     with mock.patch.object(celltracking, "MARKER_RADIUS", radius):

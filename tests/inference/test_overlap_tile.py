@@ -219,7 +219,6 @@ def test_an_image_that_is_mirrored_at_each_tile_gives_something_else() -> None:
 @pytest.mark.parametrize("upsample", ["transposed", "bilinear"])
 @pytest.mark.parametrize("model", MODELS)
 def test_a_plan_is_legal_on_the_lattice_and_keeps_every_pixel(model: str, upsample: str) -> None:
-    @settings(deadline=None, max_examples=80)
     @given(
         st.sampled_from(NORMS),
         st.integers(1, 6),

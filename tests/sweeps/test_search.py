@@ -371,7 +371,7 @@ class TestSearch:
         assert "".join(capfd.readouterr()) == ""
         assert len(recwarn) == 0
 
-    @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         low=st.floats(1e-12, 1e12),
         factor=st.floats(1.5, 1e6),
@@ -402,7 +402,7 @@ class TestSearch:
             assert any(values["choice"] == value and type(values["choice"]) is type(value) for value in choices)
             study.tell(trial.number, Outcome("finished", 0.0))
 
-    @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(low=st.integers(1, 50), steps=st.integers(1, 20), step=st.integers(1, 9), log=st.booleans())
     def test_whole_numbers_stay_whole(self, tmp_path: Path, low: int, steps: int, step: int, log: bool) -> None:
         entry = {"low": low, "high": low + steps * step, **({"log": True} if log else {"step": step})}

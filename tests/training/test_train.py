@@ -144,8 +144,7 @@ def no_run_in(place: Path) -> bool:
     + [("release", "concat"), ("release", "none")],
 )
 def test_every_network_trains_and_leaves_a_whole_folder(train: Train, model: str, fusion: str) -> None:
-    folder = train(f"model={model}", f"fusion={fusion}", curves=True)
-    assert read_image(folder.curves).shape[1] > 400
+    folder = train(f"model={model}", f"fusion={fusion}")
     assert folder.path.name.endswith(f"_synthetic_{model}_{fusion}")
     check_folder(folder)
 
