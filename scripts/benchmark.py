@@ -165,7 +165,8 @@ def benchmark(values: dict[str, Any]) -> list[Result]:
     from rich.console import Console
     from rich.table import Table
 
-    from unet_exp.runs.folder import git_state, versions, write_text
+    from unet_exp.files import write_text
+    from unet_exp.runs.environment import git_state, versions
 
     terminal = Console(highlight=False)
     target = Path(task.output) / "benchmark.json"
@@ -206,7 +207,7 @@ def benchmark(values: dict[str, Any]) -> list[Result]:
         "threads": task.threads,
         "results": [asdict(result) for result in results],
         "large": [asdict(result) for result in large],
-        "git": git_state(),
+        "git": None if (git := git_state()) is None else git.model_dump(),
         "versions": versions(),
     }
     write_text(target, json.dumps(content, indent=2) + "\n")
@@ -309,7 +310,8 @@ def _metrics() -> list[Pair]:
     from scipy import ndimage
     from skimage import metrics
 
-    from unet_exp.metrics.isbi import THRESHOLDS, BorderStack, thin
+    from unet_exp.metrics.border_stack import THRESHOLDS, BorderStack
+    from unet_exp.metrics.isbi import thin
     from unet_exp.metrics.overlap import components
     from unet_exp.metrics.warping import warping_errors
 
@@ -338,14 +340,15 @@ def _metrics() -> list[Pair]:
 def _sweep() -> list[Pair]:
     def between_runs(logger: str, last: str) -> Timed:
         """From a file of a run to the first step of the next one, the mean over a sweep of four."""
+        from unet_exp.cli.command import read_command
         from unet_exp.runs.sweep_folder import SweepFolder
         from unet_exp.sweeps.launch import run_sweep
-        from unet_exp.sweeps.plan import Plan, read_command
+        from unet_exp.sweeps.plan import SweepPlan
 
         with tempfile.TemporaryDirectory() as place, redirect_stdout(io.StringIO()):
             words = [*_TINY, *logger.split(), f"output={place}", "seed=range(4)", "sweep.report=false"]
             plan = read_command(words, multirun=True)
-            assert isinstance(plan, Plan)
+            assert isinstance(plan, SweepPlan)
             run_sweep(plan)
             (path,) = Path(place, "sweep").iterdir()
             sweep = SweepFolder.open(path)

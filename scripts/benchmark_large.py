@@ -161,19 +161,26 @@ def _compared(predictor: "Predictor", page: "WindowedPage", mask: "WindowedPage"
 def _save_network(path: Path) -> None:
     import torch
 
-    from unet_exp.checkpoints.checkpoint import KEY, describe
+    from unet_exp.checkpoints.reading import NETWORK_PREFIX, STEP, WEIGHTS
+    from unet_exp.checkpoints.record import KEY, CheckpointRecord
     from unet_exp.compose import compose_train
-    from unet_exp.config import parse
+    from unet_exp.config import ClassSpec, parse
     from unet_exp.data.normalization import Normalization
     from unet_exp.network import build
 
     values = compose_train(["experiment=small", "inference.tile=4096"])  # so that the budget decides
     torch.manual_seed(0)
     weights = build(parse(values), channels=1, classes=2).state_dict()
-    classes = [{"name": name, "value": 255 * index, "color": [255 * index] * 3} for index, name in enumerate("ab")]
-    known = describe(values, classes, Normalization("image").as_plain(), 1, None, [])
-    named = {f"network.{name}": tensor for name, tensor in weights.items()}
-    torch.save({KEY: known, "state_dict": named, "global_step": 0}, path)
+    record = CheckpointRecord(
+        config=values,
+        classes=[ClassSpec(name=name, value=255 * index, color=[255 * index] * 3) for index, name in enumerate("ab")],
+        normalization=Normalization(mode="image"),
+        channels=1,
+        class_weights=None,
+        trained_on=[],
+    )
+    named = {f"{NETWORK_PREFIX}{name}": tensor for name, tensor in weights.items()}
+    torch.save({KEY: record.model_dump(), WEIGHTS: named, STEP: 0}, path)
 
 
 def _patches() -> list[NDArray[np.uint8]]:

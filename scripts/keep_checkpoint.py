@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 import unet_exp
-from unet_exp.checkpoints.checkpoint import open_checkpoint
 from unet_exp.checkpoints.migrations import FORMAT
-from unet_exp.cli.export import write_checked
+from unet_exp.checkpoints.onnx_export import export_to_onnx
+from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.compose import compose_train
 from unet_exp.config import parse
 from unet_exp.runs.folder import RunFolder
@@ -40,7 +40,7 @@ def keep_checkpoint(fixtures: Path = FIXTURES) -> Path:
         for path in (run.best, run.last, run.previous):
             content = torch.load(path, weights_only=True)
             torch.save(_moved(content, output), target / "checkpoints" / path.name)
-    write_checked(open_checkpoint(target), target / "network.onnx", opset=18)
+    export_to_onnx(open_checkpoint(target), target / "network.onnx", opset=18)
     _keep_answers(RunFolder(target))
     return target
 
@@ -57,15 +57,10 @@ def _moved(value: Any, output: str) -> Any:
 def _keep_answers(run: RunFolder) -> None:
     """What the checkpoint says of itself, and what it makes of an image."""
     predictor = unet_exp.load(run.path, "cpu", "32")
-    checkpoint = predictor.checkpoint
-    image = np.random.default_rng(0).integers(0, 256, (21, 26, checkpoint.channels), np.uint8)
+    step, record = predictor.checkpoint.step, predictor.checkpoint.record
+    image = np.random.default_rng(0).integers(0, 256, (21, 26, record.channels), np.uint8)
     np.savez_compressed(run.path / "answers.npz", image=image, probabilities=predictor.probabilities(image))
-    said = {
-        "classes": [spec.model_dump() for spec in checkpoint.classes],
-        "normalization": checkpoint.normalization.as_plain(),
-        "step": checkpoint.step,
-        "trained_on": sorted(checkpoint.trained_on),
-    }
+    said = {**record.model_dump(include={"classes", "normalization", "trained_on"}), "step": step}
     (run.path / "answers.json").write_text(json.dumps(said, indent=2) + "\n")
 
 

@@ -241,3 +241,9 @@ def summary(folder: Any) -> dict[str, Any]:
     """A run's `summary.json`."""
     found: dict[str, Any] = json.loads(folder.summary.read_text())
     return found
+
+
+def change_summary(folder: Any, **fields: Any) -> None:
+    """Writes other fields into a run's `summary.json`, as anybody might."""
+    before = summary(folder) if folder.summary.exists() else {}
+    folder.summary.write_text(json.dumps({**before, **fields}))

@@ -239,7 +239,7 @@ def _disturb(plan: Plan, usual: Undisturbed, output: Path) -> tuple[Result, list
             result.kills.append(_landed(training, kill, plan.cold, output))
             killed.append(training)
             auto = kill.auto
-            if any(one.read_summary().get("status") == "finished" for one in _runs(output)):
+            if any(one.read_summary().status == "finished" for one in _runs(output)):
                 result.kills[-1].then = "was over"
                 break
             continue

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import Said, summary, table
 
-from unet_exp.checkpoints.checkpoint import read_content
+from unet_exp.checkpoints.reading import read_content
 from unet_exp.runs.folder import RunFolder
 from unet_exp.training.module import SegmentationModule
 

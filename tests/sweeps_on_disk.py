@@ -20,6 +20,7 @@ from unet_exp.compare.comparison import Comparison, compare_runs
 from unet_exp.compare.report import write_report
 from unet_exp.config import ClassSpec
 from unet_exp.figures.overlay import panels
+from unet_exp.runs.summary import Summary
 from unet_exp.schema import flat
 
 CONCAT, ADD, NONE = FUSIONS = [{"fusion.name": word} for word in ("concat", "add", "none")]
@@ -124,9 +125,9 @@ def run_in_memory(config: Mapping[str, Any], scores: pd.DataFrame | Mapping[str,
     images = _images(scores)
     values = {**_flat_composed(), **config}
     nested = {"seed": values["seed"], "data": {"fold": values["data.fold"], "folds": values["data.folds"]}}
-    made = _summary(nested, images, "run") | summary
+    made = Summary.model_validate(_summary(nested, images, "run") | summary)
     folder = Path(f"run-{next(_starts):06d}")
-    return Run(folder, values, made, images, pd.DataFrame(), (made["started"], 0, str(folder)))
+    return Run(folder, values, made, images, pd.DataFrame(), (made.started or "", 0, str(folder)))
 
 
 def runs_of(variant: Mapping[str, Any], scores: Mapping[Any, float], **summary: Any) -> list[Run]:

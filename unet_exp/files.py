@@ -1,22 +1,15 @@
 """Files that appear whole or not at all, and folders that one process at a time writes to."""
 
-import fcntl
+import csv
+import errno
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-_held: set[int] = set()
-"""Descriptors of the lock files of this process."""
-
-
-def _let_go() -> None:
-    while _held:
-        os.close(_held.pop())
-
-
-os.register_at_fork(after_in_child=_let_go)
+from filelock import BaseFileLock, FileLock, Timeout, UnixFileLock, lock_descriptor
 
 
 @contextmanager
@@ -59,7 +52,8 @@ def named(path: Path) -> Iterator[None]:
 def locked(path: Path) -> Iterator[None]:
     """Holds a lock file; the system lets go of it when the process ends, however it ends.
 
-    Processes forked from it, which may live on for seconds when it is killed, do not hold it.
+    Processes forked from it, which may live on for seconds when it is killed, do not hold it. Where the system has no
+    locks, the file's presence is the lock, and that of a process which has died counts no more.
 
     Args:
         path: the lock file; its folder exists.
@@ -67,32 +61,53 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         BlockingIOError: if another process holds it.
     """
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        file.truncate(0)
-        print(os.getpid(), socket.gethostname(), file=file, flush=True)
-        _held.add(file.fileno())
-        try:
-            yield
-        finally:
-            _held.discard(file.fileno())
+    lock: BaseFileLock = FileLock(path, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BlockingIOError(errno.EWOULDBLOCK, "another process holds it", str(path)) from None
+    try:
+        # A soft lock's file holds the same two; on Windows nobody can read a locked file, nor send such signals.
+        if isinstance(lock, UnixFileLock):
+            path.write_text(f"{os.getpid()}\n{socket.gethostname()}\n")
+        yield
+    finally:
+        lock.release()
 
 
 def is_locked(path: Path) -> bool:
     """Whether a process holds this lock file."""
     if not path.exists():
         return False
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    try:
+        with FileLock(path, blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # it may only be read
+        with suppress(OSError), path.open() as file:
+            return not lock_descriptor(file.fileno(), blocking=False)
+        return False
 
 
 def holder(path: Path) -> int | None:
-    """The process of this machine that holds a lock file; None where none does."""
-    if not is_locked(path):
+    """The process of this machine that holds a lock file; None where none does, or where the file does not say."""
+    if os.name == "nt" or not is_locked(path):
         return None
-    process, _, machine = path.read_text().strip().partition(" ")
+    process, machine, *_ = [*path.read_text().split(), "", ""]
     return int(process) if process.isdecimal() and machine == socket.gethostname() else None
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows under the keys of all of them, in the order of their appearance."""
+    fields = list(dict.fromkeys(key for row in rows for key in row))
+    with replacing(path) as side, side.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fields)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file or nothing."""
+    with replacing(path) as side:
+        side.write_text(text)

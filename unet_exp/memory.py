@@ -1,11 +1,12 @@
 """How much memory there is."""
 
-import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 _GROUPS = Path("/sys/fs/cgroup")
+"""Limits of containers, which psutil does not know."""
 _LIMITS = (
     ("memory.max", "memory.current", "memory.stat"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
@@ -14,12 +15,7 @@ _LIMITS = (
 
 def free_memory() -> int:
     """Bytes that a process can take without others being swapped out, a container's own limit counted."""
-    if not hasattr(os, "sysconf"):  # Windows, which does not say: as if there were no end.
-        return sys.maxsize
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with suppress(OSError, StopIteration):  # Linux
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+    free = psutil.virtual_memory().available
     for limit, used, kinds in _LIMITS:
         with suppress(OSError, ValueError):  # no container, or `max`
             left = int((_GROUPS / limit).read_text()) - int((_GROUPS / used).read_text())

@@ -64,11 +64,18 @@ def validate(schema: type[Schema], values: dict[str, Any]) -> Schema:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_first_line(error, values)) from None
+        raise ConfigError(explain(error, values)) from None
 
 
-def _first_line(error: ValidationError, values: dict[str, Any]) -> str:
-    errors = error.errors()
+def explain(error: ValidationError, values: dict[str, Any], field: str | None = None) -> str:
+    """The first thing that is wrong, in one line.
+
+    Args:
+        error: what pydantic found.
+        values: that were checked.
+        field: of which it must be; None: of any.
+    """
+    errors = [one for one in error.errors() if field in (None, *one["loc"][:1])]
     key, shown = _key(errors[0]["loc"], values), errors[0]["input"]
     if errors[0]["type"] == "extra_forbidden":
         return f"unknown key {key}"

@@ -4,7 +4,6 @@ SLURM sends them before it takes a machine away (`sbatch --signal=USR1@120`), `k
 SIGINT. The exit code is the shell's own for them, 128 + the signal's number.
 """
 
-import os
 import signal
 import threading
 import time
@@ -13,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""The signals that are handled here."""
+STOP_SIGNALS = tuple(one for one in signal.Signals if one.name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"))
+"""The signals that are handled here; Windows has the first two."""
 _SAME = 1.0
 """Seconds within which a further signal counts as the same: `timeout`, for one, sends each twice."""
 
@@ -45,7 +44,7 @@ class Stopped(BaseException):
 @dataclass
 class _State:
     installed: list[signal.Signals] = field(default_factory=list)
-    asked: signal.Signals | None = None
+    received: signal.Signals | None = None
     at: float = 0.0
     waits: list[Callable[[], bool]] = field(default_factory=list)
 
@@ -54,8 +53,8 @@ _state = _State()
 
 
 @contextmanager
-def handled() -> Iterator[None]:
-    """Makes the signals raise `Stopped` in this block; see `postponed`.
+def install_handlers() -> Iterator[None]:
+    """Makes the signals raise `Stopped` in this block; see `defer`.
 
     Handlers that are there already stay: those of a program that calls this one, of an outer block, or that a signal
     is ignored (`nohup`, a background process).
@@ -64,10 +63,10 @@ def handled() -> Iterator[None]:
         yield
         return
     default = (signal.SIG_DFL, signal.default_int_handler)
-    before = {signum: handler for signum in ASKING if (handler := signal.getsignal(signum)) in default}
+    before = {signum: handler for signum in STOP_SIGNALS if (handler := signal.getsignal(signum)) in default}
     outermost = not _state.installed
     if outermost:
-        _state.installed, _state.asked = list(before), None
+        _state.installed, _state.received = list(before), None
     for signum in before:
         signal.signal(signum, _handle)
     try:
@@ -76,12 +75,12 @@ def handled() -> Iterator[None]:
         for signum, handler in before.items():
             signal.signal(signum, handler)
         if outermost:
-            _state.installed, _state.asked = [], None
+            _state.installed, _state.received = [], None
 
 
 @contextmanager
-def postponed(waits: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Only remembers a first signal in this block; what runs here looks at `asked`. At its end it is raised.
+def defer(waits: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Only remembers a first signal in this block; what runs here looks at `received`. At its end it is raised.
 
     Also where libraries are loaded, which takes seconds: in C they turn what is raised into an error of their own.
 
@@ -96,17 +95,17 @@ def postponed(waits: Callable[[], bool] = lambda: True) -> Iterator[None]:
         yield
     finally:
         _state.waits.pop()
-    if _state.asked is not None:
-        raise Stopped(_state.asked)
+    if _state.received is not None:
+        raise Stopped(_state.received)
 
 
-def asked() -> signal.Signals | None:
-    """The signal that has come in the block of `handled`, if any."""
-    return _state.asked
+def received() -> signal.Signals | None:
+    """The signal that has come in the block of `install_handlers`, if any."""
+    return _state.received
 
 
-def take_back() -> None:
-    """Puts the handlers of `handled` in the place of those that a library has set since."""
+def reinstall() -> None:
+    """Puts the handlers of `install_handlers` in the place of those that a library has set since."""
     for signum in _state.installed:
         signal.signal(signum, _handle)
 
@@ -118,18 +117,18 @@ def leave_to_parent(worker: int = 0) -> None:
         worker: number of a `DataLoader`'s worker, whose `worker_init_fn` this can be.
     """
     del worker
-    for signum in ASKING:
+    for signum in STOP_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
 
 
 def _handle(signum: int, frame: FrameType | None) -> None:
     del frame
     now = time.monotonic()
-    if _state.asked is not None:
+    if _state.received is not None:
         if now - _state.at >= _SAME:
             signal.signal(signum, signal.SIG_DFL)
-            os.kill(os.getpid(), signum)
+            signal.raise_signal(signum)
         return
-    _state.asked, _state.at = signal.Signals(signum), now
+    _state.received, _state.at = signal.Signals(signum), now
     if not (_state.waits and _state.waits[-1]()):
         raise Stopped(signum)

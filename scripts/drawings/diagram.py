@@ -11,7 +11,7 @@ from drawings.board import DECODER, DPI, ENCODER, GREY, SCORES, SUM, Board, Poin
 from unet_exp.config import ClassSpec
 from unet_exp.data.classes import colorize
 from unet_exp.data.sets.synthetic import CLASSES, MANY_CLASSES, generate
-from unet_exp.geometry import Architecture, Layer, context, input_for_output, layers, parameters
+from unet_exp.geometry import FUSIONS, Architecture, Layer, context, input_for_output, layers, parameters
 from unet_exp.mirror import mirrored_window
 
 PAPER = Architecture("valid", "crop", 5, 64, 1, 2, "concat", "none", "transposed")
@@ -69,7 +69,7 @@ def draw_network(architecture: Architecture, size: int, target: Path, dpi: float
     skips: list[_Map] = []
     rises = False
     for index, step in enumerate(steps):
-        if step.kind == "fuse":  # drawn together with the up-sampling before it
+        if step.kind in ("mix", "fuse"):  # drawn together with the up-sampling before it
             continue
         before, rises = here, rises or step.kind == "up"
         face = SCORES if step.kind == "head" else DECODER if rises else ENCODER
@@ -80,7 +80,7 @@ def draw_network(architecture: Architecture, size: int, target: Path, dpi: float
             skips.append(before)
             board.text(here.x - here.width / 2 - 0.12, here.y, f"level {step.level}", ha="right", color=GREY)
         if step.kind == "up":
-            here = _join(board, architecture, steps[index + 1], here, skips.pop())
+            here = _join(board, architecture, next(s for s in steps[index:] if s.kind == "fuse"), here, skips.pop())
         else:
             _label(board, here, here.x, str(here.channels))
     _explain(board, architecture, steps, size)
@@ -108,11 +108,11 @@ def _join(board: Board, architecture: Architecture, fuse: Layer, up: _Map, skip:
     if fused.height > up.height:  # zeros are added below
         board.box(*fused[:4], "white", ":")
         board.box(up.x, up.y + (fused.height - up.height) / 2, up.width, up.height, DECODER)
-    if architecture.fusion == "none":
+    if not FUSIONS[architecture.fusion].takes_skip:
         _label(board, fused, up.x, str(up.channels))
         return fused
     end = up.x - up.width / 2
-    if architecture.fusion == "concat":
+    if fuse.channels_out == up.channels + skip.channels:  # side by side
         board.box(end - skip.width / 2, up.y, skip.width, fused.height, ENCODER, "--" if cropped else "-")
         _label(board, fused, end + (up.width - skip.width) / 2, f"{skip.channels}+{up.channels}")
         end -= skip.width
@@ -145,7 +145,7 @@ def _explain(board: Board, architecture: Architecture, steps: list[Layer], size:
     if architecture.relu_after_upsample and "up" in names:
         names["up"] += ", ReLU"
     entries = [(names[kind], color, "-") for kind, color in _STEP_COLORS.items() if kind in names]
-    if architecture.fusion != "none" and "up" in names:
+    if FUSIONS[architecture.fusion].takes_skip and "up" in names:
         entries.append(("copy and crop" if architecture.align == "crop" else "copy", GREY, "--"))
     x = 0.25
     for name, color, dash in entries:

@@ -445,7 +445,7 @@ def cells(size: int = 120, index: int = 0, with_instances: bool = True) -> Sampl
 
 
 BORDER = ("loss=border_weighted",)
-AS_IT_IS = Normalization("none")
+AS_IT_IS = Normalization(mode="none")
 
 
 @pytest.mark.parametrize("name", ["none", "flips"])

@@ -246,7 +246,7 @@ def test_each_is_done_as_often_as_configured_and_by_itself(probability: float) -
 def test_any_kind_of_image(channels: int, kind: type, mode: Any) -> None:
     raw = np.random.default_rng(0).uniform(0, 1, (70, 80, channels))
     image = raw.astype(kind) if kind is np.float32 else (raw * np.iinfo(kind).max).astype(kind)
-    normalized = Normalization(mode)(image)
+    normalized = Normalization(mode=mode)(image)
     before = normalized.copy()
     patch, where = from_words()(normalized, Window(-5, 3, 72), 2, numbers(70, 80))
     assert patch.shape == (72, 72, channels)
@@ -296,7 +296,7 @@ def test_any_number_of_workers_draws_the_same() -> None:
     label = (smooth(90, 90)[..., 0] > 0).astype(np.uint8)
     samples = [Sample("a", smooth(90, 90), label, None)]
     targets = losses.targets(parse(compose_train(["loss=border_weighted"])).loss)
-    dataset = TileDataset(samples, Normalization("image"), 36, 60, from_words(), targets, 3)
+    dataset = TileDataset(samples, Normalization(mode="image"), 36, 60, from_words(), targets, 3)
     draws = [Draw(epoch, position, 0) for epoch in range(2) for position in range(6)]
     by_workers = [list(DataLoader(dataset, sampler=draws, batch_size=2, num_workers=workers)) for workers in (0, 1, 2)]
     for one, *others in zip(*by_workers, strict=True):

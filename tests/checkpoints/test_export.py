@@ -14,7 +14,9 @@ import torch
 from conftest import TINY, Said
 from torch import nn
 
-from unet_exp.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.checkpoints.checkpoint import Checkpoint
+from unet_exp.checkpoints.opening import open_checkpoint
+from unet_exp.checkpoints.record import CheckpointRecord
 from unet_exp.cli import export as exporting
 from unet_exp.compose import compose_train
 from unet_exp.config import ClassSpec, parse
@@ -29,11 +31,12 @@ onnx = pytest.importorskip("onnx", reason="needs pip install 'unet-exp[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'unet-exp[onnx]'")
 pytest.importorskip("onnxscript", reason="needs pip install 'unet-exp[onnx]'")
 
-from unet_exp.checkpoints.onnx_model import OnnxNetwork, open_model  # noqa: E402
+from unet_exp.checkpoints.onnx_export import export_to_onnx  # noqa: E402
+from unet_exp.checkpoints.onnx_model import OnnxNetwork  # noqa: E402
 from unet_exp.inference.predictor import Predictor  # noqa: E402
 
 Cli = Callable[..., Said]
-CLASSES = tuple(ClassSpec(name=name, value=index, color=[index] * 3) for index, name in enumerate("abc"))
+CLASSES = [ClassSpec(name=name, value=index, color=[index] * 3) for index, name in enumerate("abc")]
 
 
 def made(*words: str, classes: int = 2, channels: int = 1) -> Checkpoint:
@@ -50,12 +53,14 @@ def made(*words: str, classes: int = 2, channels: int = 1) -> Checkpoint:
             module.bias.data.normal_()
     return Checkpoint(
         path=Path("made.ckpt"),
-        config=values,
-        classes=CLASSES[:classes],
-        normalization=Normalization("image"),
-        channels=channels,
-        class_weights=None,
-        trained_on=frozenset(),
+        record=CheckpointRecord(
+            config=values,
+            classes=CLASSES[:classes],
+            normalization=Normalization(mode="image"),
+            channels=channels,
+            class_weights=None,
+            trained_on=[],
+        ),
         weights=network.state_dict(),
         step=1,
     )
@@ -77,7 +82,7 @@ def differences(path: Path, checkpoint: Checkpoint, sizes: list[tuple[int, int, 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     network = checkpoint.network()
     for batch, height, width in sizes:
-        image = torch.randn(batch, checkpoint.channels, height, width)
+        image = torch.randn(batch, checkpoint.record.channels, height, width)
         with torch.no_grad():
             expected = network(image).numpy()
         (given,) = session.run(None, {"image": image.numpy()})
@@ -107,7 +112,7 @@ def test_every_variant_equals_its_network_on_five_sizes(tmp_path: Path) -> None:
     print("\n| network |", *(f" {' x '.join(map(str, size))} |" for size in SIZES), "\n|", "--- |" * (len(SIZES) + 1))
     for words in VARIANTS:
         checkpoint = made(*words)
-        exporting.write_checked(checkpoint, tmp_path / "model.onnx", 18)
+        export_to_onnx(checkpoint, tmp_path / "model.onnx", 18)
         odd = 1 if "model=pad" in words else 0  # sizes that only this network takes
         sizes = [(batch, height + odd, width + odd) for batch, height, width in SIZES]
         found = list(differences(tmp_path / "model.onnx", checkpoint, sizes))
@@ -117,7 +122,7 @@ def test_every_variant_equals_its_network_on_five_sizes(tmp_path: Path) -> None:
 
 def test_odd_sizes_and_several_classes_and_channels(tmp_path: Path) -> None:
     checkpoint = made("model=pad", "model.norm=group", "fusion=add", classes=3, channels=3)
-    exporting.write_checked(checkpoint, tmp_path / "model.onnx", 20)
+    export_to_onnx(checkpoint, tmp_path / "model.onnx", 20)
     assert max(differences(tmp_path / "model.onnx", checkpoint, [(1, 33, 47), (2, 5, 90), (1, 101, 7)])) < 1e-5
     assert [(entry.domain, entry.version) for entry in onnx.load(tmp_path / "model.onnx").opset_import] == [("", 20)]
 
@@ -127,15 +132,14 @@ def test_the_file_is_valid_and_tells_what_the_checkpoint_knows(finished: RunFold
     onnx.checker.check_model(model, full_check=True)
     known = {entry.key: json.loads(entry.value) for entry in model.metadata_props if entry.key.startswith("unet_exp.")}
     checkpoint = open_checkpoint(finished.path)
-    assert known["unet_exp.config"] == checkpoint.config
+    assert known["unet_exp.config"] == checkpoint.record.config
     assert [spec["name"] for spec in known["unet_exp.classes"]] == ["membrane", "cell"]
-    assert known["unet_exp.normalization"] == checkpoint.normalization.as_plain()
+    assert known["unet_exp.normalization"] == checkpoint.record.normalization.model_dump()
     assert (known["unet_exp.channels"], known["unet_exp.activation"]) == (1, "softmax")
     assert known["unet_exp.sizes"] == {"smallest": 2, "step": 2, "context": 0}
     assert known["unet_exp.step"] == checkpoint.step
-    opened = open_model(exported)
-    for name in ("config", "classes", "normalization", "channels", "class_weights", "trained_on", "step"):
-        assert getattr(opened, name) == getattr(checkpoint, name)
+    opened = open_checkpoint(exported)
+    assert (opened.record, opened.step) == (checkpoint.record, checkpoint.step)
 
 
 @pytest.mark.parametrize("averaging", ["none", "flips8"])
@@ -143,7 +147,8 @@ def test_a_predictor_gives_what_the_checkpoint_gives(finished: RunFolder, export
     inference = parse(compose_train([*TINY, f"inference={averaging}", "inference.tile=32"])).inference
     image = generate(75, 61, 5, 0).image
     given, expected = (
-        Predictor(open_model(path), "cpu", "32", inference).probabilities(image) for path in (exported, finished.path)
+        Predictor(open_checkpoint(path), "cpu", "32", inference).probabilities(image)
+        for path in (exported, finished.path)
     )
     np.testing.assert_allclose(given, expected, atol=1e-5)
 
@@ -151,7 +156,9 @@ def test_a_predictor_gives_what_the_checkpoint_gives(finished: RunFolder, export
 @pytest.fixture
 def ready(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exporting the network of the finished run takes no time: the file is there."""
-    monkeypatch.setattr(exporting, "_write", lambda *args: args[2].write_bytes(exported.read_bytes()))
+    monkeypatch.setattr(
+        "unet_exp.checkpoints.onnx_export._write", lambda *args: args[2].write_bytes(exported.read_bytes())
+    )
 
 
 @pytest.mark.usefixtures("ready")
@@ -207,30 +214,30 @@ def test_a_users_own_network_needs_no_class_once_it_is_exported(
     theirs: Callable[..., Checkpoint], tmp_path: Path
 ) -> None:
     checkpoint, path = theirs("Net"), tmp_path / "theirs.onnx"
-    exporting.write_checked(checkpoint, path, 18)
+    export_to_onnx(checkpoint, path, 18)
     assert max(differences(path, checkpoint, [(1, 4, 8), (2, 36, 20)])) < 1e-5
     images = torch.randn(1, 1, 12, 40)
     with torch.no_grad():
         expected = checkpoint.network()(images)
     (tmp_path / "their_nets.py").unlink()
     del sys.modules["their_nets"]
-    opened = open_model(path)
+    opened = open_checkpoint(path)
     torch.testing.assert_close(opened.network()(images), expected)
-    assert opened.config["model"]["target"] == "their_nets.Net"
+    assert opened.record.config["model"]["target"] == "their_nets.Net"
     assert "their_nets" not in sys.modules
     with pytest.raises(ConfigError, match=r"input width=10 does not fit a network with model\.smallest=4"):
         opened.network()(torch.zeros(1, 1, 12, 10))
     model = onnx.load(path)
     (entry,) = (entry for entry in model.metadata_props if entry.key == "unet_exp.config")
-    entry.value = json.dumps({**checkpoint.config, "loss": {"name": "custom", "target": "their_losses.Loss"}})
+    entry.value = json.dumps({**checkpoint.record.config, "loss": {"name": "custom", "target": "their_losses.Loss"}})
     onnx.save(model, path)
     with pytest.raises(DataError, match=r"names loss\.target=their_losses\.Loss, .* add trust=\[their_losses\]"):
-        open_model(path)
+        open_checkpoint(path)
 
 
 def test_a_network_that_cannot_be_traced_is_told_in_one_line(theirs: Callable[..., Checkpoint], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="PyTorch cannot export its network with free sizes: ") as caught:
-        exporting.write_checked(theirs("Torn"), tmp_path / "model.onnx", 18)
+        export_to_onnx(theirs("Torn"), tmp_path / "model.onnx", 18)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
 
@@ -283,12 +290,12 @@ class TestMistakes:
         said = cli("export", f"checkpoint={finished.path}")
         assert said.mistake == "onnxruntime is missing: pip install 'unet-exp[onnx]'"
         with pytest.raises(Exception, match=r"ONNX files need pip install 'unet-exp\[onnx\]'"):
-            open_model(exported)
+            open_checkpoint(exported)
 
     def test_of_files(self, exported: Path, tmp_path: Path) -> None:
         def mistake(path: Path) -> str:
             with pytest.raises(DataError) as caught:
-                open_model(path)
+                open_checkpoint(path)
             assert "\n" not in str(caught.value)
             return str(caught.value)
 
@@ -309,7 +316,7 @@ class TestMistakes:
         (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])
         for name in ("empty", "text", "cut"):
             assert "this is no ONNX file, or it is damaged" in mistake(tmp_path / f"{name}.onnx")
-        assert "cannot be opened (No such file" in mistake(tmp_path / "none.onnx")
+        assert "there is no such file" in mistake(tmp_path / "none.onnx")
         assert "was not exported by unet_exp" in mistake(changed("a.onnx", "unet_exp.format", None))
         assert "its format 99 is newer than those" in mistake(changed("b.onnx", "unet_exp.format", "99"))
         assert "it is damaged: the key classes is missing" in mistake(changed("c.onnx", "unet_exp.classes", None))
@@ -321,7 +328,7 @@ class TestMistakes:
             changed("f.onnx", "unet_exp.normalization", '{"mode": "log", "mean": [], "std": []}')
         )
         assert "it is damaged (RecursionError" in mistake(changed("g.onnx", "unet_exp.step", "[" * 100_000))
-        assert open_model(changed("h.onnx", "unet_experiment", "another program's")).channels == 1
+        assert open_checkpoint(changed("h.onnx", "unet_experiment", "another program's")).record.channels == 1
 
     def test_a_file_that_holds_another_network_than_it_says(self, exported: Path) -> None:
         session = onnxruntime.InferenceSession(exported)
@@ -336,7 +343,7 @@ class TestMistakes:
         checkpoint = made("model=same")
         checkpoint.weights["head.bias"].fill_(torch.nan)
         with pytest.raises(DataError, match="its network gives nan or infinity"):
-            exporting.write_checked(checkpoint, tmp_path / "model.onnx", 18)
+            export_to_onnx(checkpoint, tmp_path / "model.onnx", 18)
         assert list(tmp_path.iterdir()) == []
 
     def test_too_little_memory(self) -> None:

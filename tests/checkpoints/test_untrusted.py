@@ -24,7 +24,8 @@ import torch
 from conftest import TINY, Said, summary
 from test_bad_inputs import png_claiming, tiff_claiming
 
-from unet_exp.checkpoints.checkpoint import KEY, open_checkpoint
+from unet_exp.checkpoints.opening import open_checkpoint
+from unet_exp.checkpoints.record import KEY
 from unet_exp.data.io.archive import BadArchive, unpack
 from unet_exp.data.io.images import write_image
 from unet_exp.errors import DataError

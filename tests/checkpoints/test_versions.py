@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Said, summary, table
+from conftest import TINY, Said, change_summary, summary, table
 
 import unet_exp
-from unet_exp.checkpoints.checkpoint import KEY, open_checkpoint
 from unet_exp.checkpoints.migrations import FORMAT
+from unet_exp.checkpoints.opening import open_checkpoint
+from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.compare.collect import collect
 from unet_exp.errors import DataError
 from unet_exp.runs.folder import RunFolder
@@ -37,13 +38,18 @@ def test_each_format_has_a_file_of_its_time() -> None:
         assert path.name == f"format-{content[KEY]['format']}"
 
 
+def test_a_record_stands_in_a_file_as_it_did() -> None:
+    kept = torch.load(RUN.best, weights_only=True)[KEY]
+    assert list(CheckpointRecord.read(kept).model_dump().items()) == list(kept.items())
+
+
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
 def test_a_kept_checkpoint_says_and_predicts_what_it_did(path: Path) -> None:
     said = json.loads((path / "answers.json").read_text())
     opened = open_checkpoint(path)
-    assert [spec.model_dump() for spec in opened.classes] == said["classes"]
-    assert opened.normalization.as_plain() == said["normalization"]
-    assert (opened.step, sorted(opened.trained_on)) == (said["step"], said["trained_on"])
+    assert [spec.model_dump() for spec in opened.record.classes] == said["classes"]
+    assert opened.record.normalization.model_dump() == said["normalization"]
+    assert (opened.step, sorted(opened.record.trained_on)) == (said["step"], said["trained_on"])
     assert opened.parsed().loss.class_weights == "inverse"
     with np.load(path / "answers.npz") as answers:
         found = unet_exp.load(path, "cpu", "32").probabilities(answers["image"])
@@ -73,6 +79,12 @@ def test_a_training_starts_from_a_kept_checkpoint(path: Path, train: Callable[..
     assert summary(run)["status"] == "finished"
 
 
+def test_a_training_does_not_start_from_an_exported_network(cli: Cli) -> None:
+    pytest.importorskip("onnxruntime")
+    said = cli("train", *TINY, f"init_from={RUN.path / 'network.onnx'}")
+    assert said.mistake.endswith("network.onnx: it has no weights to start from; name a .ckpt or a run")
+
+
 def test_a_kept_run_has_the_scores_that_it_had(cli: Cli) -> None:
     scored = RunFolder(cli("evaluate", f"checkpoint={RUN.path}", "output=out").folder)
     assert summary(scored)["data_fingerprint"] == summary(RUN)["data_fingerprint"]
@@ -90,7 +102,7 @@ def test_a_kept_run_is_compared() -> None:
 def test_a_kept_run_goes_on(cli: Cli, tmp_path: Path) -> None:
     folder = RunFolder(shutil.copytree(RUN.path, tmp_path / "run"))
     folder.last.unlink()  # as if it had been killed behind the first of its two epochs
-    folder.write_summary({**summary(RUN), "status": "running", "metrics": {}})
+    change_summary(folder, **{**summary(RUN), "status": "running", "metrics": {}})
     assert cli("train", f"resume={folder.path}").folder == folder.path
     found = summary(folder)
     assert (found["status"], found["steps"], found["resumed"][0]["step"]) == ("finished", 4, 2)
@@ -100,7 +112,7 @@ def test_a_kept_run_goes_on(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_training_of_an_earlier_format_does_not_go_on_and_says_why(cli: Cli, tmp_path: Path) -> None:
     folder = RunFolder(shutil.copytree(RUN.path, tmp_path / "run"))
-    folder.write_summary({**summary(RUN), "status": "running"})
+    change_summary(folder, **{**summary(RUN), "status": "running"})
     for path in (folder.last, folder.previous):
         content = torch.load(path, weights_only=True)
         content[KEY]["format"] = FORMAT - 1
@@ -134,6 +146,12 @@ def test_no_format_is_told(tmp_path: Path) -> None:
     assert "its format is None" in mistake(content, tmp_path)
 
 
+@pytest.mark.parametrize("step", [None, -1, 2.0, True, "3"])
+def test_a_step_that_is_none_is_told(step: Any, tmp_path: Path) -> None:
+    content = torch.load(RUN.best, weights_only=True)
+    assert f"it is damaged: its step is {step!r}" in mistake({**content, "global_step": step}, tmp_path)
+
+
 @pytest.mark.parametrize("known", [{}, {"config": None}, {"config": {"loss": 3}}, {"config": [1]}])
 @pytest.mark.parametrize("version", range(1, FORMAT))
 def test_what_was_never_of_an_earlier_format_is_told(known: dict[str, Any], version: int, tmp_path: Path) -> None:
@@ -155,7 +173,7 @@ def mistake(content: dict[str, Any], tmp_path: Path) -> str:
 
 def test_a_run_of_another_version_does_not_go_on_and_says_why(cli: Cli, tmp_path: Path) -> None:
     folder = RunFolder(shutil.copytree(RUN.path, tmp_path / "run"))
-    folder.write_summary({**summary(RUN), "status": "running"})
+    change_summary(folder, **{**summary(RUN), "status": "running"})
     config = yaml.safe_load(folder.config.read_text())
     folder.write_config({**config, "of_tomorrow": 1})
     said = "it is not of this version of unet_exp: unknown key of_tomorrow"
@@ -168,7 +186,7 @@ def test_a_run_of_another_version_does_not_go_on_and_says_why(cli: Cli, tmp_path
 
 
 def test_a_checkpoint_is_kept_once(script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(script, "write_checked", lambda *_, **__: None)  # which takes seconds
+    monkeypatch.setattr(script, "export_to_onnx", lambda *_, **__: None)  # which takes seconds
     kept = script.keep_checkpoint(tmp_path)
     assert open_checkpoint(kept).step > 0
     assert str(kept.parent) not in (kept / "config.yaml").read_text()

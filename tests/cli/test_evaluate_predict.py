@@ -16,7 +16,7 @@ from conftest import TINY, Said, summary, table
 from PIL import Image
 
 import unet_exp
-from unet_exp.checkpoints.checkpoint import open_checkpoint
+from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.data.io.images import read_image, read_pages, write_image, write_pages
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import DataError
@@ -161,7 +161,7 @@ class TestPredict:
         assert set(np.unique(mask)) <= {0, 255}
         preview = np.asarray(Image.open(tmp_path / "masks" / "a_preview.png"))
         assert preview.shape == (*size, 3)
-        colours = np.array([spec.color for spec in open_checkpoint(finished.best).classes], np.uint8)
+        colours = np.array([spec.color for spec in open_checkpoint(finished.best).record.classes], np.uint8)
         np.testing.assert_array_equal(preview, colours[mask[..., 0] // 255])
         assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["a_mask.png", "a_preview.png"]
 
@@ -297,7 +297,7 @@ class TestPredict:
         assert cli("predict", f"checkpoint={said.folder}", "input=a.png", "output=masks").code == 0
         mask = read_image(tmp_path / "masks" / "a_mask.png")
         assert mask.shape == (40, 40, 3)
-        known = {tuple(spec.value) for spec in open_checkpoint(said.folder).classes}
+        known = {tuple(spec.value) for spec in open_checkpoint(said.folder).record.classes}
         assert {tuple(int(value) for value in colour) for colour in mask.reshape(-1, 3)} <= known
 
 

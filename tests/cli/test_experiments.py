@@ -10,7 +10,7 @@ from conftest import TINY, Said, summary, table
 from test_celltracking import full
 from test_train import BORDERS, FIVE, TWO, check_folder
 
-from unet_exp.checkpoints.checkpoint import open_checkpoint
+from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.compose import compose_train, conf_dir
 from unet_exp.config import parse
 from unet_exp.data.io.images import read_image
@@ -56,7 +56,7 @@ def test_the_papers_words_go_with_other_data_and_networks(train: Train, words: l
     folder = train(*PAPER, *SMALL_IMAGES, *words, base=QUICK)
     many = "data.organelles=true" in words
     check_folder(folder, FIVE if many else TWO)
-    weights = open_checkpoint(folder.best).class_weights
+    weights = open_checkpoint(folder.best).record.class_weights
     assert weights is not None
     assert len(weights) == (5 if many else 2)
 
@@ -77,7 +77,7 @@ def test_the_mean_over_turned_images_of_a_network_with_one_logit(train: Train) -
 
 def test_the_small_recipes_class_weights_take_the_place_of_a_balance(train: Train) -> None:
     folder = train("experiment=small", "loss=border_weighted", *SMALL_IMAGES, base=QUICK)
-    assert open_checkpoint(folder.best).class_weights == [2.5, 1.0]
+    assert open_checkpoint(folder.best).record.class_weights == [2.5, 1.0]
 
 
 @pytest.mark.parametrize("monitor", ["v_rand", "rand_error", "seg"])

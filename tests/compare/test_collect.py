@@ -51,7 +51,7 @@ def test_a_real_run_is_read_and_compared(finished: Any) -> None:
     (group,) = comparison.groups
     assert group.label == "all runs"
     assert group.estimate.mean == pytest.approx(json.loads(finished.summary.read_text())["metrics"]["test/iou/mean"])
-    assert comparison.table()["parameters"].tolist() == [runs[0].summary["parameters"]]
+    assert comparison.table()["parameters"].tolist() == [runs[0].summary.parameters]
 
 
 def test_nothing_inside_a_run_is_taken_for_a_run(tmp_path: Path) -> None:

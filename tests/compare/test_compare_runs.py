@@ -15,6 +15,7 @@ from sweeps_on_disk import ADD, CONCAT, NONE, run_in_memory, runs_of
 
 from unet_exp.compare.collect import Run
 from unet_exp.compare.comparison import Comparison, compare_runs
+from unet_exp.compare.plots import interval_plots
 from unet_exp.errors import ConfigError
 
 
@@ -140,6 +141,39 @@ def test_errors_and_losses_are_better_when_smaller(metric: str) -> None:
     (difference,) = comparison.differences
     assert difference.verdict == "better"
     assert ("(lower is better)" in difference.sentence) == (difference.mean < 0)
+
+
+@pytest.mark.parametrize("column", ["iou/forest_loss", "dice/error", "iou/loss"])
+def test_a_class_may_have_the_name_of_a_loss(column: str) -> None:
+    words = {"optimizer.lr": 0.1}, {"optimizer.lr": 0.01}
+    runs = [*runs_of(words[0], FLAT), *runs_of(words[1], {seed: score + 0.1 for seed, score in NOISE.items()})]
+    for run in runs:
+        run.images[column] = run.images["iou/mean"]
+    absent = run_in_memory({"seed": 99, **words[1]}, {"a": 0.5, "b": 0.6})
+    absent.images[column] = [math.nan, 0.6]
+    comparison = compare_runs([*runs, absent], metric=f"test/{column}")
+    assert comparison.apart == [], "a class that an image lacks is no loss that is not finite"
+    (difference,) = comparison.differences
+    assert (difference.group.settings, difference.verdict) == ({"optimizer.lr": 0.01}, "better")
+    assert difference.sentence.startswith("optimizer.lr=0.01 is better than optimizer.lr=0.1: difference +")
+    assert "lower is better" not in difference.sentence
+    (_, shown) = interval_plots(comparison)
+    assert "right of the dashed line is better" in shown.caption
+
+
+def test_scores_of_a_class_are_compared_between_losses() -> None:
+    runs = [*runs_of({"loss.name": "dice"}, FLAT), *runs_of({"loss.name": "focal"}, NOISE)]
+    for run in runs:
+        run.images["iou/forest_loss"] = run.images["iou/mean"]
+    assert compare_runs(runs, metric="iou/forest_loss").losses_differ
+
+
+def test_a_column_that_is_no_score_is_not_compared() -> None:
+    runs = [*runs_of(CONCAT, FLAT), *runs_of(ADD, NOISE)]
+    for run in runs:
+        run.images["my_error"] = run.images["iou/mean"]
+    with pytest.raises(ConfigError, match=r"^my_error: there is no such score; the scores are loss"):
+        compare_runs(runs, metric="my_error")
 
 
 def test_small_differences_keep_two_digits() -> None:

@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
-from unet_exp.compose import GROUPS, compose_over, compose_train, conf_dir, parse_overrides, paths_quoted
+from unet_exp.compose import GROUPS, compose_over, compose_train, conf_dir, parse_overrides, paths_quoted, search_path
 from unet_exp.config import duration_seconds, parse
 from unet_exp.errors import ConfigError, UserError
+from unet_exp.runs.folder import OUTPUTS
 
 CHOICES = (*GROUPS, "search", "experiment", "debug")
-OPTIONS = {group: sorted(path.stem for path in (conf_dir() / group).glob("*.yaml")) for group in CHOICES}
+OPTIONS = {group: sorted(path.stem for path in (conf_dir() / group).glob("[!_]*.yaml")) for group in CHOICES}
 
 DURATION = "must be a time such as 240 (seconds), 4m, 1h30m or 00:00:04:00"
 SWEEP = "one value is needed here; several are a sweep"
@@ -110,9 +111,6 @@ def test_defaults_are_the_papers_network_on_embedded_data_with_wandb() -> None:
     assert words == ["valid", "concat", "cross_entropy", "flips", "synthetic", "adam", "none", "none", "wandb"]
     assert (config.model.depth, config.model.width, config.trainer.max_epochs) == (5, 64, 50)
     assert config.name == "synthetic_valid_concat"
-    assert config.trainer.monitor_mode == "max"
-    for monitor, mode in (("loss", "min"), ("rand_error", "min"), ("v_rand", "max"), ("seg", "max")):
-        assert parse(compose_train([f"trainer.monitor=val/{monitor}"])).trainer.monitor_mode == mode
     # A limit of the user's own is the only one.
     assert parse(compose_train(["trainer.max_time=4m"])).trainer.max_epochs is None
 
@@ -165,7 +163,7 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ),
         (
             "data=isbi2012 data.height=64",
-            ["unknown key data.height: data=isbi2012 has the keys name, root, download"],
+            ["unknown key data.height: data=isbi2012 has the keys name, tile, batch_size"],
         ),
         ("logger=csv logger.mode=offline", ["unknown key logger.mode: logger=csv has the keys name"]),
         ("+model.colour=red", ["unknown key model.colour"]),
@@ -438,3 +436,45 @@ def test_overrides_are_read_as_hydra_reads_them() -> None:
     assert (override.key_or_group, override.value()) == ("loss.class_weights", [2.5, 1])
     (override,) = parse_overrides(["seed=0,1"], sweeps=True)
     assert override.is_sweep_override()
+
+
+class TestSharedKeys:
+    """Options build on one another, so that a default stands once in `conf/`."""
+
+    def test_no_option_repeats_a_default_of_what_it_builds_on(self) -> None:
+        def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+            own, below = yaml.safe_load(path.read_text()) or {}, {}
+            for base in own.pop("defaults", []):
+                if isinstance(base, str) and base != "_self_":
+                    before, here = read(path.parent / f"{base}.yaml")
+                    below |= before | here
+            return below, own
+
+        for path in conf_dir().glob("*/*.yaml"):
+            below, own = read(path)
+            assert not [key for key, value in own.items() if key in below and below[key] == value], path
+
+    def test_shared_files_are_no_options(self, cli: Callable[..., Any]) -> None:
+        shared = sorted(conf_dir().glob("*/_*.yaml"))
+        assert [path.parent.name for path in shared] == ["augmentation", "data", "loss"]
+        assert all(path.stem not in cli("train", "--help").out for path in shared)
+        for path in shared:
+            for more in ([], search_path(str(conf_dir()))):
+                with pytest.raises(ConfigError, match=f"{path.parent.name}={path.stem}: no such option; choose one of"):
+                    compose_train([f"{path.parent.name}={path.stem}", *more])
+
+    def test_a_changed_file_is_read_again(self, tmp_path: Path) -> None:
+        mine = tmp_path / "data" / "mine.yaml"
+        mine.parent.mkdir()
+        for tile in (96, 128):
+            mine.write_text(f"defaults: [folder, _self_]\nname: folder\ntile: {tile}\nval: 0.{tile}\n")
+            values = compose_train(["data=mine"], str(tmp_path))["data"]
+            assert (values["tile"], values["batch_size"], values["images"]) == (tile, 4, "data/images")
+
+    def test_what_is_composed_can_be_changed(self) -> None:
+        """A file is parsed once, and no two configs share a part of it."""
+        compose_train([])["optimizer"]["betas"].append(7)
+        assert compose_train([])["optimizer"]["betas"] == [0.9, 0.999]
+
+    def test_what_commands_and_configs_share(self) -> None:
+        assert compose_train([])["output"] == OUTPUTS

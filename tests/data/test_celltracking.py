@@ -73,7 +73,7 @@ def full(root, first=5, second=3, digits=3, **options):
 
 
 def read(root, **options):
-    return celltracking.load("phc_u373", root, **options)
+    return celltracking.read("phc_u373", root, **options)
 
 
 def names(samples):
@@ -120,7 +120,7 @@ def test_the_folder_above_will_do_and_either_data_set_reads_its_own(tmp_path):
     full(tmp_path / "PhC-C2DH-U373", first=5)
     full(tmp_path / "DIC-C2DH-HeLa", first=4)
     assert fingerprint(read(tmp_path)) == fingerprint(read(tmp_path / "PhC-C2DH-U373"))
-    assert len(celltracking.load("dic_hela", tmp_path).train) == 3
+    assert len(celltracking.read("dic_hela", tmp_path).train) == 3
 
 
 def test_a_cell_without_outline_is_ignored_where_its_silver_mask_is(tmp_path):
@@ -337,7 +337,7 @@ def test_a_server_without_the_archive(tmp_path, monkeypatch):
         monkeypatch.setenv(celltracking.URL_VARIABLE, server.url)
         server.answer["/DIC-C2DH-HeLa.zip"] = lambda handler: not handler.send(b"x", 1, 404)
         with pytest.raises(DataError, match=r"404 Not Found, so the DIC-C2DH-HeLa download was .* 02_GT of"):
-            celltracking.load("dic_hela", tmp_path / "d", download=True)
+            celltracking.read("dic_hela", tmp_path / "d", download=True)
 
 
 def test_training(tmp_path, train):

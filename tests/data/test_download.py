@@ -19,7 +19,7 @@ import pytest
 
 from unet_exp.data.io import download
 from unet_exp.data.io.archive import BadArchive, unpack
-from unet_exp.data.sets.isbi2012 import load
+from unet_exp.data.sets.isbi2012 import read
 from unet_exp.errors import DataError
 
 SLICES = 30
@@ -134,7 +134,7 @@ def _umask():
 def test_load_downloads_once_into_an_empty_folder(server, tmp_path, monkeypatch):
     monkeypatch.setenv(download.URL_VARIABLE, server.url + "/")
     for _ in range(2):
-        data = load(tmp_path, download=True, checksums=server.checksums)
+        data = read(tmp_path, download=True, checksums=server.checksums)
         assert [len(part) for part in (data.train, data.val, data.test, data.unlabelled)] == [20, 4, 6, 30]
     assert len(server.asked) == 90
 

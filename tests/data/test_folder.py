@@ -378,11 +378,11 @@ def test_a_training_takes_channels_and_floats_as_they_are(root, train, mode):
     folder = train(*words, "data.tile=32", "model=same", "augmentation=paper", base=TINY_STACK)
     predictor = predictor_of(folder.best, "cpu", "32")
     image = np.load(root / "images/0.npy")
-    assert predictor.checkpoint.channels == 6
+    assert predictor.checkpoint.record.channels == 6
     assert predictor.predict(image).shape == (32, 32)
     sample = load(root).train[0]
     fitted = Normalization.fit(mode, [sample])
-    assert predictor.checkpoint.normalization == fitted
+    assert predictor.checkpoint.record.normalization == fitted
     made = fitted(image)
     if mode == "none":
         assert np.array_equal(made, image)

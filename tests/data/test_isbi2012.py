@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from unet_exp.data.io import download
 from unet_exp.data.io.images import write_image, write_pages
 from unet_exp.data.samples import Sample, contiguous_blocks, fingerprint, split_indices
-from unet_exp.data.sets.isbi2012 import CLASSES, load
+from unet_exp.data.sets.isbi2012 import CLASSES, read
 from unet_exp.errors import ConfigError, DataError
 
 REAL = os.environ.get("UNET_EXP_ISBI2012")
@@ -49,13 +49,13 @@ def names(samples):
 
 def failure(*args, kind=DataError, **options):
     with pytest.raises(kind) as caught:
-        load(*args, **options)
+        read(*args, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_standard_split(tmp_path):
-    data = load(folder(tmp_path / "d"))
+    data = read(folder(tmp_path / "d"))
     images, labels = stack(30)
     assert names(data.train) == [f"train_{i:02d}" for i in range(20)]
     assert names(data.val) == [f"train_{i:02d}" for i in range(20, 24)]
@@ -68,7 +68,7 @@ def test_standard_split(tmp_path):
 
 
 def test_all_slices_train(tmp_path):
-    data = load(folder(tmp_path / "d", tests=0), split="all")
+    data = read(folder(tmp_path / "d", tests=0), split="all")
     assert [len(part) for part in (data.train, data.val, data.test, data.unlabelled)] == [30, 4, 0, 0]
     assert names(data.val) == [f"train_{i:02d}" for i in range(20, 24)]
 
@@ -78,8 +78,8 @@ def test_fewer_slices(tmp_path):
     message = failure(root, kind=ConfigError)
     assert "needs 30" in message
     assert "data.folds" in message
-    assert [len(part) for part in (lambda d: (d.train, d.val, d.test))(load(root, split="all"))] == [7, 1, 0]
-    data = load(root, fold=2, folds=3)
+    assert [len(part) for part in (lambda d: (d.train, d.val, d.test))(read(root, split="all"))] == [7, 1, 0]
+    data = read(root, fold=2, folds=3)
     assert (names(data.test), names(data.val)) == (
         ["train_05", "train_06"],
         ["train_00", "train_01", "train_02"],
@@ -95,9 +95,9 @@ def test_tiff_stacks_give_the_same(tmp_path):
     write_pages(stacks / "train-volume.tif", images)
     assert "train-labels.tif: there is no such file" in failure(stacks)
     write_pages(stacks / "train-labels.tif", labels)
-    assert load(stacks).unlabelled == []
+    assert read(stacks).unlabelled == []
     write_pages(stacks / "test-volume.tif", stack(2, 1)[0])
-    assert fingerprint(load(stacks)) == fingerprint(load(root))
+    assert fingerprint(read(stacks)) == fingerprint(read(root))
     write_pages(stacks / "train-labels.tif", labels[:-1])
     assert "has 29 pages and train-volume.tif has 30" in failure(stacks)
     labels[7] = labels[7] // 2
@@ -107,12 +107,12 @@ def test_tiff_stacks_give_the_same(tmp_path):
 
 def test_the_public_repositorys_layout(tmp_path):
     root = folder(tmp_path / "d", tests=3)
-    want = fingerprint(load(root))
+    want = fingerprint(read(root))
     for path in (root / "test" / "image").iterdir():
         path.rename(root / "test" / path.name)
     (root / "test" / "image").rmdir()
     write_image(root / "test" / "0_predict.png", stack(1)[0][0])
-    assert fingerprint(load(root)) == want
+    assert fingerprint(read(root)) == want
 
 
 def test_mistakes_are_named(tmp_path):
@@ -160,12 +160,12 @@ def test_download_is_asked_for_where_nothing_is(tmp_path, monkeypatch):
 
     monkeypatch.setattr(download, "fetch", fetch)
     for _ in range(2):
-        assert len(load(tmp_path / "new", download=True).train) == 20
+        assert len(read(tmp_path / "new", download=True).train) == 20
     assert asked == [tmp_path / "new"]
 
 
 def test_fingerprint_knows_every_pixel(tmp_path):
-    data = load(folder(tmp_path / "d"))
+    data = read(folder(tmp_path / "d"))
     sample = data.train[0]
     image, label = sample.image.copy(), sample.label.copy()
     image[0, 0] ^= 1
@@ -184,7 +184,7 @@ def test_fingerprint_knows_every_pixel(tmp_path):
     variants = [data, *(dataclasses.replace(data, train=[other, *data.train[1:]]) for other in others)]
     variants.append(dataclasses.replace(data, train=data.train[:-1], val=[data.train[-1], *data.val]))
     assert len({fingerprint(variant) for variant in variants}) == len(variants)
-    assert fingerprint(data) == fingerprint(load(tmp_path / "d"))
+    assert fingerprint(data) == fingerprint(read(tmp_path / "d"))
 
 
 def test_a_sample_fits_together():
@@ -259,14 +259,14 @@ def test_wrong_splits(args, key):
 
 def test_no_heavy_imports():
     heavy = "{'torch', 'pooch', 'requests'}"
-    code = f"import sys; from unet_exp.data import isbi2012; print({heavy} & set(sys.modules))"
+    code = f"import sys; from unet_exp.data.sets import isbi2012; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
 
 @needs_real
 def test_real_data():
-    data = load(REAL)
+    data = read(REAL)
     labelled = [*data.train, *data.val, *data.test]
     assert (len(data.train), len(data.val), len(data.test), len(data.unlabelled)) == (20, 4, 6, 30)
     label = np.stack([sample.label for sample in labelled])

@@ -139,7 +139,7 @@ def test_a_constant_image_can_be_shown(dtype: str) -> None:
 # --- learning curves ---
 
 FIELDS = ["epoch", "step", "seconds", "lr", "train/loss", "val/loss", "val/accuracy"]
-FIELDS += ["val/iou/membrane", "val/iou/cell", "val/iou/mean", "val/dice/mean"]
+FIELDS += ["val/iou/membrane", "val/iou/forest_loss", "val/iou/mean", "val/dice/mean"]
 
 
 def write_csv(path: Path, *rows: tuple[Any, ...]) -> Path:
@@ -172,7 +172,7 @@ RUNS = {
 @pytest.mark.parametrize("run", RUNS)
 def test_curves_are_written_for_any_run(run: str, tmp_path: Path) -> None:
     target = tmp_path / "curves.png"
-    draw_curves(write_csv(tmp_path / "metrics.csv", *RUNS[run]), target, "val/iou/mean", "max")
+    draw_curves(write_csv(tmp_path / "metrics.csv", *RUNS[run]), target, "val/iou/mean")
     picture = read_image(target)
     assert picture.shape[0] > 300
     assert picture.shape[1] > 1000
@@ -187,6 +187,7 @@ def test_curves_are_written_for_any_run(run: str, tmp_path: Path) -> None:
         ("full", "val/loss", (20, 0.5)),
         ("validated every other epoch", "val/iou/mean", (20, 0.65)),
         ("nan scores", "val/iou/mean", (20, 0.65)),
+        ("full", "val/iou/forest_loss", (20, 0.7)),
         ("never validated", "val/iou/mean", None),
         ("only nan", "val/loss", None),
     ],
@@ -207,13 +208,8 @@ def test_the_best_value_is_marked(
 
     monkeypatch.setattr(Axes, "plot", watched)
     monkeypatch.setattr(Figure, "savefig", lambda _, target, **__: target.touch())
-    draw_curves(
-        write_csv(tmp_path / "metrics.csv", *RUNS[run]),
-        tmp_path / "curves.png",
-        monitor,
-        "min" if monitor == "val/loss" else "max",
-    )
+    draw_curves(write_csv(tmp_path / "metrics.csv", *RUNS[run]), tmp_path / "curves.png", monitor)
     assert marked == ([] if best is None else [(*best, f"best: {best[1]:.4f}")])
-    assert lines.keys() == {"training", "validation", "accuracy", "iou/membrane", "iou/cell", "iou/mean", "lr"}
+    assert lines.keys() == {"training", "validation", "accuracy", "iou/membrane", "iou/forest_loss", "iou/mean", "lr"}
     assert lines["training"] == pytest.approx([row[0] for row in RUNS[run]], nan_ok=True)
     assert lines["validation"] == pytest.approx([row[1] for row in RUNS[run] if len(row) > 1], nan_ok=True)

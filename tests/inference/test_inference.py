@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 import unet_exp
 from unet_exp import losses, network
-from unet_exp.checkpoints import checkpoint
-from unet_exp.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.checkpoints.checkpoint import Checkpoint
+from unet_exp.checkpoints.opening import open_checkpoint
+from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, ClassSpec, parse
 from unet_exp.config.running import PlainInferenceConfig
@@ -65,12 +66,14 @@ def made(
     """A checkpoint of a network with random weights."""
     return Checkpoint(
         path=Path("made.ckpt"),
-        config=values(*overrides),
-        classes=classes_of(classes),
-        normalization=normalization or Normalization("image"),
-        channels=channels,
-        class_weights=None,
-        trained_on=frozenset({"digest"}),
+        record=CheckpointRecord(
+            config=values(*overrides),
+            classes=list(classes_of(classes)),
+            normalization=normalization or Normalization(mode="image"),
+            channels=channels,
+            class_weights=None,
+            trained_on=["digest"],
+        ),
         weights=build(*overrides, channels=channels, classes=classes).state_dict(),
         step=5,
     )
@@ -172,7 +175,7 @@ def test_an_image_in_and_probabilities_or_a_label_out(model: str, dtype: str) ->
     assert (label == shares.argmax(axis=0)).all()
     assert 0 < label.mean() < 1
 
-    grey = Normalization("image")(image[:, :, None])[..., 0]
+    grey = Normalization(mode="image")(image[:, :, None])[..., 0]
     with torch.no_grad():
         logits = whole_image_logits(build(f"model={model}"), torch.from_numpy(grey)[None, None])
     np.testing.assert_allclose(shares, logits.softmax(dim=1)[0].numpy(), atol=1e-5)
@@ -368,22 +371,14 @@ def content_of(given: Checkpoint) -> dict[str, Any]:
         "state_dict": {f"network.{key}": value for key, value in given.weights.items()} | {"loss.x": torch.ones(1)},
         "loops": {"fit_loop": {"state_dict": {}}},
         "optimizer_states": [{"state": {0: {"momentum_buffer": torch.ones(2)}}}],
-        checkpoint.KEY: checkpoint.describe(
-            given.config,
-            [spec.model_dump() for spec in given.classes],
-            given.normalization.as_plain(),
-            given.channels,
-            given.class_weights,
-            sorted(given.trained_on),
-        ),
+        KEY: given.record.model_dump(),
     }
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_checkpoint_gives_back_the_network_and_all_that_it_needs(model: str, tmp_path: Path) -> None:
-    given = made(
-        f"model={model}", channels=3, classes=3, normalization=Normalization("dataset", (0.2,) * 3, (0.5,) * 3)
-    )
+    normalization = Normalization(mode="dataset", mean=[0.2] * 3, std=[0.5] * 3)
+    given = made(f"model={model}", channels=3, classes=3, normalization=normalization)
     path = tmp_path / "checkpoints" / "best.ckpt"
     path.parent.mkdir()
     torch.save(content_of(given), path)
@@ -392,9 +387,8 @@ def test_a_checkpoint_gives_back_the_network_and_all_that_it_needs(model: str, t
     for place in (path, str(path), tmp_path):
         opened = open_checkpoint(place)
         assert opened.path == path
-        assert (opened.classes, opened.normalization, opened.channels) == (given.classes, given.normalization, 3)
-        assert (opened.class_weights, opened.step) == (None, 5)
-        assert opened.parsed() == parse(given.config)
+        assert (opened.record, opened.step) == (given.record, 5)
+        assert opened.parsed() == parse(given.record.config)
         assert opened.weights.keys() == given.weights.keys()
         assert not opened.network().training
     assert (unet_exp.load(tmp_path, "cpu", "32").probabilities(image) == expected).all()
@@ -489,7 +483,7 @@ def test_no_bytes_whatever_give_a_traceback(tmp_path: Path) -> None:
         {"weight": torch.ones(2)},
         [torch.ones(2)],
         torch.ones(2),
-        {checkpoint.KEY: "something else"},
+        {KEY: "something else"},
     ],
 )
 def test_checkpoints_of_other_programs(content: Any, tmp_path: Path) -> None:

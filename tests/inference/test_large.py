@@ -163,6 +163,7 @@ def test_masks_of_any_values_are_written_row_by_row(values: list[Any], tmp_path:
 @cache
 def predictor(channels: int = 1, inference: InferenceConfig | None = None, *words: str) -> Predictor:
     from unet_exp.checkpoints.checkpoint import Checkpoint
+    from unet_exp.checkpoints.record import CheckpointRecord
 
     values = compose_train(["model.depth=3", "model.width=4", "trainer.accelerator=cpu", "model=same", *words])
     torch.manual_seed(2)
@@ -170,11 +171,12 @@ def predictor(channels: int = 1, inference: InferenceConfig | None = None, *word
     for parameter in network.parameters():
         if parameter.ndim == 1:
             torch.nn.init.normal_(parameter, std=0.3)
-    classes = tuple(ClassSpec(name=name, value=index, color=[index] * 3) for index, name in enumerate("ab"))
-    made = Checkpoint(
-        path=Path("none"), config=values, classes=classes, normalization=Normalization("image"), channels=channels,
-        class_weights=None, trained_on=frozenset(), weights=network.state_dict(), step=0,
+    classes = [ClassSpec(name=name, value=index, color=[index] * 3) for index, name in enumerate("ab")]
+    record = CheckpointRecord(
+        config=values, classes=classes, normalization=Normalization(mode="image"), channels=channels,
+        class_weights=None, trained_on=[],
     )  # fmt: skip
+    made = Checkpoint(Path("none"), record, network.state_dict(), step=0)
     return Predictor(made, "cpu", "32", inference)
 
 
@@ -190,7 +192,7 @@ def test_a_first_pass_finds_the_numbers_of_the_whole_image(
     with windowed(tmp_path / "a.tif") as (page,):
         found, used = large.survey(predictor(3), page)
     assert used == 3
-    np.testing.assert_allclose(found(pixels), Normalization("image")(pixels), atol=1e-6 * 10)
+    np.testing.assert_allclose(found(pixels), Normalization(mode="image")(pixels), atol=1e-6 * 10)
 
 
 @pytest.mark.parametrize(

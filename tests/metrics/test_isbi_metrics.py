@@ -18,7 +18,8 @@ from skimage.metrics import adapted_rand_error, variation_of_information
 from skimage.segmentation import watershed
 
 from unet_exp.config import IGNORE_LABEL
-from unet_exp.metrics.isbi import THRESHOLDS, BorderStack, info_score, pixel_score, rand_score, thin
+from unet_exp.metrics.border_stack import THRESHOLDS, BorderStack
+from unet_exp.metrics.isbi import info_score, pixel_score, rand_score, thin
 from unet_exp.metrics.overlap import components, overlap
 from unet_exp.metrics.warping import warping_errors
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.metrics import METRICS_VERSION
-from unet_exp.metrics.confusion import confusion_matrix, score_names, scores
-from unet_exp.metrics.isbi import BorderStack
-from unet_exp.metrics.scoreboard import Kind, Scoreboard, metric_names, threshold_names
+from unet_exp.metrics.border_stack import BorderStack
+from unet_exp.metrics.confusion import confusion_matrix
+from unet_exp.metrics.declarations import ScoreFamily, metric_names, threshold_names
+from unet_exp.metrics.scoreboard import Scoreboard, class_scores
 from unet_exp.metrics.seg import seg_scores
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
@@ -66,7 +67,7 @@ def test_rows_are_the_truth_and_columns_the_prediction() -> None:
     matrix = confusion_matrix(truth, prediction, 2)
     assert matrix.dtype == np.int64
     assert matrix.tolist() == [[1, 2], [1, 1]]
-    assert scores(matrix, NAMES[:2]) == approx(
+    assert class_scores(matrix, NAMES[:2]) == approx(
         {
             "accuracy": 2 / 5,
             "iou/membrane": 1 / 4,
@@ -91,7 +92,7 @@ def test_rows_are_the_truth_and_columns_the_prediction() -> None:
     ],
 )
 def test_worked_scores(matrix: list[list[int]], expected: tuple[float, ...]) -> None:
-    result = scores(np.array(matrix), ("a", "b"))
+    result = class_scores(np.array(matrix), ("a", "b"))
     keys = ("accuracy", "iou/a", "iou/b", "dice/a", "dice/b")
     assert tuple(result[key] for key in keys) == pytest.approx(expected, nan_ok=True)
     for kind, values in (("iou", expected[1:3]), ("dice", expected[3:5])):
@@ -101,7 +102,7 @@ def test_worked_scores(matrix: list[list[int]], expected: tuple[float, ...]) -> 
 
 
 def test_an_absent_class_is_nan_and_left_out_of_the_mean() -> None:
-    result = scores(confusion_matrix(labels([0, 0, 2]), labels([0, 2, 2]), 3), NAMES)
+    result = class_scores(confusion_matrix(labels([0, 0, 2]), labels([0, 2, 2]), 3), NAMES)
     assert math.isnan(result["iou/cell"])
     assert math.isnan(result["dice/cell"])
     assert result["iou/mean"] == pytest.approx(1 / 2)
@@ -132,12 +133,12 @@ def test_what_does_not_fit_is_refused(truth: Any, prediction: Any, message: str)
 
 def test_a_name_too_many_is_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
-        scores(np.eye(2, dtype=np.int64), NAMES)
+        class_scores(np.eye(2, dtype=np.int64), NAMES)
 
 
 def test_counts_beyond_32_bits_are_exact() -> None:
     matrix = np.array([[2**40, 2**40], [0, 2**41]])
-    assert scores(matrix, NAMES[:2])["iou/cell"] == 2 / 3
+    assert class_scores(matrix, NAMES[:2])["iou/cell"] == 2 / 3
 
 
 # --- the slow plain version ---
@@ -148,7 +149,9 @@ def test_counts_beyond_32_bits_are_exact() -> None:
 def test_equals_the_definitions(seed: int, classes: int) -> None:
     truth, prediction = random_pair(seed, classes=classes)
     names = NAMES[:classes]
-    assert scores(confusion_matrix(truth, prediction, classes), names) == approx(plain_scores(truth, prediction, names))
+    assert class_scores(confusion_matrix(truth, prediction, classes), names) == approx(
+        plain_scores(truth, prediction, names)
+    )
 
 
 # --- laws ---
@@ -175,7 +178,7 @@ def test_matrices_of_parts_add_up(seed: int, cut: int) -> None:
 @few
 @given(counts=st.lists(st.integers(0, 50), min_size=9, max_size=9))
 def test_dice_and_iou_say_the_same_within_their_range(counts: list[int]) -> None:
-    result = scores(np.array(counts).reshape(3, 3), NAMES)
+    result = class_scores(np.array(counts).reshape(3, 3), NAMES)
     for name in NAMES:
         iou, dice = result[f"iou/{name}"], result[f"dice/{name}"]
         assert dice == pytest.approx(2 * iou / (1 + iou), nan_ok=True)
@@ -188,8 +191,8 @@ def test_dice_and_iou_say_the_same_within_their_range(counts: list[int]) -> None
 def test_iou_and_dice_are_symmetric(seed: int) -> None:
     truth, prediction = random_pair(seed)
     counted = truth != IGNORE_LABEL
-    one = scores(confusion_matrix(truth[counted], prediction[counted], 3), NAMES)
-    other = scores(confusion_matrix(prediction[counted], truth[counted], 3), NAMES)
+    one = class_scores(confusion_matrix(truth[counted], prediction[counted], 3), NAMES)
+    other = class_scores(confusion_matrix(prediction[counted], truth[counted], 3), NAMES)
     assert one == approx(other)
 
 
@@ -219,7 +222,7 @@ def test_pooled_scores_are_those_of_all_images_side_by_side() -> None:
     truths, predictions = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     assert board.result() == approx({"loss": 0.0, **plain_scores(truths, predictions, NAMES)})
     for row, (truth, prediction) in zip(board.per_image(), pairs, strict=True):
-        assert {key: row[key] for key in score_names(NAMES)} == approx(plain_scores(truth, prediction, NAMES))
+        assert {key: row[key] for key in metric_names(NAMES)[1:]} == approx(plain_scores(truth, prediction, NAMES))
 
 
 def test_a_class_that_one_image_lacks_counts_where_it_is() -> None:
@@ -243,7 +246,6 @@ def test_the_names_of_the_scores() -> None:
         *("iou/a", "iou/b", "iou/mean"),
         *("dice/a", "dice/b", "dice/mean"),
     ]
-    assert score_names(("a", "b")) == metric_names(("a", "b"))[1:]
 
 
 # --- borders and objects on the scoreboard ---
@@ -258,8 +260,8 @@ def cells_and_map(seed: int) -> tuple[Labels, NDArray[np.float32], NDArray[np.in
     return truth, np.stack([1 - map_, map_]).astype(np.float32), instances
 
 
-def filled(seeds: range, *kinds: Kind, warping: bool = False) -> Scoreboard:
-    board = Scoreboard(("membrane", "cell"), kinds, warping)
+def filled(seeds: range, *families: ScoreFamily, warping: bool = False) -> Scoreboard:
+    board = Scoreboard(("membrane", "cell"), families, warping)
     for seed in seeds:
         truth, probabilities, instances = cells_and_map(seed)
         prediction = probabilities.argmax(axis=0).astype(np.uint8)
@@ -301,7 +303,7 @@ def test_objects_are_scored_from_the_prediction() -> None:
     assert board.result()["seg"] == board.per_image()[0]["seg"] == expected
 
 
-def test_all_kinds_leave_the_other_scores_as_they_are() -> None:
+def test_all_families_leave_the_other_scores_as_they_are() -> None:
     plain, full = filled(range(3)), filled(range(3), "isbi", "seg")
     assert plain.result().items() <= full.result().items()
     for row, more in zip(plain.per_image(), full.per_image(), strict=True):
@@ -311,17 +313,17 @@ def test_all_kinds_leave_the_other_scores_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kinds", "warping"), [((), False), (("seg",), False), (("isbi",), False), (("isbi", "seg"), True)]
+    ("families", "warping"), [((), False), (("seg",), False), (("isbi",), False), (("isbi", "seg"), True)]
 )
-def test_the_names_are_those_of_the_result(kinds: tuple[Kind, ...], warping: bool) -> None:
-    for board in (Scoreboard(("a", "b"), kinds, warping), filled(range(1), *kinds, warping=warping)):
-        names = metric_names(("a", "b") if not board.per_image() else ("membrane", "cell"), kinds, warping)
-        assert sorted(board.result()) == sorted([*names, *threshold_names(kinds, warping)])
+def test_the_names_are_those_of_the_result(families: tuple[ScoreFamily, ...], warping: bool) -> None:
+    for board in (Scoreboard(("a", "b"), families, warping), filled(range(1), *families, warping=warping)):
+        names = metric_names(("a", "b") if not board.per_image() else ("membrane", "cell"), families, warping)
+        assert sorted(board.result()) == sorted([*names, *threshold_names(families, warping)])
         assert not any(name.endswith("_threshold") for name in names)
-    assert all(name.endswith("_threshold") for name in threshold_names(kinds, warping))
+    assert all(name.endswith("_threshold") for name in threshold_names(families, warping))
 
 
-def test_an_empty_board_of_all_kinds_knows_nothing() -> None:
+def test_an_empty_board_of_all_families_knows_nothing() -> None:
     board = Scoreboard(NAMES, ("isbi", "seg"), warping=True)
     assert board.per_image() == []
     assert all(math.isnan(value) for value in board.result(board.thresholds()).values())

@@ -95,7 +95,7 @@ def test_scores_are_those_of_the_definition(seed: int) -> None:
 
 
 def test_objects_are_pooled_over_the_set() -> None:
-    board = Scoreboard(NAMES, kinds=("seg",))
+    board = Scoreboard(NAMES, families=("seg",))
     for name, instances, prediction in (
         ("three", [[1, 0, 2, 0, 3]], [[1, 0, 1, 0, 1]]),
         ("one", [[1, 1, 0, 0, 0]], [[0, 0, 0, 0, 0]]),
@@ -111,11 +111,11 @@ def test_objects_are_pooled_over_the_set() -> None:
 
 def test_no_object_at_all_is_nan() -> None:
     assert math.isnan(mean_seg(np.empty(0)))
-    assert math.isnan(Scoreboard(NAMES, kinds=("seg",)).result()["seg"])
+    assert math.isnan(Scoreboard(NAMES, families=("seg",)).result()["seg"])
 
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="one shape"):
         seg_scores(np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.int32), np.zeros((2, 2), np.uint8))
     with pytest.raises(ValueError, match="of frame 3 needs instances"):
-        Scoreboard(NAMES, kinds=("seg",)).add("frame 3", *np.zeros((2, 2, 2), np.uint8), 0.0)
+        Scoreboard(NAMES, families=("seg",)).add("frame 3", *np.zeros((2, 2, 2), np.uint8), 0.0)

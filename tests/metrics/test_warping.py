@@ -14,7 +14,7 @@ from scipy import ndimage
 from skimage.measure import euler_number, label
 
 from unet_exp.config import IGNORE_LABEL
-from unet_exp.metrics.isbi import THRESHOLDS
+from unet_exp.metrics.border_stack import THRESHOLDS
 from unet_exp.metrics.warping import crossings, splits_and_mergers, warp, warping_errors
 
 few = settings(max_examples=40, deadline=None, derandomize=True)

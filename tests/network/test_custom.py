@@ -22,7 +22,9 @@ from torch import Tensor
 
 import unet_exp
 from unet_exp import geometry, losses, network
-from unet_exp.checkpoints.checkpoint import KEY, custom_targets, open_checkpoint
+from unet_exp.checkpoints.checkpoint import custom_targets
+from unet_exp.checkpoints.opening import open_checkpoint
+from unet_exp.checkpoints.record import KEY
 from unet_exp.compose import compose_train, parse_overrides
 from unet_exp.config import IGNORE_LABEL, Config, parse
 from unet_exp.data.io.images import write_image
@@ -142,9 +144,9 @@ def test_a_checkpoint_of_it_opens_only_where_its_package_is_trusted(checkpoint: 
 @pytest.mark.usefixtures("package")
 def test_a_trusted_checkpoint_opens(checkpoint: Path, trust: str) -> None:
     opened = open_checkpoint(checkpoint, trust=["other", trust])
-    loss = losses.build(opened.parsed().loss, opened.class_weights)
+    loss = losses.build(opened.parsed().loss, opened.record.class_weights)
     assert isinstance(loss, CustomLoss)
-    assert unet_exp.load(checkpoint, "cpu", "32", trust=[trust]).checkpoint.config == opened.config
+    assert unet_exp.load(checkpoint, "cpu", "32", trust=[trust]).checkpoint.record == opened.record
 
 
 @pytest.mark.usefixtures("package")
@@ -286,8 +288,9 @@ def test_sizes_follow_from_the_keys(step: int, lost: int, factor: int, more: int
 def test_a_class_that_has_changed_since_is_told(finished: Any) -> None:
     config = config_of(*DILATED, "model.params={width: 4}").model_dump()
     weights = network_of(*DILATED[1:], "model.params={width: 5}").state_dict()
+    opened = open_checkpoint(finished.path)
     with pytest.raises(DataError) as mistake:
-        replace(open_checkpoint(finished.path), config=config, weights=weights).network()
+        replace(opened, record=opened.record.model_copy(update={"config": config}), weights=weights).network()
     assert "its weights are not those of their_package.networks.DilatedNet as it is now: size mism" in str(
         mistake.value
     )

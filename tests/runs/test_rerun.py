@@ -14,7 +14,7 @@ import torch
 import yaml
 from conftest import TINY, Said, run_training, summary, table
 
-from unet_exp.checkpoints.checkpoint import open_checkpoint
+from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.errors import TrainingError
 from unet_exp.files import locked
 from unet_exp.runs.differences import RerunReport, compare_numbers

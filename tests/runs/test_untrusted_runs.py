@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY, Said, summary
+from conftest import TINY, Said, change_summary, summary
 from PIL import Image
 from test_bad_inputs import png_claiming
 
@@ -19,6 +19,7 @@ from unet_exp.compare.comparison import compare_runs
 from unet_exp.compare.pictures import strips
 from unet_exp.errors import DataError
 from unet_exp.runs.folder import RunFolder, refuse_links
+from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import SweepFolder
 
 Cli = Callable[..., Said]
@@ -38,7 +39,7 @@ def marker(tmp_path: Path) -> Iterator[Path]:
 def stopped(path: Path) -> RunFolder:
     """The folder of a run that could go on."""
     folder = RunFolder(shutil.copytree(RUN.path, path))
-    folder.write_summary({**summary(folder), "status": "running"})
+    change_summary(folder, status="running")
     return folder
 
 
@@ -107,7 +108,7 @@ def test_no_typed_name_leads_out_of_the_output(name: str, cli: Cli) -> None:
 def test_summaries_without_end_are_no_summaries(tmp_path: Path) -> None:
     folder = RunFolder(shutil.copytree(RUN.path, tmp_path / "run"))
     folder.summary.write_text('{"status": ' + "[" * 10**5 + "]" * 10**5 + "}")
-    assert folder.read_summary() == {}
+    assert folder.read_summary() == Summary()
     assert collect([folder.path])[1][0].reason == "summary.json is missing or damaged"
 
 
@@ -242,7 +243,7 @@ def finished_run(path: Path, image: str = "synthetic_003", **config: Any) -> Run
     folder = RunFolder(shutil.copytree(RUN.path, path))
     values = yaml.safe_load(folder.config.read_text())
     folder.write_config({**values, **config})
-    folder.write_summary({**summary(RUN), "split": {"test": [image]}, "device": MARKUP})
+    change_summary(folder, **{**summary(RUN), "split": {"test": [image]}, "device": MARKUP})
     table = folder.per_image.read_text().replace("synthetic_003", '"' + image.replace('"', '""') + '"')
     folder.per_image.write_text(table)
     folder.predictions.mkdir()

@@ -13,12 +13,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+import matplotlib.pyplot
 import numpy as np
 import pytest
 import yaml
 from conftest import table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from optuna.importance import get_param_importances
 from PIL import Image
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
@@ -26,8 +28,9 @@ from unet_exp.compose import compose_command, compose_train, conf_dir, parse_ove
 from unet_exp.config import Config, parse
 from unet_exp.config.search import OptunaConfig, parse_search
 from unet_exp.errors import ConfigError
-from unet_exp.figures.search_plots import TrialPoint, draw_search
-from unet_exp.sweeps.search import Outcome, Search, Trial, check_search, space_entry, with_typed
+from unet_exp.metrics.declarations import direction
+from unet_exp.sweeps.search import Outcome, Search, Trial
+from unet_exp.sweeps.space import add_typed, check_space, space_entry
 
 SPACE: dict[str, Any] = {"x": {"low": -4.0, "high": 4.0}, "n": {"low": 1, "high": 64, "log": True}, "c": ["a", "b"]}
 
@@ -54,8 +57,8 @@ def _no_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def search(tmp_path: Path) -> Callable[..., Search]:
     """`search(trials=3, ...)` opens the study in `tmp_path`, or in `journal`."""
 
-    def make(journal: str = "search.journal", mode: Literal["min", "max"] = "max", **changes: Any) -> Search:
-        return Search(optuna_config(**changes), "val/iou/mean", mode, tmp_path / journal)
+    def make(journal: str = "search.journal", monitor: str = "val/iou/mean", **changes: Any) -> Search:
+        return Search(optuna_config(**changes), monitor, tmp_path / journal)
 
     return make
 
@@ -165,7 +168,7 @@ class TestTyped:
     def test_a_sweep_becomes_an_entry(self, text: str, entry: Any) -> None:
         (override,) = parse_overrides([text], sweeps=True)
         assert space_entry(override) == entry
-        assert override.key_or_group in with_typed(optuna_config(), [override]).space
+        assert override.key_or_group in add_typed(optuna_config(), [override]).space
 
     @pytest.mark.parametrize(
         ("text", "part"),
@@ -180,13 +183,13 @@ class TestTyped:
     )
     def test_what_has_no_meaning_in_a_search(self, text: str, part: str) -> None:
         with pytest.raises(ConfigError, match=r".+") as caught:
-            with_typed(optuna_config(), parse_overrides([text], sweeps=True))
+            add_typed(optuna_config(), parse_overrides([text], sweeps=True))
         assert part in str(caught.value)
         assert text.partition("=")[0] in str(caught.value)
 
     def test_several_values_join_and_one_value_leaves(self) -> None:
         typed = parse_overrides(["x=1", "n=2,4", "fusion=add,none", "model=same"], sweeps=True)
-        space = with_typed(optuna_config(), typed).space
+        space = add_typed(optuna_config(), typed).space
         assert space == {"n": [2, 4], "c": ["a", "b"], "fusion": ["add", "none"]}
 
 
@@ -199,11 +202,11 @@ class TestCheck:
         config = parse_search(compose_command(["search=optuna"]).search)
         assert config is not None
         for name in ("adam", "sgd"):
-            check_search(config, composed(f"optimizer={name}"))
+            check_space(config, composed(f"optimizer={name}"))
 
     def test_groups_are_searched_by_their_words(self) -> None:
         space = {"fusion": ["concat", "add"], "loss": ["cross_entropy", "bce"], "data.batch_size": [1, 2]}
-        check_search(optuna_config(space=space), composed())
+        check_space(optuna_config(space=space), composed())
 
     @pytest.mark.parametrize(
         ("space", "part"),
@@ -226,22 +229,22 @@ class TestCheck:
     )
     def test_mistakes_are_found_before_the_first_trial(self, space: dict[str, Any], part: str) -> None:
         with pytest.raises(ConfigError, match=r".+") as caught:
-            check_search(optuna_config(space=space), composed())
+            check_space(optuna_config(space=space), composed())
         assert part in str(caught.value)
 
     def test_losses_are_comparable_unless_the_loss_is_the_score(self) -> None:
         config = optuna_config(space={"loss": ["cross_entropy", "bce"]})
-        check_search(config, composed())
+        check_space(config, composed())
         with pytest.raises(ConfigError, match=r"search\.space\.loss: it changes loss"):
-            check_search(config, composed("trainer.monitor=val/loss"))
+            check_space(config, composed("trainer.monitor=val/loss"))
 
     def test_optuna_is_an_extra(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         config = optuna_config()
         monkeypatch.setitem(sys.modules, "optuna", None)
         with pytest.raises(ConfigError, match=r"pip install 'unet-exp\[sweep\]'"):
-            check_search(config, composed())
+            check_space(config, composed())
         with pytest.raises(ConfigError, match=r"pip install 'unet-exp\[sweep\]'"):
-            Search(config, "val/iou/mean", "max", tmp_path / "search.journal")
+            Search(config, "val/iou/mean", tmp_path / "search.journal")
 
     def test_importing_it_is_quick(self) -> None:
         heavy = "{'torch', 'optuna', 'numpy', 'matplotlib', 'pytorch_lightning'}"
@@ -260,9 +263,9 @@ class TestSearch:
         tpe, random = ([late(sampler, seed) for seed in range(5)] for sampler in ("tpe", "random"))
         assert statistics.median(tpe) > statistics.median(random) + 0.1
 
-    @pytest.mark.parametrize("mode", ["min", "max"])
-    def test_the_best_is_the_best(self, search: Callable[..., Search], mode: Literal["min", "max"]) -> None:
-        study = search(mode=mode, trials=12)
+    @pytest.mark.parametrize(("monitor", "mode"), [("val/loss", "min"), ("val/iou/forest_loss", "max")])
+    def test_the_best_is_the_best(self, search: Callable[..., Search], monitor: str, mode: str) -> None:
+        study = search(monitor=monitor, trials=12)
         assert study.best() is None
         trials = run(study)
         best = study.best()
@@ -343,7 +346,9 @@ class TestSearch:
         with pytest.raises(ConfigError, match=r"another search\.space\.n, search\.space\.extra;"):
             search(space=changed)
         with pytest.raises(ConfigError, match=r"another trainer\.monitor;"):
-            search(mode="min")
+            search(monitor="val/loss")
+        with pytest.raises(ConfigError, match=r"^val/iuo/mean: there is no such score"):
+            search("third.journal", monitor="val/iuo/mean")
         goes_on = search(sampler="random", trials=4, pruner="none")
         assert [trial.number for trial in run(goes_on)] == [1, 2, 3]
 
@@ -358,7 +363,7 @@ class TestSearch:
 
     def test_a_journal_named_by_a_relative_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        study = Search(optuna_config(trials=2), "val/iou/mean", "max", Path("search.journal"))
+        study = Search(optuna_config(trials=2), "val/iou/mean", Path("search.journal"))
         monkeypatch.chdir("/")
         assert len(run(study)) == 2
 
@@ -393,7 +398,7 @@ class TestSearch:
             return
         space = {"number": {"low": low, "high": high, "log": log}, "choice": choices}
         journal = tmp_path / f"{abs(hash(repr(space)))}"
-        study = Search(optuna_config(space=space, trials=3, sampler="random"), "val/iou/mean", "max", journal)
+        study = Search(optuna_config(space=space, trials=3, sampler="random"), "val/iou/mean", journal)
         for _ in range(3):
             (trial,) = study.ask()
             values = plain(trial)
@@ -408,7 +413,7 @@ class TestSearch:
         entry = {"low": low, "high": low + steps * step, **({"log": True} if log else {"step": step})}
         journal = tmp_path / f"{low}-{steps}-{step}-{log}"
         journal.unlink(missing_ok=True)
-        study = Search(optuna_config(space={"n": entry}, trials=4), "val/iou/mean", "max", journal)
+        study = Search(optuna_config(space={"n": entry}, trials=4), "val/iou/mean", journal)
         allowed = range(low, low + steps * step + 1, 1 if log else step)
         assert all(plain(trial)["n"] in allowed for trial in run(study, value=lambda values: values["n"]))
 
@@ -442,27 +447,32 @@ class TestFiles:
         assert not (tmp_path / "best.txt").exists()
 
     @pytest.mark.parametrize("mode", ["min", "max"])
-    @pytest.mark.parametrize("count", [0, 1, 2, 7])
-    def test_a_picture_of_any_number_of_trials(self, tmp_path: Path, mode: Literal["min", "max"], count: int) -> None:
-        statuses: tuple[Literal["finished", "pruned", "failed", "running"], ...] = (
-            "failed", "finished", "pruned", "running",
-        )  # fmt: skip
-        points = [
-            TrialPoint(number, statuses[number % 4], None if number % 4 in (0, 3) else number / 10)
-            for number in range(count)
-        ]
-        importance = {"optimizer.lr": 0.75, "fusion": 0.25} if count == 7 else {}
-        draw_search(points, importance, tmp_path / "search.png", "val/loss", mode)
+    @pytest.mark.parametrize(("count", "panels"), [(0, 2), (1, 2), (2, 2), (28, 3)])
+    def test_a_picture_of_any_number_of_trials(
+        self, search: Callable[..., Search], tmp_path: Path, mode: Literal["min", "max"], count: int, panels: int
+    ) -> None:
+        outcomes = [Outcome("failed"), Outcome("finished", 0.5), Outcome("pruned"), Outcome("finished", 0.6), None]
+        monitor = "val/loss" if mode == "min" else "val/iou/forest_loss"
+        study = search(monitor=monitor, trials=count + 1, parallel=30)
+        for trial in study.ask()[:count]:
+            if outcome := outcomes[trial.number % 5]:
+                study.tell(trial.number, outcome)
+        before = matplotlib.rcParams["axes.facecolor"], matplotlib.pyplot.get_fignums()
+        study.write(tmp_path)
         with Image.open(tmp_path / "search.png") as picture:
-            assert picture.width == 1210
+            assert picture.size == (panels * 605, 440)
+        assert (matplotlib.rcParams["axes.facecolor"], matplotlib.pyplot.get_fignums()) == before
 
     def test_the_key_that_matters_is_found(
         self, search: Callable[..., Search], tmp_path: Path, monkeypatch: Any
     ) -> None:
         drawn: dict[str, float] = {}
-        monkeypatch.setattr(
-            "unet_exp.figures.search_plots.draw_search", lambda _points, importance, *_: drawn.update(importance)
-        )
+
+        def importance(study: Any, evaluator: Any, *_: Any) -> None:
+            if evaluator is not None:
+                drawn.update(get_param_importances(study, evaluator=evaluator))
+
+        monkeypatch.setattr("unet_exp.figures.search_plots.draw_search", importance)
         study = search(trials=50, sampler="random")
         run(study, 9)
         study.write(tmp_path)
@@ -659,4 +669,4 @@ def test_the_wandb_sweep_file() -> None:
         assert config.optimizer.lr == chosen["optimizer.lr"]
         assert config.fusion.name == chosen["fusion"]
         assert config.logger.name == "wandb"
-        assert sweep["metric"] == {"name": config.trainer.monitor, "goal": f"{config.trainer.monitor_mode}imize"}
+        assert sweep["metric"] == {"name": config.trainer.monitor, "goal": f"{direction(config.trainer.monitor)}imize"}

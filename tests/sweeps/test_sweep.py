@@ -12,26 +12,33 @@ from typing import Any
 
 import pytest
 import yaml
+<<<<<<< HEAD
 from conftest import TINY, Said, summary, table
 from hypothesis import given
+=======
+from conftest import TINY, Said, change_summary, summary, table
+from hypothesis import given, settings
+>>>>>>> main
 from hypothesis import strategies as st
 from rich.console import Console
 
+from unet_exp.cli.command import read_command
 from unet_exp.config import Config
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.files import locked
 from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import NAME_LIMIT, PlannedRun, SweepFolder, run_names
-from unet_exp.sweeps.plan import Plan, read_command
+from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
 
 Cli = Callable[..., Said]
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 
 
-def planned(*words: str) -> Plan:
+def planned(*words: str) -> SweepPlan:
     command = read_command(words, multirun=True)
-    assert isinstance(command, Plan)
+    assert isinstance(command, SweepPlan)
     return command
 
 
@@ -60,7 +67,7 @@ class TestPlan:
 
     def test_an_experiment_that_is_a_sweep_by_itself(self) -> None:
         plan = read_command(["experiment=skip_fusion"])
-        assert isinstance(plan, Plan)
+        assert isinstance(plan, SweepPlan)
         assert len(plan.runs) == 24
         assert {config.fusion.name for config in plan.configs} == {"concat", "add", "none"}
         assert len({(config.seed, config.data.fold) for config in plan.configs}) == 8
@@ -68,7 +75,7 @@ class TestPlan:
 
     def test_what_is_typed_takes_the_place_of_what_an_experiment_sweeps_over(self) -> None:
         plan = read_command(["experiment=skip_fusion", "fusion=concat,add", "seed=7"])
-        assert isinstance(plan, Plan)
+        assert isinstance(plan, SweepPlan)
         assert len(plan.runs) == 8
         assert {config.seed for config in plan.configs} == {7}
         assert plan.runs[0].name == "data.fold=0,fusion=concat"
@@ -107,11 +114,11 @@ class TestPlan:
         monkeypatch.chdir(tmp_path)
         words = ["experiment=own", "seed=0,1", "sweep.report=false", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
         first = read_command(words, "mine", multirun=True)
-        assert isinstance(first, Plan)
+        assert isinstance(first, SweepPlan)
         folder = SweepFolder.create(tmp_path, first.name, first.words, first.config_dir, None, first.runs)
         monkeypatch.chdir("/")
         plan = read_command([f"sweep.resume={folder.path}", "hydra/launcher=basic"], first.config_dir)
-        assert isinstance(plan, Plan)
+        assert isinstance(plan, SweepPlan)
         assert [run.name for run in plan.runs] == ["seed=0", "seed=1"]
         assert plan.hydra == ["hydra/launcher=basic"]
         assert not plan.sweep.report
@@ -206,7 +213,7 @@ class TestRun:
         whole, broken = the_sweep(tmp_path / "whole"), the_sweep(tmp_path / "broken")
         missing, half_done, kept = (broken.folder(run) for run in broken.runs[:3])
         shutil.rmtree(missing.path)
-        half_done.write_summary({**half_done.read_summary(), "status": "running"})
+        change_summary(half_done, status="running")
         half_done.per_image.unlink()
         time_of_kept = kept.summary.stat().st_mtime_ns
         said = cli("train", f"sweep.resume={broken.path}")
@@ -269,14 +276,14 @@ class TestRun:
         assert "this sweep is still running" in said.mistake
 
     def test_wandb_shows_its_runs_as_one_group(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from unet_exp.training import wandb_run
+        from unet_exp.training.loggers import wandb_run
 
         opened: list[tuple[str, str | None]] = []
         original = wandb_run.open_run
 
-        def open_run(*args: Any, **settings: Any) -> Any:
-            opened.append((settings["name"], settings["group"]))
-            return original(*args, **settings)
+        def open_run(directory: Path, name: str, config: Any, settings: Any, *more: Any) -> Any:
+            opened.append((name, settings.group))
+            return original(directory, name, config, settings, *more)
 
         monkeypatch.setattr(wandb_run, "open_run", open_run)
         words = [word for word in TINY if word != "logger=csv"]
@@ -363,7 +370,7 @@ class TestSearch:
 
         # The last trial was broken off: its number and words come again, then two more.
         last = search.folder(search.runs[-1])
-        last.write_summary({"status": "running"})
+        Summary(status="running").write(last.summary)
         times = [search.folder(run).summary.stat().st_mtime_ns for run in search.runs[:3]]
         said = cli("train", f"sweep.resume={search.path}", "search.trials=6")
         assert said.code == 2  # the study was told of that trial, and does not ask again
@@ -412,7 +419,7 @@ class TestProgress:
             for run, status in zip(runs, statuses, strict=False):
                 folder = sweep.folder(run)
                 folder.path.mkdir()
-                folder.write_summary({"status": status})
+                Summary(status=status).write(folder.summary)
         assert re.fullmatch(r"1 of 4 done, 1 failed, 1 running, about 0 s left\n", (tmp_path / "out.txt").read_text())
 
     def test_what_an_earlier_start_left_does_not_count_before_it_runs_again(self, tmp_path: Path) -> None:
@@ -420,9 +427,9 @@ class TestProgress:
         sweep = SweepFolder.create(tmp_path, "x", [], None, None, runs)
         for run, status in zip(runs, ("failed", "running", "finished"), strict=True):
             sweep.folder(run).path.mkdir()
-            sweep.folder(run).write_summary({"status": status})
+            Summary(status=status).write(sweep.folder(run).summary)
         with (tmp_path / "out.txt").open("w") as file, SweepProgress(sweep, 3, Console(file=file)):
-            sweep.folder(runs[0]).write_summary({"status": "finished", "again": True})
+            Summary(status="finished", seed=1).write(sweep.folder(runs[0]).summary)
         assert re.fullmatch(r"2 of 3 done, 0 failed, 0 running, about \d s left\n", (tmp_path / "out.txt").read_text())
 
 

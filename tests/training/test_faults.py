@@ -22,12 +22,12 @@ from resuming import at_step, check_equal
 from test_wandb_run import services
 from wandb_server import WandbServer
 
-from unet_exp.checkpoints.checkpoint import open_checkpoint
+from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.data.sets.synthetic import generate  # noqa: F401  (imported before a child gives up its rights)
 from unet_exp.errors import DataError
 from unet_exp.files import locked
 from unet_exp.runs.folder import RunFolder
-from unet_exp.training import wandb_run
+from unet_exp.training.loggers import wandb_run
 from unet_exp.training.module import SegmentationModule
 
 Cli = Callable[..., Said]

@@ -11,8 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+<<<<<<< HEAD
 from conftest import TINY, run_training, summary, table
 from hypothesis import given
+=======
+from conftest import TINY, change_summary, run_training, summary, table
+from hypothesis import given, settings
+>>>>>>> main
 from hypothesis import strategies as st
 from resuming import (
     EPOCH,
@@ -30,14 +35,14 @@ from resuming import (
     newest,
 )
 
-from unet_exp.checkpoints.checkpoint import read_content
+from unet_exp.checkpoints.reading import read_content
 from unet_exp.config import parse
 from unet_exp.errors import DataError
 from unet_exp.files import locked
-from unet_exp.runs.earlier import find
+from unet_exp.runs.earlier import find_unfinished
 from unet_exp.runs.folder import RunFolder
-from unet_exp.training import run as training
-from unet_exp.training.resume_point import Past
+from unet_exp.training import resume_point as training
+from unet_exp.training.resume_point import ResumePoint
 
 FAST = list(SETTINGS)[:2]
 
@@ -119,7 +124,7 @@ class TestEqual:
             patch.setattr("unet_exp.training.run.score_test", lambda *_: kill())
             in_a_child(lambda: train(*words))
         folder = newest(tmp_path)
-        assert folder.read_summary()["status"] == "running"
+        assert folder.read_summary().status == "running"
         with broken_off(monkeypatch, batch=0):  # not a batch more
             train(f"resume={folder.path}", *words)
         check_equal(folder, whole(FAST[1]))
@@ -144,16 +149,16 @@ class TestCommandLine:
         with locked(folder.lock):
             assert mistake(resume) == "a process is still at this run; wait for its end, or end it"
         told = summary(folder)
-        folder.write_summary({**told, "data_fingerprint": "0" * 64})
+        change_summary(folder, data_fingerprint="0" * 64)
         assert mistake(resume).startswith("the data are no longer those that it was trained on")
-        folder.write_summary({**told, "precision": "bf16-mixed"})
+        change_summary(folder, **{**told, "precision": "bf16-mixed"})
         assert "its precision on cpu was bf16-mixed and would be 32 on cpu" in mistake(resume)
         assert "give the folder of a run" in cli("train", f"resume={tmp_path}").mistake
         assert not (tmp_path / "outputs").exists()
 
-        folder.write_summary({**told, "processes": 2})
+        change_summary(folder, **{**told, "processes": 2})
         assert "2 processes shared its work and today it would be 1" in mistake(resume)
-        folder.write_summary({**told, "versions": {**told["versions"], "torch": "2.0"}})
+        change_summary(folder, **{**told, "versions": {**told["versions"], "torch": "2.0"}})
         said = cli("train", f"resume={folder.path}", "data.num_workers=1", "trainer.save_every=1h")
         assert said.folder == folder.path
         assert f"going on from step 6 ({folder.last})" in said.out
@@ -199,11 +204,11 @@ def test_auto_takes_the_newest_unfinished_run_of_this_config(finished: RunFolder
         folder = RunFolder(tmp_path / "train" / name)
         folder.path.mkdir(parents=True)
         folder.config.write_text(finished.config.read_text())
-        folder.write_summary({**summary(finished), "status": "failed"})
+        change_summary(folder, **{**summary(finished), "status": "failed"})
         return folder
 
     def found(**changed: Any) -> Path | None:
-        folder = find(parse({**before, **changed}))
+        folder = find_unfinished(parse({**before, **changed}))
         return folder and folder.path
 
     assert found() is None
@@ -215,9 +220,9 @@ def test_auto_takes_the_newest_unfinished_run_of_this_config(finished: RunFolder
     assert found(seed=2) is None
     with locked(other.lock):
         assert found() == one.path
-    other.write_summary({**summary(other), "status": "finished"})
+    change_summary(other, status="finished")
     assert found() == one.path
-    one.write_summary({**summary(one), "status": "stopped", "pruned_at": 1})
+    change_summary(one, status="stopped", pruned_at=1)
     assert found() is None
 
 
@@ -239,11 +244,11 @@ class TestDamage:
         content = bytearray(folder.last.read_bytes())
         content[len(content) // 2] ^= 1
         folder.last.write_bytes(content)
-        past = Past.of(folder)
+        past = ResumePoint.find(folder)
         assert (past.checkpoint, past.step) == (folder.previous, 3)
         assert "last.ckpt: this is no checkpoint, or it is damaged" in past.notes[0]
         shutil.copy(finished.last, folder.last)
-        past = Past.of(folder)
+        past = ResumePoint.find(folder)
         assert (past.checkpoint, past.step) == (folder.previous, 3)
         assert "last.ckpt: it is of another run (seed: 0 -> 1, " in past.notes[0]
         folder.previous.write_bytes(b"")

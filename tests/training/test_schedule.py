@@ -170,7 +170,7 @@ def test_a_resumed_schedule_goes_on() -> None:
 
 
 def test_plateau_watches_the_monitor_after_each_validation() -> None:
-    for monitor, mode in (("val/iou/mean", "max"), ("val/loss", "min")):
+    for monitor, mode in (("val/iou/mean", "max"), ("val/loss", "min"), ("val/iou/forest_loss", "max")):
         optimizer = optimizer_of()
         words = (
             "scheduler=plateau",

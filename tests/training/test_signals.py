@@ -16,7 +16,8 @@ from conftest import TINY, Said, run_training, summary, table
 from resuming import at_step, check_equal, in_a_child, in_this_child, newest
 
 from unet_exp import signals
-from unet_exp.checkpoints.checkpoint import open_checkpoint, read_content
+from unet_exp.checkpoints.opening import open_checkpoint
+from unet_exp.checkpoints.reading import read_content
 from unet_exp.data.io.images import read_image, write_image
 from unet_exp.runs.folder import RunFolder
 from unet_exp.runs.sweep_folder import SweepFolder
@@ -154,7 +155,8 @@ class TestTraining:
         assert (said.code, said.err) == (128 + signal.SIGTERM, "stopped by SIGTERM\n")
 
     def test_a_run_that_is_over_has_finished(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("unet_exp.training.run.finish_loggers", lambda *_: ask())  # as W&B, whose uploads take long
+        # As W&B, whose uploads take long.
+        monkeypatch.setattr("unet_exp.training.loggers.TrainingLogger.finish", lambda *_: ask())
         said = cli("train", *WORDS, "output=out[a]")
         assert said.code == 0  # else a job script would have it queued again
         (folder,) = (tmp_path / "out[a]" / "train").iterdir()
@@ -290,7 +292,7 @@ class TestHandlers:
         before = signal.signal(signal.SIGUSR1, own)
         ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            with signals.handled():
+            with signals.install_handlers():
                 assert signal.getsignal(signal.SIGUSR1) is own
                 assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
                 with pytest.raises(signals.Stopped):
@@ -299,9 +301,13 @@ class TestHandlers:
             signal.signal(signal.SIGUSR1, before)
             signal.signal(signal.SIGINT, ignored)
 
-    def test_within_handled_the_outer_block_decides(self) -> None:
-        with signals.handled():
-            with pytest.raises(signals.Stopped, match="stopped by SIGTERM"), signals.postponed(), signals.handled():
+    def test_within_handlers_the_outer_block_decides(self) -> None:
+        with signals.install_handlers():
+            with (
+                pytest.raises(signals.Stopped, match="stopped by SIGTERM"),
+                signals.defer(),
+                signals.install_handlers(),
+            ):
                 ask()
-            assert signals.asked() == signal.SIGTERM
-        assert signals.asked() is None
+            assert signals.received() == signal.SIGTERM
+        assert signals.received() is None

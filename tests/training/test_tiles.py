@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unet_exp import augmentation, losses
 from unet_exp.augmentation import Window
+from unet_exp.checkpoints.record import CheckpointRecord
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, ClassSpec, Config, parse
 from unet_exp.data.normalization import Normalization
@@ -25,7 +26,7 @@ from unet_exp.training.datamodule import SegmentationData, class_counts
 from unet_exp.training.module import SegmentationModule
 from unet_exp.training.patches import Draw, TileDataset, TileSampler, tiles_that_cover
 
-AS_IT_IS = Normalization("none")
+AS_IT_IS = Normalization(mode="none")
 CLASSES = (
     ClassSpec(name="membrane", value=0, color=[0, 0, 0]),
     ClassSpec(name="cell", value=255, color=[255, 255, 255]),
@@ -203,8 +204,8 @@ def test_a_patch_follows_from_seed_epoch_and_position_alone() -> None:
 
 def test_patches_are_cut_from_the_normalised_whole_image() -> None:
     sample = Sample("ramp", np.arange(400, dtype=np.uint8).reshape(20, 20, 1), np.zeros((20, 20), np.uint8))
-    whole = Normalization("image")(sample.image)
-    dataset = TileDataset([sample], Normalization("image"), 8, 8, unchanged(), label_alone(), 0)
+    whole = Normalization(mode="image")(sample.image)
+    dataset = TileDataset([sample], Normalization(mode="image"), 8, 8, unchanged(), label_alone(), 0)
     patch = dataset[Draw(0, 0, 0)]["image"][0].numpy()
     windows = np.lib.stride_tricks.sliding_window_view(whole[..., 0], (8, 8)).reshape(-1, 8, 8)
     assert (windows == patch).all(axis=(1, 2)).any()
@@ -389,7 +390,7 @@ def test_tiles_and_batches_of_an_epoch(overrides: tuple[str, ...], tiles: int, b
 
 def test_whole_images_are_validated_one_by_one() -> None:
     dataset = data_set((30, 41), (20, 20))
-    normalization = Normalization("image")
+    normalization = Normalization(mode="image")
     data = SegmentationData(config(*SMALL, "loss=border_weighted"), dataset, normalization)
     for batch, sample in zip(data.val_dataloader(), dataset.val, strict=True):
         assert sample.label is not None
@@ -427,8 +428,15 @@ def test_the_loss_sees_each_logit_beside_the_label_of_its_own_pixel(
     label = (image[..., 0] % 251).astype(np.uint8)
     sample = Sample("marked", image, label)
     data = SegmentationData(config(*overrides), DataSet([sample], (), (), (), CLASSES, 1), AS_IT_IS)
-    classes = [spec.model_dump() for spec in CLASSES]
-    module = SegmentationModule(values(*overrides), classes, AS_IT_IS.as_plain(), 1, None, 1)
+    record = CheckpointRecord(
+        config=values(*overrides),
+        classes=list(CLASSES),
+        normalization=AS_IT_IS,
+        channels=1,
+        class_weights=None,
+        trained_on=[],
+    )
+    module = SegmentationModule(record.model_dump(), horizon=1)
     make_identity(module.network)
     expected_input = input_for_output(module.network.architecture, tile)
     assert data.input_size == expected_input
@@ -471,7 +479,7 @@ FULL = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
 @pytest.mark.parametrize("dtype", FULL)
 def test_by_image_each_channel_has_mean_0_and_deviation_1(dtype: str) -> None:
     image = random_image(dtype)
-    result = Normalization("image")(image)
+    result = Normalization(mode="image")(image)
     assert result.dtype == np.float32
     exact = image.astype(np.float64)
     expected = (exact - exact.mean(axis=(0, 1))) / exact.std(axis=(0, 1))
@@ -481,10 +489,10 @@ def test_by_image_each_channel_has_mean_0_and_deviation_1(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", FULL)
 def test_none_is_the_share_of_full_scale(dtype: str) -> None:
     image = random_image(dtype)
-    result = Normalization("none")(image)
+    result = Normalization(mode="none")(image)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, image / FULL[dtype], rtol=1e-6)
-    assert Normalization("none")(np.full((1, 1, 1), FULL[dtype], dtype)).item() == 1
+    assert Normalization(mode="none")(np.full((1, 1, 1), FULL[dtype], dtype)).item() == 1
 
 
 @pytest.mark.parametrize("dtype", FULL)
@@ -512,20 +520,20 @@ def test_a_constant_image_is_zero(dtype: str, mode: Any) -> None:
 
 def test_large_colour_images_are_summed_exactly() -> None:
     image = random_image("uint8", (1024, 1024, 3)) // 4 + 190
-    result = Normalization("image")(image).astype(np.float64)
+    result = Normalization(mode="image")(image).astype(np.float64)
     assert np.abs(result.mean(axis=(0, 1))).max() < 1e-5  # float32 sums: 6e-3 and more
     assert np.abs(result.std(axis=(0, 1)) - 1).max() < 1e-5
-    assert np.abs(Normalization("image")(np.full((512, 512, 3), 200, np.uint8))).max() < 0.1  # float32 sums: 1
+    assert np.abs(Normalization(mode="image")(np.full((512, 512, 3), 200, np.uint8))).max() < 0.1  # float32 sums: 1
 
 
 @pytest.mark.parametrize("mode", ["image", "dataset", "none"])
 def test_plain_containers_and_back(mode: Any) -> None:
     fitted = Normalization.fit(mode, [Sample("a", random_image("uint8"))])
-    plain = fitted.as_plain()
+    plain = fitted.model_dump()
     assert plain.keys() == {"mode", "mean", "std"}
     assert all(type(number) is float for number in [*plain["mean"], *plain["std"]])
     assert len(plain["mean"]) == len(plain["std"]) == (2 if mode == "dataset" else 0)
-    assert Normalization.from_plain(plain) == fitted
+    assert Normalization.model_validate(plain) == fitted
 
 
 # --- class weights ---

@@ -16,7 +16,7 @@ import torch
 import yaml
 from conftest import TINY, TINY_STACK, Said, summary, table
 
-from unet_exp.checkpoints.checkpoint import open_checkpoint
+from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import parse
 from unet_exp.data.io.images import read_image
 from unet_exp.errors import ConfigError, DataError, TrainingError
@@ -94,7 +94,7 @@ def check_folder(
     for path in (folder.best, folder.last):
         checkpoint = open_checkpoint(path)
         assert checkpoint.parsed() == config
-        assert [spec.name for spec in checkpoint.classes] == list(classes)
+        assert [spec.name for spec in checkpoint.record.classes] == list(classes)
         assert (
             sum(weight.numel() for name, weight in checkpoint.weights.items() if is_parameter(name))
             == (told["parameters"])
@@ -279,9 +279,9 @@ def test_balanced_weights_and_normalization_by_the_data_set_are_kept_in_the_chec
     made = [generate(64, 64, 0, index) for index in range(2)]
     images, labels = np.stack([item.image for item in made]) / 255, np.stack([item.label for item in made])
     checkpoint = open_checkpoint(folder.best)
-    assert checkpoint.class_weights == pytest.approx([0.5 / (labels == 0).mean(), 0.5 / (labels == 1).mean()])
-    assert checkpoint.normalization.mean == pytest.approx((images.mean(),), rel=1e-5)
-    assert checkpoint.normalization.std == pytest.approx((images.std(),), rel=1e-5)
+    assert checkpoint.record.class_weights == pytest.approx([0.5 / (labels == 0).mean(), 0.5 / (labels == 1).mean()])
+    assert checkpoint.record.normalization.mean == pytest.approx((images.mean(),), rel=1e-5)
+    assert checkpoint.record.normalization.std == pytest.approx((images.std(),), rel=1e-5)
     assert yaml.safe_load(folder.config.read_text())["loss"]["class_weights"] == "inverse"
 
 

@@ -20,14 +20,11 @@ import wandb
 from PIL import Image
 from wandb_server import WandbServer
 
-from unet_exp.training.wandb_run import (
-    finish,
-    lightning_logger,
-    log_checkpoint_artifact,
-    log_predictions,
-    open_run,
-    resolve_mode,
-)
+from unet_exp.config import ClassSpec
+from unet_exp.config.running import WandbConfig
+from unet_exp.data.samples import Sample
+from unet_exp.training.loggers import Predictions, TrainingLogger
+from unet_exp.training.loggers.wandb_run import WandbRun, finish, log_checkpoint_artifact, open_run, resolve_mode
 
 CONFIG: dict[str, Any] = {"model": {"depth": 5, "padding": "valid"}, "seed": 7}
 LABELS = {"0": "membrane", "1": "cell", "255": "ignored"}
@@ -62,39 +59,43 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
         yield server
 
 
-def _open(directory: Path, mode: str = "auto", **settings: Any) -> wandb.Run:
+def _open(directory: Path, mode: str = "auto", run_id: str | None = None) -> wandb.Run:
     """Open a run with short time limits."""
-    arguments: dict[str, Any] = {
-        "project": "unet",
-        "name": "valid, concat",
-        "config": CONFIG,
-        "group": "fold-study",
-        "tags": ["isbi", "", "x" * 80],
-        "init_timeout": 2.0,
-        "finish_timeout": 2.0,
-    }
-    return open_run(directory, mode=mode, **(arguments | settings))
+    settings = WandbConfig.model_validate(
+        {
+            "name": "wandb",
+            "project": "unet",
+            "entity": None,
+            "mode": mode,
+            "group": "fold-study",
+            "tags": ["isbi", "", "x" * 80],
+            "init_timeout": 2.0,
+            "log_checkpoint": False,
+            "images": 1,
+            "images_every_epochs": 1,
+        }
+    )
+    return open_run(directory, "valid, concat", CONFIG, settings, run_id, finish_timeout=2.0)
+
+
+def _logger(run: wandb.Run) -> TrainingLogger:
+    return TrainingLogger(WandbRun(run))
 
 
 def _train(run: wandb.Run, directory: Path) -> None:
-    """Do what a training does: metrics by Lightning's logger, images, the best checkpoint."""
+    """Do what a training does: metrics, images, the best checkpoint."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        logger = lightning_logger(run, directory)
-        assert (logger.save_dir, logger.version) == (str(directory), run.id)
-    logger.log_hyperparams({"lr": 0.01})
+        logger = _logger(run)
+        assert logger.run_id == run.id
     logger.log_metrics({"train/loss": 0.5}, step=1)
     logger.log_metrics({"train/loss": 0.25}, step=2)
-    log_predictions(
-        run,
-        step=2,
-        epoch=1,
-        names=["slice 20", "slice 21"],
-        images=[np.full((2, 3, 1), 9, np.uint8), np.full((2, 3, 3), 9, np.uint8)],
-        truths=[TRUTH, None],
-        predictions=[np.ones((2, 3), np.uint8)] * 2,
-        class_names=["membrane", "cell"],
-    )
+    samples = [
+        Sample("slice 20", np.full((2, 3, 1), 9, np.uint8), TRUTH),
+        Sample("slice 21", np.full((2, 3, 3), 9, np.uint8)),
+    ]
+    classes = [ClassSpec(name=name, value=0, color=[0, 0, 0]) for name in ("membrane", "cell")]
+    logger.log_predictions(Predictions(2, 1, samples, [np.ones((2, 3), np.uint8)] * 2, classes))
     checkpoint = directory / "best.ckpt"
     checkpoint.write_bytes(b"weights")
     log_checkpoint_artifact(run, checkpoint, "valid, concat", {"epoch": 1})
@@ -130,7 +131,7 @@ def test_offline_run_is_written_and_read_back(
     assert header["run_group"] == "fold-study"
     assert header["tags"] == ["isbi", "x" * 64]
     (summary,) = _inspect(tmp_path / "run", "--summary")
-    assert summary["config"] == {**CONFIG, "lr": 0.01}
+    assert summary["config"] == CONFIG
     assert summary["exit_code"] == 0
     assert summary["summary"]["train/loss"] == 0.25
     assert summary["summary"]["predictions/slice_20"]["masks"].keys() == {"prediction", "ground_truth"}
@@ -145,13 +146,13 @@ def test_online_run_reaches_the_server_and_is_resumed(server: WandbServer, tmp_p
     labels = server.run("valid, concat").raw_config["_wandb"]["value"]["mask/class_labels"]
     assert all(masks["value"] == LABELS for masks in labels.values())
     run = _open(tmp_path / "run", run_id=run.id)
-    lightning_logger(run, tmp_path).log_metrics({"train/loss": 0.125}, step=3)
+    _logger(run).log_metrics({"train/loss": 0.125}, step=3)
     finish(run, exit_code=3)
 
     assert server.unknown == []
     received = server.run("valid, concat")
     assert (received.project, received.group, received.tags) == ("unet", "fold-study", ["isbi", "x" * 64])
-    assert received.config == {**CONFIG, "lr": 0.01}
+    assert received.config == CONFIG
     losses = [(row["trainer/global_step"], row["train/loss"]) for row in received.history if "train/loss" in row]
     assert losses == [(1, 0.5), (2, 0.25), (3, 0.125)]
     assert [row["_step"] for row in received.history] == [0, 1, 2, 3]
@@ -160,7 +161,7 @@ def test_online_run_reaches_the_server_and_is_resumed(server: WandbServer, tmp_p
     (row,) = [row for row in received.history if "predictions/slice_20" in row]
     assert (row["trainer/global_step"], row["epoch"]) == (2, 1)
     picture = row["predictions/slice_20"]
-    assert np.asarray(Image.open(BytesIO(received.files[picture["path"]]))).tolist() == [[9] * 3] * 2
+    assert np.asarray(Image.open(BytesIO(received.files[picture["path"]]))).tolist() == [[[9] * 3] * 3] * 2
     mask = picture["masks"]["ground_truth"]["path"]
     np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(received.files[mask]))), TRUTH)
     assert row["predictions/slice_21"]["masks"].keys() == {"prediction"}
@@ -200,7 +201,7 @@ def test_server_that_dies_half_way_neither_stops_nor_holds_up_the_training(
     server: WandbServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = _open(tmp_path)
-    logger = lightning_logger(run, tmp_path)
+    logger = _logger(run)
     server.close()
     start = time.monotonic()
     for step in range(500):
@@ -216,13 +217,13 @@ def test_server_that_dies_half_way_neither_stops_nor_holds_up_the_training(
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the service process in /proc")
 def test_death_of_the_service_process_is_survived(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = _open(tmp_path / "a")
-    logger = lightning_logger(run, tmp_path / "a")
+    logger = _logger(run)
     (service,) = services()
     os.kill(service, signal.SIGKILL)
     deadline = time.monotonic() + 10
     while not _warnings(caplog) and time.monotonic() < deadline:  # until W&B's reader has noticed
-        logger.log_metrics({"loss": 1.0})
-    logger.log_metrics({"loss": 1.0})
+        logger.log_metrics({"loss": 1.0}, step=1)
+    logger.log_metrics({"loss": 1.0}, step=1)
     finish(run)
     lost, unfinished = _warnings(caplog)
     assert "metrics go to the CSV alone" in lost
@@ -331,21 +332,6 @@ def test_two_runs_in_one_process_are_two_runs(tmp_path: Path) -> None:
     finish(second)
 
 
-def test_mask_of_another_size_is_refused(tmp_path: Path) -> None:
-    run = _open(tmp_path, "disabled")
-    with pytest.raises(ValueError, match=r"a: the ground_truth is \(2, 3\), its image \(4, 4\)"):
-        log_predictions(
-            run,
-            step=0,
-            epoch=0,
-            names=["a"],
-            images=[np.zeros((4, 4), np.uint8)],
-            truths=[TRUTH],
-            predictions=[np.zeros((4, 4), np.uint8)],
-            class_names=["membrane", "cell"],
-        )
-
-
 def test_under_an_agent_the_run_is_the_one_that_the_sweep_waits_for(
     server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -370,7 +356,7 @@ def test_under_an_agent_the_run_is_the_one_that_the_sweep_waits_for(
 
     monkeypatch.setattr(server, "_upsert_bucket", recorded)
     run = _open(tmp_path / "run")
-    lightning_logger(run, tmp_path / "run").log_metrics({"val/iou/mean": 0.5}, step=1)
+    _logger(run).log_metrics({"val/iou/mean": 0.5}, step=1)
     finish(run)
     assert "".join(capfd.readouterr()) == ""
     assert server.unknown == []

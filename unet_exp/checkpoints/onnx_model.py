@@ -1,4 +1,4 @@
-"""An exported network, opened as a checkpoint is: what predicts with the one predicts with the other."""
+"""An exported network as a checkpoint: what predicts with the one predicts with the other."""
 
 import json
 from collections.abc import Collection
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from unet_exp.checkpoints.checkpoint import KEY, Checkpoint, describe, open_checkpoint
+from unet_exp.checkpoints.checkpoint import Checkpoint
+from unet_exp.checkpoints.record import KEY
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import AnyArchitecture, output_size
 from unet_exp.network import Network
@@ -71,59 +72,20 @@ class OnnxCheckpoint(Checkpoint):
 
     def network(self) -> Network:
         """The network, for prediction alone."""
-        architecture = self.parsed().architecture(self.channels, len(self.classes))
-        return OnnxNetwork(_session(self.path), architecture).eval()
+        return OnnxNetwork(_session(self.path), self.architecture()).eval()
 
 
-def metadata(checkpoint: Checkpoint) -> dict[str, str]:
-    """What an ONNX file says of its network, each a JSON text under `unet_exp.<name>`.
-
-    Returns:
-        All that `describe` keeps in a checkpoint, and `step`; and for programs that know nothing of this project
-        `activation`, which makes probabilities of logits, and `sizes`: legal heights and widths in pixels are
-        `smallest`, `smallest` + `step` and so on, and the logits lack `context` pixels on each side.
-    """
-    config = checkpoint.parsed()
-    sizes = config.architecture(checkpoint.channels, len(checkpoint.classes)).sizes
-    known = describe(
-        checkpoint.config,
-        [spec.model_dump() for spec in checkpoint.classes],
-        checkpoint.normalization.as_plain(),
-        checkpoint.channels,
-        checkpoint.class_weights,
-        sorted(checkpoint.trained_on),
-    )
-    known |= {
-        "step": checkpoint.step,
-        "activation": config.activation,
-        "sizes": {"smallest": sizes.smallest, "step": sizes.step, "context": sizes.context},
-    }
-    return {f"{KEY}.{name}": json.dumps(value) for name, value in known.items()}
-
-
-def open_model(path: str | Path, trust: Collection[str] = ()) -> Checkpoint:
-    """Opens a checkpoint, or a network that `scripts/export.py` wrote.
-
-    Args:
-        path: a checkpoint, a run's folder or a file that ends in .onnx.
-        trust: see `unet_exp.checkpoints.checkpoint.open_checkpoint`.
-
-    Raises:
-        ConfigError: if it is an ONNX file and ONNX Runtime is not installed.
-        DataError: if it is missing, or nothing that this project wrote; see also `open_checkpoint`.
-    """
-    path = Path(path)
-    if path.suffix.lower() != SUFFIX or path.is_dir():
-        return open_checkpoint(path, trust)
+def open_onnx(path: Path, trust: Collection[str]) -> OnnxCheckpoint:
+    """Opens a network that `scripts/export.py` wrote; see `unet_exp.checkpoints.opening.open_checkpoint`."""
     session = _session(path)
     texts = session.get_modelmeta().custom_metadata_map
     try:
         own = {name.removeprefix(f"{KEY}."): text for name, text in texts.items() if name.startswith(f"{KEY}.")}
-        known = {name: json.loads(text) for name, text in own.items()}
-        if "format" not in known:
+        plain = {name: json.loads(text) for name, text in own.items()}
+        if "format" not in plain:
             raise DataError(f"checkpoint={path}: this network was not exported by unet_exp; use scripts/export.py")
-        checkpoint = OnnxCheckpoint.described(path, known, trust, weights={})
-        architecture = checkpoint.parsed().architecture(checkpoint.channels, len(checkpoint.classes))
+        checkpoint = OnnxCheckpoint.read(path, plain, plain.get("step"), {}, trust)
+        architecture = checkpoint.architecture()
         ends = [(end.name, end.type, end.shape[1]) for end in (*session.get_inputs(), *session.get_outputs())]
         channels = {INPUT: architecture.in_channels, OUTPUT: architecture.out_channels}
         if ends != [(name, "tensor(float)", count) for name, count in channels.items()]:

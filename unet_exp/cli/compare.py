@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from unet_exp.cli.entry import run_with_own_keys
+from unet_exp.compare import ALPHA
 from unet_exp.errors import ConfigError
 from unet_exp.schema import Strict, validate
 
@@ -44,7 +45,7 @@ class CompareTask(Strict):
     output: str | None
 
 
-DEFAULTS: dict[str, Any] = {"runs": "", "baseline": None, "metric": None, "alpha": 0.05, "output": None}
+DEFAULTS: dict[str, Any] = {"runs": "", "baseline": None, "metric": None, "alpha": ALPHA, "output": None}
 
 
 def main() -> None:

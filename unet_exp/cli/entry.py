@@ -26,7 +26,7 @@ def report_user_errors() -> Iterator[None]:
     A signal that asks the program to leave is one line too, and 128 + its number.
     """
     try:
-        with signals.handled():
+        with signals.install_handlers():
             yield
     except UserError as error:
         _leave(str(error))
@@ -92,15 +92,15 @@ def run_over_checkpoint(
         if not typed.get("checkpoint"):
             raise UserError("checkpoint=<file> is missing, such as outputs/train/<run>/checkpoints/best.ckpt")
 
-        with signals.postponed():
-            from unet_exp.checkpoints.onnx_model import open_model
+        with signals.defer():
+            from unet_exp.checkpoints.opening import open_checkpoint
 
         # Only what is typed now: a checkpoint's own config must not vouch for itself.
         trust = typed.get("trust") or []
-        checkpoint = open_model(str(typed["checkpoint"]), trust if isinstance(trust, list) else [str(trust)])
+        checkpoint = open_checkpoint(str(typed["checkpoint"]), trust if isinstance(trust, list) else [str(trust)])
         # The training's machine and folders are not those of today.
         trainer = {**checkpoint.parsed().trainer.model_dump(), "accelerator": "auto"}
-        values = compose_over({**checkpoint.config, "trainer": trainer}, defaults, overrides)
+        values = compose_over({**checkpoint.record.config, "trainer": trainer}, defaults, overrides)
         if show:
             from omegaconf import OmegaConf
 

@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from unet_exp.cli.entry import run_over_checkpoint
-from unet_exp.config import parse
+from unet_exp.config import Config, parse
 from unet_exp.errors import DataError
+from unet_exp.runs.folder import OUTPUTS
 from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from unet_exp.checkpoints.checkpoint import Checkpoint
-    from unet_exp.data.samples import Sample
+    from unet_exp.data.samples import DataSet, Sample
+    from unet_exp.inference.predictor import Predictor
+    from unet_exp.inference.scoring import Scores
+    from unet_exp.runs.summary import Summary
 
 USAGE = """Score a checkpoint and draw what it predicts.
 
@@ -43,7 +49,7 @@ class Evaluation(Strict):
     output: str
 
 
-DEFAULTS: dict[str, Any] = {"checkpoint": "", "split": "test", "output": "outputs"}
+DEFAULTS: dict[str, Any] = {"checkpoint": "", "split": "test", "output": OUTPUTS}
 MORE_KEYS = (
     "trust",
     "data",
@@ -73,48 +79,20 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
 
     from rich.console import Console
 
-    from unet_exp import data
-    from unet_exp.data.compatibility import check_metrics
-    from unet_exp.data.samples import fingerprint, image_digest
-    from unet_exp.inference.device import out_of_memory_told
+    from unet_exp.inference.device import explain_out_of_memory
     from unet_exp.inference.predictor import Predictor
     from unet_exp.inference.scoring import score_split, score_tables, score_test
-    from unet_exp.metrics import METRICS_VERSION
-    from unet_exp.runs.folder import RunFolder, git_state, versions
+    from unet_exp.runs.folder import RunFolder
 
     console = Console(highlight=False)
+    quiet = not console.is_terminal
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
-    dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
-    check_metrics(config, dataset)
-    names, trained = ([spec.name for spec in classes] for classes in (dataset.classes, predictor.classes))
-    if names != trained:
-        raise DataError(f"data={config.data.name} has the classes {names} and the checkpoint was trained on {trained}")
+    dataset = _load_data(config, task, checkpoint)
     samples = getattr(dataset, task.split)
-    if not samples:
-        raise DataError(f"split={task.split}: data={config.data.name} has no such images with this data.split")
-    if dataset.channels != checkpoint.channels:
-        raise DataError(
-            f"data={config.data.name} has {dataset.channels} channels, and the network was trained "
-            f"on {checkpoint.channels}"
-        )
-
-    def count_seen(images: "Sequence[Sample]") -> int:
-        return sum(image_digest(sample.image) in checkpoint.trained_on for sample in images)
-
-    seen = count_seen(samples)
-    if seen and task.split != "train":
-        console.print(f"warning: {seen} of these {len(samples)} images were trained on", soft_wrap=True)
-    seen_val = count_seen(dataset.val) if task.split == "test" and "isbi" in dataset.metrics else 0
-    if seen_val:
-        console.print(
-            f"warning: {seen_val} of the {len(dataset.val)} validation images, which choose the thresholds of "
-            "..._at_val, were trained on",
-            soft_wrap=True,
-        )
+    seen = _warn_of_seen(dataset, task.split, checkpoint, console)
     folder = RunFolder.create(Path(task.output) / "evaluate", config.name)
     try:
-        with out_of_memory_told("take a smaller inference.tile or inference.batch_size"):
-            quiet = not console.is_terminal
+        with explain_out_of_memory("take a smaller inference.tile or inference.batch_size"):
             if task.split == "test":
                 scores = score_test(predictor, dataset, config.metrics, folder.predictions, quiet)
             else:
@@ -122,23 +100,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
         if scores.metrics:
             folder.write_scores(scores.per_image, scores.per_threshold)
         folder.write_config(config.model_dump())
-        folder.write_summary(
-            {
-                "status": "finished",
-                "metrics": scores.metrics,
-                "checkpoint": str(checkpoint.path),
-                "step": checkpoint.step,
-                "split": {task.split: [sample.name for sample in samples]},
-                "seen_in_training": seen,
-                "validation_seen_in_training": seen_val,
-                "data_fingerprint": fingerprint(dataset),
-                "metrics_version": METRICS_VERSION,
-                "device": str(predictor.device),
-                "precision": predictor.precision,
-                "git": git_state(),
-                "versions": versions(),
-            }
-        )
+        _summarize(predictor, dataset, task.split, scores, seen).write(folder.summary)
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
@@ -147,6 +109,78 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     console.print(f"{len(samples)} images of {task.split}; everything is in")
     console.print(str(folder.path), style="bold", soft_wrap=True)
     return folder.path
+
+
+def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "DataSet":
+    """The data that the config names.
+
+    Raises:
+        UserError: if the checkpoint cannot be scored on them.
+    """
+    from unet_exp import data
+    from unet_exp.data.compatibility import check_metrics
+
+    dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
+    check_metrics(config, dataset)
+    names, trained = ([spec.name for spec in classes] for classes in (dataset.classes, checkpoint.record.classes))
+    if names != trained:
+        raise DataError(f"data={config.data.name} has the classes {names} and the checkpoint was trained on {trained}")
+    if not getattr(dataset, task.split):
+        raise DataError(f"split={task.split}: data={config.data.name} has no such images with this data.split")
+    if dataset.channels != checkpoint.record.channels:
+        raise DataError(
+            f"data={config.data.name} has {dataset.channels} channels, and the network was trained "
+            f"on {checkpoint.record.channels}"
+        )
+    return dataset
+
+
+def _warn_of_seen(dataset: "DataSet", split: str, checkpoint: "Checkpoint", console: "Console") -> tuple[int, int]:
+    """Counts the images of the split, and those of validation that choose its thresholds, that were trained on."""
+    from unet_exp.data.samples import image_digest
+
+    trained_on = frozenset(checkpoint.record.trained_on)
+
+    def count_seen(images: "Sequence[Sample]") -> int:
+        return sum(image_digest(sample.image) in trained_on for sample in images)
+
+    samples = getattr(dataset, split)
+    seen = count_seen(samples)
+    if seen and split != "train":
+        console.print(f"warning: {seen} of these {len(samples)} images were trained on", soft_wrap=True)
+    seen_val = count_seen(dataset.val) if split == "test" and "isbi" in dataset.metrics else 0
+    if seen_val:
+        console.print(
+            f"warning: {seen_val} of the {len(dataset.val)} validation images, which choose the thresholds of "
+            "..._at_val, were trained on",
+            soft_wrap=True,
+        )
+    return seen, seen_val
+
+
+def _summarize(
+    predictor: "Predictor", dataset: "DataSet", split: str, scores: "Scores", seen: tuple[int, int]
+) -> "Summary":
+    from unet_exp.data.samples import fingerprint
+    from unet_exp.metrics import METRICS_VERSION
+    from unet_exp.runs.environment import git_state, versions
+    from unet_exp.runs.summary import Summary
+
+    return Summary(
+        status="finished",
+        metrics=scores.metrics,
+        checkpoint=str(predictor.checkpoint.path),
+        step=predictor.checkpoint.step,
+        split={split: [sample.name for sample in getattr(dataset, split)]},
+        seen_in_training=seen[0],
+        validation_seen_in_training=seen[1],
+        data_fingerprint=fingerprint(dataset),
+        metrics_version=METRICS_VERSION,
+        device=str(predictor.device),
+        precision=predictor.precision,
+        git=git_state(),
+        versions=versions(),
+    )
 
 
 def main() -> None:

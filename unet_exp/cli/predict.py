@@ -12,6 +12,7 @@ from unet_exp.cli.entry import run_over_checkpoint
 from unet_exp.config import ClassSpec, parse
 from unet_exp.config.values import Natural, NonNegative
 from unet_exp.errors import ConfigError, DataError, UserError
+from unet_exp.runs.folder import OUTPUTS
 from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from unet_exp.checkpoints.checkpoint import Checkpoint
+    from unet_exp.inference.large.file_predictor import Outputs
+    from unet_exp.inference.predictor import Predictor
 
 USAGE = """Predict masks for images: PNG, JPEG, TIFF and TIFF stacks of any size.
 
@@ -78,7 +81,7 @@ class Prediction(Strict):
 DEFAULTS: dict[str, Any] = {
     "checkpoint": "",
     "input": "",
-    "output": "outputs/predict",
+    "output": f"{OUTPUTS}/predict",
     "preview": True,
     "probabilities": False,
     "memory": None,
@@ -112,12 +115,10 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
         raise DataError("input=<file, folder or glob> is missing")
 
     from rich.console import Console
-    from rich.progress import TaskID
 
     from unet_exp.data.io.images import list_images
     from unet_exp.inference.large.budget import SHARE_OF_FREE, give_back_at_once, read_size
-    from unet_exp.inference.large.file_predictor import Cells, FilePredictor, Outputs
-    from unet_exp.inference.large.pipeline import overlapped
+    from unet_exp.inference.large.file_predictor import Cells, Outputs
     from unet_exp.inference.predictor import Predictor
     from unet_exp.memory import free_memory
 
@@ -125,21 +126,35 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     if task.memory:
         give_back_at_once()
     console = Console(highlight=False)
-    paths = list_images(task.input)
-    _check_names(paths)
+    paths, output = list_images(task.input), Path(task.output)
+    _check_paths(paths, output)
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
-    cell_classes = _cell_classes(task, predictor.classes)
-    output = Path(task.output)
-    if any(path.parent.resolve() == output.resolve() for path in paths):
-        raise DataError(
-            f"output={output} is the folder of the input, and its masks would be input next time; choose another"
-        )
-    if output.exists() and not output.is_dir():
-        raise DataError(f"output={output}: this folder cannot be made (File exists); choose another")
+    cells = None
+    if task.instances:
+        classes = _cell_classes(task, predictor.classes)
+        cells = Cells(classes, task.instances_holes, task.instances_smallest, task.instances_split)
+    outputs = Outputs(output, task.preview, task.probabilities, cells)
+    masks, failures = _predict_files(predictor, paths, outputs, budget, console)
+    if masks:
+        console.print(f"{len(masks)} of {len(paths)} files predicted; the masks are in")
+        console.print(str(output), style="bold", soft_wrap=True)
+    if failures:
+        were = "was" if len(failures) == 1 else "were"
+        raise DataError(f"{len(failures)} of {len(paths)} files {were} left out: " + "; ".join(failures))
+    return masks
+
+
+def _predict_files(
+    predictor: "Predictor", paths: Sequence[Path], outputs: "Outputs", budget: int, console: "Console"
+) -> tuple[list[Path], list[str]]:
+    """The masks that were written, and why files were left out."""
+    from rich.progress import TaskID
+
+    from unet_exp.inference.large.file_predictor import FilePredictor
+    from unet_exp.inference.large.pipeline import overlapped
+
     masks: list[Path] = []
     failures: list[str] = []
-    cells = Cells(cell_classes, task.instances_holes, task.instances_smallest, task.instances_split)
-    outputs = Outputs(output, task.preview, task.probabilities, cells if task.instances else None)
     with _progress(console) as progress:
         bars: dict[Path, TaskID] = {}
 
@@ -158,13 +173,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
                 else:
                     masks.append(result)
                 progress.advance(files)
-    if masks:
-        console.print(f"{len(masks)} of {len(paths)} files predicted; the masks are in")
-        console.print(str(output), style="bold", soft_wrap=True)
-    if failures:
-        were = "was" if len(failures) == 1 else "were"
-        raise DataError(f"{len(failures)} of {len(paths)} files {were} left out: " + "; ".join(failures))
-    return masks
+    return masks, failures
 
 
 def _progress(console: "Console") -> "Progress":
@@ -183,8 +192,14 @@ def _progress(console: "Console") -> "Progress":
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
 
 
-def _check_names(paths: Sequence[Path]) -> None:
-    """Two inputs must not write one mask or one preview."""
+def _check_paths(paths: Sequence[Path], output: Path) -> None:
+    """Two inputs must not write one mask or one preview, and no mask may be an input next time."""
+    if any(path.parent.resolve() == output.resolve() for path in paths):
+        raise DataError(
+            f"output={output} is the folder of the input, and its masks would be input next time; choose another"
+        )
+    if output.exists() and not output.is_dir():
+        raise DataError(f"output={output}: this folder cannot be made (File exists); choose another")
     seen: dict[str, Path] = {}
     for path in paths:
         if path.stem in seen:

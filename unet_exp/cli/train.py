@@ -3,7 +3,7 @@
 import sys
 from argparse import Namespace
 
-from unet_exp import signals
+from unet_exp import config_files, signals
 from unet_exp.cli.entry import EXIT_DIFFERENT, report_user_errors
 from unet_exp.compose import compose_train, conf_dir, paths_quoted
 from unet_exp.errors import UserError
@@ -11,7 +11,7 @@ from unet_exp.errors import UserError
 
 def main() -> None:
     """Runs `scripts/train.py`: one training, or with `-m` one for each combination."""
-    # Hydra's own parser, so that it and these checks accept the same options.
+    # Hydra's own parser, so that it and these checks accept the same options; it has no public name.
     from hydra._internal.utils import get_args_parser
 
     sys.argv[1:] = paths_quoted(sys.argv[1:])
@@ -28,6 +28,7 @@ def _show(args: Namespace) -> None:
     import hydra
     from omegaconf import DictConfig
 
+    config_files.register()
     with report_user_errors():
         if not args.shell_completion and not args.multirun:
             compose_train(args.overrides, args.config_dir)
@@ -44,18 +45,23 @@ def _train(args: Namespace) -> None:
         if getattr(args, option, None):
             raise UserError(f"--{option.replace('_', '-')} is not used here; --config-dir adds configs of your own")
 
-    from unet_exp.sweeps.plan import Plan, read_command
+    from unet_exp.cli.command import read_command
+    from unet_exp.sweeps.plan import SweepPlan
 
     command = read_command(args.overrides, args.config_dir, args.multirun)
-    if isinstance(command, Plan):
+    if isinstance(command, SweepPlan):
         from unet_exp.sweeps.launch import run_sweep
 
         run_sweep(command)
     else:
-        with signals.postponed():
-            from unet_exp.training.rerun import conclude, rerun
+        with signals.defer():
+            from unet_exp.training.rerun import Rerun, conclude
             from unet_exp.training.run import train
 
-        run = train if command.rerun is None else rerun
-        if not conclude(run(command, args.overrides)):
+        if command.rerun is None:
+            folder = train(command, args.overrides)
+        else:
+            rerun = Rerun.open(command, args.overrides)
+            folder = train(rerun.config, rerun.overrides, rerun=rerun)
+        if not conclude(folder):
             sys.exit(EXIT_DIFFERENT)

@@ -1,7 +1,6 @@
 """Finished runs, read from their folders."""
 
 import glob
-import json
 import os
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ import pandas as pd
 
 from unet_exp.errors import DataError
 from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import SweepFolder
 from unet_exp.schema import flat
 
@@ -35,7 +35,7 @@ class Run:
 
     folder: Path
     config: dict[str, Any]
-    summary: dict[str, Any]
+    summary: Summary
     images: pd.DataFrame
     history: pd.DataFrame
     order: tuple[str, int, str] = ("", 0, "")
@@ -140,57 +140,45 @@ def _read(path: Path) -> Run:
     if not all(type(config.get(key)) is int for key in ("seed", "data.fold", "data.folds")):
         raise _NotComparable("config.yaml is damaged: it lacks seed, data.fold or data.folds")
     images = _numbers(folder.per_image, index="image")
-    tested = summary["split"]["test"]
+    tested = (summary.split or {})["test"]
     if folder.per_image.exists() and sorted(images.index) != sorted(tested):
         raise _NotComparable(f"per_image.csv is damaged: {len(images)} rows for {len(tested)} test images")
     return Run(path, config, summary, images, _numbers(folder.metrics), _order(path, summary))
 
 
-def _order(path: Path, summary: dict[str, Any]) -> tuple[str, int, str]:
+def _order(path: Path, summary: Summary) -> tuple[str, int, str]:
     with suppress(DataError):
         sweep = SweepFolder.open(path.parent)
         names = [run.name for run in sweep.runs]
         if path.name in names:  # also if it was run again, after all the others
             return sweep.created, names.index(path.name), str(path)
-    return str(summary.get("started", "")), 0, str(path)
+    return summary.started or "", 0, str(path)
 
 
-def _summary(folder: RunFolder) -> dict[str, Any]:
+def _summary(folder: RunFolder) -> Summary:
     """The summary of a finished training."""
     try:
-        summary = json.loads(folder.summary.read_text())
-    except (OSError, ValueError, RecursionError):
-        raise _NotComparable("summary.json is missing or damaged") from None
-    if not isinstance(summary, dict):
-        raise _NotComparable("summary.json is damaged: it is no object")
-    if "checkpoint" in summary:
+        summary = Summary.read(folder.summary)
+    except DataError as error:
+        raise _NotComparable(str(error).removeprefix(f"{folder.path}/")) from None
+    if summary.checkpoint is not None:
         raise _NotComparable("an evaluation; only trainings are compared")
-    status = summary.get("status")
-    if summary.get("pruned_at") is not None:
-        raise _NotComparable(f"pruned by the search at step {summary['pruned_at']}")
-    if status == "running":
+    if summary.pruned_at is not None:
+        raise _NotComparable(f"pruned by the search at step {summary.pruned_at}")
+    if summary.status == "running":
         raise _NotComparable("not finished: still running, or killed", lost=True)
-    if status != "finished":
-        error = textwrap.shorten(str(summary.get("error") or "no reason is recorded"), 160, placeholder=" ...")
-        raise _NotComparable(f"{status or 'not finished'}: {error}", lost=True)
-    wrong = [key for key, kind in _KINDS.items() if not isinstance(summary.get(key), kind)]
-    split = summary.get("split")
-    tested = split.get("test") if isinstance(split, dict) else None
-    if not isinstance(tested, list) or not all(isinstance(name, str) for name in tested):
-        wrong.append("split")
-    if wrong:
+    if summary.status != "finished":
+        reason = textwrap.shorten(summary.error or "no reason is recorded", 160, placeholder=" ...")
+        raise _NotComparable(f"{summary.status or 'not finished'}: {reason}", lost=True)
+    needed = {
+        "data_fingerprint": summary.data_fingerprint,
+        "metrics_version": summary.metrics_version,
+        "split": (summary.split or {}).get("test"),
+    }
+    wrong = [key for key, value in needed.items() if value is None]
+    if wrong := list(dict.fromkeys([*summary.damaged, *wrong])):
         raise _NotComparable(f"summary.json is damaged: {', '.join(wrong)}")
     return summary
-
-
-_KINDS = {
-    "data_fingerprint": str,
-    "metrics_version": int,
-    "overrides": list | None,
-    "git": dict | None,
-    "versions": dict | None,
-}
-"""What a summary has that is read without another look; the rest may be of any kind."""
 
 
 def _numbers(path: Path, index: str | None = None) -> pd.DataFrame:

@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from unet_exp.compare import statistics
+from unet_exp.compare import ALPHA, statistics
 from unet_exp.compare.collect import Apart, Run
 from unet_exp.compare.results import Comparison, Difference, Estimate, Group, Verdict
 from unet_exp.compare.selection import comparable
 from unet_exp.compare.settings import label, telling_keys, text, typed_settings, typed_value, varying_keys
 from unet_exp.compare.wording import sentence, warnings
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.metrics.declarations import LOSS, Direction, direction, find_metric
 
 __all__ = ["Comparison", "Difference", "Estimate", "Group", "Verdict", "compare_runs"]
 
@@ -23,7 +24,7 @@ def compare_runs(
     apart: Sequence[Apart] = (),
     metric: str | None = None,
     baseline: str | None = None,
-    alpha: float = 0.05,
+    alpha: float = ALPHA,
 ) -> Comparison:
     """Compares the groups of runs that differ in more than seed and fold.
 
@@ -73,11 +74,9 @@ def compare_runs(
         groups.append(_group(list(latest.values()), telling, name))
     base = _named(groups, baseline)
     groups = [base, *(group for group in groups if group is not base)]
-    higher = not name.removesuffix("_at_val").endswith(("loss", "error"))
-    differences = _differences(groups, name, higher, alpha)
+    differences = _differences(groups, name, alpha)
     return Comparison(
         metric=name,
-        higher_is_better=higher,
         groups=groups,
         baseline=base,
         differences=differences,
@@ -90,8 +89,8 @@ def compare_runs(
 
 def _check_losses(metric: str, varying: Sequence[str], runs: Sequence[Run]) -> None:
     unlike = [key.removesuffix(".name") for key in varying if key.startswith("loss.")]
-    if unlike and metric.endswith("loss"):
-        others = [name for name in runs[0].images.columns if not name.endswith("loss")]
+    if unlike and find_metric(metric) is LOSS:
+        others = [name for name in runs[0].images.columns if name != LOSS.name]
         known = "iou/mean" if "iou/mean" in others else ", ".join(others)
         raise ConfigError(
             f"metric={metric}: the groups are trained with different losses ({', '.join(unlike)} varies), and the "
@@ -130,7 +129,7 @@ def _named(groups: Sequence[Group], wanted: str | None) -> Group:
     return found[0]
 
 
-def _differences(groups: Sequence[Group], metric: str, higher: bool, alpha: float) -> list[Difference]:
+def _differences(groups: Sequence[Group], metric: str, alpha: float) -> list[Difference]:
     """Of each group from the first one."""
     baseline, *others = groups
     all_gains = [group.gains(baseline, metric) for group in others]
@@ -155,18 +154,18 @@ def _differences(groups: Sequence[Group], metric: str, higher: bool, alpha: floa
             smallest_p=least,
             pairs_for_significance=statistics.pairs_for_significance(tests, alpha),
             pairs_for_power=statistics.pairs_for_power(effect, alpha / tests),
-            verdict=_verdict(gains, p_holm <= alpha, least * tests > alpha, higher),
+            verdict=_verdict(gains, p_holm <= alpha, least * tests > alpha, direction(metric)),
             sentence="",
         )
-        result.append(replace(difference, sentence=sentence(difference, baseline, metric, higher, tests)))
+        result.append(replace(difference, sentence=sentence(difference, baseline, metric, tests)))
     return result
 
 
-def _verdict(gains: Sequence[float], significant: bool, few: bool, higher: bool) -> Verdict:
+def _verdict(gains: Sequence[float], significant: bool, few: bool, best: Direction) -> Verdict:
     if not gains:
         return "no pairs"
     if not any(gains):
         return "identical"
     if significant:
-        return "better" if (sum(gains) > 0) == higher else "worse"
+        return "better" if (sum(gains) > 0) == (best == "max") else "worse"
     return "too few pairs" if few else "not distinguishable"

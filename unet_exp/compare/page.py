@@ -9,15 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unet_exp.compare import ALPHA
 from unet_exp.compare.collect import collect
 from unet_exp.compare.comparison import compare_runs
 from unet_exp.compare.report import table_rows, write_report
 from unet_exp.compare.results import Comparison
 from unet_exp.compare.wording import VERDICTS
-from unet_exp.runs.folder import dated_folder
+from unet_exp.runs.folder import OUTPUTS, dated_folder
 
-ALPHA = 0.05
-"""The risk of calling any difference real by chance, where none is typed."""
 _COLUMNS = {
     "group": "group",
     "runs": "runs",
@@ -66,7 +65,7 @@ def write_comparison(
     elif sweep and (metric, baseline, alpha) == (None, None, ALPHA):
         folder = sweep
     else:
-        folder = dated_folder(Path("outputs") / "compare", comparison.metric.replace("/", "-"))
+        folder = dated_folder(Path(OUTPUTS) / "compare", comparison.metric.replace("/", "-"))
     title = sweep.resolve().name if sweep else f"Comparison: {', '.join(comparison.varying) or 'one group'}"
     report = write_report(comparison, folder, title)
     console.print(str(report), style="bold", soft_wrap=True)

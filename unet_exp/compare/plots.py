@@ -156,7 +156,7 @@ def _curves(comparison: Comparison, column: str) -> Plot | None:
     bands = "bands one standard deviation" if len(known) <= MOST_BANDS else "no bands for so many groups"
     title = "Training loss" if column == "train/loss" else f"Validation: {column.removeprefix('val/')}"
     caption = f"Lines are means over the runs that reached a step; {bands}."
-    if comparison.losses_differ and column.endswith("loss"):
+    if comparison.losses_differ and column in ("train/loss", "val/loss"):
         caption += " The groups' losses are different functions: compare their shapes, not their heights."
     return _plot(figure, f"curve-{column}", title, caption)
 
@@ -182,7 +182,7 @@ def mean_curve(runs: Sequence[Run], column: str) -> Curve | None:
 
 def _cost(comparison: Comparison, key: str, name: str, axis: str, unit: float = 1) -> Plot | None:
     costs = [
-        pd.to_numeric(pd.Series([run.summary.get(key) for run in group.runs], dtype=object), errors="coerce")
+        pd.to_numeric(pd.Series([getattr(run.summary, key) for run in group.runs], dtype=object), errors="coerce")
         for group in comparison.groups
     ]
     known = [place for place, cost in enumerate(costs) if cost.notna().any()]

@@ -197,24 +197,24 @@ def _facts(comparison: Comparison, runs: list[Run]) -> dict[str, str]:
         return ", ".join(dict.fromkeys(str(value) for value in values if value is not None)) or _NONE
 
     def code(run: Run) -> str | None:
-        git = run.summary.get("git")
-        return f"{commit(run)}{' (with changes)' if git.get('changed') else ''}" if git else None
+        git = run.summary.git
+        return f"{commit(run)}{' (with changes)' if git.changed else ''}" if git else None
 
     def data(run: Run) -> str:
         fold = "" if run.fold is None else f"fold {run.fold}: "
-        return f"{fold}{run.summary['data_fingerprint'][:10]}"
+        return f"{fold}{str(run.summary.data_fingerprint)[:10]}"
 
-    packages = dict.fromkeys(name for run in runs for name in run.summary.get("versions") or {})
+    packages = dict.fromkeys(name for run in runs for name in run.summary.versions or {})
     return {
         "varying": ", ".join(comparison.varying) or "nothing",
         "level": f"alpha = {comparison.alpha:g}",
-        "metric version": different(run.summary["metrics_version"] for run in runs),
+        "metric version": different(run.summary.metrics_version for run in runs),
         "data": different(sorted(data(run) for run in runs)),
-        "device": different(run.summary.get("device") for run in runs),
-        "precision": different(run.summary.get("precision") for run in runs),
+        "device": different(run.summary.device for run in runs),
+        "precision": different(run.summary.precision for run in runs),
         "git commit": different(code(run) for run in runs),
         "versions": "; ".join(
-            f"{name} {different((run.summary.get('versions') or {}).get(name) for run in runs)}" for name in packages
+            f"{name} {different((run.summary.versions or {}).get(name) for run in runs)}" for name in packages
         )
         or _NONE,
     }

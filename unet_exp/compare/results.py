@@ -8,6 +8,7 @@ import pandas as pd
 
 from unet_exp.compare.collect import Apart, Run
 from unet_exp.compare.settings import typed_value
+from unet_exp.metrics.declarations import direction
 
 Verdict = Literal["better", "worse", "not distinguishable", "identical", "too few pairs", "no pairs"]
 Pairing = tuple[int, int | None]
@@ -71,7 +72,7 @@ class Group:
 
     def cost(self, key: str) -> float:
         """The mean of a number in the runs' summaries; nan where a run lacks it."""
-        values = [run.summary.get(key) for run in self.runs]
+        values = [getattr(run.summary, key) for run in self.runs]
         numbers = [value for value in values if isinstance(value, int | float)]
         return math.fsum(numbers) / len(numbers) if len(numbers) == len(values) else math.nan
 
@@ -126,7 +127,6 @@ class Comparison:
 
     Attributes:
         metric: the chosen metric, a column of `Group.scores`.
-        higher_is_better: its direction.
         groups: the baseline first, then in the order of their first runs.
         baseline: one of `groups`.
         differences: one a group that is not the baseline, in the order of `groups`.
@@ -137,7 +137,6 @@ class Comparison:
     """
 
     metric: str
-    higher_is_better: bool
     groups: list[Group]
     baseline: Group
     differences: list[Difference]
@@ -145,6 +144,11 @@ class Comparison:
     apart: list[Apart]
     warnings: list[str]
     alpha: float
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Which way the metric is better."""
+        return direction(self.metric) == "max"
 
     @property
     def losses_differ(self) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from unet_exp.compare.collect import Apart, Run
 from unet_exp.compare.settings import NO_SETTING, typed_value
 from unet_exp.errors import ConfigError
+from unet_exp.metrics.declarations import LOSS, find_metric
 
 _OF_DATA = ("data.name", "data.folds", "data.seed", "data.split")
 """Keys without which fingerprints cannot be expected to be the same."""
@@ -49,8 +50,9 @@ def comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Apart]
     names = list(dict.fromkeys(name for run in kept for name in run.images.columns))
     if kept and metric not in names:
         raise ConfigError(f"metric={metric}: the runs do not have it; choose one of {', '.join(names)}")
+    declared = find_metric(metric)
     keep(lambda run: metric in run.images, lambda _: f"{metric} is not among its scores")
-    if metric.endswith("loss"):
+    if declared is LOSS:
         # A loss is defined for every image: one that is not finite is a result, and the worst that there is.
         keep(lambda run: not _not_finite(run, metric), lambda run: _its_loss(_not_finite(run, metric)), lost=True)
     keep(
@@ -59,24 +61,22 @@ def comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Apart]
         lost=True,
     )
     keep_commonest(
-        lambda run: run.summary["metrics_version"],
-        lambda run, model: (
-            f"metrics version {run.summary['metrics_version']}, the others {model.summary['metrics_version']}"
-        ),
+        lambda run: run.summary.metrics_version,
+        lambda run, model: f"metrics version {run.summary.metrics_version}, the others {model.summary.metrics_version}",
     )
-    if metric.startswith("warping_error"):
+    if declared.name == "warping_error":
         keep_commonest(
             lambda run: run.config.get("metrics.warping_radius"),
             lambda run, model: _unlike(run, model, ["metrics.warping_radius"]),
         )
     keep_commonest(lambda run: tuple(typed_value(run.config.get(key)) for key in _OF_DATA), _other_data)
     fingerprints = {
-        fold: Counter(run.summary["data_fingerprint"] for run in kept if run.fold == fold).most_common(1)[0][0]
+        fold: Counter(run.summary.data_fingerprint for run in kept if run.fold == fold).most_common(1)[0][0]
         for fold in {run.fold for run in kept}
     }
-    models = {run.fold: run for run in reversed(kept) if run.summary["data_fingerprint"] == fingerprints[run.fold]}
+    models = {run.fold: run for run in reversed(kept) if run.summary.data_fingerprint == fingerprints[run.fold]}
     keep(
-        lambda run: run.summary["data_fingerprint"] == fingerprints[run.fold],
+        lambda run: run.summary.data_fingerprint == fingerprints[run.fold],
         lambda run: _other_data(run, models[run.fold]),
     )
     return kept, apart

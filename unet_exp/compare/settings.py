@@ -47,7 +47,7 @@ def telling_keys(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
     Implied is a key that nobody typed and of which every option of its group's varying word has one value, if it
     belongs to a preset or has that one value wherever it exists.
     """
-    typed = {str(word).lstrip("+~").partition("=")[0] for run in runs for word in run.summary.get("overrides") or ()}
+    typed = {str(word).lstrip("+~").partition("=")[0] for run in runs for word in run.summary.overrides or ()}
 
     def implied(key: str) -> bool:
         group, _, last = key.partition(".")

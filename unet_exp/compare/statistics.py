@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.special import gammaln
 
+from unet_exp.compare import ALPHA
+
 MOST_EXACT = 14
 """Pairs of which every pattern of signs is tried."""
 DRAWS = 20_000
@@ -124,7 +126,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def pairs_for_significance(tests: int, alpha: float = 0.05) -> int | None:
+def pairs_for_significance(tests: int, alpha: float = ALPHA) -> int | None:
     """The fewest pairs whose smallest p survives Holm's first step among so many tests.
 
     Args:
@@ -137,7 +139,7 @@ def pairs_for_significance(tests: int, alpha: float = 0.05) -> int | None:
     return next((pairs for pairs in range(1, MOST_EXACT + 2) if smallest_p(pairs) * tests <= alpha), None)
 
 
-def pairs_for_power(effect: float, alpha: float = 0.05) -> int | None:
+def pairs_for_power(effect: float, alpha: float = ALPHA) -> int | None:
     """Pairs with which a two-sided paired t test finds an effect in 4 of 5 cases; a guess for the sign-flip test.
 
     Guenther (1981), "Sample Size Formulas for Normal Theory T Tests", The American Statistician 35(4):

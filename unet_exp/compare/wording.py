@@ -9,6 +9,7 @@ from unet_exp.compare.collect import Apart, Run
 from unet_exp.compare.results import Difference, Group, Pairing, Verdict
 from unet_exp.compare.settings import typed_value
 from unet_exp.compare.statistics import DRAWS
+from unet_exp.metrics.declarations import direction
 
 MISMATCH = 2.0
 """Percent in parameters or MACs above which groups are warned to be unequal."""
@@ -76,17 +77,16 @@ def counted(count: int, noun: str) -> str:
 
 def commit(run: Run) -> str:
     """The first digits of a run's commit."""
-    return str((run.summary.get("git") or {}).get("commit") or "unknown")[:10]
+    return "unknown" if run.summary.git is None else run.summary.git.commit[:10]
 
 
-def sentence(difference: Difference, baseline: Group, metric: str, higher_is_better: bool, tests: int) -> str:
+def sentence(difference: Difference, baseline: Group, metric: str, tests: int) -> str:
     """The verdict on a difference with its numbers.
 
     Args:
         difference: of a group from the baseline.
         baseline: the other group.
         metric: the scores' name.
-        higher_is_better: its direction.
         tests: how many differences are tested together.
     """
     verdict = difference.verdict
@@ -98,7 +98,7 @@ def sentence(difference: Difference, baseline: Group, metric: str, higher_is_bet
         return f"{claim}: the same {metric} in {pairs}"
     values = (difference.mean, difference.low, difference.high)
     mean, low, high = (number(value, "+", values) for value in values)
-    details = [f"difference {mean} in {metric}{'' if higher_is_better else ' (lower is better)'}"]
+    details = [f"difference {mean} in {metric}{'' if direction(metric) == 'max' else ' (lower is better)'}"]
     if verdict == "too few pairs":
         details += [pairs, _needed(difference)]
     else:
@@ -248,12 +248,12 @@ def _mismatch(groups: Sequence[Group]) -> list[str]:
 
 def _circumstances(runs: Sequence[Run]) -> list[str]:
     def version(package: str) -> list[str]:
-        return [str((run.summary.get("versions") or {}).get(package, "unknown")) for run in runs]
+        return [str((run.summary.versions or {}).get(package, "unknown")) for run in runs]
 
     seen = {
-        "devices": [str(run.summary.get("device")) for run in runs],
+        "devices": [str(run.summary.device) for run in runs],
         "numbers of devices": [typed_value(run.config.get("trainer.devices")) for run in runs],
-        "precisions": [str(run.summary.get("precision")) for run in runs],
+        "precisions": [str(run.summary.precision) for run in runs],
         "commits of the code": [commit(run) for run in runs],
         "versions of unet-exp": version("unet-exp"),
         "versions of torch": version("torch"),
@@ -263,7 +263,7 @@ def _circumstances(runs: Sequence[Run]) -> list[str]:
         for name, of in seen.items()
         if len(set(of)) > 1
     ]
-    changed = sum(bool((run.summary.get("git") or {}).get("changed")) for run in runs)
+    changed = sum(run.summary.git is not None and run.summary.git.changed for run in runs)
     if changed:
         found.append(f"{changed} of {counted(len(runs), 'run')} had changes in the code beyond its commit")
     return found

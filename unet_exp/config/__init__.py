@@ -27,9 +27,7 @@ from unet_exp.config.running import (
     LoggerConfig,
     MetricsConfig,
     RotationAveragingConfig,
-    TensorBoardConfig,
     TrainerConfig,
-    WandbConfig,
 )
 from unet_exp.config.values import IGNORE_LABEL, ClassSpec, duration_seconds
 from unet_exp.geometry import (
@@ -62,9 +60,7 @@ __all__ = [
     "RotationAveragingConfig",
     "SchedulerConfig",
     "SyntheticConfig",
-    "TensorBoardConfig",
     "TrainerConfig",
-    "WandbConfig",
     "duration_seconds",
     "is_trusted",
     "parse",
@@ -113,8 +109,6 @@ class Config(Strict):
             )
         if trainer.precision == "16-mixed" and trainer.accelerator == "cpu":
             raise ValueError("trainer.precision=16-mixed needs a GPU; on a CPU take 32, bf16-mixed or auto")
-        if isinstance(self.data, ISBI2012Config | CellTrackingConfig) and self.data.split == "all" and self.data.folds:
-            raise ValueError("data.split=all trains on every image and has no folds: leave data.folds at 0")
         if isinstance(self.model, CustomModelConfig) and self.fusion.name != "concat":
             raise ValueError(f"fusion={self.fusion.name} is of the U-Net: leave it out with model=custom")
         tile_step(self.architecture(in_channels=1, classes=2), self.inference.tile, self.inference.blend)

@@ -1,7 +1,7 @@
 """Which images, how they are split, and how patches are cut from them."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -42,22 +42,28 @@ class SyntheticConfig(_DataConfig):
     organelles: bool
 
 
-class ISBI2012Config(_DataConfig):
+class _BenchmarkConfig(_DataConfig):
+    root: str
+    download: bool
+    split: Literal["held_out", "all"]
+
+    @model_validator(mode="after")
+    def _all_has_no_folds(self) -> Self:
+        if self.split == "all" and self.folds:
+            raise ValueError("data.split=all trains on every image and has no folds: leave data.folds at 0")
+        return self
+
+
+class ISBI2012Config(_BenchmarkConfig):
     """The electron-microscopy stack of the ISBI 2012 challenge."""
 
     name: Literal["isbi2012"]
-    root: str
-    download: bool
-    split: Literal["held_out", "all"]
 
 
-class CellTrackingConfig(_DataConfig):
+class CellTrackingConfig(_BenchmarkConfig):
     """Partly annotated frames of the Cell Tracking Challenge."""
 
     name: Literal["phc_u373", "dic_hela"]
-    root: str
-    download: bool
-    split: Literal["held_out", "all"]
 
 
 MAX_CLASSES = 254

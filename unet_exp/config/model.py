@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from unet_exp.config.values import Count, Fraction, ImportPath, Natural
+from unet_exp.geometry import FUSIONS
 from unet_exp.schema import Strict
 
 
@@ -52,4 +53,11 @@ ModelConfig = Annotated[UNetConfig | CustomModelConfig, Field(discriminator="nam
 class FusionConfig(Strict):
     """How a decoder level takes in the skip."""
 
-    name: Literal["concat", "add", "none"]
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_known(cls, value: str) -> str:
+        if value not in FUSIONS:
+            raise ValueError(f"must be one of {', '.join(FUSIONS)}")
+        return value

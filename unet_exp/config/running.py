@@ -1,6 +1,6 @@
 """How a training runs, how whole images are predicted and scored, and who is told."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -25,7 +25,7 @@ class TrainerConfig(Strict):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
     monitor: str
     val_every_epochs: Count
-    save_every: str | int = "10m"
+    save_every: str | int = "10m"  # for earlier runs, which lack it; conf/ has the default
     early_stopping: Count | None
     limit_batches: Count | None
     overfit: bool
@@ -50,11 +50,6 @@ class TrainerConfig(Strict):
         if value is not None:
             duration_seconds(value)
         return value
-
-    @property
-    def monitor_mode(self) -> Literal["min", "max"]:
-        """Whether a smaller or a larger value of `monitor` is better."""
-        return "min" if self.monitor.endswith(("loss", "error")) else "max"
 
 
 class _InferenceConfig(Strict):
@@ -96,11 +91,18 @@ class MetricsConfig(Strict):
 
 
 class _LoggerConfig(Strict):
+    def of_sweep(self, sweep: str) -> Self:
+        """The same for a run of this sweep."""
+        del sweep
+        return self
+
+
+class _PictureLoggerConfig(_LoggerConfig):
     images: Natural
     images_every_epochs: Count
 
 
-class WandbConfig(_LoggerConfig):
+class WandbConfig(_PictureLoggerConfig):
     """Weights & Biases; never asks, never fails a training."""
 
     name: Literal["wandb"]
@@ -112,14 +114,18 @@ class WandbConfig(_LoggerConfig):
     init_timeout: Positive
     log_checkpoint: bool
 
+    def of_sweep(self, sweep: str) -> Self:
+        """W&B shows the runs of a sweep as one group."""
+        return self.model_copy(update={"group": sweep}) if self.group is None else self
 
-class CSVConfig(Strict):
+
+class CSVConfig(_LoggerConfig):
     """Nothing but the run folder's own `metrics.csv`, which every logger has beside it."""
 
     name: Literal["csv"]
 
 
-class TensorBoardConfig(_LoggerConfig):
+class TensorBoardConfig(_PictureLoggerConfig):
     """TensorBoard event files in the run folder."""
 
     name: Literal["tensorboard"]

@@ -7,10 +7,10 @@ import numpy as np
 from unet_exp.config import IGNORE_LABEL, Config
 from unet_exp.data.samples import DataSet
 from unet_exp.errors import ConfigError
-from unet_exp.metrics.scoreboard import Kind, metric_names
+from unet_exp.metrics.declarations import ScoreFamily, find_metric, metric_names
 
 
-def check_fits(config: Config, dataset: DataSet) -> tuple[Kind, ...]:
+def check_fits(config: Config, dataset: DataSet) -> tuple[ScoreFamily, ...]:
     """Refuses words that do not go with these classes and images.
 
     Args:
@@ -24,17 +24,17 @@ def check_fits(config: Config, dataset: DataSet) -> tuple[Kind, ...]:
         ConfigError: for class weights, a monitored score or a network that do not fit them.
     """
     names = [spec.name for spec in dataset.classes]
-    kinds = _validation_kinds(config.trainer.monitor, names, dataset)
+    families = _validation_families(config.trainer.monitor, names, dataset)
     weights = config.loss.class_weights
     if isinstance(weights, list) and len(weights) != len(names):
         raise ConfigError(f"loss.class_weights={weights}: the classes are {len(names)} ({', '.join(names)})")
     _check_monitor_is_seen(config.trainer.monitor, dataset)
     check_metrics(config, dataset)
     config.architecture(dataset.channels, len(names))
-    return kinds
+    return families
 
 
-def _validation_kinds(monitor: str, class_names: Sequence[str], dataset: DataSet) -> tuple[Kind, ...]:
+def _validation_families(monitor: str, class_names: Sequence[str], dataset: DataSet) -> tuple[ScoreFamily, ...]:
     """The scores that each validation computes: those of borders and cells take long, and only if one is monitored."""
     if monitor in {f"val/{name}" for name in metric_names(class_names)}:
         return ()
@@ -47,13 +47,13 @@ def _validation_kinds(monitor: str, class_names: Sequence[str], dataset: DataSet
 def _check_monitor_is_seen(monitor: str, dataset: DataSet) -> None:
     """A score of what no validation image shows is never a number, and would call the first epoch best."""
     shown = set().union(*(np.unique(sample.label).tolist() for sample in dataset.val if sample.label is not None))
+    metric = find_metric(monitor)
     for index, spec in enumerate(dataset.classes):
-        if monitor in (f"val/iou/{spec.name}", f"val/dice/{spec.name}") and index not in shown:
+        if metric.per_class and monitor == f"val/{metric.name}/{spec.name}" and index not in shown:
             raise ConfigError(
                 f"trainer.monitor={monitor}: no validation image shows this class; take val/iou/mean or val/loss"
             )
-    of_cells = monitor.removeprefix("val/") in metric_names((), dataset.metrics)[len(metric_names(())) :]
-    if of_cells and not shown - {0, IGNORE_LABEL}:
+    if metric.family is not None and not shown - {0, IGNORE_LABEL}:
         raise ConfigError(f"trainer.monitor={monitor}: no validation image shows a cell; take val/loss")
 
 

@@ -1,17 +1,20 @@
 """Grey values to network input, always by the whole image: normalising each tile would make seams."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from unet_exp.config.values import NonNegative
 from unet_exp.data.samples import Sample
+from unet_exp.schema import Strict
+
+_Mode = Literal["image", "dataset", "none"]
 
 
-@dataclass(frozen=True)
-class Normalization:
+class Normalization(Strict):
     """How an image becomes the network's input.
 
     Attributes:
@@ -21,9 +24,9 @@ class Normalization:
         std: likewise.
     """
 
-    mode: Literal["image", "dataset", "none"]
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    mode: _Mode
+    mean: list[float] = Field(default_factory=list)
+    std: list[NonNegative] = Field(default_factory=list)
 
     def __call__(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Normalises one whole image.
@@ -45,26 +48,17 @@ class Normalization:
             std = scaled.std(axis=(0, 1), dtype=np.float64).astype(np.float32)
         return ((scaled - mean) / np.maximum(std, 1e-6)).astype(np.float32)
 
-    def as_plain(self) -> dict[str, Any]:
-        """Plain containers for a checkpoint."""
-        return {"mode": self.mode, "mean": list(self.mean), "std": list(self.std)}
-
     @classmethod
-    def from_plain(cls, values: dict[str, Any]) -> "Normalization":
-        """The inverse of `as_plain`."""
-        return cls(values["mode"], tuple(values["mean"]), tuple(values["std"]))
-
-    @classmethod
-    def fit(cls, mode: Literal["image", "dataset", "none"], samples: Sequence[Sample]) -> "Normalization":
+    def fit(cls, mode: _Mode, samples: Sequence[Sample]) -> Self:
         """What `mode` needs to know of the training images."""
         if mode != "dataset":
-            return cls(mode)
+            return cls(mode=mode)
         # Image by image, twice: all of them in float64 would take eight times as much as they do.
         pixels = sum(sample.image.shape[0] * sample.image.shape[1] for sample in samples)
         mean = sum(full_scale(sample.image).sum(axis=(0, 1), dtype=np.float64) for sample in samples) / pixels
         squares = (((full_scale(sample.image) - mean) ** 2).sum(axis=(0, 1)) for sample in samples)
         variance = sum(squares) / pixels
-        return cls(mode, tuple(mean.tolist()), tuple(np.sqrt(variance).tolist()))
+        return cls(mode=mode, mean=mean.tolist(), std=np.sqrt(variance).tolist())
 
 
 def full_scale(image: NDArray[Any]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from unet_exp.config import ClassSpec
 from unet_exp.errors import ConfigError
-from unet_exp.metrics.scoreboard import Kind
+from unet_exp.metrics.declarations import ScoreFamily
 
 Array = np.ndarray[Any, Any]
 
@@ -65,7 +65,7 @@ class DataSet:
     unlabelled: Sequence[Sample]
     classes: tuple[ClassSpec, ...]
     channels: int
-    metrics: tuple[Kind, ...] = ()
+    metrics: tuple[ScoreFamily, ...] = ()
 
 
 class Split(NamedTuple):

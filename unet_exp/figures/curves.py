@@ -3,22 +3,21 @@
 import csv
 import math
 from pathlib import Path
-from typing import Literal
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from unet_exp.files import replacing
+from unet_exp.metrics.declarations import direction
 
 
-def draw_curves(metrics: Path, target: Path, monitor: str, mode: Literal["min", "max"]) -> None:
+def draw_curves(metrics: Path, target: Path, monitor: str) -> None:
     """Draws the losses, the validation scores and the learning rate over the optimizer steps.
 
     Args:
         metrics: a run's `metrics.csv`.
         target: the PNG to write.
         monitor: the score that chose the best epoch; its best value is marked.
-        mode: whether its best value is the smallest or the largest.
     """
     with metrics.open(newline="") as file:
         rows = [
@@ -44,7 +43,7 @@ def draw_curves(metrics: Path, target: Path, monitor: str, mode: Literal["min", 
     known = [(step, value) for step, value in zip(*points(monitor), strict=True) if not math.isnan(value)]
     if known:
         steps, values = zip(*known, strict=True)
-        best = (min if mode == "min" else max)(range(len(values)), key=values.__getitem__)
+        best = (min if direction(monitor) == "min" else max)(range(len(values)), key=values.__getitem__)
         axes = losses if monitor == "val/loss" else scores
         axes.plot(steps[best], values[best], "o", color="black", ms=5, label=f"best: {values[best]:.4f}")
     scores.set(title="validation scores", xlabel="step")

@@ -1,99 +1,67 @@
-"""What a search has found: the score of each trial, and which keys mattered."""
+"""What a search has found, drawn by Optuna: scores over trials and validations, and which keys mattered."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import io
+import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+import matplotlib
+import numpy as np
 
 from unet_exp.files import replacing
 
-STYLES = {
-    "finished": ("o", "#1f77b4"),
-    "pruned": ("v", "#e08a1e"),
-    "running": ("s", "#888888"),
-    "failed": ("x", "#c0392b"),
-}
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.importance import PedAnovaImportanceEvaluator
+
+_DPI = 110
 
 
-@dataclass(frozen=True)
-class TrialPoint:
-    """One trial of a search.
-
-    Attributes:
-        number: counted from 0.
-        status: what has become of it.
-        value: its score; None where it has none.
-    """
-
-    number: int
-    status: Literal["finished", "pruned", "failed", "running"]
-    value: float | None
-
-
-def draw_search(
-    trials: Sequence[TrialPoint],
-    importance: Mapping[str, float],
-    target: Path,
-    monitor: str,
-    mode: Literal["min", "max"],
-) -> None:
-    """Draws the scores over the trials with the best so far, and the importance of the keys.
+def draw_search(study: "Study", evaluator: "PedAnovaImportanceEvaluator | None", target: Path, monitor: str) -> None:
+    """Draws the scores of finished trials with the best so far, those of each validation, and the importance of keys.
 
     Args:
-        trials: in the order of their numbers. A pruned one is drawn at the last score that it reported; what has no
-            score is marked at the lower edge.
-        importance: share of each key, 0 to 1; empty where there are too few trials to tell.
+        study: the search; of a pruned trial the scores of its validations are shown.
+        evaluator: of the importance; None where there are too few trials to tell.
         target: the PNG to write.
         monitor: name of the score.
-        mode: whether its best value is the smallest or the largest.
     """
-    figure = Figure(figsize=(11, max(3.6, 1.2 + 0.3 * len(importance))), layout="constrained")
-    FigureCanvasAgg(figure)
-    history, bars = figure.subplots(1, 2, width_ratios=(3, 2))
-    for status, (marker, color) in STYLES.items():
-        these = [trial for trial in trials if trial.status == status]
-        scored = [(trial.number, trial.value) for trial in these if trial.value is not None]
-        bare = [trial.number for trial in these if trial.value is None]
-        style = {"marker": marker, "color": color, "ls": "none", "clip_on": False, "zorder": 3}
-        label = f"{status} ({len(these)})" if these else None
-        if scored:
-            history.plot(*zip(*scored, strict=True), label=label, **style)
-        if bare:
-            edge = history.get_xaxis_transform()
-            history.plot(bare, [0.0] * len(bare), transform=edge, label=None if scored else label, **style)
-    steps, values = _best_so_far(trials, mode)
-    history.step(steps, values, where="post", color="#1f77b4", lw=1, label="best so far")
-    history.set(title="trials", xlabel="trial", ylabel=monitor)
-    history.xaxis.set_major_locator(MaxNLocator(integer=True))
-    history.grid(alpha=0.3)
-    history.legend(fontsize="small")
-    bars.set_title("which keys the best trials depend on")
-    if importance:
-        keys = sorted(importance, key=importance.__getitem__)
-        drawn = bars.barh(keys, [importance[key] for key in keys], color="#9ec5e8")
-        bars.bar_label(drawn, fmt="%.2f", padding=3, fontsize="small")
-        bars.set(xlabel="share of the importance (PED-ANOVA)", xlim=(0, 1.1))
-    else:
-        bars.text(0.5, 0.5, "too few finished trials to tell", ha="center", va="center", transform=bars.transAxes)
-        bars.axis("off")
-    with replacing(target) as side:
-        figure.savefig(side, dpi=110)
+    if "matplotlib.pyplot" not in sys.modules:
+        matplotlib.use("agg")  # Optuna draws with pyplot, which would look for a display
 
+    import matplotlib.pyplot as plt
+    from optuna.visualization.matplotlib import (
+        plot_intermediate_values,
+        plot_optimization_history,
+        plot_param_importances,
+    )
 
-def _best_so_far(trials: Sequence[TrialPoint], mode: Literal["min", "max"]) -> tuple[list[int], list[float]]:
-    """Numbers and values of a step function over the trials; pruned ones do not count."""
-    best = math.inf if mode == "min" else -math.inf
-    better = min if mode == "min" else max
-    numbers, values = [], []
-    for trial in trials:
-        if trial.status == "finished" and trial.value is not None:
-            best = better(best, trial.value)
-        if math.isfinite(best):
-            numbers.append(trial.number)
-            values.append(best)
-    return numbers, values
+    height = max(4.0, 1.2 + 0.3 * len({key for trial in study.get_trials(deepcopy=False) for key in trial.params}))
+    panels = []
+    # Each plot is a figure of its own and sets a style for all that come after it.
+    with plt.rc_context(), replacing(target) as side:
+        history = plot_optimization_history(study, target_name=monitor)
+        history.set(title="finished trials", xlabel="trial")
+        history.legend(fontsize="small")
+        validations = plot_intermediate_values(study)
+        validations.set(title="all trials", xlabel="validation", ylabel=monitor)
+        validations.legend().remove()  # a line for each trial
+        drawn = [history, validations]
+        for axes in drawn:
+            axes.locator_params(axis="x", integer=True)
+        if evaluator is not None:
+            importance = plot_param_importances(study, evaluator)
+            importance.set_title("which keys the best trials depend on", loc="left")
+            importance.set(xlabel="share of the importance (PED-ANOVA)", ylabel="")
+            importance.legend().remove()
+            drawn.append(importance)
+        for axes in drawn:
+            figure = axes.get_figure(root=True)
+            assert figure is not None
+            figure.set(size_inches=(5.5, height), layout_engine="constrained")
+            panel = io.BytesIO()
+            figure.savefig(panel, dpi=_DPI)
+            panel.seek(0)
+            panels.append(plt.imread(panel))
+            plt.close(figure)
+        plt.imsave(side, np.hstack(panels))

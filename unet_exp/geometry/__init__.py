@@ -14,15 +14,16 @@ from unet_exp.geometry.architecture import (
     AnyArchitecture,
     Architecture,
     CustomArchitecture,
-    Fusion,
     Norm,
     Padding,
     Upsample,
+    channels,
     out_channels,
+    upsampled_channels,
 )
 from unet_exp.geometry.counts import (
-    Kind,
     Layer,
+    LayerKind,
     Match,
     fused_channels,
     layer_table,
@@ -31,8 +32,8 @@ from unet_exp.geometry.counts import (
     matched_width,
     norm_groups,
     parameters,
-    upsampled_channels,
 )
+from unet_exp.geometry.fusions import FUSIONS, Fusion, Learned
 from unet_exp.geometry.sizes import (
     HasSizes,
     Sizes,
@@ -50,6 +51,7 @@ from unet_exp.geometry.sizes import (
 )
 
 __all__ = [
+    "FUSIONS",
     "MAX_DEPTH",
     "Activation",
     "Align",
@@ -58,13 +60,15 @@ __all__ = [
     "CustomArchitecture",
     "Fusion",
     "HasSizes",
-    "Kind",
     "Layer",
+    "LayerKind",
+    "Learned",
     "Match",
     "Norm",
     "Padding",
     "Sizes",
     "Upsample",
+    "channels",
     "check_size",
     "context",
     "fused_channels",

@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from unet_exp.errors import ConfigError
+from unet_exp.geometry.fusions import FUSIONS
 from unet_exp.geometry.sizes import Sizes
 
 Padding = Literal["valid", "same"]
 Align = Literal["crop", "exact", "pad"]
-Fusion = Literal["concat", "add", "none"]
 Norm = Literal["none", "batch", "instance", "group"]
 Upsample = Literal["transposed", "bilinear"]
 Activation = Literal["softmax", "sigmoid"]
@@ -31,7 +31,8 @@ class Architecture:
         width: Channels of the first level (64 in the paper); they double with each level.
         in_channels: Channels of the image.
         out_channels: Channels of the logits, see `out_channels`.
-        fusion: `concat` puts the upsampled map before the skip; `add` adds them; `none` drops the skip.
+        fusion: A word of `FUSIONS`. `concat` puts the upsampled map before the skip; `add` adds them; `none` drops the
+            skip.
         norm: Normalisation between each 3x3 convolution and its ReLU; for `group` see `norm_groups`.
         upsample: `transposed`: 2x2 up-convolution. `bilinear`: a 1x1 convolution at the low resolution, then
             bilinear doubling.
@@ -48,7 +49,7 @@ class Architecture:
     width: int
     in_channels: int
     out_channels: int
-    fusion: Fusion
+    fusion: str
     norm: Norm
     upsample: Upsample
     relu_after_upsample: bool = False
@@ -58,7 +59,7 @@ class Architecture:
         """Refuse what cannot be built, with the key and the mend."""
         require_word("model.padding", self.padding, get_args(Padding))
         require_word("model.align", self.align, get_args(Align))
-        require_word("fusion", self.fusion, get_args(Fusion))
+        require_word("fusion", self.fusion, tuple(FUSIONS))
         require_word("model.norm", self.norm, get_args(Norm))
         require_word("model.upsample", self.upsample, get_args(Upsample))
         if not 1 <= self.depth <= MAX_DEPTH:
@@ -78,11 +79,13 @@ class Architecture:
                 f"model.align=crop does not go with model.padding=same, which has nothing to crop: "
                 f"set model.align=exact (sizes in multiples of {1 << (self.depth - 1)}) or model.align=pad (any size)"
             )
-        if self.keep_last_upsample_channels and self.fusion == "add":
-            raise ConfigError(
-                f"fusion=add cannot add {2 * self.width} channels to {self.width}: set fusion=concat or "
-                "fusion=none, or model.keep_last_upsample_channels=false (model=release sets it to true)"
-            )
+        for level in range(1, max(self.depth, 2)):
+            up, skip = upsampled_channels(self, level), channels(self, level)
+            if reason := FUSIONS[self.fusion].refuses(up, skip):
+                others = [f"fusion={word}" for word, other in FUSIONS.items() if not other.refuses(up, skip)]
+                if up != skip:
+                    others[-1] += ", or model.keep_last_upsample_channels=false (model=release sets it to true)"
+                raise ConfigError(f"fusion={self.fusion} {reason}: set {' or '.join(others)}")
 
     @cached_property
     def sizes(self) -> Sizes:
@@ -151,6 +154,17 @@ class CustomArchitecture:
 
 
 AnyArchitecture = Architecture | CustomArchitecture
+
+
+def channels(architecture: Architecture, level: int) -> int:
+    """Return the channels of the maps of a level: twice those of the level above."""
+    return architecture.width << (level - 1)
+
+
+def upsampled_channels(architecture: Architecture, level: int) -> int:
+    """Return the channels that the up-sampling into `level` gives: half, or in the release's last one all."""
+    keeps = level == 1 and architecture.keep_last_upsample_channels
+    return channels(architecture, level + 1 if keeps else level)
 
 
 def out_channels(classes: int, activation: Activation) -> int:

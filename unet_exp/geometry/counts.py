@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from math import gcd
 from typing import Literal, get_args
 
-from unet_exp.geometry.architecture import Architecture, Fusion, require_word
+from unet_exp.geometry.architecture import Architecture, channels, require_word, upsampled_channels
+from unet_exp.geometry.fusions import FUSIONS
 from unet_exp.geometry.sizes import check_size, legal_sizes
 
 Match = Literal["parameters", "flops"]
-Kind = Literal["conv", "pool", "up", "fuse", "head"]
+LayerKind = Literal["conv", "pool", "up", "fuse", "mix", "head"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Layer:
     Args:
         name: What is done, for people: `conv 3x3`, `crop + concat` …
         kind: `conv` 3x3 with its norm; `pool` 2x2; `up` the learned doubling; `fuse` aligns and joins decoder
-            and skip; `head` the last 1x1 convolution.
+            and skip, and follows the learned steps of that, each a `mix`; `head` the last 1x1 convolution.
         level: 1 at the full resolution, `depth` at the bottom.
         channels_in: Channels that it reads (for `fuse`, those of the decoder's map).
         channels_out: Channels that it gives.
@@ -30,7 +31,7 @@ class Layer:
     """
 
     name: str
-    kind: Kind
+    kind: LayerKind
     level: int
     channels_in: int
     channels_out: int
@@ -60,16 +61,9 @@ def norm_groups(channels: int) -> int:
     return gcd(8, channels)
 
 
-def upsampled_channels(architecture: Architecture, level: int) -> int:
-    """Return the channels that the up-sampling into `level` gives: half, or in the release's last one all."""
-    keeps = level == 1 and architecture.keep_last_upsample_channels
-    return _channels(architecture, level + 1 if keeps else level)
-
-
 def fused_channels(architecture: Architecture, level: int) -> int:
     """Return the channels that the first decoder convolution of `level` reads."""
-    skip = _channels(architecture, level) if architecture.fusion == "concat" else 0
-    return upsampled_channels(architecture, level) + skip
+    return FUSIONS[architecture.fusion].channels(upsampled_channels(architecture, level), channels(architecture, level))
 
 
 def layers(architecture: Architecture, size: int) -> list[Layer]:
@@ -81,29 +75,34 @@ def layers(architecture: Architecture, size: int) -> list[Layer]:
     check_size(architecture, size)
     steps: list[Layer] = []
     skips: list[int] = []
-    channels, bottom = architecture.in_channels, architecture.depth
+    read, bottom = architecture.in_channels, architecture.depth
     for level in range(1, bottom + 1):
         if level > 1:
-            steps.append(Layer("max-pool 2x2", "pool", level, channels, channels, size, size // 2, 0, 0))
+            steps.append(Layer("max-pool 2x2", "pool", level, read, read, size, size // 2, 0, 0))
             size //= 2
-        steps += _two_convs(architecture, level, channels, size)
-        channels, size = steps[-1].channels_out, steps[-1].size_out
+        steps += _two_convs(architecture, level, read, size)
+        read, size = steps[-1].channels_out, steps[-1].size_out
         skips.append(size)
     skips.pop()  # the bottom has no skip
+    fusion = FUSIONS[architecture.fusion]
     for level in range(bottom - 1, 0, -1):
         upsampled, fused = upsampled_channels(architecture, level), fused_channels(architecture, level)
         kernel = 2 if architecture.upsample == "transposed" else 1
         name = "up-conv 2x2" if kernel == 2 else "conv 1x1, bilinear x2"
-        weights = channels * upsampled * kernel**2 + upsampled
-        steps.append(Layer(name, "up", level, channels, upsampled, size, 2 * size, kernel, weights))
+        weights = read * upsampled * kernel**2 + upsampled
+        steps.append(Layer(name, "up", level, read, upsampled, size, 2 * size, kernel, weights))
         before, after = (skips.pop(), 2 * size) if architecture.align == "crop" else (2 * size, skips.pop())
-        join = "no skip" if architecture.fusion == "none" else architecture.fusion
+        steps += [
+            Layer(name, "mix", level, reads, gives, after, after, kernel, weights)
+            for name, reads, gives, kernel, weights in fusion.learned(upsampled, channels(architecture, level))
+        ]
+        join = architecture.fusion if fusion.takes_skip else "no skip"
         name = join if before == after else f"{architecture.align} + {join}"
         steps.append(Layer(name, "fuse", level, upsampled, fused, before, after, 0, 0))
         steps += _two_convs(architecture, level, fused, after)
-        channels, size = steps[-1].channels_out, steps[-1].size_out
+        read, size = steps[-1].channels_out, steps[-1].size_out
     last = architecture.out_channels
-    steps.append(Layer("conv 1x1", "head", 1, channels, last, size, size, 1, channels * last + last))
+    steps.append(Layer("conv 1x1", "head", 1, read, last, size, size, 1, read * last + last))
     return steps
 
 
@@ -138,7 +137,7 @@ def matched_width(architecture: Architecture, match: Match, size: int) -> int:
     """
     require_word("model.match", match, get_args(Match))
 
-    def cost(width: int, fusion: Fusion = architecture.fusion) -> int:
+    def cost(width: int, fusion: str = architecture.fusion) -> int:
         candidate = replace(architecture, width=width, fusion=fusion)
         return parameters(candidate) if match == "parameters" else macs(candidate, size, size)
 
@@ -178,18 +177,14 @@ def layer_table(architecture: Architecture, size: int) -> list[str]:
     return [line(head), rule, *(line(row) for row in rows), rule, line(sums)]
 
 
-def _channels(architecture: Architecture, level: int) -> int:
-    return architecture.width << (level - 1)
-
-
-def _two_convs(architecture: Architecture, level: int, channels: int, size: int) -> list[Layer]:
+def _two_convs(architecture: Architecture, level: int, read: int, size: int) -> list[Layer]:
     """Return the 3x3 convolutions of a block; a norm has two parameters a channel in place of the bias."""
-    width, norm = _channels(architecture, level), architecture.norm
+    width, norm = channels(architecture, level), architecture.norm
     loss = 2 if architecture.padding == "valid" else 0
     extra, name = (width, "conv 3x3") if norm == "none" else (2 * width, f"conv 3x3, {norm} norm")
     return [
         Layer(name, "conv", level, read, width, before, before - loss, 3, 9 * read * width + extra)
-        for read, before in ((channels, size), (width, size - loss))
+        for read, before in ((read, size), (width, size - loss))
     ]
 
 

@@ -1,12 +1,12 @@
 """Which device and which precision the words `auto` mean on this machine, and how much memory a run takes there."""
 
 import gc
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import torch
 
 from unet_exp.errors import ConfigError, UserError
@@ -46,7 +46,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 @contextmanager
-def out_of_memory_told(advice: str) -> Iterator[None]:
+def explain_out_of_memory(advice: str) -> Iterator[None]:
     """Turns the many ways in which PyTorch runs out of memory into one line.
 
     Raises:
@@ -55,8 +55,8 @@ def out_of_memory_told(advice: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        told = str(error).lower()
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "t allocate memory" not in told:
+        message = str(error).lower()
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "t allocate memory" not in message:
             raise
         raise UserError(f"there is not enough memory: {advice}") from None
 
@@ -73,7 +73,7 @@ def reset_peak_memory(device: torch.device) -> None:
         gc.collect()  # an earlier run's network may hang in a ring of references
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
-        with suppress(OSError):  # a sandbox may forbid it
+        with suppress(OSError):  # a sandbox may forbid it; psutil resets no peak
             Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -82,12 +82,17 @@ def peak_memory(device: torch.device) -> int:
 
     Returns:
         What tensors took on a GPU; else what the whole process had in memory (resident set size). Where the system
-        cannot start the count anew (macOS), the most that this process has ever had.
+        cannot start the count anew (macOS, Windows), the most that this process has ever had.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    with suppress(OSError, StopIteration):
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    with suppress(OSError, StopIteration):  # Linux: psutil knows no peak there
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+
+    import resource  # only POSIX has it
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unet_exp.checkpoints.checkpoint import Checkpoint
-from unet_exp.checkpoints.onnx_model import open_model
+from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import InferenceConfig
 from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
@@ -47,7 +47,7 @@ class Predictor:
     ) -> None:
         config = checkpoint.parsed()
         self.checkpoint = checkpoint
-        self.classes = checkpoint.classes
+        self.classes = checkpoint.record.classes
         self.inference = inference or config.inference
         self.device = resolve_device(accelerator)
         self.precision = resolve_precision(precision, self.device)
@@ -66,7 +66,7 @@ class Predictor:
         """
         if image.ndim == 2:
             image = image[:, :, None]
-        channels = self.checkpoint.channels
+        channels = self.checkpoint.record.channels
         if image.dtype == np.float64:
             image = image.astype(np.float32)
         if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16, np.float32):
@@ -75,7 +75,7 @@ class Predictor:
         colours = image[:, :, :3] if opaque and channels != 4 else image
         alike = channels == 1 and bool((colours == colours[:, :, :1]).all())
         image = image[:, :, : self.channels_used(image.shape[2], opaque, alike)]
-        return torch.from_numpy(self.checkpoint.normalization(image).transpose(2, 0, 1)[None]).contiguous()
+        return torch.from_numpy(self.checkpoint.record.normalization(image).transpose(2, 0, 1)[None]).contiguous()
 
     def channels_used(self, channels: int, opaque: bool, alike: bool) -> int:
         """How many of an image's first channels the network sees.
@@ -88,7 +88,7 @@ class Predictor:
         Raises:
             DataError: if it has other channels than the training images had.
         """
-        wanted = self.checkpoint.channels
+        wanted = self.checkpoint.record.channels
         colours = 3 if channels == 4 and wanted != 4 and opaque else channels
         if wanted == 1 and alike:
             colours = 1
@@ -190,9 +190,9 @@ def load(
         accelerator: `auto`, `cpu`, `gpu`, `cuda` or `mps`.
         precision: `auto`, `32`, `bf16-mixed` or `16-mixed`.
         inference: see `Predictor`.
-        trust: see `unet_exp.checkpoints.checkpoint.open_checkpoint`.
+        trust: see `unet_exp.checkpoints.opening.open_checkpoint`.
 
     Raises:
-        DataError: if it cannot be opened; see `unet_exp.checkpoints.onnx_model.open_model`.
+        DataError: if it cannot be opened; see `open_checkpoint` there.
     """
-    return Predictor(open_model(path, trust), accelerator, precision, inference)
+    return Predictor(open_checkpoint(path, trust), accelerator, precision, inference)

@@ -14,6 +14,7 @@ from unet_exp.data.io.images import write_image
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.figures.overlay import panels
 from unet_exp.inference.predictor import Predictor
+from unet_exp.metrics.declarations import LOSS, METRICS
 from unet_exp.metrics.scoreboard import Scoreboard
 
 
@@ -61,7 +62,7 @@ def score_split(
     config = predictor.checkpoint.parsed().loss
     names = [spec.name for spec in predictor.classes]
     board = Scoreboard(names, dataset.metrics, settings.warping, settings.warping_radius)
-    loss, targets = losses.build(config, predictor.checkpoint.class_weights), losses.targets(config)
+    loss, targets = losses.build(config, predictor.checkpoint.record.class_weights), losses.targets(config)
     predicted = predictor.score(samples, loss, targets, board)
     for sample, label, row in track(predicted, f"{split} images", total=len(samples), disable=quiet, transient=True):
         if pictures is None:
@@ -95,28 +96,22 @@ def score_tables(metrics: Mapping[str, float], classes: Sequence[ClassSpec], spl
         number = metrics.get(f"{split}/{name}")
         return "" if number is None else "undefined" if math.isnan(number) else f"{number:.{digits}f}"
 
-    caption = f"pixel accuracy {value('accuracy')}, loss {value('loss')}"
-    of_classes = _table(split, "IoU", "Dice", caption=caption)
+    of_all = [metric for metric in METRICS if metric.family is None]
+    per_class = [metric for metric in of_all if metric.per_class]
+    numbers = [*(metric for metric in of_all if not metric.per_class and metric is not LOSS), LOSS]
+    caption = ", ".join(f"{metric.title} {value(metric.name)}" for metric in numbers)
+    of_classes = _table(split, *(metric.title for metric in per_class), caption=caption)
     for name in [*(spec.name for spec in classes), "mean"]:
-        cells = (value(f"{kind}/{name}") for kind in ("iou", "dice"))
+        cells = (value(f"{metric.name}/{name}") for metric in per_class)
         of_classes.add_row(name, *("absent" if cell == "undefined" else cell for cell in cells))
-    rows = [(title, name) for name, title in _TITLES.items() if f"{split}/{name}" in metrics]
+    rows = [metric for metric in METRICS if metric.family is not None and f"{split}/{metric.name}" in metrics]
     if not rows:
         return [of_classes]
     of_borders = _table(split, "best", "threshold", "at val's")
-    for title, name in rows:
-        of_borders.add_row(title, value(name), value(f"{name}_threshold", 1), value(f"{name}_at_val"))
+    for metric in rows:
+        at = value(f"{metric.name}_threshold", 1)
+        of_borders.add_row(metric.title, value(metric.name), at, value(f"{metric.name}_at_val"))
     return [of_classes, of_borders]
-
-
-_TITLES = {
-    "v_rand": "V_Rand",
-    "v_info": "V_Info",
-    "rand_error": "Rand error",
-    "pixel_error": "pixel error",
-    "warping_error": "warping error",
-    "seg": "SEG",
-}
 
 
 def _table(first: str, *numbers: str, caption: str | None = None) -> Table:

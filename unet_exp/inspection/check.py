@@ -248,14 +248,14 @@ def _outline(looked: _Looked, pixels: Mapping[str, Counter[int]]) -> "DataSet":
 
     from unet_exp.data.samples import SPLITS, DataSet, Sample
     from unet_exp.data.sets.folder import used_channels
-    from unet_exp.metrics.scoreboard import Kind
+    from unet_exp.metrics.declarations import ScoreFamily
 
     channels = used_channels([one.kind for one in looked.facts])[0]
     samples: dict[str, list[Sample]] = {part: [] for part in SPLITS}
     for name, part in looked.parts.items():
         label = np.array([sorted(pixels.get(name, ()))], np.uint8)
         samples[part].append(Sample(name, np.zeros((*label.shape, channels), np.uint8), label))
-    metrics: tuple[Kind, ...] = ("seg",) if looked.objects else ()
+    metrics: tuple[ScoreFamily, ...] = ("seg",) if looked.objects else ()
     return DataSet(**samples, classes=tuple(looked.classes), channels=channels, metrics=metrics)
 
 

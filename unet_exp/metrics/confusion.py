@@ -1,7 +1,5 @@
 """Scores that follow from one confusion matrix pooled over a whole set of images."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,33 +29,33 @@ def confusion_matrix(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], cl
     return np.bincount(rows * classes + columns, minlength=classes**2).reshape(classes, classes)
 
 
-def scores(matrix: NDArray[np.int64], class_names: Sequence[str]) -> dict[str, float]:
-    """Dice and IoU of each class and their means, and pixel accuracy.
+def accuracy(matrix: NDArray[np.int64]) -> float:
+    """The share of pixels in their true class, 0..1; nan where there are none."""
+    with np.errstate(invalid="ignore"):
+        return float(np.diag(matrix).astype(np.float64).sum() / matrix.sum())
 
-    IoU = TP / (TP + FP + FN), Dice = 2 TP / (2 TP + FP + FN). A class absent from both truth and prediction has no
-    score: `nan`, left out of the means.
+
+def iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """IoU = TP / (TP + FP + FN) of each class.
 
     Args:
         matrix: (classes, classes) of `confusion_matrix`.
-        class_names: in the order of the matrix.
 
     Returns:
-        `accuracy`, `iou/<class>`, `iou/mean`, `dice/<class>` and `dice/mean`, each 0..1 or nan.
+        (classes,), each 0..1; nan for a class that is absent from both truth and prediction.
     """
-    hits = np.diag(matrix).astype(np.float64)
-    sizes = matrix.sum(axis=0) + matrix.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        iou = hits / (sizes - hits)
-        dice = 2 * hits / sizes
-        accuracy = hits.sum() / matrix.sum()
-    result = {"accuracy": float(accuracy)}
-    for kind, values in (("iou", iou), ("dice", dice)):
-        result |= {f"{kind}/{name}": float(value) for name, value in zip(class_names, values, strict=True)}
-        present = values[~np.isnan(values)]
-        result[f"{kind}/mean"] = float(present.mean()) if present.size else float("nan")
-    return result
+    hits, sizes = _hits_and_sizes(matrix)
+    with np.errstate(invalid="ignore"):
+        return hits / (sizes - hits)
 
 
-def score_names(class_names: Sequence[str]) -> list[str]:
-    """The keys of `scores`."""
-    return list(scores(np.zeros((len(class_names),) * 2, np.int64), class_names))
+def dice(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Dice = 2 TP / (2 TP + FP + FN) of each class; see `iou`."""
+    hits, sizes = _hits_and_sizes(matrix)
+    with np.errstate(invalid="ignore"):
+        return 2 * hits / sizes
+
+
+def _hits_and_sizes(matrix: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """TP, and 2 TP + FP + FN: (classes,) each."""
+    return np.diag(matrix).astype(np.float64), matrix.sum(axis=0) + matrix.sum(axis=1)

@@ -4,12 +4,10 @@ Arganda-Carreras et al., Crowdsourcing the creation of image segmentation algori
 Neuroanatomy 9:142 (2015). The truth's cells are the 4-connected components of its foreground (a class other than 0).
 A proposal is a map of the probability of being a cell. It is thresholded, and its 4-connected components are compared
 with the truth's cells on the n foreground pixels of the truth alone; ignored pixels are not among them.
-
-A higher score is better for `v_rand` and `v_info`, a lower one for the two errors of 2012.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,17 +17,6 @@ from skimage.segmentation import watershed
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.metrics.overlap import Overlap, components, overlap
 from unet_exp.metrics.warping import warping_errors
-
-THRESHOLDS: NDArray[np.float32] = np.arange(11, dtype=np.float32) / np.float32(10)
-"""0, 0.1 .. 1.0, each rounded to float32 as the maps are.
-
-A pixel belongs to a cell where its value is `> t`, compared in float32. Then a value that was written as 0.1 is never
-above the threshold 0.1; in float64 it would be, because float32(0.1) is a little more than 0.1. At 1.0 every proposal
-is empty. (The challenge's own program adds 0.1 ten times in float64 and ends a little below 1.)
-"""
-
-MEASURES = ("v_rand", "v_info", "rand_error", "pixel_error")
-_ERRORS = ("rand_error", "pixel_error", "warping_error")
 
 
 class RandScore(NamedTuple):
@@ -147,136 +134,82 @@ def pixel_score(truth: NDArray[np.bool_], proposal: NDArray[np.bool_]) -> float:
     return 2 * int((truth & proposal).sum()) / (positives + int(proposal.sum()))
 
 
-class BorderStack:
-    """Scores of the slices of a stack at each threshold, and of the whole at the best one.
-
-    A stack's score is the mean over its slices at one threshold for all; then the best threshold is taken. The errors
-    of 2012 are 1 - F: `rand_error` is `v_rand` without thinning, turned round. A slice without any cell has no score:
-    nan, left out of the mean.
-
-    Args:
-        warping: also measure `warping_error`, which takes seconds a slice; see `unet_exp.metrics.warping`.
-        warping_radius: pixels; for `warping_error`.
+class Proposal(NamedTuple):
+    """A slice's map of cells at one threshold, beside its truth.
 
     Attributes:
-        curves: (slices, 11) by name: `v_rand` with `v_rand_precision` and `v_rand_recall`, `v_info`, `rand_error`,
-            `pixel_error` and, if asked for, `warping_error` (nan at 1.0, where it is not defined).
+        truth: (H, W) class indices; class 0 is the membrane.
+        foreground: (H, W), 0..1, the probability of not being class 0.
+        threshold: a pixel belongs to a cell where its value is `> threshold`.
+        thinned: the true cells and the proposed ones, their borders thinned, on the truth's foreground.
+        plain: the same without thinning.
+        warping_radius: pixels; see `unet_exp.metrics.warping.warp`.
     """
 
-    def __init__(self, warping: bool = False, warping_radius: int | None = None) -> None:
-        self._measures = border_measures(warping)
-        self._radius = warping_radius
-        names = ("v_rand", "v_rand_precision", "v_rand_recall", *self._measures[1:])
-        self.curves: dict[str, NDArray[np.float64]] = {name: np.empty((0, THRESHOLDS.size)) for name in names}
-
-    def add(self, truth: NDArray[np.uint8], foreground: NDArray[np.float32]) -> None:
-        """Scores one slice.
-
-        Args:
-            truth: (H, W) class indices; class 0 is the membrane.
-            foreground: (H, W), 0..1, the probability of not being class 0.
-
-        Raises:
-            ValueError: for shapes that differ.
-        """
-        if truth.ndim != 2 or truth.shape != foreground.shape:
-            raise ValueError(f"truth {truth.shape} and foreground {foreground.shape} must have one shape (H, W)")
-        foreground = np.asarray(foreground, np.float32)
-        rows = _slice_curves(truth, foreground)
-        if "warping_error" in self._measures:
-            errors = warping_errors(truth, foreground, THRESHOLDS[:-1], self._radius)
-            rows["warping_error"] = np.append(errors, math.nan)
-        for name, row in rows.items():
-            self.curves[name] = np.vstack([self.curves[name], row])
-
-    def best(self) -> dict[str, float]:
-        """Each measure at its best threshold, and `<measure>_threshold`.
-
-        Of equally good thresholds the one nearest to 0.5 is taken. Without any slice that has cells all are nan.
-        """
-        result: dict[str, float] = {}
-        for name in self._measures:
-            index = self._best_index(name)
-            result[name] = math.nan if index is None else float(self._means(name)[index])
-            result[f"{name}_threshold"] = math.nan if index is None else index / 10
-        return result
-
-    def thresholds(self) -> dict[str, float]:
-        """The best threshold by measure: what a validation stack hands to `at` of a test stack."""
-        best = self.best()
-        return {name: best[f"{name}_threshold"] for name in self._measures}
-
-    def at(self, thresholds: Mapping[str, float]) -> dict[str, float]:
-        """Scores at thresholds that were chosen elsewhere, on the validation stack.
-
-        Args:
-            thresholds: by measure; a measure that this stack does not have is left out, as is one not named.
-
-        Returns:
-            `<measure>_at_val` and `<measure>_threshold_at_val` for each; nan for a threshold of nan.
-
-        Raises:
-            ValueError: for a threshold that is not one of `THRESHOLDS`.
-        """
-        result: dict[str, float] = {}
-        for name in self._measures:
-            if name in thresholds:
-                index = self._index(name, thresholds[name])
-                result[f"{name}_at_val"] = math.nan if index is None else float(self._means(name)[index])
-                result[f"{name}_threshold_at_val"] = math.nan if index is None else index / 10
-        return result
-
-    def rows(self, thresholds: Mapping[str, float]) -> list[dict[str, float]]:
-        """Each slice's measures at the stack's best thresholds, and as `<measure>_at_val` at those of another stack."""
-        chosen = {name: self._best_index(name) for name in self._measures}
-        known = [name for name in self._measures if name in thresholds]
-        chosen |= {f"{name}_at_val": self._index(name, thresholds[name]) for name in known}
-        return [
-            {
-                name: math.nan if at is None else float(self.curves[name.removesuffix("_at_val")][index, at])
-                for name, at in chosen.items()
-            }
-            for index in range(len(self.curves["v_rand"]))
-        ]
-
-    def _means(self, name: str) -> NDArray[np.float64]:
-        """The mean over the slices that have cells, by threshold."""
-        curve = self.curves[name]
-        means: NDArray[np.float64] = curve[~np.isnan(curve[:, 0])].mean(axis=0)
-        return means
-
-    def _best_index(self, name: str) -> int | None:
-        if np.isnan(self.curves[name][:, 0]).all():
-            return None
-        values = -self._means(name) if name in _ERRORS else self._means(name)
-        # 1e-12: thresholds that draw the same cells must not be told apart by rounding.
-        return min(np.flatnonzero(values >= np.nanmax(values) - 1e-12).tolist(), key=lambda index: abs(index - 5))
-
-    def _index(self, name: str, threshold: float) -> int | None:
-        if math.isnan(threshold) or self._best_index(name) is None:
-            return None
-        index = round(threshold * 10)
-        if not (0 <= index < THRESHOLDS.size and math.isclose(threshold, index / 10, abs_tol=1e-6)):
-            raise ValueError(f"the threshold of {name} is {threshold}: it must be one of 0, 0.1 .. 1.0")
-        return index
+    truth: NDArray[np.uint8]
+    foreground: NDArray[np.float32]
+    threshold: np.float32
+    thinned: Overlap
+    plain: Overlap
+    warping_radius: int | None
 
 
-def border_measures(warping: bool = False) -> tuple[str, ...]:
-    """The measures of a `BorderStack`, in the order of its results."""
-    return (*MEASURES, "warping_error") if warping else MEASURES
+def proposals(
+    truth: NDArray[np.uint8],
+    foreground: NDArray[np.float32],
+    thresholds: NDArray[np.float32],
+    warping_radius: int | None = None,
+) -> Iterator[Proposal]:
+    """A slice at each threshold: what the scores below are functions of.
 
-
-def _slice_curves(truth: NDArray[np.uint8], foreground: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
-    """The curves of one slice: (11,) by name."""
-    counted = truth != IGNORE_LABEL
-    inside = (truth != 0) & counted
+    Args:
+        truth: (H, W) class indices; class 0 is the membrane.
+        foreground: (H, W), 0..1, the probability of not being class 0.
+        thresholds: (T,).
+        warping_radius: pixels; for `warping_error`.
+    """
+    inside = (truth != 0) & (truth != IGNORE_LABEL)
     cells = components(inside)[inside]
-    table: list[tuple[float, ...]] = []
-    for threshold in THRESHOLDS:
-        proposal = foreground > threshold
-        thinned = overlap(cells, thin(proposal)[inside])
-        plain = overlap(cells, components(proposal)[inside])
-        pixels = pixel_score(inside[counted], proposal[counted])
-        table.append((*rand_score(thinned), info_score(thinned), 1 - rand_score(plain).score, 1 - pixels))
-    names = ("v_rand", "v_rand_precision", "v_rand_recall", "v_info", "rand_error", "pixel_error")
-    return dict(zip(names, np.array(table).T, strict=True))
+    for threshold in thresholds:
+        proposed = foreground > threshold
+        thinned, plain = (overlap(cells, pieces[inside]) for pieces in (thin(proposed), components(proposed)))
+        yield Proposal(truth, foreground, threshold, thinned, plain, warping_radius)
+
+
+def v_rand(proposal: Proposal) -> float:
+    """V_Rand; see `rand_score`."""
+    return rand_score(proposal.thinned).score
+
+
+def v_rand_precision(proposal: Proposal) -> float:
+    """Falls with every merger."""
+    return rand_score(proposal.thinned).precision
+
+
+def v_rand_recall(proposal: Proposal) -> float:
+    """Falls with every split."""
+    return rand_score(proposal.thinned).recall
+
+
+def v_info(proposal: Proposal) -> float:
+    """V_Info; see `info_score`."""
+    return info_score(proposal.thinned)
+
+
+def rand_error(proposal: Proposal) -> float:
+    """The Rand error of 2012: `1 - v_rand` without thinning."""
+    return 1 - rand_score(proposal.plain).score
+
+
+def pixel_error(proposal: Proposal) -> float:
+    """The pixel error of 2012: `1 - pixel_score`."""
+    counted = proposal.truth != IGNORE_LABEL
+    return 1 - pixel_score(proposal.truth[counted] != 0, proposal.foreground[counted] > proposal.threshold)
+
+
+def warping_error(proposal: Proposal) -> float:
+    """The warping error of 2012, see `unet_exp.metrics.warping`; nan at 1.0, where it is not defined."""
+    if proposal.threshold >= 1:
+        return math.nan
+    threshold = np.array([proposal.threshold])
+    return float(warping_errors(proposal.truth, proposal.foreground, threshold, proposal.warping_radius)[0])

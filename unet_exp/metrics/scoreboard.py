@@ -2,17 +2,14 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.metrics.confusion import confusion_matrix, score_names, scores
-from unet_exp.metrics.isbi import THRESHOLDS, BorderStack, border_measures
-from unet_exp.metrics.seg import mean_seg, seg_scores
-
-Kind = Literal["isbi", "seg"]
-"""Scores beside those of the confusion matrix: `isbi` of borders between cells, `seg` of single cells."""
+from unet_exp.metrics.border_stack import THRESHOLDS, BorderStack
+from unet_exp.metrics.confusion import confusion_matrix
+from unet_exp.metrics.declarations import ScoreFamily, declared
+from unet_exp.metrics.seg import mean_seg
 
 
 class Scoreboard:
@@ -20,26 +17,29 @@ class Scoreboard:
 
     Args:
         class_names: in the order of the class indices.
-        kinds: what else to measure.
+        families: what else to measure.
         warping: with `isbi`: also the warping error, which takes seconds an image.
         warping_radius: pixels; see `unet_exp.metrics.warping.warp`.
 
     Raises:
-        ValueError: for a kind that does not exist, or for the warping error without `isbi`.
+        ValueError: for a family that does not exist, or for the warping error without `isbi`.
     """
 
     def __init__(
         self,
         class_names: Sequence[str],
-        kinds: Collection[Kind] = (),
+        families: Collection[ScoreFamily] = (),
         warping: bool = False,
         warping_radius: int | None = None,
     ) -> None:
-        metric_names(class_names, kinds, warping)  # refuses what does not fit
+        metrics = declared(families, warping)
         self._names = tuple(class_names)
         self._matrix = np.zeros((len(self._names),) * 2, np.int64)
-        self._borders = BorderStack(warping, warping_radius) if "isbi" in kinds else None
-        self._objects: list[NDArray[np.float64]] | None = [] if "seg" in kinds else None
+        self._borders = BorderStack(warping, warping_radius) if "isbi" in families else None
+        self._of_objects = {
+            metric.name: metric.function for metric in metrics if metric.family == "seg" and metric.function
+        }
+        self._objects: dict[str, list[NDArray[np.float64]]] = {name: [] for name in self._of_objects}
         self._rows: list[dict[str, float | str]] = []
 
     def add(
@@ -68,16 +68,16 @@ class Scoreboard:
             ValueError: for shapes that differ, or for probabilities or instances that are needed and missing.
         """
         matrix = confusion_matrix(truth, prediction, len(self._names))
-        row: dict[str, float | str] = {"image": name, "loss": loss, **scores(matrix, self._names)}
+        row: dict[str, float | str] = {"image": name, "loss": loss, **class_scores(matrix, self._names)}
         if self._borders is not None:
             if probabilities is None:
                 raise ValueError(f"the isbi scores of {name} need probabilities")
             self._borders.add(truth, 1 - probabilities[0])
-        if self._objects is not None:
+        for key, function in self._of_objects.items():
             if instances is None:
-                raise ValueError(f"the seg score of {name} needs instances")
-            self._objects.append(seg_scores(truth, instances, prediction))
-            row["seg"] = mean_seg(self._objects[-1])
+                raise ValueError(f"the {key} score of {name} needs instances")
+            self._objects[key].append(function(truth, instances, prediction))
+            row[key] = mean_seg(self._objects[key][-1])
         self._matrix += matrix
         self._rows.append(row)
         return row
@@ -119,18 +119,19 @@ class Scoreboard:
             thresholds: of another board's `thresholds`, which saw the validation images; adds `<measure>_at_val`.
 
         Returns:
-            `loss` (the mean over the images) and the pooled scores of `unet_exp.metrics.confusion.scores`; `isbi`:
-            those of `unet_exp.metrics.isbi.BorderStack.best`; `seg`: the mean over all objects of the set.
+            `loss` (the mean over the images) and the pooled `class_scores`; `isbi`: those of
+            `unet_exp.metrics.border_stack.BorderStack.best`; `seg`: the mean over all objects of the set.
 
         Raises:
             ValueError: for a threshold that was never tried.
         """
         losses = [float(row["loss"]) for row in self._rows]
-        result = {"loss": math.fsum(losses) / len(losses) if losses else math.nan, **scores(self._matrix, self._names)}
+        mean = math.fsum(losses) / len(losses) if losses else math.nan
+        result = {"loss": mean, **class_scores(self._matrix, self._names)}
         if self._borders is not None:
             result |= self._borders.best() | self._borders.at(thresholds or {})
-        if self._objects is not None:
-            result["seg"] = mean_seg(np.concatenate([*self._objects, np.empty(0)]))
+        for name, objects in self._objects.items():
+            result[name] = mean_seg(np.concatenate([*objects, np.empty(0)]))
         return result
 
     def thresholds(self) -> dict[str, float]:
@@ -138,20 +139,24 @@ class Scoreboard:
         return self._borders.thresholds() if self._borders is not None else {}
 
 
-def metric_names(class_names: Sequence[str], kinds: Collection[Kind] = (), warping: bool = False) -> list[str]:
-    """The scores in `Scoreboard.result`: what a training can monitor. `threshold_names` has the rest of its keys.
+def class_scores(matrix: NDArray[np.int64], class_names: Sequence[str]) -> dict[str, float]:
+    """Pixel accuracy, IoU and Dice: the scores that every data set has but the loss.
 
-    Raises:
-        ValueError: for a kind that does not exist, or for the warping error without `isbi`.
+    Args:
+        matrix: (classes, classes) of `unet_exp.metrics.confusion.confusion_matrix`.
+        class_names: in the order of the matrix.
+
+    Returns:
+        `accuracy`, `iou/<class>`, `iou/mean`, `dice/<class>` and `dice/mean`, each 0..1. A class absent from both truth
+        and prediction has no score: nan, left out of the means.
     """
-    if unknown := set(kinds) - {"isbi", "seg"}:
-        raise ValueError(f"unknown kinds of scores: {sorted(unknown)}")
-    if warping and "isbi" not in kinds:
-        raise ValueError("the warping error is one of the isbi scores")
-    borders = border_measures(warping) if "isbi" in kinds else ()
-    return ["loss", *score_names(class_names), *borders, *(["seg"] if "seg" in kinds else [])]
-
-
-def threshold_names(kinds: Collection[Kind] = (), warping: bool = False) -> list[str]:
-    """The keys of `Scoreboard.result` that are thresholds and not scores: nothing to monitor."""
-    return [f"{name}_threshold" for name in border_measures(warping)] if "isbi" in kinds else []
+    result: dict[str, float] = {}
+    for metric in declared():
+        if metric.function is None:
+            continue
+        values = np.atleast_1d(metric.function(matrix))
+        if metric.per_class:
+            present = values[~np.isnan(values)]
+            values = np.append(values, present.mean() if present.size else math.nan)
+        result |= dict(zip(metric.names(class_names), values.tolist(), strict=True))
+    return result

@@ -1,5 +1,7 @@
 """How a decoder map and its skip come together: first one size, then one map.
 
+What each fusion gives and costs in plain integers is `unet_exp.geometry.FUSIONS`.
+
 Shapes: B batch, C channels, H height, W width.
 """
 
@@ -9,9 +11,9 @@ from typing import Any, Final, TypeVar
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from unet_exp.geometry import Align, Fusion
+from unet_exp.geometry import Align
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
 
@@ -63,23 +65,36 @@ def align(up: Tensor, skip: Tensor, how: Align) -> tuple[Tensor, Tensor]:
     return up, skip
 
 
-def concat(up: Tensor, skip: Tensor) -> Tensor:
-    """Concatenate along the channels, the up-sampled map first (the order of the authors' release)."""
-    return torch.cat([up, skip], dim=1)
+class Concat(nn.Module):
+    """Concatenates along the channels, the up-sampled map first (the order of the authors' release)."""
+
+    def forward(self, up: Tensor, skip: Tensor) -> Tensor:
+        """Join (B, C, H, W) and (B, C', H, W) to (B, C + C', H, W)."""
+        return torch.cat([up, skip], dim=1)
 
 
-def add(up: Tensor, skip: Tensor) -> Tensor:
-    """Add the two maps: the same as `concat` with the weights of both halves tied."""
-    return up + skip
+class Add(nn.Module):
+    """Adds the two maps: the same as `Concat` with the weights of both halves tied."""
+
+    def forward(self, up: Tensor, skip: Tensor) -> Tensor:
+        """Join two maps (B, C, H, W) to one."""
+        return up + skip
 
 
-def none(up: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG001 - a control without skips, called like the others
-    """Take the up-sampled map alone."""
-    return up
+class DropSkip(nn.Module):
+    """Takes the up-sampled map alone: a control without skips, called like the others."""
+
+    def forward(self, up: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002
+        """Give (B, C, H, W) back as it is."""
+        return up
 
 
-FUSIONS: Final[dict[Fusion, Callable[[Tensor, Tensor], Tensor]]] = {
-    "concat": concat,
-    "add": add,
-    "none": none,
+MODULES: Final[dict[str, Callable[[int, int], nn.Module]]] = {
+    "concat": lambda _up, _skip: Concat(),
+    "add": lambda _up, _skip: Add(),
+    "none": lambda _up, _skip: DropSkip(),
 }
+"""Makes the module of a fusion from the channels of the up-sampled map and of the skip, one for each decoder level.
+
+A module draws its own initial weights; those of its convolutions `initialise` draws anew.
+"""

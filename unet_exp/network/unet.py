@@ -11,9 +11,9 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unet_exp.geometry import Architecture, Norm, fused_channels, norm_groups, upsampled_channels
+from unet_exp.geometry import Architecture, Norm, channels, fused_channels, norm_groups, upsampled_channels
 from unet_exp.network.base import Network
-from unet_exp.network.fusion import FUSIONS, align
+from unet_exp.network.fusion import MODULES, align
 from unet_exp.network.initialisation import UpconvFanIn, initialise
 
 
@@ -72,15 +72,16 @@ class Decoder(nn.Module):
 
     def __init__(self, architecture: Architecture, level: int) -> None:
         super().__init__()
-        channels = architecture.width << (level - 1)
-        self.align, self.fusion = architecture.align, architecture.fusion
-        self.up = Upsample(architecture, 2 * channels, upsampled_channels(architecture, level))
-        self.convs = DoubleConv(architecture, fused_channels(architecture, level), channels)
+        width, up = channels(architecture, level), upsampled_channels(architecture, level)
+        self.align = architecture.align
+        self.up = Upsample(architecture, 2 * width, up)
+        self.fusion = MODULES[architecture.fusion](up, width)
+        self.convs = DoubleConv(architecture, fused_channels(architecture, level), width)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Map the level below (B, 2C, H, W) and the skip (B, C, H', W') to (B, C, H'', W'')."""
         up, skip = align(self.up(x), skip, self.align)
-        return cast(Tensor, self.convs(FUSIONS[self.fusion](up, skip)))
+        return cast(Tensor, self.convs(self.fusion(up, skip)))
 
 
 class UNet(Network):
@@ -103,8 +104,8 @@ class UNet(Network):
         super().__init__()
         self.architecture: Architecture = architecture
         levels = range(1, architecture.depth + 1)
-        channels = [architecture.in_channels, *(architecture.width << (level - 1) for level in levels)]
-        self.encoder = nn.ModuleList(DoubleConv(architecture, i, o) for i, o in pairwise(channels))
+        widths = [architecture.in_channels, *(channels(architecture, level) for level in levels)]
+        self.encoder = nn.ModuleList(DoubleConv(architecture, i, o) for i, o in pairwise(widths))
         self.decoder = nn.ModuleList(Decoder(architecture, level) for level in reversed(levels[:-1]))
         self.head = nn.Conv2d(architecture.width, architecture.out_channels, 1)
         self.dropout = nn.Dropout(dropout)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.summary import Summary
 
 Number = int | float | str | None
 """As a file has it: text where it is no number, None where there is nothing."""
@@ -129,15 +130,15 @@ def compare_numbers(
         found.add(_rows(before.metrics, "epoch"), _rows(after.metrics, "epoch"))
     if is_there(before.best, after.best):
         found.add_weights(*(_named(path, read_weights(path)) for path in (before.best, after.best)))
-    told = before.read_summary(), after.read_summary()
-    found.add(*map(_ends, told))
+    summaries = before.read_summary(), after.read_summary()
+    found.add(*map(_ends, summaries))
     for then, now, keys in (
         (before.per_image, after.per_image, ("image",)),
         (before.per_threshold, after.per_threshold, ("image", "threshold")),
     ):
         if is_there(then, now):
             found.add(_rows(then, *keys), _rows(now, *keys))
-    found.add(*(summary["metrics"] for summary in told))
+    found.add(*(summary.metrics for summary in summaries))
     return found
 
 
@@ -158,10 +159,9 @@ def _named(path: Path, weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray
     return {f"{path.name}, {name}": value for name, value in weights.items()}
 
 
-def _ends(summary: Mapping[str, Any]) -> dict[str, Number]:
-    best = summary.get("best")
-    scores = {f"best {best['monitor']}": best["value"]} if best else {}
-    return {"steps": summary["steps"], "epochs": summary["epochs"], **scores}
+def _ends(summary: Summary) -> dict[str, Number]:
+    best = {} if summary.best is None else {f"best {summary.best.monitor}": summary.best.value}
+    return {"steps": summary.steps, "epochs": summary.epochs, **best}
 
 
 def _number(text: str) -> Number:

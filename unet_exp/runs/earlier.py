@@ -34,7 +34,7 @@ accelerator is free because a machine with another is better than none: then the
 """
 
 
-def find(config: Config) -> RunFolder | None:
+def find_unfinished(config: Config) -> RunFolder | None:
     """The folder of the run that a config says to go on with; None for a new run.
 
     Args:
@@ -46,7 +46,7 @@ def find(config: Config) -> RunFolder | None:
     if config.resume is None:
         return None
     if config.resume == AUTO:
-        return next(_unfinished(config), None)
+        return next(_list_unfinished(config), None)
     folder = RunFolder(Path(config.resume))
     before = read_config(folder)
     if folder.is_over:
@@ -54,21 +54,21 @@ def find(config: Config) -> RunFolder | None:
             f"resume={folder.path}: this run is over (summary.json); to train further, start a new one with init_from="
         )
     if is_locked(folder.lock):
-        raise still_running(folder)
+        raise explain_still_running(folder)
     if _lacks_checkpoints(folder):
         raise DataError(
             f"resume={folder.path}: its checkpoints are gone, and to begin again would empty this folder; bring them "
             "back, or start a new run"
         )
     if changed := changes(before, config):
-        told = ", ".join(changed)
+        listed = ", ".join(changed)
         raise ConfigError(
-            f"resume={folder.path}: what is typed would change its result: {told}; leave it out, or start a new run"
+            f"resume={folder.path}: what is typed would change its result: {listed}; leave it out, or start a new run"
         )
     return folder
 
 
-def still_running(folder: RunFolder) -> UserError:
+def explain_still_running(folder: RunFolder) -> UserError:
     """The mistake of going on with a run that has not ended."""
     return UserError(f"resume={folder.path}: a process is still at this run; wait for its end, or end it")
 
@@ -119,7 +119,7 @@ def _lacks_checkpoints(folder: RunFolder) -> bool:
     return any(not row.endswith(",") for row in rows[1:-1])  # an epoch that was not validated has no last column
 
 
-def _unfinished(config: Config) -> Iterator[RunFolder]:
+def _list_unfinished(config: Config) -> Iterator[RunFolder]:
     """Runs of this config that have not come to their end and are no process's, the newest first."""
     for summary in sorted((Path(config.output) / "train").glob("*/summary.json"), reverse=True):
         folder = RunFolder(summary.parent)

@@ -1,31 +1,21 @@
 """The folder that tells a run's whole story, and what stands in each of its files."""
 
-import contextlib
-import csv
-import json
-import math
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from unet_exp.errors import DataError
-from unet_exp.files import replacing
+from unet_exp.files import write_csv, write_text
+from unet_exp.runs.summary import Summary
 from unet_exp.schema import DEEPEST, leaves
 
-Status = Literal["running", "finished", "failed", "stopped"]
-
-_PACKAGES = (
-    "unet-exp", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "wandb", "albumentations", "numpy",
-    "opencv-python-headless", "scipy", "scikit-image",
-)  # fmt: skip
+OUTPUTS = "outputs"
+"""Below it all commands write where nothing else is typed; `conf/train.yaml` has the same."""
 
 
 class RunFolder:
@@ -64,10 +54,9 @@ class RunFolder:
     @property
     def is_over(self) -> bool:
         """Whether a run has come to its end: it finished, or a search gave it up."""
-        summary = self.read_summary()
-        return summary.get("status") == "finished" or "pruned_at" in summary
+        return self.read_summary().is_over
 
-    def prepared(self) -> "RunFolder":
+    def prepare(self) -> "RunFolder":
         """Makes the folders of a training's files, and its own if it is not there.
 
         What a killed process has left half-written there is removed.
@@ -107,21 +96,16 @@ class RunFolder:
             raise DataError(f"{self.config} refers to something beside it with ${{...}}")
         return values if isinstance(values, dict) else {}
 
-    def read_summary(self) -> dict[str, Any]:
-        """What `summary.json` says; empty where there is none that can be read."""
+    def read_summary(self) -> Summary:
+        """What `summary.json` says; nothing where there is none that can be read."""
         try:
-            summary = json.loads(self.summary.read_text())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return summary if isinstance(summary, dict) else {}
+            return Summary.read(self.summary)
+        except DataError:
+            return Summary()
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the resolved config."""
         write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
-
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Writes `summary.json`; a number that is not finite becomes null."""
-        write_text(self.summary, json.dumps(_finite(dict(summary)), indent=2) + "\n")
 
     def write_scores(self, images: Sequence[Mapping[str, Any]], thresholds: Sequence[Mapping[str, Any]]) -> None:
         """Writes the scores image by image, and where there are any of borders, threshold by threshold."""
@@ -167,46 +151,6 @@ def refuse_links(folder: Path) -> None:
         folders[:] = [name for name in folders if name not in ("wandb", ".submitit")]
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows under the keys of all of them, in the order of their appearance."""
-    fields = list(dict.fromkeys(key for row in rows for key in row))
-    with replacing(path) as side, side.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fields)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole file or nothing."""
-    with replacing(path) as side:
-        side.write_text(text)
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computed a result."""
-    found = {"python": sys.version.split()[0]}
-    for package in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
-
-
-def git_state() -> dict[str, Any] | None:
-    """Commit of the code and whether it was changed since; None outside a checkout."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed copy may lie in somebody's checkout
-        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
 def _plain_yaml(text: str) -> Any:
     """What a YAML text says.
 
@@ -222,11 +166,3 @@ def _plain_yaml(text: str) -> Any:
         if depth > DEEPEST or getattr(event, "tag", None) or getattr(event, "value", None) == "<<":
             raise ValueError("it is more than plain values")
     return yaml.load(text, loader)  # noqa: S506
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

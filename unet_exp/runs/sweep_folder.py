@@ -14,7 +14,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.runs.folder import RunFolder, dated_folder, refuse_links, write_text
+from unet_exp.files import write_text
+from unet_exp.runs.folder import RunFolder, dated_folder, refuse_links
+from unet_exp.runs.summary import Status
 from unet_exp.schema import Strict, validate
 
 NAME_LIMIT = 80
@@ -159,10 +161,9 @@ class SweepFolder:
         """Where a run is recorded."""
         return RunFolder(self.path / run.name)
 
-    def status(self, run: PlannedRun) -> str | None:
+    def status(self, run: PlannedRun) -> Status | None:
         """What a run's summary says; None where there is none."""
-        status = self.folder(run).read_summary().get("status")
-        return status if isinstance(status, str) else None
+        return self.folder(run).read_summary().status
 
     def is_done(self, run: PlannedRun) -> bool:
         """Whether a run has come to its end; see `RunFolder.is_over`."""

@@ -4,7 +4,6 @@ import os
 import shlex
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
@@ -21,21 +20,22 @@ from rich.console import Console
 
 from unet_exp import signals
 from unet_exp.compose import initialized, quoted, search_path
-from unet_exp.config import Config, WandbConfig, parse
+from unet_exp.config import Config, parse
 from unet_exp.config.sweeping import SweepConfig
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import holder, is_locked, locked
 from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.record import record_failure
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.schema import validate
-from unet_exp.sweeps.plan import Plan
+from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
 from unet_exp.sweeps.search import Outcome, Search
 
 Launch = Callable[[Sequence[PlannedRun]], None]
 
 
-def run_sweep(plan: Plan) -> None:
+def run_sweep(plan: SweepPlan) -> None:
     """Runs a sweep, or what is missing of it, to its end.
 
     Args:
@@ -88,17 +88,24 @@ def run_planned(composed: DictConfig) -> None:
     assert sweep.run is not None
     folder = RunFolder(Path(sweep.run))
     stop = SweepFolder(folder.path.parent, []).stop
-    if signals.asked() or stop.exists():
+    if signals.received() or stop.exists():
         return
     words = [word for word in HydraConfig.get().overrides.task if not word.startswith("+sweep.")]
     folder.path.mkdir(exist_ok=True)
-    with signals.handled(), locked(folder.lock):
+    with signals.install_handlers(), locked(folder.lock):
         if stop.exists():  # made since: a process that stops the sweep tells only the runs that hold their locks
             return
-        with _recorded(folder, words):
+        if not folder.has_checkpoint:
+            folder.clear()
+        with (
+            folder.log.open("a", buffering=1) as log,
+            redirect_stdout(log),
+            redirect_stderr(log),
+            record_failure(folder, words),
+        ):
             config = _of_a_sweep(parse(values), folder)
 
-            with signals.postponed():
+            with signals.defer():
                 from unet_exp.training.pruning import Pruning
                 from unet_exp.training.run import train
 
@@ -108,7 +115,7 @@ def run_planned(composed: DictConfig) -> None:
             train(config, words, folder, pruning)
 
 
-def _check_data(plan: Plan) -> None:
+def _check_data(plan: SweepPlan) -> None:
     """Reads the data of every run and builds its network; once where runs differ in how they learn alone.
 
     Raises:
@@ -116,9 +123,13 @@ def _check_data(plan: Plan) -> None:
     """
     target = str(plan.launcher["_target_"])
     if "slurm" in target.lower():  # its machines may have what this one lacks
+        from unet_exp.metrics.declarations import direction
+
+        for config in plan.configs:
+            direction(config.trainer.monitor)
         return
 
-    with signals.postponed():
+    with signals.defer():
         from unet_exp.training.prepare import prepare
 
     checked = set()
@@ -146,12 +157,13 @@ def _check_orphans(folder: SweepFolder) -> None:
 
 
 @contextmanager
-def _launcher(plan: Plan, folder: SweepFolder, console: Console) -> Iterator[Launch]:
+def _launcher(plan: SweepPlan, folder: SweepFolder, console: Console) -> Iterator[Launch]:
     """Hydra's launcher of the plan, as a function that runs jobs and returns when they have ended."""
     sweep_dir = f"hydra.sweep.dir={quoted(str(folder.path.resolve()))}"
     words = [*plan.runs[0].overrides, *plan.hydra, *search_path(plan.config_dir), sweep_dir]
     with initialized() as loader:
         config = hydra.compose("train", words, return_hydra_config=True)
+        # A launcher runs jobs with the context's callbacks, and their class has no public name.
         context = HydraContext(config_loader=loader, callbacks=Callbacks(config))
         launcher = Plugins.instance().instantiate_launcher(
             config=config, hydra_context=context, task_function=run_planned
@@ -162,7 +174,7 @@ def _launcher(plan: Plan, folder: SweepFolder, console: Console) -> Iterator[Lau
                 return
             places = [f"+sweep.run={quoted(str(folder.folder(run).path.resolve()))}" for run in runs]
             jobs = [[*run.overrides, place] for run, place in zip(runs, places, strict=True)]
-            with _brought_to_an_end(plan, folder):
+            with _stop_runs_on_signal(plan, folder):
                 try:
                     ended = launcher.launch(jobs, initial_job_idx=0)
                 except Exception as error:
@@ -177,36 +189,14 @@ def _launcher(plan: Plan, folder: SweepFolder, console: Console) -> Iterator[Lau
 
 
 @contextmanager
-def _recorded(folder: RunFolder, words: Sequence[str]) -> Iterator[None]:
-    """What is printed goes to a run's log, what fails to its summary.
-
-    Its folder is emptied, unless an earlier start has left a checkpoint to go on from.
-    """
-    if not folder.has_checkpoint:
-        folder.clear()
-    with folder.log.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
-        try:
-            yield
-        except signals.Stopped:  # which `train` has recorded; a launcher would kill the other runs for it
-            pass
-        except Exception as error:
-            if isinstance(error, UserError):
-                told = str(error)
-            else:
-                traceback.print_exc()
-                told = f"{type(error).__name__}: {error}"
-            folder.write_summary({"overrides": list(words), **folder.read_summary(), "status": "failed", "error": told})
-
-
-@contextmanager
-def _brought_to_an_end(plan: Plan, folder: SweepFolder) -> Iterator[None]:
+def _stop_runs_on_signal(plan: SweepPlan, folder: SweepFolder) -> Iterator[None]:
     """On a signal, all runs that are under way save before this process leaves, and no other is begun.
 
     Raises:
         Stopped: if a signal has come.
     """
 
-    def told_to_runs() -> bool:
+    def signal_runs() -> bool:
         """Whether other processes of this machine have runs under way, which now know of the signal."""
         folder.stop.touch()
         found = (holder(folder.folder(run).lock) for run in folder.runs)
@@ -221,33 +211,33 @@ def _brought_to_an_end(plan: Plan, folder: SweepFolder) -> Iterator[None]:
         return
     folder.stop.unlink(missing_ok=True)
     try:
-        with signals.postponed(told_to_runs):
+        with signals.defer(signal_runs):
             yield
     finally:
         folder.stop.unlink(missing_ok=True)
 
 
 def _of_a_sweep(config: Config, folder: RunFolder) -> Config:
-    """A run has its folder's name and one device, and W&B shows the runs of a sweep as one group."""
-    update: dict[str, Any] = {
-        "name": folder.path.name,
-        "trainer": config.trainer.model_copy(update={"devices": 1}),
-    }
-    if isinstance(config.logger, WandbConfig) and config.logger.group is None:
-        update["logger"] = config.logger.model_copy(update={"group": folder.path.parent.name})
-    return config.model_copy(update=update)
+    """A run has its folder's name and one device; its logger knows the sweep."""
+    return config.model_copy(
+        update={
+            "name": folder.path.name,
+            "trainer": config.trainer.model_copy(update={"devices": 1}),
+            "logger": config.logger.of_sweep(folder.path.parent.name),
+        }
+    )
 
 
-def _search(plan: Plan, folder: SweepFolder, launch: Launch) -> Search:
+def _search(plan: SweepPlan, folder: SweepFolder, launch: Launch) -> Search:
     """Runs trials until there are as many as wanted.
 
     Raises:
         UserError: if the journal of an earlier start is damaged, or of another search.
     """
     assert plan.search is not None
-    trainer = plan.configs[0].trainer
+    monitor = plan.configs[0].trainer.monitor
     try:
-        search = Search(plan.search, trainer.monitor, trainer.monitor_mode, folder.journal)
+        search = Search(plan.search, monitor, folder.journal)
     except (AssertionError, LookupError, TypeError, ValueError, RecursionError) as error:  # Optuna checks no line
         raise DataError(f"{folder.journal}: it is damaged ({type(error).__name__}); start the search anew") from None
     common = plan.runs[0].overrides
@@ -276,15 +266,13 @@ def _tell_best(search: Search, console: Console) -> None:
 def _outcome(folder: RunFolder) -> Outcome | None:
     """What a trial came to; None if it has not come to its end."""
     summary = folder.read_summary()
-    best = summary.get("best")
-    told = best.get("value") if isinstance(best, dict) else None
-    value = told if isinstance(told, float) else None
-    if summary.get("status") == "finished":
-        return Outcome("finished", value)
-    return Outcome("pruned", value) if "pruned_at" in summary else None
+    if not summary.is_over:
+        return None
+    value = None if summary.best is None else summary.best.value
+    return Outcome("finished" if summary.pruned_at is None else "pruned", value)
 
 
-def _conclude(plan: Plan, folder: SweepFolder, search: Search | None, console: Console) -> None:
+def _conclude(plan: SweepPlan, folder: SweepFolder, search: Search | None, console: Console) -> None:
     """Says what failed, compares what finished, and names the folder in its last line.
 
     Raises:
@@ -293,7 +281,7 @@ def _conclude(plan: Plan, folder: SweepFolder, search: Search | None, console: C
     unfinished = [run for run in folder.runs if not folder.is_done(run)]
     for run in unfinished:
         lost = "it is still running" if is_locked(folder.folder(run).lock) else "its process has died"
-        error = folder.folder(run).read_summary().get("error", lost)
+        error = folder.folder(run).read_summary().error or lost
         console.print(f"failed: {run.name}: {error}", soft_wrap=True)
     if search is not None:
         _tell_best(search, console)

@@ -17,7 +17,8 @@ _INTERVAL = 1.0  # seconds between two looks at the run folders
 class SweepProgress:
     """Counts a sweep's runs by what their folders say, in a thread of its own.
 
-    On a terminal it is a bar; elsewhere a line whenever a run has ended.
+    On a terminal it is rich's bar; elsewhere a line whenever a run has ended. The time left is computed here, for both:
+    rich looks at the last 30 seconds, in which often no run ends.
 
     Args:
         folder: the sweep's.

@@ -1,4 +1,4 @@
-"""What decides the runs of `search=optuna`: the space as written and typed, and trials asked for and told of.
+"""What decides the runs of `search=optuna`: trials that are asked for, and their outcomes.
 
 Nothing here imports torch; Optuna is imported when a search begins. What prunes a trial from inside its run is
 `unet_exp.training.pruning`.
@@ -6,35 +6,26 @@ Nothing here imports torch; Optuna is imported when a search begins. What prunes
 
 import importlib.util
 import math
-import re
 import shlex
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString, RangeSweep, Sweep, ValueType
-
-from unet_exp.compose import parse_overrides
-from unet_exp.config import Config
-from unet_exp.config.search import OptunaConfig, Range, parse_search
+from unet_exp.config.search import OptunaConfig, Range
 from unet_exp.errors import ConfigError
-from unet_exp.runs.folder import write_csv, write_text
-from unet_exp.schema import flat
+from unet_exp.files import write_csv, write_text
+from unet_exp.sweeps.space import to_overrides, to_word
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.importance import PedAnovaImportanceEvaluator
     from optuna.samplers import BaseSampler
-
-    from unet_exp.figures.search_plots import TrialPoint
 
 Status = Literal["finished", "pruned", "failed"]
 
-_LEARNING = tuple(f"data.{key}" for key in ("tile", "batch_size", "num_workers", "tiles_per_epoch", "normalization"))
-"""Keys that say how to learn from the data; the others of `data` say from which, and on what the score is measured."""
-_MEASURING = tuple(f"trainer.{key}" for key in ("monitor", "val_every_epochs", "limit_batches", "overfit"))
 _ENOUGH = 10
 """Finished trials from which on the importance of a key can be told: PED-ANOVA looks at the best five or more."""
 
@@ -65,103 +56,6 @@ class Outcome:
     value: float | None = None
 
 
-def with_typed(config: OptunaConfig, typed: Iterable[Override]) -> OptunaConfig:
-    """The search with what was typed: several values of a key join its space, a single one takes the key out.
-
-    Args:
-        config: the search as composed.
-        typed: the command line.
-
-    Raises:
-        ConfigError: for a sweep that cannot be searched.
-    """
-    space = config.model_dump()["space"]
-    for override in typed:
-        if override.is_sweep_override():
-            space[override.key_or_group] = space_entry(override)
-        else:
-            space.pop(override.key_or_group, None)
-    search = parse_search({**config.model_dump(), "space": space})
-    assert search is not None
-    return search
-
-
-def space_entry(override: Override) -> list[Any] | dict[str, Any]:
-    """A sweep of the command line as an entry of the space.
-
-    Args:
-        override: `fusion=concat,add`, `model.width=range(8,33,8)`, `optimizer.lr=interval(0.0001,0.01)`, or one of the
-            latter as `tag(log, ...)`. An end of an interval is included; `int(interval(1,9))` is of whole numbers.
-
-    Returns:
-        Plain values, as in `conf/search/`.
-
-    Raises:
-        ConfigError: for what has no meaning in a search.
-    """
-    line, sweep = override.input_line, override.value()
-    if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
-        raise ConfigError(f"{line}: a search takes no glob; list the options with commas between them")
-    assert isinstance(sweep, Sweep)
-    if sweep.tags - {"log"} or (sweep.tags and override.is_choice_sweep()):
-        raise ConfigError(f"{line}: the only tag is log, of an interval or a range")
-    log = "log" in sweep.tags
-    if isinstance(sweep, IntervalSweep):
-        return {"low": sweep.start, "high": sweep.end, "log": log}
-    if isinstance(sweep, RangeSweep):
-        # Hydra adds the steps up; their rounding errors are no part of what was meant.
-        values: list[Any] = sorted(
-            value if isinstance(value, int) else float(f"{value:.12g}") for value in override.sweep_iterator()
-        )
-        if len(values) < 2:
-            raise ConfigError(f"{line}: the range leaves nothing to choose")
-        step = None if log and abs(sweep.step) == 1 else abs(sweep.step)
-        return {"low": values[0], "high": values[-1], "log": log, "step": step}
-    texts = override.sweep_string_iterator()
-    return [parse_overrides([f"{override.key_or_group}={text}"])[0].value() for text in texts]
-
-
-def check_search(config: OptunaConfig, compose: Callable[[list[str]], Config]) -> None:
-    """Finds out before the first trial what would make trials fail, or their scores incomparable.
-
-    Every value of a list and both ends of a range are composed with the first value of all other keys.
-
-    Args:
-        config: the search, its space complete.
-        compose: makes a training's config of words beside those that all trials share.
-
-    Raises:
-        ConfigError: in one line that names the key.
-    """
-    _require_optuna()
-    if not config.space:
-        raise ConfigError(
-            "search=optuna has nothing to search: give search.space, or type values such as "
-            "'optimizer.lr=tag(log,interval(0.0001,0.1))' fusion=concat,add"
-        )
-    ends = {
-        key: [_word(value) for value in (entry if isinstance(entry, list) else (entry.low, entry.high))]
-        for key, entry in config.space.items()
-    }
-    first = {key: words[0] for key, words in ends.items()}
-    base = flat(compose(_words(first)).model_dump())
-    for key, words in ends.items():
-        entry = config.space[key]
-        if isinstance(entry, Range) and entry.whole and isinstance(base.get(key), float):
-            raise ConfigError(
-                f"search.space.{key}: low={entry.low} and high={entry.high} mean whole numbers, and this key takes "
-                f"others too; write {float(entry.low)} and {float(entry.high)}"
-            )
-        for word in words[1:]:
-            other = flat(compose(_words({**first, key: word})).model_dump())
-            measured = (name for name in {**base, **other} if _is_measured(name, base["trainer.monitor"]))
-            if changed := next((name for name in measured if base.get(name) != other.get(name)), None):
-                raise ConfigError(
-                    f"search.space.{key}: it changes {changed}, and scores of such trials cannot be compared; "
-                    "take it out of the space, and sweep over it without a search"
-                )
-
-
 class Search:
     """A study of Optuna in a journal file, which further processes report to.
 
@@ -172,33 +66,34 @@ class Search:
     Args:
         config: its space, how it is searched, and how many trials.
         monitor: the score, such as `val/iou/mean`.
-        mode: whether its best value is the smallest or the largest.
         journal: made where it is not there; else the search in it goes on.
 
     Raises:
         ConfigError: if Optuna is missing, or the journal belongs to a search for something else or in another space.
     """
 
-    def __init__(self, config: OptunaConfig, monitor: str, mode: Literal["min", "max"], journal: Path) -> None:
-        _require_optuna()
+    def __init__(self, config: OptunaConfig, monitor: str, journal: Path) -> None:
+        require_optuna()
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
+        from unet_exp.metrics.declarations import direction
+
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._config, self._monitor, self._mode = config, monitor, mode
+        self._config, self._monitor, self._mode = config, monitor, direction(monitor)
         self._out: set[int] = set()
         _drop_torn_line(journal)
         # A whole path: the lock of a dead process is found only by one.
         self._storage = JournalStorage(JournalFileBackend(str(journal.resolve())))
-        direction: Literal["minimize", "maximize"] = "minimize" if mode == "min" else "maximize"
+        goal: Literal["minimize", "maximize"] = "minimize" if self._mode == "min" else "maximize"
         self._study = optuna.create_study(
-            study_name="search", storage=self._storage, direction=direction, load_if_exists=True
+            study_name="search", storage=self._storage, direction=goal, load_if_exists=True
         )
         known = self._study.user_attrs
         if "config" in known:
             self._require_same(known, journal)
-        for key, value in {"config": config.model_dump(), "monitor": monitor, "mode": mode}.items():
+        for key, value in {"config": config.model_dump(), "monitor": monitor, "mode": self._mode}.items():
             if known.get(key) != value:
                 self._study.set_user_attr(key, value)
 
@@ -236,31 +131,31 @@ class Search:
             return None
         assert found.value is not None
         # Choices are kept as words.
-        words = {key: value if isinstance(value, str) else _word(value) for key, value in found.params.items()}
-        return Trial(found.number, _words(words)), found.value
+        words = {key: value if isinstance(value, str) else to_word(value) for key, value in found.params.items()}
+        return Trial(found.number, to_overrides(words)), found.value
 
     def counts(self) -> dict[str, int]:
         """How many trials are `finished`, `pruned`, `failed` and `running` (asked for and not told of)."""
-        states = [point.status for point in self._points()]
+        states = [_status(trial) for trial in self._trials()]
         return {status: states.count(status) for status in ("finished", "pruned", "failed", "running")}
 
     def write(self, folder: Path) -> None:
         """Writes `trials.csv`, `search.png` (history and importance) and `best.txt` (words of the best trial)."""
         from unet_exp.figures.search_plots import draw_search
 
-        points = self._points()
         rows = [
             {
-                "trial": point.number,
-                "status": point.status,
-                self._monitor: point.value,
+                "trial": trial.number,
+                "status": _status(trial),
+                self._monitor: trial.value,
                 "validations": len(trial.intermediate_values),
                 **trial.params,
             }
-            for point, trial in zip(points, self._trials(), strict=True)
+            for trial in self._trials()
         ]
         write_csv(folder / "trials.csv", rows)
-        draw_search(points, self._importance(), folder / "search.png", self._monitor, self._mode)
+        with _quiet():
+            draw_search(self._study, self._evaluator(), folder / "search.png", self._monitor)
         if best := self.best():
             write_text(folder / "best.txt", shlex.join(best[0].overrides) + "\n")
 
@@ -281,30 +176,16 @@ class Search:
                 trial = optuna.Trial(self._study, trial_id)
             words = {key: _suggested(trial, key, entry) for key, entry in self._config.space.items()}
         self._out.add(trial.number)
-        return Trial(trial.number, _words(words))
+        return Trial(trial.number, to_overrides(words))
 
-    def _points(self) -> "list[TrialPoint]":
-        from optuna.trial import TrialState
-
-        from unet_exp.figures.search_plots import TrialPoint
-
-        names: dict[TrialState, Literal["finished", "pruned", "failed"]] = {
-            TrialState.COMPLETE: "finished",
-            TrialState.PRUNED: "pruned",
-            TrialState.FAIL: "failed",
-        }
-        return [TrialPoint(trial.number, names.get(trial.state, "running"), trial.value) for trial in self._trials()]
-
-    def _importance(self) -> dict[str, float]:
-        """Share of each key in what sets the best trials apart; empty where there are too few."""
-        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    def _evaluator(self) -> "PedAnovaImportanceEvaluator | None":
+        """What tells the share of each key in what sets the best trials apart; None where there are too few."""
+        from optuna.importance import PedAnovaImportanceEvaluator
 
         finished = self.counts()["finished"]
         if finished < _ENOUGH:
-            return {}
-        with _quiet():
-            evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, _ENOUGH / 2 / finished))
-            return get_param_importances(self._study, evaluator=evaluator)
+            return None
+        return PedAnovaImportanceEvaluator(target_quantile=max(0.1, _ENOUGH / 2 / finished))
 
     def _require_same(self, known: dict[str, Any], journal: Path) -> None:
         before, now = known["config"]["space"], self._config.model_dump()["space"]
@@ -318,7 +199,17 @@ class Search:
             )
 
 
-def _require_optuna() -> None:
+def _status(trial: "optuna.trial.FrozenTrial") -> str:
+    names = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
+    return names.get(trial.state.name, "running")
+
+
+def require_optuna() -> None:
+    """Finds out whether the extra that a search needs is installed.
+
+    Raises:
+        ConfigError: if not.
+    """
     if importlib.util.find_spec("optuna") is None:
         raise ConfigError("search=optuna needs the extra: pip install 'unet-exp[sweep]'")
 
@@ -363,29 +254,8 @@ def _sampler(config: OptunaConfig, number: int) -> "BaseSampler":
 def _suggested(trial: "optuna.Trial", key: str, entry: list[Any] | Range) -> str:
     """The trial's value of a key, as a word."""
     if isinstance(entry, list):
-        return trial.suggest_categorical(key, [_word(value) for value in entry])
+        return trial.suggest_categorical(key, [to_word(value) for value in entry])
     if entry.whole:
         low, high, step = int(entry.low), int(entry.high), int(entry.step or 1)
-        return _word(trial.suggest_int(key, low, high, step=step, log=entry.log))
-    return _word(trial.suggest_float(key, entry.low, entry.high, step=entry.step, log=entry.log))
-
-
-def _words(values: dict[str, str]) -> list[str]:
-    return [f"{key}={word}" for key, word in values.items()]
-
-
-def _word(value: Any) -> str:
-    """A plain value in Hydra's grammar."""
-    if isinstance(value, list):
-        return f"[{','.join(_word(item) for item in value)}]"
-    if isinstance(value, str):
-        plain = re.fullmatch(r"[A-Za-z_]\w*", value) and value.lower() not in ("null", "true", "false", "nan", "inf")
-        return value if plain else QuotedString(value, Quote.single).with_quotes()
-    return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
-
-
-def _is_measured(key: str, monitor: str) -> bool:
-    """Whether scores can be compared only where this key has one value."""
-    if key.startswith("data."):
-        return key not in _LEARNING
-    return key == "seed" or key in _MEASURING or (monitor == "val/loss" and key.startswith("loss."))
+        return to_word(trial.suggest_int(key, low, high, step=step, log=entry.log))
+    return to_word(trial.suggest_float(key, entry.low, entry.high, step=entry.step, log=entry.log))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import (
@@ -19,9 +19,10 @@ from pytorch_lightning.callbacks import (
 from unet_exp.config import Config, duration_seconds
 from unet_exp.data.samples import Sample
 from unet_exp.files import named, replacing
+from unet_exp.metrics.declarations import direction
 from unet_exp.runs.folder import RunFolder
 from unet_exp.training.last_checkpoint import BestCheckpoint, LastCheckpoint
-from unet_exp.training.loggers import log_predictions
+from unet_exp.training.loggers import Predictions, TrainingLogger
 from unet_exp.training.module import SegmentationModule
 
 
@@ -124,14 +125,16 @@ class History(Callback):
 
 
 class PredictionPictures(Callback):
-    """Sends validation images with their true and predicted masks to the loggers at chosen epochs.
+    """Sends validation images with their true and predicted masks to the logger at chosen epochs.
 
     Args:
+        logger: of the training.
         samples: the images.
         every: epochs between two pictures, counted at validations; the last validation has one too.
     """
 
-    def __init__(self, samples: Sequence[Sample], every: int) -> None:
+    def __init__(self, logger: TrainingLogger, samples: Sequence[Sample], every: int) -> None:
+        self._logger = logger
         self._samples = samples
         self._every = every
         self._due = every
@@ -170,7 +173,21 @@ class PredictionPictures(Callback):
         labels = module.picture_labels
         shown = self._samples[: len(labels)]
         step = trainer.global_step - 1  # that of the validation's scores, as Lightning counts for the loggers
-        log_predictions(trainer.loggers, step, trainer.current_epoch, shown, labels, module.classes)
+        self._logger.log_predictions(Predictions(step, trainer.current_epoch, shown, labels, module.classes))
+
+
+class Callbacks(NamedTuple):
+    """The callbacks of a training, and those of them that it asks for results.
+
+    Attributes:
+        all: in the order in which Lightning calls them.
+        history: writes `metrics.csv`.
+        best: keeps the best epoch.
+    """
+
+    all: list[Callback]
+    history: History
+    best: BestCheckpoint
 
 
 def build_callbacks(
@@ -179,8 +196,8 @@ def build_callbacks(
     samples: Sequence[Sample],
     metrics: Sequence[str],
     steps: int | None,
-    first_process: bool = True,
-) -> list[Callback]:
+    logger: TrainingLogger,
+) -> Callbacks:
     """All callbacks that the config asks for, but for the progress bar.
 
     Args:
@@ -189,19 +206,20 @@ def build_callbacks(
         samples: validation images.
         metrics: names of the validation scores, without `val/`.
         steps: optimizer steps of the whole training, None where only the time ends it.
-        first_process: of a distributed training; only this one has loggers.
+        logger: of this process.
     """
     trainer = config.trainer
     # The first, for at the end the moving average takes the place of the weights.
     callbacks: list[Callback] = [LastCheckpoint(folder.last, duration_seconds(trainer.save_every))]
-    callbacks.append(History(folder.metrics, metrics))
+    history = History(folder.metrics, metrics)
+    callbacks.append(history)
     if trainer.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=trainer.ema_decay))
-    if config.logger.name != "csv" and first_process:
+    if config.logger.name != "csv" and logger.lightning:
         callbacks.append(LearningRateMonitor(logging_interval="step"))
         if config.logger.images:
             shown = samples[: config.logger.images]
-            callbacks.append(PredictionPictures(shown, config.logger.images_every_epochs))
+            callbacks.append(PredictionPictures(logger, shown, config.logger.images_every_epochs))
     if steps is not None:
         callbacks.append(StopAtStep(steps))
     if trainer.max_time is not None:
@@ -211,7 +229,7 @@ def build_callbacks(
             EarlyStopping(
                 trainer.monitor,
                 patience=trainer.early_stopping,
-                mode=trainer.monitor_mode,
+                mode=direction(trainer.monitor),
                 check_on_train_epoch_end=False,
                 check_finite=False,
             )
@@ -220,8 +238,8 @@ def build_callbacks(
         folder.checkpoints,
         folder.best.stem,
         monitor=trainer.monitor,
-        mode=trainer.monitor_mode,
+        mode=direction(trainer.monitor),
         save_on_train_epoch_end=False,
         enable_version_counter=False,
     )
-    return [*callbacks, best]
+    return Callbacks([*callbacks, best], history, best)

@@ -16,10 +16,8 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
 from unet_exp import signals
+from unet_exp.checkpoints.reading import LOOPS, RANDOM_STATES
 from unet_exp.training.patches import Draw, TileSampler
-
-RANDOM = "random"
-"""Where a checkpoint keeps the states of PyTorch's random generators."""
 
 
 class LastCheckpoint(Callback):
@@ -54,7 +52,7 @@ class LastCheckpoint(Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Lets no other handler of Lightning's stop a training, which would not save first."""
         del trainer, module
-        signals.take_back()
+        signals.reinstall()
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Asks for a checkpoint at the next batch: EMA and the schedules are not done with this one."""
@@ -70,13 +68,13 @@ class LastCheckpoint(Callback):
         late = time.monotonic() - self._saved_at >= self._every
         # All processes of a training do the same, whichever of them the clock or a signal has reached.
         due = trainer.strategy.reduce_boolean_decision(self._validated or late, all=False)
-        asked = trainer.strategy.reduce_boolean_decision(signals.asked() is not None, all=False)
+        asked = trainer.strategy.reduce_boolean_decision(signals.received() is not None, all=False)
         if batch_idx % trainer.accumulate_grad_batches:
             return
         if (due or asked) and trainer.global_step:
             self._save(trainer)
         if asked:
-            raise signals.Stopped(signals.asked() or signal.SIGTERM)
+            raise signals.Stopped(signals.received() or signal.SIGTERM)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Saves the end."""
@@ -87,10 +85,10 @@ class LastCheckpoint(Callback):
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the random states, and forgets the batch that was fetched and not begun: Lightning counts it as seen."""
         del module
-        checkpoint[RANDOM] = {
+        checkpoint[RANDOM_STATES] = {
             device: _of_every_process(trainer, state) for device, state in _random_state(trainer).items()
         }
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        progress = checkpoint[LOOPS]["fit_loop"]["epoch_loop.batch_progress"]
         for count in (progress["total"], progress["current"]):
             count["ready"] = count["completed"]
         progress["is_last_batch"] = False
@@ -100,7 +98,7 @@ class LastCheckpoint(Callback):
         del module
         rank = trainer.global_rank
         # PyTorch sets a generator from the first byte of the memory that a view looks into: a copy has its own.
-        self._random = {device: states[rank].clone() for device, states in checkpoint[RANDOM].items()}
+        self._random = {device: states[rank].clone() for device, states in checkpoint[RANDOM_STATES].items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Whether this is the end."""

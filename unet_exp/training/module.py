@@ -1,6 +1,5 @@
 """The LightningModule: one network, one loss, one optimizer, and scores of whole images."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,55 +9,41 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unet_exp import losses, network
-from unet_exp.checkpoints import checkpoint
-from unet_exp.config import ClassSpec, parse
+from unet_exp.checkpoints.reading import EPOCH_LOSSES
+from unet_exp.checkpoints.record import KEY, CheckpointRecord
+from unet_exp.config import parse
 from unet_exp.errors import TrainingError
 from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
-from unet_exp.metrics.scoreboard import Kind, Scoreboard
+from unet_exp.metrics.declarations import ScoreFamily
+from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import center_crop, probabilities
 from unet_exp.training.schedule import build_optimizer, build_schedulers
-
-EPOCH_LOSSES = "epoch_losses"
-"""Where a checkpoint keeps the losses of the epoch that it lies in."""
 
 
 class SegmentationModule(pl.LightningModule):
     """Trains a U-Net. Its hyperparameters are plain values, so that its checkpoints open with `weights_only=True`.
 
     Args:
-        config: the resolved values of the training.
-        classes: plain `ClassSpec`s, in the order of the class indices.
-        normalization: a plain `Normalization`.
-        channels: of the images.
-        class_weights: a weight a class, or None.
+        record: a plain `CheckpointRecord`: what is trained, and on what.
         horizon: optimizer steps of the whole training, for the schedule.
-        trained_on: `image_digest` of each training image.
 
     Attributes:
-        kinds: scores of a validation beyond the classes', see `unet_exp.metrics.scoreboard.Scoreboard`.
+        record: what its checkpoints will say of it.
+        families: scores of a validation beyond the classes', see `unet_exp.metrics.scoreboard.Scoreboard`.
         pictures: of how many validation images the predicted labels are kept.
         picture_labels: (H, W) each, of the last validation.
         scores: of the last validation, in full precision (Lightning keeps them as float32).
     """
 
-    def __init__(
-        self,
-        config: dict[str, Any],
-        classes: list[dict[str, Any]],
-        normalization: dict[str, Any],
-        channels: int,
-        class_weights: list[float] | None,
-        horizon: int,
-        trained_on: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, record: dict[str, Any], horizon: int) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # each logger has been given the config alone
-        del normalization, trained_on  # hyperparameters for the checkpoint alone; Lightning reads them from this frame
-        self.config = parse(config)
-        self.network = network.build(self.config, channels, len(classes))
-        self.loss = losses.build(self.config.loss, class_weights)
-        self.classes = [ClassSpec.model_validate(spec) for spec in classes]
-        self.kinds: tuple[Kind, ...] = ()
+        self.record = CheckpointRecord.model_validate(record)
+        self.config = parse(self.record.config)
+        self.classes = self.record.classes
+        self.network = network.build(self.config, self.record.channels, len(self.classes))
+        self.loss = losses.build(self.config.loss, self.record.class_weights)
+        self.families: tuple[ScoreFamily, ...] = ()
         self.pictures = 0
         self.scores: dict[str, float] = {}
         self.picture_labels: list[NDArray[np.uint8]] = []
@@ -111,7 +96,7 @@ class SegmentationModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Starts a new count."""
         self.picture_labels.clear()
-        self._board = Scoreboard([spec.name for spec in self.classes], self.kinds)
+        self._board = Scoreboard([spec.name for spec in self.classes], self.families)
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Counts one whole image, an item of `unet_exp.training.datamodule.WholeImages`."""
@@ -141,11 +126,8 @@ class SegmentationModule(pl.LightningModule):
         return [optimizer], schedulers
 
     def on_save_checkpoint(self, content: dict[str, Any]) -> None:
-        """Adds what `unet_exp.checkpoints.checkpoint` needs to open it without Lightning."""
-        described = ("config", "classes", "normalization", "channels", "class_weights")
-        content[checkpoint.KEY] = checkpoint.describe(
-            **{key: self.hparams[key] for key in described}, trained_on=list(self.hparams["trained_on"])
-        )
+        """Adds what `unet_exp.checkpoints.opening` needs to open it without Lightning."""
+        content[KEY] = self.record.model_dump()
         content[EPOCH_LOSSES] = list(self._train_losses)
 
     def on_load_checkpoint(self, content: dict[str, Any]) -> None:

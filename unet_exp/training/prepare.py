@@ -12,20 +12,25 @@ import pytorch_lightning as pl
 import torch
 
 from unet_exp import data, losses
-from unet_exp.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from unet_exp.checkpoints.checkpoint import Checkpoint
+from unet_exp.checkpoints.opening import open_checkpoint
+from unet_exp.checkpoints.record import CheckpointRecord
 from unet_exp.config import Config
+from unet_exp.config.learning import CustomLossConfig
 from unet_exp.data.compatibility import check_fits
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, fingerprint, image_digest
 from unet_exp.errors import ConfigError
 from unet_exp.geometry import Architecture, parameters
 from unet_exp.inference.device import resolve_device, resolve_precision
+from unet_exp.losses.custom import try_loss
 from unet_exp.memory import free_memory
 from unet_exp.metrics import METRICS_VERSION
-from unet_exp.metrics.scoreboard import metric_names, threshold_names
+from unet_exp.metrics.declarations import metric_names, threshold_names
 from unet_exp.network import cost
-from unet_exp.runs.conditions import Conditions, GitState
-from unet_exp.runs.folder import RunFolder, git_state, versions
+from unet_exp.runs.conditions import Conditions
+from unet_exp.runs.environment import git_state, versions
+from unet_exp.runs.folder import RunFolder
 from unet_exp.training.datamodule import SegmentationData, class_counts
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.loggers import check_logger
@@ -67,7 +72,7 @@ class Job:
     @cached_property
     def conditions(self) -> Conditions:
         """What its numbers depend on beside its config; the data are hashed once."""
-        git, initial = git_state(), self.config.init_from
+        initial = self.config.init_from
         return Conditions(
             data_fingerprint=fingerprint(self.dataset),
             metrics_version=METRICS_VERSION,
@@ -76,7 +81,7 @@ class Job:
             processes=self.processes,
             threads=torch.get_num_threads(),
             init_from_sha256=None if initial is None else _sha256(Path(initial)),
-            git=None if git is None else GitState(**git),
+            git=git_state(),
             versions=versions(),
         )
 
@@ -101,7 +106,7 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     initial = open_checkpoint(config.init_from, config.trust) if config.init_from and resumed is None else None
     dataset = data.limited(data.load(config.data), config.trainer.limit_batches)
     names = [spec.name for spec in dataset.classes]
-    kinds = check_fits(config, dataset)
+    families = check_fits(config, dataset)
     _check_memory(config, dataset)
     # Lightning's seed_everything also sets the environment of processes yet to come.
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -111,21 +116,23 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     if not datamodule.batches:
         raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
     steps = _total_steps(config, datamodule)
-    module = SegmentationModule(
-        config.model_dump(),
-        [spec.model_dump() for spec in dataset.classes],
-        normalization.as_plain(),
-        dataset.channels,
-        losses.class_weights(config.loss, class_counts(dataset)),
-        steps or 0,
-        [image_digest(sample.image) for sample in dataset.train],
+    record = CheckpointRecord(
+        config=config.model_dump(),
+        classes=list(dataset.classes),
+        normalization=normalization,
+        channels=dataset.channels,
+        class_weights=losses.class_weights(config.loss, class_counts(dataset)),
+        trained_on=[image_digest(sample.image) for sample in dataset.train],
     )
+    module = SegmentationModule(record.model_dump(), horizon=steps or 0)
     count, macs = cost(module.network, datamodule.input_size)
     _check_space(config, resumed, count)
-    module.kinds = kinds
+    module.families = families
     if initial is not None:
         _start_from(module, initial)
-    metrics = [*metric_names(names, kinds), *threshold_names(kinds)]
+    if isinstance(config.loss, CustomLossConfig):
+        try_loss(config.loss, record.class_weights, len(names), config.data.tile)
+    metrics = [*metric_names(names, families), *threshold_names(families)]
     return Job(
         config,
         list(overrides),

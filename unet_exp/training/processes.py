@@ -1,4 +1,4 @@
-"""The processes of one training: the first one tells and writes, and the others, which it starts, find its run."""
+"""The processes of one training: the first one prints and writes, and the others, which it starts, find its run."""
 
 import os
 from pathlib import Path
@@ -15,8 +15,8 @@ def is_first() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def tell(folder: RunFolder, checkpoint: Path | None) -> None:
-    """Tells the processes that will be started where the run is.
+def publish_run(folder: RunFolder, checkpoint: Path | None) -> None:
+    """Says where the run is to the processes that will be started.
 
     Args:
         folder: of the run.

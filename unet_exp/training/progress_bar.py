@@ -1,4 +1,7 @@
-"""The training on the terminal: a bar where there is one, else a line for each validation."""
+"""The training on the terminal: a bar where there is one, else a line for each validation.
+
+Lightning's own bars begin anew with each epoch, know no time left of the whole training, and fill a log file.
+"""
 
 import time
 from typing import Any

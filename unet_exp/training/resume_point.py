@@ -1,36 +1,27 @@
-"""What earlier starts of a run have left, and whether it may go on: the same data, a checkpoint that is whole."""
+"""Where a run goes on that was started before: its folder, a checkpoint that is whole, the same data and conditions."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
 
-from pydantic import Field
-
-from unet_exp.checkpoints.checkpoint import KEY, read_content
 from unet_exp.checkpoints.migrations import FORMAT
+from unet_exp.checkpoints.reading import EPOCH_LOSSES, RANDOM_STATES, STEP, read_content
+from unet_exp.checkpoints.record import KEY
 from unet_exp.config import Config, parse
 from unet_exp.errors import ConfigError, DataError, UserError
-from unet_exp.runs.conditions import Conditions
-from unet_exp.runs.earlier import changes, read_config
-from unet_exp.runs.folder import RunFolder
-from unet_exp.schema import Strict, validate
-from unet_exp.training.last_checkpoint import RANDOM
-from unet_exp.training.module import EPOCH_LOSSES
+from unet_exp.files import locked
+from unet_exp.runs.earlier import AUTO, changes, explain_still_running, find_unfinished, read_config
+from unet_exp.runs.folder import RunFolder, refuse_links
+from unet_exp.runs.summary import Summary
+from unet_exp.training import processes
+from unet_exp.training.prepare import Job
 
-
-class _FirstStart(Strict):
-    """What a summary says of the first start and keeps; anybody may have written it."""
-
-    started: str | None = None
-    overrides: list[str] | None = None
-    wandb_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")] | None = None
-    init_from_sha256: str | None = None
-    rerun: dict[str, Any] | None = None
-    resumed: list[dict[str, int | str]] | None = None
+_FROM_FIRST_START = ("started", "overrides", "wandb_id", "init_from_sha256", "rerun", "resumed")
+"""Fields of the summary that a resumed run keeps from its first start."""
 
 
 @dataclass(frozen=True)
-class Past:
+class ResumePoint:
     """What earlier starts of a run have left.
 
     Attributes:
@@ -42,14 +33,14 @@ class Past:
     """
 
     folder: RunFolder
-    summary: dict[str, Any]
+    summary: Summary
     checkpoint: Path | None = None
     step: int = 0
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, folder: RunFolder) -> "Past":
-        """What lies in a folder; the checkpoint before the last where the last is damaged.
+    def find(cls, folder: RunFolder) -> "ResumePoint":
+        """The last checkpoint in a folder; the one before it where the last is damaged.
 
         Raises:
             DataError: if no checkpoint is whole.
@@ -57,14 +48,7 @@ class Past:
         notes: list[str] = []
         for path in filter(Path.exists, (folder.last, folder.previous)):
             try:
-                content = read_content(path)
-                if content[KEY].get("format") != FORMAT or not {EPOCH_LOSSES, RANDOM} <= content.keys():
-                    raise DataError(f"checkpoint={path}: it is of an earlier version, which could not go on exactly")
-                if changed := changes(read_config(folder), parse(content[KEY].get("config", {}))):
-                    raise DataError(f"checkpoint={path}: it is of another run ({', '.join(changed)})")
-                step = content.get("global_step")
-                if not isinstance(step, int):
-                    raise DataError(f"checkpoint={path}: it does not tell its step")
+                step = _check_checkpoint(folder, path)
             except UserError as error:
                 notes.append(str(error))
                 continue
@@ -74,26 +58,30 @@ class Past:
         notes.append(f"{folder.path} has no checkpoint yet: it starts from the beginning")
         return cls(folder, folder.read_summary(), notes=notes)
 
-    def check(self, now: Conditions) -> None:
+    @property
+    def threads(self) -> int | None:
+        """Of PyTorch at the first start; None where its summary does not say."""
+        return self.summary.threads
+
+    def check(self, job: Job) -> None:
         """Refuses conditions that would change the result, and notes those that may.
 
         Args:
-            now: of the training that is about to go on.
+            job: that is about to go on.
 
         Raises:
-            UserError: if the data, the precision or the number of processes are others.
+            UserError: if the data, the precision or the number of processes are different.
         """
         if self.checkpoint is None:
             return
-        try:
-            then = Conditions.told_by(self.folder)
-        except DataError as error:
-            self.notes.append(f"{error}; whether the data are the same is not known")
+        then, now = self.summary, job.conditions
+        if missing := then.missing_conditions():
+            self.notes.append(f"{self.folder.summary} lacks {missing}; whether the data are the same is not known")
             return
         if then.data_fingerprint != now.data_fingerprint:
             raise DataError(
                 f"resume={self.folder.path}: the data are no longer those that it was trained on (their fingerprint in "
-                "summary.json is another); bring them back, or start a new run, for resume=auto with another name="
+                "summary.json is different); bring them back, or start a new run, for resume=auto with another name="
             )
         if then.precision != now.precision:
             raise ConfigError(
@@ -105,40 +93,88 @@ class Past:
                 f"resume={self.folder.path}: {then.processes} processes shared its work and today it would be "
                 f"{now.processes}; go on with it on a machine with as many devices"
             )
-        if others := ", ".join(then.others(now)):
+        if others := ", ".join(then.changes_to(now)):
             self.notes.append(f"it goes on under other conditions and may differ from an undisturbed run: {others}")
 
-    @property
-    def threads(self) -> int | None:
-        """Of PyTorch at the first start; None where its summary does not tell."""
-        try:
-            return Conditions.told_by(self.folder).threads
-        except DataError:
-            return None
-
-    def of_first_start(self, now: str) -> dict[str, Any]:
-        """What the summary keeps of the first start, and the list of the later ones.
-
-        Args:
-            now: ISO time of this one.
-        """
-        told = {key: self.summary[key] for key in _FirstStart.model_fields if key in self.summary}
-        try:
-            kept = validate(_FirstStart, told).model_dump(exclude_unset=True)
-        except ConfigError:
-            return {}
+    def clean_up(self) -> None:
+        """Removes what must not be mistaken for a part of this run."""
         if self.checkpoint is None:
-            return {"rerun": kept["rerun"]} if "rerun" in kept else {}
-        return {**kept, "resumed": [*kept.get("resumed", []), {"step": self.step, "time": now}]}
+            self.folder.clear()
+        elif self.checkpoint == self.folder.previous:
+            self.folder.last.unlink(missing_ok=True)  # damaged: it must not take the place of the one before
+
+    def keep_first_start(self, summary: Summary) -> Summary:
+        """A summary of this start with what the run keeps of its first one, and the list of the later ones."""
+        kept = _FROM_FIRST_START if self.checkpoint is not None else ("rerun",)
+        fields = {key: getattr(self.summary, key) for key in kept if key in self.summary.model_fields_set}
+        if self.checkpoint is not None:
+            resumed: list[dict[str, int | str]] = [{"step": self.step, "time": str(summary.started)}]
+            fields["resumed"] = [*(self.summary.resumed or []), *resumed]
+        return summary.updated(**fields)
 
 
-def past_of_sweep(folder: RunFolder, config: Config) -> Past:
+def find_resume_point(config: Config, folder: RunFolder | None, stack: ExitStack) -> ResumePoint | None:
+    """Where a training goes on; None for a new run.
+
+    Args:
+        config: as typed.
+        folder: of a sweep's run, whose lock the sweep holds; None looks for what `resume` names, and locks it.
+        stack: holds the lock.
+
+    Raises:
+        UserError: if the run that `resume` names cannot go on in this way.
+    """
+    if folder is not None:
+        return _find_in_sweep(folder, config) if folder.has_checkpoint else None
+    while found := find_unfinished(config):
+        refuse_links(found.path)
+        try:
+            stack.enter_context(locked(found.lock))
+        except BlockingIOError:
+            if config.resume == AUTO:  # another process has just taken it
+                continue
+            raise explain_still_running(found) from None
+        return ResumePoint.find(found)
+    if config.resume is not None:
+        print(f"resume={config.resume}: there is no unfinished run of this config; this is a new one")
+    return None
+
+
+def resumed_folder(point: ResumePoint | None) -> Path | None:
+    """The folder of the run whose checkpoint the training goes on from; None where it starts from the beginning.
+
+    Args:
+        point: where the first process goes on; the others know it from that process.
+    """
+    if processes.is_first():
+        return None if point is None or point.checkpoint is None else point.folder.path
+    return processes.folder_of_first().path if processes.checkpoint_of_first() else None
+
+
+def _find_in_sweep(folder: RunFolder, config: Config) -> ResumePoint:
     """What a run of a sweep goes on with: nothing where its config in `conf/` has changed since, or all is damaged."""
     try:
         changed = changes(read_config(folder), config)
         if not changed:
-            return Past.of(folder)
+            return ResumePoint.find(folder)
         note = f"its config has changed ({', '.join(changed)})"
     except UserError as error:
         note = str(error)
-    return Past(folder, {}, notes=[f"{folder.path} starts from the beginning: {note}"])
+    return ResumePoint(folder, Summary(), notes=[f"{folder.path} starts from the beginning: {note}"])
+
+
+def _check_checkpoint(folder: RunFolder, path: Path) -> int:
+    """The step of a checkpoint from which this run can go on.
+
+    Raises:
+        UserError: if it is damaged, of an earlier version or of another run.
+    """
+    content = read_content(path)
+    if content[KEY].get("format") != FORMAT or not {EPOCH_LOSSES, RANDOM_STATES} <= content.keys():
+        raise DataError(f"checkpoint={path}: it is of an earlier version, which could not go on exactly")
+    if changed := changes(read_config(folder), parse(content[KEY].get("config", {}))):
+        raise DataError(f"checkpoint={path}: it is of another run ({', '.join(changed)})")
+    step = content.get(STEP)
+    if not isinstance(step, int):
+        raise DataError(f"checkpoint={path}: it does not record its step")
+    return step

@@ -9,6 +9,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, LRScheduler, ReduceLROnPlateau
 
 from unet_exp.config import OptimizerConfig, PlateauConfig, SchedulerConfig, TrainerConfig
+from unet_exp.metrics.declarations import direction
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
@@ -62,7 +63,7 @@ def build_schedulers(
         return [{"scheduler": every_step, "interval": "step"}]
     schedulers: list[dict[str, Any]] = [
         {
-            "scheduler": ReduceLROnPlateau(optimizer, trainer.monitor_mode, config.factor, config.patience),
+            "scheduler": ReduceLROnPlateau(optimizer, direction(trainer.monitor), config.factor, config.patience),
             "interval": "epoch",
             "frequency": trainer.val_every_epochs,
             "monitor": trainer.monitor,

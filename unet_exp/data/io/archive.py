@@ -1,4 +1,7 @@
-"""Unpacks a ZIP archive from elsewhere: nothing outside the target, nothing but files and folders, no bomb."""
+"""Unpacks a ZIP archive from elsewhere: nothing outside the target, nothing but files and folders, no bomb.
+
+`zipfile`, and pooch through it, unpacks what leads out of its folder under another name, and knows no limit.
+"""
 
 import stat
 import zipfile

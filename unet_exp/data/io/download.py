@@ -1,10 +1,11 @@
 """Fetches public data sets: all of their files, checked, or none.
 
-`fetch` brings the ISBI-2012 slices one by one, `fetch_archive` a ZIP archive; what they share stands below them.
+`fetch` brings the ISBI-2012 slices one by one, `fetch_archive` a ZIP archive; what they share stands below them. pooch
+transfers each file and tries again. It knows no set of files that appears as a whole, no checksum of pixels, no end of
+the other transfers when one fails, and would load an archive again whose checksum is wrong: that is done here.
 """
 
 import hashlib
-import logging
 import os
 import shutil
 import threading
@@ -237,7 +238,8 @@ def _download(
     store = pooch.create(
         path=folder, base_url="", registry=dict.fromkeys(files), urls=dict(files), retry_if_failed=retries
     )
-    with _quiet(pooch.get_logger()), progress, ThreadPoolExecutor(threads) as pool:
+    pooch.get_logger().setLevel("WARNING")
+    with progress, ThreadPoolExecutor(threads) as pool:
         jobs = {pool.submit(store.fetch, name, downloader=attempt): url for name, url in files.items()}
         try:
             for done in as_completed(jobs):
@@ -280,14 +282,3 @@ def _check_pixels(job: Download, files: Mapping[str, str], content: Path, checks
     for folder, wanted in checksums.items():
         if digests[folder].hexdigest() != wanted:
             raise job.failure(f"{job.url}/{_SERVED_IN[folder]}", "the pixels are not the published ones (sha256)")
-
-
-@contextmanager
-def _quiet(log: logging.Logger) -> Iterator[None]:
-    """No lines of pooch's own on stderr."""
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

@@ -21,7 +21,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from tifffile import TiffFile, TiffPage, TiffWriter
 
-from unet_exp.data.io.tiff import DTYPES, Array, check_chain, check_page, damage_told, promised, resolved
+from unet_exp.data.io.tiff import DTYPES, Array, check_chain, check_page, explain_damage, promised, resolved
 from unet_exp.errors import DataError
 from unet_exp.files import replacing
 
@@ -76,7 +76,7 @@ def read_pages(path: str | Path, indices: bool = False) -> list[Array]:
     if not data.startswith((_PNG, _JPEG, *_TIFF, _NUMPY)):
         what = "is not a PNG, JPEG or TIFF image, nor a NumPy array" + ("" if data else " (it is empty)")
         raise DataError(f"{path}: {what}; convert it to one of them")
-    with damage_told(path):
+    with explain_damage(path):
         if data.startswith(_TIFF):
             pages = _read_tiff(path, data, indices)
         elif data.startswith(_NUMPY):

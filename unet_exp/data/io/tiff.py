@@ -19,7 +19,7 @@ _JPEG = 7
 
 
 @contextmanager
-def damage_told(path: Path) -> Iterator[None]:
+def explain_damage(path: Path) -> Iterator[None]:
     """Turns whatever a library says of broken bytes into one line.
 
     Raises:

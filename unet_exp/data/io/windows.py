@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tifffile import TiffFile, TiffPage, TiffWriter
 
-from unet_exp.data.io.tiff import Array, check_chain, check_page, damage_told, promised, resolved, resolved_channels
+from unet_exp.data.io.tiff import Array, check_chain, check_page, explain_damage, promised, resolved, resolved_channels
 from unet_exp.errors import DataError
 from unet_exp.files import replacing
 
@@ -92,7 +92,7 @@ class WindowedPage:
         pixels = np.empty((height, width, self._samples * self.planes), self._stored)
         rows = range(top // tall, -(-(top + height) // tall))
         columns = range(left // wide, -(-(left + width) // wide))
-        with damage_told(self.path):
+        with explain_damage(self.path):
             for row, column, plane in product(rows, columns, range(self.planes)):
                 chunk = self._decoded(plane, row, column)
                 y, x = row * tall, column * wide  # of the chunk's first pixel
@@ -152,7 +152,7 @@ def windowed(path: Path) -> Iterator[list[WindowedPage]]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
     with stream:
-        with damage_told(path):
+        with explain_damage(path):
             pages = _pages(path, TiffFile(stream), path.stat().st_size)
         yield pages
 

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.config import IGNORE_LABEL, CellTrackingConfig, ClassSpec
 from unet_exp.data.io.download import Download, fetch_archive, is_missing
 from unet_exp.data.io.images import natural_key, read_image
 from unet_exp.data.samples import DataSet, Sample, Split, split_indices
+from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import ConfigError, DataError
 
 Array = NDArray[Any]
@@ -61,7 +62,15 @@ class _Frame(NamedTuple):
     number: str
 
 
-def load(
+def load(config: CellTrackingConfig) -> DataSet:
+    """Reads a data set; see `read`."""
+    return read(config.name, config.root, config.split, config.fold, config.folds, config.download)
+
+
+DATA_SETS |= dict.fromkeys(ARCHIVES, load)
+
+
+def read(
     name: Literal["phc_u373", "dic_hela"],
     root: str | Path,
     split: Literal["held_out", "all"] = "held_out",

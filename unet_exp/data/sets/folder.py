@@ -21,6 +21,7 @@ from unet_exp.data.groups import UNLABELLED, Item
 from unet_exp.data.io.images import JPEG_SUFFIXES, read_pages, stored_size
 from unet_exp.data.pairs import Pair, find_pairs
 from unet_exp.data.samples import DataSet, Sample
+from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.memory import free_memory
 from unet_exp.weight_map import open_touching
@@ -82,6 +83,9 @@ def load(config: FolderConfig) -> DataSet:
         channels=pages[0].image.shape[2],
         metrics=("seg",) if config.labels == "instances" else (),
     )
+
+
+DATA_SETS["folder"] = load
 
 
 def _check_shown(train: Sequence[Sample], classes: Sequence[ClassSpec]) -> None:

@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from unet_exp.config import ClassSpec
+from unet_exp.config import ClassSpec, ISBI2012Config
 from unet_exp.data.classes import decode
 from unet_exp.data.io import download as download_
 from unet_exp.data.io.images import list_images, read_image, read_pages
 from unet_exp.data.samples import DataSet, Sample, split_indices
+from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import DataError
 
 Array = np.ndarray[Any, Any]
@@ -30,7 +31,15 @@ CLASSES = (
 _LAYOUT = "train/image/N.png and train/label/N.png, or train-volume.tif and train-labels.tif"
 
 
-def load(
+def load(config: ISBI2012Config) -> DataSet:
+    """Reads the data set; see `read`."""
+    return read(config.root, config.split, config.fold, config.folds, config.download)
+
+
+DATA_SETS["isbi2012"] = load
+
+
+def read(
     root: str | Path,
     split: Literal["held_out", "all"] = "held_out",
     fold: int = 0,

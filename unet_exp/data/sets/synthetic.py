@@ -22,7 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from unet_exp.config import ClassSpec, SyntheticConfig
+from unet_exp.data.samples import DataSet, Sample, split_indices
+from unet_exp.data.sets import DATA_SETS
 from unet_exp.data.sets.synthetic_texture import GRANULE, MITOCHONDRION, VESICLE, Layout, paint, smooth_noise
+from unet_exp.errors import ConfigError
 from unet_exp.files import replacing
 
 __all__ = [
@@ -39,6 +43,7 @@ __all__ = [
     "default_cache",
     "generate",
     "generate_set",
+    "load",
 ]
 
 GENERATOR_VERSION = 1
@@ -278,3 +283,31 @@ def _save(path: Path, micrographs: list[Micrograph]) -> None:
             label=np.stack([item.label for item in micrographs]),
             instances=np.stack([item.instances for item in micrographs]),
         )
+
+
+def load(config: SyntheticConfig) -> DataSet:
+    """The images of a config, generated or from the cache, and split.
+
+    Raises:
+        ConfigError: for more folds than images.
+    """
+    train, val = config.train_images, config.val_images
+    count = train + val + config.test_images
+    if config.folds > count:
+        raise ConfigError(f"data.folds={config.folds} is more than the {count} images of this data set")
+    images = [
+        Sample(f"synthetic_{index:03d}", made.image[:, :, None], made.label, made.instances)
+        for index, made in enumerate(generate_set(count, config.height, config.width, config.seed, config.organelles))
+    ]
+    if config.folds:
+        parts = [[images[index] for index in part] for part in split_indices(count, config.fold, config.folds)]
+    else:
+        parts = [images[:train], images[train : train + val], images[train + val :]]
+    classes = tuple(
+        ClassSpec(name=name, value=list(color) if config.organelles else 255 * index, color=list(color))
+        for index, (name, color) in enumerate(MANY_CLASSES if config.organelles else CLASSES)
+    )
+    return DataSet(parts[0], parts[1], parts[2], (), classes, channels=1, metrics=("isbi", "seg"))
+
+
+DATA_SETS["synthetic"] = load

@@ -17,7 +17,17 @@ from torch import Tensor
 
 from unet_exp.config import InferenceConfig
 from unet_exp.errors import ConfigError
-from unet_exp.geometry import Architecture, CustomArchitecture, input_for_output, lattice, layers
+from unet_exp.geometry import (
+    FUSIONS,
+    Architecture,
+    CustomArchitecture,
+    channels,
+    fused_channels,
+    input_for_output,
+    lattice,
+    layers,
+    upsampled_channels,
+)
 from unet_exp.inference.tiling.tile_plan import surround
 from unet_exp.network import Network
 
@@ -62,7 +72,8 @@ def shown(size: int) -> str:
 def give_back_at_once() -> None:
     """Has large blocks of memory given back to the system when they are freed, for the rest of this process.
 
-    glibc keeps freed blocks of up to 32 MB for later, and a prediction by tiles then holds twice what it uses.
+    glibc keeps freed blocks of up to 32 MB for later, and a prediction by tiles then holds twice what it uses. Python
+    and PyTorch have no word for it; other C libraries are left alone.
     """
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, 2**20)
@@ -73,8 +84,8 @@ def forward_bytes(network: Network, height: int, width: int) -> int:
 
     In a block of two convolutions live: the image, the skips of the levels passed, what the block was given, and two
     maps of its own, the one that is read and the one that is written. A decoder's block was given the map below, the
-    up-sampled map, and both joined. In a user's own network all that its modules give counts; one into which nobody
-    can see is taken for one as wide as the paper's.
+    up-sampled map, and both joined, and its fusion may have needed more before that. In a user's own network all that
+    its modules give counts; one into which nobody can see is taken for one as wide as the paper's.
 
     Args:
         network: any.
@@ -93,16 +104,23 @@ def forward_bytes(network: Network, height: int, width: int) -> int:
     for level, maps in _blocks(architecture, height, width):
         *given, first, second = maps
         decoder = len(given) == 2  # up-sampled and joined; in the encoder pooled, or the image itself
-        if decoder and architecture.fusion == "none":
+        scratch = _scratch(architecture, level, given[-1]) if decoder else 0
+        if decoder and not FUSIONS[architecture.fusion].takes_skip:
             given.pop()  # nothing is joined: it is the up-sampled map
         held = image + sum(skips) + sum(given) + (leaving if decoder else 0)
-        peak = max(peak, held + 2 * max(first, second))
+        peak = max(peak, held + scratch, held + 2 * max(first, second))
         leaving = second
         if decoder:
             skips.pop()
         elif level < architecture.depth:
             skips.append(second)
     return peak
+
+
+def _scratch(architecture: Architecture, level: int, joined: int) -> int:
+    """Bytes that the fusion of a level holds beside what it is given and gives, from those of the joined map."""
+    up, skip = upsampled_channels(architecture, level), channels(architecture, level)
+    return joined * FUSIONS[architecture.fusion].scratch(up, skip) // fused_channels(architecture, level)
 
 
 @lru_cache(maxsize=1)
@@ -177,7 +195,9 @@ def whole_bytes(
 
 def _blocks(architecture: Architecture, height: int, width: int) -> Iterator[tuple[int, list[int]]]:
     """The level of each block of two convolutions, and the bytes of the maps that come about in it, in their order."""
-    pairs = list(zip(layers(architecture, height), layers(architecture, width), strict=True))[:-1]  # the head is small
+    both = zip(layers(architecture, height), layers(architecture, width), strict=True)
+    # A fusion's own steps are in _scratch, and the head is small.
+    pairs = [(row, column) for row, column in both if row.kind not in ("mix", "head")]
     starts = [0, *(index for index, (row, _) in enumerate(pairs) if row.kind in ("pool", "up")), len(pairs)]
     for start, stop in pairwise(starts):
         block = pairs[start:stop]

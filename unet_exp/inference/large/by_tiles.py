@@ -181,7 +181,7 @@ def survey(predictor: Predictor, page: WindowedPage) -> tuple[Normalization, int
     lowest, highest = np.inf, -np.inf
     colours_alike = all_alike = True
     for pixels in page.parts():
-        if predictor.checkpoint.normalization.mode == "image":
+        if predictor.checkpoint.record.normalization.mode == "image":
             # Chan, Golub and LeVeque 1983: mean and squared deviations of two parts give those of both.
             scaled = full_scale(pixels).astype(np.float64)
             own_count, own_mean = pixels.shape[0] * pixels.shape[1], scaled.mean(axis=(0, 1))
@@ -199,10 +199,10 @@ def survey(predictor: Predictor, page: WindowedPage) -> tuple[Normalization, int
         used = predictor.channels_used(page.channels, opaque, colours_alike if opaque else all_alike)
     except DataError as error:
         raise DataError(f"{page.path}: {error}") from None
-    known = predictor.checkpoint.normalization
+    known = predictor.checkpoint.record.normalization
     if known.mode == "image":
         deviation = np.sqrt(squares / count)
-        known = Normalization("dataset", tuple(mean[:used].tolist()), tuple(deviation[:used].tolist()))
+        known = Normalization(mode="dataset", mean=mean[:used].tolist(), std=deviation[:used].tolist())
     return known, used
 
 

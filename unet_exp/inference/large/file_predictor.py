@@ -13,7 +13,7 @@ from unet_exp.data.classes import colorize, encode
 from unet_exp.data.io.images import MAX_PIXELS, TIFF_SUFFIXES, read_pages, stored_size, write_pages
 from unet_exp.data.io.windows import WindowedPage, windowed
 from unet_exp.errors import DataError, UserError
-from unet_exp.inference.device import out_of_memory_told
+from unet_exp.inference.device import explain_out_of_memory
 from unet_exp.inference.instances import write_instances
 from unet_exp.inference.large import by_tiles as large
 from unet_exp.inference.large.budget import OVERHEAD, Shape, give_back_at_once, shown, whole_bytes
@@ -122,10 +122,10 @@ class FilePredictor:
         """
         try:
             if path in self._large:
-                with out_of_memory_told("set a smaller memory="):
+                with explain_out_of_memory("set a smaller memory="):
                     self._predict_by_tiles(path)
                 return []
-            with out_of_memory_told("take a smaller inference.tile"):
+            with explain_out_of_memory("take a smaller inference.tile"):
                 return [self._predictor.probabilities(page) for page in pages]
         except UserError as error:
             raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None

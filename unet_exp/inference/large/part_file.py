@@ -4,7 +4,6 @@ The file is a line of JSON, which says of what it is a part, and then class indi
 by page.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from filelock import lock_descriptor
 from numpy.typing import NDArray
 
 from unet_exp.data.io.windows import Rows
@@ -55,8 +55,8 @@ class PartFile:
         """Reads rows of a page whose first index is the one at `place`."""
 
         def read(first: int, stop: int) -> NDArray[np.uint8]:
-            start = self._start + place + first * width
-            data = os.pread(self._file.fileno(), (stop - first) * width, start)
+            self._file.seek(self._start + place + first * width)
+            data = self._file.read((stop - first) * width)
             return np.frombuffer(data, np.uint8).reshape(stop - first, width)
 
         return read
@@ -82,13 +82,11 @@ def part_file(path: Path, identity: dict[str, Any]) -> Iterator[PartFile]:
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}); choose another output=") from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"{path}: another process is predicting this image; wait, or choose another output="
-            ) from None
+        if not lock_descriptor(file.fileno(), blocking=False):
+            raise DataError(f"{path}: another process is predicting this image; wait, or choose another output=")
         yield PartFile(file, identity)
+        if os.name == "nt":  # which removes no open file
+            file.close()
         path.unlink()
 
 

@@ -1,0 +1,125 @@
+"""Each score's declaration, and which way it is better, whatever a class is called."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unet_exp.config import ClassSpec
+from unet_exp.errors import ConfigError
+from unet_exp.inference import scoring
+from unet_exp.inference.scoring import score_tables
+from unet_exp.metrics import declarations
+from unet_exp.metrics.declarations import (
+    METRICS,
+    Metric,
+    declared,
+    direction,
+    find_metric,
+    metric_names,
+    threshold_names,
+)
+from unet_exp.metrics.scoreboard import Scoreboard
+
+few = settings(max_examples=60, deadline=None, derandomize=True)
+CLASSES = ("forest", "forest_loss", "loss", "error", "v_rand", "rand_error_at_val", "iou", "val", "mean of all", "ä.*")
+DIRECTIONS = {
+    "loss": "min",
+    "accuracy": "max",
+    "iou": "max",
+    "dice": "max",
+    "v_rand": "max",
+    "v_info": "max",
+    "rand_error": "min",
+    "pixel_error": "min",
+    "warping_error": "min",
+    "seg": "max",
+}
+SPLITS = ("", "train/", "val/", "test/")
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_direction_of_every_score(split: str) -> None:
+    names = {metric.name: metric.names(CLASSES) for metric in METRICS}
+    assert {name: {direction(f"{split}{full}") for full in of} for name, of in names.items()} == {
+        name: {best} for name, best in DIRECTIONS.items()
+    }
+    for metric in METRICS:
+        for full in metric.names(CLASSES):
+            assert find_metric(f"{split}{full}") is metric
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("name", ["v_rand", "v_info", "rand_error", "pixel_error", "warping_error"])
+def test_a_score_at_the_threshold_of_validation_is_better_the_same_way(split: str, name: str) -> None:
+    assert direction(f"{split}{name}_at_val") == DIRECTIONS[name]
+
+
+@few
+@given(st.from_regex(r"[^/\s][^/\n]{0,59}", fullmatch=True), st.sampled_from(SPLITS), st.sampled_from(["iou", "dice"]))
+def test_no_name_of_a_class_turns_its_score_round(name: str, split: str, score: str) -> None:
+    assert direction(f"{split}{score}/{name}") == "max"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("iou", "iou/", "val/iou", "iou/cell/mean", "cell", "loss/cell", "val", "val/", "", "val/val/loss", "lr"),
+        *("iuo/mean", "forest_loss", "my_error", "f1", "Loss", "loss_at_val", "iou/mean/", "seg_at_val", "loss_step"),
+    ],
+)  # fmt: skip
+def test_what_is_no_score_has_no_direction(name: str) -> None:
+    with pytest.raises(ConfigError, match="there is no such score; the scores are loss, accuracy, iou/<class>, "):
+        direction(name)
+
+
+def test_a_threshold_has_no_direction() -> None:
+    names = threshold_names(("isbi", "seg"), warping=True)
+    assert names == [f"{name}_threshold" for name in DIRECTIONS if name.startswith("v_") or name.endswith("_error")]
+    for name in (*names, *(f"test/{name}_at_val" for name in names)):
+        with pytest.raises(ConfigError, match=f"^{name}: there is no such score"):
+            direction(name)
+
+
+def test_the_declarations_are_whole() -> None:
+    assert {metric.name for metric in METRICS} == DIRECTIONS.keys()
+    assert len({metric.title for metric in METRICS}) == len(METRICS)
+    assert [metric.name for metric in METRICS if metric.function is None] == ["loss"]
+    assert declared(("isbi", "seg"), warping=True) == list(METRICS)
+    assert all("/" not in metric.name for metric in METRICS)
+    names = metric_names(CLASSES, ("isbi", "seg"), warping=True)
+    assert len(set(names)) == len(names)
+
+
+def test_a_declaration_is_all_that_a_score_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    added = (
+        Metric(
+            "miss_rate", "miss rate", "min", lambda matrix: 1 - matrix.diagonal() / matrix.sum(axis=1), per_class=True
+        ),
+        Metric("cells", "pieces too many", "min", lambda proposal: float(proposal.plain.counts.size), "isbi"),
+        Metric("found", "found", "max", lambda *_: np.array([1.0, 0.0]), "seg"),
+    )
+    monkeypatch.setattr(declarations, "METRICS", (*METRICS, *added))
+    monkeypatch.setattr(scoring, "METRICS", (*METRICS, *added))
+    classes = [ClassSpec(name=name, value=value, color=[value] * 3) for value, name in enumerate(("membrane", "loss"))]
+    board = Scoreboard([spec.name for spec in classes], ("isbi", "seg"))
+    truth = np.array([[1, 1, 0, 1, 1, 1]] * 4, np.uint8)
+    board.add("one", truth, truth, 0.5, np.stack([1 - truth, truth]).astype(np.float32), truth.astype(np.int32))
+    result = {f"test/{name}": value for name, value in board.result(board.thresholds()).items()}
+    assert {name: result[f"test/{name}"] for name in ("miss_rate/loss", "miss_rate/mean", "cells_at_val", "found")} == {
+        "miss_rate/loss": 0, "miss_rate/mean": 0, "cells_at_val": 2, "found": 0.5,
+    }  # fmt: skip
+    assert board.per_image()[0].keys() >= {"miss_rate/mean", "cells", "found"}
+    assert {direction(name) for name in ("val/miss_rate/loss", "cells_at_val")} == {"min"}
+    of_classes, of_cells = score_tables(result, classes, "test")
+    assert [column.header for column in of_classes.columns] == ["test", "IoU", "Dice", "miss rate"]
+    assert list(of_cells.columns[0].cells)[-2:] == ["pieces too many", "found"]
+
+
+def test_they_are_read_without_torch() -> None:
+    heavy = "{'torch', 'pytorch_lightning', 'matplotlib', 'pandas'}"
+    code = f"import sys, unet_exp.metrics.declarations; found = {heavy} & set(sys.modules); assert not found, found"
+    subprocess.run([sys.executable, "-c", code], check=True)

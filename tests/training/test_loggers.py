@@ -1,0 +1,187 @@
+"""All loggers keep one contract: opened, logged to, given pictures, finished, and never the end of a training."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import TINY, composed, summary, table
+from resuming import Train
+
+from unet_exp.config import ClassSpec, parse
+from unet_exp.data.samples import Sample
+from unet_exp.runs.folder import RunFolder
+from unet_exp.training.loggers import LOGGERS, Predictions, RunLogger, Start, TrainingLogger, open_logger
+
+CLASSES = [ClassSpec(name=name, value=value, color=[value] * 3) for name, value in (("membrane", 0), ("cell", 255))]
+
+
+class Toy(RunLogger):
+    """Remembers what it is given; fails where it is told to."""
+
+    title = "Toy"
+    run_id = "toy-7"
+    fails_at: tuple[str, ...] = ()
+    opened: list["Toy"]
+
+    def __init__(self, start: Start) -> None:
+        self.start = start
+        self.calls: list[tuple[str, Any]] = []
+
+    @classmethod
+    def open(cls, start: Start) -> "Toy":
+        toy = cls(start)
+        cls.opened.append(toy)
+        toy._note("open", start)
+        return toy
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        self._note("metrics", (step, dict(metrics)))
+
+    def log_predictions(self, shown: Predictions) -> None:
+        shapes = [(sample.name, label.shape) for sample, label in zip(shown.samples, shown.labels, strict=True)]
+        self._note("pictures", (shown.step, shown.epoch, shapes, [spec.name for spec in shown.classes]))
+
+    def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
+        self._note("finish", (dict(metrics), failed))
+
+    def _note(self, what: str, content: Any) -> None:
+        self.calls.append((what, content))
+        if what in self.fails_at:
+            raise RuntimeError(f"no {what}\nand a second line")
+
+    def of(self, what: str) -> list[Any]:
+        return [content for kind, content in self.calls if kind == what]
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> type[Toy]:
+    """Stands in the table in TensorBoard's place, so that configs can name it."""
+    monkeypatch.setattr(Toy, "opened", [], raising=False)
+    monkeypatch.setitem(LOGGERS, "tensorboard", Toy)
+    return Toy
+
+
+@pytest.fixture(params=["csv", "toy", *LOGGERS])
+def word(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Each logger's; W&B's is offline."""
+    word: str = request.param
+    if word == "tensorboard":
+        pytest.importorskip("tensorboard")
+    if word == "wandb":
+        import wandb
+
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        wandb.teardown()
+    if word == "toy":
+        request.getfixturevalue("toy")
+        word = "tensorboard"
+    yield word
+    if word == "wandb":
+        wandb.teardown()
+
+
+def opened(folder: Path, word: str, **resumed: Any) -> TrainingLogger:
+    folder.mkdir(exist_ok=True)
+    config = parse({**composed(*TINY, f"logger={word}"), "output": str(folder)})
+    return open_logger(Start(config, RunFolder(folder), **resumed))
+
+
+def give(logger: TrainingLogger, steps: int = 3) -> None:
+    """Numbers and pictures, as a training sends them."""
+    image = np.zeros((8, 6, 1), np.uint8)
+    samples = [Sample("a b", image, np.ones((8, 6), np.uint8)), Sample("c", image.repeat(3, axis=2).astype(np.uint16))]
+    for step in range(steps):
+        logger.log_metrics({"train/loss": 1 / (step + 1), "lr": 0.1}, step)
+    logger.log_predictions(Predictions(steps, 1, samples, [np.zeros((8, 6), np.uint8)] * 2, CLASSES))
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING and "unet_exp" in one.name]
+
+
+def test_the_contract(word: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logger = opened(tmp_path / "run", word)
+    assert len(logger.lightning) == (word != "csv")
+    give(logger)
+    run_id = logger.run_id
+    for _ in range(2):
+        logger.finish({"test/iou/mean": 0.5}, 3, failed=False)
+    give(logger)  # after the end, too, nothing happens
+    resumed = opened(tmp_path / "run", word, step=2, run_id=run_id)
+    assert resumed.run_id == run_id
+    give(resumed)
+    resumed.finish({}, 3, failed=True)
+    assert warnings(caplog) == []
+
+
+def test_the_contract_with_a_folder_that_goes_away(word: str, tmp_path: Path) -> None:
+    """What a logger makes of it is its own affair; the training goes on."""
+    logger = opened(tmp_path / "run", word)
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    give(logger)
+    logger.finish({"test/iou/mean": 0.5}, 3, failed=False)
+
+
+@pytest.mark.parametrize("word", ["wandb", "tensorboard"])
+def test_a_logger_that_cannot_be_opened_is_none(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(LOGGERS[word], "open", lambda _: 1 / 0)
+    logger = opened(tmp_path / "run", word)
+    give(logger)
+    logger.finish({}, 3, failed=False)
+    assert (logger.lightning, logger.run_id) == ([], None)
+    title = LOGGERS[word].title
+    assert warnings(caplog) == [
+        f"{title}: it cannot be opened; metrics go to the CSV alone (ZeroDivisionError: division by zero)"
+    ]
+
+
+WORDS = ("logger=tensorboard", "logger.images=1", "logger.images_every_epochs=1", "model=same", "trainer.max_steps=4")
+
+
+def test_a_logger_of_the_table_is_given_a_training(train: Train, toy: type[Toy]) -> None:
+    folder = train(*WORDS)
+    (logger,) = toy.opened
+    assert logger.start.folder.path == folder.path
+    assert (logger.start.step, logger.start.run_id) == (None, None)
+    assert summary(folder)["wandb_id"] == "toy-7"
+    logged: dict[str, float] = {}
+    for _, metrics in logger.of("metrics"):
+        logged |= metrics
+    row = table(folder.metrics)[-1]
+    assert logged["val/loss"] == pytest.approx(float(row["val/loss"]))
+    assert logged["train/loss"] == pytest.approx(float(row["train/loss"]))
+    for name, value in summary(folder)["metrics"].items():
+        assert logged[name] == value
+    assert [picture[2:] for picture in logger.of("pictures")] == [
+        ([("synthetic_002", (64, 64))], ["membrane", "cell"])
+    ] * 2
+    assert logger.of("finish") == [(summary(folder)["metrics"], False)]
+    assert logger.calls[-1][0] == "finish"
+
+
+@pytest.mark.parametrize("fails_at", [("open",), ("metrics", "pictures", "finish")])
+def test_a_logger_that_fails_fails_no_training(
+    train: Train, toy: type[Toy], monkeypatch: pytest.MonkeyPatch, fails_at: tuple[str, ...]
+) -> None:
+    whole = train(*WORDS)
+    monkeypatch.setattr(toy, "fails_at", fails_at)
+    folder = train(*WORDS)
+    assert summary(folder)["metrics"] == summary(whole)["metrics"]
+    assert summary(folder)["status"] == "finished"
+    warned = [line for line in folder.log.read_text().splitlines() if "Toy: " in line]
+    assert [line.partition("(")[2] for line in warned if "pictures" not in line] == [
+        f"RuntimeError: no {what})" for what in fails_at if what != "pictures"
+    ]
+    assert len(toy.opened[-1].of("metrics")) == ("metrics" in fails_at)
+
+
+def test_a_training_that_fails_is_told_to_its_logger(train: Train, toy: type[Toy]) -> None:
+    with pytest.raises(Exception, match="the training loss is nan"):
+        train(*WORDS, "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_steps=20")
+    (logger,) = toy.opened
+    assert logger.of("finish") == [({}, True)]

@@ -1,0 +1,149 @@
+"""A trained network written as an ONNX file, and compared with what ONNX Runtime makes of it."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from textwrap import shorten
+
+import torch
+from torch import Tensor
+from torch.export import Dim
+
+from unet_exp.checkpoints.checkpoint import Checkpoint, custom_targets
+from unet_exp.checkpoints.onnx_model import INPUT, OUTPUT, open_onnx
+from unet_exp.checkpoints.record import KEY
+from unet_exp.errors import DataError
+from unet_exp.geometry import legal_sizes
+from unet_exp.network import Network
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit that is taken for rounding, as a part of the largest logit where that is above 1."""
+_LARGEST = 2**31
+"""Bytes that one ONNX file can hold."""
+
+
+def export_to_onnx(checkpoint: Checkpoint, path: Path, opset: int) -> dict[tuple[int, ...], float]:
+    """Writes the network to `path`, and compares what ONNX Runtime makes of it with what PyTorch does.
+
+    Args:
+        checkpoint: opened.
+        path: the file to write.
+        opset: version of ONNX's operators.
+
+    Returns:
+        The largest absolute difference of a logit for each shape (batch, channels, height, width) that was tried.
+
+    Raises:
+        DataError: if one is above `TOLERANCE`, the network is too large for one file, or it cannot be exported.
+    """
+    network = checkpoint.network()
+    if sum(value.nbytes for value in network.state_dict().values()) >= _LARGEST:
+        raise DataError(f"checkpoint={checkpoint.path}: its network has 2 GB or more, too much for one ONNX file")
+    stride = max(1, 17 // network.architecture.sizes.step)  # where any size is legal, some that lie further apart
+    sizes = list(islice(legal_sizes(network.architecture), 0, 8 * stride, stride))
+    generator = torch.Generator().manual_seed(0)
+
+    def image(*shape: int) -> Tensor:
+        return torch.randn(shape[0], checkpoint.record.channels, *shape[1:], generator=generator)
+
+    with torch.inference_mode():
+        if not network(image(1, sizes[0], sizes[0])).isfinite().all():
+            raise DataError(
+                f"checkpoint={checkpoint.path}: its network gives nan or infinity: export one that does not"
+            )
+    # Height and width differ and neither bottom is a single pixel: the exporter takes such sizes for rules.
+    try:
+        _write(network, image(2, sizes[5], sizes[6]), path, opset, _metadata(checkpoint))
+    except torch.onnx.OnnxExporterError as error:
+        raise DataError(
+            f"checkpoint={checkpoint.path}: PyTorch cannot export its network with free sizes: {_cause(error)}"
+        ) from error
+    written = open_onnx(path, custom_targets(checkpoint.record.config).values()).network()
+    small, large = (1, sizes[0], sizes[0]), (1, sizes[7], sizes[7])
+    oblong = (1, sizes[1], sizes[4]), (3, sizes[2], sizes[1]), (2, sizes[7], sizes[3])
+    images = [image(*shape) for shape in (small, *oblong, large)]
+    try:
+        return {tuple(pixels.shape): _compare(network, written, pixels) for pixels in images}
+    except DataError as error:
+        raise DataError(f"checkpoint={checkpoint.path}: {error}; nothing was written; try another opset") from error
+
+
+def _compare(network: Network, written: Network, pixels: Tensor) -> float:
+    """The largest absolute difference of a logit.
+
+    Raises:
+        DataError: if it is above `TOLERANCE`, or `written` fails.
+    """
+    shape = " x ".join(map(str, pixels.shape))
+    with torch.inference_mode():
+        expected = network(pixels)
+        try:
+            given = written(pixels)
+        except (DataError, MemoryError) as error:
+            raise DataError(f"on {shape} the exported network fails: {shorten(str(error), 200)}") from error
+    difference = float((expected - given).abs().max())
+    if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
+        raise DataError(f"on {shape} ONNX Runtime's logits are off by {difference:.1e}")
+    return difference
+
+
+def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
+    """What an ONNX file says of its network, each a JSON text under `unet_exp.<name>`.
+
+    Returns:
+        The record and `step`; and for programs that know nothing of this project `activation`, which makes
+        probabilities of logits, and `sizes`: legal heights and widths in pixels are `smallest`, `smallest` + `step`
+        and so on, and the logits lack `context` pixels on each side.
+    """
+    sizes = checkpoint.architecture().sizes
+    known = checkpoint.record.model_dump() | {
+        "step": checkpoint.step,
+        "activation": checkpoint.parsed().activation,
+        "sizes": {"smallest": sizes.smallest, "step": sizes.step, "context": sizes.context},
+    }
+    return {f"{KEY}.{name}": json.dumps(value) for name, value in known.items()}
+
+
+def _write(network: Network, example: Tensor, path: Path, opset: int, metadata: dict[str, str]) -> None:
+    """Traces the network on an example, whose batch, height and width stay free, and writes it."""
+    free = {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}
+    with _silence():
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(free,),
+            opset_version=opset,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            verbose=False,
+        )
+        assert program is not None
+        for node in program.model.graph.all_nodes():  # lines of code, with the folders of this machine
+            node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
+        program.model.metadata_props.update(metadata)
+        program.save(path)
+
+
+def _cause(error: BaseException) -> str:
+    """The exporter wraps what went wrong, and explains at length."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return shorten(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}", 200)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """The exporter warns of operators that no U-Net has."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,45 @@
+"""The door for every checkpoint: a training's `.ckpt`, a run's folder, an exported `.onnx`."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from torch import Tensor
+
+from unet_exp.checkpoints.checkpoint import Checkpoint
+from unet_exp.checkpoints.onnx_model import SUFFIX, open_onnx
+from unet_exp.checkpoints.reading import NETWORK_PREFIX, STEP, WEIGHTS, read_content
+from unet_exp.checkpoints.record import KEY
+from unet_exp.errors import DataError
+
+
+def open_checkpoint(path: str | Path, trust: Collection[str] = ()) -> Checkpoint:
+    """Opens a checkpoint of this project, or a network that it exported, without running any code that it may bring.
+
+    Args:
+        path: the file, or a run's folder, whose `best.ckpt` is taken.
+        trust: packages, modules or classes that the checkpoint may name (`loss=custom`, `model=custom`); they will be
+            imported.
+
+    Raises:
+        ConfigError: if it is an ONNX file and ONNX Runtime is not installed.
+        DataError: if it is missing, is no checkpoint, is one of another program or a newer version, or names a class
+            that is not trusted.
+    """
+    path = Path(path)
+    try:
+        path = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
+        exists = path.is_file()
+    except OSError as error:
+        raise DataError(f"checkpoint={path}: this path cannot be opened ({error.strerror})") from None
+    if not exists:
+        raise DataError(f"checkpoint={path}: there is no such file; runs keep theirs in <run>/checkpoints/best.ckpt")
+    if path.suffix.lower() == SUFFIX:
+        return open_onnx(path, trust)
+    content = read_content(path)
+    weights = content.get(WEIGHTS)
+    network = {
+        key.removeprefix(NETWORK_PREFIX): value
+        for key, value in (weights.items() if isinstance(weights, dict) else ())
+        if isinstance(key, str) and key.startswith(NETWORK_PREFIX) and isinstance(value, Tensor)
+    }
+    return Checkpoint.read(path, content[KEY], content.get(STEP), network, trust)

@@ -1,0 +1,112 @@
+"""A `.ckpt` file's content, read without Lightning and without running any code that it might bring along."""
+
+import pickle
+import re
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from pickletools import genops
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unet_exp.checkpoints.record import KEY
+from unet_exp.errors import DataError
+from unet_exp.schema import leaves
+
+STEP, WEIGHTS, LOOPS = "global_step", "state_dict", "loops"
+"""Entries that Lightning writes beside the record: optimizer steps taken, all weights, where its loops are."""
+NETWORK_PREFIX = "network."
+"""How the names of the network's weights begin."""
+EPOCH_LOSSES = "epoch_losses"
+"""The losses of the epoch in which it was saved."""
+RANDOM_STATES = "random"
+"""Those of PyTorch's generators, (processes, bytes) by their device."""
+
+_DAMAGED = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What `torch.load` raises for arbitrary bytes: it takes them for instructions, sizes and places in the file."""
+_PLAIN = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_\w+|torch(\.storage)? \w+Storage|torch \w*(int|float)\w*"
+)
+"""What tensors and state dicts are made of, as a pickle names it."""
+_MOST_BUILDS = 20
+"""State dicts in a checkpoint at most."""
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """All that a checkpoint of this project holds, plain containers and tensors, if its checksums say that it is whole.
+
+    They are those of the zip archive that `torch.save` writes, one for each tensor; PyTorch itself does not look.
+    It never compresses and never stores a thing twice: what does so could unpack to any size.
+
+    Raises:
+        DataError: if it is damaged, no checkpoint, or one of another program.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+            size = path.stat().st_size
+            twice = sum(entry.file_size for entry in entries) > size
+            # PyTorch reads what stands before an archive, and these checksums are not of that.
+            before = min((entry.header_offset for entry in entries), default=0) > 0
+            if packed or twice or before or archive.testzip():
+                raise zipfile.BadZipFile
+            for entry in entries:
+                if entry.filename.lower().endswith("data.pkl"):  # capitals are all the same to PyTorch
+                    _require_plain(archive.read(entry))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not all(_is_stored(leaf) for leaf in leaves(content, size) if isinstance(leaf, Tensor)):
+            raise ValueError("a tensor is larger than what the file holds of it")
+    except pickle.UnpicklingError:
+        raise DataError(
+            f"checkpoint={path}: this is no checkpoint of unet_exp, or it holds more than plain data and was refused"
+        ) from None
+    except PermissionError:
+        raise DataError(f"checkpoint={path}: there is no permission to read it") from None
+    except _DAMAGED:
+        raise DataError(f"checkpoint={path}: this is no checkpoint, or it is damaged") from None
+    known = content.get(KEY) if isinstance(content, dict) else None
+    if not isinstance(known, dict):
+        raise DataError(f"checkpoint={path}: this is no checkpoint of unet_exp (it has no entry {KEY!r})")
+    assert isinstance(content, dict)
+    return content
+
+
+def _require_plain(pickled: bytes) -> None:
+    """Finds calls with which a few bytes fill any memory, such as `bytearray(10**12)`; `weights_only=True` makes them.
+
+    Raises:
+        UnpicklingError: if it calls anything but tensors and empty containers.
+        ValueError: if it is no pickle.
+    """
+    before, last, builds = "", "", 0
+    for step, argument, _ in genops(pickled):
+        foreign = "GLOBAL" in step.name and not _PLAIN.fullmatch(str(argument))
+        # Nothing is copied by a call without arguments, nor by one that ends with such a call, as each tensor's does.
+        copies = step.name == "REDUCE" and last != "EMPTY_TUPLE" and (before, last) != ("REDUCE", "TUPLE")
+        builds += step.name == "BUILD"  # copies attributes; of each state dict
+        if foreign or copies or step.name == "NEWOBJ" or builds > _MOST_BUILDS:
+            raise pickle.UnpicklingError(f"it calls {argument or step.name}")
+        if "PUT" not in step.name:
+            before, last = last, step.name
+
+
+def _is_stored(tensor: Tensor) -> bool:
+    """Whether each number of a tensor lies in the file; one that is repeated, sparse or `meta` can claim any size."""
+    dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    return dense and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

@@ -1,0 +1,65 @@
+"""What a checkpoint says of its network: one schema for every file that this project writes."""
+
+from textwrap import shorten
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from unet_exp.checkpoints.migrations import FORMAT, migrate
+from unet_exp.config import ClassSpec
+from unet_exp.config.values import Count, NonNegative
+from unet_exp.data.normalization import Normalization
+from unet_exp.errors import ConfigError
+from unet_exp.schema import Strict, validate
+
+KEY = "unet_exp"
+"""Where a file keeps the record: an entry of a `.ckpt`, the prefix of an ONNX file's metadata."""
+
+
+class CheckpointRecord(Strict, extra="ignore"):
+    """All that a trained network needs besides its weights; `model_dump()` is what stands in a file.
+
+    Attributes:
+        format: of the file; see `unet_exp.checkpoints.migrations`.
+        config: the resolved values of its training, plain.
+        classes: in the order of the network's classes.
+        normalization: of its input.
+        channels: of its input.
+        class_weights: of its loss, in numbers.
+        trained_on: `image_digest` of each training image.
+    """
+
+    format: int = FORMAT
+    config: dict[str, Any]
+    classes: Annotated[list[ClassSpec], Field(min_length=2)]
+    normalization: Normalization
+    channels: Count
+    class_weights: list[NonNegative] | None
+    trained_on: list[str]
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        values = self.channels if self.normalization.mode == "dataset" else 0
+        if {len(self.normalization.mean), len(self.normalization.std)} != {values}:
+            raise ValueError(f"normalization={self.normalization.mode} has {values} values of mean and std")
+        if self.class_weights is not None and len(self.class_weights) != len(self.classes):
+            raise ValueError(f"{len(self.class_weights)} class_weights are not those of {len(self.classes)} classes")
+        # The configs of trainings are resolved. What is not would be looked up here, such as variables of the shell.
+        if "${" in repr(self.config):
+            raise ValueError("its config refers to something beside it with ${...}")
+        return self
+
+    @classmethod
+    def read(cls, plain: dict[str, Any]) -> Self:
+        """The record of a file of any format.
+
+        Args:
+            plain: as it stands in the file; anybody may have written it.
+
+        Raises:
+            ValueError: with the reason why it cannot be read, to go on from the name of the file.
+        """
+        try:
+            return validate(cls, migrate(plain))
+        except ConfigError as error:
+            raise ValueError(f"it is damaged: {shorten(str(error), 300)}") from None

@@ -1,0 +1,45 @@
+"""How Hydra reads `conf/`, and a folder of the user's own configs."""
+
+import os
+from typing import Any
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import OmegaConf
+
+SHARED = "_"
+"""What the names of files begin with that hold what options share, and are no options themselves."""
+
+
+class ConfigFiles(FileConfigSource):
+    """A folder of YAML files, each parsed once; of those that options share it offers none."""
+
+    _parsed: dict[tuple[str, int, int], tuple[dict[str, str | None], Any]] = {}  # noqa: RUF012 - of all folders
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Read a file; the same file is parsed again only where it has changed."""
+        path = os.path.join(self.path, self._normalize_file_name(config_path))
+        try:
+            state = os.stat(path)
+        except FileNotFoundError:
+            return super().load_config(config_path)  # which says so
+        key = (path, state.st_mtime_ns, state.st_size)
+        if key not in self._parsed:
+            read = super().load_config(config_path)
+            self._parsed[key] = read.header, OmegaConf.to_container(read.config)
+        header, values = self._parsed[key]
+        # Hydra takes the defaults list out of what it gets.
+        return ConfigResult(self.provider, f"{self.scheme()}://{self.path}", OmegaConf.create(values), dict(header))
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Names of options or groups: what help, completion and error messages offer."""
+        return [name for name in super().list(config_path, results_filter) if not name.startswith(SHARED)]
+
+
+def register() -> None:
+    """Has Hydra read folders this way, in this process."""
+    Plugins.instance()  # registers its own first
+    SourcesRegistry.instance().types["file"] = ConfigFiles

@@ -1,0 +1,58 @@
+"""What each way to join a decoder map and its skip gives and costs, in plain integers.
+
+`up` and `skip` are the channels of the up-sampled map and of its skip, which have one size by then. The module that
+does what is declared here is `unet_exp.network.fusion.MODULES` of the same word; tests compare the two.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+
+class Learned(NamedTuple):
+    """A step of a fusion that has weights.
+
+    Attributes:
+        name: For people, as in the table of layers: `conv 1x1 of the skip`.
+        channels_in: Channels that it reads.
+        channels_out: Channels that it gives.
+        kernel: Side of its convolution's kernel; 0 where it multiplies no matrix, as a scale a channel does not.
+        parameters: Weights and biases.
+    """
+
+    name: str
+    channels_in: int
+    channels_out: int
+    kernel: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """One way to join the two maps.
+
+    Attributes:
+        channels: Channels of the joined map.
+        learned: Its steps with weights, in their order.
+        refuses: Why it cannot join so many channels, in words that follow `fusion=<word> `; None where it can.
+        scratch: Channels of the maps that it holds at once while it computes, without `up`, `skip` and the joined map.
+        takes_skip: Whether the skip is read; where it is not, the joined map is the up-sampled one itself.
+    """
+
+    channels: Callable[[int, int], int]
+    learned: Callable[[int, int], tuple[Learned, ...]] = lambda _up, _skip: ()
+    refuses: Callable[[int, int], str | None] = lambda _up, _skip: None
+    scratch: Callable[[int, int], int] = lambda _up, _skip: 0
+    takes_skip: bool = True
+
+
+def _unequal(up: int, skip: int) -> str | None:
+    return None if up == skip else f"cannot add {up} channels to {skip}"
+
+
+FUSIONS: Final[dict[str, Fusion]] = {
+    "concat": Fusion(channels=lambda up, skip: up + skip),
+    "add": Fusion(channels=lambda up, _skip: up, refuses=_unequal),
+    "none": Fusion(channels=lambda up, _skip: up, takes_skip=False),
+}
+"""The one list of the words that `fusion` may be."""

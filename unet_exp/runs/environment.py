@@ -1,0 +1,39 @@
+"""The code and the packages that compute a result."""
+
+import contextlib
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from unet_exp.runs.conditions import GitState
+
+_PACKAGES = (
+    "unet-exp", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "wandb", "albumentations", "numpy",
+    "opencv-python-headless", "scipy", "scikit-image",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed a result."""
+    found = {"python": sys.version.split()[0]}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def git_state() -> GitState | None:
+    """Commit of the code and whether it was changed since; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed copy may lie in somebody's checkout
+        return GitState(commit=git("rev-parse", "HEAD"), changed=bool(git("status", "--porcelain", "-uno")))
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,128 @@
+"""The summary of a run that is under way: one place decides whether it finished, was stopped or has failed."""
+
+import shlex
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+from unet_exp import signals
+from unet_exp.errors import TrainingError, UserError
+from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.summary import Summary
+
+
+class RunRecord:
+    """What a run writes of itself while it is under way.
+
+    Args:
+        folder: of the run.
+        summary: so far.
+        writes: False in further processes of a distributed training, which leave writing to the first.
+
+    Attributes:
+        folder: of the run.
+        summary: so far.
+        measure: gives the fields that are known only at the end, such as `steps`; called however the run ends.
+    """
+
+    def __init__(self, folder: RunFolder, summary: Summary, writes: bool) -> None:
+        self.folder = folder
+        self.summary = summary
+        self.measure: Callable[[], dict[str, Any]] = dict
+        self._writes = writes
+        self._at_end: list[Callable[[], object]] = []
+
+    def note(self, **fields: Any) -> None:
+        """Takes fields of `Summary` in; `save` writes them."""
+        self.summary = self.summary.updated(**fields)
+
+    def save(self) -> None:
+        """Writes `summary.json`."""
+        if self._writes:
+            self.summary.write(self.folder.summary)
+
+    def at_end(self, action: Callable[[], object]) -> None:
+        """Calls `action` when the run ends, however it ends; the last one first, each even if another one fails."""
+        self._at_end.append(action)
+
+    def close(self) -> None:
+        """Takes the last measures and calls what waits for the end."""
+        self.note(**self.measure())
+        if not self._writes or not self.folder.path.exists():
+            return
+        complete = self.summary.error is None
+        with ExitStack() as stack:
+            # A run that is complete cannot be resumed, so that is written when all else is done, and a signal that
+            # comes now ends only what is under way. That a run was broken off is written at once: the rest may take
+            # W&B a minute.
+            if complete:
+                stack.enter_context(suppress(signals.Stopped))
+                stack.callback(self.save)
+            for action in self._at_end:
+                stack.callback(action)
+            if not complete:
+                stack.callback(self.save)
+
+
+@contextmanager
+def record_run(folder: RunFolder, summary: Summary, writes: bool = True) -> Iterator[RunRecord]:
+    """Records a run from its start to its end.
+
+    Args:
+        folder: of the run.
+        summary: what is known at its start.
+        writes: see `RunRecord`.
+
+    Raises:
+        Stopped: if a signal has stopped it; further processes of a distributed training leave with code 0 then.
+        TrainingError: if its folder was removed.
+    """
+    record = RunRecord(folder, summary.updated(status="running"), writes)
+    record.save()
+    try:
+        yield record
+        record.note(status="finished" if record.summary.pruned_at is None else "stopped")
+    except (signals.Stopped, KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the last one
+        stop = signals.Stopped(signals.received() or signal.SIGINT, explain_resume(folder))
+        record.note(status="stopped", error=f"stopped by {stop.signum.name}")
+        if not writes:  # the first process says it, and must not find that this one has failed
+            raise SystemExit(0) from None
+        raise stop from None
+    except BaseException as error:
+        record.note(status="failed", error=f"{type(error).__name__}: {error}")
+        if isinstance(error, FileNotFoundError) and not folder.path.exists():
+            raise TrainingError(f"{folder.path}: the run's folder is gone, and with it what was trained") from None
+        if isinstance(error, OSError) and folder.has_checkpoint:
+            print(f"what was trained is kept; when that is mended, {explain_resume(folder)}")
+        raise
+    finally:
+        record.close()
+
+
+@contextmanager
+def record_failure(folder: RunFolder, overrides: Sequence[str]) -> Iterator[None]:
+    """Ends a run of a sweep without ending the sweep: what fails is written to its summary, a bug with its traceback.
+
+    Args:
+        folder: of the run; it exists.
+        overrides: what it was started with.
+    """
+    try:
+        yield
+    except signals.Stopped:  # `record_run` has written it; a launcher would kill the other runs for it
+        pass
+    except Exception as error:
+        message = str(error)
+        if not isinstance(error, UserError):
+            traceback.print_exc()
+            message = f"{type(error).__name__}: {error}"
+        summary = folder.read_summary()
+        fields = {"overrides": list(overrides)} if summary.overrides is None else {}
+        summary.updated(**fields, status="failed", error=message).write(folder.summary)
+
+
+def explain_resume(folder: RunFolder) -> str:
+    """What to type to go on with a run."""
+    return f"go on with {shlex.quote(f'resume={folder.path}')}"

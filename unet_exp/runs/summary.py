@@ -1,0 +1,150 @@
+"""The record of a run: the one schema by which `summary.json` is written and read."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError
+
+from unet_exp.errors import DataError
+from unet_exp.files import write_text
+from unet_exp.runs.conditions import Conditions, Part
+from unet_exp.schema import explain
+
+Status = Literal["running", "finished", "stopped", "failed"]
+
+
+class Width(Part):
+    """Channels of the first level: as typed, and as `model.match` resolved them."""
+
+    requested: int
+    resolved: int
+
+
+class BestEpoch(Part):
+    """The best validation score of a training; what a search looks at."""
+
+    monitor: str
+    value: float | None
+
+
+class Summary(Conditions):
+    """What `summary.json` says of a training or of an evaluation, beside its conditions; None where it does not say.
+
+    Attributes:
+        status: `running` until the run has ended, also if it was killed.
+        metrics: scores by their full names, such as `test/iou/cell`; null where one is undefined.
+        name: of the run.
+        started: ISO time of the first start.
+        seed: of the training.
+        fold: that was tested; None without folds.
+        overrides: what was typed.
+        split: names of the images of each part.
+        width: of a U-Net.
+        parameters: of the network.
+        macs: multiply-accumulates of one training input.
+        rerun: of what earlier run it is a repetition, and the verdict.
+        resumed: step and time of each later start.
+        wandb_id: of its W&B run.
+        seconds_setup: until the first batch.
+        seconds_training: of all starts.
+        best: its best epoch.
+        pruned_at: optimizer steps after which a search gave it up.
+        overfit: the verdict of `debug=overfit`.
+        error: why it was stopped or has failed.
+        steps: optimizer steps taken.
+        epochs: taken.
+        peak_memory: in bytes.
+        seconds: in all.
+        checkpoint: of an evaluation: the file that was scored.
+        step: of that checkpoint.
+        seen_in_training: how many of the scored images were trained on.
+        validation_seen_in_training: how many of the images that choose thresholds were trained on.
+        damaged: what is wrong with each field that was none of its type; it reads as missing. Not written.
+    """
+
+    status: Status | None = None
+    metrics: Mapping[str, float | None] = Field(default_factory=dict)
+    name: str | None = None
+    started: str | None = None
+    seed: int | None = None
+    fold: int | None = None
+    overrides: list[str] | None = None
+    split: dict[str, list[str]] | None = None
+    width: Width | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    rerun: dict[str, Any] | None = None
+    resumed: list[dict[str, int | str]] | None = None
+    wandb_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")] | None = None
+    seconds_setup: float | None = None
+    seconds_training: float | None = None
+    best: BestEpoch | None = None
+    pruned_at: int | None = None
+    overfit: dict[str, Any] | None = None
+    error: str | None = None
+    steps: int | None = None
+    epochs: int | None = None
+    peak_memory: int | None = None
+    seconds: float | None = None
+    checkpoint: str | None = None
+    step: int | None = None
+    seen_in_training: int | None = None
+    validation_seen_in_training: int | None = None
+    damaged: dict[str, str] = Field(default_factory=dict, exclude=True)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has come to its end: it finished, or a search gave it up."""
+        return self.status == "finished" or self.pruned_at is not None
+
+    def missing_conditions(self) -> str:
+        """What it would have to say of how the run was made and does not; empty where nothing is missing."""
+        needed = ("data_fingerprint", "metrics_version", "device", "precision", "git", "versions")
+        return ", ".join(key for key in needed if key not in self.model_fields_set)
+
+    def updated(self, **fields: Any) -> Self:
+        """A copy with other values.
+
+        Args:
+            **fields: by their names; each of the type that the schema says.
+        """
+        return self.model_validate({**{key: getattr(self, key) for key in self.model_fields_set}, **fields})
+
+    def write(self, path: Path) -> None:
+        """Writes `summary.json`, whole or not at all; a number that is not finite becomes null."""
+        values = self.model_dump(exclude_unset=True)
+        first = {key: values[key] for key in ("status", "error", "metrics") if key in values}
+        write_text(path, json.dumps(_finite({**first, **values}), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What a file says, whoever has written it.
+
+        Raises:
+            DataError: if there is none, or it is no JSON object.
+        """
+        try:
+            values = json.loads(path.read_text())
+        except (OSError, ValueError, RecursionError):
+            raise DataError(f"{path} is missing or damaged") from None
+        if not isinstance(values, dict):
+            raise DataError(f"{path} is damaged: it is no object")
+        values.pop("damaged", None)
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            fields = dict.fromkeys(str(one["loc"][0]) for one in error.errors())
+            damaged = {field: explain(error, values, field) for field in fields}
+            kept = {key: value for key, value in values.items() if key not in damaged}
+            return cls.model_validate({**kept, "damaged": damaged})
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,109 @@
+"""The loggers that the config names; `metrics.csv` is written beside all of them.
+
+A logger is a module of this folder: a `RunLogger` that it enters into `LOGGERS`.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+
+from unet_exp.config import Config
+from unet_exp.errors import ConfigError
+from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, guarded
+
+__all__ = ["LOGGERS", "Predictions", "RunLogger", "Start", "TrainingLogger", "check_logger", "guarded", "open_logger"]
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+
+def check_logger(config: Config) -> None:
+    """Finds out before the run whether its logger is installed.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    name = config.logger.name
+    package = None if name == "csv" else LOGGERS[name].package
+    if package is not None and find_spec(package) is None:
+        raise ConfigError(f"logger={name} needs the extra: pip install 'unet-exp[{name}]'")
+
+
+class TrainingLogger(Logger):
+    """The logger of one training, from before its first step to its end; none of its failures leaves it.
+
+    To Lightning, it is one of its loggers.
+
+    Args:
+        logger: what it guards; None where there is nothing but `metrics.csv`.
+    """
+
+    def __init__(self, logger: RunLogger | None = None) -> None:
+        super().__init__()
+        self._logger, self._title = logger, "CSV" if logger is None else logger.title
+        self._takes_metrics = True
+
+    @property
+    def name(self) -> str:
+        """See `RunLogger.title`."""
+        return self._title
+
+    @property
+    def version(self) -> str | None:
+        """See `run_id`."""
+        return self.run_id
+
+    @property
+    def run_id(self) -> str | None:
+        """By which a resumed training finds its run again, where there is one to find."""
+        return None if self._logger is None else self._logger.run_id
+
+    @property
+    def lightning(self) -> list[Logger]:
+        """What Lightning logs to: this, or nothing."""
+        return [] if self._logger is None else [self]
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Takes nothing: a logger has the config from its start."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Passes numbers on, until the logger fails at it."""
+        if self._logger is not None and self._takes_metrics:
+            self._takes_metrics = False
+            with guarded(self._title, "from here on metrics go to the CSV alone"):
+                self._logger.log_metrics(metrics, step or 0)
+                self._takes_metrics = True
+
+    def log_predictions(self, shown: Predictions) -> None:
+        """Passes pictures on."""
+        if self._logger is not None:
+            with guarded(self._title, "prediction images are not logged"):
+                self._logger.log_predictions(shown)
+
+    def finish(self, metrics: Mapping[str, float], step: int, failed: bool) -> None:
+        """Sends the test scores and closes the logger; a second time, nothing happens.
+
+        Args:
+            metrics: the scores, by name.
+            step: optimizer steps taken.
+            failed: whether the run did not finish.
+        """
+        if metrics:
+            self.log_metrics(metrics, step)
+        logger, self._logger = self._logger, None
+        if logger is not None:
+            with guarded(self._title, "the end of the run is not logged"):
+                logger.finish(metrics, failed)
+
+
+def open_logger(start: Start) -> TrainingLogger:
+    """Opens the logger that the config names."""
+    name = start.config.logger.name
+    if name != "csv":
+        with guarded(LOGGERS[name].title, "it cannot be opened; metrics go to the CSV alone"):
+            return TrainingLogger(LOGGERS[name].open(start))
+    return TrainingLogger()

@@ -1,0 +1,49 @@
+"""TensorBoard event files in the run folder."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from unet_exp.data.classes import colorize
+from unet_exp.figures.overlay import grey_view
+from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start
+
+
+class TensorBoardEvents(RunLogger):
+    """Writes by Lightning's logger."""
+
+    title = "TensorBoard"
+    package = "tensorboard"
+
+    def __init__(self, events: TensorBoardLogger) -> None:
+        self._events = events
+
+    @classmethod
+    def open(cls, start: Start) -> "TensorBoardEvents":
+        """Starts an event file; TensorBoard forgets what an earlier part has logged from its step on."""
+        events = TensorBoardLogger(
+            start.folder.path, name="tensorboard", version="", default_hp_metric=False, purge_step=start.step
+        )
+        events.log_hyperparams(start.config.model_dump())
+        return cls(events)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Writes scalars."""
+        self._events.log_metrics(metrics, step)
+        self._events.save()
+
+    def log_predictions(self, shown: Predictions) -> None:
+        """Writes a picture an image: the image, its true and its predicted labels side by side."""
+        for sample, label in zip(shown.samples, shown.labels, strict=True):
+            truth = colorize(label if sample.label is None else sample.label, shown.classes)
+            picture = np.concatenate([grey_view(sample.image), truth, colorize(label, shown.classes)], axis=1)
+            self._events.experiment.add_image(f"predictions/{sample.name}", picture, shown.step, dataformats="HWC")
+
+    def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
+        """Closes the file."""
+        del metrics
+        self._events.finalize("failed" if failed else "success")
+
+
+LOGGERS["tensorboard"] = TensorBoardEvents

@@ -1,0 +1,222 @@
+"""A Weights & Biases run that never asks for a key and never fails a training.
+
+What goes wrong on W&B's side (no key, a rejected key, no network, a dead service process) costs a bounded
+time and one warning: an online run that cannot be had becomes an offline one (`wandb sync` sends it later);
+one that dies half-way leaves the training to its CSV. W&B is silent: the progress bar owns the terminal.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import wandb
+
+from unet_exp.config import IGNORE_LABEL
+from unet_exp.config.running import WandbConfig
+from unet_exp.figures.overlay import grey_view
+from unet_exp.runs.folder import RunFolder
+from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, guarded
+
+Mode = Literal["online", "offline", "disabled"]
+
+STEP_KEY: Final = "trainer/global_step"  # the x-axis of every metric, named as Lightning's own logger does
+
+_FALLBACKS: Final[Sequence[tuple[Mode, Mode]]] = [("online", "offline"), ("offline", "disabled")]
+_FORMER_MODES: Final = {"run": "online", "dryrun": "offline"}
+
+_log = logging.getLogger(__name__)
+
+
+class WandbRun(RunLogger):
+    """Sends to an open W&B run; where a resumed one goes on, what the server has already is not sent again.
+
+    Args:
+        run: see `open_run`.
+        folder: whose best checkpoint becomes an artifact at the end; None for none.
+    """
+
+    title = "W&B"
+
+    def __init__(self, run: wandb.Run, folder: RunFolder | None = None) -> None:
+        self.run_id = run.id
+        self._run, self._folder = run, folder
+        self._known_keys: AbstractSet[str] = frozenset()
+        self._known_step = -1
+        with guarded("W&B", "the charts have no step axis"):
+            run.define_metric(STEP_KEY)
+            run.define_metric("*", step_metric=STEP_KEY, step_sync=True)
+        if run.resumed:
+            with guarded("W&B", "what it has logged before is logged twice"):
+                summary = dict(run.summary)
+                self._known_keys, self._known_step = set(summary), summary.get(STEP_KEY, -1)
+
+    @classmethod
+    def open(cls, start: Start) -> "WandbRun":
+        """Opens a run as the config says, or the one that a resumed training goes on with."""
+        config, settings = start.config, start.config.logger
+        assert isinstance(settings, WandbConfig)
+        run = open_run(start.folder.path, config.name, config.model_dump(), settings, start.run_id)
+        return cls(run, start.folder if settings.log_checkpoint else None)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Sends numbers."""
+        if step > self._known_step or not metrics.keys() <= self._known_keys:
+            self._run.log({**metrics, STEP_KEY: step})
+
+    def log_predictions(self, shown: Predictions) -> None:
+        """Sends images with their masks, one key `predictions/<name>` an image, so that a slider shows its epochs."""
+        names = {**dict(enumerate(spec.name for spec in shown.classes)), IGNORE_LABEL: "ignored"}
+        media = {}
+        for sample, prediction in zip(shown.samples, shown.labels, strict=True):
+            masks = {"prediction": prediction}
+            if sample.label is not None:
+                masks["ground_truth"] = sample.label
+            layers = {kind: {"mask_data": mask, "class_labels": names} for kind, mask in masks.items()}
+            media[f"predictions/{_safe(sample.name)}"] = wandb.Image(grey_view(sample.image), masks=layers)
+        self._run.log({**media, STEP_KEY: shown.step, "epoch": shown.epoch})
+
+    def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
+        """Sends the best checkpoint, if it is wanted, and what else has not been sent."""
+        if self._folder is not None and self._folder.best.exists():
+            log_checkpoint_artifact(self._run, self._folder.best, self._folder.path.name, metrics)
+        finish(self._run, exit_code=int(failed))
+
+
+LOGGERS["wandb"] = WandbRun
+
+
+def resolve_mode(mode: str) -> Mode:
+    """Decide whether a run goes online, offline or nowhere; asks neither the user nor the network.
+
+    Args:
+        mode: `online`, `offline`, `disabled`, or `auto`: WANDB_MODE where it is set, else online where a key
+            is found, else offline. A typed mode is stronger than WANDB_MODE.
+
+    Returns:
+        `online` only where there is a key: without one W&B would stop and ask.
+    """
+    wanted, source = mode, f"mode={mode}"
+    if mode == "auto" and (variable := os.environ.get("WANDB_MODE")):
+        wanted, source = _FORMER_MODES.get(variable, variable), f"WANDB_MODE={variable}"
+    resolved: Mode = "disabled" if wanted == "disabled" else "offline"
+    if wanted in ("auto", "online") and _has_key():
+        resolved = "online"
+    elif wanted == "online":
+        _log.warning("W&B: %s, but there is no usable key (`wandb login`); the run is offline", source)
+    elif wanted not in ("auto", resolved):
+        _log.warning("W&B: %s is none of auto, online, offline, disabled; the run is offline", source)
+    _log.info("W&B mode: %s (%s)", resolved, source)
+    return resolved
+
+
+def open_run(
+    directory: Path,
+    name: str,
+    config: Mapping[str, Any],
+    settings: WandbConfig,
+    run_id: str | None = None,
+    finish_timeout: float = 60.0,
+) -> wandb.Run:
+    """Open a run: online if it can be had within `settings.init_timeout`, else offline, at worst disabled.
+
+    For the main process (rank zero) alone. A run that is still open in it is finished first.
+
+    Args:
+        directory: The run folder; W&B's files go to `directory/wandb/`.
+        name: Display name; what exceeds W&B's 128 characters is cut, as in its group (and 64 in a tag).
+        config: Plain containers.
+        settings: Where to. An entity of None is the key's own; empty tags are left out.
+        run_id: Id of the run that a resumed training goes on with; None starts a new one.
+        finish_timeout: Seconds that the end of the run may spend on uploads.
+
+    Returns:
+        The open run; `run.offline` and `run.disabled` say what became of it.
+    """
+    identity = run_id or secrets.token_hex(4)
+    directory.mkdir(parents=True, exist_ok=True)
+
+    def start(chosen: Mode) -> wandb.Run:
+        _set_up(chosen)
+        return wandb.init(
+            mode=chosen,
+            dir=directory,
+            project=settings.project,
+            entity=settings.entity,
+            name=name[:128],
+            group=settings.group[:128] if settings.group else None,
+            tags=[tag[:64] for tag in settings.tags if tag],
+            config=dict(config),
+            id=identity,
+            resume="allow" if run_id else None,
+            reinit="finish_previous",
+            settings=wandb.Settings(init_timeout=settings.init_timeout, finish_timeout=finish_timeout),
+        )
+
+    if wandb.run is not None:  # as long as one is open, W&B says that there is no key
+        finish(wandb.run)
+    resolved = resolve_mode(settings.mode)
+    former_folders = set((directory / "wandb").glob("*run-*"))
+    for chosen, fallback in _FALLBACKS:
+        if resolved == chosen:
+            with guarded("W&B", f"the run cannot start {chosen}; it is {fallback}"):
+                return start(chosen)
+            _stop_service()
+            for empty in set((directory / "wandb").glob("*run-*")) - former_folders:
+                shutil.rmtree(empty, ignore_errors=True)
+            resolved = fallback
+    return start("disabled")
+
+
+def log_checkpoint_artifact(run: wandb.Run, path: Path, name: str, metadata: Mapping[str, Any]) -> None:
+    """Log a checkpoint as an artifact of type `model`; an offline run's is uploaded by `wandb sync`.
+
+    The file is read where it lies, not copied: log it when nothing will overwrite it any more. If the network
+    died since the run began, this takes 20 seconds (W&B asks for the artifact's type first), then warns.
+    """
+    with guarded("W&B", f"{path.name} is not logged as an artifact"):
+        artifact = wandb.Artifact(_safe(name), type="model", metadata=dict(metadata))
+        artifact.add_file(str(path), name=path.name, policy="immutable", skip_cache=True)
+        run.log_artifact(artifact, aliases=["best"])
+
+
+def finish(run: wandb.Run, exit_code: int = 0) -> None:
+    """Finish a run within its `finish_timeout`; an `exit_code` other than 0 marks it failed."""
+    with guarded("W&B", "not everything was uploaded; `wandb sync` on the run's folder under wandb/ sends it"):
+        run.finish(exit_code=exit_code)
+        return
+    _stop_service()
+
+
+def _set_up(mode: Mode) -> None:
+    """Set W&B's settings for this process: silent, and with our mode before that of WANDB_MODE."""
+    wandb.setup(wandb.Settings(silent=True, console="off", finish_timeout_raises=True, mode=mode))
+    logging.getLogger("wandb").propagate = False  # its log has a file of its own in the run's folder
+
+
+def _has_key() -> bool:
+    """Tell whether W&B finds a key in the environment, its settings or a netrc file."""
+    with guarded("W&B", "the key cannot be used"):
+        _set_up("online")  # offline, W&B does not look for a key
+        return wandb.login(prompt=False, verify=False)
+    return False
+
+
+def _stop_service() -> None:
+    """Stop W&B's service process, which may be dead or may still hold a failed run's id as "in use".
+
+    The next run starts a new one.
+    """
+    with contextlib.suppress(Exception, SystemExit):  # it exits where the service ended badly
+        wandb.teardown()
+
+
+def _safe(name: str) -> str:
+    """Return a name that is legal as a W&B key, an artifact's name and a file name."""
+    return re.sub(r"[^\w.-]+", "_", name)

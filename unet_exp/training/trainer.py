@@ -1,0 +1,89 @@
+"""Lightning's Trainer as this project uses it."""
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import Profiler, PyTorchProfiler, SimpleProfiler
+from rich.console import Console
+
+from unet_exp.config import duration_seconds
+from unet_exp.errors import TrainingError
+from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.record import explain_resume
+from unet_exp.training.checkpoint_io import WholeCheckpoints
+from unet_exp.training.prepare import Job
+from unet_exp.training.progress_bar import TrainingProgress
+
+
+def build_trainer(
+    job: Job, folder: RunFolder, callbacks: Sequence[Callback], loggers: Sequence[Logger], console: Console
+) -> pl.Trainer:
+    """The Trainer of a job.
+
+    Args:
+        job: prepared.
+        folder: of the run.
+        callbacks: all but the progress bar.
+        loggers: open; none in further processes of a distributed training.
+        console: for the progress bar.
+    """
+    settings = job.config.trainer
+    limit = settings.limit_batches or 1.0
+    seconds = None if settings.max_time is None else duration_seconds(settings.max_time)
+    profilers: dict[str, type[Profiler]] = {"simple": SimpleProfiler, "pytorch": PyTorchProfiler}
+    profiler = profilers[settings.profiler](folder.path, "profile") if settings.profiler else None
+    precision: Any = "32-true" if job.precision == "32" else job.precision
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pl.Trainer(
+            accelerator=job.device.type,
+            devices=job.processes,
+            strategy="auto" if job.processes == 1 else "ddp",
+            precision=precision,
+            logger=list(loggers) or False,
+            callbacks=[*callbacks, TrainingProgress(console, job.steps, seconds, settings.monitor)],
+            # The limits are callbacks, because Lightning's own leave without a last validation.
+            max_epochs=-1,
+            max_steps=-1,
+            min_epochs=0,
+            limit_train_batches=limit,
+            limit_val_batches=limit,
+            val_check_interval=settings.val_every_epochs * job.datamodule.batches,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+            enable_model_summary=False,
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.clip_norm,
+            deterministic=settings.deterministic,
+            profiler=profiler,
+            # Not SLURM's environment, by which Lightning requeues jobs and saves at moments of its own.
+            plugins=[WholeCheckpoints(folder), LightningEnvironment()],
+            use_distributed_sampler=False,
+            default_root_dir=folder.path,
+        )
+
+
+@contextmanager
+def explain_dead_worker(folder: RunFolder) -> Iterator[None]:
+    """Turns the death of a process that reads the data into one line.
+
+    Raises:
+        TrainingError: with the advice.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if re.match(r"DataLoader worker \(pid", str(error)) is None:
+            raise
+        raise TrainingError(
+            "a process that reads the data was killed, as a system does that runs out of memory: take fewer "
+            f"data.num_workers, and {explain_resume(folder)}"
+        ) from None
