@@ -1,7 +1,7 @@
 """What the end-to-end tests share: an environment of their own, tiny settings, and ways to run the entry points.
 
-`train` and `cli` run in this process, because a fresh one that imports torch takes six seconds. Figures are made but not
-drawn, since drawing takes two thirds of a tiny training; tests of what a figure shows use the fixture `draws`.
+`train` and `cli` run in this process, because a fresh one that imports torch takes six seconds. Figures are made but
+not drawn, since drawing takes two thirds of a tiny training; tests of what a figure shows use the fixture `draws`.
 """
 
 import csv

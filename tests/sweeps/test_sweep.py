@@ -12,13 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-<<<<<<< HEAD
-from conftest import TINY, Said, summary, table
-from hypothesis import given
-=======
 from conftest import TINY, Said, change_summary, summary, table
-from hypothesis import given, settings
->>>>>>> main
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 

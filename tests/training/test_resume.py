@@ -11,13 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-<<<<<<< HEAD
-from conftest import TINY, run_training, summary, table
-from hypothesis import given
-=======
 from conftest import TINY, change_summary, run_training, summary, table
-from hypothesis import given, settings
->>>>>>> main
+from hypothesis import given
 from hypothesis import strategies as st
 from resuming import (
     EPOCH,
