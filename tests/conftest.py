@@ -91,10 +91,12 @@ def _undrawn(_: Figure, target: Any, format: str = "png", **__: Any) -> None:
         Image.new("RGB", (1, 1)).save(target, format)
 
 
-@pytest.fixture
-def draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn in this test."""
-    monkeypatch.setattr(Figure, "savefig", _DRAWN)
+@pytest.fixture(scope="module")
+def draws() -> Iterator[None]:
+    """Figures are drawn, from the first test of a file that uses this to its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", _DRAWN)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -50,6 +50,7 @@ def test_the_monitored_score_is_drawn(tmp_path: Path) -> None:
     assert [plot.title for plot in curve_plots(compared(tmp_path))] == ["Validation: iou/mean", "Training loss"]
 
 
+@pytest.mark.usefixtures("draws")
 def test_pairs_are_joined_between_neighbours(sweep: Path, tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"seed": 0})
     write_run(tmp_path / "b", {"seed": 1, "fusion.name": "add"})
@@ -113,6 +114,7 @@ def long_labels(common: str) -> Comparison:
     return compare_runs([run_in_memory({"init_from": odd}, {"a": 0.5}, macs=1000 + len(odd)) for odd in odds])
 
 
+@pytest.mark.usefixtures("draws")
 @pytest.mark.parametrize("common", ["outputs/train/" + "long" * 20, "two words " * 9])
 def test_long_labels_lose_their_middle_and_stay_apart(common: str) -> None:
     comparison = long_labels(common)

@@ -22,7 +22,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.importance import get_param_importances
 from PIL import Image
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from unet_exp.compose import compose_command, compose_train, conf_dir, parse_overrides
 from unet_exp.config import Config, parse
@@ -418,6 +417,7 @@ class TestSearch:
         assert all(plain(trial)["n"] in allowed for trial in run(study, value=lambda values: values["n"]))
 
 
+@pytest.mark.usefixtures("draws")
 class TestFiles:
     def test_what_is_written(self, search: Callable[..., Search], tmp_path: Path) -> None:
         study = search(trials=14)
