@@ -92,9 +92,12 @@ def is_locked(path: Path) -> bool:
 
 def holder(path: Path) -> int | None:
     """The process of this machine that holds a lock file; None where none does, or where the file does not say."""
-    if os.name == "nt" or not is_locked(path):
+    if not is_locked(path):
         return None
-    process, machine, *_ = [*path.read_text().split(), "", ""]
+    try:
+        process, machine, *_ = [*path.read_text().split(), "", ""]
+    except OSError:  # it has let go meanwhile, or this is Windows
+        return None
     return int(process) if process.isdecimal() and machine == socket.gethostname() else None
 
 

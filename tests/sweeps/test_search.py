@@ -17,12 +17,13 @@ import matplotlib.pyplot
 import numpy as np
 import pytest
 import yaml
-from conftest import table
+from conftest import TINY, table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.importance import get_param_importances
 from PIL import Image
 
+from unet_exp.cli.command import read_command
 from unet_exp.compose import compose_command, compose_train, conf_dir, parse_overrides
 from unet_exp.config import Config, parse
 from unet_exp.config.search import OptunaConfig, parse_search
@@ -241,7 +242,7 @@ class TestCheck:
         config = optuna_config()
         monkeypatch.setitem(sys.modules, "optuna", None)
         with pytest.raises(ConfigError, match=r"pip install 'unet-exp\[sweep\]'"):
-            check_space(config, composed())
+            read_command(["search=optuna", *TINY])
         with pytest.raises(ConfigError, match=r"pip install 'unet-exp\[sweep\]'"):
             Search(config, "val/iou/mean", tmp_path / "search.journal")
 
