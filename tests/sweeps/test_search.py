@@ -648,6 +648,9 @@ class TestPruning:
 
 def test_the_wandb_sweep_file() -> None:
     """Expanded as W&B's agent does (`wandb.wandb_agent.Agent._command_run`), at the ends of every parameter."""
+    # Here, since it takes two seconds.
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
     path = conf_dir().parent / "scripts" / "wandb_sweep.yaml"
     sweep = yaml.safe_load(path.read_text())
     ends = {
