@@ -1,9 +1,11 @@
 """What the end-to-end tests share: an environment of their own, tiny settings, and ways to run the entry points.
 
-`train` and `cli` run in this process, because a fresh one that imports torch takes six seconds.
+`train` and `cli` run in this process, because a fresh one that imports torch takes six seconds. Figures are made but
+not drawn, since drawing takes two thirds of a tiny training; tests of what a figure shows use the fixture `draws`.
 """
 
 import csv
+import gc
 import json
 import os
 import sys
@@ -16,10 +18,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
+from matplotlib.figure import Figure
+from PIL import Image
 
 # Before PyTorch is imported: tiny images gain nothing from more threads, lose much where other processes run, and some
 # processors round differently with other numbers of them.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A test guards a promise with a few examples each time; the gate and a search for rare mistakes take more of them.
+settings.register_profile("few", deadline=None, max_examples=15, derandomize=True)
+settings.register_profile("many", deadline=None, max_examples=100)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "few"))
 
 TINY = [
     "data.height=64",
@@ -63,6 +73,32 @@ class Said:
         return Path(self.out.splitlines()[-1])
 
 
+def pytest_collection_finish() -> None:
+    """What the libraries keep for ever, a million objects, is not looked at again and again for garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+_DRAWN = Figure.savefig
+
+
+def _undrawn(_: Figure, target: Any, format: str = "png", **__: Any) -> None:
+    """Writes a blank picture."""
+    if format == "svg":
+        target.write("<svg></svg>")
+    else:
+        Image.new("RGB", (1, 1)).save(target, format)
+
+
+@pytest.fixture(scope="module")
+def draws() -> Iterator[None]:
+    """Figures are drawn, from the first test of a file that uses this to its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", _DRAWN)
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _session_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing of the user's is read or written: no W&B key, no cache of generated images, no download."""
@@ -79,6 +115,7 @@ def _session_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("UNET_EXP_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("UNET_EXP_ISBI2012_URL", "http://127.0.0.1:9")
         patch.setenv("UNET_EXP_CTC_URL", "http://127.0.0.1:9")
+        patch.setattr(Figure, "savefig", _undrawn)
         yield
 
 
@@ -134,27 +171,13 @@ def run_training(output: Path, *words: str, base: list[str] | None = None) -> An
 
 
 @pytest.fixture
-def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """`train("model=same", ...)` trains in tiny settings below `tmp_path/out` and returns the `RunFolder`.
+def train(tmp_path: Path) -> Callable[..., Any]:
+    """`train("model=same", ...)` trains in tiny settings below `tmp_path/out` and returns the `RunFolder`."""
 
-    Its curves are blank unless `curves=True`: drawing them takes half of a tiny training.
-    """
-
-    def run(*words: str, base: list[str] | None = None, curves: bool = False) -> Any:
-        with monkeypatch.context() as patch:
-            if not curves:
-                patch.setattr("unet_exp.training.run.draw_curves", _blank_curves, raising=False)
-            return run_training(tmp_path / "out", *words, base=base)
+    def run(*words: str, base: list[str] | None = None) -> Any:
+        return run_training(tmp_path / "out", *words, base=base)
 
     return run
-
-
-def _blank_curves(metrics: Path, target: Path, monitor: str) -> None:
-    from unet_exp.data.io.images import write_image
-
-    assert metrics.is_file()
-    assert monitor
-    write_image(target, np.zeros((1, 1, 3), np.uint8))
 
 
 @pytest.fixture

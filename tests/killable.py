@@ -65,7 +65,7 @@ class Training:
     Args:
         words: that are typed.
         log: file for what it prints; it is added to.
-        cold: a new process, `scripts/train.py`; else a fork of this one, which tells its phases and draws no curves.
+        cold: a new process, `scripts/train.py`; else a fork of this one, which tells its phases.
         often: it saves before every step, and not only after validations; of a fork.
         gap: at which it dies, and how many times it passes it before; of a fork.
 
@@ -96,8 +96,6 @@ class Training:
                 os.set_inheritable(pipe, True)
                 os.execv(sys.executable, [sys.executable, "-u", str(SCRIPT), *words])
             patch = pytest.MonkeyPatch()
-            # To draw them takes a third of so small a training.
-            patch.setattr("unet_exp.training.run.draw_curves", lambda _, curves, *__: curves.touch())
             if often:
                 patch.setattr("unet_exp.training.callbacks.duration_seconds", lambda _: 0)
             _tell_phases(patch, pipe)

@@ -42,14 +42,6 @@ class Broken(Exception):
     """What breaks a training off."""
 
 
-@contextmanager
-def without_curves() -> Iterator[None]:
-    """Drawing them takes half of a tiny training."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unet_exp.training.run.draw_curves", lambda *_: None)
-        yield
-
-
 def at_step(monkeypatch: pytest.MonkeyPatch, number: int, happens: Callable[[], Any]) -> None:
     """Calls `happens` once, when the step number `number`, from 0, is under way."""
     genuine, once = SegmentationModule.training_step, [happens]

@@ -5,9 +5,11 @@ Nothing here imports torch, so that a mistake is told at once.
 
 import difflib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -176,24 +178,59 @@ def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequenc
 
 def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
     """The resolved values, and what Hydra itself is to do with them."""
-    overrides = [rename_override(text)[0] for text in overrides]
-    with initialized() as loader:
-        parsed = parse_overrides(overrides)
-        _check_words(parsed, loader)
-        try:
-            config = hydra.compose(name, list(overrides), return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(_explain(error, parsed, name)) from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"a config file is not valid YAML: {' '.join(str(error).split())}") from None
-        try:
-            with open_dict(config):
-                hydra_config = config.pop("hydra")
-            values = OmegaConf.to_container(config, resolve=True)
-        except OmegaConfBaseException as error:
-            raise ConfigError(str(error).splitlines()[0]) from None
+    parsed = parse_overrides([rename_override(text)[0] for text in overrides])
+    _check_words(parsed)
+    keys, choices = _divide(parsed)
+    try:
+        whole, chosen = _compose_choices(name, choices)
+        config = deepcopy(chosen)
+        for override in keys:  # as Hydra does, after all options are put together
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_explain(error, parsed, name)) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"a config file is not valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        values = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from None
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}, hydra_config
+    return {str(key): value for key, value in values.items()}, whole.hydra
+
+
+def _divide(parsed: Sequence[Override]) -> tuple[list[Override], tuple[str, ...]]:
+    """Values of single keys, and the words that choose options or change what there is."""
+    groups = _files().list("", ObjectType.GROUP)
+
+    def is_value(override: Override) -> bool:
+        key = override.key_or_group
+        return override.package is None and key not in groups and not key.startswith("hydra")
+
+    changes = all(override.type == OverrideType.CHANGE for override in parsed)
+    keys = [override for override in parsed if changes and is_value(override)]
+    return keys, tuple(override.input_line or "" for override in parsed if override not in keys)
+
+
+def _compose_choices(name: str, choices: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
+    """What Hydra composes of these words, whole and without its own settings; not to be changed."""
+    # What is not in a file of ours may be another the next time.
+    lasting = name == "train" and not any(word.startswith("hydra.searchpath") for word in choices)
+    return _compose_once(name, choices, _files().state()) if lasting else _compose_once.__wrapped__(name, choices, None)
+
+
+@lru_cache(maxsize=64)
+def _compose_once(name: str, choices: tuple[str, ...], _: Hashable) -> tuple[DictConfig, DictConfig]:
+    with initialized():
+        whole = hydra.compose(name, list(choices), return_hydra_config=True)
+    ours = deepcopy(whole)
+    with open_dict(ours):
+        del ours["hydra"]
+    return whole, ours
+
+
+def _files() -> config_files.ConfigFiles:
+    # Not from Hydra's loader, which copies all of its settings for each question: a tenth of the time of composing.
+    return config_files.ConfigFiles("main", str(conf_dir()))
 
 
 @contextmanager
@@ -235,9 +272,8 @@ def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Over
     return parsed
 
 
-def _check_words(parsed: Iterable[Override], loader: ConfigLoader) -> None:
-    # Not from the loader, which copies all of its settings for each question: a tenth of the time of composing.
-    ours = config_files.ConfigFiles("main", str(conf_dir()))
+def _check_words(parsed: Iterable[Override]) -> None:
+    ours = _files()
     groups = [*ours.list("", ObjectType.GROUP), "hydra/launcher"]
     # A folder of the user's own is known to Hydra only while it composes.
     more_options = any(override.key_or_group == "hydra.searchpath" for override in parsed)
@@ -251,7 +287,7 @@ def _check_words(parsed: Iterable[Override], loader: ConfigLoader) -> None:
         if isinstance(override.value(), list) and group != "experiment":
             raise ConfigError(f"{override.input_line}: one option is needed here; several are a sweep: -m {group}=a,b")
         launcher = group == "hydra/launcher"
-        options = loader.get_group_options(group) if launcher else ours.list(group, ObjectType.CONFIG)
+        options = _launchers() if launcher else ours.list(group, ObjectType.CONFIG)
         value = override.value()
         words = ["null" if word is None else str(word) for word in (value if isinstance(value, list) else [value])]
         for word in words:
@@ -262,6 +298,11 @@ def _check_words(parsed: Iterable[Override], loader: ConfigLoader) -> None:
                 raise ConfigError(f"{group}={word}: no such option; choose one of {_listed(options, word)}{hint}")
 
 
+def _launchers() -> list[str]:
+    with initialized() as loader:
+        return loader.get_group_options("hydra/launcher")
+
+
 def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:
     """The mistake behind Hydra's message, which is of many lines and names no keys, as one."""
     for override in parsed:
@@ -270,7 +311,7 @@ def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:
             continue
         others = [other.input_line for other in parsed if "." not in other.key_or_group and other is not override]
         try:
-            composed = hydra.compose(name, [line for line in others if line], return_hydra_config=True)
+            composed, _ = _compose_choices(name, tuple(line for line in others if line))
         except (HydraException, OmegaConfBaseException):
             continue
         parent, _, last = key.rpartition(".")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import interpolate, ndimage, stats
@@ -26,7 +26,6 @@ from unet_exp.losses import Targets
 from unet_exp.training.patches import Draw, TileDataset
 from unet_exp.weight_map import border_term, instances_of
 
-few = settings(max_examples=40, deadline=None, derandomize=True)
 Array = NDArray[Any]
 STILL = {"shift": 0, "rotation": 0, "flip": False, "grid": 3, "std": 0, "knots": "border", "contrast": 0,
          "brightness": 0}  # fmt: skip
@@ -177,7 +176,6 @@ def test_a_surround_adds_to_the_same_patch(name: str) -> None:
 # --- geometry ---
 
 
-@few
 @given(size=sizes, window=windows, channels=st.sampled_from([1, 3, 5]))
 def test_with_everything_off_the_window_is_cut_as_it_is(size: tuple[int, int], window: Window, channels: int) -> None:
     image, number = noise(*size, channels), numbers(*size)
@@ -187,7 +185,6 @@ def test_with_everything_off_the_window_is_cut_as_it_is(size: tuple[int, int], w
         assert (where == reflected(number, window)).all()
 
 
-@few
 @given(size=sizes, window=windows, turns=st.integers(0, 3), flip=st.booleans())
 def test_quarter_turns_and_mirror_images_are_exact(
     size: tuple[int, int], window: Window, turns: int, flip: bool
@@ -199,7 +196,6 @@ def test_quarter_turns_and_mirror_images_are_exact(
         assert (cut == (np.fliplr(expected) if flip else expected)).all()
 
 
-@few
 @given(size=sizes, window=windows, down=st.integers(-50, 50), right=st.integers(-50, 50))
 def test_a_shift_is_another_window(size: tuple[int, int], window: Window, down: int, right: int) -> None:
     image, number = noise(*size, 2), numbers(*size)
@@ -217,7 +213,6 @@ def test_any_rotation_is_that_of_scipy() -> None:
         assert np.abs(patch[..., 0] - expected).max() < 0.02
 
 
-@few
 @given(size=sizes, seed=st.integers(0, 10**6))
 def test_what_leaves_the_image_is_mirrored_from_it(size: tuple[int, int], seed: int) -> None:
     image, number = smooth(*size), numbers(*size)
@@ -381,7 +376,6 @@ def test_grey_values_change_linearly_by_one_draw_a_patch() -> None:
     assert abs(np.corrcoef(gains, offsets)[0, 1]) < 0.15
 
 
-@few
 @given(
     changes=st.fixed_dictionaries(
         {

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage, stats
@@ -28,7 +28,6 @@ from unet_exp.errors import ConfigError
 from unet_exp.mirror import mirrored_window
 from unet_exp.training.patches import Draw, TileDataset
 
-few = settings(max_examples=40, deadline=None, derandomize=True)
 Array = NDArray[Any]
 OFF: dict[str, Any] = {
     "shift": 0, "rotation": 0, "flip": False, "grid": 3, "std": 0, "knots": "border", "contrast": 0, "brightness": 0,
@@ -73,7 +72,6 @@ def many(augment: Augmentation, image: NDArray[np.float32], window: Window, coun
 # --- geometry ---
 
 
-@few
 @given(
     size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
     window=st.tuples(st.integers(-40, 40), st.integers(-40, 40), st.integers(1, 60)).map(lambda parts: Window(*parts)),
@@ -258,7 +256,6 @@ def test_any_kind_of_image(channels: int, kind: type, mode: Any) -> None:
     assert (normalized == before).all()
 
 
-@few
 @given(
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     window=st.tuples(st.integers(-70, 40), st.integers(-70, 40), st.integers(1, 70), st.integers(0, 9)),

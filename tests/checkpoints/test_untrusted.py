@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bombs import png_claiming, tiff_claiming
 from conftest import TINY, Said, summary
-from test_bad_inputs import png_claiming, tiff_claiming
 
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import KEY

@@ -30,12 +30,6 @@ KEPT = sorted(FIXTURES.glob("format-*"))
 RUN = RunFolder(FIXTURES / "format-3")
 
 
-@pytest.fixture
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing them takes most of a tiny training."""
-    monkeypatch.setattr("unet_exp.training.run.draw_curves", lambda *_: None)
-
-
 def test_each_format_has_a_file_of_its_time() -> None:
     """Whoever raises the format runs scripts/keep_checkpoint.py."""
     assert {path.name for path in KEPT} == {f"format-{number}" for number in range(1, FORMAT + 1)}
@@ -105,7 +99,6 @@ def test_a_kept_run_is_compared() -> None:
     assert (run.seed, list(run.images.index), list(run.history["step"])) == (0, summary(RUN)["split"]["test"], [2, 4])
 
 
-@pytest.mark.usefixtures("_no_curves")
 def test_a_kept_run_goes_on(cli: Cli, tmp_path: Path) -> None:
     folder = RunFolder(shutil.copytree(RUN.path, tmp_path / "run"))
     folder.last.unlink()  # as if it had been killed behind the first of its two epochs
@@ -192,7 +185,6 @@ def test_a_run_of_another_version_does_not_go_on_and_says_why(cli: Cli, tmp_path
     )
 
 
-@pytest.mark.usefixtures("_no_curves")
 def test_a_checkpoint_is_kept_once(script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(script, "export_to_onnx", lambda *_, **__: None)  # which takes seconds
     kept = script.keep_checkpoint(tmp_path)

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from bombs import chunk, png_claiming, tiff_claiming
 from PIL import Image
 
 from unet_exp import data
@@ -93,22 +94,6 @@ def tiff(array: np.ndarray, **options: object) -> bytes:
 def npy_claiming(shape: str, descr: str = "|u1") -> bytes:
     header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(64)
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def png_claiming(width: int, height: int, zeros: int = 0, colours: int = 0) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 8, colours, 0, 0, 0)
-    pixels = zlib.compress(bytes(zeros), 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-
-
-def tiff_claiming(width: int) -> bytes:
-    return re.sub(
-        rb"(?s)\x00\x01[\x03\x04]\x00\x01\0\0\0....", struct.pack("<HHII", 256, 4, 1, width), tiff(LABEL), count=1
-    )
 
 
 def tiff_of_one_strip(pages: int) -> bytes:

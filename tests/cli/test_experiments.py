@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from challenge_on_disk import full
 from conftest import TINY, Said, summary, table
-from test_celltracking import full
-from test_train import BORDERS, FIVE, TWO, check_folder
+from run_folders import BORDERS, FIVE, TWO, check_folder
 
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.compose import compose_train, conf_dir

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from sweeps_on_disk import CLASSES, FUSIONS, compared, draw_pictures, page, run_in_memory, write_run, write_sweep
@@ -50,6 +50,7 @@ def test_the_monitored_score_is_drawn(tmp_path: Path) -> None:
     assert [plot.title for plot in curve_plots(compared(tmp_path))] == ["Validation: iou/mean", "Training loss"]
 
 
+@pytest.mark.usefixtures("draws")
 def test_pairs_are_joined_between_neighbours(sweep: Path, tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"seed": 0})
     write_run(tmp_path / "b", {"seed": 1, "fusion.name": "add"})
@@ -93,7 +94,6 @@ def test_few_images_make_few_strips(tmp_path: Path, images: int, ranks: list[str
     assert [strip.rank for strip in strips(compared(tmp_path))] == ranks
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 40), st.integers(1, 40), st.booleans())
 def test_columns_are_what_panels_put_together(height: int, width: int, labelled: bool) -> None:
     rng = np.random.default_rng(height * 41 + width)
@@ -114,6 +114,7 @@ def long_labels(common: str) -> Comparison:
     return compare_runs([run_in_memory({"init_from": odd}, {"a": 0.5}, macs=1000 + len(odd)) for odd in odds])
 
 
+@pytest.mark.usefixtures("draws")
 @pytest.mark.parametrize("common", ["outputs/train/" + "long" * 20, "two words " * 9])
 def test_long_labels_lose_their_middle_and_stay_apart(common: str) -> None:
     comparison = long_labels(common)

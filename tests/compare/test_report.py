@@ -27,7 +27,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def written(sweep: Path) -> Path:
+def written(sweep: Path, draws: None) -> Path:  # noqa: ARG001 - with real figures
     return write_report(compared(sweep), sweep / "page", "a sweep").parent
 
 

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -19,7 +19,6 @@ from unet_exp.compare.statistics import (
 )
 
 SCORES = st.floats(-1, 1, allow_subnormal=False).map(lambda value: round(value, 6))
-SOME = settings(deadline=None, max_examples=30)
 
 
 def brute_force_p(differences: list[float]) -> float:
@@ -42,7 +41,6 @@ def test_equal_values_are_their_own_interval() -> None:
     assert mean_interval([0.3, 0.3, 0.3]) == (0.3, 0.3)
 
 
-@SOME
 @given(st.lists(SCORES, min_size=2, max_size=30))
 def test_the_interval_holds_the_mean_and_lies_among_the_values(values: list[float]) -> None:
     low, high = mean_interval(values)
@@ -51,7 +49,6 @@ def test_the_interval_holds_the_mean_and_lies_among_the_values(values: list[floa
     assert mean_interval(values) == (low, high)
 
 
-@SOME
 @given(st.lists(SCORES, min_size=2, max_size=12), st.floats(0.5, 4), st.floats(-2, 2))
 def test_the_interval_moves_and_stretches_with_the_values(values: list[float], scale: float, shift: float) -> None:
     low, high = mean_interval(values)
@@ -73,7 +70,6 @@ def test_only_finite_values_in_one_dimension_are_taken(values: list[float]) -> N
             function(values)
 
 
-@SOME
 @given(st.lists(st.floats(-1, 1, allow_subnormal=False).map(lambda x: round(x, 2)), min_size=1, max_size=9))
 def test_sign_flips_are_those_of_a_brute_force_enumeration(differences: list[float]) -> None:
     # As whole hundredths, of which the fractions are exact.
@@ -102,7 +98,6 @@ def test_sign_flips_of_nothing_have_no_p() -> None:
     assert math.isnan(sign_flip_test([]))
 
 
-@SOME
 @given(st.lists(SCORES, min_size=2, max_size=8), st.floats(1e-6, 1e6))
 def test_p_knows_neither_direction_nor_unit(differences: list[float], unit: float) -> None:
     p = sign_flip_test(differences)

@@ -9,8 +9,9 @@ from unittest import mock
 import numpy as np
 import pytest
 import tifffile
+from challenge_on_disk import COLUMNS, LEFT, LONE, RIGHT, ROWS, frame, full, plane, write
 from conftest import TINY_STACK, summary
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from test_download import serving
@@ -25,51 +26,11 @@ from unet_exp.errors import ConfigError, DataError
 from unet_exp.losses import CrossEntropy
 from unet_exp.metrics.confusion import confusion_matrix
 
-ROWS, COLUMNS = 24, 130
-
 
 @pytest.fixture(autouse=True)
 def _no_internet(monkeypatch):
     monkeypatch.setenv(celltracking.URL_VARIABLE, "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-def write(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(path, pixels, compression="lzw", photometric="minisblack", metadata=None)
-
-
-def plane(*boxes, dtype=np.uint16, shape=(ROWS, COLUMNS)):
-    """Numbers painted into boxes (number, top, left, height, width)."""
-    pixels = np.zeros(shape, dtype)
-    for number, top, left, height, width in boxes:
-        pixels[top : top + height, left : left + width] = number
-    return pixels
-
-
-LEFT, RIGHT = (1, 4, 5, 12, 10), (7, 4, 15, 12, 9)  # Two cells that touch.
-LONE = (9, 8, 100, 4, 6)
-
-
-def frame(root, sequence, number, seg=None, tra=None, silver=None, image=np.uint8):
-    """One frame with those of its files that are given."""
-    seed = int(sequence) * 1000 + int(number)
-    pixels = np.random.default_rng(seed).integers(0, np.iinfo(image).max, (ROWS, COLUMNS), endpoint=True)
-    write(root / sequence / f"t{number}.tif", pixels.astype(image))
-    for folder, pixels in (("GT/SEG/man_seg", seg), ("GT/TRA/man_track", tra), ("ST/SEG/man_seg", silver)):
-        if pixels is not None:
-            write(root / f"{sequence}_{folder}{number}.tif", pixels)
-
-
-def full(root, first=5, second=3, digits=3, **options):
-    """Sequences whose frames are annotated wholly, and one frame of each that is not annotated at all."""
-    for sequence, count in (("01", first), ("02", second)):
-        for number in range(count):
-            both = plane(LEFT, RIGHT)
-            frame(root, sequence, f"{number:0{digits}d}", both, both, **options)
-        if count:
-            frame(root, sequence, f"{count:0{digits}d}", tra=plane(LEFT))
-    return root
 
 
 def read(root, **options):
@@ -186,7 +147,6 @@ def slow_ignored(segmentation, markers, silver, radius):
 PLANES = arrays(np.int32, (5, 7), elements=st.integers(0, 3), fill=st.just(0))
 
 
-@settings(deadline=None, max_examples=60)
 @given(PLANES, PLANES, PLANES, st.integers(1, 3))
 def test_ignored_pixels_follow_the_definition(segmentation, markers, silver, radius):
     with mock.patch.object(celltracking, "MARKER_RADIUS", radius):

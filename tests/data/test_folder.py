@@ -10,7 +10,7 @@ import pytest
 import tifffile
 import torch
 from conftest import TINY_STACK
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -288,7 +288,6 @@ def test_images_without_a_mask_can_stay_unlabelled(root):
     assert names(load(root, "data.without_mask=unlabelled"))[3] == ["4"]
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     counts=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 5)), min_size=1, max_size=12),
     rule=st.sampled_from(["image", "file", "folder", r"^\w"]),

@@ -168,6 +168,7 @@ RUNS = {
 }
 
 
+@pytest.mark.usefixtures("draws")
 @pytest.mark.filterwarnings("ignore:No artists with labels")
 @pytest.mark.parametrize("run", RUNS)
 def test_curves_are_written_for_any_run(run: str, tmp_path: Path) -> None:

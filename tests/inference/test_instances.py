@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Said
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
@@ -55,7 +55,6 @@ def picture(*rows: str) -> np.ndarray:
 
 
 @given(MASKS, st.sampled_from([[1], [2], [1, 2], [2, 1]]), st.integers(0, 4))
-@settings(deadline=None, max_examples=150)
 def test_cells_and_their_table_equal_a_plain_count(prediction: np.ndarray, classes: list[int], smallest: int) -> None:
     ids, owners = instances(prediction, classes, smallest=smallest)
     wanted = [
@@ -90,7 +89,6 @@ def test_cells_and_their_table_equal_a_plain_count(prediction: np.ndarray, class
 
 
 @given(MASKS, st.integers(0, 5), st.integers(0, 5), st.sampled_from([0, 0.5, 1, 3]))
-@settings(deadline=None, max_examples=150)
 def test_numbers_have_no_gaps_and_every_cell_is_in_one_piece(
     prediction: np.ndarray, holes: int, smallest: int, split: float
 ) -> None:
@@ -106,7 +104,6 @@ def test_numbers_have_no_gaps_and_every_cell_is_in_one_piece(
 
 
 @given(MASKS, st.sampled_from([0.5, 1, 2]))
-@settings(deadline=None, max_examples=100)
 def test_a_split_cuts_cells_and_neither_loses_nor_joins_any(prediction: np.ndarray, depth: float) -> None:
     cells = ndimage.label(prediction == 1)[0]
     parts = separated(cells, depth)

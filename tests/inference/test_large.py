@@ -510,7 +510,6 @@ def test_the_peak_of_memory_is_within_the_budget(cli: Cli, tmp_path: Path) -> No
 # --- many files ---
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 50), st.sampled_from(["good", "read", "compute", "write"])), max_size=40))
 def test_files_keep_their_order_and_the_budget(files: list[tuple[int, str]]) -> None:
     held, peak, budget = [0], [0], 60

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import TINY, Said
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -107,7 +107,6 @@ def proposal(root, classes=()):
 
 
 @given(arrays(np.uint8, (7, 9), elements=st.integers(0, 40)), st.booleans())
-@settings(deadline=None, max_examples=40)
 def test_values_are_counted_as_they_are_stored(tmp_path_factory, values, colored):
     folder = tmp_path_factory.mktemp("counted")
     pixels = np.stack([values, values // 2, values % 3], -1) if colored else values

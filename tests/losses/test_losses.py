@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -17,7 +17,6 @@ from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, BorderWeightedConfig, parse
 from unet_exp.losses import BinaryCrossEntropy, BorderWeighted, CrossEntropy, PixelwiseLoss
 
-few = settings(max_examples=40, deadline=None, derandomize=True)
 EVERY = [pytest.param(CrossEntropy, 2, 2, id="cross_entropy"), pytest.param(CrossEntropy, 3, 3, id="cross_entropy-3")]
 EVERY += [pytest.param(BinaryCrossEntropy, 1, 2, id="bce"), pytest.param(BinaryCrossEntropy, 3, 3, id="bce-3")]
 
@@ -248,7 +247,6 @@ def test_huge_logits_stay_finite(loss: type[PixelwiseLoss], out: int, classes: i
 
 
 @pytest.mark.parametrize(("loss", "out", "classes"), EVERY)
-@few
 @given(seed=st.integers(0, 2**16), scale=st.floats(0.01, 20))
 def test_never_negative_and_blind_to_the_order_of_pixels(
     loss: type[PixelwiseLoss], out: int, classes: int, seed: int, scale: float
@@ -446,7 +444,6 @@ def test_class_weights_by_hand(words: list[str], expected: list[float] | None) -
 INVERSE = border_config("loss.class_weights=inverse")
 
 
-@few
 @given(counts=st.lists(st.integers(1, 10**9), min_size=2, max_size=6))
 def test_inverse_makes_the_classes_weigh_the_same_and_a_pixel_1_on_average(counts: list[int]) -> None:
     weights = losses.class_weights(INVERSE, counts)

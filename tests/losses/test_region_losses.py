@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from test_losses import check_half_precision
@@ -20,7 +20,6 @@ from unet_exp.config import IGNORE_LABEL, parse
 from unet_exp.errors import ConfigError
 from unet_exp.losses import CrossEntropy, Dice, DiceCrossEntropy, Focal, Lovasz, Tversky
 
-few = settings(max_examples=40, deadline=None, derandomize=True)
 LOG3 = log(3)
 EVERY: dict[str, Callable[..., nn.Module]] = {
     "dice": Dice,
@@ -190,7 +189,6 @@ def plainly(name: str, logits: Tensor, label: Tensor, weights: Tensor, by_class:
 
 @pytest.mark.parametrize("name", ["dice", "tversky", "lovasz"])
 @pytest.mark.parametrize("classes", ["present", "all"])
-@few
 @given(seed=st.integers(0, 2**16), per_image=st.booleans(), weighted=st.booleans())
 def test_the_definition(name: str, classes: str, seed: int, per_image: bool, weighted: bool) -> None:
     logits, label = random_batch(4, 0.3, seed)
@@ -321,7 +319,6 @@ def test_extreme_logits_stay_finite(loss: Callable[..., nn.Module], words: dict[
 
 
 @every
-@few
 @given(seed=st.integers(0, 2**16), scale=st.floats(0.01, 20))
 def test_blind_to_the_order_of_pixels_and_to_the_names_of_classes(
     loss: Callable[..., nn.Module], seed: int, scale: float

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from drawings.weight_map import draw_weight_map
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from unet_exp.weight_map import border_term, instances_of, open_touching
 
 Where = Literal["background", "everywhere"]
 BOTH: tuple[Where, ...] = ("background", "everywhere")
-few = settings(max_examples=60, deadline=None, derandomize=True)
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, max_side=14)
 INSTANCES = arrays(np.int32, SHAPES, elements=st.sampled_from([0, 0, 0, 1, 2, 3, 7]), fill=st.just(0))
@@ -100,7 +99,6 @@ def test_cells_are_4_connected_pixels_of_the_foreground() -> None:
     assert (found == 0).tolist() == ((label == 0) | (label == ignored)).tolist()
 
 
-@few
 @given(label=LABELS)
 def test_cells_are_those_of_an_independent_labelling(label: NDArray[np.uint8]) -> None:
     before = label.copy()
@@ -141,7 +139,6 @@ def assert_no_square(line: NDArray[np.bool_]) -> None:
     assert not (line[1:, 1:] & line[1:, :-1] & line[:-1, 1:] & line[:-1, :-1]).any()
 
 
-@few
 @given(seed=st.integers(0, 2**16))
 def test_the_line_between_two_cells_is_thin_at_any_slope(seed: int) -> None:
     instances = voronoi(seed, cells=2)
@@ -155,7 +152,6 @@ def test_the_line_between_two_cells_is_thin_at_any_slope(seed: int) -> None:
         assert close or ((around != 0) & (around != instances[row, column])).any()
 
 
-@few
 @given(seed=st.integers(0, 2**16), cells=st.integers(3, 12))
 def test_cells_that_fill_a_plane_keep_nearly_all_of_it(seed: int, cells: int) -> None:
     instances = voronoi(seed, cells)
@@ -165,7 +161,6 @@ def test_cells_that_fill_a_plane_keep_nearly_all_of_it(seed: int, cells: int) ->
     assert (parted == 0).sum() <= pairs + 2 * cells
 
 
-@few
 @given(instances=INSTANCES, data=st.data())
 def test_whatever_touches_is_parted_and_nothing_else_changes(instances: NDArray[np.int32], data: Any) -> None:
     label = data.draw(arrays(np.uint8, instances.shape, elements=st.sampled_from([0, 1, 2, IGNORE_LABEL])))
@@ -227,7 +222,6 @@ def test_fewer_than_two_cells_weigh_nothing(where: Where, ids: list[int]) -> Non
     assert (border_term(instances[:1, :1], 10, 5, where) == 0).all()
 
 
-@few
 @given(
     instances=INSTANCES,
     w0=st.sampled_from([0.0, 1e-7, 1e-6, 0.5, 10.0, 300.0]),
@@ -244,7 +238,6 @@ def test_equals_brute_force(instances: NDArray[np.int32], w0: float, sigma: floa
     np.testing.assert_allclose(weights, expected, rtol=2e-6, atol=2e-6)
 
 
-@few
 @given(
     seed=st.integers(0, 2**16),
     shape=st.tuples(st.integers(32, 90), st.integers(32, 90)),
@@ -272,7 +265,6 @@ def test_a_sigma_beyond_the_image_weighs_all_of_it(where: Where) -> None:
     assert border_term(far, 10, 1e30, where)[0, -1] == 10
 
 
-@few
 @given(instances=INSTANCES, where=st.sampled_from(BOTH), data=st.data())
 def test_the_names_of_the_cells_do_not_matter(instances: NDArray[np.int32], where: Where, data: Any) -> None:
     names = data.draw(st.lists(st.integers(1, 2**31 - 1), min_size=8, max_size=8, unique=True))
@@ -287,7 +279,6 @@ def test_large_ids_in_an_image_without_background() -> None:
     assert (border_term(instances, 10, 5, "background") == 0).all()
 
 
-@few
 @given(instances=INSTANCES, where=st.sampled_from(BOTH))
 def test_flips_and_turns_commute(instances: NDArray[np.int32], where: Where) -> None:
     weights = border_term(instances, 10, 5, where)
@@ -310,7 +301,6 @@ def test_the_distances_are_exact_to_the_last_bit() -> None:
     assert (border_term(instances, 10, 40, "everywhere") == expected).all()
 
 
-@few
 @given(instances=INSTANCES, w0=st.floats(1e-3, 1e3), sigma=st.floats(0.5, 50), where=st.sampled_from(BOTH))
 def test_weights_lie_between_0_and_w0(instances: NDArray[np.int32], w0: float, sigma: float, where: Where) -> None:
     weights = border_term(instances, w0, sigma, where)

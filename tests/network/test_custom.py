@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, Said, summary
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from one_piece import whole_image_logits
 from sweeps_on_disk import compared, write_run
@@ -289,7 +289,6 @@ def test_tiles_equal_one_piece_for_every_kind_of_sizes(package: Callable[[str, s
     torch.testing.assert_close(stitched, whole)
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.integers(1, 40), st.integers(0, 30), st.integers(1, 5), st.none() | st.integers(1, 99), st.integers(1, 300))
 def test_sizes_follow_from_the_keys(step: int, lost: int, factor: int, more: int | None, tile: int) -> None:
     smallest = None if more is None else 2 * lost + more

@@ -30,14 +30,6 @@ EARLIER = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_curves() -> Iterator[None]:
-    """Drawing them takes half of a tiny training."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unet_exp.training.run.draw_curves", lambda *_: None)
-        yield
-
-
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], RunFolder]:
     """`earlier(name)` is a run with these settings; read it, do not change it."""

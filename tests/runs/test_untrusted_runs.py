@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from bombs import png_claiming
 from conftest import TINY, Said, change_summary, summary
 from PIL import Image
-from test_bad_inputs import png_claiming
 
 from unet_exp.compare.collect import collect
 from unet_exp.compare.comparison import compare_runs

@@ -22,7 +22,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.importance import get_param_importances
 from PIL import Image
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from unet_exp.cli.command import read_command
 from unet_exp.compose import compose_command, compose_train, conf_dir, parse_overrides
@@ -377,7 +376,7 @@ class TestSearch:
         assert "".join(capfd.readouterr()) == ""
         assert len(recwarn) == 0
 
-    @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         low=st.floats(1e-12, 1e12),
         factor=st.floats(1.5, 1e6),
@@ -408,7 +407,7 @@ class TestSearch:
             assert any(values["choice"] == value and type(values["choice"]) is type(value) for value in choices)
             study.tell(trial.number, Outcome("finished", 0.0))
 
-    @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(low=st.integers(1, 50), steps=st.integers(1, 20), step=st.integers(1, 9), log=st.booleans())
     def test_whole_numbers_stay_whole(self, tmp_path: Path, low: int, steps: int, step: int, log: bool) -> None:
         entry = {"low": low, "high": low + steps * step, **({"log": True} if log else {"step": step})}
@@ -419,6 +418,7 @@ class TestSearch:
         assert all(plain(trial)["n"] in allowed for trial in run(study, value=lambda values: values["n"]))
 
 
+@pytest.mark.usefixtures("draws")
 class TestFiles:
     def test_what_is_written(self, search: Callable[..., Search], tmp_path: Path) -> None:
         study = search(trials=14)
@@ -648,6 +648,9 @@ class TestPruning:
 
 def test_the_wandb_sweep_file() -> None:
     """Expanded as W&B's agent does (`wandb.wandb_agent.Agent._command_run`), at the ends of every parameter."""
+    # Here, since it takes two seconds.
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
     path = conf_dir().parent / "scripts" / "wandb_sweep.yaml"
     sweep = yaml.safe_load(path.read_text())
     ends = {

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import TINY, Said, change_summary, summary, table
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -131,7 +131,6 @@ class TestNames:
     keys = st.sampled_from(["fusion", "optimizer.lr", "experiment", "data.root"])
 
     @given(st.lists(st.dictionaries(keys, values, max_size=4), max_size=12))
-    @settings(deadline=None, max_examples=100)
     def test_are_legal_short_and_each_there_once(self, runs: list[dict[str, str]]) -> None:
         names = run_names(runs)
         assert len(set(names)) == len(runs)

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import TINY, change_summary, run_training, summary, table
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from resuming import (
     EPOCH,
@@ -28,7 +28,6 @@ from resuming import (
     in_a_child,
     kill,
     newest,
-    without_curves,
 )
 
 from unet_exp.checkpoints.reading import read_content
@@ -41,12 +40,6 @@ from unet_exp.training import resume_point as training
 from unet_exp.training.resume_point import ResumePoint
 
 FAST = list(SETTINGS)[:2]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_curves() -> Iterator[None]:
-    with without_curves():
-        yield
 
 
 @pytest.fixture
@@ -258,7 +251,6 @@ class TestDamage:
             train(f"resume={folder.path}", *EPOCH, "trainer.max_steps=5")
 
     @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-    @settings(deadline=None, max_examples=25)
     def test_a_flipped_bit_is_found_or_does_no_harm(self, finished: RunFolder, place: float, bit: int) -> None:
         content = bytearray(finished.last.read_bytes())
         content[int(place * len(content))] ^= 1 << bit

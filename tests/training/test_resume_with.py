@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +24,6 @@ from resuming import (
     in_this_child,
     kill,
     newest,
-    without_curves,
 )
 from torch import Tensor, nn
 
@@ -49,12 +48,6 @@ class Remembering(nn.Module):
         if self.training:
             self.seen += loss.detach()
         return loss * (1 + 0.1 * noise + 0.1 * self.seen)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_curves() -> Iterator[None]:
-    with without_curves():
-        yield
 
 
 @pytest.fixture

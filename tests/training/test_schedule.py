@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
@@ -23,7 +23,6 @@ from unet_exp.compose import compose_train
 from unet_exp.config import Config, parse
 from unet_exp.training.schedule import build_optimizer, build_schedulers, learning_rate_factor
 
-few = settings(max_examples=60, deadline=None, derandomize=True)
 LR = 0.5
 HORIZON = 40
 
@@ -126,7 +125,6 @@ def test_it_ends_at_the_horizon_and_stays_there(overrides: tuple[str, ...], last
         assert min(found[5:HORIZON]) > last
 
 
-@few
 @given(
     word=st.sampled_from(["none", "poly", "cosine", "one_cycle"]),
     warmup=st.integers(0, 60),
@@ -209,7 +207,6 @@ def test_plateau_and_warm_up_leave_each_other_alone() -> None:
         assert optimizer.param_groups[0]["lr"] == pytest.approx(LR * factor)
 
 
-@few
 @given(warmup=st.integers(1, 30))
 def test_the_warm_up_of_plateau_is_that_of_the_others(warmup: int) -> None:
     schedule = config("scheduler=none").scheduler.model_copy(update={"warmup_steps": warmup})

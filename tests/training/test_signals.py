@@ -41,11 +41,6 @@ def _sigint_as_in_a_terminal() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unet_exp.training.run.draw_curves", lambda *_: None)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """The undisturbed training of `WORDS`."""
@@ -133,7 +128,6 @@ class TestTraining:
             assert not (tmp_path / "out").exists()
 
             patch.undo()
-            patch.setattr("unet_exp.training.run.draw_curves", lambda *_: None)
             patch.setattr("unet_exp.training.run.score_test", lambda *_: ask())
             assert cli("train", *WORDS).code == 128 + signal.SIGTERM
         folder = newest(tmp_path)

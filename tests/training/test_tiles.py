@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -26,7 +26,6 @@ from unet_exp.training.datamodule import SegmentationData, class_counts
 from unet_exp.training.module import SegmentationModule
 from unet_exp.training.patches import Draw, TileDataset, TileSampler, tiles_that_cover
 
-few = settings(max_examples=60, deadline=None, derandomize=True)
 AS_IT_IS = Normalization(mode="none")
 CLASSES = (
     ClassSpec(name="membrane", value=0, color=[0, 0, 0]),
@@ -81,7 +80,6 @@ def numpy_mirror(image: NDArray[Any], top: int, left: int, height: int, width: i
 # --- mirroring ---
 
 
-@few
 @given(start=st.integers(-60, 60), length=st.integers(0, 80), size=st.integers(1, 20))
 @example(start=-1, length=3, size=1)
 @example(start=-7, length=20, size=2)
@@ -97,7 +95,6 @@ def test_the_border_pixel_is_not_repeated() -> None:
     assert mirror_indices(-2, 8, 4).tolist() == [2, 1, 0, 1, 2, 3, 2, 1]
 
 
-@few
 @given(
     top=st.integers(-30, 20),
     left=st.integers(-30, 20),
@@ -275,7 +272,6 @@ def epoch_of(sampler: TileSampler, epoch: int) -> list[Draw]:
     return list(sampler)
 
 
-@few
 @given(images=st.integers(1, 12), tiles=st.integers(1, 40), seed=st.integers(0, 2**32 - 1), epochs=st.integers(1, 6))
 @example(images=10, tiles=3, seed=0, epochs=5)
 @example(images=3, tiles=4, seed=0, epochs=3)

@@ -15,10 +15,9 @@ import pytest
 import torch
 import yaml
 from conftest import TINY, TINY_STACK, Said, summary, table
+from run_folders import FIVE, TWO, check_folder
 
 from unet_exp.checkpoints.opening import open_checkpoint
-from unet_exp.config import parse
-from unet_exp.data.io.images import read_image
 from unet_exp.errors import ConfigError, DataError, TrainingError
 from unet_exp.network import build
 from unet_exp.runs.folder import RunFolder
@@ -27,99 +26,6 @@ from unet_exp.training.module import SegmentationModule
 
 Train = Callable[..., RunFolder]
 Cli = Callable[..., Said]
-
-TWO = ("membrane", "cell")
-FIVE = ("membrane", "cytoplasm", "mitochondrion", "vesicle", "granule")
-SUMMARY = {
-    *("status", "metrics", "seed", "fold", "overrides", "split", "data_fingerprint", "metrics_version", "parameters"),
-    *("macs", "peak_memory", "seconds", "precision", "git", "versions"),
-}
-
-
-BORDERS = ("v_rand", "v_info", "rand_error", "pixel_error")
-
-
-def score_names(classes: tuple[str, ...]) -> list[str]:
-    kinds = [f"{kind}/{name}" for kind in ("iou", "dice") for name in (*classes, "mean")]
-    return ["loss", "accuracy", *kinds]
-
-
-def check_folder(
-    folder: RunFolder,
-    classes: tuple[str, ...] = TWO,
-    tests: int = 1,
-    unlabelled: int = 0,
-    borders: tuple[str, ...] = BORDERS,
-    seg: bool = True,
-) -> None:
-    """A finished run's folder tells its whole story.
-
-    Args:
-        folder: of the run.
-        classes: of its data.
-        tests: images of the test split.
-        unlabelled: images without a label.
-        borders: scores of borders that its data have.
-        seg: whether its data have cells to be scored one by one.
-    """
-    cells = ["seg"] if seg else []
-    config = parse(yaml.safe_load(folder.config.read_text()))
-    assert "${" not in folder.config.read_text()
-
-    rows = table(folder.metrics)
-    columns = ["epoch", "step", "seconds", "lr", "train/loss", *(f"val/{name}" for name in score_names(classes))]
-    monitored = config.trainer.monitor.removeprefix("val/")
-    if monitored in (*BORDERS, "seg"):
-        quick = [name for name in borders if name != "warping_error"]  # it takes seconds: only at the end
-        columns += [f"val/{name}" for name in (*quick, *cells, *(f"{name}_threshold" for name in quick))]
-        assert rows[-1][config.trainer.monitor]
-    assert list(rows[0]) == columns
-    assert [int(row["epoch"]) for row in rows] == list(range(len(rows)))
-    assert rows[-1]["val/loss"]  # the last epoch is always validated
-
-    told = summary(folder)
-    assert set(told) >= SUMMARY
-    assert (told["status"], told["seed"]) == ("finished", config.seed)
-    assert told["steps"] == int(rows[-1]["step"])
-    assert told["fold"] == (config.data.fold if config.data.folds else None)
-    endings = ("", "_threshold", "_at_val", "_threshold_at_val")
-    of_borders = [f"{name}{ending}" for name in borders for ending in endings]
-    names = [*score_names(classes), *of_borders, *cells] if tests else []
-    assert set(told["metrics"]) == {f"test/{name}" for name in names}
-    assert all(value is None or value >= 0 for value in told["metrics"].values())
-    assert {"python", "torch", "pytorch-lightning"} <= set(told["versions"])
-    assert len(told["data_fingerprint"]) == 64
-    assert min(told["parameters"], told["macs"], told["peak_memory"], told["seconds"]) > 0
-
-    for path in (folder.best, folder.last):
-        checkpoint = open_checkpoint(path)
-        assert checkpoint.parsed() == config
-        assert [spec.name for spec in checkpoint.record.classes] == list(classes)
-        assert (
-            sum(weight.numel() for name, weight in checkpoint.weights.items() if is_parameter(name))
-            == (told["parameters"])
-        )
-    assert open_checkpoint(folder.last).step == told["steps"]
-
-    assert folder.per_image.exists() == bool(tests)
-    if tests:
-        scores = table(folder.per_image)
-        at_val = [f"{name}_at_val" for name in borders]
-        assert list(scores[0]) == ["image", *score_names(classes), *cells, *borders, *at_val]
-        assert folder.per_threshold.exists() == bool(borders)
-        assert [row["image"] for row in scores] == told["split"]["test"]
-    pictures = sorted(path.name for path in folder.predictions.iterdir())
-    assert sum(name.startswith("test_") for name in pictures) == tests
-    assert sum(name.startswith("unlabelled_") for name in pictures) == unlabelled
-    for picture in (folder.curves, *folder.predictions.iterdir()):
-        assert read_image(picture).ndim == 3
-    assert folder.log.is_file()
-    hidden = {path.name for path in folder.path.rglob("*") if path.name.startswith(".") or path.suffix == ".part"}
-    assert hidden == {".lock"}
-
-
-def is_parameter(name: str) -> bool:
-    return not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
 
 
 def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
@@ -144,8 +50,7 @@ def no_run_in(place: Path) -> bool:
     + [("release", "concat"), ("release", "none")],
 )
 def test_every_network_trains_and_leaves_a_whole_folder(train: Train, model: str, fusion: str) -> None:
-    folder = train(f"model={model}", f"fusion={fusion}", curves=True)
-    assert read_image(folder.curves).shape[1] > 400
+    folder = train(f"model={model}", f"fusion={fusion}")
     assert folder.path.name.endswith(f"_synthetic_{model}_{fusion}")
     check_folder(folder)
 
