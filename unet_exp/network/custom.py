@@ -94,7 +94,7 @@ def _mend(logits: Tensor, promised: tuple[int, ...], height: int, width: int) ->
     return "see model.smallest, model.step and model.lost_border"
 
 
-def counted_macs(network: Network, size: int) -> int | None:
+def count_macs(network: Network, size: int) -> int | None:
     """Count the multiply-accumulates of convolutions, matrix products and attention.
 
     Args:

@@ -26,7 +26,7 @@ from unet_exp.inference.large.budget import OVERHEAD, shown, tile_bytes
 from unet_exp.inference.large.part_file import PartFile
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.tiling.overlap_tile import Source
-from unet_exp.inference.tta import turns
+from unet_exp.inference.tta import list_turns
 from unet_exp.mirror import mirror_indices
 
 PREVIEW = 2048
@@ -89,7 +89,7 @@ def check(predictor: Predictor) -> None:
     Raises:
         ConfigError: names what to take instead.
     """
-    if turns(predictor.inference) is None:
+    if list_turns(predictor.inference) is None:
         raise ConfigError(
             "inference=rotations7 turns the whole image, which does not fit into the memory: take inference=flips8 or "
             "inference=none, or inference.angles that are multiples of 90"
