@@ -10,9 +10,9 @@ USAGE = """Check images and masks before a training.
 
 Usage: python scripts/check_data.py data=folder data.images=... data.masks=... [key=value] ...
 
-Takes the words of scripts/train.py, and --config-dir, and reads every file once. It prints the sizes, types and values of
-the images, the classes of the masks, and what is suspicious; and draws images with their masks over them. data.classes
-need not be right: if masks hold other values, it prints the classes that would fit.
+Takes the words of scripts/train.py, and --config-dir, and reads every file once. It prints the sizes, types and values
+of the images, the classes of the masks, and what is suspicious; and draws images with their masks over them.
+data.classes need not be right: if masks hold other values, it prints the classes that would fit.
 
   output  the folder of contact_sheet.png (outputs/check_data/<data>); an existing one is replaced
 

@@ -19,10 +19,10 @@ Usage: python scripts/export.py checkpoint=<file or run folder> [key=value] ...
   opset       version of ONNX's operators, 17 to 25 (18)
   trust       packages whose classes the checkpoint may name ([]): docs/extend.md
 
-The file holds only the network: normalised images, (batch, channels, height, width) float32 of any legal size, in, logits
-out. Its metadata has classes, normalisation, legal sizes and the training's config, as JSON texts under unet_exp.<name>.
-Before it is written, ONNX Runtime and the network are compared on images of several sizes. scripts/predict.py and
-unet_exp.load() accept it like a checkpoint. It needs pip install 'unet-exp[onnx]'.
+The file holds only the network, from normalised images, (batch, channels, height, width) float32 of any legal size, to
+logits. Its metadata has classes, normalisation, legal sizes and the training's config, as JSON texts under
+unet_exp.<name>. Before it is written, ONNX Runtime and the network are compared on images of several sizes.
+scripts/predict.py and unet_exp.load() accept it like a checkpoint. It needs pip install 'unet-exp[onnx]'.
 
 Examples:
   python scripts/export.py checkpoint=outputs/train/<run>

@@ -34,17 +34,17 @@ Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, fo
   probabilities  true: also <name>_probabilities.tif, one float32 page per class
   memory         the most to use, such as 2GB (three quarters of the free memory); larger TIFFs are predicted by tiles
   trust          packages whose classes the checkpoint may name ([]): docs/extend.md
-  instances      true: also <name>_instances.png or .tif, one number per cell, and <name>_instances.csv, one row per cell
+  instances      true: also <name>_instances.png or .tif, a number per cell, and <name>_instances.csv, a row per cell
 
 Cells are the 4-connected components of a class:
   instances_classes   names of their classes, such as [cell,nucleus] (all classes except the first)
   instances_holes     holes of up to so many pixels are filled (0)
   instances_smallest  cells of fewer pixels are dropped (0)
-  instances_split     cuts a cell at a waist whose radius is smaller than its bumps' by more than so many pixels (0: none)
+  instances_split     cuts a cell at a waist whose radius is more than this many pixels below its bumps' (0: none)
 
-A mask is written as <name>_mask.png (or .tif for a TIFF), of the input's size, with the values or colours of the training
-labels. More keys: inference=none|rotations7|flips8 (test-time augmentation), inference.<key>, trainer.accelerator and
-trainer.precision. Large images, and how to resume a killed prediction: docs/predict.md.
+A mask is written as <name>_mask.png (or .tif for a TIFF), of the input's size, with the values or colours of the
+training labels. More keys: inference=none|rotations7|flips8 (test-time augmentation), inference.<key>,
+trainer.accelerator and trainer.precision. Large images, and how to resume a killed prediction: docs/predict.md.
 
 Examples:
   python scripts/predict.py checkpoint=outputs/train/<run> input=slice.png
