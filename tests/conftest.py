@@ -77,7 +77,6 @@ def pytest_collection_finish() -> None:
     """What the libraries keep for ever, a million objects, is not looked at again and again for garbage."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 _DRAWN = Figure.savefig

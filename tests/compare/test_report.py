@@ -28,6 +28,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def written(sweep: Path, draws: None) -> Path:
+    del draws
     return write_report(compared(sweep), sweep / "page", "a sweep").parent
 
 
