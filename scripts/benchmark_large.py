@@ -101,7 +101,7 @@ def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Pa
     """Predicts an image in this process, with the network of `experiment=small` as it is before training."""
     import torch
 
-    from unet_exp.data.io.windows import windowed
+    from unet_exp.data.io.windows import open_pages
     from unet_exp.inference.device import peak_memory, reset_peak_memory
     from unet_exp.inference.large.budget import read_size
     from unet_exp.inference.large.by_tiles import plan
@@ -120,7 +120,7 @@ def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Pa
     work.cost(image)
     mask = work.write(image, work.compute(image, work.read(image)))
     seconds, peak = time.perf_counter() - start, peak_memory(predictor.device) - before
-    with windowed(image) as (page,), windowed(mask) as (found,):
+    with open_pages(image) as (page,), open_pages(mask) as (found,):
         tile = plan(predictor, page, size).tile
         difference, different, cropped = _compared(predictor, page, found, tile)
         pixels = page.height * page.width
@@ -139,7 +139,7 @@ def _compared(predictor: "Predictor", page: "WindowedPage", mask: "WindowedPage"
     from unet_exp.inference.tiling.tile_plan import surround
 
     architecture, source = predictor.network.architecture, normalized_source(predictor, page)
-    step, around = architecture.sizes.lattice, surround(architecture, "auto") + architecture.sizes.context
+    step, around = architecture.sizes.total_stride, surround(architecture, "auto") + architecture.sizes.lost_border
     around = -(-around // step) * step
     side = min(1000, page.height // 2, page.width // 2)
     top, left = ((size - side) // 2 // step * step for size in page.size)

@@ -166,8 +166,8 @@ def page(folder: Path, title: str = "a sweep", **choices: Any) -> str:
 
 
 def reasons(comparison: Comparison) -> list[str]:
-    """Why runs were set apart."""
-    return [item.reason for item in comparison.apart]
+    """Why runs were excluded."""
+    return [item.reason for item in comparison.excluded]
 
 
 def _images(scores: pd.DataFrame | Mapping[str, float] | None) -> pd.DataFrame:

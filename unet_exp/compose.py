@@ -4,6 +4,7 @@ Nothing here imports torch, so that a mistake is told at once.
 """
 
 import difflib
+import sys
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
@@ -14,7 +15,6 @@ from typing import Any
 
 import hydra
 import yaml
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp import config_files
+from unet_exp.config.renamed import rename_override
 from unet_exp.errors import ConfigError
 
 GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "scheduler", "trainer", "inference", "logger")
@@ -60,12 +61,16 @@ class Composed:
     launcher: dict[str, Any]
 
 
-def paths_quoted(words: Sequence[str]) -> list[str]:
+def prepare_words(words: Sequence[str]) -> list[str]:
     """Command-line words with paths quoted where Hydra's grammar would not take them as they are.
+
+    A key that has a better word since gets it; a note on standard error says so.
 
     To Hydra a path that holds an equals sign or a bracket is a mistake. What is quoted already, `null` and, after `-m`,
     several paths with commas between them stay as they are.
     """
+    for note in filter(None, (rename_override(word)[1] for word in words)):
+        print(f"note: {note}", file=sys.stderr)
     sweep = bool({"-m", "--multirun"} & set(words))
     parser = OverridesParser.create()
 
@@ -79,7 +84,7 @@ def paths_quoted(words: Sequence[str]) -> list[str]:
                 return word
         return f"{key}={quoted(value)}"
 
-    return [checked(word) for word in words]
+    return [checked(rename_override(word)[0]) for word in words]
 
 
 def quoted(text: str) -> str:
@@ -173,14 +178,14 @@ def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequenc
 
 def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
     """The resolved values, and what Hydra itself is to do with them."""
-    parsed = parse_overrides(overrides)
+    parsed = parse_overrides([rename_override(text)[0] for text in overrides])
     _check_words(parsed)
-    keys, choices = _divided(parsed)
+    keys, choices = _divide(parsed)
     try:
-        whole, chosen = _chosen(name, choices)
+        whole, chosen = _compose_choices(name, choices)
         config = deepcopy(chosen)
-        # As Hydra sets them: after all options are put together.
-        ConfigLoaderImpl._apply_overrides_to_config(keys, config)
+        for override in keys:  # as Hydra does, after all options are put together
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(error, parsed, name)) from None
     except yaml.YAMLError as error:
@@ -193,7 +198,7 @@ def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictC
     return {str(key): value for key, value in values.items()}, whole.hydra
 
 
-def _divided(parsed: Sequence[Override]) -> tuple[list[Override], tuple[str, ...]]:
+def _divide(parsed: Sequence[Override]) -> tuple[list[Override], tuple[str, ...]]:
     """Values of single keys, and the words that choose options or change what there is."""
     groups = _files().list("", ObjectType.GROUP)
 
@@ -206,15 +211,15 @@ def _divided(parsed: Sequence[Override]) -> tuple[list[Override], tuple[str, ...
     return keys, tuple(override.input_line or "" for override in parsed if override not in keys)
 
 
-def _chosen(name: str, choices: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
+def _compose_choices(name: str, choices: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
     """What Hydra composes of these words, whole and without its own settings; not to be changed."""
     # What is not in a file of ours may be another the next time.
     lasting = name == "train" and not any(word.startswith("hydra.searchpath") for word in choices)
-    return _kept(name, choices, _files().state()) if lasting else _kept.__wrapped__(name, choices, None)
+    return _compose_once(name, choices, _files().state()) if lasting else _compose_once.__wrapped__(name, choices, None)
 
 
 @lru_cache(maxsize=64)
-def _kept(name: str, choices: tuple[str, ...], _: Hashable) -> tuple[DictConfig, DictConfig]:
+def _compose_once(name: str, choices: tuple[str, ...], _: Hashable) -> tuple[DictConfig, DictConfig]:
     with initialized():
         whole = hydra.compose(name, list(choices), return_hydra_config=True)
     ours = deepcopy(whole)
@@ -306,7 +311,7 @@ def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:
             continue
         others = [other.input_line for other in parsed if "." not in other.key_or_group and other is not override]
         try:
-            composed, _ = _chosen(name, tuple(line for line in others if line))
+            composed, _ = _compose_choices(name, tuple(line for line in others if line))
         except (HydraException, OmegaConfBaseException):
             continue
         parent, _, last = key.rpartition(".")

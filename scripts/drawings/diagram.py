@@ -11,7 +11,7 @@ from drawings.board import DECODER, DPI, ENCODER, GREY, SCORES, SUM, Board, Poin
 from unet_exp.config import ClassSpec
 from unet_exp.data.classes import colorize
 from unet_exp.data.sets.synthetic import CLASSES, MANY_CLASSES, generate
-from unet_exp.geometry import FUSIONS, Architecture, Layer, context, input_for_output, layers, parameters
+from unet_exp.geometry import FUSIONS, Architecture, Layer, input_for_output, layers, lost_border, parameters
 from unet_exp.mirror import mirrored_window
 
 PAPER = Architecture("valid", "crop", 5, 64, 1, 2, "concat", "none", "transposed")
@@ -208,7 +208,7 @@ def draw_copy_and_crop(target: Path, dpi: float = DPI) -> None:
 def draw_mirrored_tile(target: Path, dpi: float = PHOTO_DPI) -> None:
     """Draws a generated micrograph, its mirrored surround, and the tile of the paper's network at its corner."""
     tile, image = 388, generate(512, 512, seed=0, index=1).image
-    size, surround, side = input_for_output(PAPER, tile), context(PAPER), image.shape[0]
+    size, surround, side = input_for_output(PAPER, tile), lost_border(PAPER), image.shape[0]
     whole = side + 2 * surround
     shown = mirrored_window(image, -surround, -surround, whole, whole).astype(np.float32)
     inside = slice(surround, surround + side)

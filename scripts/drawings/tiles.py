@@ -7,7 +7,7 @@ import numpy as np
 from drawings.board import Board
 from drawings.diagram import PAPER, PHOTO_DPI
 from unet_exp.data.sets.synthetic import generate
-from unet_exp.geometry import context, input_for_output, lattice, output_size, tile_step
+from unet_exp.geometry import input_for_output, lost_border, output_size, tile_step, total_stride
 from unet_exp.mirror import mirrored_window
 
 SIDE, TILE = 512, 180  # of the image, and `inference.tile`; three tiles a side, whose step needs no balancing
@@ -22,10 +22,10 @@ def draw_tiles(target: Path, dpi: float = PHOTO_DPI) -> None:
         target: the PNG to write.
         dpi: pixels per inch; it is 9.4 inches wide.
     """
-    image, step, before = generate(SIDE, SIDE, seed=0, index=1).image, tile_step(PAPER, TILE), context(PAPER)
+    image, step, before = generate(SIDE, SIDE, seed=0, index=1).image, tile_step(PAPER, TILE), lost_border(PAPER)
     size = input_for_output(PAPER, step)
     given = output_size(PAPER, size)
-    border = before + lattice(PAPER) // 2
+    border = before + total_stride(PAPER) // 2
     whole = SIDE + 2 * border
     shown = mirrored_window(image, -border, -border, whole, whole).astype(np.float32)
     inside = slice(border, border + SIDE)
@@ -52,7 +52,7 @@ def draw_tiles(target: Path, dpi: float = PHOTO_DPI) -> None:
         outline(first, first, step, step, color, dash="--")
     for y, color, title, words in (
         (4.85, _OUTPUT, "output tiles meet on the image",
-         f"one starts every {step} px: the step is a\nmultiple of {lattice(PAPER)}, so that the tiles give what\n"
+         f"one starts every {step} px: the step is a\nmultiple of {total_stride(PAPER)}, so that the tiles give what\n"
          "one pass over the image would give"),
         (3.45, _CORNER, "corner tile",
          f"it keeps {step} x {step} px (dashed) of the\n{given} x {given} that the network gives.\n"

@@ -23,7 +23,7 @@ from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.losses import Targets
-from unet_exp.training.patches import Draw, TileDataset
+from unet_exp.training.patches import Draw, PatchDataset
 from unet_exp.weight_map import border_term, instances_of
 
 Array = NDArray[Any]
@@ -453,7 +453,7 @@ AS_IT_IS = Normalization(mode="none")
 def test_without_deformation_weights_are_the_whole_image_s_computed_once(name: str, with_instances: bool) -> None:
     samples = [cells(index=index, with_instances=with_instances) for index in range(2)]
     asked = Counted(targets(*BORDER))
-    dataset = TileDataset(samples, AS_IT_IS, 36, 60, plain(name), asked, 3)
+    dataset = PatchDataset(samples, AS_IT_IS, 36, 60, plain(name), asked, 3)
     assert asked.calls == 0, "not before they are needed"
     for position in range(12):
         index = position % 2
@@ -474,7 +474,7 @@ def test_with_deformation_weights_are_those_of_the_deformed_label(input_size: in
     sample, tile = cells(with_instances=with_instances), 36
     assert sample.label is not None
     watched = Watched(everything())
-    dataset = TileDataset([sample], AS_IT_IS, tile, input_size, watched, targets(*BORDER), 3)
+    dataset = PatchDataset([sample], AS_IT_IS, tile, input_size, watched, targets(*BORDER), 3)
     for position in range(4):
         item = dataset[Draw(0, position, 0)]
         assert {name: tuple(array.shape) for name, array in item.items()} == {
@@ -502,9 +502,9 @@ def test_with_deformation_weights_are_those_of_the_deformed_label(input_size: in
 def test_the_distance_term_follows_the_deformed_label() -> None:
     sample = cells()
     unbalanced = targets(*BORDER, "loss.open_touching=false")
-    dataset = TileDataset([sample], AS_IT_IS, 100, 200, paper(rotation=180, std=10), unbalanced, 0)
+    dataset = PatchDataset([sample], AS_IT_IS, 100, 200, paper(rotation=180, std=10), unbalanced, 0)
     watched = Watched(paper(rotation=180, std=10))
-    again = TileDataset([sample], AS_IT_IS, 100, 200, watched, unbalanced, 0)
+    again = PatchDataset([sample], AS_IT_IS, 100, 200, watched, unbalanced, 0)
     for position in range(3):
         item = dataset[Draw(1, position, 0)]
         again[Draw(1, position, 0)]
@@ -518,7 +518,7 @@ def test_the_distance_term_follows_the_deformed_label() -> None:
 def test_a_loss_without_weights_moves_the_label_alone() -> None:
     for build in (everything, lambda: plain("flips")):
         watched = Watched(build())
-        item = TileDataset([cells()], AS_IT_IS, 20, 44, watched, targets("loss=cross_entropy"), 0)[Draw(0, 0, 0)]
+        item = PatchDataset([cells()], AS_IT_IS, 20, 44, watched, targets("loss=cross_entropy"), 0)[Draw(0, 0, 0)]
         assert item.keys() == {"image", "label"}
         ((window, _, maps),) = watched.calls
         assert (window.size, window.surround, len(maps)) == (44, 0, 1)
@@ -527,7 +527,7 @@ def test_a_loss_without_weights_moves_the_label_alone() -> None:
 def test_the_loss_does_not_change_the_patches() -> None:
     sample = cells()
     plainly, weighted = (
-        TileDataset([sample], AS_IT_IS, 40, 44, everything(), targets(*words, "loss.class_weights=null"), 0)
+        PatchDataset([sample], AS_IT_IS, 40, 44, everything(), targets(*words, "loss.class_weights=null"), 0)
         for words in (("loss=cross_entropy",), (*BORDER, "loss.open_touching=false"))
     )
     for position in range(3):
@@ -538,7 +538,7 @@ def test_the_loss_does_not_change_the_patches() -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_data_set_can_be_sent_to_a_spawned_worker(name: str) -> None:
-    dataset = TileDataset([cells()], AS_IT_IS, 36, 60, EVERY[name](), targets(*BORDER), 0)
+    dataset = PatchDataset([cells()], AS_IT_IS, 36, 60, EVERY[name](), targets(*BORDER), 0)
     sent = pickle.loads(pickle.dumps(dataset))
     one, other = dataset[Draw(0, 1, 0)], sent[Draw(0, 1, 0)]
     assert one.keys() == other.keys()

@@ -26,7 +26,7 @@ from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
 from unet_exp.errors import ConfigError
 from unet_exp.mirror import mirrored_window
-from unet_exp.training.patches import Draw, TileDataset
+from unet_exp.training.patches import Draw, PatchDataset
 
 Array = NDArray[Any]
 OFF: dict[str, Any] = {
@@ -296,7 +296,7 @@ def test_any_number_of_workers_draws_the_same() -> None:
     label = (smooth(90, 90)[..., 0] > 0).astype(np.uint8)
     samples = [Sample("a", smooth(90, 90), label, None)]
     targets = losses.targets(parse(compose_train(["loss=border_weighted"])).loss)
-    dataset = TileDataset(samples, Normalization(mode="image"), 36, 60, from_words(), targets, 3)
+    dataset = PatchDataset(samples, Normalization(mode="image"), 36, 60, from_words(), targets, 3)
     draws = [Draw(epoch, position, 0) for epoch in range(2) for position in range(6)]
     by_workers = [list(DataLoader(dataset, sampler=draws, batch_size=2, num_workers=workers)) for workers in (0, 1, 2)]
     for one, *others in zip(*by_workers, strict=True):

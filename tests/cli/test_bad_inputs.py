@@ -26,7 +26,7 @@ from bombs import chunk, png_claiming, tiff_claiming
 from PIL import Image
 
 from unet_exp import data
-from unet_exp.compose import compose_train, paths_quoted
+from unet_exp.compose import compose_train, prepare_words
 from unet_exp.config import parse
 from unet_exp.data.io.images import write_image, write_pages
 from unet_exp.errors import ConfigError, DataError
@@ -511,7 +511,7 @@ def told(bad: Bad, root: Path) -> str:
     os.chdir(root)
     typed = ["data=folder", "data.images=images", "data.masks=masks", *bad.words]
     try:
-        data.load(parse(compose_train(paths_quoted(typed))).data)
+        data.load(parse(compose_train(prepare_words(typed))).data)
     except (ConfigError, DataError) as error:
         return str(error)
     return "nothing: it was read"
@@ -535,7 +535,10 @@ def test_the_table_is_long_enough():
 
 def bombs() -> list[str]:
     """The messages of all bombs, from a process that can neither fill the memory nor go on for ever."""
-    done = subprocess.run([sys.executable, __file__, "bombs"], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, __file__, "bombs"], capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found: list[str] = json.loads(done.stdout)
     return found

@@ -186,7 +186,7 @@ def test_a_run_without_a_history_can_be_compared_and_one_without_scores_cannot(t
 def test_runs_that_measured_something_else_are_set_apart(odd: dict[str, Any], reason: str) -> None:
     odd_runs = runs_of(ADD, {2: 0.9}, **odd)
     comparison = compare_runs([*odd_runs, *runs_of(CONCAT, {0: 0.5, 1: 0.5}), *runs_of(ADD, {0: 0.5, 1: 0.5})])
-    assert [item.folder for item in comparison.apart] == [run.folder for run in odd_runs]
+    assert [item.folder for item in comparison.excluded] == [run.folder for run in odd_runs]
     assert reasons(comparison)[0].startswith(reason)
     assert [difference.pairs for difference in comparison.differences] == [2]
 
@@ -200,7 +200,7 @@ def test_a_seed_of_the_data_is_no_seed_of_the_training() -> None:
 def test_each_fold_has_its_own_data() -> None:
     scores = {(0, 0): 0.5, (0, 1): 0.6}
     comparison = compare_runs([*runs_of(CONCAT, scores), *runs_of(ADD, scores)])
-    assert comparison.apart == []
+    assert comparison.excluded == []
     assert comparison.differences[0].pairs == 2
     folds = {**ADD, "data.folds": 3}
     mixed = compare_runs([*runs_of(CONCAT, {(0, 0): 0.5, (0, 1): 0.6}), *runs_of(folds, {(1, 0): 0.5})])
@@ -212,7 +212,7 @@ def test_the_later_of_two_equal_runs_counts() -> None:
     comparison = compare_runs([late, *runs_of(CONCAT, {0: 0.5}), early], baseline="concat")
     assert comparison.differences[0].group.runs == [late]
     assert comparison.differences[0].mean == pytest.approx(0.4)
-    assert [(item.folder, item.reason) for item in comparison.apart] == [
+    assert [(item.folder, item.reason) for item in comparison.excluded] == [
         (early.folder, f"repeated by the later {late.folder.name}")
     ]
 
@@ -251,11 +251,11 @@ def test_a_loss_that_is_not_finite_sets_its_run_apart_under_that_metric_alone(od
     runs = [*runs_of(CONCAT, {0: 0.5, 1: 0.5}), *runs_of(ADD, {0: 0.5, 1: 0.5})]
     runs[3].images.loc["a", "loss"] = odd
     comparison = compare_runs(runs, metric="loss")
-    assert [(item.folder, item.reason) for item in comparison.apart] == [
+    assert [(item.folder, item.reason) for item in comparison.excluded] == [
         (runs[3].folder, "its loss is not finite on 1 image")
     ]
     assert any(warning.startswith("1 run failed, did not finish or has no score") for warning in comparison.warnings)
-    assert compare_runs(runs).apart == []
+    assert compare_runs(runs).excluded == []
 
 
 def test_an_infinite_loss_on_disk_is_not_dropped(tmp_path: Path) -> None:
@@ -288,5 +288,5 @@ def test_runs_that_failed_are_counted_and_others_that_are_set_apart_are_not(
     write_run(tmp_path / "good")
     write_run(tmp_path / "bad", {"seed": 1}, **summary)
     comparison = compare_runs(*collect([tmp_path]))
-    assert [item.lost for item in comparison.apart] == [lost]
+    assert [item.lost for item in comparison.excluded] == [lost]
     assert any("if the setting itself is why" in warning for warning in comparison.warnings) == lost

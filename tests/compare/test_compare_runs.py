@@ -152,7 +152,7 @@ def test_a_class_may_have_the_name_of_a_loss(column: str) -> None:
     absent = run_in_memory({"seed": 99, **words[1]}, {"a": 0.5, "b": 0.6})
     absent.images[column] = [math.nan, 0.6]
     comparison = compare_runs([*runs, absent], metric=f"test/{column}")
-    assert comparison.apart == [], "a class that an image lacks is no loss that is not finite"
+    assert comparison.excluded == [], "a class that an image lacks is no loss that is not finite"
     (difference,) = comparison.differences
     assert (difference.group.settings, difference.verdict) == ({"optimizer.lr": 0.01}, "better")
     assert difference.sentence.startswith("optimizer.lr=0.01 is better than optimizer.lr=0.1: difference +")

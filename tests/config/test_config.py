@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
-from unet_exp.compose import GROUPS, compose_over, compose_train, conf_dir, parse_overrides, paths_quoted, search_path
+from unet_exp.compose import GROUPS, compose_over, compose_train, conf_dir, parse_overrides, prepare_words, search_path
 from unet_exp.config import duration_seconds, parse
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.runs.folder import OUTPUTS
@@ -270,11 +270,11 @@ def test_a_time_beside_another_limit_gives_a_schedule_its_horizon() -> None:
 
 def test_a_path_may_hold_any_character() -> None:
     path = "it's [a]=(b)/ü, x~"
-    words = paths_quoted(["data=isbi2012", f"data.root={path}", "init_from=null"])
+    words = prepare_words(["data=isbi2012", f"data.root={path}", "init_from=null"])
     assert words[2] == "init_from=null"
-    assert paths_quoted(["output=out/a.b", "output=3"]) == ["output=out/a.b", "output='3'"]
+    assert prepare_words(["output=out/a.b", "output=3"]) == ["output=out/a.b", "output='3'"]
     assert compose_train(words)["data"]["root"] == path
-    assert paths_quoted(["-m", "init_from=a,b"]) == ["-m", "init_from=a,b"]
+    assert prepare_words(["-m", "init_from=a,b"]) == ["-m", "init_from=a,b"]
 
 
 def test_config_dir(tmp_path: Path) -> None:

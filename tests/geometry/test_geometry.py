@@ -76,8 +76,8 @@ def test_the_paper_network_has_23_convolutions_and_goes_from_572_to_388() -> Non
     kinds = Counter(layer.kind for layer in geometry.layers(PAPER, 572))
     assert kinds["conv"] + kinds["up"] + kinds["head"] == 23
     assert geometry.output_size(PAPER, 572) == 388
-    assert geometry.context(PAPER) == 92
-    assert geometry.lattice(PAPER) == 16
+    assert geometry.lost_border(PAPER) == 92
+    assert geometry.total_stride(PAPER) == 16
 
 
 def test_legal_sizes_of_the_paper_are_16k_plus_60() -> None:
@@ -291,32 +291,34 @@ def test_margin_is_the_farthest_reach_over_all_phases(base: Architecture, depth:
     An impulse, not a gradient: a gradient takes one of four ways through a max-pool, an impulse cannot miss.
     """
     architecture = replace(base, depth=depth, width=1, out_channels=1, upsample=upsample)
-    margin, lattice, context = (f(architecture) for f in (geometry.margin, geometry.lattice, geometry.context))
-    room = margin + 2
-    size = geometry.input_for_output(architecture, 2 * room + lattice)
+    radius, total_stride, lost_border = (
+        f(architecture) for f in (geometry.receptive_field_radius, geometry.total_stride, geometry.lost_border)
+    )
+    room = radius + 2
+    size = geometry.input_for_output(architecture, 2 * room + total_stride)
     network = UNet(architecture).double().requires_grad_(False)
     for name, parameter in network.named_parameters():
         parameter.fill_(0.0 if name.endswith("bias") else 1.0 / parameter[0].numel())
     reach = 0
-    for phase in range(lattice):
-        place = context + room + phase
+    for phase in range(total_stride):
+        place = lost_border + room + phase
         image = torch.zeros(1, 1, size, size, dtype=torch.float64)
         image[..., place, place] = 1.0
         seen_by = network(image)[0, 0] > 0
         for axis in (0, 1):
-            outputs = seen_by.any(dim=axis).nonzero() + context
-            assert context < outputs.min(), "the probe stands clear of the border"
-            assert outputs.max() < size - context - 1
+            outputs = seen_by.any(dim=axis).nonzero() + lost_border
+            assert lost_border < outputs.min(), "the probe stands clear of the border"
+            assert outputs.max() < size - lost_border - 1
             reach = max(reach, place - int(outputs.min()), int(outputs.max()) - place)
-    assert reach == margin
+    assert reach == radius
 
 
 @few
 @given(architectures(min_depth=2))
 def test_valid_and_same_have_one_margin_and_it_covers_the_context(architecture: Architecture) -> None:
     margins = {
-        geometry.margin(replace(architecture, padding=padding, align=align))  # type: ignore[arg-type]
+        geometry.receptive_field_radius(replace(architecture, padding=padding, align=align))  # type: ignore[arg-type]
         for padding, align in (("valid", "crop"), ("same", "exact"), ("same", "pad"))
     }
     assert len(margins) == 1
-    assert margins.pop() >= geometry.context(architecture)
+    assert margins.pop() >= geometry.lost_border(architecture)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor, nn
 
-from unet_exp.config.running import FlipAveragingConfig, InferenceConfig, PlainInferenceConfig, RotationAveragingConfig
-from unet_exp.geometry import Architecture, context, margin, out_channels, output_size
+from unet_exp.config.running import FlipTTAConfig, InferenceConfig, PlainInferenceConfig, RotationTTAConfig
+from unet_exp.geometry import Architecture, lost_border, out_channels, output_size, receptive_field_radius
 from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
 from unet_exp.inference.tiling.tile_plan import surround
-from unet_exp.inference.tta import averaged_probabilities, logits_of
+from unet_exp.inference.tta import average_probabilities, to_logits
 from unet_exp.network import UNet, probabilities
 
 MODELS: dict[str, Any] = {"valid": ("valid", "crop"), "same": ("same", "exact"), "pad": ("same", "pad")}
@@ -29,11 +29,11 @@ def plain(**tiles: Any) -> InferenceConfig:
 
 
 def flips8(**tiles: Any) -> InferenceConfig:
-    return FlipAveragingConfig(name="flips8", **TILES | tiles)
+    return FlipTTAConfig(name="flips8", **TILES | tiles)
 
 
 def rotations(*angles: float, **tiles: Any) -> InferenceConfig:
-    return RotationAveragingConfig(name="rotations7", angles=list(angles), **TILES | tiles)
+    return RotationTTAConfig(name="rotations7", angles=list(angles), **TILES | tiles)
 
 
 @cache
@@ -63,7 +63,7 @@ class Echo(nn.Module):
         self.on_device = nn.Parameter(torch.zeros(()))
 
     def forward(self, images: Tensor) -> Tensor:
-        border = context(self.architecture)
+        border = lost_border(self.architecture)
         high, wide = (output_size(self.architecture, size) for size in images.shape[-2:])
         given = images[..., border : border + high, border : border + wide]
         return torch.cat([-given / 2, given / 2], dim=1)
@@ -74,7 +74,7 @@ def random_image(*shape: int) -> Tensor:
 
 
 def averaged(network: Any, image: Tensor, config: InferenceConfig, activation: Any = "softmax") -> NDArray[np.float32]:
-    found = averaged_probabilities(network, image, config, activation)
+    found = average_probabilities(network, image, config, activation)
     assert found.dtype == torch.float32
     assert found.shape[-2:] == image.shape[-2:]
     torch.testing.assert_close(found.sum(dim=1), torch.ones(1, *image.shape[-2:]), atol=1e-6, rtol=0)
@@ -170,10 +170,10 @@ def test_what_the_network_sees_is_the_rotated_image_in_its_mirrored_surround(mod
     cosine, sine = abs(np.cos(np.deg2rad(angle))), abs(np.sin(np.deg2rad(angle)))
     around = 2 * surround(echo.architecture, "auto")
     canvas = (int(np.ceil(60 * cosine + 90 * sine)) + around, int(np.ceil(90 * cosine + 60 * sine)) + around)
-    expected = slowly_rotated(image, angle, canvas, -context(echo.architecture), window.shape)
+    expected = slowly_rotated(image, angle, canvas, -lost_border(echo.architecture), window.shape)
     assert expected.std() > 0.5
     np.testing.assert_allclose(window, expected, atol=0.06)
-    assert around >= 2 * margin(echo.architecture) or model == "valid"
+    assert around >= 2 * receptive_field_radius(echo.architecture) or model == "valid"
 
 
 @pytest.mark.parametrize("angle", [45.0, -30.0, 135.0])
@@ -233,19 +233,19 @@ def test_several_classes_and_channels(config: InferenceConfig, activation: Any, 
 def test_logits_of_probabilities_give_them_back(activation: Any, classes: int) -> None:
     out = out_channels(classes, activation)
     shares = probabilities(torch.randn(1, out, 9, 9) * 3, activation)
-    logits = logits_of(shares, activation)
+    logits = to_logits(shares, activation)
     assert logits.shape == (1, out, 9, 9)
     if (activation, classes) == ("sigmoid", 3):
         torch.testing.assert_close(logits.sigmoid(), shares)
     else:
         torch.testing.assert_close(probabilities(logits, activation), shares)
     certain = torch.eye(classes)[None, :, :, None]
-    assert bool(logits_of(certain, activation).isfinite().all())
+    assert bool(to_logits(certain, activation).isfinite().all())
 
 
 def test_the_cross_entropy_of_a_single_version_is_that_of_its_logits() -> None:
     logits, label = torch.randn(1, 3, 9, 9), torch.randint(3, (1, 9, 9))
     entropy = nn.functional.cross_entropy
-    torch.testing.assert_close(entropy(logits_of(logits.softmax(1), "softmax"), label), entropy(logits, label))
+    torch.testing.assert_close(entropy(to_logits(logits.softmax(1), "softmax"), label), entropy(logits, label))
     one = torch.randn(1, 1, 9, 9) * 20
-    torch.testing.assert_close(logits_of(probabilities(one, "sigmoid"), "sigmoid"), one)
+    torch.testing.assert_close(to_logits(probabilities(one, "sigmoid"), "sigmoid"), one)

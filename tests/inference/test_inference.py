@@ -26,7 +26,7 @@ from unet_exp.config.running import PlainInferenceConfig
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.geometry import context, input_for_output, output_size
+from unet_exp.geometry import input_for_output, lost_border, output_size
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import UNet, probabilities
@@ -105,7 +105,7 @@ def test_whole_image_equals_the_network_on_an_image_mirrored_by_hand(model: str,
     image = np.random.default_rng(0).normal(size=(*size, 1)).astype(np.float32)
     batch = torch.from_numpy(image.transpose(2, 0, 1)[None])
     high, wide = (input_for_output(unet.architecture, length) for length in size)
-    mirrored = hand_mirrored(image, context(unet.architecture), (high, wide))
+    mirrored = hand_mirrored(image, lost_border(unet.architecture), (high, wide))
     with torch.no_grad():
         logits = whole_image_logits(unet, batch)
         whole = unet(torch.from_numpy(mirrored.transpose(2, 0, 1)[None]))
@@ -144,7 +144,7 @@ def test_each_logit_is_that_of_its_own_pixel(model: str, depth: int) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_shift_by_the_lattice_shifts_the_logits(model: str) -> None:
+def test_a_shift_by_the_total_stride_shifts_the_logits(model: str) -> None:
     unet = build(f"model={model}")
     batch = torch.randn(1, 1, 96, 96)
     with torch.no_grad():

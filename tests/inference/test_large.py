@@ -24,16 +24,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import unet_exp
 from unet_exp.compose import compose_train
 from unet_exp.config import ClassSpec, parse
-from unet_exp.config.running import FlipAveragingConfig, InferenceConfig, PlainInferenceConfig
+from unet_exp.config.running import FlipTTAConfig, InferenceConfig, PlainInferenceConfig
 from unet_exp.data.classes import encode
 from unet_exp.data.io.images import read_image, read_pages, write_image
-from unet_exp.data.io.windows import windowed, write_by_rows
+from unet_exp.data.io.windows import open_pages, write_by_rows
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.inference.large import by_tiles as large
 from unet_exp.inference.large.budget import forward_bytes, read_size, shown, tile_bytes
-from unet_exp.inference.large.pipeline import AHEAD, overlapped
+from unet_exp.inference.large.pipeline import AHEAD, run_overlapped
 from unet_exp.inference.predictor import Predictor
 from unet_exp.network import Network, build
 from unet_exp.runs.folder import RunFolder
@@ -82,7 +82,7 @@ def test_a_window_holds_what_the_whole_page_holds(layout: str, tmp_path: Path) -
             file.write(stored[..., 0] if channels == 1 else stored, **words, **LAYOUTS[layout], metadata=None)
         top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
         high, wide = data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left))
-        with windowed(path) as (page,):
+        with open_pages(path) as (page,):
             page.keep(kept)
             assert (page.height, page.width, page.channels) == (height, width, channels)
             for _ in range(2):
@@ -107,7 +107,7 @@ def test_odd_pages_mean_what_they_mean_where_they_are_read_whole(tmp_path: Path)
     tifffile.imwrite(tmp_path / "photo.tif", np.stack([grey] * 3, axis=-1), compression="jpeg", tile=(32, 32))
     tifffile.imwrite(tmp_path / "stack.tif", np.stack([grey, grey + 1]), photometric="minisblack")
     for path in sorted(tmp_path.iterdir()):
-        with windowed(path) as pages:
+        with open_pages(path) as pages:
             whole = read_pages(path)
             assert len(pages) == len(whole), path
             for page, pixels in zip(pages, whole, strict=True):
@@ -140,7 +140,7 @@ def test_a_broken_file_is_one_line(harm: str, tmp_path: Path) -> None:
         path.unlink()
 
     def read() -> None:
-        with windowed(path) as (page,):
+        with open_pages(path) as (page,):
             for _ in page.parts():
                 pass
 
@@ -189,7 +189,7 @@ def test_a_first_pass_finds_the_numbers_of_the_whole_image(
         (np.random.default_rng(0).normal(100, 20, (150, 131, 3)) + np.array([0, 30, 90])).clip(0, 255).astype(dtype)
     )
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", tile=(64, 64))
-    with windowed(tmp_path / "a.tif") as (page,):
+    with open_pages(tmp_path / "a.tif") as (page,):
         found, used = large.survey(predictor(3), page)
     assert used == 3
     np.testing.assert_allclose(found(pixels), Normalization(mode="image")(pixels), atol=1e-6 * 10)
@@ -211,7 +211,7 @@ def test_channels_are_chosen_as_in_memory(
 ) -> None:
     pixels = change(np.random.default_rng(0).integers(0, 255, (40, 50, 4), np.uint8))
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", rowsperstrip=8, compression="lzw")
-    with windowed(tmp_path / "a.tif") as (page,):
+    with open_pages(tmp_path / "a.tif") as (page,):
         if isinstance(used, str):
             for ask in (lambda: large.survey(predictor(channels), page), lambda: predictor(channels).prepare(pixels)):
                 with pytest.raises(DataError, match=used):
@@ -229,14 +229,14 @@ def test_channels_are_chosen_as_in_memory(
     "words", [("model=same", "model.norm=batch"), ("model=valid",), ("model=pad", "model.upsample=bilinear")]
 )
 def test_parts_equal_the_whole_image_in_memory(words: tuple[str, ...], averaging: str, tmp_path: Path) -> None:
-    kind = PlainInferenceConfig if averaging == "none" else FlipAveragingConfig
+    kind = PlainInferenceConfig if averaging == "none" else FlipTTAConfig
     inference: Any = kind(name=averaging, tile=64, batch_size=1, context="auto", blend=0)  # type: ignore[arg-type]
     pixels = generate(141, 97, 3, 0).image
     tifffile.imwrite(tmp_path / "a.tif", pixels, tile=(32, 32))
     found = predictor(1, inference, *words)
     whole = found.probabilities(pixels)
     dice = np.random.default_rng(1)
-    with windowed(tmp_path / "a.tif") as (page,):
+    with open_pages(tmp_path / "a.tif") as (page,):
         source = large.normalized_source(found, page)
         for _ in range(6):
             top, left = (int(dice.integers(0, size)) for size in pixels.shape)
@@ -452,7 +452,7 @@ NETWORKS = [
 @pytest.mark.parametrize("words", NETWORKS)
 def test_the_formula_counts_the_maps_that_live(words: tuple[str, ...]) -> None:
     network = build(parse(compose_train(["model.depth=4", "model.width=4", *words])), 1, 2).eval()
-    size = network.architecture.sizes.smallest + 20 * network.architecture.sizes.lattice
+    size = network.architecture.sizes.smallest + 20 * network.architecture.sizes.total_stride
     with torch.no_grad(), Live() as live:
         network(torch.zeros(1, 1, size, size))
     assert live.peak <= forward_bytes(network, size, size) * 1.02
@@ -530,7 +530,7 @@ def test_files_keep_their_order_and_the_budget(files: list[tuple[int, str]]) -> 
         return run
 
     order = []
-    for number, result in overlapped(costs(), budget, step("read"), step("compute"), step("write")):
+    for number, result in run_overlapped(costs(), budget, step("read"), step("compute"), step("write")):
         held[0] -= files[number][0]
         order.append(number)
         kind = files[number][1]
@@ -549,7 +549,7 @@ def test_an_interrupt_drops_what_has_not_begun() -> None:
         return number
 
     jobs = ((number, 1) for number in range(1000))
-    results = overlapped(
+    results = run_overlapped(
         jobs, 1000, lambda number: read.append(number), compute, lambda number, _: written.append(number)
     )
     with pytest.raises(KeyboardInterrupt):
@@ -562,5 +562,5 @@ def test_an_interrupt_drops_what_has_not_begun() -> None:
 def test_a_programming_mistake_is_no_mistake_of_the_user() -> None:
     jobs = [(1, 1)]
     with pytest.raises(ZeroDivisionError):
-        list(overlapped(jobs, 1, lambda _: 1 / 0, lambda *_: None, lambda *_: None))
+        list(run_overlapped(jobs, 1, lambda _: 1 / 0, lambda *_: None, lambda *_: None))
     assert issubclass(DataError, UserError)

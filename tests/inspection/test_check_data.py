@@ -27,7 +27,7 @@ from unet_exp.errors import UserError
 from unet_exp.inspection import survey
 from unet_exp.inspection import tables as check_tables
 from unet_exp.inspection.check import check_data
-from unet_exp.inspection.findings import Meaning, Totals, propose, suspicious_images
+from unet_exp.inspection.findings import LabelMap, Totals, propose, suspicious_images
 from unet_exp.inspection.survey import survey_files, survey_samples
 
 RNG = np.random.default_rng(0)
@@ -98,12 +98,12 @@ def pairs(root):
     return [Pair(path.stem, path, root / "masks" / path.name) for path in sorted((root / "images").iterdir())]
 
 
-def facts(root):
+def stats(root):
     return [page for found in survey_files(pairs(root), True) for page in found]
 
 
 def proposal(root, classes=()):
-    return propose(Totals.of(one.mask for one in facts(root)), classes, None)
+    return propose(Totals.of(one.mask for one in stats(root)), classes, None)
 
 
 @given(arrays(np.uint8, (7, 9), elements=st.integers(0, 40)), st.booleans())
@@ -124,7 +124,7 @@ def test_an_image_is_told_by_its_pixels(tmp_path):
     image = np.dstack([grey(20)[:14], np.full((14, 20, 1), 7, np.uint8), np.full((14, 20, 1), 9, np.uint8)])
     opaque = np.dstack([image, np.full((14, 20, 1), 255, np.uint8)])
     put(tmp_path, "a", opaque, two_values(20)[:14])
-    (one,) = facts(tmp_path)
+    (one,) = stats(tmp_path)
     assert (one.width, one.height, one.kind.channels, one.dtype) == (20, 14, 4, "uint8")
     assert (one.kind.opaque, one.kind.colors) == (True, True)
     assert (one.low, one.high) == (7, image.max())
@@ -136,7 +136,7 @@ def test_pages_of_a_stack_are_images_of_their_own(tmp_path):
     for place, pages in (("images", stack), ("masks", (stack % 2).astype(np.uint8))):
         (tmp_path / place).mkdir()
         write_pages(tmp_path / place / "v.tif", list(pages))
-    found = facts(tmp_path)
+    found = stats(tmp_path)
     assert [one.item.name for one in found] == ["v_000", "v_001", "v_002"]
     assert [one.high for one in found] == [page.max() for page in stack]
     assert [one.mask.counts[1] for one in found] == [int((page % 2).sum()) for page in stack]
@@ -301,7 +301,7 @@ def test_a_float_image_in_another_scale_is_told(tmp_path):
     for number in range(9):
         image = RNG.normal(0.5, 0.1, (16, 16, 1)).astype(np.float32) * (255 if number == 4 else 1)
         put(tmp_path, number, image, two_values(16), ".tif")
-    (row,) = suspicious_images(facts(tmp_path), 16)
+    (row,) = suspicious_images(stats(tmp_path), 16)
     assert (row.what, row.where) == ("much brighter than the others", ["4"])
 
 
@@ -497,10 +497,10 @@ def test_an_output_that_is_a_file_is_told(check):
 
 def test_a_value_has_the_meaning_that_the_classes_give_it():
     classes = [ClassSpec(name=str(c), value=c, color=[0, 0, 0]) for c in ([9, 9, 9], [1, 2, 3])]
-    meaning = Meaning(classes, (5, 6, 7), objects=False)
-    assert [meaning(value) for value in (9, (1, 2, 3), (5, 6, 7), 4)] == [0, 1, 255, -1]
-    meaning = Meaning(classes, 4, objects=True)
-    assert [meaning(value) for value in (0, 1, (1, 2, 3), 4)] == [0, 1, 1, 255]
+    label_map = LabelMap(classes, (5, 6, 7), objects=False)
+    assert [label_map(value) for value in (9, (1, 2, 3), (5, 6, 7), 4)] == [0, 1, 255, -1]
+    label_map = LabelMap(classes, 4, objects=True)
+    assert [label_map(value) for value in (0, 1, (1, 2, 3), 4)] == [0, 1, 1, 255]
 
 
 def test_ignored_pixels_without_a_value_are_no_object():
@@ -510,8 +510,8 @@ def test_ignored_pixels_without_a_value_are_no_object():
     label[0, 7] = IGNORE_LABEL
     classes = tuple(ClassSpec(name=name, value=value, color=[value] * 3) for name, value in (("a", 0), ("b", 255)))
     sample = Sample("x", np.zeros((8, 8, 1), np.uint8), label, objects)
-    (facts,) = survey_samples(DataSet([sample], [], [], [], classes, 1, ("seg",)))
-    meaning = Meaning(classes, None, objects=False)
-    pixels = {"x": meaning.pixels(facts.mask)}
-    table = check_tables.classes(classes, meaning, Totals.of([facts.mask]), pixels, {"x": "train"}, objects=True)
+    (stats,) = survey_samples(DataSet([sample], [], [], [], classes, 1, ("seg",)))
+    label_map = LabelMap(classes, None, objects=False)
+    pixels = {"x": label_map.pixels(stats.mask)}
+    table = check_tables.classes(classes, label_map, Totals.of([stats.mask]), pixels, {"x": "train"}, objects=True)
     assert table.caption == "2 objects, 2 to 2 a mask"

@@ -27,6 +27,7 @@ from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import KEY
 from unet_exp.compose import compose_train, parse_overrides
 from unet_exp.config import IGNORE_LABEL, Config, parse
+from unet_exp.config.model import CustomModelConfig
 from unet_exp.data.io.images import write_image
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import CustomArchitecture
@@ -38,7 +39,12 @@ from unet_exp.runs.folder import RunFolder
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "extend.md").read_text()
 LOSSES, NETWORKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 POLY = ["loss=custom", "loss.target=their_package.losses.PolyLoss"]
-DILATED = ["model=custom", "model.target=their_package.networks.DilatedNet", "model.step=1", "model.margin=16"]
+DILATED = [
+    "model=custom",
+    "model.target=their_package.networks.DilatedNet",
+    "model.step=1",
+    "model.receptive_field_radius=16",
+]
 DATA = [word for word in TINY if not word.startswith("model.")]
 
 
@@ -231,7 +237,7 @@ def test_the_documented_network_takes_any_size_and_its_margin_is_what_it_needs()
     made = network_of(*DILATED[1:], "model.params={width: 4}", channels=3, classes=5)
     assert made(torch.zeros(2, 3, 1, 7)).shape == (2, 5, 1, 7)
     torch.testing.assert_close(*stitched_and_whole(*DILATED[1:]))
-    stitched, whole = stitched_and_whole(*DILATED[1:], "model.margin=15")
+    stitched, whole = stitched_and_whole(*DILATED[1:], "model.receptive_field_radius=15")
     assert (stitched - whole).abs().max() > 1e-4
 
 
@@ -260,10 +266,20 @@ class Strict(Unpadded):
 @pytest.mark.parametrize(
     "words",
     [
-        ["model.target=their_package.sized.Unpadded", "model.step=1", "model.context=3", "model.margin=3"],
-        ["model.target=their_package.sized.Blocks", "model.step=4", "model.smallest=28", "model.margin=15"],
-        ["model.target=their_package.sized.Padding", "model.step=1", "model.smallest=25", "model.lattice=4"],
-        ["model.target=their_package.sized.Strict", "model.step=5", "model.smallest=13", "model.context=3"],
+        [
+            "model.target=their_package.sized.Unpadded",
+            "model.step=1",
+            "model.lost_border=3",
+            "model.receptive_field_radius=3",
+        ],
+        [
+            "model.target=their_package.sized.Blocks",
+            "model.step=4",
+            "model.smallest=28",
+            "model.receptive_field_radius=15",
+        ],
+        ["model.target=their_package.sized.Padding", "model.step=1", "model.smallest=25", "model.total_stride=4"],
+        ["model.target=their_package.sized.Strict", "model.step=5", "model.smallest=13", "model.lost_border=3"],
     ],
     ids=["unpadded", "blocks", "padding", "offset"],
 )
@@ -281,7 +297,7 @@ def test_sizes_follow_from_the_keys(step: int, lost: int, factor: int, more: int
     legal = [first + step * number for number in range(400)]
     assert [size for size in range(1, legal[20] + 1) if geometry.is_legal(made, size)] == legal[:21]
     assert geometry.input_for_output(made, tile) == next(size for size in legal if size - 2 * lost >= tile)
-    assert geometry.lattice(made) == factor * step
+    assert geometry.total_stride(made) == factor * step
 
 
 @pytest.mark.usefixtures("package")
@@ -314,7 +330,7 @@ def test_multiply_accumulates_that_cannot_be_counted_are_unknown(package: Callab
         SIZED
         + "class Reading(Unpadded):\n    def forward(self, images): return self.conv(images) * images.sum().item()",
     )
-    words = ["model.step=1", "model.context=3"]
+    words = ["model.step=1", "model.lost_border=3"]
     assert cost(network_of("model.target=their_package.sized.Unpadded", *words), 16) == (2 * 49 + 2, 100 * 2 * 49)
     assert cost(network_of("model.target=their_package.sized.Reading", *words), 16) == (2 * 49 + 2, None)
 
@@ -463,9 +479,9 @@ def test_a_loss_that_cannot_be_learned_from_is_told_before_there_is_a_run(
             ["model.params={padding: 0}"],
             "1 x 1 x 32 x 64 into 1 x 2 x 30 x 62, and should give 1 x 2 x 32 x 64",
         ),
-        ("nets.Net", ["model.params={padding: 0}"], ": set model.context=1"),
-        ("nets.Net", ["model.context=2"], ": set model.context=0"),
-        ("nets.Net", ["model.params={stride: 2}"], ": see model.smallest, model.step and model.context"),
+        ("nets.Net", ["model.params={padding: 0}"], ": set model.lost_border=1"),
+        ("nets.Net", ["model.lost_border=2"], ": set model.lost_border=0"),
+        ("nets.Net", ["model.params={stride: 2}"], ": see model.smallest, model.step and model.lost_border"),
         ("nets.Seven", [], "1 x 7 x 32 x 64, and should give 1 x 2 x 32 x 64: it must give out_channels channels"),
         ("nets.Several", [], "its forward must return a tensor, not dict"),
         (
@@ -478,10 +494,14 @@ def test_a_loss_that_cannot_be_learned_from_is_told_before_there_is_a_run(
         ("nets.Idle", [], "it has no parameters to train"),
         (
             "nets.Net",
-            ["model.smallest=4", "model.context=2"],
-            "model.smallest=4 leaves no output where model.context=2",
+            ["model.smallest=4", "model.lost_border=2"],
+            "model.smallest=4 leaves no output where model.lost_border=2",
         ),
-        ("nets.Net", ["model.step=4", "model.lattice=6"], "model.lattice=6 must be a multiple of model.step=4"),
+        (
+            "nets.Net",
+            ["model.step=4", "model.total_stride=6"],
+            "model.total_stride=6 must be a multiple of model.step=4",
+        ),
         ("nets.Net", ["model.step=0"], "model.step=0: should be greater than or equal to 1"),
         ("nets.Net", ["inference.tile=31"], "inference.tile=31 is too small for a network with model.smallest=32"),
     ],
@@ -521,3 +541,17 @@ def test_an_illegal_size_is_told_with_its_keys(package: Callable[[str, str], Non
         "input width=40 does not fit a network with model.smallest=32 and model.step=32: "
         "the nearest legal sizes are 32 and 64"
     )
+
+
+@pytest.mark.usefixtures("package")
+def test_keys_that_have_a_better_word_since_still_work(cli: Callable[..., Said]) -> None:
+    words = ["model=custom", "model.target=their_package.networks.DilatedNet", "model.step=1"]
+    now = cli("train", "--cfg", "job", *words, "model.receptive_field_radius=16", "model.total_stride=4")
+    before = cli("train", "--cfg", "job", *words, "model.margin=16", "model.lattice=4")
+    assert before.out == now.out
+    assert "receptive_field_radius: 16" in now.out
+    notes = before.err.splitlines()
+    assert notes[0] == "note: model.margin is now model.receptive_field_radius; this version still takes the old word"
+    values = {"name": "custom", "target": "a.B", "params": None, "step": 1, "smallest": None, "lattice": 2}
+    of_a_file = CustomModelConfig.model_validate({**values, "context": 3, "margin": 5})  # as an earlier run kept it
+    assert (of_a_file.total_stride, of_a_file.lost_border, of_a_file.receptive_field_radius) == (2, 3, 5)

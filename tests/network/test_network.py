@@ -177,9 +177,9 @@ def test_the_1x1_convolution_commutes_with_bilinear_upsampling() -> None:
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
-def test_valid_is_equivariant_to_shifts_by_the_lattice_and_to_no_others(depth: int, norm: Any) -> None:
+def test_valid_is_equivariant_to_shifts_by_the_total_stride_and_to_no_others(depth: int, norm: Any) -> None:
     architecture = replace(SMALL, depth=depth, width=2, norm=norm)
-    network, step = UNet(architecture).double().eval(), geometry.lattice(architecture)
+    network, step = UNet(architecture).double().eval(), geometry.total_stride(architecture)
     size = geometry.input_for_output(architecture, 2 * step + 4)
     x = torch.randn(1, 1, size + step, size + step, dtype=torch.float64)
 

@@ -24,7 +24,7 @@ from unet_exp.geometry import input_for_output
 from unet_exp.mirror import mirror_indices, mirrored_window
 from unet_exp.training.datamodule import SegmentationData, class_counts
 from unet_exp.training.module import SegmentationModule
-from unet_exp.training.patches import Draw, TileDataset, TileSampler, tiles_that_cover
+from unet_exp.training.patches import Draw, PatchDataset, PatchSampler, count_patches
 
 AS_IT_IS = Normalization(mode="none")
 CLASSES = (
@@ -125,7 +125,7 @@ def patches(
     sample: Sample, tile: int, input_size: int, count: int, seed: int = 0, flip: bool = False
 ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """`count` patches as (S, S, C) image and (S, S) label."""
-    dataset = TileDataset([sample], AS_IT_IS, tile, input_size, flips() if flip else unchanged(), label_alone(), seed)
+    dataset = PatchDataset([sample], AS_IT_IS, tile, input_size, flips() if flip else unchanged(), label_alone(), seed)
     drawn = [dataset[Draw(0, position, 0)] for position in range(count)]
     return [(item["image"].permute(1, 2, 0).numpy(), item["label"].numpy()) for item in drawn]
 
@@ -187,7 +187,7 @@ def test_a_tile_larger_than_the_image_holds_all_of_it(size: tuple[int, int]) -> 
 
 def test_a_patch_follows_from_seed_epoch_and_position_alone() -> None:
     samples = [coordinates(40, 50), coordinates(40, 50)]
-    datasets = [TileDataset(samples, AS_IT_IS, 8, 12, flips(), label_alone(), seed) for seed in (3, 3, 4)]
+    datasets = [PatchDataset(samples, AS_IT_IS, 8, 12, flips(), label_alone(), seed) for seed in (3, 3, 4)]
     draw = Draw(epoch=2, position=5, image=1)
     first = datasets[0][draw]
     datasets[1][Draw(0, 0, 0)]  # what was drawn before does not matter
@@ -205,7 +205,7 @@ def test_a_patch_follows_from_seed_epoch_and_position_alone() -> None:
 def test_patches_are_cut_from_the_normalised_whole_image() -> None:
     sample = Sample("ramp", np.arange(400, dtype=np.uint8).reshape(20, 20, 1), np.zeros((20, 20), np.uint8))
     whole = Normalization(mode="image")(sample.image)
-    dataset = TileDataset([sample], Normalization(mode="image"), 8, 8, unchanged(), label_alone(), 0)
+    dataset = PatchDataset([sample], Normalization(mode="image"), 8, 8, unchanged(), label_alone(), 0)
     patch = dataset[Draw(0, 0, 0)]["image"][0].numpy()
     windows = np.lib.stride_tricks.sliding_window_view(whole[..., 0], (8, 8)).reshape(-1, 8, 8)
     assert (windows == patch).all(axis=(1, 2)).any()
@@ -267,7 +267,7 @@ def test_flipped_patches_keep_their_labelled_part(input_size: int) -> None:
 # --- the order of an epoch ---
 
 
-def epoch_of(sampler: TileSampler, epoch: int) -> list[Draw]:
+def epoch_of(sampler: PatchSampler, epoch: int) -> list[Draw]:
     sampler.set_epoch(epoch)
     return list(sampler)
 
@@ -276,7 +276,7 @@ def epoch_of(sampler: TileSampler, epoch: int) -> list[Draw]:
 @example(images=10, tiles=3, seed=0, epochs=5)
 @example(images=3, tiles=4, seed=0, epochs=3)
 def test_every_image_comes_equally_often(images: int, tiles: int, seed: int, epochs: int) -> None:
-    sampler = TileSampler(images, tiles, seed)
+    sampler = PatchSampler(images, tiles, seed)
     seen: Counter[int] = Counter(dict.fromkeys(range(images), 0))
     for epoch in range(epochs):
         draws = epoch_of(sampler, epoch)
@@ -289,29 +289,29 @@ def test_every_image_comes_equally_often(images: int, tiles: int, seed: int, epo
 
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:
-    sampler = TileSampler(10, 30, seed=1)
+    sampler = PatchSampler(10, 30, seed=1)
     third = epoch_of(sampler, 3)
     assert epoch_of(sampler, 3) == third
-    assert epoch_of(TileSampler(10, 30, seed=1), 3) == third
+    assert epoch_of(PatchSampler(10, 30, seed=1), 3) == third
     orders = [
         [draw.image for draw in draws]
-        for draws in (third, epoch_of(sampler, 4), epoch_of(TileSampler(10, 30, seed=2), 3))
+        for draws in (third, epoch_of(sampler, 4), epoch_of(PatchSampler(10, 30, seed=2), 3))
     ]
     assert len({tuple(order) for order in orders}) == 3
     assert orders[0] != sorted(orders[0])
 
 
 def test_an_overfitting_run_draws_the_first_epoch_for_ever() -> None:
-    sampler = TileSampler(10, 4, seed=1, repeat=True)
+    sampler = PatchSampler(10, 4, seed=1, repeat=True)
     first = list(sampler)
     assert epoch_of(sampler, 7) == first
-    assert first == epoch_of(TileSampler(10, 4, seed=1), 0)
+    assert first == epoch_of(PatchSampler(10, 4, seed=1), 0)
 
 
 @pytest.mark.parametrize(("tiles", "world"), [(12, 1), (12, 2), (12, 3), (13, 2), (14, 4)])
 def test_processes_share_an_epoch_without_overlap(tiles: int, world: int) -> None:
-    whole = epoch_of(TileSampler(5, tiles, seed=3), 2)
-    parts = [epoch_of(TileSampler(5, tiles, seed=3, rank=rank, world=world), 2) for rank in range(world)]
+    whole = epoch_of(PatchSampler(5, tiles, seed=3), 2)
+    parts = [epoch_of(PatchSampler(5, tiles, seed=3, rank=rank, world=world), 2) for rank in range(world)]
     assert {len(part) for part in parts} == {tiles // world}, "all processes take the same number of steps"
     together = sorted(draw for part in parts for draw in part)
     assert together == whole[: tiles // world * world]
@@ -319,7 +319,7 @@ def test_processes_share_an_epoch_without_overlap(tiles: int, world: int) -> Non
 
 def test_how_many_tiles_cover_all_images() -> None:
     samples = [coordinates(16, 16), coordinates(17, 8), coordinates(3, 30)]
-    assert tiles_that_cover(samples, 8) == 4 + 3 * 1 + 1 * 4
+    assert count_patches(samples, 8) == 4 + 3 * 1 + 1 * 4
 
 
 # --- the DataModule ---
@@ -338,7 +338,7 @@ def data_set(*sizes: tuple[int, int]) -> DataSet:
 
 def epoch_batches(data: SegmentationData, epoch: int) -> list[dict[str, Tensor]]:
     loader = data.train_dataloader()
-    assert isinstance(loader.sampler, TileSampler)
+    assert isinstance(loader.sampler, PatchSampler)
     loader.sampler.set_epoch(epoch)
     return list(loader)
 

@@ -103,7 +103,7 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
     known = checkpoint.record.model_dump() | {
         "step": checkpoint.step,
         "activation": checkpoint.parsed().activation,
-        "sizes": {"smallest": sizes.smallest, "step": sizes.step, "context": sizes.context},
+        "sizes": {"smallest": sizes.smallest, "step": sizes.step, "context": sizes.lost_border},
     }
     return {f"{KEY}.{name}": json.dumps(value) for name, value in known.items()}
 

@@ -33,13 +33,13 @@ def main() -> None:
     with report_user_errors():
         from argparse import ArgumentParser
 
-        from unet_exp.compose import compose_train, parse_overrides, paths_quoted
+        from unet_exp.compose import compose_train, parse_overrides, prepare_words
         from unet_exp.config import parse
         from unet_exp.inspection.check import check_data
 
         parser = ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--config-dir", "-cd")
-        args, overrides = parser.parse_known_args(paths_quoted(sys.argv[1:]))
+        args, overrides = parser.parse_known_args(prepare_words(sys.argv[1:]))
         if flags := [word for word in overrides if word.startswith("-")]:
             raise UserError(
                 f"unknown option {flags[0]}; there are --help, --config-dir and the words of scripts/train.py"

@@ -25,7 +25,7 @@ Usage: python scripts/compare.py runs=<folder> [key=value] ...
             page stays what it is; else outputs/compare/<date>_<time>_<metric>)
 
 Which keys vary is found in the runs' configs. Runs that differ only in seed or fold are one group; runs of the same
-seed and fold are paired. Runs that cannot be compared are set apart with the reason.
+seed and fold are paired. Runs that cannot be compared are excluded with the reason.
 
 Examples:
   python scripts/compare.py runs=outputs/sweep/<sweep> baseline=concat

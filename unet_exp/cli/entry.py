@@ -77,9 +77,9 @@ def run_over_checkpoint(
         print(usage)
         return
     with report_user_errors():
-        from unet_exp.compose import compose_over, parse_overrides, paths_quoted
+        from unet_exp.compose import compose_over, parse_overrides, prepare_words
 
-        overrides = paths_quoted(sys.argv[1:])
+        overrides = prepare_words(sys.argv[1:])
         show = "--cfg" in overrides
         overrides = [word for word in overrides if not (show and word in ("--cfg", "job"))]
         if flags := [word for word in overrides if word.startswith("-")]:
@@ -121,9 +121,9 @@ def run_with_own_keys(usage: str, defaults: dict[str, Any], run: Callable[[dict[
         print(usage)
         return
     with report_user_errors():
-        from unet_exp.compose import parse_overrides, paths_quoted
+        from unet_exp.compose import parse_overrides, prepare_words
 
-        typed = {override.key_or_group: override.value() for override in parse_overrides(paths_quoted(sys.argv[1:]))}
+        typed = {override.key_or_group: override.value() for override in parse_overrides(prepare_words(sys.argv[1:]))}
         for key in typed:
             if key not in defaults:
                 raise UserError(f"unknown key {key}; the keys are {', '.join(defaults)}")

@@ -151,7 +151,7 @@ def _predict_files(
     from rich.progress import TaskID
 
     from unet_exp.inference.large.file_predictor import FilePredictor
-    from unet_exp.inference.large.pipeline import overlapped
+    from unet_exp.inference.large.pipeline import run_overlapped
 
     masks: list[Path] = []
     failures: list[str] = []
@@ -166,7 +166,7 @@ def _predict_files(
         work = FilePredictor(predictor, outputs, budget, partial(console.print, soft_wrap=True), show)
         files = progress.add_task("predicting", total=len(paths), unit="files", visible=len(paths) > 1)
         jobs = ((path, work.cost(path)) for path in paths)
-        with closing(overlapped(jobs, budget, work.read, work.compute, work.write)) as results:
+        with closing(run_overlapped(jobs, budget, work.read, work.compute, work.write)) as results:
             for _, result in results:
                 if isinstance(result, UserError):
                     failures.append(str(result))

@@ -5,7 +5,7 @@ from argparse import Namespace
 
 from unet_exp import config_files, signals
 from unet_exp.cli.entry import EXIT_DIFFERENT, report_user_errors
-from unet_exp.compose import compose_train, conf_dir, paths_quoted
+from unet_exp.compose import compose_train, conf_dir, prepare_words
 from unet_exp.errors import UserError
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     # Hydra's own parser, so that it and these checks accept the same options; it has no public name.
     from hydra._internal.utils import get_args_parser
 
-    sys.argv[1:] = paths_quoted(sys.argv[1:])
+    sys.argv[1:] = prepare_words(sys.argv[1:])
     args = get_args_parser().parse_args()
     if args.help or args.hydra_help or args.info or args.shell_completion or args.cfg:
         _show(args)

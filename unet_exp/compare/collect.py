@@ -52,7 +52,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Apart:
+class Excluded:
     """A run that is not compared.
 
     Attributes:
@@ -67,7 +67,7 @@ class Apart:
     lost: bool = False
 
 
-def collect(places: Sequence[str | Path]) -> tuple[list[Run], list[Apart]]:
+def collect(places: Sequence[str | Path]) -> tuple[list[Run], list[Excluded]]:
     """Reads the runs in some places.
 
     Args:
@@ -89,17 +89,17 @@ def collect(places: Sequence[str | Path]) -> tuple[list[Run], list[Apart]]:
         for folder in folders:
             found.setdefault(folder.resolve(), folder)
     runs: list[Run] = []
-    apart: list[Apart] = []
+    excluded: list[Excluded] = []
     for folder in found.values():
         try:
             runs.append(_read(folder))
         except _NotComparable as reason:
-            apart.append(Apart(folder, str(reason), reason.lost))
-    return sorted(runs, key=lambda run: run.order), sorted(apart, key=lambda item: item.folder)
+            excluded.append(Excluded(folder, str(reason), reason.lost))
+    return sorted(runs, key=lambda run: run.order), sorted(excluded, key=lambda item: item.folder)
 
 
 class _NotComparable(Exception):
-    """Why a run is set apart."""
+    """Why a run is excluded."""
 
     def __init__(self, reason: str, lost: bool = False) -> None:
         super().__init__(reason)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from unet_exp.compare import ALPHA, statistics
-from unet_exp.compare.collect import Apart, Run
+from unet_exp.compare.collect import Excluded, Run
 from unet_exp.compare.results import Comparison, Difference, Estimate, Group, Verdict
-from unet_exp.compare.selection import comparable
+from unet_exp.compare.selection import select_comparable
 from unet_exp.compare.settings import label, telling_keys, text, typed_settings, typed_value, varying_keys
 from unet_exp.compare.wording import sentence, warnings
 from unet_exp.errors import ConfigError, DataError
@@ -21,7 +21,7 @@ __all__ = ["Comparison", "Difference", "Estimate", "Group", "Verdict", "compare_
 
 def compare_runs(
     runs: Sequence[Run],
-    apart: Sequence[Apart] = (),
+    excluded: Sequence[Excluded] = (),
     metric: str | None = None,
     baseline: str | None = None,
     alpha: float = ALPHA,
@@ -34,7 +34,7 @@ def compare_runs(
 
     Args:
         runs: finished runs, as `collect` gives them.
-        apart: runs that are known to be of no use.
+        excluded: runs that are known to be of no use.
         metric: a column of `per_image.csv`, with or without `test/`; None: `iou/mean`.
         baseline: a group's label, or the settings or values in it that name it alone, such as `concat`; None: the group
             of the first run.
@@ -51,11 +51,11 @@ def compare_runs(
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha={alpha}: must be more than 0 and less than 1")
     name = (metric or "iou/mean").removeprefix("test/")
-    kept, refused = comparable(runs, name)
-    all_apart = [*apart, *refused]
+    kept, refused = select_comparable(runs, name)
+    all_excluded = [*excluded, *refused]
     if not kept:
-        shown = "; ".join(f"{item.folder}: {item.reason}" for item in all_apart[:3]) or "there are none"
-        more = f"; and {len(all_apart) - 3} more" if len(all_apart) > 3 else ""
+        shown = "; ".join(f"{item.folder}: {item.reason}" for item in all_excluded[:3]) or "there are none"
+        more = f"; and {len(all_excluded) - 3} more" if len(all_excluded) > 3 else ""
         raise DataError(f"no run can be compared ({shown}{more})")
     varying = varying_keys(kept)
     _check_losses(name, varying, kept)
@@ -66,8 +66,8 @@ def compare_runs(
     groups = []
     for members in alike.values():
         latest = {(run.seed, run.fold): run for run in members}
-        all_apart += [
-            Apart(run.folder, f"repeated by the later {latest[run.seed, run.fold].folder.name}")
+        all_excluded += [
+            Excluded(run.folder, f"repeated by the later {latest[run.seed, run.fold].folder.name}")
             for run in members
             if latest[run.seed, run.fold] is not run
         ]
@@ -81,8 +81,8 @@ def compare_runs(
         baseline=base,
         differences=differences,
         varying=[key.removesuffix(".name") for key in telling],
-        apart=all_apart,
-        warnings=warnings(groups, differences, all_apart, alpha),
+        excluded=all_excluded,
+        warnings=warnings(groups, differences, all_excluded, alpha),
         alpha=alpha,
     )
 

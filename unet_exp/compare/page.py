@@ -97,5 +97,5 @@ def _tell(comparison: Comparison, console: Console) -> None:
     for row in table_rows(comparison):
         table.add_row(*(Text(row.cells[cell].partition("\n")[0]) for cell in _COLUMNS.values()))
     console.print(table)
-    for run in comparison.apart:
-        say(f"set apart: {run.folder}: {run.reason}")
+    for run in comparison.excluded:
+        say(f"set excluded: {run.folder}: {run.reason}")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from unet_exp.compare.collect import Apart, Run
+from unet_exp.compare.collect import Excluded, Run
 from unet_exp.compare.settings import typed_value
 from unet_exp.metrics.declarations import direction
 
@@ -131,7 +131,7 @@ class Comparison:
         baseline: one of `groups`.
         differences: one a group that is not the baseline, in the order of `groups`.
         varying: the keys that differ between groups, as typed.
-        apart: runs that were not compared.
+        excluded: runs that were not compared.
         warnings: what a reader should know, a sentence each.
         alpha: the level of significance.
     """
@@ -141,7 +141,7 @@ class Comparison:
     baseline: Group
     differences: list[Difference]
     varying: list[str]
-    apart: list[Apart]
+    excluded: list[Excluded]
     warnings: list[str]
     alpha: float
 

@@ -6,7 +6,7 @@ from itertools import compress
 
 import numpy as np
 
-from unet_exp.compare.collect import Apart, Run
+from unet_exp.compare.collect import Excluded, Run
 from unet_exp.compare.settings import NO_SETTING, typed_value
 from unet_exp.errors import ConfigError
 from unet_exp.metrics.declarations import LOSS, find_metric
@@ -15,7 +15,7 @@ _OF_DATA = ("data.name", "data.folds", "data.seed", "data.split")
 """Keys without which fingerprints cannot be expected to be the same."""
 
 
-def comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Apart]]:
+def select_comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Excluded]]:
     """Parts runs that measured the same thing on the same images from the others.
 
     What most runs have in common is kept, what the earliest have where two are equally common: the version of the
@@ -32,12 +32,14 @@ def comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Apart]
         ConfigError: for a metric that none of the runs has.
     """
     kept = sorted(runs, key=lambda run: run.order)
-    apart: list[Apart] = []
+    excluded: list[Excluded] = []
 
     def keep(fits: Callable[[Run], bool], reason: Callable[[Run], str], lost: bool = False) -> None:
         nonlocal kept
         fitting = [fits(run) for run in kept]
-        apart.extend(Apart(run.folder, reason(run), lost) for run, fit in zip(kept, fitting, strict=True) if not fit)
+        excluded.extend(
+            Excluded(run.folder, reason(run), lost) for run, fit in zip(kept, fitting, strict=True) if not fit
+        )
         kept = list(compress(kept, fitting))
 
     def keep_commonest(of: Callable[[Run], Hashable], reason: Callable[[Run, Run], str]) -> None:
@@ -79,7 +81,7 @@ def comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Apart]
         lambda run: run.summary.data_fingerprint == fingerprints[run.fold],
         lambda run: _other_data(run, models[run.fold]),
     )
-    return kept, apart
+    return kept, excluded
 
 
 def _not_finite(run: Run, metric: str) -> int:

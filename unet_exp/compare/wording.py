@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from unet_exp.compare.collect import Apart, Run
+from unet_exp.compare.collect import Excluded, Run
 from unet_exp.compare.results import Difference, Group, Pairing, Verdict
 from unet_exp.compare.settings import typed_value
 from unet_exp.compare.statistics import DRAWS
@@ -138,14 +138,14 @@ def match_note(groups: Sequence[Group]) -> str:
 
 
 def warnings(
-    groups: Sequence[Group], differences: Sequence[Difference], apart: Sequence[Apart], alpha: float
+    groups: Sequence[Group], differences: Sequence[Difference], excluded: Sequence[Excluded], alpha: float
 ) -> list[str]:
     """What a reader should know before believing a comparison.
 
     Args:
         groups: all of them, the baseline first.
         differences: of the others from it.
-        apart: runs that are not compared.
+        excluded: runs that are not compared.
         alpha: the level of significance.
 
     Returns:
@@ -154,7 +154,7 @@ def warnings(
     return [
         *_few_pairs(differences, alpha),
         *_single_runs(groups),
-        *_lost(apart),
+        *_lost(excluded),
         *_unpaired(groups),
         *_mismatch(groups),
         *_circumstances([run for group in groups for run in group.runs]),
@@ -190,8 +190,8 @@ def _single_runs(groups: Sequence[Group]) -> list[str]:
     return [f"a single run each, so that nothing is known of their spread: {_some(single)}"] if single else []
 
 
-def _lost(apart: Sequence[Apart]) -> list[str]:
-    lost = sum(item.lost for item in apart)
+def _lost(excluded: Sequence[Excluded]) -> list[str]:
+    lost = sum(item.lost for item in excluded)
     if not lost:
         return []
     are = "is" if lost == 1 else "are"

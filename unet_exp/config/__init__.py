@@ -26,7 +26,7 @@ from unet_exp.config.running import (
     InferenceConfig,
     LoggerConfig,
     MetricsConfig,
-    RotationAveragingConfig,
+    RotationTTAConfig,
     TrainerConfig,
 )
 from unet_exp.config.values import IGNORE_LABEL, ClassSpec, duration_seconds
@@ -57,7 +57,7 @@ __all__ = [
     "OptimizerConfig",
     "PaperAugmentationConfig",
     "PlateauConfig",
-    "RotationAveragingConfig",
+    "RotationTTAConfig",
     "SchedulerConfig",
     "SyntheticConfig",
     "TrainerConfig",

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from unet_exp.config.renamed import rename_keys
 from unet_exp.config.values import Count, Fraction, ImportPath, Natural
 from unet_exp.geometry import FUSIONS
 from unet_exp.schema import Strict
@@ -34,13 +35,14 @@ class CustomModelConfig(Strict):
     params: dict[str, Any] | None
     step: Annotated[int, Field(ge=1, le=4096)]
     smallest: Count | None
-    lattice: Count | None
-    context: Natural
-    margin: Natural
+    total_stride: Count | None
+    lost_border: Natural
+    receptive_field_radius: Natural
 
     @model_validator(mode="before")
     @classmethod
-    def _keys_of_the_unet_are_left_out(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _leave_out_keys_of_the_unet(cls, values: dict[str, Any]) -> dict[str, Any]:
+        values = rename_keys("model", values)
         for key in UNetConfig.model_fields:
             if key in values and key not in cls.model_fields:
                 raise ValueError(f"model.{key} is of the U-Net: leave it out, or the experiment that sets it")

@@ -65,22 +65,20 @@ class PlainInferenceConfig(_InferenceConfig):
     name: Literal["none"]
 
 
-class RotationAveragingConfig(_InferenceConfig):
+class RotationTTAConfig(_InferenceConfig):
     """The mean over turned images (paper, section 4: seven)."""
 
     name: Literal["rotations7"]
     angles: Annotated[list[float], Field(min_length=1)]
 
 
-class FlipAveragingConfig(_InferenceConfig):
+class FlipTTAConfig(_InferenceConfig):
     """The mean over the eight flips and quarter turns."""
 
     name: Literal["flips8"]
 
 
-InferenceConfig = Annotated[
-    PlainInferenceConfig | RotationAveragingConfig | FlipAveragingConfig, Field(discriminator="name")
-]
+InferenceConfig = Annotated[PlainInferenceConfig | RotationTTAConfig | FlipTTAConfig, Field(discriminator="name")]
 
 
 class MetricsConfig(Strict):

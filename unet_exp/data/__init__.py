@@ -17,6 +17,6 @@ def load(config: DataConfig) -> DataSet:
     return DATA_SETS[config.name](config)
 
 
-def limited(dataset: DataSet, count: int | None) -> DataSet:
+def limit(dataset: DataSet, count: int | None) -> DataSet:
     """The data set with at most `count` images to validate, to test and to draw."""
     return replace(dataset, val=dataset.val[:count], test=dataset.test[:count], unlabelled=dataset.unlabelled[:count])

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from unet_exp.config.data import FolderConfig
 from unet_exp.data.io.images import SUFFIXES
-from unet_exp.data.pairs import composed
+from unet_exp.data.pairs import normalize_name
 from unet_exp.data.samples import split_indices
 from unet_exp.errors import ConfigError, DataError
 
@@ -160,4 +160,4 @@ def _lines(path: Path) -> list[str]:
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise DataError(f"{path}: holds no name; write one a line")
-    return [composed(name[: name.rindex(".")] if name.lower().endswith(SUFFIXES) else name) for name in names]
+    return [normalize_name(name[: name.rindex(".")] if name.lower().endswith(SUFFIXES) else name) for name in names]

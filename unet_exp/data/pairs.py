@@ -86,7 +86,7 @@ def _named(spec: str, key: str) -> dict[str, Path]:
     path = Path(spec).expanduser()
     try:
         if path.is_file():
-            files = {composed(path.stem): [path]}
+            files = {normalize_name(path.stem): [path]}
         else:
             files = _below(path) if path.is_dir() else _matching(path)
     except OSError as error:
@@ -115,7 +115,7 @@ def _others(folder: Path) -> str:
     return ", only files such as " + ", ".join(f"*{kind}" for kind, _ in kinds.most_common(_SHOWN)) if kinds else ""
 
 
-def composed(name: str) -> str:
+def normalize_name(name: str) -> str:
     """A name with one code for each accented letter: macOS may write two for what other systems write as one."""
     return unicodedata.normalize("NFC", name)
 
@@ -123,7 +123,7 @@ def composed(name: str) -> str:
 def _below(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in _walk(folder):
-        found.setdefault(composed(path.relative_to(folder).with_suffix("").as_posix()), []).append(path)
+        found.setdefault(normalize_name(path.relative_to(folder).with_suffix("").as_posix()), []).append(path)
     return found
 
 
@@ -148,7 +148,7 @@ def _matching(pattern: Path) -> dict[str, list[Path]]:
         if match:
             name = Path("/".join(part for part in match.groups() if part))
             stem = name.with_suffix("") if name.suffix.lower() in SUFFIXES else name
-            found.setdefault(composed(stem.as_posix()), []).append(path)
+            found.setdefault(normalize_name(stem.as_posix()), []).append(path)
     return found
 
 

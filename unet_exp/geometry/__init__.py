@@ -4,7 +4,7 @@ Nothing here imports torch, so a wrong size is found before anything heavy is lo
 are independent: every function that takes one size speaks of one axis.
 
 Words: *level* 1 is the full resolution, level `depth` the bottom; a *map* is a feature map; a *legal* size is
-one that the network takes; the *lattice* is the grid of pixels on which every max-pooling starts.
+one that the network takes; the *total stride* is the grid of pixels on which every max-pooling starts.
 """
 
 from unet_exp.geometry.architecture import (
@@ -38,16 +38,16 @@ from unet_exp.geometry.sizes import (
     HasSizes,
     Sizes,
     check_size,
-    context,
     input_for_output,
     is_legal,
     larger_legal,
-    lattice,
     legal_sizes,
-    margin,
+    lost_border,
     output_size,
+    receptive_field_radius,
     smaller_legal,
     tile_step,
+    total_stride,
 )
 
 __all__ = [
@@ -70,23 +70,23 @@ __all__ = [
     "Upsample",
     "channels",
     "check_size",
-    "context",
     "fused_channels",
     "input_for_output",
     "is_legal",
     "larger_legal",
-    "lattice",
     "layer_table",
     "layers",
     "legal_sizes",
+    "lost_border",
     "macs",
-    "margin",
     "matched_width",
     "norm_groups",
     "out_channels",
     "output_size",
     "parameters",
+    "receptive_field_radius",
     "smaller_legal",
     "tile_step",
+    "total_stride",
     "upsampled_channels",
 ]

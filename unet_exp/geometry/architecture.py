@@ -95,10 +95,10 @@ class Architecture:
         return Sizes(
             smallest=_smallest(self),
             step=1 if self.align == "pad" else step,
-            lattice=step,
+            total_stride=step,
             # 1 + 2 + 4 … over the levels of the encoder with the bottom, and of the decoder.
-            context=_LOSS_OF_TWO_CONVS * (2 * step - 1 + step - 1) // 2 if self.padding == "valid" else 0,
-            margin=max(max(pixel - low, high - pixel) for pixel, low, high in fields),
+            lost_border=_LOSS_OF_TWO_CONVS * (2 * step - 1 + step - 1) // 2 if self.padding == "valid" else 0,
+            receptive_field_radius=max(max(pixel - low, high - pixel) for pixel, low, high in fields),
             # Bilinear up-sampling repeats the last pixel of a map; an up-convolution needs no neighbour.
             invents=self.padding == "same" or self.upsample == "bilinear",
             words=f"model.padding={self.padding}, model.align={self.align} and model.depth={self.depth}",
@@ -116,12 +116,12 @@ class CustomArchitecture:
         out_channels: Channels of the logits, see `out_channels`.
         step: Legal input sizes are `smallest`, `smallest` + `step`, …
         smallest: None: the first multiple of `step` that leaves an output.
-        lattice: Shifts by multiples of it shift the output and change nothing else; None: `step`.
-        context: Pixels that the output lacks on each side of the input.
-        margin: Pixels that an output pixel sees to either side at most.
+        total_stride: Shifts by multiples of it shift the output and change nothing else; None: `step`.
+        lost_border: Pixels that the output lacks on each side of the input.
+        receptive_field_radius: Pixels that an output pixel sees to either side at most.
 
     Raises:
-        ConfigError: For a `smallest` that leaves no output, or a `lattice` that is no multiple of `step`.
+        ConfigError: For a `smallest` that leaves no output, or a `total_stride` that is no multiple of `step`.
     """
 
     target: str
@@ -130,27 +130,35 @@ class CustomArchitecture:
     out_channels: int
     step: int
     smallest: int | None
-    lattice: int | None
-    context: int
-    margin: int
+    total_stride: int | None
+    lost_border: int
+    receptive_field_radius: int
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not go together, with the key and the mend."""
-        lost = 2 * self.context
+        lost = 2 * self.lost_border
         if self.smallest is not None and self.smallest <= lost:
             raise ConfigError(
-                f"model.smallest={self.smallest} leaves no output where model.context={self.context} is lacking on "
-                f"each side: set {lost + 1} or more pixels"
+                f"model.smallest={self.smallest} leaves no output where model.lost_border={self.lost_border} is lost "
+                f"on each side: set {lost + 1} or more pixels"
             )
-        if self.lattice is not None and self.lattice % self.step:
-            raise ConfigError(f"model.lattice={self.lattice} must be a multiple of model.step={self.step}")
+        if self.total_stride is not None and self.total_stride % self.step:
+            raise ConfigError(f"model.total_stride={self.total_stride} must be a multiple of model.step={self.step}")
 
     @cached_property
     def sizes(self) -> Sizes:
         """What it does to sizes."""
-        smallest = self.smallest or (2 * self.context // self.step + 1) * self.step
+        smallest = self.smallest or (2 * self.lost_border // self.step + 1) * self.step
         words = f"model.smallest={smallest} and model.step={self.step}"
-        return Sizes(smallest, self.step, self.lattice or self.step, self.context, self.margin, True, words)
+        return Sizes(
+            smallest,
+            self.step,
+            self.total_stride or self.step,
+            self.lost_border,
+            self.receptive_field_radius,
+            True,
+            words,
+        )
 
 
 AnyArchitecture = Architecture | CustomArchitecture

@@ -18,19 +18,19 @@ class Sizes:
     Args:
         smallest: The smallest legal input size.
         step: Legal sizes are `smallest`, `smallest` + `step`, `smallest` + 2 `step` …
-        lattice: See the function of this name; a multiple of `step`.
-        context: See the function of this name.
-        margin: See the function of this name.
+        total_stride: See the function of this name; a multiple of `step`.
+        lost_border: See the function of this name.
+        receptive_field_radius: See the function of this name.
         invents: Whether something that is not the image's, such as the zeros of padding, is seen by outputs that
-            lie within `margin` of the input's end.
+            lie within `receptive_field_radius` of the input's end.
         words: The keys that decide all this, for messages: `model.padding=valid and model.depth=5`.
     """
 
     smallest: int
     step: int
-    lattice: int
-    context: int
-    margin: int
+    total_stride: int
+    lost_border: int
+    receptive_field_radius: int
     invents: bool
     words: str
 
@@ -43,25 +43,25 @@ class HasSizes(Protocol):
         """What it does to sizes."""
 
 
-def lattice(network: HasSizes) -> int:
+def total_stride(network: HasSizes) -> int:
     """Return the shift to whose multiples the network is equivariant, and to no others: 2^(depth-1) for a U-Net."""
-    return network.sizes.lattice
+    return network.sizes.total_stride
 
 
-def context(network: HasSizes) -> int:
+def lost_border(network: HasSizes) -> int:
     """Return (input - output) / 2 in pixels: what unpadded convolutions take from each side, 0 for `same`."""
-    return network.sizes.context
+    return network.sizes.lost_border
 
 
-def margin(network: HasSizes) -> int:
-    """Return how many input pixels an output pixel sees to either side at most, over all lattice phases.
+def receptive_field_radius(network: HasSizes) -> int:
+    """Return how many input pixels an output pixel sees to either side at most, over all total stride phases.
 
     In coordinates in which input and output are aligned it is the same for `valid` and `same` (paper network:
-    107, bilinear 122). It is at least `context`, which is what the phase that sees least to one side needs.
+    107, bilinear 122). It is at least `lost_border`, which is what the phase that sees least to one side needs.
     Instance and group norm, and batch norm while training, see the whole image: this counts convolutions,
     pooling and up-sampling alone.
     """
-    return network.sizes.margin
+    return network.sizes.receptive_field_radius
 
 
 def is_legal(network: HasSizes, size: int) -> bool:
@@ -116,7 +116,7 @@ def output_size(network: HasSizes, size: int, what: str = "input size") -> int:
         ConfigError: If `size` is illegal; `what` says where it comes from.
     """
     check_size(network, size, what)
-    return size - 2 * context(network)
+    return size - 2 * lost_border(network)
 
 
 def input_for_output(network: HasSizes, tile: int, what: str = "data.tile") -> int:
@@ -127,13 +127,13 @@ def input_for_output(network: HasSizes, tile: int, what: str = "data.tile") -> i
     """
     if tile < 1:
         raise ConfigError(f"{what}={tile} is out of range: set 1 or more pixels")
-    return larger_legal(network, tile + 2 * context(network) - 1)
+    return larger_legal(network, tile + 2 * lost_border(network) - 1)
 
 
 def tile_step(network: HasSizes, tile: int, blend: int = 0) -> int:
     """Return the largest step between tiles that give `tile` pixels each (paper network: 388 gives 384).
 
-    It is a multiple of the lattice, on which the tiles of one image start.
+    It is a multiple of the total stride, on which the tiles of one image start.
 
     Args:
         network: What predicts them.
@@ -143,7 +143,7 @@ def tile_step(network: HasSizes, tile: int, blend: int = 0) -> int:
     Raises:
         ConfigError: If `tile` has no room for a step that is at least `blend`; names the smallest that has.
     """
-    step = lattice(network)
+    step = total_stride(network)
     smallest = max(step, -(-blend // step) * step) + blend
     if tile < smallest:
         beside = f", and inference.blend={blend}" if blend else ""

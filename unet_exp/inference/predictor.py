@@ -17,7 +17,7 @@ from unet_exp.errors import DataError
 from unet_exp.geometry import tile_step
 from unet_exp.inference.device import autocast, resolve_device, resolve_precision
 from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirrored_source, tiled_logits
-from unet_exp.inference.tta import averaged_probabilities, logits_of, part_probabilities
+from unet_exp.inference.tta import average_probabilities, part_probabilities, to_logits
 from unet_exp.losses import Targets
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import probabilities
@@ -32,7 +32,7 @@ class Predictor:
         precision: `auto`, `32`, `bf16-mixed` or `16-mixed`.
         inference: tiles and averaging; None takes those of the checkpoint's config. Others are made of these by
             `checkpoint.parsed().inference.model_copy(update={"tile": 512})`, or from their words by
-            `FlipAveragingConfig(name="flips8", tile=1024, batch_size=1, context="auto", blend=0)`.
+            `FlipTTAConfig(name="flips8", tile=1024, batch_size=1, context="auto", blend=0)`.
 
     Raises:
         ConfigError: if the machine has no such accelerator, or `inference.tile` is too small for the network.
@@ -125,8 +125,8 @@ class Predictor:
                 height, width = pixels.shape[-2:]
                 logits = tiled_logits(self.network, mirrored_source(pixels), height, width, settings)
                 return logits, probabilities(logits, self._activation)
-            mean = averaged_probabilities(self.network, pixels, settings, self._activation)
-        return logits_of(mean, self._activation), mean
+            mean = average_probabilities(self.network, pixels, settings, self._activation)
+        return to_logits(mean, self._activation), mean
 
     def probabilities(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Class probabilities of an image of any size, in tiles and averaged as `inference` says.

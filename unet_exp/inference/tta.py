@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unet_exp.config import InferenceConfig, RotationAveragingConfig
+from unet_exp.config import InferenceConfig, RotationTTAConfig
 from unet_exp.geometry import Activation
 from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirrored_source, part_logits, tiled_logits
 from unet_exp.inference.tiling.tile_plan import surround
@@ -23,9 +23,7 @@ Predict = Callable[[Source, int, int], Tensor]
 
 
 @torch.no_grad()
-def averaged_probabilities(
-    network: Network, image: Tensor, settings: InferenceConfig, activation: Activation
-) -> Tensor:
+def average_probabilities(network: Network, image: Tensor, settings: InferenceConfig, activation: Activation) -> Tensor:
     """Class probabilities of an image: the mean over those of its versions, each turned back.
 
     Args:
@@ -45,12 +43,12 @@ def averaged_probabilities(
         return probabilities(tiled_logits(network, source, height, width, settings), activation)
 
     def versions() -> Iterator[Tensor]:
-        if isinstance(settings, RotationAveragingConfig):
+        if isinstance(settings, RotationTTAConfig):
             border = surround(network.architecture, settings.context)
             for angle in settings.angles:
                 yield rotated(predict, image, angle, border)
         else:
-            for quarters, flip in turns(settings) or []:
+            for quarters, flip in list_turns(settings) or []:
                 yield turned(predict, image, quarters, flip)
 
     count, total = 0, torch.zeros(())
@@ -63,21 +61,21 @@ def averaged_probabilities(
 def part_probabilities(
     network: Network, source: Source, size: Size, part: Part, settings: InferenceConfig, activation: Activation
 ) -> Tensor:
-    """Class probabilities of a part of an image: what `averaged_probabilities` gives there.
+    """Class probabilities of a part of an image: what `average_probabilities` gives there.
 
     Args:
         network: in eval mode, on any device.
         source: gives the normalised image, mirrored beyond its border.
         size: height and width of the image.
         part: top, left, height and width.
-        settings: as for `averaged_probabilities`, its angles multiples of 90; see `turns`.
+        settings: as for `average_probabilities`, its angles multiples of 90; see `turns`.
         activation: what the logits mean.
 
     Returns:
         (1, classes, height, width) float32 on the CPU.
     """
     count, total = 0, torch.zeros(())
-    for quarters, flip in turns(settings) or []:
+    for quarters, flip in list_turns(settings) or []:
         seen_size = size if quarters % 2 == 0 else size[::-1]
         seen_part = _unturned(part, seen_size, -quarters % 4)
         seen_part = _flipped(seen_part, seen_size) if flip else seen_part
@@ -93,13 +91,13 @@ def part_probabilities(
     return total / count
 
 
-def turns(settings: InferenceConfig) -> list[tuple[int, bool]] | None:
+def list_turns(settings: InferenceConfig) -> list[tuple[int, bool]] | None:
     """The versions that are averaged: quarter turns counter-clockwise, and whether a flip from left to right follows.
 
     Returns:
         None where other rotations are among them.
     """
-    if isinstance(settings, RotationAveragingConfig):
+    if isinstance(settings, RotationTTAConfig):
         if any(angle % 90 for angle in settings.angles):
             return None
         return [(int(angle // 90) % 4, False) for angle in settings.angles]
@@ -187,7 +185,7 @@ def _sampled(
     return functional.grid_sample(pixels, grid, mode, padding_mode="reflection", align_corners=True)
 
 
-def logits_of(mean: Tensor, activation: Activation) -> Tensor:
+def to_logits(mean: Tensor, activation: Activation) -> Tensor:
     """Logits that `unet_exp.network.probabilities` turns into given probabilities, for a loss that wants logits.
 
     Args:

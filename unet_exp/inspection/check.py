@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from unet_exp.data.pairs import Pair
     from unet_exp.data.samples import DataSet
-    from unet_exp.inspection.findings import Meaning, Proposal, Suspicion
-    from unet_exp.inspection.survey import Facts
+    from unet_exp.inspection.findings import LabelMap, Proposal, Suspicion
+    from unet_exp.inspection.survey import ImageStats
 
     Seen = tuple[NDArray[Any], NDArray[np.uint8] | None]
 
@@ -28,16 +28,16 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True)
-class _Looked:
+class _Inspected:
     """What was read.
 
     Attributes:
-        facts: of every image that can be used.
+        stats: of every image that can be used.
         parts: the split of images, by name, as far as it is known.
         split: images of each part.
         dataset: the images themselves, where they are in memory.
         classes: as configured.
-        meaning: of the values in masks.
+        label_map: of the values in masks.
         objects: whether masks tell objects apart.
         legend: the classes as they are drawn.
         look: reads an image once more: (H, W, C), and its mask in colours (H, W, 3).
@@ -45,15 +45,15 @@ class _Looked:
         proposal: other classes, where those do not fit.
     """
 
-    facts: "Sequence[Facts]"
+    stats: "Sequence[ImageStats]"
     parts: Mapping[str, str]
     split: Mapping[str, int]
     dataset: "DataSet | None"
     classes: Sequence[ClassSpec]
-    meaning: "Meaning"
+    label_map: "LabelMap"
     objects: bool
     legend: Sequence[ClassSpec]
-    look: "Callable[[Facts], Seen]"
+    look: "Callable[[ImageStats], Seen]"
     mistakes: list[str]
     proposal: "Proposal | None" = None
 
@@ -79,37 +79,39 @@ def check_data(config: Config, output: Path) -> Path:
     from unet_exp.inspection.findings import Totals, suspicious_classes, suspicious_images, suspicious_twins
 
     console = Console(highlight=False)
-    looked = _folder(config.data, console) if isinstance(config.data, FolderConfig) else _built_in(config)
-    facts, parts, mistakes = looked.facts, looked.parts, looked.mistakes
-    names = [spec.name for spec in looked.classes]
-    masks = {one.item.name: one.mask for one in facts if one.mask is not None}
-    pixels = {name: looked.meaning.pixels(mask) for name, mask in masks.items()}
+    inspected = _folder(config.data, console) if isinstance(config.data, FolderConfig) else _built_in(config)
+    stats, parts, mistakes = inspected.stats, inspected.parts, inspected.mistakes
+    names = [spec.name for spec in inspected.classes]
+    masks = {one.item.name: one.mask for one in stats if one.mask is not None}
+    pixels = {name: inspected.label_map.pixels(mask) for name, mask in masks.items()}
     if not mistakes:
         with _kept(mistakes):
-            check_fits(config, looked.dataset or _outline(looked, pixels))
+            check_fits(config, inspected.dataset or _outline(inspected, pixels))
     trained = [found for name, found in pixels.items() if parts.get(name) == "train"]
     if trained and all(found.keys() == {IGNORE_LABEL} for found in trained):
         mistakes.append("data.ignore: all pixels of the training masks are ignored: there is nothing to learn from")
     suspicions = [
-        *suspicious_images(facts, config.data.tile),
-        *suspicious_twins(facts, parts),
+        *suspicious_images(stats, config.data.tile),
+        *suspicious_twins(stats, parts),
     ]
-    if masks and looked.proposal is None:
+    if masks and inspected.proposal is None:
         suspicions += suspicious_classes(names, list(pixels.values()), [parts.get(name, "") for name in pixels])
-    if facts:
-        console.print(check_tables.images(facts, looked.split))
+    if stats:
+        console.print(check_tables.images(stats, inspected.split))
     if masks:
         totals = Totals.of(masks.values())
-        console.print(check_tables.classes(looked.classes, looked.meaning, totals, pixels, parts, looked.objects))
+        console.print(
+            check_tables.classes(inspected.classes, inspected.label_map, totals, pixels, parts, inspected.objects)
+        )
     if suspicions:
         console.print(check_tables.suspicious(suspicions))
-    sheet = _draw(looked, pixels, suspicions, output) if facts else None
+    sheet = _draw(inspected, pixels, suspicions, output) if stats else None
     for mistake in mistakes[:_SHOWN]:
         console.print(f"mistake: {mistake}", style="red", markup=False, soft_wrap=True)
     if len(mistakes) > _SHOWN:
         console.print(f"and {len(mistakes) - _SHOWN} mistakes more", style="red")
-    if looked.proposal is not None:
-        check_tables.propose(looked.proposal, console)
+    if inspected.proposal is not None:
+        check_tables.propose(inspected.proposal, console)
     if not mistakes:
         console.print("A training can start with these words. Images with their masks over them are in")
     if sheet is not None:
@@ -128,35 +130,35 @@ def _kept(mistakes: list[str]) -> Iterator[None]:
         mistakes.append(str(error))
 
 
-def _built_in(config: Config) -> _Looked:
+def _built_in(config: Config) -> _Inspected:
     """Data that the program itself reads or makes."""
     from unet_exp import data
     from unet_exp.data.classes import colorize
     from unet_exp.data.samples import SPLITS
-    from unet_exp.inspection.findings import Meaning
+    from unet_exp.inspection.findings import LabelMap
     from unet_exp.inspection.survey import survey_samples
 
     dataset = data.load(config.data)
     parts = {sample.name: part for part in reversed(SPLITS) for sample in getattr(dataset, part)}
     samples = {sample.name: sample for part in SPLITS for sample in getattr(dataset, part)}
 
-    def look(facts: "Facts") -> "Seen":
-        sample = samples[facts.item.name]
+    def look(stats: "ImageStats") -> "Seen":
+        sample = samples[stats.item.name]
         return sample.image, None if sample.label is None else colorize(sample.label, dataset.classes)
 
-    meaning = Meaning(dataset.classes, None, objects=False)
+    label_map = LabelMap(dataset.classes, None, objects=False)
     objects = any(sample.instances is not None for sample in samples.values())
     split = {part: len(getattr(dataset, part)) for part in SPLITS}
-    facts = survey_samples(dataset)
-    return _Looked(facts, parts, split, dataset, dataset.classes, meaning, objects, dataset.classes, look, [])
+    stats = survey_samples(dataset)
+    return _Inspected(stats, parts, split, dataset, dataset.classes, label_map, objects, dataset.classes, look, [])
 
 
-def _folder(config: FolderConfig, console: "Console") -> _Looked:
+def _folder(config: FolderConfig, console: "Console") -> _Inspected:
     """The user's own, whether or not the words fit them."""
     from rich.progress import track
 
     from unet_exp.data.sets.folder import check_exact, check_memory, class_specs, means_indices, sample_names
-    from unet_exp.inspection.findings import UNKNOWN, Meaning, Totals, propose
+    from unet_exp.inspection.findings import UNKNOWN, LabelMap, Totals, propose
     from unet_exp.inspection.survey import read_page, stored_value, survey_files
 
     classes = class_specs(config)
@@ -166,21 +168,21 @@ def _folder(config: FolderConfig, console: "Console") -> _Looked:
     for check in (check_exact, check_memory):
         with _kept(mistakes):
             check(pairs, config)
-    facts: list[Facts] = []
+    stats: list[ImageStats] = []
     quiet = not console.is_terminal
     read = survey_files(pairs, indices)
     for found in track(read, "reading", len(pairs), disable=quiet, transient=True, console=console):
         if isinstance(found, DataError):
             mistakes.append(str(found))
         else:
-            facts += found
-    mistakes += _unlike(facts)
+            stats += found
+    mistakes += _unlike(stats)
     with _kept(mistakes):
-        sample_names([(one.source, one.item) for one in facts if one.source is not None])
-    totals = Totals.of(one.mask for one in facts if one.mask is not None)
-    meaning = Meaning(classes, None if config.ignore is None else stored_value(config.ignore), objects)
+        sample_names([(one.source, one.item) for one in stats if one.source is not None])
+    totals = Totals.of(one.mask for one in stats if one.mask is not None)
+    label_map = LabelMap(classes, None if config.ignore is None else stored_value(config.ignore), objects)
     proposal = None
-    if unknown := sum(meaning.pixels(mask)[UNKNOWN] for mask in totals.masks):
+    if unknown := sum(label_map.pixels(mask)[UNKNOWN] for mask in totals.masks):
         mistakes.append(
             f"data.classes: {unknown} pixels of the masks have values without a class (none in the table above)"
         )
@@ -189,19 +191,19 @@ def _folder(config: FolderConfig, console: "Console") -> _Looked:
     if objects or (proposal and proposal.kind != "classes"):
         fitting = ()
 
-    def look(one: "Facts") -> "Seen":
+    def look(one: "ImageStats") -> "Seen":
         image, mask = read_page(one, indices)
         if mask is None or one.mask_source is None:
             return image, None
         return image, _painted(mask, one.mask_source, fitting, ignore)
 
-    parts = _parts(facts, config, mistakes)
+    parts = _parts(stats, config, mistakes)
     split = Counter(parts.values())
-    return _Looked(facts, parts, split, None, classes, meaning, objects, fitting, look, mistakes, proposal)
+    return _Inspected(stats, parts, split, None, classes, label_map, objects, fitting, look, mistakes, proposal)
 
 
 def _pairs(config: FolderConfig) -> "tuple[list[Pair], list[str]]":
-    """Images with their masks; those that have none and should have one are looked at too."""
+    """Images with their masks; those that have none and should have one are inspected at too."""
     from unet_exp.data.pairs import find_pairs
     from unet_exp.data.sets.folder import may_lack_mask
 
@@ -212,12 +214,12 @@ def _pairs(config: FolderConfig) -> "tuple[list[Pair], list[str]]":
         return find_pairs(*words, lambda _: True), [str(error)]
 
 
-def _parts(facts: "Sequence[Facts]", config: FolderConfig, mistakes: list[str]) -> dict[str, str]:
+def _parts(stats: "Sequence[ImageStats]", config: FolderConfig, mistakes: list[str]) -> dict[str, str]:
     """The split of each image by its name; a mistake where there is none."""
     from unet_exp.data import groups
 
-    labelled = [one.item for one in facts if one.mask is not None]
-    parts = {one.item.name: groups.UNLABELLED for one in facts if one.mask is None}
+    labelled = [one.item for one in stats if one.mask is not None]
+    parts = {one.item.name: groups.UNLABELLED for one in stats if one.mask is None}
     if not labelled:
         mistakes.append(f"data.masks={config.masks}: no image has a mask that can be used: nothing to learn from")
         return parts
@@ -229,12 +231,12 @@ def _parts(facts: "Sequence[Facts]", config: FolderConfig, mistakes: list[str]) 
     return parts
 
 
-def _unlike(facts: "Sequence[Facts]") -> list[str]:
+def _unlike(stats: "Sequence[ImageStats]") -> list[str]:
     """Images must be of one type and have as many channels."""
     from unet_exp.data.sets.folder import used_channels
 
-    channels = Counter(f"{count} channel(s)" for count in used_channels([one.kind for one in facts]))
-    types = Counter(f"{one.dtype} pixels" for one in facts)
+    channels = Counter(f"{count} channel(s)" for count in used_channels([one.kind for one in stats]))
+    types = Counter(f"{one.dtype} pixels" for one in stats)
     return [
         f"data.images: {', '.join(f'{kind} in {count}' for kind, count in kinds.most_common())} images; save {mend}"
         for kinds, mend in ((channels, "all as grey, or all as RGB"), (types, "all with as many bits"))
@@ -242,7 +244,7 @@ def _unlike(facts: "Sequence[Facts]") -> list[str]:
     ]
 
 
-def _outline(looked: _Looked, pixels: Mapping[str, Counter[int]]) -> "DataSet":
+def _outline(inspected: _Inspected, pixels: Mapping[str, Counter[int]]) -> "DataSet":
     """The data set as far as words must fit it: each label is one row of the classes that the mask shows."""
     import numpy as np
 
@@ -250,13 +252,13 @@ def _outline(looked: _Looked, pixels: Mapping[str, Counter[int]]) -> "DataSet":
     from unet_exp.data.sets.folder import used_channels
     from unet_exp.metrics.declarations import ScoreFamily
 
-    channels = used_channels([one.kind for one in looked.facts])[0]
+    channels = used_channels([one.kind for one in inspected.stats])[0]
     samples: dict[str, list[Sample]] = {part: [] for part in SPLITS}
-    for name, part in looked.parts.items():
+    for name, part in inspected.parts.items():
         label = np.array([sorted(pixels.get(name, ()))], np.uint8)
         samples[part].append(Sample(name, np.zeros((*label.shape, channels), np.uint8), label))
-    metrics: tuple[ScoreFamily, ...] = ("seg",) if looked.objects else ()
-    return DataSet(**samples, classes=tuple(looked.classes), channels=channels, metrics=metrics)
+    metrics: tuple[ScoreFamily, ...] = ("seg",) if inspected.objects else ()
+    return DataSet(**samples, classes=tuple(inspected.classes), channels=channels, metrics=metrics)
 
 
 def _painted(
@@ -282,7 +284,9 @@ def _painted(
     return painted
 
 
-def _draw(looked: _Looked, pixels: Mapping[str, Counter[int]], suspicions: "Sequence[Suspicion]", output: Path) -> Path:
+def _draw(
+    inspected: _Inspected, pixels: Mapping[str, Counter[int]], suspicions: "Sequence[Suspicion]", output: Path
+) -> Path:
     """Some of the images with their masks over them."""
     from unet_exp.figures.contact_sheet import cell, draw_contact_sheet
 
@@ -291,21 +295,21 @@ def _draw(looked: _Looked, pixels: Mapping[str, Counter[int]], suspicions: "Sequ
     except OSError as error:
         raise DataError(f"output={output}: this folder cannot be made ({error.strerror}); choose another") from None
     # What most images share marks none of them.
-    marked = [row for row in suspicions if 2 * len(row.where) <= len(looked.facts)]
+    marked = [row for row in suspicions if 2 * len(row.where) <= len(inspected.stats)]
     remarks = {name: row.what for row in reversed(marked) for name in row.where}
     cells = []
-    for one in _chosen(looked.facts, pixels, [row.where for row in marked]):
+    for one in _chosen(inspected.stats, pixels, [row.where for row in marked]):
         name = one.item.name
         size = f"{one.width} x {one.height} x {one.kind.channels} {one.dtype}"
-        remark = " · ".join(word for word in (remarks.get(name), looked.parts.get(name), size) if word)
-        cells.append(cell(name, remark, name in remarks, *looked.look(one)))
-    draw_contact_sheet(cells, [(spec.name, spec.color) for spec in looked.legend], output / SHEET)
+        remark = " · ".join(word for word in (remarks.get(name), inspected.parts.get(name), size) if word)
+        cells.append(cell(name, remark, name in remarks, *inspected.look(one)))
+    draw_contact_sheet(cells, [(spec.name, spec.color) for spec in inspected.legend], output / SHEET)
     return output / SHEET
 
 
 def _chosen(
-    facts: "Sequence[Facts]", pixels: Mapping[str, Counter[int]], suspicious: Sequence[Sequence[str]]
-) -> "list[Facts]":
+    stats: "Sequence[ImageStats]", pixels: Mapping[str, Counter[int]], suspicious: Sequence[Sequence[str]]
+) -> "list[ImageStats]":
     """The image that shows most of each class, the rarest first; two of each suspicion; and others from end to end."""
     from unet_exp.figures.contact_sheet import MOST
 
@@ -313,8 +317,8 @@ def _chosen(
     rarest = sorted(totals, key=lambda index: totals[index])[: MOST // 2]
     wanted = [max(pixels, key=lambda name: pixels[name][index]) for index in rarest]
     wanted += [name for names in suspicious for name in names[:2]][: MOST // 4]
-    known = {one.item.name: one for one in facts}
-    wanted += [facts[place * (len(facts) - 1) // max(1, MOST - 1)].item.name for place in range(MOST)]
+    known = {one.item.name: one for one in stats}
+    wanted += [stats[place * (len(stats) - 1) // max(1, MOST - 1)].item.name for place in range(MOST)]
     wanted += known
     chosen = [name for name in dict.fromkeys(wanted) if name in known][:MOST]
     return [one for name, one in known.items() if name in chosen]

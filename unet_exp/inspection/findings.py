@@ -12,7 +12,7 @@ import yaml
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import MAX_CLASSES
 from unet_exp.data.classes import Value, picture_color, proposed
-from unet_exp.inspection.survey import IGNORED, Facts, MaskFacts, stored_value
+from unet_exp.inspection.survey import IGNORED, ImageStats, MaskStats, stored_value
 
 UNKNOWN = -1
 """Stands for the class of a value that has none."""
@@ -24,7 +24,7 @@ _OUTLIER = 6.0
 _FEWEST = 8
 
 
-class Meaning:
+class LabelMap:
     """Which class a stored value has.
 
     Args:
@@ -44,7 +44,7 @@ class Meaning:
             return IGNORE_LABEL
         return int(value != 0) if self._objects else self._indices.get(value, UNKNOWN)
 
-    def pixels(self, mask: MaskFacts) -> Counter[int]:
+    def pixels(self, mask: MaskStats) -> Counter[int]:
         """Pixels of each class that a mask shows."""
         pixels: Counter[int] = Counter()
         for value, count in mask.counts.items():
@@ -63,12 +63,12 @@ class Totals:
         masks: what was added up.
     """
 
-    masks: list[MaskFacts]
+    masks: list[MaskStats]
     pixels: Counter[Value] = field(default_factory=Counter[Value])
     images: Counter[Value] = field(default_factory=Counter[Value])
 
     @classmethod
-    def of(cls, masks: Iterable[MaskFacts]) -> "Totals":
+    def of(cls, masks: Iterable[MaskStats]) -> "Totals":
         """Adds up."""
         totals = cls(list(masks))
         for mask in totals.masks:
@@ -181,47 +181,47 @@ class Suspicion:
     hint: str
 
 
-def suspicious_images(facts: Sequence[Facts], tile: int) -> list[Suspicion]:
+def suspicious_images(stats: Sequence[ImageStats], tile: int) -> list[Suspicion]:
     """Images that look wrong by themselves or beside the others.
 
     Args:
-        facts: of all images.
+        stats: of all images.
         tile: side of the labelled patch, pixels.
     """
-    dark, bright = _outliers(facts)
+    dark, bright = _outliers(stats)
     rescale = "inverted, or scaled unlike the others?"
     found = [
-        ("constant image: all pixels are equal", [one for one in facts if one.low == one.high], "leave it out"),
+        ("constant image: all pixels are equal", [one for one in stats if one.low == one.high], "leave it out"),
         ("much darker than the others", dark, rescale),
         ("much brighter than the others", bright, rescale),
         (
             f"smaller than data.tile={tile}",
-            [one for one in facts if min(one.height, one.width) < tile],
+            [one for one in stats if min(one.height, one.width) < tile],
             "mirrored to that size; a smaller data.tile is faster",
         ),
         (
             "the mask is the image",
-            [one for one in facts if one.mask is not None and one.mask.is_image],
+            [one for one in stats if one.mask is not None and one.mask.is_image],
             "does data.masks name the folder of images?",
         ),
         (
             "one value fills the mask",
-            [one for one in facts if one.mask is not None and one.mask.distinct == 1],
+            [one for one in stats if one.mask is not None and one.mask.distinct == 1],
             "right where there is nothing to see",
         ),
     ]
     return [Suspicion(what, [one.item.name for one in ones], hint) for what, ones, hint in found if ones]
 
 
-def suspicious_twins(facts: Sequence[Facts], parts: Mapping[str, str]) -> list[Suspicion]:
+def suspicious_twins(stats: Sequence[ImageStats], parts: Mapping[str, str]) -> list[Suspicion]:
     """Images with the same pixels.
 
     Args:
-        facts: of all images.
+        stats: of all images.
         parts: the split of each image by its name, as far as it is known.
     """
     twins: dict[str, list[str]] = {}
-    for one in facts:
+    for one in stats:
         if one.low < one.high:
             twins.setdefault(one.digest, []).append(one.item.name)
     within: list[str] = []
@@ -262,18 +262,18 @@ def suspicious_classes(
     return [Suspicion(what, where, hint) for what, where, hint in rows if where]
 
 
-def _outliers(facts: Sequence[Facts]) -> tuple[list[Facts], list[Facts]]:
+def _outliers(stats: Sequence[ImageStats]) -> tuple[list[ImageStats], list[ImageStats]]:
     """Images much darker and much brighter than the median, in units of the median deviation from it."""
-    means = np.array([one.mean for one in facts])
+    means = np.array([one.mean for one in stats])
     if len(means) < _FEWEST:
         return [], []
     # Where nearly all are equally bright, a tenth of all values is still no outlier.
     whole = (
         1.0
-        if all(one.dtype != "float32" for one in facts)
-        else max(one.high for one in facts) - min(one.low for one in facts)
+        if all(one.dtype != "float32" for one in stats)
+        else max(one.high for one in stats) - min(one.low for one in stats)
     )
     distance = means - np.median(means)
     limit = max(_OUTLIER * float(np.median(np.abs(distance))), 0.1 * whole)
     dark, bright = np.flatnonzero(distance < -limit), np.flatnonzero(distance > limit)
-    return [facts[int(index)] for index in dark], [facts[int(index)] for index in bright]
+    return [stats[int(index)] for index in dark], [stats[int(index)] for index in bright]

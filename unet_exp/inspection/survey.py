@@ -33,7 +33,7 @@ _THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
-class MaskFacts:
+class MaskStats:
     """What a mask holds.
 
     Attributes:
@@ -56,7 +56,7 @@ class MaskFacts:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ImageStats:
     """What one image (a page of a stack) and its mask come to.
 
     Attributes:
@@ -88,11 +88,11 @@ class Facts:
     high: float
     mean: float
     digest: str
-    mask: MaskFacts | None
+    mask: MaskStats | None
     part: str | None = None
 
 
-def survey_files(pairs: Sequence[Pair], indices: bool) -> Iterator[list[Facts] | DataError]:
+def survey_files(pairs: Sequence[Pair], indices: bool) -> Iterator[list[ImageStats] | DataError]:
     """Reads images with their masks side by side, a few files at a time.
 
     Args:
@@ -100,16 +100,16 @@ def survey_files(pairs: Sequence[Pair], indices: bool) -> Iterator[list[Facts] |
         indices: read the indices of masks with a palette, not its colours.
 
     Yields:
-        For each pair, in their order, the facts of its pages, or what is wrong with it.
+        For each pair, in their order, the stats of its pages, or what is wrong with it.
     """
 
-    def attempt(pair: Pair) -> list[Facts] | DataError:
+    def attempt(pair: Pair) -> list[ImageStats] | DataError:
         try:
-            return _facts_of_pair(pair, indices)
+            return _stats_of_pair(pair, indices)
         except DataError as error:
             return error
 
-    ahead: deque[Future[list[Facts] | DataError]] = deque()
+    ahead: deque[Future[list[ImageStats] | DataError]] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
             for pair in pairs:
@@ -123,10 +123,10 @@ def survey_files(pairs: Sequence[Pair], indices: bool) -> Iterator[list[Facts] |
                 future.cancel()
 
 
-def survey_samples(dataset: DataSet) -> list[Facts]:
+def survey_samples(dataset: DataSet) -> list[ImageStats]:
     """The same for data in memory; values are those of the classes, and `IGNORED`."""
     values = {index: stored_value(spec.value) for index, spec in enumerate(dataset.classes)} | {IGNORE_LABEL: IGNORED}
-    found: dict[str, Facts] = {}
+    found: dict[str, ImageStats] = {}
     for part in SPLITS:
         for sample in getattr(dataset, part):
             mask = None
@@ -134,54 +134,54 @@ def survey_samples(dataset: DataSet) -> list[Facts]:
                 counts = np.bincount(sample.label.ravel(), minlength=256)
                 shown = {values[index]: int(counts[index]) for index in np.flatnonzero(counts).tolist()}
                 objects = 0 if sample.instances is None else len(np.setdiff1d(sample.instances, 0))
-                mask = MaskFacts(shown, distinct=len(shown), lit=objects)
+                mask = MaskStats(shown, distinct=len(shown), lit=objects)
             # With data.split=all an image is in two splits.
             item = Item(sample.name, sample.name)
-            found.setdefault(sample.name, _facts(item, None, None, 0, sample.image, mask, part))
+            found.setdefault(sample.name, _image_stats(item, None, None, 0, sample.image, mask, part))
     return list(found.values())
 
 
 def stored_value(value: int | Sequence[int]) -> Value:
-    """A class's value as `MaskFacts.counts` has it."""
+    """A class's value as `MaskStats.counts` has it."""
     if isinstance(value, int):
         return value
     return value[0] if len(set(value)) == 1 else tuple(value)
 
 
-def read_page(facts: Facts, indices: bool) -> tuple[Array, Array | None]:
+def read_page(stats: ImageStats, indices: bool) -> tuple[Array, Array | None]:
     """The pixels (H, W, C) of an image, and of its mask if it has one, once more.
 
     Raises:
         DataError: where a file has gone or changed since.
     """
-    assert facts.source is not None
-    image = read_pages(facts.source)[facts.page]
-    return image, read_pages(facts.mask_source, indices)[facts.page] if facts.mask_source else None
+    assert stats.source is not None
+    image = read_pages(stats.source)[stats.page]
+    return image, read_pages(stats.mask_source, indices)[stats.page] if stats.mask_source else None
 
 
-def _facts_of_pair(pair: Pair, indices: bool) -> list[Facts]:
+def _stats_of_pair(pair: Pair, indices: bool) -> list[ImageStats]:
     found = []
     for page, (item, image, mask) in enumerate(read_pair(pair, indices)):
         counted = None
         if mask is not None and pair.mask is not None:
-            counted = _mask_facts(mask, pair.mask, np.array_equal(mask, image))
-        found.append(_facts(item, pair.image, pair.mask, page, image, counted))
+            counted = _mask_stats(mask, pair.mask, np.array_equal(mask, image))
+        found.append(_image_stats(item, pair.image, pair.mask, page, image, counted))
     return found
 
 
-def _facts(
+def _image_stats(
     item: Item,
     source: Path | None,
     mask_source: Path | None,
     page: int,
     image: Array,
-    mask: MaskFacts | None,
+    mask: MaskStats | None,
     part: str | None = None,
-) -> Facts:
+) -> ImageStats:
     scale = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
     kind = ImageKind.of(image)
     shown = image[:, :, :3] if kind.opaque else image
-    return Facts(
+    return ImageStats(
         item=item,
         source=source,
         mask_source=mask_source,
@@ -199,7 +199,7 @@ def _facts(
     )
 
 
-def _mask_facts(pixels: Array, path: Path, is_image: bool) -> MaskFacts:
+def _mask_stats(pixels: Array, path: Path, is_image: bool) -> MaskStats:
     ids = object_ids(pixels, path)[0]
     counts = _count_colors(pixels, path) if shows_colors(pixels) else _count_greys(ids)
     parts = specks = 0
@@ -209,7 +209,7 @@ def _mask_facts(pixels: Array, path: Path, is_image: bool) -> MaskFacts:
         parts, specks = len(sizes), int((sizes <= _SPECK).sum())
     kept = dict(counts.most_common(_KEPT))
     rest = counts.total() - sum(kept.values())
-    return MaskFacts(kept, rest, len(counts), len(counts.keys() - {0}), parts, specks, is_image)
+    return MaskStats(kept, rest, len(counts), len(counts.keys() - {0}), parts, specks, is_image)
 
 
 def _count_greys(ids: Array) -> Counter[Value]:

@@ -12,8 +12,8 @@ from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.data.classes import Value
 from unet_exp.data.samples import SPLITS
 from unet_exp.data.sets.folder import used_channels
-from unet_exp.inspection.findings import UNKNOWN, Meaning, Proposal, Suspicion, Totals
-from unet_exp.inspection.survey import IGNORED, Facts
+from unet_exp.inspection.findings import UNKNOWN, LabelMap, Proposal, Suspicion, Totals
+from unet_exp.inspection.survey import IGNORED, ImageStats
 
 _ROWS = 8
 _NAMES = 4
@@ -21,15 +21,15 @@ _MOST_CLASSES = 64
 _MOST_BESIDE_OBJECTS = 12
 
 
-def images(facts: Sequence[Facts], split: Mapping[str, int]) -> Table:
+def images(stats: Sequence[ImageStats], split: Mapping[str, int]) -> Table:
     """Images by size, channels and type.
 
     Args:
-        facts: of all images.
+        stats: of all images.
         split: images of each part; empty where there is no split.
     """
-    kinds: dict[tuple[int, int, int, str], list[Facts]] = {}
-    for one, channels in zip(facts, used_channels([one.kind for one in facts]), strict=True):
+    kinds: dict[tuple[int, int, int, str], list[ImageStats]] = {}
+    for one, channels in zip(stats, used_channels([one.kind for one in stats]), strict=True):
         kinds.setdefault((one.width, one.height, channels, one.dtype), []).append(one)
     parts = ", ".join(f"{part} {split.get(part, 0)}" for part in SPLITS)
     table = Table(caption=parts if split.get("train") else "no split yet", caption_justify="left", min_width=60)
@@ -49,7 +49,7 @@ def images(facts: Sequence[Facts], split: Mapping[str, int]) -> Table:
 
 def classes(
     specs: Sequence[ClassSpec],
-    meaning: Meaning,
+    label_map: LabelMap,
     totals: Totals,
     pixels: Mapping[str, Counter[int]],
     parts: Mapping[str, str],
@@ -59,7 +59,7 @@ def classes(
 
     Args:
         specs: as configured.
-        meaning: of the values.
+        label_map: of the values.
         totals: of the masks.
         pixels: of each class, by the name of the image.
         parts: the split of images by name.
@@ -67,7 +67,7 @@ def classes(
     """
     # Where ignored pixels have a value of their own, it was counted as that of an object.
     found = [
-        mask.lit - any(value != IGNORED and meaning(value) == IGNORE_LABEL for value in mask.counts)
+        mask.lit - any(value != IGNORED and label_map(value) == IGNORE_LABEL for value in mask.counts)
         for mask in totals.masks
     ]
     caption = f"{sum(found)} objects, {min(found)} to {max(found)} a mask" if objects else None
@@ -83,12 +83,12 @@ def classes(
     for index, name in [*enumerate(spec.name for spec in specs), (IGNORE_LABEL, "ignored")]:
         if index == IGNORE_LABEL and not every[index]:
             continue
-        values = [value for value in totals.pixels if meaning(value) == index]
+        values = [value for value in totals.pixels if label_map(value) == index]
         holders = [parts.get(one) for one, found in pixels.items() if found[index]]
         share = "" if index == IGNORE_LABEL else f"{every[index] / max(1, labelled):.3%}"
         of_parts = [str(holders.count(part)) for part in shown]
         table.add_row(_listed(values, colored), Text(name), str(every[index]), share, str(len(holders)), *of_parts)
-    unknown = Counter({value: count for value, count in totals.pixels.items() if meaning(value) == UNKNOWN})
+    unknown = Counter({value: count for value, count in totals.pixels.items() if label_map(value) == UNKNOWN})
     for value, count in unknown.most_common(_ROWS):
         numbers = str(count), f"{count / labelled:.3%}", str(totals.images[value])
         table.add_row(_word(value, colored), "none", *numbers, *[""] * len(shown), style="red")

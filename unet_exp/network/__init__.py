@@ -5,7 +5,7 @@ from unet_exp.config import Config
 from unet_exp.config.model import CustomModelConfig
 from unet_exp.geometry import Architecture, CustomArchitecture
 from unet_exp.network.base import Network
-from unet_exp.network.custom import CustomNetwork, counted_macs
+from unet_exp.network.custom import CustomNetwork, count_macs
 from unet_exp.network.fusion import center_crop
 from unet_exp.network.outputs import probabilities
 from unet_exp.network.unet import UNet
@@ -44,4 +44,4 @@ def cost(network: Network, size: int) -> tuple[int, int | None]:
     architecture = network.architecture
     if isinstance(architecture, Architecture):
         return geometry.parameters(architecture), geometry.macs(architecture, size, size)
-    return sum(parameter.numel() for parameter in network.parameters()), counted_macs(network, size)
+    return sum(parameter.numel() for parameter in network.parameters()), count_macs(network, size)

@@ -90,11 +90,11 @@ def _mend(logits: Tensor, promised: tuple[int, ...], height: int, width: int) ->
         return "it must give out_channels channels"
     rows, columns = height - logits.shape[-2], width - logits.shape[-1]
     if rows == columns and rows >= 0 and rows % 2 == 0:
-        return f"set model.context={rows // 2}"
-    return "see model.smallest, model.step and model.context"
+        return f"set model.lost_border={rows // 2}"
+    return "see model.smallest, model.step and model.lost_border"
 
 
-def counted_macs(network: Network, size: int) -> int | None:
+def count_macs(network: Network, size: int) -> int | None:
     """Count the multiply-accumulates of convolutions, matrix products and attention.
 
     Args:

@@ -16,7 +16,7 @@ from unet_exp.data.samples import DataSet, Sample
 from unet_exp.geometry import input_for_output
 from unet_exp.losses import Targets
 from unet_exp.training.last_checkpoint import ResumableSampler
-from unet_exp.training.patches import TileDataset, tiles_that_cover
+from unet_exp.training.patches import PatchDataset, count_patches
 
 
 class WholeImages(Dataset[dict[str, Any]]):
@@ -82,7 +82,7 @@ class SegmentationData(pl.LightningDataModule):
         data = self._config.data
         if self._config.trainer.overfit:
             return data.batch_size
-        return data.tiles_per_epoch or tiles_that_cover(self._dataset.train, data.tile)
+        return data.tiles_per_epoch or count_patches(self._dataset.train, data.tile)
 
     @property
     def batches(self) -> int:
@@ -93,7 +93,7 @@ class SegmentationData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of `image` (B, C, S, S), `label` and perhaps `weights` (B, S, S)."""
         config, data = self._config, self._config.data
-        dataset = TileDataset(
+        dataset = PatchDataset(
             self._dataset.train,
             self._normalization,
             data.tile,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unet_exp import signals
 from unet_exp.checkpoints.reading import LOOPS, RANDOM_STATES
-from unet_exp.training.patches import Draw, TileSampler
+from unet_exp.training.patches import Draw, PatchSampler
 
 
 class LastCheckpoint(Callback):
@@ -154,7 +154,7 @@ class BestCheckpoint(ModelCheckpoint):
         return str(Path(self.dirpath) / Path(path).name) if path else ""
 
 
-class ResumableSampler(TileSampler):
+class ResumableSampler(PatchSampler):
     """Can begin in the middle of an epoch; what is skipped is not decoded."""
 
     _seen = 0

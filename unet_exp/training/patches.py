@@ -29,7 +29,7 @@ class Draw(NamedTuple):
     image: int
 
 
-class TileDataset(Dataset[dict[str, Tensor]]):
+class PatchDataset(Dataset[dict[str, Tensor]]):
     """Random labelled patches with the context that the network needs around them.
 
     Args:
@@ -122,7 +122,7 @@ def _place(random: np.random.Generator, size: int, tile: int) -> int:
     return int(np.clip(random.integers(-(tile // 2), size - tile // 2), 0, size - tile))
 
 
-class TileSampler(Sampler[Draw]):
+class PatchSampler(Sampler[Draw]):
     """The draws of an epoch: over the epochs every image equally often, in an order of its own for each epoch.
 
     Args:
@@ -159,6 +159,6 @@ class TileSampler(Sampler[Draw]):
             yield Draw(epoch, position, int(order[position]))
 
 
-def tiles_that_cover(samples: Sequence[Sample], tile: int) -> int:
+def count_patches(samples: Sequence[Sample], tile: int) -> int:
     """How many patches lie side by side on all images."""
     return sum(-(-sample.image.shape[0] // tile) * -(-sample.image.shape[1] // tile) for sample in samples)

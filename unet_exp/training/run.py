@@ -36,7 +36,7 @@ from unet_exp.training.prepare import Job, prepare
 from unet_exp.training.pruning import Pruning
 from unet_exp.training.rerun import Rerun
 from unet_exp.training.resume_point import ResumePoint, find_resume_point, resumed_folder
-from unet_exp.training.run_log import logged_to
+from unet_exp.training.run_log import log_to
 from unet_exp.training.trainer import build_trainer, explain_dead_worker
 
 
@@ -81,7 +81,7 @@ def train(
             folder = _make_folder(config, folder, resume, stack)
         else:
             folder = processes.folder_of_first()
-        with logged_to(folder.log):
+        with log_to(folder.log):
             training = _Training(job, folder, console, started, resume, pruning)
             with record_run(folder, training.describe(rerun), first) as record:
                 training.fit(record)

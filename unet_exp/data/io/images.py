@@ -21,7 +21,15 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from tifffile import TiffFile, TiffPage, TiffWriter
 
-from unet_exp.data.io.tiff import DTYPES, Array, check_chain, check_page, explain_damage, promised, resolved
+from unet_exp.data.io.tiff import (
+    DTYPES,
+    Array,
+    check_chain,
+    check_page,
+    explain_damage,
+    interpret_pixels,
+    to_standard_type,
+)
 from unet_exp.errors import DataError
 from unet_exp.files import replacing
 
@@ -83,7 +91,7 @@ def read_pages(path: str | Path, indices: bool = False) -> list[Array]:
             pages = _read_numpy(path, data)
         else:
             pages = [_read_picture(path, data, indices)]
-        return [promised(path, page) for page in pages]
+        return [to_standard_type(path, page) for page in pages]
 
 
 def read_image(path: str | Path) -> Array:
@@ -287,4 +295,4 @@ def _read_page(path: Path, page: TiffPage, size: int, indices: bool) -> Array:
     _check(path, page.tilewidth, page.tilelength)
     check_page(page, size)
     pixels: Array = page.asarray()
-    return resolved(page, np.moveaxis(pixels, 0, 2) if page.axes == "SYX" else pixels, indices)
+    return interpret_pixels(page, np.moveaxis(pixels, 0, 2) if page.axes == "SYX" else pixels, indices)

@@ -71,7 +71,7 @@ def check_chain(file: TiffFile) -> None:
         raise ValueError("some of its pages are missing")
 
 
-def resolved(page: TiffPage, pixels: Array, indices: bool = False) -> Array:
+def interpret_pixels(page: TiffPage, pixels: Array, indices: bool = False) -> Array:
     """Decoded pixels as people mean them: palettes become colours, few bits full scale, and 0 black.
 
     Args:
@@ -92,12 +92,12 @@ def resolved(page: TiffPage, pixels: Array, indices: bool = False) -> Array:
     return ~pixels if _photometric(page) == 0 and pixels.dtype.kind == "u" else pixels  # 0: white is zero.
 
 
-def resolved_channels(page: TiffPage) -> int:
-    """Channels of what `resolved` gives."""
+def count_channels(page: TiffPage) -> int:
+    """Channels of what `interpret_pixels` gives."""
     return 3 if _photometric(page) == _PALETTE else page.samplesperpixel
 
 
-def promised(path: Path, pixels: Array) -> Array:
+def to_standard_type(path: Path, pixels: Array) -> Array:
     """Decoded pixels in one of the three types that images have here.
 
     Args:

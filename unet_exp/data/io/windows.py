@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from tifffile import TiffFile, TiffPage, TiffWriter
 
-from unet_exp.data.io.tiff import Array, check_chain, check_page, explain_damage, promised, resolved, resolved_channels
+from unet_exp.data.io.tiff import (
+    Array,
+    check_chain,
+    check_page,
+    count_channels,
+    explain_damage,
+    interpret_pixels,
+    to_standard_type,
+)
 from unet_exp.errors import DataError
 from unet_exp.files import replacing
 
@@ -51,7 +59,7 @@ class WindowedPage:
     def __init__(self, path: Path, page: TiffPage, size: int) -> None:
         check_page(page, size)
         self.path, self._page = path, page
-        self.height, self.width, self.channels = page.imagelength, page.imagewidth, resolved_channels(page)
+        self.height, self.width, self.channels = page.imagelength, page.imagewidth, count_channels(page)
         self.planes = page.samplesperpixel if page.planarconfig == 2 else 1
         self._samples = page.samplesperpixel // self.planes
         self._stored = np.dtype(page.dtype)
@@ -102,7 +110,7 @@ class WindowedPage:
                 part = chunk[first - y : last - y, start - x : stop - x]
                 pixels[first - top : last - top, start - left : stop - left, channels] = part
             flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
-            return promised(self.path, resolved(self._page, flat))
+            return to_standard_type(self.path, interpret_pixels(self._page, flat))
 
     def parts(self) -> Iterator[Array]:
         """All pixels once, in windows of about a million, each strip or tile decoded about once."""
@@ -138,7 +146,7 @@ class WindowedPage:
 
 
 @contextmanager
-def windowed(path: Path) -> Iterator[list[WindowedPage]]:
+def open_pages(path: Path) -> Iterator[list[WindowedPage]]:
     """Opens a TIFF for reading by window.
 
     Yields:

@@ -24,8 +24,8 @@ from unet_exp.geometry import (
     channels,
     fused_channels,
     input_for_output,
-    lattice,
     layers,
+    total_stride,
     upsampled_channels,
 )
 from unet_exp.inference.tiling.tile_plan import surround
@@ -164,7 +164,7 @@ def tile_bytes(
     """
     kept = tile + 2 * surround(network.architecture, reach)
     # A turned tile may start between two steps.
-    side = input_for_output(network.architecture, kept + lattice(network.architecture))
+    side = input_for_output(network.architecture, kept + total_stride(network.architecture))
     weights = max(4 * parameter.numel() for parameter in network.parameters())
     reading = side**2 * values * (2 * itemsize + 20)  # read, mirrored, and as float32 at full scale, normalised
     computing = int(SCRATCH * forward_bytes(network, side, side)) + weights

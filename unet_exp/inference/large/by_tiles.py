@@ -21,12 +21,12 @@ from unet_exp.data.io.images import write_pages
 from unet_exp.data.io.windows import WindowedPage, write_by_rows
 from unet_exp.data.normalization import Normalization, full_scale
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.geometry import lattice
+from unet_exp.geometry import total_stride
 from unet_exp.inference.large.budget import OVERHEAD, shown, tile_bytes
 from unet_exp.inference.large.part_file import PartFile
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.tiling.overlap_tile import Source
-from unet_exp.inference.tta import turns
+from unet_exp.inference.tta import list_turns
 from unet_exp.mirror import mirror_indices
 
 PREVIEW = 2048
@@ -57,7 +57,7 @@ def plan(predictor: Predictor, page: WindowedPage, budget: int) -> Plan:
         DataError: if it is the page's strips that are too large.
     """
     network, settings = predictor.network, predictor.inference
-    step = lattice(network.architecture)
+    step = total_stride(network.architecture)
 
     def with_tile(tile: int) -> Plan:
         row = page.row_bytes(tile + 4 * step)
@@ -89,7 +89,7 @@ def check(predictor: Predictor) -> None:
     Raises:
         ConfigError: names what to take instead.
     """
-    if turns(predictor.inference) is None:
+    if list_turns(predictor.inference) is None:
         raise ConfigError(
             "inference=rotations7 turns the whole image, which does not fit into the memory: take inference=flips8 or "
             "inference=none, or inference.angles that are multiples of 90"
@@ -136,7 +136,7 @@ def predict_pages(predictor: Predictor, pages: list[WindowedPage], plans: list[P
             part.keep(place + done * page.width)
             page.keep(planned.cache)
             source = normalized_source(predictor, page)
-            unit = lattice(predictor.network.architecture)
+            unit = total_stride(predictor.network.architecture)
             down, across = (_step(size, planned.tile, unit) for size in (page.height, page.width))
             for top in range(done, page.height, down):
                 rows = np.zeros((min(down, page.height - top), page.width), np.uint8)

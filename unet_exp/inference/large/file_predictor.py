@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unet_exp.data.classes import colorize, encode
 from unet_exp.data.io.images import MAX_PIXELS, TIFF_SUFFIXES, read_pages, stored_size, write_pages
-from unet_exp.data.io.windows import WindowedPage, windowed
+from unet_exp.data.io.windows import WindowedPage, open_pages
 from unet_exp.errors import DataError, UserError
 from unet_exp.inference.device import explain_out_of_memory
 from unet_exp.inference.instances import write_instances
@@ -56,7 +56,7 @@ class Outputs:
 
 
 class FilePredictor:
-    """Reading, computing and writing of one file each, for `unet_exp.inference.large.pipeline.overlapped`.
+    """Reading, computing and writing of one file each, for `unet_exp.inference.large.pipeline.run_overlapped`.
 
     Args:
         predictor: what predicts.
@@ -166,7 +166,7 @@ class FilePredictor:
         large.check(self._predictor)
         give_back_at_once()
         mask = self._outputs.mask(path)
-        with windowed(path) as pages:
+        with open_pages(path) as pages:
             plans = [large.plan(self._predictor, page, self._budget) for page in pages]
             self._make_folder()
             part_path = mask.with_name(f"{path.stem}_mask.part")
@@ -210,7 +210,7 @@ class FilePredictor:
 
 def _shapes(path: Path) -> tuple[list[Shape], int]:
     """The pages of a TIFF, and the bytes of a value."""
-    with windowed(path) as pages:
+    with open_pages(path) as pages:
         return [(*page.size, page.channels) for page in pages], max(page.itemsize for page in pages)
 
 

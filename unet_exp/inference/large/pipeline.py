@@ -17,7 +17,7 @@ AHEAD = 8
 _READERS = 2
 
 
-def overlapped(
+def run_overlapped(
     items: Iterable[tuple[Item, int]],
     budget: int,
     read: Callable[[Item], Read],

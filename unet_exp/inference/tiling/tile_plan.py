@@ -1,15 +1,23 @@
 """Which tiles an image is predicted in, in plain integers; the paper's overlap-tile strategy (section 2, Fig. 2).
 
 The two axes are planned apart, and the tiles of an image are the product of both plans. All tiles share one grid
-that starts at the image's pixel 0: a U-Net is equivariant only to shifts by multiples of the lattice, so a tile that
-starts on it gives what one pass over the whole image would give.
+that starts at the image's pixel 0: a U-Net is equivariant only to shifts by multiples of its total stride, so a tile
+that starts on one gives what one pass over the whole image would give.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 from unet_exp.config import InferenceConfig
-from unet_exp.geometry import HasSizes, context, input_for_output, lattice, legal_sizes, margin, tile_step
+from unet_exp.geometry import (
+    HasSizes,
+    input_for_output,
+    legal_sizes,
+    lost_border,
+    receptive_field_radius,
+    tile_step,
+    total_stride,
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ def plan_tiles(architecture: HasSizes, size: int, settings: InferenceConfig) -> 
         return [plan_whole(architecture, size)]
     count = 1 + -(-(size - settings.tile) // longest)
     balanced = max(blend, -(-(size - blend) // count))  # shorter tiles where as many of them are enough
-    step = min(longest, _rounded_up(balanced, lattice(architecture)))
+    step = min(longest, _rounded_up(balanced, total_stride(architecture)))
     extra = surround(architecture, settings.context)
     stops = [step * index + blend for index in range(1, count)] + [size]
     return [_tile(architecture, size, step * index, stop, extra) for index, stop in enumerate(stops)]
@@ -90,17 +98,17 @@ def surround(architecture: HasSizes, reach: int | Literal["auto"]) -> int:
             an output sees, so that no kept pixel sees an invented one but at the border of the image.
 
     Returns:
-        A multiple of the lattice.
+        A multiple of the total stride.
     """
-    needed = context(architecture)
+    needed = lost_border(architecture)
     if reach == "auto":
-        reach = margin(architecture) if architecture.sizes.invents else needed
-    return _rounded_up(max(reach - needed, 0), lattice(architecture))
+        reach = receptive_field_radius(architecture) if architecture.sizes.invents else needed
+    return _rounded_up(max(reach - needed, 0), total_stride(architecture))
 
 
 def _tile(architecture: HasSizes, size: int, first: int, stop: int, extra: int) -> Tile:
     """A tile that keeps `first` to `stop` and reaches no further than the one pass over the whole line does."""
-    before, step = context(architecture), lattice(architecture)
+    before, step = lost_border(architecture), total_stride(architecture)
     end = input_for_output(architecture, size) - 2 * before
     smallest = next(legal_sizes(architecture)) - 2 * before
     start = min(max(first - extra, 0) // step * step, (end - smallest) // step * step)
