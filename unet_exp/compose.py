@@ -23,7 +23,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from unet_exp import config_files
 from unet_exp.config.renamed import rename_override
@@ -178,14 +178,14 @@ def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequenc
 
 def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
     """The resolved values, and what Hydra itself is to do with them."""
-    parsed = parse_overrides([rename_override(text)[0] for text in overrides])
+    parsed = parse_overrides(overrides)
     _check_words(parsed)
     keys, choices = _divide(parsed)
     try:
         whole, chosen = _compose_choices(name, choices)
         config = deepcopy(chosen)
-        for override in keys:  # as Hydra does, after all options are put together
-            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        for override in keys:
+            _set_key(config, override)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(error, parsed, name)) from None
     except yaml.YAMLError as error:
@@ -196,6 +196,18 @@ def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictC
         raise ConfigError(str(error).splitlines()[0]) from None
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}, whole.hydra
+
+
+def _set_key(config: DictConfig, override: Override) -> None:
+    """Sets one key as Hydra does after it has put all options together, and with its words where that fails."""
+    key = override.key_or_group
+    try:
+        OmegaConf.update(config, key, override.value(), merge=True)
+    except (ConfigAttributeError, ConfigKeyError) as error:
+        message = f"Could not override '{key}'. To append to your config use +{override.input_line}"
+        raise HydraException(message) from error
+    except OmegaConfBaseException as error:
+        raise HydraException(f"Error merging override {override.input_line}") from error
 
 
 def _divide(parsed: Sequence[Override]) -> tuple[list[Override], tuple[str, ...]]:

@@ -10,6 +10,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
+from unet_exp.config.renamed import rename_keys
+
 SHARED = "_"
 """What the names of files begin with that hold what options share, and are no options themselves."""
 
@@ -29,7 +31,8 @@ class ConfigFiles(FileConfigSource):
         key = (path, state.st_mtime_ns, state.st_size)
         if key not in self._parsed:
             read = super().load_config(config_path)
-            self._parsed[key] = read.header, OmegaConf.to_container(read.config)
+            group = os.path.dirname(config_path)
+            self._parsed[key] = read.header, rename_keys(OmegaConf.to_container(read.config), group)
         header, values = self._parsed[key]
         # Hydra takes the defaults list out of what it gets.
         return ConfigResult(self.provider, f"{self.scheme()}://{self.path}", OmegaConf.create(values), dict(header))

@@ -27,7 +27,6 @@ from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import KEY
 from unet_exp.compose import compose_train, parse_overrides
 from unet_exp.config import IGNORE_LABEL, Config, parse
-from unet_exp.config.model import CustomModelConfig
 from unet_exp.data.io.images import write_image
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import CustomArchitecture
@@ -541,17 +540,3 @@ def test_an_illegal_size_is_told_with_its_keys(package: Callable[[str, str], Non
         "input width=40 does not fit a network with model.smallest=32 and model.step=32: "
         "the nearest legal sizes are 32 and 64"
     )
-
-
-@pytest.mark.usefixtures("package")
-def test_keys_that_have_a_better_word_since_still_work(cli: Callable[..., Said]) -> None:
-    words = ["model=custom", "model.target=their_package.networks.DilatedNet", "model.step=1"]
-    now = cli("train", "--cfg", "job", *words, "model.receptive_field_radius=16", "model.total_stride=4")
-    before = cli("train", "--cfg", "job", *words, "model.margin=16", "model.lattice=4")
-    assert before.out == now.out
-    assert "receptive_field_radius: 16" in now.out
-    notes = before.err.splitlines()
-    assert notes[0] == "note: model.margin is now model.receptive_field_radius; this version still takes the old word"
-    values = {"name": "custom", "target": "a.B", "params": None, "step": 1, "smallest": None, "lattice": 2}
-    of_a_file = CustomModelConfig.model_validate({**values, "context": 3, "margin": 5})  # as an earlier run kept it
-    assert (of_a_file.total_stride, of_a_file.lost_border, of_a_file.receptive_field_radius) == (2, 3, 5)

@@ -1,5 +1,6 @@
 """A sweep: planned, checked, run in this process and in others, stopped, and gone on with."""
 
+import json
 import os
 import re
 import shutil
@@ -483,3 +484,11 @@ def test_runs_in_other_processes_with_workers(launcher: str, cli: Cli, tmp_path:
         assert list((sweep.folder(run).path / "wandb").glob("offline-run-*"))
     here = cli("train", *TINY, "seed=1", f"output={tmp_path / 'alone'}").folder
     assert table(sweep.folder(sweep.runs[1]).per_image) == table(RunFolder(here).per_image)
+
+
+@pytest.mark.parametrize("word", ["resume=/somebody/elses/run", "rerun=/x", "output=a,b"])
+def test_a_strangers_sweep_cannot_name_a_run_or_another_place(word: str, tmp_path: Path) -> None:
+    plan = {"created": "2026-01-01", "words": ["seed=0,1", word], "config_dir": None, "search": None, "runs": []}
+    (tmp_path / "sweep.json").write_text(json.dumps(plan))
+    with pytest.raises(ConfigError, match=word.partition("=")[0]):
+        read_command([f"sweep.resume={tmp_path}"])

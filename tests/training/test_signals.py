@@ -21,6 +21,7 @@ from unet_exp.checkpoints.reading import read_content
 from unet_exp.data.io.images import read_image, write_image
 from unet_exp.runs.folder import RunFolder
 from unet_exp.runs.sweep_folder import SweepFolder
+from unet_exp.training.loggers import TrainingLogger
 from unet_exp.training.module import SegmentationModule
 
 Cli = Callable[..., Said]
@@ -156,7 +157,7 @@ class TestTraining:
 
     def test_a_run_that_is_over_has_finished(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # As W&B, whose uploads take long.
-        monkeypatch.setattr("unet_exp.training.loggers.TrainingLogger.finish", lambda *_: ask())
+        monkeypatch.setattr(TrainingLogger, "finish", lambda *_, **__: ask())
         said = cli("train", *WORDS, "output=out[a]")
         assert said.code == 0  # else a job script would have it queued again
         (folder,) = (tmp_path / "out[a]" / "train").iterdir()

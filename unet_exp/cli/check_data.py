@@ -6,17 +6,17 @@ from pathlib import Path
 from unet_exp.cli.entry import report_user_errors
 from unet_exp.errors import UserError
 
-USAGE = """Look at images and masks before a training.
+USAGE = """Check images and masks before a training.
 
 Usage: python scripts/check_data.py data=folder data.images=... data.masks=... [key=value] ...
 
-Takes the words of scripts/train.py, --config-dir too, and reads every file once. It prints the sizes, types and values
-of the images, the classes of the masks, and what is suspicious; and writes a page of images with their masks over them.
-It needs no right data.classes: where masks hold other values, it prints the classes that would fit.
+Takes the words of scripts/train.py, and --config-dir, and reads every file once. It prints the sizes, types and values
+of the images, the classes of the masks, and what is suspicious; and draws images with their masks over them.
+data.classes need not be right: if masks hold other values, it prints the classes that would fit.
 
-  output  the folder of contact_sheet.png (outputs/check_data/<data>); a file of that name is replaced
+  output  the folder of contact_sheet.png (outputs/check_data/<data>); an existing one is replaced
 
-The exit code is 0 if these images and masks go with the same words in a training, and 2 if not; then it is said why.
+The exit code is 0 if a training accepts these images and masks with the same words, and 2, with the reason, if not.
 
 Examples:
   python scripts/check_data.py data=folder data.images=scans/images data.masks=scans/masks

@@ -16,16 +16,16 @@ Usage: python scripts/compare.py runs=<folder> [key=value] ...
 
   runs      a run's folder, a sweep's, any folder above them, a glob, or a list of these: runs=[a,b]
             (in a list, a name with commas or equals signs goes in quotes)
-  baseline  the group that the others are compared with: its label, or a value that it alone has (the first run's)
+  baseline  the group that the others are compared with: its label, or a value that only it has (the first run's)
   metric    a column of the runs' per_image.csv (iou/mean)
   alpha     the risk of calling any difference real by chance, for this metric, with the number of runs fixed
             beforehand (0.05)
   output    folder of report.html, report.md and table.csv
-            (the sweep's own folder if runs= names one sweep and the three keys above are not typed, so that its own
-            page stays what it is; else outputs/compare/<date>_<time>_<metric>)
+            (the sweep's folder if runs= names one sweep and none of the three keys above is typed, which keeps its own
+            page; else outputs/compare/<date>_<time>_<metric>)
 
-Which keys vary is found in the runs' configs. Runs that differ only in seed or fold are one group; runs of the same
-seed and fold are paired. Runs that cannot be compared are excluded with the reason.
+The runs' configs show which keys vary. Runs that differ only in seed or fold are one group; runs with the same seed and
+fold are paired. Runs that cannot be compared are excluded with the reason.
 
 Examples:
   python scripts/compare.py runs=outputs/sweep/<sweep> baseline=concat

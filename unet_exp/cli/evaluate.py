@@ -26,12 +26,12 @@ Usage: python scripts/evaluate.py checkpoint=<file or run folder> [key=value] ..
 
   checkpoint  the file, or a run's folder (its best.ckpt)
   split       test (default), val, train or unlabelled
-  output      the results get a folder of their own below it (outputs)
+  output      the results go to a new folder below it (outputs)
   trust       packages whose classes the checkpoint may name ([]): docs/extend.md
 
-The data are those of the training, with their split; data=... and data.<key>=... name others.
-inference=none|rotations7|flips8, inference.<key>, metrics.warping=true, trainer.accelerator, trainer.precision and
-trainer.limit_batches can be typed too.
+The data and split are those of the training; data=... and data.<key>=... choose others. More keys:
+inference=none|rotations7|flips8 (test-time augmentation), inference.<key>, metrics.warping=true, trainer.accelerator,
+trainer.precision and trainer.limit_batches.
 
 Examples:
   python scripts/evaluate.py checkpoint=outputs/train/<run>

@@ -15,14 +15,14 @@ USAGE = """Export a trained network to ONNX.
 Usage: python scripts/export.py checkpoint=<file or run folder> [key=value] ...
 
   checkpoint  the file, or a run's folder (its best.ckpt)
-  output      the file to write (model.onnx); one of the same name is replaced
+  output      the file to write (model.onnx); an existing one is replaced
   opset       version of ONNX's operators, 17 to 25 (18)
   trust       packages whose classes the checkpoint may name ([]): docs/extend.md
 
-The file holds the network alone: a normalised image, (batch, channels, height, width) float32 of any legal size, gives
-logits. Classes, normalisation, legal sizes and the training's config are in its metadata, as JSON texts under
+The file holds only the network, from normalised images, (batch, channels, height, width) float32 of any legal size, to
+logits. Its metadata has classes, normalisation, legal sizes and the training's config, as JSON texts under
 unet_exp.<name>. Before it is written, ONNX Runtime and the network are compared on images of several sizes.
-scripts/predict.py and unet_exp.load() take it as they take a checkpoint. It needs pip install 'unet-exp[onnx]'.
+scripts/predict.py and unet_exp.load() accept it like a checkpoint. It needs pip install 'unet-exp[onnx]'.
 
 Examples:
   python scripts/export.py checkpoint=outputs/train/<run>

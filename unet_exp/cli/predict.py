@@ -29,22 +29,22 @@ Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, fo
 
   checkpoint     the file, or a run's folder (its best.ckpt)
   input          a file, a folder, or a glob in quotes
-  output         the folder of the masks (outputs/predict); files of the same name are replaced
-  preview        true (default): <name>_preview.png too, in the classes' colours
-  probabilities  true: <name>_probabilities.tif too, a float32 page a class
-  memory         what may be taken, such as 2GB (three quarters of what is free); larger TIFFs are predicted by tiles
+  output         the folder of the masks (outputs/predict); existing files are replaced
+  preview        true (default): also <name>_preview.png, in the colours of the classes
+  probabilities  true: also <name>_probabilities.tif, one float32 page per class
+  memory         the most to use, such as 2GB (three quarters of the free memory); larger TIFFs are predicted by tiles
   trust          packages whose classes the checkpoint may name ([]): docs/extend.md
-  instances      true: <name>_instances.png or .tif too, a number a cell, and <name>_instances.csv, a row a cell
+  instances      true: also <name>_instances.png or .tif, a number per cell, and <name>_instances.csv, a row per cell
 
-Cells are the 4-connected parts of a class; these say which and how:
-  instances_classes   their names, such as [cell,nucleus] (every class but the first)
-  instances_holes     what a cell encloses is filled up to so many pixels (0)
+Cells are the 4-connected components of a class:
+  instances_classes   names of their classes, such as [cell,nucleus] (all classes except the first)
+  instances_holes     holes of up to so many pixels are filled (0)
   instances_smallest  cells of fewer pixels are dropped (0)
-  instances_split     cuts cells at waists whose radius is smaller than the bumps' by more than so many pixels (0: none)
+  instances_split     cuts a cell at a waist whose radius is more than this many pixels below its bumps' (0: none)
 
-A mask is written as <name>_mask.png (or .tif for a TIFF), of the input's size, with the values or colours that the
-training labels had. inference=none|rotations7|flips8, inference.<key>, trainer.accelerator and trainer.precision can be
-typed too. Large images, and how a killed prediction goes on: docs/predict.md.
+A mask is written as <name>_mask.png (or .tif for a TIFF), of the input's size, with the values or colours of the
+training labels. More keys: inference=none|rotations7|flips8 (test-time augmentation), inference.<key>,
+trainer.accelerator and trainer.precision. Large images, and how to resume a killed prediction: docs/predict.md.
 
 Examples:
   python scripts/predict.py checkpoint=outputs/train/<run> input=slice.png

@@ -98,4 +98,4 @@ def _tell(comparison: Comparison, console: Console) -> None:
         table.add_row(*(Text(row.cells[cell].partition("\n")[0]) for cell in _COLUMNS.values()))
     console.print(table)
     for run in comparison.excluded:
-        say(f"set excluded: {run.folder}: {run.reason}")
+        say(f"excluded: {run.folder}: {run.reason}")

@@ -42,7 +42,7 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
 
 
 def telling_keys(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
-    """Those of the varying keys that tell the runs excluded: the rest is implied by the word of its group.
+    """Those of the varying keys that tell the runs apart: the rest is implied by the word of its group.
 
     Implied is a key that nobody typed and of which every option of its group's varying word has one value, if it
     belongs to a preset or has that one value wherever it exists.

@@ -42,7 +42,7 @@ class CustomModelConfig(Strict):
     @model_validator(mode="before")
     @classmethod
     def _leave_out_keys_of_the_unet(cls, values: dict[str, Any]) -> dict[str, Any]:
-        values = rename_keys("model", values)
+        values = rename_keys(values, "model")
         for key in UNetConfig.model_fields:
             if key in values and key not in cls.model_fields:
                 raise ValueError(f"model.{key} is of the U-Net: leave it out, or the experiment that sets it")

@@ -4,18 +4,20 @@ from typing import Any
 
 RENAMED = {"model": {"lattice": "total_stride", "context": "lost_border", "margin": "receptive_field_radius"}}
 """Old keys and their new words, by group."""
+_DOTTED = {f"{group}.{old}": f"{group}.{new}" for group, words in RENAMED.items() for old, new in words.items()}
 
 
-def rename_keys(group: str, values: dict[str, Any]) -> dict[str, Any]:
-    """A group's values under the words of today.
+def rename_keys(values: Any, group: str = "") -> Any:
+    """Plain values under the words of today.
 
     Args:
-        group: such as `model`.
-        values: plain; an old key stands above a new one, which holds its default.
+        values: of a config, or of a part of one; old keys may stand in a group or be written with dots.
+        group: whose keys `values` has, such as `model`.
     """
-    old = {key: word for key, word in RENAMED[group].items() if key in values}
-    kept = {key: value for key, value in values.items() if key not in old}
-    return {**kept, **{word: values[key] for key, word in old.items()}}
+    if not isinstance(values, dict):
+        return values
+    words = {**RENAMED.get(group, {}), **_DOTTED}
+    return {words.get(key, key): rename_keys(value, str(key)) for key, value in values.items()}
 
 
 def rename_override(text: str) -> tuple[str, str | None]:
@@ -27,11 +29,9 @@ def rename_override(text: str) -> tuple[str, str | None]:
     Returns:
         The override, and a note where its key has changed.
     """
-    typed, _, value = text.partition("=")
+    typed, equals, value = text.partition("=")
     key = typed.lstrip("+~")
-    group, _, last = key.partition(".")
-    word = RENAMED.get(group, {}).get(last)
-    if word is None:
+    if key not in _DOTTED:
         return text, None
-    note = f"{key} is now {group}.{word}; this version still takes the old word"
-    return f"{typed.removesuffix(last)}{word}={value}", note
+    note = f"{key} is now {_DOTTED[key]}; this version still takes the old word"
+    return f"{typed.removesuffix(key)}{_DOTTED[key]}{equals}{value}", note

@@ -1,4 +1,4 @@
-"""Images and labels: readers, class values, data sets, and how they are cut into patches."""
+"""Images and labels: readers, class values, data sets."""
 
 from dataclasses import replace
 

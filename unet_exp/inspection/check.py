@@ -203,7 +203,7 @@ def _folder(config: FolderConfig, console: "Console") -> _Inspected:
 
 
 def _pairs(config: FolderConfig) -> "tuple[list[Pair], list[str]]":
-    """Images with their masks; those that have none and should have one are inspected at too."""
+    """Images with their masks; those that have none and should have one are read too."""
     from unet_exp.data.pairs import find_pairs
     from unet_exp.data.sets.folder import may_lack_mask
 

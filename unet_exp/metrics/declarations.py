@@ -78,7 +78,7 @@ def find_metric(name: str) -> Metric:
 
     Args:
         name: its full name, with or without the split: `val/iou/cell`, `iou/mean`, `test/v_rand_at_val`. The class may
-            have any name.
+            have any name without a slash.
 
     Raises:
         ConfigError: for a name that no score has; a threshold is no score.

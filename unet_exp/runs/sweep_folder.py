@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
+from unet_exp.config.renamed import rename_override
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.files import write_text
 from unet_exp.runs.folder import RunFolder, dated_folder, refuse_links
@@ -131,8 +132,10 @@ class SweepFolder:
             told = validate(_Plan, values)
         except (OSError, ValueError, RecursionError, ConfigError) as error:
             raise DataError(f"{plan}: it is damaged ({shorten(str(error), 200)}); start the sweep anew") from None
-        runs = [PlannedRun(run.name, run.overrides) for run in told.runs]
-        return cls(path, told.words, told.config_dir, told.search, runs, told.created)
+        # An earlier version may have written it.
+        runs = [PlannedRun(run.name, [rename_override(word)[0] for word in run.overrides]) for run in told.runs]
+        words = [rename_override(word)[0] for word in told.words]
+        return cls(path, words, told.config_dir, told.search, runs, told.created)
 
     def check_harmless(self) -> None:
         """Finds what would let a stranger's sweep reach beyond its folder; its words are about to be run again.

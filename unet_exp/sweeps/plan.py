@@ -22,6 +22,25 @@ _BESIDE_RESUME = ("sweep.resume", "sweep.report", "search.trials", "search.paral
 """What can be typed to go on with a sweep, beside words for Hydra: nothing that would change a result."""
 
 
+OF_ONE_RUN = {
+    "resume": "this goes on with one training; a sweep, with sweep.resume=<its folder>",
+    "rerun": "this repeats one training, without -m and without a search; of a sweep, give the folder of one run",
+}
+"""Keys that name an earlier run, and why they are none of a sweep's."""
+_THE_SWEEPS_OWN = (
+    "hydra/sweeper",
+    "hydra.sweeper",
+    "hydra.sweep",
+    "hydra.run",
+    "hydra.mode",
+    "sweep.run",
+    "sweep.trial",
+)
+"""Words that the program gives by itself."""
+_ONE_FOR_ALL = ("output", "sweep", "search", "hydra", "hydra/launcher")
+"""Keys that a whole sweep shares."""
+
+
 @dataclass(frozen=True)
 class SweepPlan:
     """A sweep that has been checked.
@@ -65,6 +84,10 @@ def plan_sweep(
     Raises:
         ConfigError: for the first mistake in any of the trainings.
     """
+    for override in typed:
+        check_place(override)
+        if override.key_or_group in OF_ONE_RUN and override.value() is not None:
+            raise ConfigError(f"{line_of(override)}: {OF_ONE_RUN[override.key_or_group]}")
     sweep, search = validate(SweepConfig, composed.sweep), parse_search(composed.search)
     given = parse_overrides([f"{key}={value}" for key, value in composed.params.items()], sweeps=True)
     # What is typed takes the place of what an experiment sweeps over by itself.
@@ -140,7 +163,7 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
         require_trust(f"sweep.resume={path}", config, trust)
         if not trust.issuperset(config.trust):
             raise ConfigError(f"sweep.resume={path}: if you trust {', '.join(config.trust)} too, add trust=[...]")
-    if plan.search is None and folder.runs != plan.runs:
+    if plan.search is None and [run.overrides for run in folder.runs] != [run.overrides for run in plan.runs]:
         raise ConfigError(
             f"sweep.resume={path}: its words no longer stand for the runs in its sweep.json; start the sweep anew"
         )
@@ -166,6 +189,21 @@ def require_trust(where: str, config: Config, trust: Collection[str], keys: Coll
                 f"{where}: its {group}.target={target} is a class that is not of unet_exp and whose code would "
                 f"run; if you trust it, add trust=[{target.partition('.')[0]}]"
             )
+
+
+def check_place(override: Override) -> None:
+    """Refuses a word that has no meaning where it stands.
+
+    Raises:
+        ConfigError: for what the program sets itself, several values of what a sweep has once, and empty paths.
+    """
+    key = override.key_or_group
+    if key in (*OF_ONE_RUN, "sweep.resume") and override.value() == "":  # a variable of the shell that is not set
+        raise ConfigError(f"{override.input_line}: there is no folder behind it; give that of an earlier run or sweep")
+    if any(key == own or key.startswith(f"{own}.") for own in _THE_SWEEPS_OWN):
+        raise ConfigError(f"{override.input_line}: this is not typed; commas make a sweep, and search=optuna a search")
+    if override.is_sweep_override() and (key in _ONE_FOR_ALL or key.split(".")[0] in _ONE_FOR_ALL):
+        raise ConfigError(f"{override.input_line}: a sweep has one of it; type one value")
 
 
 def _as_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> OptunaConfig:

@@ -143,6 +143,11 @@ def _read_finished(earlier: RunFolder) -> Summary:
         raise DataError(
             f"{this}: there is no {earlier.summary.name} in it that can be read; give the folder of a run"
         ) from None
+    missing = [
+        key for key in ("metrics", "steps", "epochs") if key not in summary.model_fields_set | summary.damaged.keys()
+    ]
+    if summary.status == "finished" and missing:
+        raise DataError(f"{earlier.summary}: it is damaged: the key {missing[0]} is missing")
     if summary.damaged:
         raise DataError(f"{earlier.summary}: it is damaged: {next(iter(summary.damaged.values()))}")
     if summary.pruned_at is not None:

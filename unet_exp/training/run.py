@@ -88,7 +88,7 @@ def train(
                 if first and record.summary.pruned_at is None:
                     training.test(record)
         if first:
-            console.print(f"{training.steps} steps in {training.seconds:.0f} s; everything is in")
+            console.print(f"{training.steps} steps in {record.summary.seconds_training:.0f} s; everything is in")
             console.print(str(folder.path), style="bold", soft_wrap=True)
     return folder
 
@@ -120,8 +120,12 @@ def _make_folder(config: Config, folder: RunFolder | None, resume: ResumePoint |
     elif folder is None:
         folder = RunFolder.create(Path(config.output) / "train", config.name)
         stack.enter_context(locked(folder.lock))
-    processes.publish_run(folder, None if resume is None else resume.checkpoint)
-    return folder.prepare()
+    checkpoint = None if resume is None else resume.checkpoint
+    processes.publish_run(folder, checkpoint)
+    folder.prepare()
+    if checkpoint is None:
+        folder.write_config(config.model_dump())
+    return folder
 
 
 class _Training:
@@ -156,11 +160,6 @@ class _Training:
     def steps(self) -> int:
         """Optimizer steps taken, those before a resume included."""
         return 0 if self._trainer is None else self._trainer.global_step
-
-    @property
-    def seconds(self) -> float:
-        """Of training, those before a resume included."""
-        return 0.0 if self._callbacks is None else self._callbacks.history.seconds
 
     def describe(self, rerun: Rerun | None) -> Summary:
         """What is known of the run at its start."""
@@ -233,8 +232,6 @@ class _Training:
             record.note(overfit=_check_overfit(self._callbacks.history.losses, console))
 
     def _report_resume(self) -> None:
-        if processes.checkpoint_of_first() is None:
-            self._folder.write_config(self._job.config.model_dump())
         for note in self._resume.notes if self._resume else ():
             self._console.print(note, soft_wrap=True)
             logging.getLogger(__name__).info(note)
@@ -257,7 +254,7 @@ class _Training:
         }
 
     def _draw_curves(self) -> None:
-        if self._folder.metrics.exists():
+        if self._folder.metrics.is_file():
             draw_curves(self._folder.metrics, self._folder.curves, self._job.config.trainer.monitor)
 
     def _finish_logger(self, record: RunRecord) -> None:
@@ -285,7 +282,7 @@ def _check_overfit(losses: Sequence[float], console: Console) -> dict[str, Any]:
     """
     first, last = losses[0], losses[-1]
     verdict = f"overfitting one batch: the loss went from {first:.4f} to {last:.4f}"
-    if last >= 0.1 * first:
+    if not last < 0.1 * first:
         raise TrainingError(
             f"{verdict}; it should fall below a tenth: look at predictions/, optimizer.lr and trainer.max_steps"
         )
