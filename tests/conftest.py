@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -77,7 +78,6 @@ def pytest_collection_finish() -> None:
     """What the libraries keep for ever, a million objects, is not looked at again and again for garbage."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 _DRAWN = Figure.savefig
@@ -91,11 +91,18 @@ def _undrawn(_: Figure, target: Any, format: str = "png", **__: Any) -> None:
         Image.new("RGB", (1, 1)).save(target, format)
 
 
-@pytest.fixture(scope="module")
-def draws() -> Iterator[None]:
-    """Figures are drawn, from the first test of a file that uses this to its end."""
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Figures are drawn in here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", _DRAWN)
+        yield
+
+
+@pytest.fixture
+def draws() -> Iterator[None]:
+    """Figures are drawn in this test."""
+    with drawing():
         yield
 
 

@@ -535,7 +535,10 @@ def test_the_table_is_long_enough():
 
 def bombs() -> list[str]:
     """The messages of all bombs, from a process that can neither fill the memory nor go on for ever."""
-    done = subprocess.run([sys.executable, __file__, "bombs"], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, __file__, "bombs"], capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found: list[str] = json.loads(done.stdout)
     return found

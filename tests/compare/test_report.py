@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import drawing
 from sweeps_on_disk import FUSIONS, compared, draw_pictures, page, write_run, write_sweep
 
 from unet_exp.compare.plots import PALETTE
@@ -27,8 +28,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def written(sweep: Path, draws: None) -> Path:  # noqa: ARG001 - with real figures
-    return write_report(compared(sweep), sweep / "page", "a sweep").parent
+def written(sweep: Path) -> Path:
+    with drawing():
+        return write_report(compared(sweep), sweep / "page", "a sweep").parent
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +158,7 @@ def test_ink_takes_the_colour_of_the_page(report: str) -> None:
     assert colors <= set(PALETTE)
 
 
+@pytest.mark.usefixtures("draws")
 def test_the_same_comparison_gives_the_same_bytes(sweep: Path, written: Path, tmp_path: Path) -> None:
     again = write_report(compared(sweep), tmp_path / "again", "a sweep").parent
     assert {file.name for file in again.iterdir()} == {"report.html", "report.md", "table.csv"}
