@@ -19,11 +19,11 @@ def free_memory() -> int:
     for limit, used, kinds in _LIMITS:
         with suppress(OSError, ValueError):  # no container, or `max`
             left = int((_GROUPS / limit).read_text()) - int((_GROUPS / used).read_text())
-            free = min(free, left + _cached((_GROUPS / kinds).read_text()))
+            free = min(free, left + _reclaimable((_GROUPS / kinds).read_text()))
     return max(free, 0)
 
 
-def _cached(stat: str) -> int:
+def _reclaimable(stat: str) -> int:
     """Bytes that count as used only because files were read, and that are given back when they are needed."""
     rows = dict(line.split() for line in stat.splitlines())
     return sum(int(rows.get(f"total_{kind}", rows.get(kind, 0))) for kind in ("active_file", "inactive_file"))

@@ -26,7 +26,7 @@ def mirror_indices(start: int, length: int, size: int) -> NDArray[np.intp]:
     return np.minimum(folded, period - folded)
 
 
-def mirrored_window(image: NDArray[Any], top: int, left: int, height: int, width: int) -> NDArray[Any]:
+def mirror_window(image: NDArray[Any], top: int, left: int, height: int, width: int) -> NDArray[Any]:
     """A window of an image that may reach beyond it on any side.
 
     Args:

@@ -16,7 +16,7 @@ Instances = NDArray[np.int32]
 _NEGLIGIBLE = 1e-6
 
 
-def instances_of(label: Label) -> Instances:
+def find_instances(label: Label) -> Instances:
     """The cells of a semantic label: the 4-connected components of its foreground.
 
     Args:
@@ -40,16 +40,16 @@ def open_touching(label: Label, instances: Instances) -> tuple[Label, Instances]
     Returns:
         Copies of both, in which no two ids are 8-neighbours; an ignored pixel of the label stays ignored.
     """
-    parted = instances.copy()
-    # One direction after the other, so that pixels which are parted already both stay: all at once, an upright border
+    separate = instances.copy()
+    # One direction after the other, so that pixels which are separate already both stay: all at once, an upright border
     # would lose a pixel on either side.
     for down, right in ((1, 0), (0, 1), (1, 1), (1, -1)):
-        rows, columns = parted.shape
-        here = parted[: rows - down, max(0, -right) : columns - max(0, right)]
-        there = parted[down:, max(0, right) : columns - max(0, -right)]
+        rows, columns = separate.shape
+        here = separate[: rows - down, max(0, -right) : columns - max(0, right)]
+        there = separate[down:, max(0, right) : columns - max(0, -right)]
         here[(here != there) & (here != 0) & (there != 0)] = 0
-    opened = (parted != instances) & (label != IGNORE_LABEL)
-    return np.where(opened, np.uint8(0), label), parted
+    opened = (separate != instances) & (label != IGNORE_LABEL)
+    return np.where(opened, np.uint8(0), label), separate
 
 
 def reach(w0: float, sigma: float) -> float:

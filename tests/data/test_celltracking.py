@@ -18,7 +18,7 @@ from test_download import serving
 
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, parse
-from unet_exp.data import load
+from unet_exp.data import load_data
 from unet_exp.data.samples import fingerprint
 from unet_exp.data.sets import celltracking
 from unet_exp.data.sets.celltracking import MARKER_RADIUS, ignored_pixels
@@ -273,7 +273,7 @@ def archive_of(root):
 
 
 def from_words(*words):
-    return load(parse(compose_train([*TINY_STACK, *words])).data)
+    return load_data(parse(compose_train([*TINY_STACK, *words])).data)
 
 
 def test_download(tmp_path, monkeypatch, capfd):

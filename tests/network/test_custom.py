@@ -31,7 +31,7 @@ from unet_exp.config.model import CustomModelConfig
 from unet_exp.data.io.images import write_image
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import CustomArchitecture
-from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
 from unet_exp.losses import CrossEntropy, CustomLoss
 from unet_exp.network import Network, cost
 from unet_exp.runs.folder import RunFolder
@@ -229,7 +229,7 @@ def stitched_and_whole(*words: str, size: tuple[int, int] = (61, 75), tile: int 
     inference = config_of("model=custom", *words, f"inference.tile={tile}").inference
     made, image = network_of(*words), torch.randn(1, 1, *size)
     with torch.no_grad():
-        return tiled_logits(made, mirrored_source(image), *size, inference), whole_image_logits(made, image)
+        return tiled_logits(made, mirror_source(image), *size, inference), whole_image_logits(made, image)
 
 
 @pytest.mark.usefixtures("package")

@@ -60,7 +60,7 @@ def export_to_onnx(checkpoint: Checkpoint, path: Path, opset: int) -> dict[tuple
         _write(network, image(2, sizes[5], sizes[6]), path, opset, _metadata(checkpoint))
     except torch.onnx.OnnxExporterError as error:
         raise DataError(
-            f"checkpoint={checkpoint.path}: PyTorch cannot export its network with free sizes: {_cause(error)}"
+            f"checkpoint={checkpoint.path}: PyTorch cannot export its network with free sizes: {_explain(error)}"
         ) from error
     written = open_onnx(path, custom_targets(checkpoint.record.config).values()).network()
     small, large = (1, sizes[0], sizes[0]), (1, sizes[7], sizes[7])
@@ -129,7 +129,7 @@ def _write(network: Network, example: Tensor, path: Path, opset: int, metadata: 
         program.save(path)
 
 
-def _cause(error: BaseException) -> str:
+def _explain(error: BaseException) -> str:
     """The exporter wraps what went wrong, and explains at length."""
     while error.__cause__ is not None:
         error = error.__cause__

@@ -55,10 +55,10 @@ class OnnxNetwork(Network):
                 raise MemoryError(str(error)) from None
             raise DataError(f"ONNX Runtime cannot compute the network: {shorten(str(error), 200)}") from error
         height, width = (output_size(self.architecture, size) for size in x.shape[-2:])
-        promised = (x.shape[0], self.architecture.out_channels, height, width)
-        if logits.shape != promised:
+        expected = (x.shape[0], self.architecture.out_channels, height, width)
+        if logits.shape != expected:
             raise DataError(
-                f"the ONNX file's network gives logits {logits.shape} where the config in it promises {promised}"
+                f"the ONNX file's network gives logits {logits.shape} where the config in it promises {expected}"
             )
         return torch.from_numpy(logits)
 
@@ -72,12 +72,12 @@ class OnnxCheckpoint(Checkpoint):
 
     def network(self) -> Network:
         """The network, for prediction alone."""
-        return OnnxNetwork(_session(self.path), self.architecture()).eval()
+        return OnnxNetwork(_open_session(self.path), self.architecture()).eval()
 
 
 def open_onnx(path: Path, trust: Collection[str]) -> OnnxCheckpoint:
     """Opens a network that `scripts/export.py` wrote; see `unet_exp.checkpoints.opening.open_checkpoint`."""
-    session = _session(path)
+    session = _open_session(path)
     texts = session.get_modelmeta().custom_metadata_map
     try:
         own = {name.removeprefix(f"{KEY}."): text for name, text in texts.items() if name.startswith(f"{KEY}.")}
@@ -95,7 +95,7 @@ def open_onnx(path: Path, trust: Collection[str]) -> OnnxCheckpoint:
     return checkpoint
 
 
-def _session(path: Path) -> "InferenceSession":
+def _open_session(path: Path) -> "InferenceSession":
     """The network of an ONNX file, ready to compute."""
     try:
         import onnxruntime

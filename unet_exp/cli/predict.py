@@ -36,7 +36,7 @@ Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, fo
   trust          packages whose classes the checkpoint may name ([]): docs/extend.md
   instances      true: <name>_instances.png or .tif too, a number a cell, and <name>_instances.csv, a row a cell
 
-Cells are the 4-connected parts of a class; these say which and how:
+CellSettings are the 4-connected parts of a class; these say which and how:
   instances_classes   their names, such as [cell,nucleus] (every class but the first)
   instances_holes     what a cell encloses is filled up to so many pixels (0)
   instances_smallest  cells of fewer pixels are dropped (0)
@@ -117,14 +117,14 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     from rich.console import Console
 
     from unet_exp.data.io.images import list_images
-    from unet_exp.inference.large.budget import SHARE_OF_FREE, give_back_at_once, read_size
-    from unet_exp.inference.large.file_predictor import Cells, Outputs
+    from unet_exp.inference.large.budget import SHARE_OF_FREE, return_freed_memory, read_size
+    from unet_exp.inference.large.file_predictor import CellSettings, Outputs
     from unet_exp.inference.predictor import Predictor
     from unet_exp.memory import free_memory
 
     budget = read_size(task.memory) if task.memory else int(SHARE_OF_FREE * free_memory())
     if task.memory:
-        give_back_at_once()
+        return_freed_memory()
     console = Console(highlight=False)
     paths, output = list_images(task.input), Path(task.output)
     _check_paths(paths, output)
@@ -132,7 +132,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     cells = None
     if task.instances:
         classes = _cell_classes(task, predictor.classes)
-        cells = Cells(classes, task.instances_holes, task.instances_smallest, task.instances_split)
+        cells = CellSettings(classes, task.instances_holes, task.instances_smallest, task.instances_split)
     outputs = Outputs(output, task.preview, task.probabilities, cells)
     masks, failures = _predict_files(predictor, paths, outputs, budget, console)
     if masks:

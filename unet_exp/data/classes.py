@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from unet_exp.data.arrays import Array
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import MAX_CLASSES
 from unet_exp.errors import DataError
 
-Array = np.ndarray[Any, Any]
 Value = int | tuple[int, ...]
 """A grey value, or (red, green, blue)."""
 
@@ -41,12 +41,12 @@ class UnknownValues(DataError):
         self, counts: "Counter[Value]", paths: Sequence[str], known: Mapping[Value, str], seen: Collection[Value]
     ) -> None:
         self.counts, self.paths, self.known, self.seen = counts, paths, known, frozenset(seen)
-        values = _few([f"{_word(value)} x {count}" for value, count in counts.most_common()], _SHOWN)
-        classes = _few([f"{_word(value)} {name}" for value, name in known.items()], _KNOWN_SHOWN)
+        values = list_few([f"{_format_value(value)} x {count}" for value, count in counts.most_common()], _SHOWN)
+        classes = list_few([f"{_format_value(value)} {name}" for value, name in known.items()], _KNOWN_SHOWN)
         if any(isinstance(value, tuple) for value in counts) and not any(isinstance(value, tuple) for value in known):
             classes += ", and this is a colour file" if len(paths) == 1 else ", and these are colour files"
         self.what = (
-            f"{_few(paths, _FILES_SHOWN, ' files')}: {counts.total()} pixels belong to no class: {values} "
+            f"{list_few(paths, _FILES_SHOWN, ' files')}: {counts.total()} pixels belong to no class: {values} "
             f"(value x pixels); known are {classes}"
         )
         mend = "JPEG changes pixels: save labels as PNG" if self.jpeg else "mend the file" + "s" * (len(paths) > 1)
@@ -58,7 +58,7 @@ class UnknownValues(DataError):
         return any(path.lower().endswith((".jpg", ".jpeg")) for path in self.paths)
 
     @classmethod
-    def merged(cls, errors: Sequence["UnknownValues"]) -> "UnknownValues":
+    def merge(cls, errors: Sequence["UnknownValues"]) -> "UnknownValues":
         """One error for a whole data set of the errors of its files, all with the same classes."""
         counts: Counter[Value] = sum((error.counts for error in errors), Counter())
         seen = frozenset[Value]().union(*(error.seen for error in errors))
@@ -89,9 +89,9 @@ def decode(
             where the classes have grey values.
         DataError: for transparent or fractional pixels.
     """
-    colored = _colored(classes)
+    colored = _has_colors(classes)
     if not colored and shows_colors(pixels):
-        raise _unknown(_codes(pixels, True, path), np.array([]), classes, path, ignore_value, True)
+        raise _unknown_values(_codes(pixels, True, path), np.array([]), classes, path, ignore_value, True)
     codes = _codes(pixels, colored, path)
     # 0 is unknown, class i is i + 1. Zeros that nobody touches cost nothing.
     table = np.zeros(2**24 if colored else 2**16, np.uint8)
@@ -101,7 +101,7 @@ def decode(
         table[_code(ignore_value, colored)] = IGNORE_LABEL
     found = table[codes]
     if not found.all():
-        raise _unknown(codes[found == 0], codes[found > 0], classes, path, ignore_value, colored)
+        raise _unknown_values(codes[found == 0], codes[found > 0], classes, path, ignore_value, colored)
     return np.where(found == IGNORE_LABEL, np.uint8(IGNORE_LABEL), found - np.uint8(1))
 
 
@@ -121,7 +121,7 @@ def encode(label: Array, classes: Sequence[ClassSpec], ignore_value: int | Seque
         ValueError: for an index without a class.
     """
     values = [spec.value for spec in classes]
-    return _paint(label, values, ignore_value, 3 if _colored(classes) else 1)
+    return _look_up(label, values, ignore_value, 3 if _has_colors(classes) else 1)
 
 
 def colorize(label: Array, classes: Sequence[ClassSpec]) -> Array:
@@ -130,7 +130,7 @@ def colorize(label: Array, classes: Sequence[ClassSpec]) -> Array:
     Raises:
         ValueError: for an index without a class.
     """
-    return _paint(label, [spec.color for spec in classes], IGNORE_COLOR, 3)
+    return _look_up(label, [spec.color for spec in classes], IGNORE_COLOR, 3)
 
 
 def object_ids(pixels: Array, path: str | Path, ignore_value: int | Sequence[int] | None = None) -> tuple[Array, Array]:
@@ -197,7 +197,7 @@ def picture_color(index: int) -> list[int]:
     return [round(255 * part) for part in (red, green, blue)]
 
 
-def _paint(
+def _look_up(
     label: Array,
     values: Sequence[int | Sequence[int]],
     ignore_value: int | Sequence[int] | None,
@@ -217,7 +217,7 @@ def _paint(
     return table[label]
 
 
-def _colored(classes: Sequence[ClassSpec]) -> bool:
+def _has_colors(classes: Sequence[ClassSpec]) -> bool:
     """Whether the classes' values are RGB."""
     kinds = {not isinstance(spec.value, int) for spec in classes}
     if len(kinds) != 1 or len(classes) > MAX_CLASSES:
@@ -262,16 +262,16 @@ def _as_key(value: int | Sequence[int]) -> Value:
     return value if isinstance(value, int) else tuple(value)
 
 
-def _word(value: int | Sequence[int]) -> str:
+def _format_value(value: int | Sequence[int]) -> str:
     return str(value) if isinstance(value, int) else "({}, {}, {})".format(*value)
 
 
-def _few(words: Sequence[str], shown: int, noun: str = "") -> str:
+def list_few(words: Sequence[str], shown: int, noun: str = "") -> str:
     more = f" and {len(words) - shown} more{noun}" if len(words) > shown else ""
     return ", ".join(words[:shown]) + more
 
 
-def _unknown(
+def _unknown_values(
     codes: Array,
     others: Array,
     classes: Sequence[ClassSpec],

@@ -20,14 +20,14 @@ UNLABELLED = "unlabelled"
 _log = logging.getLogger(__name__)
 
 
-class Item(NamedTuple):
+class SplitItem(NamedTuple):
     """An image to be split: the name of its file, and its own, which differ for the pages of a stack."""
 
     file: str
     name: str
 
 
-def split(items: Sequence[Item], config: FolderConfig) -> list[list[int]]:
+def split(items: Sequence[SplitItem], config: FolderConfig) -> list[list[int]]:
     """Which labelled images train, validate and test.
 
     Args:
@@ -63,7 +63,7 @@ def split(items: Sequence[Item], config: FolderConfig) -> list[list[int]]:
     return parts
 
 
-def _groups(items: Sequence[Item], rule: str) -> list[list[int]]:
+def _groups(items: Sequence[SplitItem], rule: str) -> list[list[int]]:
     """Places in `items` of each group, in the order of their first images."""
     groups: dict[str, list[int]] = {}
     for place, item in enumerate(items):
@@ -102,7 +102,7 @@ def _blocks(groups: Sequence[Sequence[int]], config: FolderConfig) -> list[list[
     return [[place for number in part for place in groups[number]] for part in parts]
 
 
-def _by_folders(items: Sequence[Item]) -> list[list[int]]:
+def _by_folders(items: Sequence[SplitItem]) -> list[list[int]]:
     parts: dict[str, list[int]] = {part: [] for part in PARTS}
     for place, item in enumerate(items):
         part = item.name.split("/")[0]
@@ -114,7 +114,7 @@ def _by_folders(items: Sequence[Item]) -> list[list[int]]:
     return list(parts.values())
 
 
-def _by_lists(items: Sequence[Item], folder: Path) -> list[list[int]]:
+def _by_lists(items: Sequence[SplitItem], folder: Path) -> list[list[int]]:
     known: dict[str, list[int]] = {}
     for place, item in enumerate(items):
         for name in {item.name, item.file}:

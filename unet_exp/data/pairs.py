@@ -13,7 +13,7 @@ from unet_exp.errors import DataError
 
 _SHOWN = 3
 _WILD = re.compile(r"[*?\[]")
-_UNTOLD = {"Cc", "Cs"}
+_UNPRINTABLE = {"Cc", "Cs"}
 """Unicode's control letters, and what Python reads bytes as that are no UTF-8: no table or picture can show them."""
 
 
@@ -40,7 +40,7 @@ def find_pairs(images: str, masks: str, mask_suffix: str, mask_missing: Callable
     Raises:
         DataError: for nothing found, two files of one name, and images and masks without their counterpart.
     """
-    found, masked = _named(images, "data.images"), _named(masks, "data.masks")
+    found, masked = _find_files(images, "data.images"), _find_files(masks, "data.masks")
     if found == masked:  # One folder: the masks are those whose names say so.
         found = {name: path for name, path in found.items() if not mask_suffix or not name.endswith(mask_suffix)}
         masked = {name: path for name, path in masked.items() if name not in found}
@@ -49,30 +49,30 @@ def find_pairs(images: str, masks: str, mask_suffix: str, mask_missing: Callable
                 f"data.masks={masks}: these are the files of data.images; give the folder of the masks, or "
                 "data.mask_suffix, which the names of masks have more at their end"
             )
-    masked = _without(masked, mask_suffix)
+    masked = _strip_suffix(masked, mask_suffix)
     if Path(images).expanduser().is_file() and Path(masks).expanduser().is_file():
         masked = dict(zip(found, masked.values(), strict=True))
     bare = [str(path) for name, path in found.items() if name not in masked and not mask_missing(name)]
     if bare:
         name = next(name for name, path in found.items() if str(path) == bare[0])
         raise DataError(
-            f"{_few(bare)}: no mask in data.masks={masks}, where {name}{mask_suffix}.png or the like is looked for; "
+            f"{list_few(bare)}: no mask in data.masks={masks}, where {name}{mask_suffix}.png or the like is looked for; "
             "add it, set data.mask_suffix, or data.without_mask=unlabelled"
         )
     orphans = [str(path) for name, path in masked.items() if name not in found]
     if orphans:
         raise DataError(
-            f"{_few(orphans)}: a mask without an image in data.images={images}; add the image or move it away"
+            f"{list_few(orphans)}: a mask without an image in data.images={images}; add the image or move it away"
         )
     return [Pair(name, path, masked.get(name)) for name, path in found.items()]
 
 
-def _few(names: list[str]) -> str:
+def list_few(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _without(named: dict[str, Path], suffix: str) -> dict[str, Path]:
+def _strip_suffix(named: dict[str, Path], suffix: str) -> dict[str, Path]:
     for name, path in named.items():
         if not name.endswith(suffix):
             raise DataError(
@@ -81,21 +81,21 @@ def _without(named: dict[str, Path], suffix: str) -> dict[str, Path]:
     return {name.removesuffix(suffix): path for name, path in named.items()}
 
 
-def _named(spec: str, key: str) -> dict[str, Path]:
+def _find_files(spec: str, key: str) -> dict[str, Path]:
     """Files by name, in natural order."""
     path = Path(spec).expanduser()
     try:
         if path.is_file():
             files = {normalize_name(path.stem): [path]}
         else:
-            files = _below(path) if path.is_dir() else _matching(path)
+            files = _list_folder(path) if path.is_dir() else _match_glob(path)
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be opened ({error.strerror}); check its permissions") from None
     if not files:
         there = "no images in this folder" if path.is_dir() else "there is no such file or folder, and nothing matches"
-        raise DataError(f"{key}={spec}: {there}{_others(path)}; check the path (images end in {' '.join(SUFFIXES)})")
+        raise DataError(f"{key}={spec}: {there}{_describe_others(path)}; check the path (images end in {' '.join(SUFFIXES)})")
     for name, (first, *_) in files.items():
-        if _UNTOLD & {unicodedata.category(letter) for letter in name}:
+        if _UNPRINTABLE & {unicodedata.category(letter) for letter in name}:
             raise DataError(
                 f"{ascii(str(first))[1:-1]}: its name holds a line break or the like, or is not UTF-8; rename it"
             )
@@ -108,7 +108,7 @@ def _named(spec: str, key: str) -> dict[str, Path]:
     return named
 
 
-def _others(folder: Path) -> str:
+def _describe_others(folder: Path) -> str:
     """What else lies in a folder, if it is one."""
     files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."] if folder.is_dir() else []
     kinds = Counter(path.suffix.lower() for path in files)
@@ -120,14 +120,14 @@ def normalize_name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _below(folder: Path) -> dict[str, list[Path]]:
+def _list_folder(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in _walk(folder):
         found.setdefault(normalize_name(path.relative_to(folder).with_suffix("").as_posix()), []).append(path)
     return found
 
 
-def _matching(pattern: Path) -> dict[str, list[Path]]:
+def _match_glob(pattern: Path) -> dict[str, list[Path]]:
     """Files that a glob matches, by what its wildcards stand for."""
     parts = pattern.parts
     # A folder that is there under this very name, such as `scans [old]`, is meant as it is.
@@ -139,7 +139,7 @@ def _matching(pattern: Path) -> dict[str, list[Path]]:
     if not rest or not base.is_dir():
         return {}
     try:
-        regex = re.compile("/".join(map(_translated, rest)).replace("(.*)/", "(?:(.*)/)?"))
+        regex = re.compile("/".join(map(_to_regex, rest)).replace("(.*)/", "(?:(.*)/)?"))
     except re.error as error:
         raise DataError(f"{pattern}: its brackets are no set of letters ({error.msg}); write such as [a-z]") from None
     found: dict[str, list[Path]] = {}
@@ -152,7 +152,7 @@ def _matching(pattern: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _translated(part: str) -> str:
+def _to_regex(part: str) -> str:
     """One part of a glob as a regular expression, its wildcards as groups."""
     if part == "**":
         return "(.*)"

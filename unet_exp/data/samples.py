@@ -12,11 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from unet_exp.data.arrays import Array
 from unet_exp.config import ClassSpec
 from unet_exp.errors import ConfigError
 from unet_exp.metrics.declarations import ScoreFamily
-
-Array = np.ndarray[Any, Any]
 
 SPLITS = ("train", "val", "test", "unlabelled")
 STANDARD_COUNT = 30

@@ -22,7 +22,7 @@ from unet_exp.files import replacing
 Ids = NDArray[np.uint16] | NDArray[np.uint32]
 
 
-def instances(
+def number_cells(
     prediction: NDArray[np.uint8], classes: Sequence[int], holes: int = 0, smallest: int = 0, split: float = 0
 ) -> tuple[Ids, NDArray[np.uint8]]:
     """Numbers the cells of a mask: the 4-connected components of each class.
@@ -33,7 +33,7 @@ def instances(
         holes: what a cell encloses is filled up to so many pixels, unless it holds a cell of another class. What
             reaches the border of the image is no hole.
         smallest: cells of fewer pixels are dropped, after filling and splitting.
-        split: 0 leaves cells that touch as one; else see `separated`.
+        split: 0 leaves cells that touch as one; else see `split_cells`.
 
     Returns:
         (H, W), 0 between cells and 1 to n in the order of `classes`, and in a class from the top left to the bottom
@@ -47,7 +47,7 @@ def instances(
             mask |= _holes(mask, np.isin(prediction, classes), holes)
         cells: NDArray[np.integer] = ndimage.label(mask)[0]
         if split:
-            cells = separated(cells, split)
+            cells = split_cells(cells, split)
         ids[mask], owner[mask] = cells[mask] + ids.max(initial=0), index
     if smallest:
         ids[np.bincount(ids.ravel())[ids] < smallest] = 0
@@ -72,7 +72,7 @@ def _holes(mask: NDArray[np.bool_], cells: NDArray[np.bool_], largest: int) -> N
     return found
 
 
-def separated(cells: NDArray[np.integer], depth: float) -> NDArray[np.integer]:
+def split_cells(cells: NDArray[np.integer], depth: float) -> NDArray[np.integer]:
     """Cuts cells at their waists, by a watershed of the distance to their border (Soille 2003, sections 6.3.4, 9.2).
 
     A cell is cut between two of its bumps where the waist is narrower than the smaller bump by more than `depth`:
@@ -99,13 +99,13 @@ def separated(cells: NDArray[np.integer], depth: float) -> NDArray[np.integer]:
     return ordered
 
 
-def measured(
+def measure_cells(
     ids: Ids, owners: NDArray[np.uint8], probabilities: NDArray[np.float32], names: Sequence[str]
 ) -> pd.DataFrame:
     """A table of numbered cells.
 
     Args:
-        ids: (H, W), of `instances`.
+        ids: (H, W), of `number_cells`.
         owners: (n,), likewise: the class of each cell.
         probabilities: (classes, H, W).
         names: of the classes.
@@ -149,21 +149,21 @@ def write_instances(
 
     Args:
         target: of the picture, PNG or TIFF; becomes a TIFF where a PNG cannot hold the numbers or the pages. The table
-            gets its name with `.csv`: what `measured` says after a first column `page`, from 0; centres to a
+            gets its name with `.csv`: what `measure_cells` says after a first column `page`, from 0; centres to a
             thousandth of a pixel, probabilities to six digits.
         pages: prediction (H, W) and probabilities (classes, H, W) of each page; each has numbers of its own.
         specs: all the classes.
         classes: which are cells.
-        holes: in pixels; see `instances`.
-        smallest: in pixels; see `instances`.
-        split: in pixels; see `instances`.
+        holes: in pixels; see `number_cells`.
+        smallest: in pixels; see `number_cells`.
+        split: in pixels; see `number_cells`.
 
     Raises:
         OSError: as writing does.
     """
-    numbered = [instances(prediction, classes, holes, smallest, split) for prediction, _ in pages]
+    numbered = [number_cells(prediction, classes, holes, smallest, split) for prediction, _ in pages]
     names = [spec.name for spec in specs]
-    tables = [measured(ids, owners, found, names) for (ids, owners), (_, found) in zip(numbered, pages, strict=True)]
+    tables = [measure_cells(ids, owners, found, names) for (ids, owners), (_, found) in zip(numbered, pages, strict=True)]
     for number, table in enumerate(tables):
         table.insert(0, "page", number)
     if max(len(table) for table in tables) > np.iinfo(np.uint16).max:

@@ -16,7 +16,7 @@ from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
 from unet_exp.geometry import tile_step
 from unet_exp.inference.device import autocast, resolve_device, resolve_precision
-from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirrored_source, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirror_source, tiled_logits
 from unet_exp.inference.tta import average_probabilities, part_probabilities, to_logits
 from unet_exp.losses import Targets
 from unet_exp.metrics.scoreboard import Scoreboard
@@ -123,7 +123,7 @@ class Predictor:
         with autocast(self.precision, self.device):
             if settings.name == "none":  # its own logits are exact where probabilities are too small for a float
                 height, width = pixels.shape[-2:]
-                logits = tiled_logits(self.network, mirrored_source(pixels), height, width, settings)
+                logits = tiled_logits(self.network, mirror_source(pixels), height, width, settings)
                 return logits, probabilities(logits, self._activation)
             mean = average_probabilities(self.network, pixels, settings, self._activation)
         return to_logits(mean, self._activation), mean

@@ -12,7 +12,7 @@ from unet_exp import losses
 from unet_exp.config import ClassSpec, MetricsConfig
 from unet_exp.data.io.images import write_image
 from unet_exp.data.samples import DataSet, Sample
-from unet_exp.figures.overlay import panels
+from unet_exp.figures.overlay import draw_panels
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics.declarations import LOSS, METRICS
 from unet_exp.metrics.scoreboard import Scoreboard
@@ -68,7 +68,7 @@ def score_split(
         if pictures is None:
             continue
         score = f"IoU {row['iou/mean']:.3f}" if row else ""
-        picture = panels(sample.image, sample.label, label, predictor.classes, score)
+        picture = draw_panels(sample.image, sample.label, label, predictor.classes, score)
         name = sample.name.removeprefix(f"{split}_")
         pictures.mkdir(parents=True, exist_ok=True)
         write_image(pictures / f"{split}_{name}.png", picture)

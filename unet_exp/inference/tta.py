@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from unet_exp.config import InferenceConfig, RotationTTAConfig
 from unet_exp.geometry import Activation
-from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirrored_source, part_logits, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirror_source, part_logits, tiled_logits
 from unet_exp.inference.tiling.tile_plan import surround
 from unet_exp.network import Network, probabilities
 
@@ -46,10 +46,10 @@ def average_probabilities(network: Network, image: Tensor, settings: InferenceCo
         if isinstance(settings, RotationTTAConfig):
             border = surround(network.architecture, settings.context)
             for angle in settings.angles:
-                yield rotated(predict, image, angle, border)
+                yield predict_rotated(predict, image, angle, border)
         else:
             for quarters, flip in list_turns(settings) or []:
-                yield turned(predict, image, quarters, flip)
+                yield predict_turned(predict, image, quarters, flip)
 
     count, total = 0, torch.zeros(())
     for version in versions():
@@ -77,12 +77,12 @@ def part_probabilities(
     count, total = 0, torch.zeros(())
     for quarters, flip in list_turns(settings) or []:
         seen_size = size if quarters % 2 == 0 else size[::-1]
-        seen_part = _unturned(part, seen_size, -quarters % 4)
-        seen_part = _flipped(seen_part, seen_size) if flip else seen_part
+        seen_part = _undo_turns(part, seen_size, -quarters % 4)
+        seen_part = _flip_window(seen_part, seen_size) if flip else seen_part
 
         def seen(*window: int, quarters: int = quarters, flip: bool = flip, seen_size: Size = seen_size) -> Tensor:
-            inside = _flipped(window, seen_size) if flip else window
-            pixels = source(*_unturned(inside, size, quarters)).rot90(quarters, (-2, -1))
+            inside = _flip_window(window, seen_size) if flip else window
+            pixels = source(*_undo_turns(inside, size, quarters)).rot90(quarters, (-2, -1))
             return pixels.flip(-1) if flip else pixels
 
         found = probabilities(part_logits(network, seen, seen_size, seen_part, settings), activation)
@@ -106,7 +106,7 @@ def list_turns(settings: InferenceConfig) -> list[tuple[int, bool]] | None:
     return [(0, False)]
 
 
-def _unturned(window: Sequence[int], size: Size, quarters: int) -> Part:
+def _undo_turns(window: Sequence[int], size: Size, quarters: int) -> Part:
     """Where a window of an image that was turned by `quarters` lies in the image, of `size` before the turns."""
     top, left, height, width = window
     for turn in reversed(range(quarters)):
@@ -115,22 +115,22 @@ def _unturned(window: Sequence[int], size: Size, quarters: int) -> Part:
     return top, left, height, width
 
 
-def _flipped(window: Sequence[int], size: Size) -> Part:
+def _flip_window(window: Sequence[int], size: Size) -> Part:
     """Where a window of an image that was flipped from left to right lies in the image."""
     top, left, height, width = window
     return top, size[1] - left - width, height, width
 
 
-def turned(predict: Predict, image: Tensor, quarters: int, flip: bool = False) -> Tensor:
+def predict_turned(predict: Predict, image: Tensor, quarters: int, flip: bool = False) -> Tensor:
     """Probabilities of an image seen after `quarters` quarter turns counter-clockwise and a flip from left to right."""
     seen = image.rot90(quarters, (-2, -1))
     seen = seen.flip(-1) if flip else seen
-    found = predict(mirrored_source(seen), seen.shape[-2], seen.shape[-1])
+    found = predict(mirror_source(seen), seen.shape[-2], seen.shape[-1])
     found = found.flip(-1) if flip else found
     return found.rot90(-quarters, (-2, -1))
 
 
-def rotated(predict: Predict, image: Tensor, angle: float, border: int) -> Tensor:
+def predict_rotated(predict: Predict, image: Tensor, angle: float, border: int) -> Tensor:
     """Probabilities of an image (1, C, H, W) seen after a rotation.
 
     Args:
@@ -144,19 +144,19 @@ def rotated(predict: Predict, image: Tensor, angle: float, border: int) -> Tenso
         (1, classes, H, W), turned back.
     """
     if angle % 90 == 0:
-        return turned(predict, image, int(angle // 90))
+        return predict_turned(predict, image, int(angle // 90))
     height, width = image.shape[-2:]
     cosine, sine = abs(cos(radians(angle))), abs(sin(radians(angle)))
     high = ceil(height * cosine + width * sine) + 2 * border
     wide = ceil(width * cosine + height * sine) + 2 * border
 
     def source(top: int, left: int, rows: int, columns: int) -> Tensor:
-        return _sampled(image, angle, (high, wide), (top, left, rows, columns), "bicubic")
+        return _sample(image, angle, (high, wide), (top, left, rows, columns), "bicubic")
 
-    return _sampled(predict(source, high, wide), -angle, (height, width), (0, 0, height, width), "bilinear")
+    return _sample(predict(source, high, wide), -angle, (height, width), (0, 0, height, width), "bilinear")
 
 
-def _sampled(
+def _sample(
     pixels: Tensor,
     angle: float,
     canvas: tuple[int, int],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from unet_exp.data.pairs import Pair
     from unet_exp.data.samples import DataSet
-    from unet_exp.inspection.findings import LabelMap, Proposal, Suspicion
+    from unet_exp.inspection.findings import LabelMap, ClassProposal, Suspicion
     from unet_exp.inspection.survey import ImageStats
 
     Seen = tuple[NDArray[Any], NDArray[np.uint8] | None]
@@ -28,7 +28,7 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True)
-class _Inspected:
+class _Inspection:
     """What was read.
 
     Attributes:
@@ -55,7 +55,7 @@ class _Inspected:
     legend: Sequence[ClassSpec]
     look: "Callable[[ImageStats], Seen]"
     mistakes: list[str]
-    proposal: "Proposal | None" = None
+    proposal: "ClassProposal | None" = None
 
 
 def check_data(config: Config, output: Path) -> Path:
@@ -75,43 +75,43 @@ def check_data(config: Config, output: Path) -> Path:
     from rich.console import Console
 
     from unet_exp.data.compatibility import check_fits
-    from unet_exp.inspection import tables as check_tables
-    from unet_exp.inspection.findings import Totals, suspicious_classes, suspicious_images, suspicious_twins
+    from unet_exp.inspection import tables
+    from unet_exp.inspection.findings import Totals, find_suspicious_classes, find_suspicious_images, find_twins
 
     console = Console(highlight=False)
-    inspected = _folder(config.data, console) if isinstance(config.data, FolderConfig) else _built_in(config)
-    stats, parts, mistakes = inspected.stats, inspected.parts, inspected.mistakes
-    names = [spec.name for spec in inspected.classes]
+    inspection = _inspect_folder(config.data, console) if isinstance(config.data, FolderConfig) else _inspect_built_in(config)
+    stats, parts, mistakes = inspection.stats, inspection.parts, inspection.mistakes
+    names = [spec.name for spec in inspection.classes]
     masks = {one.item.name: one.mask for one in stats if one.mask is not None}
-    pixels = {name: inspected.label_map.pixels(mask) for name, mask in masks.items()}
+    pixels = {name: inspection.label_map.pixels(mask) for name, mask in masks.items()}
     if not mistakes:
-        with _kept(mistakes):
-            check_fits(config, inspected.dataset or _outline(inspected, pixels))
+        with _collect_mistake(mistakes):
+            check_fits(config, inspection.dataset or _outline_dataset(inspection, pixels))
     trained = [found for name, found in pixels.items() if parts.get(name) == "train"]
     if trained and all(found.keys() == {IGNORE_LABEL} for found in trained):
         mistakes.append("data.ignore: all pixels of the training masks are ignored: there is nothing to learn from")
     suspicions = [
-        *suspicious_images(stats, config.data.tile),
-        *suspicious_twins(stats, parts),
+        *find_suspicious_images(stats, config.data.tile),
+        *find_twins(stats, parts),
     ]
-    if masks and inspected.proposal is None:
-        suspicions += suspicious_classes(names, list(pixels.values()), [parts.get(name, "") for name in pixels])
+    if masks and inspection.proposal is None:
+        suspicions += find_suspicious_classes(names, list(pixels.values()), [parts.get(name, "") for name in pixels])
     if stats:
-        console.print(check_tables.images(stats, inspected.split))
+        console.print(tables.tabulate_images(stats, inspection.split))
     if masks:
         totals = Totals.of(masks.values())
         console.print(
-            check_tables.classes(inspected.classes, inspected.label_map, totals, pixels, parts, inspected.objects)
+            tables.tabulate_classes(inspection.classes, inspection.label_map, totals, pixels, parts, inspection.objects)
         )
     if suspicions:
-        console.print(check_tables.suspicious(suspicions))
-    sheet = _draw(inspected, pixels, suspicions, output) if stats else None
+        console.print(tables.tabulate_suspicions(suspicions))
+    sheet = _draw(inspection, pixels, suspicions, output) if stats else None
     for mistake in mistakes[:_SHOWN]:
         console.print(f"mistake: {mistake}", style="red", markup=False, soft_wrap=True)
     if len(mistakes) > _SHOWN:
         console.print(f"and {len(mistakes) - _SHOWN} mistakes more", style="red")
-    if inspected.proposal is not None:
-        check_tables.propose(inspected.proposal, console)
+    if inspection.proposal is not None:
+        tables.print_proposal(inspection.proposal, console)
     if not mistakes:
         console.print("A training can start with these words. Images with their masks over them are in")
     if sheet is not None:
@@ -123,14 +123,14 @@ def check_data(config: Config, output: Path) -> Path:
 
 
 @contextmanager
-def _kept(mistakes: list[str]) -> Iterator[None]:
+def _collect_mistake(mistakes: list[str]) -> Iterator[None]:
     try:
         yield
     except UserError as error:
         mistakes.append(str(error))
 
 
-def _built_in(config: Config) -> _Inspected:
+def _inspect_built_in(config: Config) -> _Inspection:
     """Data that the program itself reads or makes."""
     from unet_exp import data
     from unet_exp.data.classes import colorize
@@ -138,7 +138,7 @@ def _built_in(config: Config) -> _Inspected:
     from unet_exp.inspection.findings import LabelMap
     from unet_exp.inspection.survey import survey_samples
 
-    dataset = data.load(config.data)
+    dataset = data.load_data(config.data)
     parts = {sample.name: part for part in reversed(SPLITS) for sample in getattr(dataset, part)}
     samples = {sample.name: sample for part in SPLITS for sample in getattr(dataset, part)}
 
@@ -150,23 +150,23 @@ def _built_in(config: Config) -> _Inspected:
     objects = any(sample.instances is not None for sample in samples.values())
     split = {part: len(getattr(dataset, part)) for part in SPLITS}
     stats = survey_samples(dataset)
-    return _Inspected(stats, parts, split, dataset, dataset.classes, label_map, objects, dataset.classes, look, [])
+    return _Inspection(stats, parts, split, dataset, dataset.classes, label_map, objects, dataset.classes, look, [])
 
 
-def _folder(config: FolderConfig, console: "Console") -> _Inspected:
+def _inspect_folder(config: FolderConfig, console: "Console") -> _Inspection:
     """The user's own, whether or not the words fit them."""
     from rich.progress import track
 
     from unet_exp.data.sets.folder import check_exact, check_memory, class_specs, means_indices, sample_names
-    from unet_exp.inspection.findings import UNKNOWN, LabelMap, Totals, propose
+    from unet_exp.inspection.findings import UNKNOWN, LabelMap, Totals, propose_classes
     from unet_exp.inspection.survey import read_page, stored_value, survey_files
 
     classes = class_specs(config)
     objects = config.labels == "instances"
     indices = means_indices(config)
-    pairs, mistakes = _pairs(config)
+    pairs, mistakes = _find_pairs(config)
     for check in (check_exact, check_memory):
-        with _kept(mistakes):
+        with _collect_mistake(mistakes):
             check(pairs, config)
     stats: list[ImageStats] = []
     quiet = not console.is_terminal
@@ -176,8 +176,8 @@ def _folder(config: FolderConfig, console: "Console") -> _Inspected:
             mistakes.append(str(found))
         else:
             stats += found
-    mistakes += _unlike(stats)
-    with _kept(mistakes):
+    mistakes += _find_differences(stats)
+    with _collect_mistake(mistakes):
         sample_names([(one.source, one.item) for one in stats if one.source is not None])
     totals = Totals.of(one.mask for one in stats if one.mask is not None)
     label_map = LabelMap(classes, None if config.ignore is None else stored_value(config.ignore), objects)
@@ -186,7 +186,7 @@ def _folder(config: FolderConfig, console: "Console") -> _Inspected:
         mistakes.append(
             f"data.classes: {unknown} pixels of the masks have values without a class (none in the table above)"
         )
-        proposal = propose(totals, classes, config.ignore)
+        proposal = propose_classes(totals, classes, config.ignore)
     fitting, ignore = (proposal.classes, proposal.ignore) if proposal else (classes, config.ignore)
     if objects or (proposal and proposal.kind != "classes"):
         fitting = ()
@@ -195,15 +195,15 @@ def _folder(config: FolderConfig, console: "Console") -> _Inspected:
         image, mask = read_page(one, indices)
         if mask is None or one.mask_source is None:
             return image, None
-        return image, _painted(mask, one.mask_source, fitting, ignore)
+        return image, _paint_mask(mask, one.mask_source, fitting, ignore)
 
-    parts = _parts(stats, config, mistakes)
+    parts = _split_images(stats, config, mistakes)
     split = Counter(parts.values())
-    return _Inspected(stats, parts, split, None, classes, label_map, objects, fitting, look, mistakes, proposal)
+    return _Inspection(stats, parts, split, None, classes, label_map, objects, fitting, look, mistakes, proposal)
 
 
-def _pairs(config: FolderConfig) -> "tuple[list[Pair], list[str]]":
-    """Images with their masks; those that have none and should have one are inspected at too."""
+def _find_pairs(config: FolderConfig) -> "tuple[list[Pair], list[str]]":
+    """Images with their masks; those that have none and should have one are inspection at too."""
     from unet_exp.data.pairs import find_pairs
     from unet_exp.data.sets.folder import may_lack_mask
 
@@ -214,7 +214,7 @@ def _pairs(config: FolderConfig) -> "tuple[list[Pair], list[str]]":
         return find_pairs(*words, lambda _: True), [str(error)]
 
 
-def _parts(stats: "Sequence[ImageStats]", config: FolderConfig, mistakes: list[str]) -> dict[str, str]:
+def _split_images(stats: "Sequence[ImageStats]", config: FolderConfig, mistakes: list[str]) -> dict[str, str]:
     """The split of each image by its name; a mistake where there is none."""
     from unet_exp.data import groups
 
@@ -223,7 +223,7 @@ def _parts(stats: "Sequence[ImageStats]", config: FolderConfig, mistakes: list[s
     if not labelled:
         mistakes.append(f"data.masks={config.masks}: no image has a mask that can be used: nothing to learn from")
         return parts
-    with _kept(mistakes):
+    with _collect_mistake(mistakes):
         split = groups.split(labelled, config)
         parts |= {
             labelled[place].name: part for part, places in zip(groups.PARTS, split, strict=True) for place in places
@@ -231,7 +231,7 @@ def _parts(stats: "Sequence[ImageStats]", config: FolderConfig, mistakes: list[s
     return parts
 
 
-def _unlike(stats: "Sequence[ImageStats]") -> list[str]:
+def _find_differences(stats: "Sequence[ImageStats]") -> list[str]:
     """Images must be of one type and have as many channels."""
     from unet_exp.data.sets.folder import used_channels
 
@@ -244,7 +244,7 @@ def _unlike(stats: "Sequence[ImageStats]") -> list[str]:
     ]
 
 
-def _outline(inspected: _Inspected, pixels: Mapping[str, Counter[int]]) -> "DataSet":
+def _outline_dataset(inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> "DataSet":
     """The data set as far as words must fit it: each label is one row of the classes that the mask shows."""
     import numpy as np
 
@@ -252,16 +252,16 @@ def _outline(inspected: _Inspected, pixels: Mapping[str, Counter[int]]) -> "Data
     from unet_exp.data.sets.folder import used_channels
     from unet_exp.metrics.declarations import ScoreFamily
 
-    channels = used_channels([one.kind for one in inspected.stats])[0]
+    channels = used_channels([one.kind for one in inspection.stats])[0]
     samples: dict[str, list[Sample]] = {part: [] for part in SPLITS}
-    for name, part in inspected.parts.items():
+    for name, part in inspection.parts.items():
         label = np.array([sorted(pixels.get(name, ()))], np.uint8)
         samples[part].append(Sample(name, np.zeros((*label.shape, channels), np.uint8), label))
-    metrics: tuple[ScoreFamily, ...] = ("seg",) if inspected.objects else ()
-    return DataSet(**samples, classes=tuple(inspected.classes), channels=channels, metrics=metrics)
+    metrics: tuple[ScoreFamily, ...] = ("seg",) if inspection.objects else ()
+    return DataSet(**samples, classes=tuple(inspection.classes), channels=channels, metrics=metrics)
 
 
-def _painted(
+def _paint_mask(
     mask: "NDArray[Any]", path: Path, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None
 ) -> "NDArray[np.uint8] | None":
     """A mask in colours: those of the classes or, where these do not fit, one for each of its values."""
@@ -285,29 +285,29 @@ def _painted(
 
 
 def _draw(
-    inspected: _Inspected, pixels: Mapping[str, Counter[int]], suspicions: "Sequence[Suspicion]", output: Path
+    inspection: _Inspection, pixels: Mapping[str, Counter[int]], suspicions: "Sequence[Suspicion]", output: Path
 ) -> Path:
     """Some of the images with their masks over them."""
-    from unet_exp.figures.contact_sheet import cell, draw_contact_sheet
+    from unet_exp.figures.contact_sheet import draw_contact_sheet, make_cell
 
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"output={output}: this folder cannot be made ({error.strerror}); choose another") from None
     # What most images share marks none of them.
-    marked = [row for row in suspicions if 2 * len(row.where) <= len(inspected.stats)]
+    marked = [row for row in suspicions if 2 * len(row.where) <= len(inspection.stats)]
     remarks = {name: row.what for row in reversed(marked) for name in row.where}
     cells = []
-    for one in _chosen(inspected.stats, pixels, [row.where for row in marked]):
+    for one in _choose_images(inspection.stats, pixels, [row.where for row in marked]):
         name = one.item.name
         size = f"{one.width} x {one.height} x {one.kind.channels} {one.dtype}"
-        remark = " · ".join(word for word in (remarks.get(name), inspected.parts.get(name), size) if word)
-        cells.append(cell(name, remark, name in remarks, *inspected.look(one)))
-    draw_contact_sheet(cells, [(spec.name, spec.color) for spec in inspected.legend], output / SHEET)
+        remark = " · ".join(word for word in (remarks.get(name), inspection.parts.get(name), size) if word)
+        cells.append(make_cell(name, remark, name in remarks, *inspection.look(one)))
+    draw_contact_sheet(cells, [(spec.name, spec.color) for spec in inspection.legend], output / SHEET)
     return output / SHEET
 
 
-def _chosen(
+def _choose_images(
     stats: "Sequence[ImageStats]", pixels: Mapping[str, Counter[int]], suspicious: Sequence[Sequence[str]]
 ) -> "list[ImageStats]":
     """The image that shows most of each class, the rarest first; two of each suspicion; and others from end to end."""

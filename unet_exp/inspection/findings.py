@@ -78,7 +78,7 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class Proposal:
+class ClassProposal:
     """What masks seem to be.
 
     Attributes:
@@ -108,7 +108,7 @@ class Proposal:
         return words if self.ignore is None else [*words, f"data.ignore={self.ignore}"]
 
 
-def propose(totals: Totals, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None) -> Proposal:
+def propose_classes(totals: Totals, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None) -> ClassProposal:
     """Reads the values of masks as a person would.
 
     Args:
@@ -122,15 +122,15 @@ def propose(totals: Totals, classes: Sequence[ClassSpec], ignore: int | Sequence
     kept = ignore if ignore is not None and stored_value(ignore) in found else None
     if many and 2 * specks > parts:
         peaks = _peaks(totals.pixels)
-        return Proposal("smeared", _specs(peaks, classes)) if 2 <= len(peaks) <= _MANY_VALUES else Proposal("unclear")
+        return ClassProposal("smeared", _specs(peaks, classes)) if 2 <= len(peaks) <= _MANY_VALUES else ClassProposal("unclear")
     if kept is None and _ends_in_255(found):
         kept = 255
     values = found - ({IGNORED} if kept is None else {stored_value(kept)})
     specs = _specs(values, classes) if 2 <= len(values) <= MAX_CLASSES else ()
     ignored = kept if kept is None or isinstance(kept, int) else list(kept)
     if many and sum(mask.lit for mask in totals.masks if mask.parts) >= 0.8 * parts:
-        return Proposal("objects", specs, ignored)
-    return Proposal("classes", specs, ignored) if specs else Proposal("unclear")
+        return ClassProposal("objects", specs, ignored)
+    return ClassProposal("classes", specs, ignored) if specs else ClassProposal("unclear")
 
 
 def _ends_in_255(found: set[Value]) -> bool:
@@ -181,7 +181,7 @@ class Suspicion:
     hint: str
 
 
-def suspicious_images(stats: Sequence[ImageStats], tile: int) -> list[Suspicion]:
+def find_suspicious_images(stats: Sequence[ImageStats], tile: int) -> list[Suspicion]:
     """Images that look wrong by themselves or beside the others.
 
     Args:
@@ -213,7 +213,7 @@ def suspicious_images(stats: Sequence[ImageStats], tile: int) -> list[Suspicion]
     return [Suspicion(what, [one.item.name for one in ones], hint) for what, ones, hint in found if ones]
 
 
-def suspicious_twins(stats: Sequence[ImageStats], parts: Mapping[str, str]) -> list[Suspicion]:
+def find_twins(stats: Sequence[ImageStats], parts: Mapping[str, str]) -> list[Suspicion]:
     """Images with the same pixels.
 
     Args:
@@ -238,7 +238,7 @@ def suspicious_twins(stats: Sequence[ImageStats], parts: Mapping[str, str]) -> l
     return [Suspicion(what, where, hint) for what, where, hint in rows if where]
 
 
-def suspicious_classes(
+def find_suspicious_classes(
     names: Sequence[str], pixels: Sequence[Mapping[int, int]], parts: Sequence[str]
 ) -> list[Suspicion]:
     """Classes that are rare or that the training would not see.

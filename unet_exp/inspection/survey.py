@@ -14,16 +14,15 @@ from typing import Any
 import numpy as np
 from skimage.measure import label as connected
 
+from unet_exp.data.arrays import Array
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.data.classes import UnknownValues, Value, decode, object_ids, shows_colors
-from unet_exp.data.groups import Item
+from unet_exp.data.groups import SplitItem
 from unet_exp.data.io.images import read_pages
 from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import SPLITS, DataSet, image_digest
 from unet_exp.data.sets.folder import ImageKind, read_pair
 from unet_exp.errors import DataError
-
-Array = np.ndarray[Any, Any]
 
 IGNORED: Value = -1
 """What stands for an ignored pixel of data that have no value for it."""
@@ -76,7 +75,7 @@ class ImageStats:
         part: `train`, `val`, `test` or `unlabelled`, where that is known already.
     """
 
-    item: Item
+    item: SplitItem
     source: Path | None
     mask_source: Path | None
     page: int
@@ -136,7 +135,7 @@ def survey_samples(dataset: DataSet) -> list[ImageStats]:
                 objects = 0 if sample.instances is None else len(np.setdiff1d(sample.instances, 0))
                 mask = MaskStats(shown, distinct=len(shown), lit=objects)
             # With data.split=all an image is in two splits.
-            item = Item(sample.name, sample.name)
+            item = SplitItem(sample.name, sample.name)
             found.setdefault(sample.name, _image_stats(item, None, None, 0, sample.image, mask, part))
     return list(found.values())
 
@@ -170,7 +169,7 @@ def _stats_of_pair(pair: Pair, indices: bool) -> list[ImageStats]:
 
 
 def _image_stats(
-    item: Item,
+    item: SplitItem,
     source: Path | None,
     mask_source: Path | None,
     page: int,

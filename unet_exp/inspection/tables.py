@@ -12,7 +12,7 @@ from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.data.classes import Value
 from unet_exp.data.samples import SPLITS
 from unet_exp.data.sets.folder import used_channels
-from unet_exp.inspection.findings import UNKNOWN, LabelMap, Proposal, Suspicion, Totals
+from unet_exp.inspection.findings import UNKNOWN, LabelMap, ClassProposal, Suspicion, Totals
 from unet_exp.inspection.survey import IGNORED, ImageStats
 
 _ROWS = 8
@@ -21,7 +21,7 @@ _MOST_CLASSES = 64
 _MOST_BESIDE_OBJECTS = 12
 
 
-def images(stats: Sequence[ImageStats], split: Mapping[str, int]) -> Table:
+def tabulate_images(stats: Sequence[ImageStats], split: Mapping[str, int]) -> Table:
     """Images by size, channels and type.
 
     Args:
@@ -47,7 +47,7 @@ def images(stats: Sequence[ImageStats], split: Mapping[str, int]) -> Table:
     return table
 
 
-def classes(
+def tabulate_classes(
     specs: Sequence[ClassSpec],
     label_map: LabelMap,
     totals: Totals,
@@ -87,18 +87,18 @@ def classes(
         holders = [parts.get(one) for one, found in pixels.items() if found[index]]
         share = "" if index == IGNORE_LABEL else f"{every[index] / max(1, labelled):.3%}"
         of_parts = [str(holders.count(part)) for part in shown]
-        table.add_row(_listed(values, colored), Text(name), str(every[index]), share, str(len(holders)), *of_parts)
+        table.add_row(_format_values(values, colored), Text(name), str(every[index]), share, str(len(holders)), *of_parts)
     unknown = Counter({value: count for value, count in totals.pixels.items() if label_map(value) == UNKNOWN})
     for value, count in unknown.most_common(_ROWS):
         numbers = str(count), f"{count / labelled:.3%}", str(totals.images[value])
-        table.add_row(_word(value, colored), "none", *numbers, *[""] * len(shown), style="red")
+        table.add_row(_format_value(value, colored), "none", *numbers, *[""] * len(shown), style="red")
     if rest := every[UNKNOWN] - sum(count for _, count in unknown.most_common(_ROWS)):
         words = f"{max(1, len(unknown) - _ROWS)} values more" if len(unknown) > _ROWS else "more"
         table.add_row(words, "none", str(rest), f"{rest / labelled:.3%}", "", *[""] * len(shown), style="red")
     return table
 
 
-def suspicious(rows: Iterable[Suspicion]) -> Table:
+def tabulate_suspicions(rows: Iterable[Suspicion]) -> Table:
     """What may be right and rarely is."""
     table = Table(min_width=60)
     for column in ("suspicious", "number", "first", "what to do"):
@@ -109,7 +109,7 @@ def suspicious(rows: Iterable[Suspicion]) -> Table:
     return table
 
 
-def propose(proposal: Proposal, console: Console) -> None:
+def print_proposal(proposal: ClassProposal, console: Console) -> None:
     """Says which words would fit the masks."""
 
     def tell(text: str) -> None:
@@ -139,12 +139,12 @@ def propose(proposal: Proposal, console: Console) -> None:
     tell("  " + " ".join(shlex.quote(word) for word in proposal.words()))
 
 
-def _listed(values: Sequence[Value], colored: bool) -> str:
-    words = [_word(value, colored) for value in sorted(values, key=lambda value: (isinstance(value, tuple), value))]
+def _format_values(values: Sequence[Value], colored: bool) -> str:
+    words = [_format_value(value, colored) for value in sorted(values, key=lambda value: (isinstance(value, tuple), value))]
     return ", ".join(words) if len(words) <= _NAMES else f"{', '.join(words[: _NAMES - 1])} ... ({len(words)})"
 
 
-def _word(value: Value, colored: bool) -> str:
+def _format_value(value: Value, colored: bool) -> str:
     if value == IGNORED:
         return ""
     if isinstance(value, int) and not colored:

@@ -101,7 +101,7 @@ def fetch(
     files = {f"{folder}/{n}.png": f"{base}/{_SERVED_IN[folder]}/{n}.png" for folder in checksums for n in range(slices)}
     layout = "train/image/N.png, train/label/N.png and test/image/N.png"
     job = Download("ISBI-2012", base, TERMS, root.resolve(), layout, "train/image")
-    with _published(job) as content:
+    with _publish(job) as content:
         for folder in checksums:
             (content / folder).mkdir(parents=True)
         _download(job, files, content, retries, timeout, threads)
@@ -121,7 +121,7 @@ def fetch_archive(job: Download, folder: str, checksum: str, *, retries: int = 3
     Raises:
         DataError: as in `fetch`, and for an archive that is damaged or climbs out of its folder.
     """
-    with _published(job) as content:
+    with _publish(job) as content:
         # Both lie inside the side folder too, and are gone with it.
         packed, unpacked = content.with_name("archive.zip"), content.with_name("unpacked")
         _download(job, {packed.name: job.url}, packed.parent, retries, timeout, threads=1)
@@ -151,7 +151,7 @@ def is_missing(root: Path) -> bool:
 
 
 @contextmanager
-def _published(job: Download) -> Iterator[Path]:
+def _publish(job: Download) -> Iterator[Path]:
     """Yields a name in a new side folder; what is made there takes the place of the root at the end."""
     root = job.root
     side = root.with_name(f".{uuid.uuid4().hex}.download")
@@ -179,11 +179,11 @@ def _published(job: Download) -> Iterator[Path]:
                 parent.rmdir()
 
 
-class _GivenUp(Exception):
+class _GiveUp(Exception):
     """A download for which another attempt is useless."""
 
 
-class _Share:
+class _FileProgress:
     """One file's share of a progress bar that counts files, with the methods that pooch calls.
 
     It also ends the transfer once `stop` is set: a large file would otherwise go on after Ctrl-C.
@@ -197,7 +197,7 @@ class _Share:
 
     def update(self, count: int) -> None:
         if self._stop.is_set():
-            raise _GivenUp("another file failed")
+            raise _GiveUp("another file failed")
         step = min(count / self.total, 1 - self._shown) if self.total else 0.0
         self._shown += step
         self._advance(step)
@@ -224,15 +224,15 @@ def _download(
 
     def attempt(url: str, output_file: Any, store: Any) -> None:
         if stop.is_set():
-            raise _GivenUp("another file failed")
-        share = _Share(lambda step: progress.advance(bar, step), stop)
+            raise _GiveUp("another file failed")
+        share = _FileProgress(lambda step: progress.advance(bar, step), stop)
         try:
             pooch.HTTPDownloader(progressbar=share, chunk_size=2**16, timeout=timeout)(url, output_file, store)
         except requests.RequestException as error:
             share.reset()
             status = 0 if error.response is None else error.response.status_code
             if 400 <= status < 500 and status not in (408, 429):  # It will say the same again.
-                raise _GivenUp(_reason(error, timeout)) from None
+                raise _GiveUp(_explain(error, timeout)) from None
             raise
 
     store = pooch.create(
@@ -245,16 +245,16 @@ def _download(
             for done in as_completed(jobs):
                 try:
                     done.result()
-                except _GivenUp as error:
+                except _GiveUp as error:
                     raise job.failure(jobs[done], str(error)) from None
                 except (requests.RequestException, ValueError) as error:
-                    raise job.failure(jobs[done], _reason(error, timeout)) from None
+                    raise job.failure(jobs[done], _explain(error, timeout)) from None
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _reason(error: Exception, timeout: float) -> str:
+def _explain(error: Exception, timeout: float) -> str:
     """A few words for what `requests` tells in many."""
     import requests
 

@@ -21,6 +21,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from tifffile import TiffFile, TiffPage, TiffWriter
 
+from unet_exp.data.arrays import Array
 from unet_exp.data.io.tiff import (
     DTYPES,
     Array,

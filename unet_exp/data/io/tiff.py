@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from tifffile import TiffFile, TiffPage
 
+from unet_exp.data.arrays import Array
 from unet_exp.errors import DataError
-
-Array = np.ndarray[Any, Any]
 
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 _GREY, _PALETTE, _YCBCR = (0, 1), 3, 6

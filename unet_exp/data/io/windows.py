@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from tifffile import TiffFile, TiffPage, TiffWriter
 
+from unet_exp.data.arrays import Array
 from unet_exp.data.io.tiff import (
-    Array,
     check_chain,
     check_page,
     count_channels,

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from unet_exp.data.arrays import Array
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import FolderConfig
 from unet_exp.data import groups
 from unet_exp.data.classes import UnknownValues, decode, object_ids, picture_color, proposed, shows_colors
-from unet_exp.data.groups import UNLABELLED, Item
+from unet_exp.data.groups import UNLABELLED, SplitItem
 from unet_exp.data.io.images import JPEG_SUFFIXES, read_pages, stored_size
 from unet_exp.data.pairs import Pair, find_pairs
 from unet_exp.data.samples import DataSet, Sample
@@ -25,8 +26,6 @@ from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.memory import free_memory
 from unet_exp.weight_map import open_touching
-
-Array = np.ndarray[Any, Any]
 
 _log = logging.getLogger(__name__)
 
@@ -41,13 +40,13 @@ class _Page(NamedTuple):
     """A page of an image file, with what its mask says; no label where there is no mask."""
 
     source: Path
-    item: Item
+    item: SplitItem
     image: Array
     label: Array | None
     instances: Array | None
 
 
-def load(config: FolderConfig) -> DataSet:
+def load_folder(config: FolderConfig) -> DataSet:
     """Reads a user's images and masks; see `docs/your_images.md`.
 
     Returns:
@@ -63,7 +62,7 @@ def load(config: FolderConfig) -> DataSet:
     check_exact(pairs, config)
     check_memory(pairs, config)
     classes = class_specs(config)
-    pages = _alike(_read_all(pairs, config, classes))
+    pages = _unify(_read_all(pairs, config, classes))
     labelled = [page for page in pages if page.label is not None]
     if not labelled:
         raise DataError(
@@ -73,7 +72,7 @@ def load(config: FolderConfig) -> DataSet:
     train, val, test = (
         [samples[place] for place in part] for part in groups.split([page.item for page in labelled], config)
     )
-    _check_shown(train, classes)
+    _check_classes_shown(train, classes)
     return DataSet(
         train=train,
         val=val,
@@ -85,10 +84,10 @@ def load(config: FolderConfig) -> DataSet:
     )
 
 
-DATA_SETS["folder"] = load
+DATA_SETS["folder"] = load_folder
 
 
-def _check_shown(train: Sequence[Sample], classes: Sequence[ClassSpec]) -> None:
+def _check_classes_shown(train: Sequence[Sample], classes: Sequence[ClassSpec]) -> None:
     labels = [sample.label for sample in train if sample.label is not None]
     absent = [spec.name for index, spec in enumerate(classes) if not any((label == index).any() for label in labels)]
     if len(absent) == len(classes):
@@ -174,7 +173,7 @@ def _read_all(pairs: Sequence[Pair], config: FolderConfig, classes: Sequence[Cla
     unknown = [error for error in errors if isinstance(error, UnknownValues)]
     others = [str(error) for error in errors if not isinstance(error, UnknownValues)]
     if unknown:
-        others.insert(0, _explained(UnknownValues.merged(unknown), pages, classes))
+        others.insert(0, _explain(UnknownValues.merge(unknown), pages, classes))
     if len(others) > 1:
         more = f"; and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         raise DataError(f"{len(errors)} of {len(pairs)} images cannot be used: " + "; ".join(others[:_SHOWN]) + more)
@@ -183,7 +182,7 @@ def _read_all(pairs: Sequence[Pair], config: FolderConfig, classes: Sequence[Cla
     return pages
 
 
-def _explained(error: UnknownValues, good: Sequence[_Page], classes: Sequence[ClassSpec]) -> str:
+def _explain(error: UnknownValues, good: Sequence[_Page], classes: Sequence[ClassSpec]) -> str:
     """The message with its mend: what to type, where the values are few enough to be classes."""
     if error.jpeg:
         return f"{error.what}; JPEG changes pixels: save masks as PNG"
@@ -202,7 +201,7 @@ def _explained(error: UnknownValues, good: Sequence[_Page], classes: Sequence[Cl
     )
 
 
-def read_pair(pair: Pair, indices: bool) -> list[tuple[Item, Array, Array | None]]:
+def read_pair(pair: Pair, indices: bool) -> list[tuple[SplitItem, Array, Array | None]]:
     """The pages of an image file with those of its mask, if there is one.
 
     Args:
@@ -217,7 +216,7 @@ def read_pair(pair: Pair, indices: bool) -> list[tuple[Item, Array, Array | None
     """
     images = read_pages(pair.image)
     count = len(images)
-    items = [Item(pair.name, f"{pair.name}_{page:03d}" if count > 1 else pair.name) for page in range(count)]
+    items = [SplitItem(pair.name, f"{pair.name}_{page:03d}" if count > 1 else pair.name) for page in range(count)]
     if pair.mask is None:
         return [(item, image, None) for item, image in zip(items, images, strict=True)]
     masks = read_pages(pair.mask, indices)
@@ -252,7 +251,7 @@ def _read(pair: Pair, config: FolderConfig, classes: Sequence[ClassSpec]) -> lis
     return pages
 
 
-def _alike(pages: list[_Page]) -> list[_Page]:
+def _unify(pages: list[_Page]) -> list[_Page]:
     """All with as many channels and of one type."""
     used = used_channels([ImageKind.of(page.image) for page in pages])
     pages = [_first_channels(page, count) for page, count in zip(pages, used, strict=True)]
@@ -309,7 +308,7 @@ def _samples(pages: Sequence[_Page]) -> list[Sample]:
     return [Sample(name, page.image, page.label, page.instances) for name, page in zip(names, pages, strict=True)]
 
 
-def sample_names(images: Sequence[tuple[Path, Item]]) -> list[str]:
+def sample_names(images: Sequence[tuple[Path, SplitItem]]) -> list[str]:
     """What images are called in a data set: names of files, `/` as `_`.
 
     Raises:

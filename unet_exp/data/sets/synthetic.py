@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from unet_exp.data.arrays import Array
 from unet_exp.config import ClassSpec, SyntheticConfig
 from unet_exp.data.samples import DataSet, Sample, split_indices
 from unet_exp.data.sets import DATA_SETS
@@ -67,8 +68,6 @@ MANY_CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (
 _MARGIN = 40  # px of tissue around the image, so that the warp finds cells there
 _MOST_MEMBRANE = 0.33  # share of an image, before corners are rounded
 _SMALLEST_CELL = 20  # px; what is left of a cell below this is membrane
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -249,18 +248,18 @@ def generate_set(
     key = {"version": GENERATOR_VERSION, "count": count, "height": height, "width": width, "seed": seed}
     name = hashlib.sha256(json.dumps({**key, "organelles": organelles}, sort_keys=True).encode()).hexdigest()[:24]
     path = None if folder is None else folder / f"synthetic-{name}.npz"
-    found = None if path is None else _load(path, (count, height, width))
+    found = None if path is None else _read_cache(path, (count, height, width))
     if found is not None:
         return found
     with ThreadPoolExecutor(max(1, workers)) as pool:
         made = list(pool.map(lambda index: generate(height, width, seed, index, organelles), range(count)))
     if path is not None:
         with suppress(OSError):
-            _save(path, made)
+            _write_cache(path, made)
     return made
 
 
-def _load(path: Path, shape: tuple[int, int, int]) -> list[Micrograph] | None:
+def _read_cache(path: Path, shape: tuple[int, int, int]) -> list[Micrograph] | None:
     """Read a cached set; None where it is missing, damaged or of another shape (count, H, W)."""
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -273,7 +272,7 @@ def _load(path: Path, shape: tuple[int, int, int]) -> list[Micrograph] | None:
     return [Micrograph(*slices) for slices in zip(*stacks, strict=True)]
 
 
-def _save(path: Path, micrographs: list[Micrograph]) -> None:
+def _write_cache(path: Path, micrographs: list[Micrograph]) -> None:
     """Write a set beside its place, then move it there, so that no reader sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as side:
@@ -285,7 +284,7 @@ def _save(path: Path, micrographs: list[Micrograph]) -> None:
         )
 
 
-def load(config: SyntheticConfig) -> DataSet:
+def load_synthetic(config: SyntheticConfig) -> DataSet:
     """The images of a config, generated or from the cache, and split.
 
     Raises:
@@ -310,4 +309,4 @@ def load(config: SyntheticConfig) -> DataSet:
     return DataSet(parts[0], parts[1], parts[2], (), classes, channels=1, metrics=("isbi", "seg"))
 
 
-DATA_SETS["synthetic"] = load
+DATA_SETS["synthetic"] = load_synthetic

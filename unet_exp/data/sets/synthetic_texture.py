@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Array = NDArray[Any]
+from unet_exp.data.arrays import Array
 
 MITOCHONDRION, VESICLE, GRANULE = 2, 3, 4
 """Class indices of the organelles in the many-class variant."""

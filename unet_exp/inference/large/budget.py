@@ -59,7 +59,7 @@ def read_size(text: str) -> int:
     return size
 
 
-def shown(size: int) -> str:
+def format_size(size: int) -> str:
     """Bytes as `read_size` reads them, rounded up to three digits."""
     for unit in ("kB", "MB", "GB"):
         scale = _UNITS[unit[0].lower()]
@@ -69,7 +69,7 @@ def shown(size: int) -> str:
     return f"{-(-size // 10**9)}GB"
 
 
-def give_back_at_once() -> None:
+def return_freed_memory() -> None:
     """Has large blocks of memory given back to the system when they are freed, for the rest of this process.
 
     glibc keeps freed blocks of up to 32 MB for later, and a prediction by tiles then holds twice what it uses. Python
@@ -97,7 +97,7 @@ def forward_bytes(network: Network, height: int, width: int) -> int:
     """
     architecture = network.architecture
     if isinstance(architecture, CustomArchitecture):
-        return _given_by_modules(network) * height * width
+        return _bytes_per_pixel(network) * height * width
     skips: list[int] = []
     image = 4 * architecture.in_channels * height * width
     peak = leaving = image
@@ -124,7 +124,7 @@ def _scratch(architecture: Architecture, level: int, joined: int) -> int:
 
 
 @lru_cache(maxsize=1)
-def _given_by_modules(network: Network) -> int:
+def _bytes_per_pixel(network: Network) -> int:
     """Bytes a pixel of the input that all innermost modules of a network give, rounded up."""
     sizes, total = network.architecture.sizes, 0
     side = sizes.smallest + sizes.step
@@ -152,7 +152,7 @@ def tile_bytes(
     """The most that the prediction of one tile takes.
 
     Measured with single-threaded float32 on a CPU, for four networks of depth 4 and 5 and tiles of 256 to 512 pixels:
-    at most 1.18 times `forward_bytes` and 20 MB more, once `give_back_at_once` was called; before, up to 2.7 times.
+    at most 1.18 times `forward_bytes` and 20 MB more, once `return_freed_memory` was called; before, up to 2.7 times.
 
     Args:
         network: any.

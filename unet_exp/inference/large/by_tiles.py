@@ -22,7 +22,7 @@ from unet_exp.data.io.windows import WindowedPage, write_by_rows
 from unet_exp.data.normalization import Normalization, full_scale
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import total_stride
-from unet_exp.inference.large.budget import OVERHEAD, shown, tile_bytes
+from unet_exp.inference.large.budget import OVERHEAD, format_size, tile_bytes
 from unet_exp.inference.large.part_file import PartFile
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.tiling.overlap_tile import Source
@@ -35,7 +35,7 @@ _SMALLEST = 64  # pixels of a tile: below, nearly all work is done for its surro
 
 
 @dataclass(frozen=True)
-class Plan:
+class TilePlan:
     """How a page is cut up so that a budget is kept.
 
     Attributes:
@@ -49,7 +49,7 @@ class Plan:
     needed: int
 
 
-def plan(predictor: Predictor, page: WindowedPage, budget: int) -> Plan:
+def plan_page(predictor: Predictor, page: WindowedPage, budget: int) -> TilePlan:
     """The largest tiles, up to `inference.tile`, with which the prediction of a page takes no more than `budget` bytes.
 
     Raises:
@@ -59,13 +59,13 @@ def plan(predictor: Predictor, page: WindowedPage, budget: int) -> Plan:
     network, settings = predictor.network, predictor.inference
     step = total_stride(network.architecture)
 
-    def with_tile(tile: int) -> Plan:
+    def with_tile(tile: int) -> TilePlan:
         row = page.row_bytes(tile + 4 * step)
         one = page.planes * page.chunk_bytes
         cache = max(one, min(row, budget // 4))
         passes = tile_bytes(network, tile, settings.context, page.channels, page.itemsize, len(predictor.classes))
         # Beside the cache, a strip or tile as it lies in the file; and the indices of one row of tiles.
-        return Plan(tile, cache, OVERHEAD + cache + 2 * page.chunk_bytes + passes + max(tile, 512) * page.width)
+        return TilePlan(tile, cache, OVERHEAD + cache + 2 * page.chunk_bytes + passes + max(tile, 512) * page.width)
 
     smallest = min(settings.tile, -(-_SMALLEST // step) * step)
     tiles = sorted({smallest, settings.tile, *range(-(-smallest // step) * step, settings.tile, step)})
@@ -75,15 +75,15 @@ def plan(predictor: Predictor, page: WindowedPage, budget: int) -> Plan:
     least = with_tile(smallest)
     if 4 * page.chunk_bytes > budget:
         raise DataError(
-            f"{page.path}: it is compressed in pieces of {shown(page.chunk_bytes)} that must be decoded whole: save it "
-            f"as a tiled TIFF, or set memory={shown(least.needed)} or more"
+            f"{page.path}: it is compressed in pieces of {format_size(page.chunk_bytes)} that must be decoded whole: save it "
+            f"as a tiled TIFF, or set memory={format_size(least.needed)} or more"
         )
     raise ConfigError(
-        f"memory={shown(budget)} is too small for {page.path} and this network: set {shown(least.needed)} or more"
+        f"memory={format_size(budget)} is too small for {page.path} and this network: set {format_size(least.needed)} or more"
     )
 
 
-def check(predictor: Predictor) -> None:
+def check_settings(predictor: Predictor) -> None:
     """Refuses settings that need the whole image.
 
     Raises:
@@ -101,8 +101,8 @@ def check(predictor: Predictor) -> None:
         )
 
 
-def identity(predictor: Predictor, path: Path, pages: list[WindowedPage]) -> dict[str, Any]:
-    """What decides about the masks of a file, for `part_file`."""
+def identify_job(predictor: Predictor, path: Path, pages: list[WindowedPage]) -> dict[str, Any]:
+    """What decides about the masks of a file, for `open_part`."""
     status = path.stat()
     with predictor.checkpoint.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -114,11 +114,11 @@ def identity(predictor: Predictor, path: Path, pages: list[WindowedPage]) -> dic
     }
 
 
-def predict_pages(predictor: Predictor, pages: list[WindowedPage], plans: list[Plan], part: PartFile) -> Iterator[int]:
+def predict_pages(predictor: Predictor, pages: list[WindowedPage], plans: list[TilePlan], part: PartFile) -> Iterator[int]:
     """Predicts what is not yet in a part, and appends it.
 
     Args:
-        predictor: whose settings passed `check`.
+        predictor: whose settings passed `check_settings`.
         pages: of one file.
         plans: of each page.
         part: of these pages.
@@ -158,7 +158,7 @@ def normalized_source(predictor: Predictor, page: WindowedPage) -> Source:
     Raises:
         DataError: for pixels that cannot be read, and for other channels than the training images had.
     """
-    normalization, used = survey(predictor, page)
+    normalization, used = survey_page(predictor, page)
 
     def window(top: int, left: int, height: int, width: int) -> Tensor:
         rows = mirror_indices(top, height, page.height)
@@ -171,7 +171,7 @@ def normalized_source(predictor: Predictor, page: WindowedPage) -> Source:
     return window
 
 
-def survey(predictor: Predictor, page: WindowedPage) -> tuple[Normalization, int]:
+def survey_page(predictor: Predictor, page: WindowedPage) -> tuple[Normalization, int]:
     """Reads a page once: its normalisation with the numbers of the whole page, and how many of its channels are used.
 
     Raises:
@@ -213,7 +213,7 @@ def write_mask(predictor: Predictor, pages: list[WindowedPage], part: PartFile, 
         OSError: as writing does.
     """
     like = encode(np.zeros((1, 1), np.uint8), predictor.classes)
-    rows = [(page.height, page.width, part.rows(place, page.width)) for place, page in _placed(pages)]
+    rows = [(page.height, page.width, part.rows(place, page.width)) for place, page in _locate_pages(pages)]
     write_by_rows(path, rows, lambda label: encode(label, predictor.classes), like)
 
 
@@ -230,7 +230,7 @@ def write_preview(predictor: Predictor, pages: list[WindowedPage], part: PartFil
         Height and width of each page of it.
     """
     reduced = []
-    for place, page in _placed(pages):
+    for place, page in _locate_pages(pages):
         step = -(-max(page.height, page.width) // PREVIEW)
         rows = part.rows(place, page.width)
         label = np.concatenate([rows(top, top + 1)[:, ::step] for top in range(0, page.height, step)])
@@ -239,7 +239,7 @@ def write_preview(predictor: Predictor, pages: list[WindowedPage], part: PartFil
     return [(picture.shape[0], picture.shape[1]) for picture in reduced]
 
 
-def _placed(pages: list[WindowedPage]) -> Iterator[tuple[int, WindowedPage]]:
+def _locate_pages(pages: list[WindowedPage]) -> Iterator[tuple[int, WindowedPage]]:
     """Each page after the place of its first index in a part."""
     place = 0
     for page in pages:

@@ -15,9 +15,9 @@ from unet_exp.data.io.windows import WindowedPage, open_pages
 from unet_exp.errors import DataError, UserError
 from unet_exp.inference.device import explain_out_of_memory
 from unet_exp.inference.instances import write_instances
-from unet_exp.inference.large import by_tiles as large
-from unet_exp.inference.large.budget import OVERHEAD, Shape, give_back_at_once, shown, whole_bytes
-from unet_exp.inference.large.part_file import PartFile, part_file
+from unet_exp.inference.large.by_tiles import TilePlan, check_settings, identify_job, plan_page, predict_pages, write_mask, write_preview
+from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
+from unet_exp.inference.large.part_file import PartFile, open_part
 from unet_exp.inference.predictor import Predictor
 
 Probabilities = list[NDArray[np.float32]]
@@ -25,7 +25,7 @@ Probabilities = list[NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Cells:
+class CellSettings:
     """What `unet_exp.inference.instances.write_instances` is to do."""
 
     classes: list[int]
@@ -48,7 +48,7 @@ class Outputs:
     folder: Path
     preview: bool
     probabilities: bool
-    cells: Cells | None
+    cells: CellSettings | None
 
     def mask(self, path: Path) -> Path:
         """The mask of an image."""
@@ -62,7 +62,7 @@ class FilePredictor:
         predictor: what predicts.
         outputs: what is written.
         budget: bytes that may be taken at a time, beside what the process has taken before.
-        tell: is given a line for the user about a large image.
+        report: is given a line for the user about a large image.
         progress: is given a large image, how many of its pixels are done, and how many there are.
     """
 
@@ -71,18 +71,18 @@ class FilePredictor:
         predictor: Predictor,
         outputs: Outputs,
         budget: int,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         progress: Callable[[Path, int, int], None],
     ) -> None:
         self._predictor, self._outputs, self._budget = predictor, outputs, budget
-        self._tell, self._progress = tell, progress
+        self._report, self._progress = report, progress
         self._large: set[Path] = set()
 
     def cost(self, path: Path) -> int:
         """Bytes that a file takes from its reading to its writing, from its headers."""
         tiff = path.suffix.lower() in TIFF_SUFFIXES
         try:
-            pages, itemsize = _shapes(path) if tiff else _as_square(path)
+            pages, itemsize = _read_shapes(path) if tiff else _assume_square(path)
         except UserError:  # `read` says what is wrong with it
             return OVERHEAD
         if not pages:
@@ -106,9 +106,9 @@ class FilePredictor:
         if path not in self._large:
             return list(read_pages(path))
         if path.suffix.lower() not in TIFF_SUFFIXES:
-            needed = shown(self.cost(path))
+            needed = format_size(self.cost(path))
             raise DataError(
-                f"{path}: its prediction takes up to {needed} of memory, and there are {shown(self._budget)}: take a "
+                f"{path}: its prediction takes up to {needed} of memory, and there are {format_size(self._budget)}: take a "
                 "smaller inference.tile, save it as a tiled TIFF, which is read by window, or set "
                 f"memory={needed} if there is so much"
             )
@@ -160,41 +160,41 @@ class FilePredictor:
         for key, wanted in (("probabilities", self._outputs.probabilities), ("instances", self._outputs.cells)):
             if wanted:
                 raise DataError(
-                    f"{path}: {key}=true needs the whole image in memory, about {shown(self.cost(path))}: leave it "
+                    f"{path}: {key}=true needs the whole image in memory, about {format_size(self.cost(path))}: leave it "
                     "out, set a larger memory= if there is so much, or cut the image"
                 )
-        large.check(self._predictor)
-        give_back_at_once()
+        check_settings(self._predictor)
+        return_freed_memory()
         mask = self._outputs.mask(path)
         with open_pages(path) as pages:
-            plans = [large.plan(self._predictor, page, self._budget) for page in pages]
+            plans = [plan_page(self._predictor, page, self._budget) for page in pages]
             self._make_folder()
             part_path = mask.with_name(f"{path.stem}_mask.part")
-            with part_file(part_path, large.identity(self._predictor, path, pages)) as part:
-                self._tell(f"{path}: {_size_in_words(pages)}, in tiles of {max(plan.tile for plan in plans)}")
+            with open_part(part_path, identify_job(self._predictor, path, pages)) as part:
+                self._report(f"{path}: {_describe_size(pages)}, in tiles of {max(plan.tile for plan in plans)}")
                 if part.differs:
-                    self._tell(f"{part_path} was of another {' and '.join(part.differs)}: it starts anew")
+                    self._report(f"{part_path} was of another {' and '.join(part.differs)}: it starts anew")
                 elif part.size:
-                    self._tell(f"{part_path}: it goes on there")
-                self._find(path, pages, plans, part)
-                large.write_mask(self._predictor, pages, part, mask)
+                    self._report(f"{part_path}: it goes on there")
+                self._predict_pages(path, pages, plans, part)
+                write_mask(self._predictor, pages, part, mask)
                 if self._outputs.preview:
                     preview = self._preview(path, len(pages))
-                    sizes = large.write_preview(self._predictor, pages, part, preview)
-                    self._tell(
+                    sizes = write_preview(self._predictor, pages, part, preview)
+                    self._report(
                         f"{preview}: {sizes[0][1]} x {sizes[0][0]} pixels" + ", reduced" * (sizes[0] != pages[0].size)
                     )
 
-    def _find(self, path: Path, pages: list[WindowedPage], plans: list[large.Plan], part: PartFile) -> None:
+    def _predict_pages(self, path: Path, pages: list[WindowedPage], plans: list[TilePlan], part: PartFile) -> None:
         """Fills a part, and says how fast that went."""
         total, began, start = sum(math.prod(page.size) for page in pages), part.size, time.perf_counter()
         done = began
         self._progress(path, done, total)
-        for pixels in large.predict_pages(self._predictor, pages, plans, part):
+        for pixels in predict_pages(self._predictor, pages, plans, part):
             done += pixels
             self._progress(path, done, total)
         seconds = time.perf_counter() - start
-        self._tell(f"{path}: {(done - began) / 1e6:.1f} million pixels in {seconds:.0f} s")
+        self._report(f"{path}: {(done - began) / 1e6:.1f} million pixels in {seconds:.0f} s")
 
     def _make_folder(self) -> None:
         try:
@@ -208,20 +208,20 @@ class FilePredictor:
         return self._outputs.folder / f"{path.stem}_preview{'.png' if pages == 1 else '.tif'}"
 
 
-def _shapes(path: Path) -> tuple[list[Shape], int]:
+def _read_shapes(path: Path) -> tuple[list[Shape], int]:
     """The pages of a TIFF, and the bytes of a value."""
     with open_pages(path) as pages:
         return [(*page.size, page.channels) for page in pages], max(page.itemsize for page in pages)
 
 
-def _as_square(path: Path) -> tuple[list[Shape], int]:
+def _assume_square(path: Path) -> tuple[list[Shape], int]:
     """One page of as many values as a file has, and the bytes of each."""
     values, itemsize = stored_size(path)
     side = math.isqrt(max(values - 1, 0)) + 1
     return [(side, side, 1)] if values else [], itemsize
 
 
-def _size_in_words(pages: list[WindowedPage]) -> str:
+def _describe_size(pages: list[WindowedPage]) -> str:
     first = pages[0]
     others = f" and {len(pages) - 1} more pages" if len(pages) > 1 else ""
     return f"{first.width} x {first.height} pixels{others}"

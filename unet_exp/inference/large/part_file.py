@@ -30,12 +30,12 @@ class PartFile:
     def __init__(self, file: BinaryIO, identity: dict[str, Any]) -> None:
         self._file = file
         file.seek(0)
-        found = _identity(file.readline())
+        found = _parse_identity(file.readline())
         self.differs = [key for key in identity if found.get(key) != identity[key]] if found else []
         if not found or self.differs:
             file.truncate(0)
             file.write(json.dumps(identity).encode() + b"\n")
-            self._written()
+            self._sync()
         file.seek(0)
         self._start = len(file.readline())
         self.size = file.seek(0, os.SEEK_END) - self._start
@@ -48,7 +48,7 @@ class PartFile:
     def append(self, rows: NDArray[np.uint8]) -> None:
         """Adds whole rows; when it returns they are on the disk."""
         self._file.write(rows.tobytes())
-        self._written()
+        self._sync()
         self.size += rows.size
 
     def rows(self, place: int, width: int) -> Rows:
@@ -61,13 +61,13 @@ class PartFile:
 
         return read
 
-    def _written(self) -> None:
+    def _sync(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
 
 
 @contextmanager
-def part_file(path: Path, identity: dict[str, Any]) -> Iterator[PartFile]:
+def open_part(path: Path, identity: dict[str, Any]) -> Iterator[PartFile]:
     """Opens a part, or begins it; it is removed if all goes well, and stays if anything fails.
 
     Args:
@@ -90,7 +90,7 @@ def part_file(path: Path, identity: dict[str, Any]) -> Iterator[PartFile]:
         path.unlink()
 
 
-def _identity(line: bytes) -> dict[str, Any]:
+def _parse_identity(line: bytes) -> dict[str, Any]:
     """What a first line says; nothing if it is none."""
     try:
         known = json.loads(line) if line.endswith(b"\n") else {}

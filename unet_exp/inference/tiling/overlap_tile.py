@@ -30,7 +30,7 @@ Source = Callable[[int, int, int, int], Tensor]
 """Gives the window (top, left, height, width) of an image that goes on beyond its border: (1, C, height, width)."""
 
 
-def mirrored_source(image: Tensor) -> Source:
+def mirror_source(image: Tensor) -> Source:
     """Windows of images that are mirrored at their border: (B, C, H, W) gives (B, C, height, width)."""
 
     def window(top: int, left: int, height: int, width: int) -> Tensor:

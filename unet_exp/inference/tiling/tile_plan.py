@@ -67,7 +67,7 @@ def plan_tiles(architecture: HasSizes, size: int, settings: InferenceConfig) -> 
         return [plan_whole(architecture, size)]
     count = 1 + -(-(size - settings.tile) // longest)
     balanced = max(blend, -(-(size - blend) // count))  # shorter tiles where as many of them are enough
-    step = min(longest, _rounded_up(balanced, total_stride(architecture)))
+    step = min(longest, _round_up(balanced, total_stride(architecture)))
     extra = surround(architecture, settings.context)
     stops = [step * index + blend for index in range(1, count)] + [size]
     return [_tile(architecture, size, step * index, stop, extra) for index, stop in enumerate(stops)]
@@ -103,7 +103,7 @@ def surround(architecture: HasSizes, reach: int | Literal["auto"]) -> int:
     needed = lost_border(architecture)
     if reach == "auto":
         reach = receptive_field_radius(architecture) if architecture.sizes.invents else needed
-    return _rounded_up(max(reach - needed, 0), total_stride(architecture))
+    return _round_up(max(reach - needed, 0), total_stride(architecture))
 
 
 def _tile(architecture: HasSizes, size: int, first: int, stop: int, extra: int) -> Tile:
@@ -116,5 +116,5 @@ def _tile(architecture: HasSizes, size: int, first: int, stop: int, extra: int) 
     return Tile(start - before, length, first, stop, first - start)
 
 
-def _rounded_up(number: int, step: int) -> int:
+def _round_up(number: int, step: int) -> int:
     return -(-number // step) * step
