@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unet_exp import data, losses, memory
+from unet_exp import load as open_predictor
 from unet_exp.compose import compose_train, conf_dir, quoted
 from unet_exp.config import IGNORE_LABEL, parse
 from unet_exp.data.classes import encode
@@ -22,7 +23,6 @@ from unet_exp.data.groups import SplitItem, split
 from unet_exp.data.io.images import read_pages, write_image, write_pages
 from unet_exp.data.normalization import Normalization
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.inference.predictor import load as predictor_of
 from unet_exp.metrics.scoreboard import Scoreboard
 
 RNG = np.random.default_rng(0)
@@ -376,7 +376,7 @@ def test_a_training_takes_channels_and_floats_as_they_are(root, train, mode):
         write_image(root / f"masks/{number}.png", mask(32))
     words = ["data=folder", f"data.images={root}/images", f"data.masks={root}/masks", f"data.normalization={mode}"]
     folder = train(*words, "data.tile=32", "model=same", "augmentation=paper", base=TINY_STACK)
-    predictor = predictor_of(folder.best, "cpu", "32")
+    predictor = open_predictor(folder.best, "cpu", "32")
     image = np.load(root / "images/0.npy")
     assert predictor.checkpoint.record.channels == 6
     assert predictor.predict(image).shape == (32, 32)

@@ -15,7 +15,7 @@ from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.data.io.images import read_image
 from unet_exp.figures import overlay
 from unet_exp.figures.curves import draw_curves
-from unet_exp.figures.overlay import view_as_rgb, panels
+from unet_exp.figures.overlay import draw_panels, view_as_rgb
 
 CLASSES = [
     ClassSpec(name="membrane", value=0, color=[10, 20, 30]),
@@ -103,7 +103,7 @@ def test_the_share_of_errors_is_of_the_counted_pixels(monkeypatch: pytest.Monkey
 def test_panels_leave_their_inputs_alone() -> None:
     inputs = drawn(channels=3)
     before = [array.copy() for array in inputs]
-    panels(*inputs, CLASSES)
+    draw_panels(*inputs, CLASSES)
     assert all((array == old).all() for array, old in zip(inputs, before, strict=True))
 
 

@@ -32,7 +32,7 @@ from unet_exp.data.normalization import Normalization
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.inference.large import by_tiles as large
-from unet_exp.inference.large.budget import forward_bytes, format_size, read_size, tile_bytes
+from unet_exp.inference.large.budget import format_size, forward_bytes, read_size, tile_bytes
 from unet_exp.inference.large.pipeline import AHEAD, run_overlapped
 from unet_exp.inference.predictor import Predictor
 from unet_exp.network import Network, build
@@ -213,7 +213,10 @@ def test_channels_are_chosen_as_in_memory(
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", rowsperstrip=8, compression="lzw")
     with open_pages(tmp_path / "a.tif") as (page,):
         if isinstance(used, str):
-            for ask in (lambda: large.survey_page(predictor(channels), page), lambda: predictor(channels).prepare(pixels)):
+            for ask in (
+                lambda: large.survey_page(predictor(channels), page),
+                lambda: predictor(channels).prepare(pixels),
+            ):
                 with pytest.raises(DataError, match=used):
                     ask()
         else:

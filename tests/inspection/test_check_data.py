@@ -24,8 +24,7 @@ from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import UserError
-from unet_exp.inspection import survey
-from unet_exp.inspection import tables
+from unet_exp.inspection import survey, tables
 from unet_exp.inspection.check import check_data
 from unet_exp.inspection.findings import LabelMap, Totals, find_suspicious_images, propose_classes
 from unet_exp.inspection.survey import survey_files, survey_samples

@@ -69,7 +69,7 @@ class Checkpoint:
                 )
         return cls(path, record, weights, step)
 
-    def parsed(self) -> Config:
+    def parse_config(self) -> Config:
         """The config of its training, checked against the schema of today.
 
         Raises:
@@ -84,9 +84,9 @@ class Checkpoint:
         """Of its network, in plain integers.
 
         Raises:
-            DataError: see `parsed`.
+            DataError: see `parse_config`.
         """
-        return self.parsed().architecture(self.record.channels, len(self.record.classes))
+        return self.parse_config().architecture(self.record.channels, len(self.record.classes))
 
     def network(self) -> Network:
         """The trained network, in evaluation mode, on the CPU.
@@ -106,7 +106,7 @@ class Checkpoint:
                     f"checkpoint={self.path}: it holds {there:,} numbers, and the network that its config describes "
                     f"has {needed:,} parameters"
                 )
-        network = build(self.parsed(), self.record.channels, len(self.record.classes))
+        network = build(self.parse_config(), self.record.channels, len(self.record.classes))
         try:
             network.load_state_dict(self.weights)
         except RuntimeError as error:

@@ -117,7 +117,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     from rich.console import Console
 
     from unet_exp.data.io.images import list_images
-    from unet_exp.inference.large.budget import SHARE_OF_FREE, return_freed_memory, read_size
+    from unet_exp.inference.large.budget import SHARE_OF_FREE, read_size, return_freed_memory
     from unet_exp.inference.large.file_predictor import CellSettings, Outputs
     from unet_exp.inference.predictor import Predictor
     from unet_exp.memory import free_memory

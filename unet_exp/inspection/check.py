@@ -1,4 +1,4 @@
-"""A look at images and masks before a training: tables, suspicious files, the classes that masks seem to have."""
+"""Inspects images and masks before a training: tables, suspicious files, the classes that masks seem to have."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 
     from unet_exp.data.pairs import Pair
     from unet_exp.data.samples import DataSet
-    from unet_exp.inspection.findings import LabelMap, ClassProposal, Suspicion
+    from unet_exp.inspection.findings import ClassProposal, LabelMap, Suspicion
     from unet_exp.inspection.survey import ImageStats
 
     Seen = tuple[NDArray[Any], NDArray[np.uint8] | None]
 
 SHEET = "contact_sheet.png"
-_SHOWN = 20
+_MOST_MISTAKES = 20
 
 
 @dataclass(frozen=True)
 class _Inspection:
-    """What was read.
+    """Everything that was read.
 
     Attributes:
-        stats: of every image that can be used.
-        parts: the split of images, by name, as far as it is known.
+        stats: of every usable image.
+        parts: the known split of images by name.
         split: images of each part.
         dataset: the images themselves, where they are in memory.
         classes: as configured.
         label_map: of the values in masks.
-        objects: whether masks tell objects apart.
-        legend: the classes as they are drawn.
+        objects: whether masks number objects.
+        legend: the classes of the contact sheet.
         look: reads an image once more: (H, W, C), and its mask in colours (H, W, 3).
         mistakes: why a training cannot start.
-        proposal: other classes, where those do not fit.
+        proposal: other classes, where the configured ones do not fit.
     """
 
     stats: "Sequence[ImageStats]"
@@ -59,59 +59,39 @@ class _Inspection:
 
 
 def check_data(config: Config, output: Path) -> Path:
-    """Reads all images and masks, prints what they are and draws some.
+    """Reads all images and masks, prints statistics and draws some.
 
     Args:
         config: of a training.
-        output: the folder of the contact sheet; it is made.
+        output: the folder of the contact sheet, made if missing.
 
     Returns:
         The contact sheet.
 
     Raises:
-        UserError: at the end, if a training could not start with this config; the contact sheet is there then. Before
-            that where there is nothing to read, or the sheet cannot be written.
+        UserError: if a training cannot start with this config, after the contact sheet is written; at once if there is
+            nothing to read, or the sheet cannot be written.
     """
     from rich.console import Console
 
-    from unet_exp.data.compatibility import check_fits
-    from unet_exp.inspection import tables
-    from unet_exp.inspection.findings import Totals, find_suspicious_classes, find_suspicious_images, find_twins
-
     console = Console(highlight=False)
-    inspection = _inspect_folder(config.data, console) if isinstance(config.data, FolderConfig) else _inspect_built_in(config)
-    stats, parts, mistakes = inspection.stats, inspection.parts, inspection.mistakes
-    names = [spec.name for spec in inspection.classes]
-    masks = {one.item.name: one.mask for one in stats if one.mask is not None}
-    pixels = {name: inspection.label_map.pixels(mask) for name, mask in masks.items()}
-    if not mistakes:
-        with _collect_mistake(mistakes):
-            check_fits(config, inspection.dataset or _outline_dataset(inspection, pixels))
-    trained = [found for name, found in pixels.items() if parts.get(name) == "train"]
-    if trained and all(found.keys() == {IGNORE_LABEL} for found in trained):
-        mistakes.append("data.ignore: all pixels of the training masks are ignored: there is nothing to learn from")
-    suspicions = [
-        *find_suspicious_images(stats, config.data.tile),
-        *find_twins(stats, parts),
-    ]
-    if masks and inspection.proposal is None:
-        suspicions += find_suspicious_classes(names, list(pixels.values()), [parts.get(name, "") for name in pixels])
-    if stats:
-        console.print(tables.tabulate_images(stats, inspection.split))
-    if masks:
-        totals = Totals.of(masks.values())
-        console.print(
-            tables.tabulate_classes(inspection.classes, inspection.label_map, totals, pixels, parts, inspection.objects)
-        )
-    if suspicions:
-        console.print(tables.tabulate_suspicions(suspicions))
-    sheet = _draw(inspection, pixels, suspicions, output) if stats else None
-    for mistake in mistakes[:_SHOWN]:
+    inspection = (
+        _inspect_folder(config.data, console) if isinstance(config.data, FolderConfig) else _inspect_built_in(config)
+    )
+    mistakes, label_map = inspection.mistakes, inspection.label_map
+    pixels = {one.item.name: label_map.pixels(one.mask) for one in inspection.stats if one.mask is not None}
+    _check_training(config, inspection, pixels)
+    suspicions = _find_suspicions(config, inspection, pixels)
+    _print_tables(inspection, pixels, suspicions, console)
+    sheet = _draw(inspection, pixels, suspicions, output) if inspection.stats else None
+    for mistake in mistakes[:_MOST_MISTAKES]:
         console.print(f"mistake: {mistake}", style="red", markup=False, soft_wrap=True)
-    if len(mistakes) > _SHOWN:
-        console.print(f"and {len(mistakes) - _SHOWN} mistakes more", style="red")
+    if len(mistakes) > _MOST_MISTAKES:
+        console.print(f"and {len(mistakes) - _MOST_MISTAKES} mistakes more", style="red")
     if inspection.proposal is not None:
-        tables.print_proposal(inspection.proposal, console)
+        from unet_exp.inspection.tables import print_proposal
+
+        print_proposal(inspection.proposal, console)
     if not mistakes:
         console.print("A training can start with these words. Images with their masks over them are in")
     if sheet is not None:
@@ -122,8 +102,53 @@ def check_data(config: Config, output: Path) -> Path:
     return sheet
 
 
+def _check_training(config: Config, inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> None:
+    """Adds the mistakes for which a training would stop before its first step."""
+    from unet_exp.data.compatibility import check_fits
+
+    if not inspection.mistakes:
+        with _collect_mistake(inspection.mistakes):
+            check_fits(config, inspection.dataset or _outline_dataset(inspection, pixels))
+    trained = [found for name, found in pixels.items() if inspection.parts.get(name) == "train"]
+    if trained and all(found.keys() == {IGNORE_LABEL} for found in trained):
+        inspection.mistakes.append(
+            "data.ignore: all pixels of the training masks are ignored: there is nothing to learn from"
+        )
+
+
+def _find_suspicions(config: Config, inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> "list[Suspicion]":
+    from unet_exp.inspection.findings import find_suspicious_classes, find_suspicious_images, find_twins
+
+    stats, parts = inspection.stats, inspection.parts
+    suspicions = [*find_suspicious_images(stats, config.data.tile), *find_twins(stats, parts)]
+    if pixels and inspection.proposal is None:
+        names = [spec.name for spec in inspection.classes]
+        suspicions += find_suspicious_classes(names, list(pixels.values()), [parts.get(name, "") for name in pixels])
+    return suspicions
+
+
+def _print_tables(
+    inspection: _Inspection,
+    pixels: Mapping[str, Counter[int]],
+    suspicions: "Sequence[Suspicion]",
+    console: "Console",
+) -> None:
+    from unet_exp.inspection.findings import Totals
+    from unet_exp.inspection.tables import tabulate_classes, tabulate_images, tabulate_suspicions
+
+    if inspection.stats:
+        console.print(tabulate_images(inspection.stats, inspection.split))
+    if pixels:
+        totals = Totals.of(one.mask for one in inspection.stats if one.mask is not None)
+        classes, label_map = inspection.classes, inspection.label_map
+        console.print(tabulate_classes(classes, label_map, totals, pixels, inspection.parts, inspection.objects))
+    if suspicions:
+        console.print(tabulate_suspicions(suspicions))
+
+
 @contextmanager
 def _collect_mistake(mistakes: list[str]) -> Iterator[None]:
+    """Adds a user's mistake to the list in place of raising it."""
     try:
         yield
     except UserError as error:
@@ -131,7 +156,7 @@ def _collect_mistake(mistakes: list[str]) -> Iterator[None]:
 
 
 def _inspect_built_in(config: Config) -> _Inspection:
-    """Data that the program itself reads or makes."""
+    """Inspects data that the program itself reads or makes."""
     from unet_exp import data
     from unet_exp.data.classes import colorize
     from unet_exp.data.samples import SPLITS
@@ -139,6 +164,7 @@ def _inspect_built_in(config: Config) -> _Inspection:
     from unet_exp.inspection.survey import survey_samples
 
     dataset = data.load_data(config.data)
+    # With data.split=all an image is in two splits, and counts in the first.
     parts = {sample.name: part for part in reversed(SPLITS) for sample in getattr(dataset, part)}
     samples = {sample.name: sample for part in SPLITS for sample in getattr(dataset, part)}
 
@@ -154,7 +180,7 @@ def _inspect_built_in(config: Config) -> _Inspection:
 
 
 def _inspect_folder(config: FolderConfig, console: "Console") -> _Inspection:
-    """The user's own, whether or not the words fit them."""
+    """Inspects a user's own data, whether or not the config fits them."""
     from rich.progress import track
 
     from unet_exp.data.sets.folder import check_exact, check_memory, class_specs, means_indices, sample_names
@@ -169,9 +195,8 @@ def _inspect_folder(config: FolderConfig, console: "Console") -> _Inspection:
         with _collect_mistake(mistakes):
             check(pairs, config)
     stats: list[ImageStats] = []
-    quiet = not console.is_terminal
-    read = survey_files(pairs, indices)
-    for found in track(read, "reading", len(pairs), disable=quiet, transient=True, console=console):
+    bar: Any = {"total": len(pairs), "disable": not console.is_terminal, "transient": True, "console": console}
+    for found in track(survey_files(pairs, indices), "reading", **bar):
         if isinstance(found, DataError):
             mistakes.append(str(found))
         else:
@@ -203,7 +228,7 @@ def _inspect_folder(config: FolderConfig, console: "Console") -> _Inspection:
 
 
 def _find_pairs(config: FolderConfig) -> "tuple[list[Pair], list[str]]":
-    """Images with their masks; those that have none and should have one are inspection at too."""
+    """Finds images with their masks; one that lacks its mask is a mistake, and is inspected too."""
     from unet_exp.data.pairs import find_pairs
     from unet_exp.data.sets.folder import may_lack_mask
 
@@ -215,7 +240,7 @@ def _find_pairs(config: FolderConfig) -> "tuple[list[Pair], list[str]]":
 
 
 def _split_images(stats: "Sequence[ImageStats]", config: FolderConfig, mistakes: list[str]) -> dict[str, str]:
-    """The split of each image by its name; a mistake where there is none."""
+    """Splits the images, by name; a mistake where there is no split."""
     from unet_exp.data import groups
 
     labelled = [one.item for one in stats if one.mask is not None]
@@ -232,7 +257,7 @@ def _split_images(stats: "Sequence[ImageStats]", config: FolderConfig, mistakes:
 
 
 def _find_differences(stats: "Sequence[ImageStats]") -> list[str]:
-    """Images must be of one type and have as many channels."""
+    """Lists mistakes where images differ in type or number of channels."""
     from unet_exp.data.sets.folder import used_channels
 
     channels = Counter(f"{count} channel(s)" for count in used_channels([one.kind for one in stats]))
@@ -245,7 +270,7 @@ def _find_differences(stats: "Sequence[ImageStats]") -> list[str]:
 
 
 def _outline_dataset(inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> "DataSet":
-    """The data set as far as words must fit it: each label is one row of the classes that the mask shows."""
+    """Makes a data set for the checks of a config: each label is one row of the classes in its mask."""
     import numpy as np
 
     from unet_exp.data.samples import SPLITS, DataSet, Sample
@@ -264,7 +289,7 @@ def _outline_dataset(inspection: _Inspection, pixels: Mapping[str, Counter[int]]
 def _paint_mask(
     mask: "NDArray[Any]", path: Path, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None
 ) -> "NDArray[np.uint8] | None":
-    """A mask in colours: those of the classes or, where these do not fit, one for each of its values."""
+    """Paints a mask in the colours of the classes or, where these do not fit, in one for each of its values."""
     import numpy as np
 
     from unet_exp.data.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
@@ -287,14 +312,14 @@ def _paint_mask(
 def _draw(
     inspection: _Inspection, pixels: Mapping[str, Counter[int]], suspicions: "Sequence[Suspicion]", output: Path
 ) -> Path:
-    """Some of the images with their masks over them."""
+    """Draws some of the images with their masks over them."""
     from unet_exp.figures.contact_sheet import draw_contact_sheet, make_cell
 
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"output={output}: this folder cannot be made ({error.strerror}); choose another") from None
-    # What most images share marks none of them.
+    # A suspicion of most images marks none of them.
     marked = [row for row in suspicions if 2 * len(row.where) <= len(inspection.stats)]
     remarks = {name: row.what for row in reversed(marked) for name in row.where}
     cells = []
@@ -310,7 +335,7 @@ def _draw(
 def _choose_images(
     stats: "Sequence[ImageStats]", pixels: Mapping[str, Counter[int]], suspicious: Sequence[Sequence[str]]
 ) -> "list[ImageStats]":
-    """The image that shows most of each class, the rarest first; two of each suspicion; and others from end to end."""
+    """Chooses the image with most of each class, the rarest first; two of each suspicion; and others from end to end."""
     from unet_exp.figures.contact_sheet import MOST
 
     totals = sum(pixels.values(), Counter[int]())

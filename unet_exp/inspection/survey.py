@@ -1,6 +1,6 @@
-"""Every image and mask of a data set, read once and not kept: what `scripts/check_data.py` knows of them.
+"""Statistics of every image and mask of a data set, read once and not kept, for `scripts/check_data.py`.
 
-Masks are counted as they are stored, whatever classes the config names, so that wrong classes are no obstacle.
+Counts are of stored values, whatever classes the config names, so that wrong classes are no obstacle.
 """
 
 import os
@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from skimage.measure import label as connected
 
-from unet_exp.data.arrays import Array
 from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.data.arrays import Array
 from unet_exp.data.classes import UnknownValues, Value, decode, object_ids, shows_colors
 from unet_exp.data.groups import SplitItem
 from unet_exp.data.io.images import read_pages
@@ -25,7 +24,7 @@ from unet_exp.data.sets.folder import ImageKind, read_pair
 from unet_exp.errors import DataError
 
 IGNORED: Value = -1
-"""What stands for an ignored pixel of data that have no value for it."""
+"""Value of ignored pixels in data that have none for it."""
 _KEPT = 256
 _SPECK = 4
 _THREADS = min(8, os.cpu_count() or 1)
@@ -33,15 +32,15 @@ _THREADS = min(8, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class MaskStats:
-    """What a mask holds.
+    """Statistics of a mask.
 
     Attributes:
-        counts: pixels of each grey value or (red, green, blue), equal channels as grey; the most common ones.
-        rest: pixels of the values that `counts` leaves out.
+        counts: pixels of the most common grey values or (red, green, blue), equal channels as grey.
+        rest: pixels of all other values.
         distinct: number of values.
         lit: number of values but 0 or black: of objects, where each has a number or colour of its own.
-        parts: connected regions (8 neighbours) of one value, without 0 or black; 0 where there are 2 values or fewer.
-        specks: those of them that have 4 pixels or fewer, as the edges of smeared masks do.
+        parts: connected regions (8 neighbours) of one value, without 0 or black; 0 for 2 values or fewer.
+        specks: regions of 4 pixels or fewer, as at the edges of smeared masks.
         is_image: whether these are the pixels of the image.
     """
 
@@ -56,23 +55,22 @@ class MaskStats:
 
 @dataclass(frozen=True)
 class ImageStats:
-    """What one image (a page of a stack) and its mask come to.
+    """Statistics of one image (a page of a stack) and its mask.
 
     Attributes:
-        item: how the splits know it.
-        source: its file; None where it was not read from one of the user's.
+        item: its name in splits.
+        source: its file; None for data that are not a user's files.
         mask_source: the file of its mask.
-        page: its place in the file.
+        page: its index in the file.
         height: pixels.
         width: pixels.
         kind: its channels.
         dtype: as stored: uint8, uint16 or float32.
-        low: smallest value, an alpha that says nothing left out.
+        low: smallest value, an opaque alpha left out, as in `high` and `mean`.
         high: largest value.
         mean: of all values, integers divided by their type's largest.
         digest: of the pixels; equal for equal images.
-        mask: None where there is none.
-        part: `train`, `val`, `test` or `unlabelled`, where that is known already.
+        mask: None without a mask.
     """
 
     item: SplitItem
@@ -88,18 +86,17 @@ class ImageStats:
     mean: float
     digest: str
     mask: MaskStats | None
-    part: str | None = None
 
 
 def survey_files(pairs: Sequence[Pair], indices: bool) -> Iterator[list[ImageStats] | DataError]:
-    """Reads images with their masks side by side, a few files at a time.
+    """Reads images with their masks in parallel, a few files at a time.
 
     Args:
         pairs: the files.
         indices: read the indices of masks with a palette, not its colours.
 
     Yields:
-        For each pair, in their order, the stats of its pages, or what is wrong with it.
+        For each pair in order the stats of its pages, or its mistake.
     """
 
     def attempt(pair: Pair) -> list[ImageStats] | DataError:
@@ -123,7 +120,7 @@ def survey_files(pairs: Sequence[Pair], indices: bool) -> Iterator[list[ImageSta
 
 
 def survey_samples(dataset: DataSet) -> list[ImageStats]:
-    """The same for data in memory; values are those of the classes, and `IGNORED`."""
+    """Computes the same for data in memory; values are those of the classes, and `IGNORED`."""
     values = {index: stored_value(spec.value) for index, spec in enumerate(dataset.classes)} | {IGNORE_LABEL: IGNORED}
     found: dict[str, ImageStats] = {}
     for part in SPLITS:
@@ -136,22 +133,22 @@ def survey_samples(dataset: DataSet) -> list[ImageStats]:
                 mask = MaskStats(shown, distinct=len(shown), lit=objects)
             # With data.split=all an image is in two splits.
             item = SplitItem(sample.name, sample.name)
-            found.setdefault(sample.name, _image_stats(item, None, None, 0, sample.image, mask, part))
+            found.setdefault(sample.name, _image_stats(item, None, None, 0, sample.image, mask))
     return list(found.values())
 
 
 def stored_value(value: int | Sequence[int]) -> Value:
-    """A class's value as `MaskStats.counts` has it."""
+    """Turns a class's value into a key of `MaskStats.counts`."""
     if isinstance(value, int):
         return value
     return value[0] if len(set(value)) == 1 else tuple(value)
 
 
 def read_page(stats: ImageStats, indices: bool) -> tuple[Array, Array | None]:
-    """The pixels (H, W, C) of an image, and of its mask if it has one, once more.
+    """Reads the pixels (H, W, C) of an image, and of its mask if it has one, once more.
 
     Raises:
-        DataError: where a file has gone or changed since.
+        DataError: for a file that is gone or has changed.
     """
     assert stats.source is not None
     image = read_pages(stats.source)[stats.page]
@@ -169,32 +166,25 @@ def _stats_of_pair(pair: Pair, indices: bool) -> list[ImageStats]:
 
 
 def _image_stats(
-    item: SplitItem,
-    source: Path | None,
-    mask_source: Path | None,
-    page: int,
-    image: Array,
-    mask: MaskStats | None,
-    part: str | None = None,
+    item: SplitItem, source: Path | None, mask_source: Path | None, page: int, image: Array, mask: MaskStats | None
 ) -> ImageStats:
     scale = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
     kind = ImageKind.of(image)
     shown = image[:, :, :3] if kind.opaque else image
     return ImageStats(
-        item=item,
-        source=source,
-        mask_source=mask_source,
-        page=page,
-        height=image.shape[0],
-        width=image.shape[1],
-        kind=kind,
+        item,
+        source,
+        mask_source,
+        page,
+        image.shape[0],
+        image.shape[1],
+        kind,
         dtype=str(image.dtype),
         low=float(shown.min()),
         high=float(shown.max()),
         mean=float(shown.mean(dtype=np.float64)) / scale,
         digest=image_digest(shown),
         mask=mask,
-        part=part,
     )
 
 
@@ -217,7 +207,7 @@ def _count_greys(ids: Array) -> Counter[Value]:
 
 
 def _count_colors(pixels: Array, path: Path) -> Counter[Value]:
-    """Pixels of each colour: `decode` counts what no class names, and the only class here is black."""
+    """Counts the pixels of each colour: `decode` counts those without a class, and the only class here is black."""
     counts: Counter[Value] = Counter()
     try:
         decode(pixels, [ClassSpec(name="black", value=[0, 0, 0], color=[0, 0, 0])], path)

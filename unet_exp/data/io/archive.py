@@ -1,6 +1,6 @@
 """Unpacks a ZIP archive from elsewhere: nothing outside the target, nothing but files and folders, no bomb.
 
-`zipfile`, and pooch through it, unpacks what leads out of its folder under another name, and knows no limit.
+`zipfile`, and pooch through it, unpacks members outside of the folder under another name, and has no limit.
 """
 
 import stat
@@ -13,15 +13,15 @@ MAX_BYTES = 2**31
 
 
 class BadArchive(Exception):
-    """An archive that is not unpacked; the message goes on from "the archive"."""
+    """An archive that cannot be unpacked safely; the message continues "the archive"."""
 
 
 def unpack(path: Path, target: Path, limit: int = MAX_BYTES) -> None:
-    """Unpack an archive; everything is looked at before the first byte is written.
+    """Unpacks an archive after a check of all its members.
 
     Args:
         path: the archive.
-        target: where its content goes; made where it is missing.
+        target: folder of the content; made if missing.
         limit: most bytes unpacked.
 
     Raises:

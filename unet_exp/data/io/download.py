@@ -1,8 +1,7 @@
 """Fetches public data sets: all of their files, checked, or none.
 
-`fetch` brings the ISBI-2012 slices one by one, `fetch_archive` a ZIP archive; what they share stands below them. pooch
-transfers each file and tries again. It knows no set of files that appears as a whole, no checksum of pixels, no end of
-the other transfers when one fails, and would load an archive again whose checksum is wrong: that is done here.
+pooch transfers each file and tries again. It has no set of files that appears as a whole, no checksum of pixels, no end
+of the other transfers when one fails, and would load an archive with a wrong checksum again: that is done here.
 """
 
 import hashlib
@@ -21,38 +20,20 @@ from rich.console import Console
 from rich.progress import Progress
 
 from unet_exp.data.io.archive import BadArchive, unpack
-from unet_exp.data.io.images import read_image
 from unet_exp.errors import DataError
-
-BASE_URL = "https://raw.githubusercontent.com/zhixuhao/unet/b45af4d458437d8281cc218a07fd4380818ece4a/data/membrane"
-URL_VARIABLE = "UNET_EXP_ISBI2012_URL"
-"""Environment variable that names another server."""
-TERMS = (
-    "ISBI-2012 is free for developing and comparing segmentation software for non-commercial ends; "
-    "cite Cardona et al., PLoS Biology 2010, and TrakEM2 (Cardona et al., PLoS ONE 2012)"
-)
-SLICES = 30
-CHECKSUMS = {
-    "train/image": "200da3d452d726e6c9ca1ce04b869d4edb727320d23b516d01cce707dc8c4760",
-    "train/label": "a7cb64000a1a7e542682927e19c91339f58f9f178e0bcce4e207371116f0ca36",
-    "test/image": "1b58fa7ec1d0ff9d39a855622db3ff66a97863036339b0d04be51b2f5a99b0e9",
-}
-"""sha256 over the decoded uint8 pixels of each folder's slices, one after another."""
-
-_SERVED_IN = {"train/image": "train/image", "train/label": "train/label", "test/image": "test"}
 
 
 @dataclass(frozen=True)
 class Download:
-    """One data set on its way.
+    """A data set to download.
 
     Attributes:
         name: for messages.
         url: of the archive, or of the folder with its files.
-        terms: on which it may be used, told before the download.
-        root: where it goes, an absolute path.
+        terms: of its use, printed before the download.
+        root: its destination, an absolute path.
         layout: what the user can put there by hand instead.
-        expected: a folder below `root` by which a finished copy is known.
+        expected: a folder below `root` that shows a finished copy.
     """
 
     name: str
@@ -63,63 +44,55 @@ class Download:
     expected: str
 
     def failure(self, url: str, reason: str) -> DataError:
-        """The one-line error of a download that was given up, for the address at fault."""
+        """The one-line error of a download that ends here, for the address at fault."""
         return DataError(
             f"{url}: {reason}, so the {self.name} download was given up; try again, or put {self.layout} "
             f"into {self.root} (data.root) by hand"
         )
 
 
-def fetch(
-    root: Path,
+def fetch_files(
+    job: Download,
+    files: Mapping[str, str],
+    check: Callable[[Path], None],
     *,
-    base_url: str | None = None,
-    checksums: Mapping[str, str] = CHECKSUMS,
-    slices: int = SLICES,
     retries: int = 3,
     timeout: float = 30.0,
     threads: int = 4,
 ) -> None:
-    """Download the three stacks of ISBI-2012 into `root`, which appears complete and checked, or not at all.
+    """Downloads files into `job.root`, which appears complete and checked, or not at all.
 
     Args:
-        root: becomes a folder with `train/image/N.png`, `train/label/N.png` and `test/image/N.png`; must not
-            exist, or be an empty folder.
-        base_url: where `train/image/N.png`, `train/label/N.png` and `test/N.png` are served; None for the
-            environment variable `UNET_EXP_ISBI2012_URL`, and without that for the public repository.
-        checksums: sha256 of each folder's decoded pixels.
-        slices: number of files in each folder.
-        retries: how often a file is asked for again, after a wait of 1, 2, ... seconds.
+        job: the data set; its root must not exist, or be an empty folder.
+        files: address of each file by its name below the root.
+        check: raises a DataError if the folder of the files is not as published.
+        retries: further attempts a file, after a wait of 1, 2, ... seconds.
         timeout: seconds without an answer after which an attempt has failed.
-        threads: files on the way at the same time.
+        threads: simultaneous transfers.
 
     Raises:
         DataError: for a download that is refused, interrupted (Ctrl-C too), cut short or altered, and for a
             folder that cannot be written; nothing is left behind.
     """
-    base = (base_url or os.environ.get(URL_VARIABLE) or BASE_URL).rstrip("/")
-    files = {f"{folder}/{n}.png": f"{base}/{_SERVED_IN[folder]}/{n}.png" for folder in checksums for n in range(slices)}
-    layout = "train/image/N.png, train/label/N.png and test/image/N.png"
-    job = Download("ISBI-2012", base, TERMS, root.resolve(), layout, "train/image")
     with _publish(job) as content:
-        for folder in checksums:
-            (content / folder).mkdir(parents=True)
+        for folder in {(content / name).parent for name in files}:
+            folder.mkdir(parents=True)
         _download(job, files, content, retries, timeout, threads)
-        _check_pixels(job, files, content, checksums)
+        check(content)
 
 
 def fetch_archive(job: Download, folder: str, checksum: str, *, retries: int = 3, timeout: float = 30.0) -> None:
-    """Download a ZIP archive; the folder in it becomes `job.root`, complete and checked, or not at all.
+    """Downloads a ZIP archive; the folder in it becomes `job.root`, complete and checked, or not at all.
 
     Args:
-        job: what is fetched from where; its root must not exist, or be an empty folder.
+        job: see `fetch_files`.
         folder: the archive's top folder.
         checksum: sha256 of the archive in hexadecimal.
-        retries: how often it is asked for again, after a wait of 1, 2, ... seconds.
-        timeout: seconds without an answer after which an attempt has failed.
+        retries: see `fetch_files`.
+        timeout: see `fetch_files`.
 
     Raises:
-        DataError: as in `fetch`, and for an archive that is damaged or climbs out of its folder.
+        DataError: as `fetch_files`, and for an archive that is damaged or leads out of its folder.
     """
     with _publish(job) as content:
         # Both lie inside the side folder too, and are gone with it.
@@ -138,16 +111,24 @@ def fetch_archive(job: Download, folder: str, checksum: str, *, retries: int = 3
         (unpacked / folder).replace(content)
 
 
-def is_missing(root: Path) -> bool:
-    """Whether `root` is not there, or an empty folder: a place for a download.
+def needs_download(root: Path, allowed: bool, layout: str) -> bool:
+    """Whether `root` does not exist, or is an empty folder: a place for a download.
 
     Raises:
-        DataError: where that cannot be seen.
+        DataError: if it is one and `data.download` does not allow it, and for a folder that cannot be opened.
     """
     try:
-        return not root.exists() or (root.is_dir() and not any(root.iterdir()))
+        missing = not root.exists() or (root.is_dir() and not any(root.iterdir()))
     except OSError as error:
         raise DataError(f"{root}: cannot be opened ({error.strerror}); check its permissions") from None
+    if missing and not allowed:
+        raise DataError(f"{root}: no data here; set data.download=true, or data.root to a folder with {layout}")
+    return missing
+
+
+def server_url(variable: str, public: str) -> str:
+    """The server in an environment variable, else the public one."""
+    return (os.environ.get(variable) or public).rstrip("/")
 
 
 @contextmanager
@@ -180,11 +161,11 @@ def _publish(job: Download) -> Iterator[Path]:
 
 
 class _GiveUp(Exception):
-    """A download for which another attempt is useless."""
+    """Ends a download for which another attempt is useless."""
 
 
 class _FileProgress:
-    """One file's share of a progress bar that counts files, with the methods that pooch calls.
+    """Advances a progress bar that counts files by one file's share, with the methods that pooch calls.
 
     It also ends the transfer once `stop` is set: a large file would otherwise go on after Ctrl-C.
     """
@@ -207,13 +188,13 @@ class _FileProgress:
         self._shown = 0.0
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Pooch calls it; there is nothing to close."""
 
 
 def _download(
     job: Download, files: Mapping[str, str], folder: Path, retries: int, timeout: float, threads: int
 ) -> None:
-    """Bring all files (name below `folder`: address), or raise the first failure."""
+    """Downloads all files (name below `folder`: address), or raises the first failure."""
     import pooch  # Here because it takes 0.3 s, and most runs have their data.
     import requests
 
@@ -255,7 +236,7 @@ def _download(
 
 
 def _explain(error: Exception, timeout: float) -> str:
-    """A few words for what `requests` tells in many."""
+    """The error of a transfer in a few words."""
     import requests
 
     if isinstance(error, requests.Timeout):
@@ -267,18 +248,3 @@ def _explain(error: Exception, timeout: float) -> str:
     if isinstance(error, requests.ConnectionError):
         return "no connection to the server"
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _check_pixels(job: Download, files: Mapping[str, str], content: Path, checksums: Mapping[str, str]) -> None:
-    """Compare the decoded pixels with the published ones."""
-    digests = {folder: hashlib.sha256() for folder in checksums}
-    for name, url in files.items():
-        try:
-            pixels = read_image(content / name)
-        except DataError as error:
-            what = str(error).removeprefix(f"{content / name}: ").split(";")[0]
-            raise job.failure(url, f"what arrived is no slice ({what})") from None
-        digests[name.rpartition("/")[0]].update(pixels.tobytes())
-    for folder, wanted in checksums.items():
-        if digests[folder].hexdigest() != wanted:
-            raise job.failure(f"{job.url}/{_SERVED_IN[folder]}", "the pixels are not the published ones (sha256)")

@@ -114,7 +114,9 @@ def identify_job(predictor: Predictor, path: Path, pages: list[WindowedPage]) ->
     }
 
 
-def predict_pages(predictor: Predictor, pages: list[WindowedPage], plans: list[TilePlan], part: PartFile) -> Iterator[int]:
+def predict_pages(
+    predictor: Predictor, pages: list[WindowedPage], plans: list[TilePlan], part: PartFile
+) -> Iterator[int]:
     """Predicts what is not yet in a part, and appends it.
 
     Args:

@@ -15,8 +15,16 @@ from unet_exp.data.io.windows import WindowedPage, open_pages
 from unet_exp.errors import DataError, UserError
 from unet_exp.inference.device import explain_out_of_memory
 from unet_exp.inference.instances import write_instances
-from unet_exp.inference.large.by_tiles import TilePlan, check_settings, identify_job, plan_page, predict_pages, write_mask, write_preview
 from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
+from unet_exp.inference.large.by_tiles import (
+    TilePlan,
+    check_settings,
+    identify_job,
+    plan_page,
+    predict_pages,
+    write_mask,
+    write_preview,
+)
 from unet_exp.inference.large.part_file import PartFile, open_part
 from unet_exp.inference.predictor import Predictor
 
