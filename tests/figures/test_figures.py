@@ -86,7 +86,7 @@ def test_an_error_is_red_where_it_is_wrong_and_only_there() -> None:
 
 def test_the_share_of_errors_is_of_the_counted_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     titles: list[str] = []
-    monkeypatch.setattr(overlay, "_titled", lambda title, panel: (titles.append(title), panel)[1])
+    monkeypatch.setattr(overlay, "_add_title", lambda title, panel: (titles.append(title), panel)[1])
     truth = np.array([[0, 0, 1, 1, IGNORE_LABEL, IGNORE_LABEL]], np.uint8)
     prediction = np.array([[0, 0, 1, 0, 0, 1]], np.uint8)
     image = np.zeros((1, 6, 1), np.uint8)

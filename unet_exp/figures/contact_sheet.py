@@ -15,7 +15,7 @@ from unet_exp.data.io.images import write_image
 from unet_exp.figures.overlay import view_as_rgb
 
 MOST = 20
-"""Images that a sheet holds."""
+"""Most images on a sheet."""
 _COLUMNS = 4
 _PANEL = 232
 _GAP = 10
@@ -36,13 +36,13 @@ class Cell:
 
 
 def make_cell(title: str, remark: str, warned: bool, image: NDArray[Any], colors: NDArray[np.uint8] | None) -> Cell:
-    """An image made so small that many can be kept.
+    """Shrinks an image for the sheet.
 
     Args:
         title: its name.
-        remark: said below the name.
+        remark: below the name.
         warned: draw the remark in red, and a frame.
-        image: (H, W, C), as it was read; shown as `view_as_rgb` does.
+        image: (H, W, C), as read; drawn by `view_as_rgb`.
         colors: (H, W, 3) RGB of its mask, or None.
     """
     small = view_as_rgb(_fit(image[..., :3] if image.shape[-1] >= 3 else image[..., :1]))
@@ -92,7 +92,7 @@ _FONT = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", 
 
 
 def _fit(pixels: NDArray[Any]) -> NDArray[Any]:
-    """As large as a panel, (h, w, C): means where it shrinks, whole pixels where it grows."""
+    """Resizes to a panel, (h, w, C): means where it shrinks, nearest pixels where it grows."""
     scale = _PANEL / max(pixels.shape[:2])
     height, width = (max(1, round(scale * side)) for side in pixels.shape[:2])
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
@@ -100,7 +100,7 @@ def _fit(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _shorten(text: str, width: int) -> str:
-    """The end of a text, which tells names apart, where there is no room for all."""
+    """Shortens a text to its end, which differs most between names."""
     if _FONT.getlength(text) <= width:
         return text
     while text and _FONT.getlength(f"…{text}") > width:

@@ -1,4 +1,4 @@
-"""A prediction beside its image and its truth, with the errors drawn."""
+"""Overlays: a prediction beside its image, its truth and its errors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ _WRONG = (230, 60, 40)
 
 
 def view_as_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Any image as (H, W, 3) uint8: its range stretched to 0..255, one or three channels shown."""
+    """Turns any image into (H, W, 3) uint8: one or three channels, the range stretched to 0..255."""
     shown: NDArray[Any] = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
     if shown.dtype == np.uint8:
         view: NDArray[np.uint8] = shown.copy()
@@ -37,11 +37,11 @@ def draw_panels(
     """Input, truth, prediction and error side by side; without a truth, input, prediction and their blend.
 
     Args:
-        image: (H, W, C), as it was read.
+        image: (H, W, C), as read.
         truth: (H, W) class indices, ignored pixels included, or None.
         prediction: (H, W) class indices.
         classes: their colours.
-        score: said above the prediction.
+        score: text above the prediction.
 
     Returns:
         (H + header, about 4 W, 3) uint8 RGB. In the error panel a wrong pixel is red over the darkened input, and an
@@ -68,11 +68,11 @@ def draw_panels(
 
 
 def split_panels(picture: NDArray[np.uint8], count: int = 4) -> list[NDArray[np.uint8]]:
-    """The panels that `draw_panels` put side by side, without their titles and gaps.
+    """Cuts the panels out of a picture of `draw_panels`, without titles and gaps.
 
     Args:
-        picture: (H, W, 3) uint8 RGB, as `draw_panels` made it.
-        count: how many panels it has: four with a truth.
+        picture: (H, W, 3) uint8 RGB.
+        count: number of panels: four with a truth.
 
     Returns:
         `count` arrays of one size, from left to right.

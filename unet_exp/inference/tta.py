@@ -1,7 +1,7 @@
-"""The mean over turned and flipped versions of an image (paper, section 4: seven rotations for the EM data).
+"""Test-time augmentation: the mean over turned and flipped versions of an image (paper, section 4: seven rotations).
 
-Flips and quarter turns only permute pixels. Any other rotation samples the image anew, on a canvas that holds all of
-it; what the network sees beyond the image is mirrored from it, there too.
+Flips and quarter turns only permute pixels. Any other rotation resamples the image on a canvas that holds all of it,
+with mirrored pixels beyond the image.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ from unet_exp.inference.tiling.tile_plan import surround
 from unet_exp.network import Network, probabilities
 
 Predict = Callable[[Source, int, int], Tensor]
-"""From a source, a height and a width to class probabilities (1, classes, height, width)."""
+"""Returns class probabilities (1, classes, height, width) of a source, a height and a width."""
 
 
 @torch.no_grad()
@@ -29,11 +29,11 @@ def average_probabilities(network: Network, image: Tensor, settings: InferenceCo
     Args:
         network: in eval mode, on any device.
         image: (1, C, H, W) float32, normalised, on the CPU.
-        settings: `none`, `rotations7` with its `angles`, or `flips8`; and how a version is cut into tiles.
-        activation: what the logits mean.
+        settings: `none`, `rotations7` with its `angles`, or `flips8`; and the tiles of each version.
+        activation: of the logits.
 
     Returns:
-        (1, classes, H, W) float32 on the CPU, summing to 1 over the classes.
+        (1, classes, H, W) float32 on the CPU, with the sum 1 over the classes.
 
     Raises:
         ConfigError: if `settings.tile` is too small for the network.
@@ -61,15 +61,15 @@ def average_probabilities(network: Network, image: Tensor, settings: InferenceCo
 def part_probabilities(
     network: Network, source: Source, size: Size, part: Part, settings: InferenceConfig, activation: Activation
 ) -> Tensor:
-    """Class probabilities of a part of an image: what `average_probabilities` gives there.
+    """Class probabilities of a part of an image, as those of `average_probabilities` there.
 
     Args:
         network: in eval mode, on any device.
-        source: gives the normalised image, mirrored beyond its border.
+        source: returns the normalised image, mirrored beyond its border.
         size: height and width of the image.
         part: top, left, height and width.
-        settings: as for `average_probabilities`, its angles multiples of 90; see `turns`.
-        activation: what the logits mean.
+        settings: as for `average_probabilities`, its angles multiples of 90.
+        activation: of the logits.
 
     Returns:
         (1, classes, height, width) float32 on the CPU.
@@ -92,10 +92,10 @@ def part_probabilities(
 
 
 def list_turns(settings: InferenceConfig) -> list[tuple[int, bool]] | None:
-    """The versions that are averaged: quarter turns counter-clockwise, and whether a flip from left to right follows.
+    """Lists the versions to average: quarter turns counter-clockwise, and whether a flip from left to right follows.
 
     Returns:
-        None where other rotations are among them.
+        None if other rotations are among them.
     """
     if isinstance(settings, RotationTTAConfig):
         if any(angle % 90 for angle in settings.angles):
@@ -107,7 +107,7 @@ def list_turns(settings: InferenceConfig) -> list[tuple[int, bool]] | None:
 
 
 def _undo_turns(window: Sequence[int], size: Size, quarters: int) -> Part:
-    """Where a window of an image that was turned by `quarters` lies in the image, of `size` before the turns."""
+    """Maps a window of an image after `quarters` turns back to the image, of `size` before the turns."""
     top, left, height, width = window
     for turn in reversed(range(quarters)):
         across = size[1] if turn % 2 == 0 else size[0]  # before this turn
@@ -116,13 +116,13 @@ def _undo_turns(window: Sequence[int], size: Size, quarters: int) -> Part:
 
 
 def _flip_window(window: Sequence[int], size: Size) -> Part:
-    """Where a window of an image that was flipped from left to right lies in the image."""
+    """Maps a window of an image after a flip from left to right back to the image."""
     top, left, height, width = window
     return top, size[1] - left - width, height, width
 
 
 def predict_turned(predict: Predict, image: Tensor, quarters: int, flip: bool = False) -> Tensor:
-    """Probabilities of an image seen after `quarters` quarter turns counter-clockwise and a flip from left to right."""
+    """Probabilities of an image from its version after `quarters` turns counter-clockwise and a flip, turned back."""
     seen = image.rot90(quarters, (-2, -1))
     seen = seen.flip(-1) if flip else seen
     found = predict(mirror_source(seen), seen.shape[-2], seen.shape[-1])
@@ -131,17 +131,13 @@ def predict_turned(predict: Predict, image: Tensor, quarters: int, flip: bool = 
 
 
 def predict_rotated(predict: Predict, image: Tensor, angle: float, border: int) -> Tensor:
-    """Probabilities of an image (1, C, H, W) seen after a rotation.
+    """Probabilities (1, classes, H, W) of an image from its version after a rotation, turned back.
 
     Args:
-        predict: what sees it.
-        image: normalised.
+        predict: predicts the version.
+        image: (1, C, H, W), normalised.
         angle: degrees, counter-clockwise; multiples of 90 are exact.
-        border: pixels of the mirrored image that are predicted around it, for networks whose padding would otherwise
-            touch its corners.
-
-    Returns:
-        (1, classes, H, W), turned back.
+        border: pixels of the mirrored image to predict around it, so that padding does not touch its corners.
     """
     if angle % 90 == 0:
         return predict_turned(predict, image, int(angle // 90))
@@ -157,20 +153,16 @@ def predict_rotated(predict: Predict, image: Tensor, angle: float, border: int) 
 
 
 def _sample(
-    pixels: Tensor,
-    angle: float,
-    canvas: tuple[int, int],
-    window: tuple[int, int, int, int],
-    mode: Literal["bicubic", "bilinear"],
+    pixels: Tensor, angle: float, canvas: Size, window: Part, mode: Literal["bicubic", "bilinear"]
 ) -> Tensor:
-    """A window of a canvas in whose middle lie pixels, turned counter-clockwise by `angle` degrees and mirrored.
+    """Samples a window of a canvas with pixels in its middle, turned counter-clockwise and mirrored beyond their border.
 
     Args:
         pixels: (1, C, H, W).
         angle: degrees.
         canvas: its height and width.
         window: top, left, height and width, on the canvas or beyond it.
-        mode: how to interpolate; `bilinear` keeps probabilities positive and their sum 1.
+        mode: of interpolation; `bilinear` keeps probabilities positive and their sum 1.
 
     Returns:
         (1, C, height, width).
@@ -181,12 +173,12 @@ def _sample(
     cosine, sine = cos(radians(angle)), sin(radians(angle))
     places = torch.stack([x * cosine - y * sine, x * sine + y * cosine], dim=-1)  # from the centre of the pixels
     half = torch.tensor([max(size - 1, 1) / 2 for size in (pixels.shape[-1], pixels.shape[-2])])
-    grid = (places / half).float()[None]  # -1 and 1 are the centres of the border pixels, which are not repeated
+    grid = (places / half).float()[None]  # -1 and 1 are the centres of the border pixels; these are not repeated
     return functional.grid_sample(pixels, grid, mode, padding_mode="reflection", align_corners=True)
 
 
 def to_logits(mean: Tensor, activation: Activation) -> Tensor:
-    """Logits that `unet_exp.network.probabilities` turns into given probabilities, for a loss that wants logits.
+    """Inverts `unet_exp.network.probabilities`, for a loss that needs logits.
 
     Args:
         mean: (B, classes, H, W) probabilities.

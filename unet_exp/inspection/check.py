@@ -335,7 +335,7 @@ def _draw(
 def _choose_images(
     stats: "Sequence[ImageStats]", pixels: Mapping[str, Counter[int]], suspicious: Sequence[Sequence[str]]
 ) -> "list[ImageStats]":
-    """Chooses the image with most of each class, the rarest first; two of each suspicion; and others from end to end."""
+    """Chooses the image with most of each class, rarest first; two of each suspicion; and others from end to end."""
     from unet_exp.figures.contact_sheet import MOST
 
     totals = sum(pixels.values(), Counter[int]())

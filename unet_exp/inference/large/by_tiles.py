@@ -1,8 +1,8 @@
-"""Predicts TIFFs that are not held whole: read by window, predicted tile by tile, written row of tiles by row of tiles.
+"""Predicts TIFFs too large for memory: read by window, predicted tile by tile, written row of tiles by row of tiles.
 
-What is found equals what `Predictor` finds with the whole image in memory, with the same reserve for norms that see
-the whole of their input (`unet_exp.inference.tiling.overlap_tile`). A first pass reads everything once: it finds what
-is damaged, and what the normalisation and the choice of channels must know of the whole image.
+The result equals that of `Predictor` with the whole image in memory, with the same reserve for norms over the whole
+input (`unet_exp.inference.tiling.overlap_tile`). A first pass reads everything once: it finds damage, and computes the
+normalisation and the choice of channels from the whole image.
 """
 
 import hashlib
@@ -31,17 +31,17 @@ from unet_exp.mirror import mirror_indices
 
 PREVIEW = 2048
 """Longest side of a preview, in pixels."""
-_SMALLEST = 64  # pixels of a tile: below, nearly all work is done for its surroundings
+_SMALLEST = 64  # pixels of a tile: below, its surroundings are nearly all of the work
 
 
 @dataclass(frozen=True)
 class TilePlan:
-    """How a page is cut up so that a budget is kept.
+    """The tiles of a page within a budget.
 
     Attributes:
         tile: longest side of a tile, in pixels.
-        cache: bytes of decoded strips or tiles that are kept.
-        needed: bytes of all.
+        cache: bytes of decoded strips or tiles in memory.
+        needed: bytes of the whole prediction.
     """
 
     tile: int
@@ -50,11 +50,11 @@ class TilePlan:
 
 
 def plan_page(predictor: Predictor, page: WindowedPage, budget: int) -> TilePlan:
-    """The largest tiles, up to `inference.tile`, with which the prediction of a page takes no more than `budget` bytes.
+    """Plans the largest tiles, up to `inference.tile`, for the prediction of a page within `budget` bytes.
 
     Raises:
-        ConfigError: if there are none; names the least budget that works.
-        DataError: if it is the page's strips that are too large.
+        ConfigError: if the budget is too small; names the least that works.
+        DataError: if the page's strips are too large.
     """
     network, settings = predictor.network, predictor.inference
     step = total_stride(network.architecture)
@@ -72,14 +72,14 @@ def plan_page(predictor: Predictor, page: WindowedPage, budget: int) -> TilePlan
     fitting = bisect_right(tiles, budget, key=lambda tile: with_tile(tile).needed)
     if fitting:
         return with_tile(tiles[fitting - 1])
-    least = with_tile(smallest)
+    needed = format_size(with_tile(smallest).needed)
     if 4 * page.chunk_bytes > budget:
         raise DataError(
-            f"{page.path}: it is compressed in pieces of {format_size(page.chunk_bytes)} that must be decoded whole: save it "
-            f"as a tiled TIFF, or set memory={format_size(least.needed)} or more"
+            f"{page.path}: it is compressed in pieces of {format_size(page.chunk_bytes)} that must be decoded whole: "
+            f"save it as a tiled TIFF, or set memory={needed} or more"
         )
     raise ConfigError(
-        f"memory={format_size(budget)} is too small for {page.path} and this network: set {format_size(least.needed)} or more"
+        f"memory={format_size(budget)} is too small for {page.path} and this network: set {needed} or more"
     )
 
 
@@ -87,7 +87,7 @@ def check_settings(predictor: Predictor) -> None:
     """Refuses settings that need the whole image.
 
     Raises:
-        ConfigError: names what to take instead.
+        ConfigError: with settings that work.
     """
     if list_turns(predictor.inference) is None:
         raise ConfigError(
@@ -102,7 +102,7 @@ def check_settings(predictor: Predictor) -> None:
 
 
 def identify_job(predictor: Predictor, path: Path, pages: list[WindowedPage]) -> dict[str, Any]:
-    """What decides about the masks of a file, for `open_part`."""
+    """Everything that determines the masks of a file, for `open_part`."""
     status = path.stat()
     with predictor.checkpoint.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -117,16 +117,16 @@ def identify_job(predictor: Predictor, path: Path, pages: list[WindowedPage]) ->
 def predict_pages(
     predictor: Predictor, pages: list[WindowedPage], plans: list[TilePlan], part: PartFile
 ) -> Iterator[int]:
-    """Predicts what is not yet in a part, and appends it.
+    """Predicts the pixels that a part lacks, and appends them.
 
     Args:
-        predictor: whose settings passed `check_settings`.
+        predictor: with settings that pass `check_settings`.
         pages: of one file.
         plans: of each page.
         part: of these pages.
 
     Yields:
-        How many more pixels are done after each tile.
+        The number of new pixels after each tile.
 
     Raises:
         DataError: for pixels that cannot be read, and a page of other channels than the training images.
@@ -139,7 +139,7 @@ def predict_pages(
             page.keep(planned.cache)
             source = normalized_source(predictor, page)
             unit = total_stride(predictor.network.architecture)
-            down, across = (_step(size, planned.tile, unit) for size in (page.height, page.width))
+            down, across = (_balance_step(size, planned.tile, unit) for size in (page.height, page.width))
             for top in range(done, page.height, down):
                 rows = np.zeros((min(down, page.height - top), page.width), np.uint8)
                 for left in range(0, page.width, across):
@@ -174,7 +174,7 @@ def normalized_source(predictor: Predictor, page: WindowedPage) -> Source:
 
 
 def survey_page(predictor: Predictor, page: WindowedPage) -> tuple[Normalization, int]:
-    """Reads a page once: its normalisation with the numbers of the whole page, and how many of its channels are used.
+    """Reads a page once, for the normalisation of the whole page and the number of channels in use.
 
     Raises:
         DataError: see `normalized_source`.
@@ -209,7 +209,7 @@ def survey_page(predictor: Predictor, page: WindowedPage) -> tuple[Normalization
 
 
 def write_mask(predictor: Predictor, pages: list[WindowedPage], part: PartFile, path: Path) -> None:
-    """Writes the finished part of a file as a tiled TIFF, in the encoding of the labels.
+    """Writes the finished part of a file as a tiled TIFF, with the values of the label files.
 
     Raises:
         OSError: as writing does.
@@ -223,7 +223,7 @@ def write_preview(predictor: Predictor, pages: list[WindowedPage], part: PartFil
     """Writes every n-th pixel of a finished part in the classes' colours, the longest side at most `PREVIEW`.
 
     Args:
-        predictor: knows the colours.
+        predictor: with the classes.
         pages: of the file.
         part: of the pages, finished.
         path: a PNG for one page, a TIFF for several.
@@ -242,15 +242,15 @@ def write_preview(predictor: Predictor, pages: list[WindowedPage], part: PartFil
 
 
 def _locate_pages(pages: list[WindowedPage]) -> Iterator[tuple[int, WindowedPage]]:
-    """Each page after the place of its first index in a part."""
+    """The offset of each page in a part, and the page."""
     place = 0
     for page in pages:
         yield place, page
         place += page.height * page.width
 
 
-def _step(size: int, tile: int, multiple: int) -> int:
-    """A side of at most `tile` pixels with which `size` pixels are cut into tiles of about one length."""
+def _balance_step(size: int, tile: int, multiple: int) -> int:
+    """A side of at most `tile` pixels that cuts `size` pixels into tiles of about one length."""
     longest = max(tile // multiple, 1) * multiple
     count = -(-size // longest)
     return min(longest, -(-size // count // multiple) * multiple)

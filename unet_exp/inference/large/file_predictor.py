@@ -1,4 +1,4 @@
-"""From image files to mask files: small ones in memory, TIFFs that do not fit by tiles."""
+"""From image files to mask files: small ones in memory, large TIFFs by tiles."""
 
 import math
 import time
@@ -34,7 +34,7 @@ Probabilities = list[NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class CellSettings:
-    """What `unet_exp.inference.instances.write_instances` is to do."""
+    """Settings of `unet_exp.inference.instances.write_instances`."""
 
     classes: list[int]
     holes: int
@@ -44,13 +44,13 @@ class CellSettings:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is written for each image.
+    """Outputs for each image.
 
     Attributes:
-        folder: where to.
-        preview: whether `<name>_preview` is.
-        probabilities: whether `<name>_probabilities` is.
-        cells: how `<name>_instances` is, or None.
+        folder: of all files.
+        preview: whether to write `<name>_preview`.
+        probabilities: whether to write `<name>_probabilities`.
+        cells: settings of `<name>_instances`, or None.
     """
 
     folder: Path
@@ -64,14 +64,14 @@ class Outputs:
 
 
 class FilePredictor:
-    """Reading, computing and writing of one file each, for `unet_exp.inference.large.pipeline.run_overlapped`.
+    """Reads, computes and writes single files, for `unet_exp.inference.large.pipeline.run_overlapped`.
 
     Args:
-        predictor: what predicts.
-        outputs: what is written.
-        budget: bytes that may be taken at a time, beside what the process has taken before.
-        report: is given a line for the user about a large image.
-        progress: is given a large image, how many of its pixels are done, and how many there are.
+        predictor: of the masks.
+        outputs: to write.
+        budget: bytes that all files may take at a time, beside earlier memory of the process.
+        report: prints a line about a large image.
+        progress: shows a large image, its finished pixels, and all its pixels.
     """
 
     def __init__(
@@ -87,12 +87,12 @@ class FilePredictor:
         self._large: set[Path] = set()
 
     def cost(self, path: Path) -> int:
-        """Bytes that a file takes from its reading to its writing, from its headers."""
+        """Estimates the bytes of a file from reading to writing, from its headers."""
         tiff = path.suffix.lower() in TIFF_SUFFIXES
         try:
             pages, itemsize = _read_shapes(path) if tiff else _assume_square(path)
-        except UserError:  # `read` says what is wrong with it
-            return OVERHEAD
+        except UserError:  # `read` raises it again
+            pages = []
         if not pages:
             return OVERHEAD
         settings, classes = self._predictor.inference, len(self._predictor.classes)
@@ -106,24 +106,24 @@ class FilePredictor:
         return needed
 
     def read(self, path: Path) -> list[NDArray[np.generic]]:
-        """The pages of a file; none where it is predicted by tiles.
+        """Reads the pages of a file; none of a large one.
 
         Raises:
-            DataError: for a file that cannot be read, and one that does not fit and cannot be read by window.
+            DataError: for a file that cannot be read, and a large one that cannot be read by window.
         """
         if path not in self._large:
             return list(read_pages(path))
         if path.suffix.lower() not in TIFF_SUFFIXES:
             needed = format_size(self.cost(path))
             raise DataError(
-                f"{path}: its prediction takes up to {needed} of memory, and there are {format_size(self._budget)}: take a "
-                "smaller inference.tile, save it as a tiled TIFF, which is read by window, or set "
+                f"{path}: its prediction takes up to {needed} of memory, and there are {format_size(self._budget)}: "
+                "take a smaller inference.tile, save it as a tiled TIFF, which is read by window, or set "
                 f"memory={needed} if there is so much"
             )
         return []
 
     def compute(self, path: Path, pages: list[NDArray[np.generic]]) -> Probabilities:
-        """Probabilities of each page; none, and the files written, where it is predicted by tiles.
+        """Computes probabilities of each page; for a large file none, but writes its outputs.
 
         Raises:
             DataError: for a file that does not fit the network or the memory.
@@ -168,8 +168,8 @@ class FilePredictor:
         for key, wanted in (("probabilities", self._outputs.probabilities), ("instances", self._outputs.cells)):
             if wanted:
                 raise DataError(
-                    f"{path}: {key}=true needs the whole image in memory, about {format_size(self.cost(path))}: leave it "
-                    "out, set a larger memory= if there is so much, or cut the image"
+                    f"{path}: {key}=true needs the whole image in memory, about {format_size(self.cost(path))}: leave "
+                    "it out, set a larger memory= if there is so much, or cut the image"
                 )
         check_settings(self._predictor)
         return_freed_memory()
@@ -194,7 +194,7 @@ class FilePredictor:
                     )
 
     def _predict_pages(self, path: Path, pages: list[WindowedPage], plans: list[TilePlan], part: PartFile) -> None:
-        """Fills a part, and says how fast that went."""
+        """Fills a part, and reports the speed."""
         total, began, start = sum(math.prod(page.size) for page in pages), part.size, time.perf_counter()
         done = began
         self._progress(path, done, total)
@@ -217,13 +217,13 @@ class FilePredictor:
 
 
 def _read_shapes(path: Path) -> tuple[list[Shape], int]:
-    """The pages of a TIFF, and the bytes of a value."""
+    """Reads the shapes of the pages of a TIFF, and the bytes of a value."""
     with open_pages(path) as pages:
         return [(*page.size, page.channels) for page in pages], max(page.itemsize for page in pages)
 
 
 def _assume_square(path: Path) -> tuple[list[Shape], int]:
-    """One page of as many values as a file has, and the bytes of each."""
+    """Assumes one square page with as many values as a file has; and the bytes of each."""
     values, itemsize = stored_size(path)
     side = math.isqrt(max(values - 1, 0)) + 1
     return [(side, side, 1)] if values else [], itemsize

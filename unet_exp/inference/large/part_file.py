@@ -1,7 +1,6 @@
-"""What was found of a large image so far, in a file beside the output: a killed prediction goes on where it was.
+"""Partial results of a large image, in a file beside the output, from which a killed prediction resumes.
 
-The file is a line of JSON, which says of what it is a part, and then class indices, a byte a pixel, row by row and page
-by page.
+The file is a line of JSON, its identity, and then class indices, a byte a pixel, row by row and page by page.
 """
 
 import json
@@ -24,7 +23,7 @@ class PartFile:
 
     Attributes:
         size: bytes of class indices.
-        differs: what a part that lay there was another one of, such as `checkpoint`; it was thrown away.
+        differs: keys of the identity, such as `checkpoint`, by which an earlier part differed; it was discarded.
     """
 
     def __init__(self, file: BinaryIO, identity: dict[str, Any]) -> None:
@@ -41,18 +40,18 @@ class PartFile:
         self.size = file.seek(0, os.SEEK_END) - self._start
 
     def keep(self, size: int) -> None:
-        """Throws away what lies behind `size` bytes of class indices."""
+        """Cuts the file after `size` bytes of class indices."""
         self._file.truncate(self._start + size)
         self.size = size
 
     def append(self, rows: NDArray[np.uint8]) -> None:
-        """Adds whole rows; when it returns they are on the disk."""
+        """Adds whole rows, and waits until they are on the disk."""
         self._file.write(rows.tobytes())
         self._sync()
         self.size += rows.size
 
     def rows(self, place: int, width: int) -> Rows:
-        """Reads rows of a page whose first index is the one at `place`."""
+        """A reader of the rows of a page that begins at `place`."""
 
         def read(first: int, stop: int) -> NDArray[np.uint8]:
             self._file.seek(self._start + place + first * width)
@@ -68,14 +67,14 @@ class PartFile:
 
 @contextmanager
 def open_part(path: Path, identity: dict[str, Any]) -> Iterator[PartFile]:
-    """Opens a part, or begins it; it is removed if all goes well, and stays if anything fails.
+    """Opens or begins a part, and removes it at the end; after an error it stays.
 
     Args:
         path: the file; its folder exists.
-        identity: all that decides about the result, in plain containers; a part of another identity is thrown away.
+        identity: everything that determines the result, in plain containers; a part with another one is discarded.
 
     Raises:
-        DataError: if another process is at it, or it cannot be written.
+        DataError: if another process uses it, or it cannot be written.
     """
     try:
         file = path.open("a+b")
@@ -91,7 +90,7 @@ def open_part(path: Path, identity: dict[str, Any]) -> Iterator[PartFile]:
 
 
 def _parse_identity(line: bytes) -> dict[str, Any]:
-    """What a first line says; nothing if it is none."""
+    """The identity in a first line; empty if it holds none."""
     try:
         known = json.loads(line) if line.endswith(b"\n") else {}
     except ValueError:

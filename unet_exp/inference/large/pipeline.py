@@ -1,4 +1,4 @@
-"""Reading, computing and writing many files at once, in their order, with a bound on what lies in memory."""
+"""Reads, computes and writes many files at once, in order, within a memory budget."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -13,12 +13,12 @@ Computed = TypeVar("Computed")
 Written = TypeVar("Written")
 
 AHEAD = 8
-"""Files that are read before their turn, and as many that wait to be written."""
+"""Most files read in advance, and most files that wait for writing."""
 _READERS = 2
 
 
 def run_overlapped(
-    items: Iterable[tuple[Job, int]],
+    jobs: Iterable[tuple[Job, int]],
     budget: int,
     read: Callable[[Job], Read],
     compute: Callable[[Job, Read], Computed],
@@ -26,21 +26,21 @@ def run_overlapped(
 ) -> Generator[tuple[Job, Written | UserError], None, None]:
     """Reads in threads, computes in this one, and writes in another.
 
-    Closing it, as an interrupt should, drops what has not begun and waits for the file that is being written.
+    Close it after an interrupt: it drops waiting jobs and finishes the file that it writes.
 
     Args:
-        items: each with the bytes that it takes from its reading to its writing.
-        budget: bytes that all of them may take at a time; an job that takes more goes alone.
-        read: in a thread.
-        compute: in the caller's thread, job by job.
-        write: in a thread, job by job.
+        jobs: each with the bytes that it takes from reading to writing.
+        budget: bytes for all jobs at a time; a job that takes more runs alone.
+        read: runs in a thread.
+        compute: runs in the caller's thread, job by job.
+        write: runs in a thread, job by job.
 
     Yields:
-        Each job in its order, with what `write` returned, or the mistake that any of the three raised.
+        Each job in order, with the result of `write`, or the mistake that any of the three raised.
     """
     reading: deque[tuple[Job, int, Future[Read]]] = deque()
     writing: deque[tuple[Job, int, Future[Written]]] = deque()
-    upcoming, in_memory = iter(items), 0
+    upcoming, in_memory = iter(jobs), 0
     readers, writer = ThreadPoolExecutor(_READERS), ThreadPoolExecutor(1)
     try:
         next_one = next(upcoming, None)
@@ -74,7 +74,7 @@ def _compute_and_submit(
     compute: Callable[[Job, Read], Computed],
     write: Callable[[Job, Computed], Written],
 ) -> "Future[Written]":
-    """The writing of what was computed, or a mistake on the way to it, which waits for its turn too."""
+    """Computes a job and submits its writing; a mistake waits for its turn too."""
     try:
         return writer.submit(write, job, compute(job, pixels.result()))
     except UserError as error:
