@@ -42,14 +42,7 @@ class Checkpoint:
     def read(
         cls, path: Path, plain: dict[str, Any], step: object, weights: dict[str, Tensor], trust: Collection[str]
     ) -> Self:
-        """Checks the parts of a file and makes a checkpoint of them.
-
-        Args:
-            path: the file.
-            plain: its record.
-            step: its step, unchecked like the record.
-            weights: the network's.
-            trust: see `unet_exp.checkpoints.opening.open_checkpoint`.
+        """Checks the parts of a file and makes a checkpoint of them; see `unet_exp.checkpoints.opening`.
 
         Raises:
             DataError: if it has a newer format, names a class without trust, or is damaged.

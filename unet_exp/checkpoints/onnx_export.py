@@ -29,11 +29,6 @@ _LARGEST = 2**31
 def export_to_onnx(checkpoint: Checkpoint, path: Path, opset: int) -> dict[tuple[int, ...], float]:
     """Writes the network to `path`, and compares the logits of ONNX Runtime with those of PyTorch.
 
-    Args:
-        checkpoint: of the network.
-        path: the file to write.
-        opset: version of ONNX's operators.
-
     Returns:
         The largest absolute difference of a logit for each tested shape (batch, channels, height, width).
 

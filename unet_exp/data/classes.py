@@ -66,10 +66,7 @@ class UnknownValues(DataError):
 
 
 def decode(
-    pixels: Array,
-    classes: Sequence[ClassSpec],
-    path: str | Path,
-    ignore_value: int | Sequence[int] | None = None,
+    pixels: Array, classes: Sequence[ClassSpec], path: str | Path, ignore_value: int | Sequence[int] | None = None
 ) -> Array:
     """Reads the class indices of a label file.
 
@@ -113,8 +110,7 @@ def encode(label: Array, classes: Sequence[ClassSpec], ignore_value: int | Seque
         ignore_value: as in `decode`.
 
     Returns:
-        (H, W, 1) grey values, uint8 or, where one is above 255, uint16; or (H, W, 3) uint8 RGB where the classes have
-        colours.
+        (H, W, 1) grey values, uint8 or, above 255, uint16; or (H, W, 3) uint8 RGB for classes with colours.
 
     Raises:
         ValueError: for an index without a class.

@@ -159,7 +159,7 @@ def write_instances(
         split: in pixels.
 
     Raises:
-        OSError: as writing does.
+        OSError: of the writing.
     """
     numbered = [number_cells(prediction, classes, holes, smallest, split) for prediction, _ in pages]
     names = [spec.name for spec in specs]

@@ -99,12 +99,9 @@ class Predictor:
 
     @torch.inference_mode()
     def part_probabilities(self, source: Source, size: Size, part: Part) -> NDArray[np.float32]:
-        """Class probabilities (classes, height, width) of a part of a large image, as those of `probabilities` there.
+        """Class probabilities (classes, height, width) of a part of a large image, in one pass; see `probabilities`.
 
-        Args:
-            source: returns windows of the normalised image, mirrored beyond its border.
-            size: height and width of the image.
-            part: top, left, height and width; computed in one pass.
+        `source` returns windows of the normalised image of height and width `size`, mirrored beyond its border.
         """
         with autocast(self.precision, self.device):
             found = part_probabilities(self.network, source, size, part, self.inference, self._activation)
@@ -146,16 +143,9 @@ class Predictor:
     def score(
         self, samples: Sequence[Sample], loss: nn.Module, targets: Targets, board: Scoreboard
     ) -> Iterator[tuple[Sample, NDArray[np.uint8], dict[str, float | str] | None]]:
-        """Predicts labelled or unlabelled samples one by one; labelled ones count on the board.
+        """Predicts samples one by one; labelled ones count on the board. `loss` moves to the CPU.
 
-        Args:
-            samples: whole images.
-            loss: of logits, label and pixel weights; moves to the CPU.
-            targets: make the loss's label and weights.
-            board: collects the scores.
-
-        Yields:
-            Each sample with its predicted label (H, W), and the board's row for it where it is labelled.
+        Yields each sample with its predicted label (H, W), and its row on the board if it is labelled.
         """
         loss = loss.cpu()
         for sample in samples:

@@ -61,18 +61,10 @@ def average_probabilities(network: Network, image: Tensor, settings: InferenceCo
 def part_probabilities(
     network: Network, source: Source, size: Size, part: Part, settings: InferenceConfig, activation: Activation
 ) -> Tensor:
-    """Class probabilities of a part of an image, as those of `average_probabilities` there.
+    """Class probabilities (1, classes, height, width), float32 on the CPU, of a part of an image of `size`.
 
-    Args:
-        network: in eval mode, on any device.
-        source: returns the normalised image, mirrored beyond its border.
-        size: height and width of the image.
-        part: top, left, height and width.
-        settings: as for `average_probabilities`, its angles multiples of 90.
-        activation: of the logits.
-
-    Returns:
-        (1, classes, height, width) float32 on the CPU.
+    They equal those of `average_probabilities` there, for angles that are multiples of 90. `source` returns the normalised
+    image, mirrored beyond its border.
     """
     count, total = 0, torch.zeros(())
     for quarters, flip in list_turns(settings) or []:
@@ -152,20 +144,10 @@ def predict_rotated(predict: Predict, image: Tensor, angle: float, border: int) 
     return _sample(predict(source, high, wide), -angle, (height, width), (0, 0, height, width), "bilinear")
 
 
-def _sample(
-    pixels: Tensor, angle: float, canvas: Size, window: Part, mode: Literal["bicubic", "bilinear"]
-) -> Tensor:
-    """Samples a window of a canvas with pixels in its middle, turned counter-clockwise and mirrored beyond their border.
+def _sample(pixels: Tensor, angle: float, canvas: Size, window: Part, mode: Literal["bicubic", "bilinear"]) -> Tensor:
+    """Samples a window of a canvas of which pixels (1, C, H, W), turned counter-clockwise by degrees, fill the middle.
 
-    Args:
-        pixels: (1, C, H, W).
-        angle: degrees.
-        canvas: its height and width.
-        window: top, left, height and width, on the canvas or beyond it.
-        mode: of interpolation; `bilinear` keeps probabilities positive and their sum 1.
-
-    Returns:
-        (1, C, height, width).
+    Beyond their border they are mirrored. `bilinear` keeps probabilities positive and their sum 1.
     """
     top, left, rows, columns = window
     y = (torch.arange(top, top + rows, dtype=torch.float64) - (canvas[0] - 1) / 2)[:, None]

@@ -59,11 +59,7 @@ class _Inspection:
 
 
 def check_data(config: Config, output: Path) -> Path:
-    """Reads all images and masks, prints statistics and draws some.
-
-    Args:
-        config: of a training.
-        output: the folder of the contact sheet, made if missing.
+    """Reads all images and masks, prints statistics and draws some on a contact sheet in the folder `output`.
 
     Returns:
         The contact sheet.
@@ -128,10 +124,7 @@ def _find_suspicions(config: Config, inspection: _Inspection, pixels: Mapping[st
 
 
 def _print_tables(
-    inspection: _Inspection,
-    pixels: Mapping[str, Counter[int]],
-    suspicions: "Sequence[Suspicion]",
-    console: "Console",
+    inspection: _Inspection, pixels: Mapping[str, Counter[int]], suspicions: "Sequence[Suspicion]", console: "Console"
 ) -> None:
     from unet_exp.inspection.findings import Totals
     from unet_exp.inspection.tables import tabulate_classes, tabulate_images, tabulate_suspicions

@@ -210,12 +210,9 @@ def find_twins(stats: Sequence[ImageStats], parts: Mapping[str, str]) -> list[Su
 def find_suspicious_classes(
     names: Sequence[str], pixels: Sequence[Mapping[int, int]], parts: Sequence[str]
 ) -> list[Suspicion]:
-    """Finds rare classes and those that the training does not see.
+    """Finds classes that are rare or that the training does not see.
 
-    Args:
-        names: of the classes.
-        pixels: of each class, a mapping a mask.
-        parts: the split of each mask; empty where unknown.
+    `pixels` counts those of each class in each mask, `parts` is the split of each mask, empty where unknown.
     """
     total = sum((Counter(one) for one in pixels), Counter[int]())
     labelled = sum(total[index] for index in range(len(names)))

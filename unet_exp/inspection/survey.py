@@ -91,10 +91,6 @@ class ImageStats:
 def survey_files(pairs: Sequence[Pair], indices: bool) -> Iterator[list[ImageStats] | DataError]:
     """Reads images with their masks in parallel, a few files at a time.
 
-    Args:
-        pairs: the files.
-        indices: read the indices of masks with a palette, not its colours.
-
     Yields:
         For each pair in order the stats of its pages, or its mistake.
     """

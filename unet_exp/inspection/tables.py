@@ -52,13 +52,7 @@ def tabulate_classes(
 ) -> Table:
     """Each class's pixels, and how many masks of each split hold it; values without a class in red.
 
-    Args:
-        specs: as configured.
-        label_map: of the values.
-        totals: of the masks.
-        pixels: of each class, by the name of the image.
-        parts: the split of images by name.
-        objects: whether each object has a value of its own.
+    `pixels` counts those of each class by image, `parts` is the split of images by name.
     """
     # `lit` counts a value of ignored pixels as an object.
     found = [

@@ -17,17 +17,12 @@ class BadArchive(Exception):
 
 
 def unpack(path: Path, target: Path, limit: int = MAX_BYTES) -> None:
-    """Unpacks an archive after a check of all its members.
-
-    Args:
-        path: the archive.
-        target: folder of the content; made if missing.
-        limit: most bytes unpacked.
+    """Unpacks an archive of at most `limit` bytes into `target` after a check of all its members.
 
     Raises:
         BadArchive: for a damaged or encrypted archive, members outside `target`, links and devices, and more than
             `limit` bytes.
-        OSError: where the content cannot be written.
+        OSError: if the content cannot be written.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -82,17 +82,10 @@ def fetch_files(
 
 
 def fetch_archive(job: Download, folder: str, checksum: str, *, retries: int = 3, timeout: float = 30.0) -> None:
-    """Downloads a ZIP archive; the folder in it becomes `job.root`, complete and checked, or not at all.
-
-    Args:
-        job: see `fetch_files`.
-        folder: the archive's top folder.
-        checksum: sha256 of the archive in hexadecimal.
-        retries: see `fetch_files`.
-        timeout: see `fetch_files`.
+    """Downloads a ZIP archive; its `folder` becomes `job.root`, complete and checked, or not at all; see `fetch_files`.
 
     Raises:
-        DataError: as `fetch_files`, and for an archive that is damaged or leads out of its folder.
+        DataError: as `fetch_files`, and for an archive with another sha256 than `checksum`, or damaged, or unsafe.
     """
     with _publish(job) as content:
         # Both lie inside the side folder too, and are gone with it.

@@ -78,9 +78,6 @@ def interpret_pixels(page: TiffPage, pixels: Array, indices: bool = False) -> Ar
         page: their page.
         pixels: decoded, (H, W) or (H, W, C), of all of the page or a window.
         indices: keep the indices of a palette that has colours.
-
-    Returns:
-        (H, W) or (H, W, C).
     """
     if _photometric(page) == _PALETTE:
         palette = np.asarray(page.colormap)  # 16 bits; some writers fill but 8.

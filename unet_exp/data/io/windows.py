@@ -36,12 +36,7 @@ _BAND = 2**20
 
 
 class WindowedPage:
-    """A page of an open TIFF, read by window.
-
-    Args:
-        path: of the file, for errors.
-        page: of the open file.
-        size: bytes of the file.
+    """A page of an open TIFF of `size` bytes, read by window.
 
     Attributes:
         height: pixels.
@@ -173,7 +168,7 @@ def write_by_rows(
         like: example of painted pixels: C is 1, or 3 for RGB; its type is the file's.
 
     Raises:
-        OSError: as writing does; it names `path`.
+        OSError: of the writing; it names `path`.
     """
     channels = like.shape[2]
 

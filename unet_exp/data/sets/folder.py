@@ -203,14 +203,7 @@ def _explain(error: UnknownValues, good: Sequence[_Page], classes: Sequence[Clas
 
 
 def read_pair(pair: Pair, indices: bool) -> list[tuple[SplitItem, Array, Array | None]]:
-    """Reads the pages of an image file with those of its mask, if there is one.
-
-    Args:
-        pair: the files.
-        indices: see `means_indices`.
-
-    Returns:
-        The name, the image (H, W, C) and the mask (H, W, C) of each page, as stored.
+    """Reads the name, image (H, W, C) and mask (H, W, C) of each page of an image file, as stored; see `means_indices`.
 
     Raises:
         DataError: for files that cannot be read or do not fit each other.

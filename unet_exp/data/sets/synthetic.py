@@ -70,18 +70,10 @@ class Micrograph:
 
 
 def generate(height: int, width: int, seed: int, index: int, organelles: bool = False) -> Micrograph:
-    """Generates one micrograph; equal arguments give equal pixels.
+    """Generates image `index` of set `seed`, (height, width) of at least 32 px; equal arguments give equal pixels.
 
-    Args:
-        height: Rows, at least 32.
-        width: Columns, at least 32.
-        seed: Which data set, 0 or more.
-        index: Which image of it, 0 or more.
-        organelles: Label mitochondria, vesicles and granules too (`MANY_CLASSES`), in the same image with the same
-            membranes; else all of a cell's inside is `CELL`.
-
-    Returns:
-        Image, label and instances, each (height, width).
+    With `organelles` the label of the same image has mitochondria, vesicles and granules too (`MANY_CLASSES`); else all
+    of a cell's inside is `CELL`.
 
     Raises:
         ValueError: A side is too short, or seed or index is negative.
@@ -209,18 +201,11 @@ def generate_set(
 ) -> list[Micrograph]:
     """Generates the images 0 .. count - 1 of a set, or reads them from the cache; see `generate`.
 
-    Args:
-        count: Number of images, at least 1.
-        height: Rows of each.
-        width: Columns of each.
-        seed: Which set.
-        organelles: See `generate`.
-        cache: Folder of cached sets, by default `default_cache()`. A damaged file in it is replaced, and a folder that
-            cannot be read or written costs time only.
-        workers: Threads that generate.
+    `cache` is by default `default_cache()`. A damaged file in it is replaced, and a folder that cannot be read or written
+    costs time only. `workers` is the number of threads that generate.
 
     Raises:
-        ValueError: As `generate` does, or count is less than 1.
+        ValueError: As `generate`, or count is less than 1.
     """
     if count < 1:
         raise ValueError(f"a synthetic set needs at least 1 image, not {count}")

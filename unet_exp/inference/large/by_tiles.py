@@ -117,16 +117,7 @@ def identify_job(predictor: Predictor, path: Path, pages: list[WindowedPage]) ->
 def predict_pages(
     predictor: Predictor, pages: list[WindowedPage], plans: list[TilePlan], part: PartFile
 ) -> Iterator[int]:
-    """Predicts the pixels that a part lacks, and appends them.
-
-    Args:
-        predictor: with settings that pass `check_settings`.
-        pages: of one file.
-        plans: of each page.
-        part: of these pages.
-
-    Yields:
-        The number of new pixels after each tile.
+    """Predicts the pixels that a part lacks, and appends them; yields the number of new pixels after each tile.
 
     Raises:
         DataError: for pixels that cannot be read, and a page of other channels than the training images.
@@ -222,14 +213,7 @@ def write_mask(predictor: Predictor, pages: list[WindowedPage], part: PartFile, 
 def write_preview(predictor: Predictor, pages: list[WindowedPage], part: PartFile, path: Path) -> list[tuple[int, int]]:
     """Writes every n-th pixel of a finished part in the classes' colours, the longest side at most `PREVIEW`.
 
-    Args:
-        predictor: with the classes.
-        pages: of the file.
-        part: of the pages, finished.
-        path: a PNG for one page, a TIFF for several.
-
-    Returns:
-        Height and width of each page of it.
+    `path` is a PNG for one page, a TIFF for several. Returns height and width of each preview.
     """
     reduced = []
     for place, page in _locate_pages(pages):

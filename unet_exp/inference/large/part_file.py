@@ -69,9 +69,7 @@ class PartFile:
 def open_part(path: Path, identity: dict[str, Any]) -> Iterator[PartFile]:
     """Opens or begins a part, and removes it at the end; after an error it stays.
 
-    Args:
-        path: the file; its folder exists.
-        identity: everything that determines the result, in plain containers; a part with another one is discarded.
+    `identity` is everything that determines the result, in plain containers; a part with another one is discarded.
 
     Raises:
         DataError: if another process uses it, or it cannot be written.

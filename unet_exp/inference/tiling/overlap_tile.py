@@ -43,7 +43,7 @@ def mirror_source(image: Tensor) -> Source:
 
 @torch.no_grad()
 def tiled_logits(network: Network, source: Source, height: int, width: int, settings: InferenceConfig) -> Tensor:
-    """Logits of every pixel of an image, computed in tiles, with one batch of tiles in memory.
+    """Logits (1, out, height, width), float32 on the CPU, of a whole image, with one batch of tiles in memory.
 
     Args:
         network: in eval mode, on any device.
@@ -51,9 +51,6 @@ def tiled_logits(network: Network, source: Source, height: int, width: int, sett
         height: of the image, in pixels.
         width: of the image, in pixels.
         settings: `tile`, `batch_size`, `context`, `blend`.
-
-    Returns:
-        (1, out, height, width) float32, on the CPU.
 
     Raises:
         ConfigError: if `tile` is too small for the network.
@@ -79,17 +76,9 @@ def tiled_logits(network: Network, source: Source, height: int, width: int, sett
 
 @torch.no_grad()
 def part_logits(network: Network, source: Source, size: Size, part: Part, settings: InferenceConfig) -> Tensor:
-    """Logits of a part of an image, in one pass, as those of `tiled_logits` there.
+    """Logits (1, out, height, width), float32 on the CPU, of a part of an image of `size`, in one pass.
 
-    Args:
-        network: in eval mode, on any device.
-        source: returns the normalised image.
-        size: height and width of the image, in pixels.
-        part: top, left, height and width.
-        settings: `context`.
-
-    Returns:
-        (1, out, height, width) float32, on the CPU.
+    They equal those of `tiled_logits` there. The network is in eval mode; of the settings only `context` counts.
     """
     top, left, high, wide = part
     extra = surround(network.architecture, settings.context)

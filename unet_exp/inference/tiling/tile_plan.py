@@ -87,14 +87,9 @@ def surround(architecture: HasSizes, reach: int | Literal["auto"]) -> int:
 
 
 def plan_part(architecture: HasSizes, size: int, first: int, stop: int, extra: int) -> Tile:
-    """Plans the pass for a part of a line; it reads no further than one pass over the whole line.
+    """Plans the pass for the pixels `first` to `stop` of a line of `size`, with `extra` (`surround`) on each side.
 
-    Args:
-        architecture: of the network.
-        size: pixels of the line.
-        first: pixel of the part, anywhere.
-        stop: the pixel after its last.
-        extra: see `surround`.
+    It reads no further than one pass over the whole line.
     """
     before, step = lost_border(architecture), total_stride(architecture)
     end = input_for_output(architecture, size) - 2 * before
