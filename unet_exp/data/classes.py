@@ -86,18 +86,22 @@ def decode(
         DataError: for transparent or fractional pixels.
     """
     colored = _has_colors(classes)
-    if not colored and shows_colors(pixels):
-        raise _unknown_values(_codes(pixels, True, path), np.array([]), classes, path, ignore_value, True)
-    codes = _codes(pixels, colored, path)
+    in_color = colored or shows_colors(pixels)
+    codes = _codes(pixels, in_color, path)
     # 0 is unknown, class i is i + 1. Zeros that are not read cost no memory.
-    table = np.zeros(2**24 if colored else 2**16, np.uint8)
-    for index, spec in enumerate(classes):
-        table[_code(spec.value, colored)] = index + 1
+    table = np.zeros(2**24 if in_color else 2**16, np.uint8)
+    known = {_as_key(spec.value): spec.name for spec in classes}
+    if colored == in_color:
+        for index, spec in enumerate(classes):
+            table[_code(spec.value, colored)] = index + 1
+        if ignore_value is not None:
+            table[_code(ignore_value, colored)] = IGNORE_LABEL
     if ignore_value is not None:
-        table[_code(ignore_value, colored)] = IGNORE_LABEL
+        known[_as_key(ignore_value)] = "ignored"
     found = table[codes]
     if not found.all():
-        raise _unknown_values(codes[found == 0], codes[found > 0], classes, path, ignore_value, colored)
+        counts = _count_values(codes[found == 0], in_color)
+        raise UnknownValues(counts, [str(path)], known, _count_values(codes[found > 0], in_color))
     return np.where(found == IGNORE_LABEL, np.uint8(IGNORE_LABEL), found - np.uint8(1))
 
 
@@ -258,20 +262,8 @@ def list_few(words: Sequence[str], shown: int, noun: str = "") -> str:
     return ", ".join(words[:shown]) + more
 
 
-def _unknown_values(
-    codes: Array,
-    others: Array,
-    classes: Sequence[ClassSpec],
-    path: str | Path,
-    ignore_value: int | Sequence[int] | None,
-    colored: bool,
-) -> UnknownValues:
-    def value(code: int) -> Value:
-        return (code >> 16, code >> 8 & 255, code & 255) if colored else code
-
-    codes, counts = np.unique(codes, return_counts=True)
-    unknown = Counter(dict(zip(map(value, codes.tolist()), counts.tolist(), strict=True)))
-    known = {_as_key(spec.value): spec.name for spec in classes}
-    if ignore_value is not None:
-        known[_as_key(ignore_value)] = "ignored"
-    return UnknownValues(unknown, [str(path)], known, {value(code) for code in np.unique(others).tolist()})
+def _count_values(codes: Array, colored: bool) -> Counter[Value]:
+    """Counts the pixels of each value in whole numbers of `_codes`."""
+    values, counts = (found.tolist() for found in np.unique(codes, return_counts=True))
+    keys = [(code >> 16, code >> 8 & 255, code & 255) if colored else code for code in values]
+    return Counter(dict(zip(keys, counts, strict=True)))

@@ -4,7 +4,7 @@ Flips and quarter turns only permute pixels. Any other rotation resamples the im
 with mirrored pixels beyond the image.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, cos, radians, sin
 from typing import Literal
 
@@ -42,19 +42,12 @@ def average_probabilities(network: Network, image: Tensor, settings: InferenceCo
     def predict(source: Source, height: int, width: int) -> Tensor:
         return probabilities(tiled_logits(network, source, height, width, settings), activation)
 
-    def versions() -> Iterator[Tensor]:
-        if isinstance(settings, RotationTTAConfig):
-            border = surround(network.architecture, settings.context)
-            for angle in settings.angles:
-                yield predict_rotated(predict, image, angle, border)
-        else:
-            for quarters, flip in list_turns(settings) or []:
-                yield predict_turned(predict, image, quarters, flip)
-
-    count, total = 0, torch.zeros(())
-    for version in versions():
-        count, total = count + 1, total + version
-    return total / count
+    if isinstance(settings, RotationTTAConfig):
+        border = surround(network.architecture, settings.context)
+        rotated = (predict_rotated(predict, image, angle, border) for angle in settings.angles)
+        return sum(rotated, torch.zeros(())) / len(settings.angles)
+    turns = list_turns(settings) or []
+    return sum((predict_turned(predict, image, *turn) for turn in turns), torch.zeros(())) / len(turns)
 
 
 @torch.no_grad()
@@ -63,11 +56,11 @@ def part_probabilities(
 ) -> Tensor:
     """Class probabilities (1, classes, height, width), float32 on the CPU, of a part of an image of `size`.
 
-    They equal those of `average_probabilities` there, for angles that are multiples of 90. `source` returns the normalised
-    image, mirrored beyond its border.
+    They equal those of `average_probabilities` there, for angles that are multiples of 90. `source` returns the
+    normalised image, mirrored beyond its border.
     """
-    count, total = 0, torch.zeros(())
-    for quarters, flip in list_turns(settings) or []:
+    turns, total = list_turns(settings) or [], torch.zeros(())
+    for quarters, flip in turns:
         seen_size = size if quarters % 2 == 0 else size[::-1]
         seen_part = _undo_turns(part, seen_size, -quarters % 4)
         seen_part = _flip_window(seen_part, seen_size) if flip else seen_part
@@ -79,8 +72,8 @@ def part_probabilities(
 
         found = probabilities(part_logits(network, seen, seen_size, seen_part, settings), activation)
         found = found.flip(-1) if flip else found
-        count, total = count + 1, total + found.rot90(-quarters, (-2, -1))
-    return total / count
+        total = total + found.rot90(-quarters, (-2, -1))
+    return total / len(turns)
 
 
 def list_turns(settings: InferenceConfig) -> list[tuple[int, bool]] | None:

@@ -5,23 +5,38 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec, Config
 from unet_exp.config.data import FolderConfig
+from unet_exp.data import groups, load_data
+from unet_exp.data.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
+from unet_exp.data.compatibility import check_fits
+from unet_exp.data.pairs import Pair, find_pairs
+from unet_exp.data.samples import SPLITS, DataSet, Sample
+from unet_exp.data.sets.folder import (
+    check_exact,
+    check_memory,
+    class_specs,
+    may_lack_mask,
+    means_indices,
+    sample_names,
+    used_channels,
+)
 from unet_exp.errors import DataError, UserError
+from unet_exp.figures.contact_sheet import MOST, draw_contact_sheet, make_cell
+from unet_exp.files import make_output_folder
+from unet_exp.inspection import findings, survey, tables
+from unet_exp.inspection.findings import UNKNOWN, ClassProposal, LabelMap, Suspicion, Totals
+from unet_exp.inspection.survey import ImageStats
+from unet_exp.metrics.declarations import ScoreFamily
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from rich.console import Console
-
-    from unet_exp.data.pairs import Pair
-    from unet_exp.data.samples import DataSet
-    from unet_exp.inspection.findings import ClassProposal, LabelMap, Suspicion
-    from unet_exp.inspection.survey import ImageStats
-
-    Seen = tuple[NDArray[Any], NDArray[np.uint8] | None]
+Seen = tuple[NDArray[Any], NDArray[np.uint8] | None]
 
 SHEET = "contact_sheet.png"
 _MOST_MISTAKES = 20
@@ -45,17 +60,17 @@ class _Inspection:
         proposal: other classes, where the configured ones do not fit.
     """
 
-    stats: "Sequence[ImageStats]"
+    stats: Sequence[ImageStats]
     parts: Mapping[str, str]
     split: Mapping[str, int]
-    dataset: "DataSet | None"
+    dataset: DataSet | None
     classes: Sequence[ClassSpec]
-    label_map: "LabelMap"
+    label_map: LabelMap
     objects: bool
     legend: Sequence[ClassSpec]
-    look: "Callable[[ImageStats], Seen]"
+    look: Callable[[ImageStats], Seen]
     mistakes: list[str]
-    proposal: "ClassProposal | None" = None
+    proposal: ClassProposal | None = None
 
 
 def check_data(config: Config, output: Path) -> Path:
@@ -68,8 +83,6 @@ def check_data(config: Config, output: Path) -> Path:
         UserError: if a training cannot start with this config, after the contact sheet is written; at once if there is
             nothing to read, or the sheet cannot be written.
     """
-    from rich.console import Console
-
     console = Console(highlight=False)
     inspection = (
         _inspect_folder(config.data, console) if isinstance(config.data, FolderConfig) else _inspect_built_in(config)
@@ -85,9 +98,7 @@ def check_data(config: Config, output: Path) -> Path:
     if len(mistakes) > _MOST_MISTAKES:
         console.print(f"and {len(mistakes) - _MOST_MISTAKES} mistakes more", style="red")
     if inspection.proposal is not None:
-        from unet_exp.inspection.tables import print_proposal
-
-        print_proposal(inspection.proposal, console)
+        tables.print_proposal(inspection.proposal, console)
     if not mistakes:
         console.print("A training can start with these words. Images with their masks over them are in")
     if sheet is not None:
@@ -100,8 +111,6 @@ def check_data(config: Config, output: Path) -> Path:
 
 def _check_training(config: Config, inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> None:
     """Adds the mistakes for which a training would stop before its first step."""
-    from unet_exp.data.compatibility import check_fits
-
     if not inspection.mistakes:
         with _collect_mistake(inspection.mistakes):
             check_fits(config, inspection.dataset or _outline_dataset(inspection, pixels))
@@ -112,31 +121,30 @@ def _check_training(config: Config, inspection: _Inspection, pixels: Mapping[str
         )
 
 
-def _find_suspicions(config: Config, inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> "list[Suspicion]":
-    from unet_exp.inspection.findings import find_suspicious_classes, find_suspicious_images, find_twins
+def _find_suspicions(config: Config, inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> list[Suspicion]:
 
     stats, parts = inspection.stats, inspection.parts
-    suspicions = [*find_suspicious_images(stats, config.data.tile), *find_twins(stats, parts)]
+    suspicions = [*findings.find_suspicious_images(stats, config.data.tile), *findings.find_twins(stats, parts)]
     if pixels and inspection.proposal is None:
         names = [spec.name for spec in inspection.classes]
-        suspicions += find_suspicious_classes(names, list(pixels.values()), [parts.get(name, "") for name in pixels])
+        suspicions += findings.find_suspicious_classes(
+            names, list(pixels.values()), [parts.get(name, "") for name in pixels]
+        )
     return suspicions
 
 
 def _print_tables(
-    inspection: _Inspection, pixels: Mapping[str, Counter[int]], suspicions: "Sequence[Suspicion]", console: "Console"
+    inspection: _Inspection, pixels: Mapping[str, Counter[int]], suspicions: Sequence[Suspicion], console: Console
 ) -> None:
-    from unet_exp.inspection.findings import Totals
-    from unet_exp.inspection.tables import tabulate_classes, tabulate_images, tabulate_suspicions
 
     if inspection.stats:
-        console.print(tabulate_images(inspection.stats, inspection.split))
+        console.print(tables.tabulate_images(inspection.stats, inspection.split))
     if pixels:
         totals = Totals.of(one.mask for one in inspection.stats if one.mask is not None)
         classes, label_map = inspection.classes, inspection.label_map
-        console.print(tabulate_classes(classes, label_map, totals, pixels, inspection.parts, inspection.objects))
+        console.print(tables.tabulate_classes(classes, label_map, totals, pixels, inspection.parts, inspection.objects))
     if suspicions:
-        console.print(tabulate_suspicions(suspicions))
+        console.print(tables.tabulate_suspicions(suspicions))
 
 
 @contextmanager
@@ -150,36 +158,24 @@ def _collect_mistake(mistakes: list[str]) -> Iterator[None]:
 
 def _inspect_built_in(config: Config) -> _Inspection:
     """Inspects data that the program itself reads or makes."""
-    from unet_exp import data
-    from unet_exp.data.classes import colorize
-    from unet_exp.data.samples import SPLITS
-    from unet_exp.inspection.findings import LabelMap
-    from unet_exp.inspection.survey import survey_samples
-
-    dataset = data.load_data(config.data)
+    dataset = load_data(config.data)
     # With data.split=all an image is in two splits, and counts in the first.
     parts = {sample.name: part for part in reversed(SPLITS) for sample in getattr(dataset, part)}
     samples = {sample.name: sample for part in SPLITS for sample in getattr(dataset, part)}
 
-    def look(stats: "ImageStats") -> "Seen":
+    def look(stats: ImageStats) -> Seen:
         sample = samples[stats.item.name]
         return sample.image, None if sample.label is None else colorize(sample.label, dataset.classes)
 
     label_map = LabelMap(dataset.classes, None, objects=False)
     objects = any(sample.instances is not None for sample in samples.values())
     split = {part: len(getattr(dataset, part)) for part in SPLITS}
-    stats = survey_samples(dataset)
+    stats = survey.survey_samples(dataset)
     return _Inspection(stats, parts, split, dataset, dataset.classes, label_map, objects, dataset.classes, look, [])
 
 
-def _inspect_folder(config: FolderConfig, console: "Console") -> _Inspection:
+def _inspect_folder(config: FolderConfig, console: Console) -> _Inspection:
     """Inspects a user's own data, whether or not the config fits them."""
-    from rich.progress import track
-
-    from unet_exp.data.sets.folder import check_exact, check_memory, class_specs, means_indices, sample_names
-    from unet_exp.inspection.findings import UNKNOWN, LabelMap, Totals, propose_classes
-    from unet_exp.inspection.survey import read_page, stored_value, survey_files
-
     classes = class_specs(config)
     objects = config.labels == "instances"
     indices = means_indices(config)
@@ -189,7 +185,7 @@ def _inspect_folder(config: FolderConfig, console: "Console") -> _Inspection:
             check(pairs, config)
     stats: list[ImageStats] = []
     bar: Any = {"total": len(pairs), "disable": not console.is_terminal, "transient": True, "console": console}
-    for found in track(survey_files(pairs, indices), "reading", **bar):
+    for found in track(survey.survey_files(pairs, indices), "reading", **bar):
         if isinstance(found, DataError):
             mistakes.append(str(found))
         else:
@@ -198,19 +194,19 @@ def _inspect_folder(config: FolderConfig, console: "Console") -> _Inspection:
     with _collect_mistake(mistakes):
         sample_names([(one.source, one.item) for one in stats if one.source is not None])
     totals = Totals.of(one.mask for one in stats if one.mask is not None)
-    label_map = LabelMap(classes, None if config.ignore is None else stored_value(config.ignore), objects)
+    label_map = LabelMap(classes, None if config.ignore is None else survey.stored_value(config.ignore), objects)
     proposal = None
     if unknown := sum(label_map.pixels(mask)[UNKNOWN] for mask in totals.masks):
         mistakes.append(
             f"data.classes: {unknown} pixels of the masks have values without a class (none in the table above)"
         )
-        proposal = propose_classes(totals, classes, config.ignore)
+        proposal = findings.propose_classes(totals, classes, config.ignore)
     fitting, ignore = (proposal.classes, proposal.ignore) if proposal else (classes, config.ignore)
     if objects or (proposal and proposal.kind != "classes"):
         fitting = ()
 
-    def look(one: "ImageStats") -> "Seen":
-        image, mask = read_page(one, indices)
+    def look(one: ImageStats) -> Seen:
+        image, mask = survey.read_page(one, indices)
         if mask is None or one.mask_source is None:
             return image, None
         return image, _paint_mask(mask, one.mask_source, fitting, ignore)
@@ -220,11 +216,8 @@ def _inspect_folder(config: FolderConfig, console: "Console") -> _Inspection:
     return _Inspection(stats, parts, split, None, classes, label_map, objects, fitting, look, mistakes, proposal)
 
 
-def _find_pairs(config: FolderConfig) -> "tuple[list[Pair], list[str]]":
+def _find_pairs(config: FolderConfig) -> tuple[list[Pair], list[str]]:
     """Finds images with their masks; one that lacks its mask is a mistake, and is inspected too."""
-    from unet_exp.data.pairs import find_pairs
-    from unet_exp.data.sets.folder import may_lack_mask
-
     words = config.images, config.masks, config.mask_suffix
     try:
         return find_pairs(*words, lambda name: may_lack_mask(name, config)), []
@@ -232,10 +225,8 @@ def _find_pairs(config: FolderConfig) -> "tuple[list[Pair], list[str]]":
         return find_pairs(*words, lambda _: True), [str(error)]
 
 
-def _split_images(stats: "Sequence[ImageStats]", config: FolderConfig, mistakes: list[str]) -> dict[str, str]:
+def _split_images(stats: Sequence[ImageStats], config: FolderConfig, mistakes: list[str]) -> dict[str, str]:
     """Splits the images, by name; a mistake where there is no split."""
-    from unet_exp.data import groups
-
     labelled = [one.item for one in stats if one.mask is not None]
     parts = {one.item.name: groups.UNLABELLED for one in stats if one.mask is None}
     if not labelled:
@@ -249,10 +240,8 @@ def _split_images(stats: "Sequence[ImageStats]", config: FolderConfig, mistakes:
     return parts
 
 
-def _find_differences(stats: "Sequence[ImageStats]") -> list[str]:
+def _find_differences(stats: Sequence[ImageStats]) -> list[str]:
     """Lists mistakes where images differ in type or number of channels."""
-    from unet_exp.data.sets.folder import used_channels
-
     channels = Counter(f"{count} channel(s)" for count in used_channels([one.kind for one in stats]))
     types = Counter(f"{one.dtype} pixels" for one in stats)
     return [
@@ -262,14 +251,8 @@ def _find_differences(stats: "Sequence[ImageStats]") -> list[str]:
     ]
 
 
-def _outline_dataset(inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> "DataSet":
+def _outline_dataset(inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> DataSet:
     """Makes a data set for the checks of a config: each label is one row of the classes in its mask."""
-    import numpy as np
-
-    from unet_exp.data.samples import SPLITS, DataSet, Sample
-    from unet_exp.data.sets.folder import used_channels
-    from unet_exp.metrics.declarations import ScoreFamily
-
     channels = used_channels([one.kind for one in inspection.stats])[0]
     samples: dict[str, list[Sample]] = {part: [] for part in SPLITS}
     for name, part in inspection.parts.items():
@@ -280,13 +263,9 @@ def _outline_dataset(inspection: _Inspection, pixels: Mapping[str, Counter[int]]
 
 
 def _paint_mask(
-    mask: "NDArray[Any]", path: Path, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None
-) -> "NDArray[np.uint8] | None":
+    mask: NDArray[Any], path: Path, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None
+) -> NDArray[np.uint8] | None:
     """Paints a mask in the colours of the classes or, where these do not fit, in one for each of its values."""
-    import numpy as np
-
-    from unet_exp.data.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
-
     if classes:
         try:
             painted: NDArray[np.uint8] = colorize(decode(mask, classes, path, ignore), classes)
@@ -303,15 +282,10 @@ def _paint_mask(
 
 
 def _draw(
-    inspection: _Inspection, pixels: Mapping[str, Counter[int]], suspicions: "Sequence[Suspicion]", output: Path
+    inspection: _Inspection, pixels: Mapping[str, Counter[int]], suspicions: Sequence[Suspicion], output: Path
 ) -> Path:
     """Draws some of the images with their masks over them."""
-    from unet_exp.figures.contact_sheet import draw_contact_sheet, make_cell
-
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"output={output}: this folder cannot be made ({error.strerror}); choose another") from None
+    make_output_folder(output)
     # A suspicion of most images marks none of them.
     marked = [row for row in suspicions if 2 * len(row.where) <= len(inspection.stats)]
     remarks = {name: row.what for row in reversed(marked) for name in row.where}
@@ -326,11 +300,9 @@ def _draw(
 
 
 def _choose_images(
-    stats: "Sequence[ImageStats]", pixels: Mapping[str, Counter[int]], suspicious: Sequence[Sequence[str]]
-) -> "list[ImageStats]":
+    stats: Sequence[ImageStats], pixels: Mapping[str, Counter[int]], suspicious: Sequence[Sequence[str]]
+) -> list[ImageStats]:
     """Chooses the image with most of each class, rarest first; two of each suspicion; and others from end to end."""
-    from unet_exp.figures.contact_sheet import MOST
-
     totals = sum(pixels.values(), Counter[int]())
     rarest = sorted(totals, key=lambda index: totals[index])[: MOST // 2]
     wanted = [max(pixels, key=lambda name: pixels[name][index]) for index in rarest]

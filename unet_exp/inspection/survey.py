@@ -167,20 +167,11 @@ def _image_stats(
     scale = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
     kind = ImageKind.of(image)
     shown = image[:, :, :3] if kind.opaque else image
+    height, width = image.shape[:2]
+    low, high, mean = float(shown.min()), float(shown.max()), float(shown.mean(dtype=np.float64)) / scale
+    digest = image_digest(shown)
     return ImageStats(
-        item,
-        source,
-        mask_source,
-        page,
-        image.shape[0],
-        image.shape[1],
-        kind,
-        dtype=str(image.dtype),
-        low=float(shown.min()),
-        high=float(shown.max()),
-        mean=float(shown.mean(dtype=np.float64)) / scale,
-        digest=image_digest(shown),
-        mask=mask,
+        item, source, mask_source, page, height, width, kind, str(image.dtype), low, high, mean, digest, mask
     )
 
 

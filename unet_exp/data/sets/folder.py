@@ -106,13 +106,12 @@ def may_lack_mask(name: str, config: FolderConfig) -> bool:
 
 def class_specs(config: FolderConfig) -> tuple[ClassSpec, ...]:
     """The classes, each with a colour for pictures."""
+    defaults = [
+        picture_color(i) if isinstance(spec.value, int) else spec.value for i, spec in enumerate(config.classes)
+    ]
     return tuple(
-        ClassSpec(
-            name=spec.name,
-            value=spec.value,
-            color=spec.color or (picture_color(index) if isinstance(spec.value, int) else spec.value),
-        )
-        for index, spec in enumerate(config.classes)
+        ClassSpec(name=spec.name, value=spec.value, color=spec.color or default)
+        for spec, default in zip(config.classes, defaults, strict=True)
     )
 
 

@@ -201,8 +201,8 @@ def generate_set(
 ) -> list[Micrograph]:
     """Generates the images 0 .. count - 1 of a set, or reads them from the cache; see `generate`.
 
-    `cache` is by default `default_cache()`. A damaged file in it is replaced, and a folder that cannot be read or written
-    costs time only. `workers` is the number of threads that generate.
+    `cache` is by default `default_cache()`. A damaged file in it is replaced, and an unusable folder costs time only.
+    `workers` is the number of threads that generate.
 
     Raises:
         ValueError: As `generate`, or count is less than 1.

@@ -2,19 +2,20 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unet_exp.config import ClassSpec
 from unet_exp.data.classes import colorize, encode
 from unet_exp.data.io.images import MAX_PIXELS, TIFF_SUFFIXES, read_pages, stored_size, write_pages
 from unet_exp.data.io.windows import WindowedPage, open_pages
 from unet_exp.errors import DataError, UserError
+from unet_exp.files import make_output_folder
 from unet_exp.inference.device import explain_out_of_memory
-from unet_exp.inference.instances import write_instances
 from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
 from unet_exp.inference.large.by_tiles import (
     TilePlan,
@@ -30,16 +31,8 @@ from unet_exp.inference.predictor import Predictor
 
 Probabilities = list[NDArray[np.float32]]
 """(classes, H, W) of each page."""
-
-
-@dataclass(frozen=True)
-class CellSettings:
-    """Settings of `unet_exp.inference.instances.write_instances`."""
-
-    classes: list[int]
-    holes: int
-    smallest: int
-    split: float
+PredictedPage = tuple[NDArray[np.uint8], NDArray[np.float32]]
+"""Prediction (H, W) and probabilities (classes, H, W) of a page."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +43,13 @@ class Outputs:
         folder: of all files.
         preview: whether to write `<name>_preview`.
         probabilities: whether to write `<name>_probabilities`.
-        cells: settings of `<name>_instances`, or None.
+        write_cells: writes `<name>_instances`, or None; see `unet_exp.inference.instances.write_instances`.
     """
 
     folder: Path
     preview: bool
     probabilities: bool
-    cells: CellSettings | None
+    write_cells: Callable[[Path, list[PredictedPage], Sequence[ClassSpec]], None] | None
 
     def mask(self, path: Path) -> Path:
         """The mask of an image."""
@@ -97,7 +90,9 @@ class FilePredictor:
             return OVERHEAD
         settings, classes = self._predictor.inference, len(self._predictor.classes)
         pixels = sum(height * width for height, width, _ in pages)
-        kept = 4 * classes * (self._outputs.probabilities or bool(self._outputs.cells)) + 40 * bool(self._outputs.cells)
+        kept = 4 * classes * (self._outputs.probabilities or bool(self._outputs.write_cells)) + 40 * bool(
+            self._outputs.write_cells
+        )
         needed = whole_bytes(self._predictor.network, settings, pages, itemsize, classes) + kept * pixels
         too_large = any(height * width * max(4, channels) > 4 * MAX_PIXELS for height, width, channels in pages)
         if needed > self._budget or too_large:
@@ -151,21 +146,20 @@ class FilePredictor:
         if path in self._large:
             return mask
         labels = [page.argmax(axis=0).astype(np.uint8) for page in found]
-        self._make_folder()
+        make_output_folder(self._outputs.folder)
         write_pages(mask, [encode(label, classes) for label in labels])
         if outputs.preview:
             write_pages(self._preview(path, len(labels)), [colorize(label, classes) for label in labels])
         if outputs.probabilities:
             shares = [share for page in found for share in page]
             write_pages(outputs.folder / f"{path.stem}_probabilities.tif", shares)
-        if cells := outputs.cells:
+        if outputs.write_cells:
             target = outputs.folder / f"{path.stem}_instances{mask.suffix}"
-            numbered = list(zip(labels, found, strict=True))
-            write_instances(target, numbered, classes, cells.classes, cells.holes, cells.smallest, cells.split)
+            outputs.write_cells(target, list(zip(labels, found, strict=True)), classes)
         return mask
 
     def _predict_by_tiles(self, path: Path) -> None:
-        for key, wanted in (("probabilities", self._outputs.probabilities), ("instances", self._outputs.cells)):
+        for key, wanted in (("probabilities", self._outputs.probabilities), ("instances", self._outputs.write_cells)):
             if wanted:
                 raise DataError(
                     f"{path}: {key}=true needs the whole image in memory, about {format_size(self.cost(path))}: leave "
@@ -176,7 +170,7 @@ class FilePredictor:
         mask = self._outputs.mask(path)
         with open_pages(path) as pages:
             plans = [plan_page(self._predictor, page, self._budget) for page in pages]
-            self._make_folder()
+            make_output_folder(self._outputs.folder)
             part_path = mask.with_name(f"{path.stem}_mask.part")
             with open_part(part_path, identify_job(self._predictor, path, pages)) as part:
                 self._report(f"{path}: {_describe_size(pages)}, in tiles of {max(plan.tile for plan in plans)}")
@@ -203,14 +197,6 @@ class FilePredictor:
             self._progress(path, done, total)
         seconds = time.perf_counter() - start
         self._report(f"{path}: {(done - began) / 1e6:.1f} million pixels in {seconds:.0f} s")
-
-    def _make_folder(self) -> None:
-        try:
-            self._outputs.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(
-                f"output={self._outputs.folder}: this folder cannot be made ({error.strerror}); choose another"
-            ) from None
 
     def _preview(self, path: Path, pages: int) -> Path:
         return self._outputs.folder / f"{path.stem}_preview{'.png' if pages == 1 else '.tif'}"
