@@ -101,19 +101,19 @@ def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Pa
     """Predicts an image in this process, with the network of `experiment=small` as it is before training."""
     import torch
 
+    from unet_exp import load
     from unet_exp.data.io.windows import open_pages
     from unet_exp.inference.device import peak_memory, reset_peak_memory
     from unet_exp.inference.large.budget import read_size
     from unet_exp.inference.large.by_tiles import plan_page
     from unet_exp.inference.large.file_predictor import FilePredictor, Outputs
-    from unet_exp.inference.predictor import load
 
     torch.set_num_threads(threads)
     folder.mkdir()
     _save_network(folder / "network.ckpt")
     predictor = load(folder / "network.ckpt", "cpu", "32")
     size = read_size(budget)
-    outputs = Outputs(folder, preview=True, probabilities=False, cells=None)
+    outputs = Outputs(folder, preview=True, probabilities=False, write_cells=None)
     work = FilePredictor(predictor, outputs, size, lambda _: None, lambda *_: None)
     reset_peak_memory(predictor.device)
     before, start = peak_memory(predictor.device), time.perf_counter()

@@ -16,16 +16,8 @@ from unet_exp.data.io.windows import WindowedPage, open_pages
 from unet_exp.errors import DataError, UserError
 from unet_exp.files import make_output_folder
 from unet_exp.inference.device import explain_out_of_memory
+from unet_exp.inference.large import by_tiles
 from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
-from unet_exp.inference.large.by_tiles import (
-    TilePlan,
-    check_settings,
-    identify_job,
-    plan_page,
-    predict_pages,
-    write_mask,
-    write_preview,
-)
 from unet_exp.inference.large.part_file import PartFile, open_part
 from unet_exp.inference.predictor import Predictor
 
@@ -165,34 +157,36 @@ class FilePredictor:
                     f"{path}: {key}=true needs the whole image in memory, about {format_size(self.cost(path))}: leave "
                     "it out, set a larger memory= if there is so much, or cut the image"
                 )
-        check_settings(self._predictor)
+        by_tiles.check_settings(self._predictor)
         return_freed_memory()
         mask = self._outputs.mask(path)
         with open_pages(path) as pages:
-            plans = [plan_page(self._predictor, page, self._budget) for page in pages]
+            plans = [by_tiles.plan_page(self._predictor, page, self._budget) for page in pages]
             make_output_folder(self._outputs.folder)
             part_path = mask.with_name(f"{path.stem}_mask.part")
-            with open_part(part_path, identify_job(self._predictor, path, pages)) as part:
+            with open_part(part_path, by_tiles.identify_job(self._predictor, path, pages)) as part:
                 self._report(f"{path}: {_describe_size(pages)}, in tiles of {max(plan.tile for plan in plans)}")
                 if part.differs:
                     self._report(f"{part_path} was of another {' and '.join(part.differs)}: it starts anew")
                 elif part.size:
                     self._report(f"{part_path}: it goes on there")
                 self._predict_pages(path, pages, plans, part)
-                write_mask(self._predictor, pages, part, mask)
+                by_tiles.write_mask(self._predictor, pages, part, mask)
                 if self._outputs.preview:
                     preview = self._preview(path, len(pages))
-                    sizes = write_preview(self._predictor, pages, part, preview)
+                    sizes = by_tiles.write_preview(self._predictor, pages, part, preview)
                     self._report(
                         f"{preview}: {sizes[0][1]} x {sizes[0][0]} pixels" + ", reduced" * (sizes[0] != pages[0].size)
                     )
 
-    def _predict_pages(self, path: Path, pages: list[WindowedPage], plans: list[TilePlan], part: PartFile) -> None:
+    def _predict_pages(
+        self, path: Path, pages: list[WindowedPage], plans: list[by_tiles.TilePlan], part: PartFile
+    ) -> None:
         """Fills a part, and reports the speed."""
         total, began, start = sum(math.prod(page.size) for page in pages), part.size, time.perf_counter()
         done = began
         self._progress(path, done, total)
-        for pixels in predict_pages(self._predictor, pages, plans, part):
+        for pixels in by_tiles.predict_pages(self._predictor, pages, plans, part):
             done += pixels
             self._progress(path, done, total)
         seconds = time.perf_counter() - start
