@@ -511,7 +511,7 @@ def told(bad: Bad, root: Path) -> str:
     os.chdir(root)
     typed = ["data=folder", "data.images=images", "data.masks=masks", *bad.words]
     try:
-        data.load(parse(compose_train(prepare_words(typed))).data)
+        data.load_data(parse(compose_train(prepare_words(typed))).data)
     except (ConfigError, DataError) as error:
         return str(error)
     return "nothing: it was read"

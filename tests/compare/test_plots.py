@@ -18,7 +18,7 @@ from unet_exp.compare.collect import collect
 from unet_exp.compare.comparison import Comparison, compare_runs
 from unet_exp.compare.pictures import strips
 from unet_exp.compare.plots import PALETTE, cost_plots, curve_plots, interval_plots, mean_curve
-from unet_exp.figures.overlay import columns, panels
+from unet_exp.figures.overlay import draw_panels, split_panels
 
 
 @pytest.fixture(scope="module")
@@ -99,14 +99,14 @@ def test_columns_are_what_panels_put_together(height: int, width: int, labelled:
     rng = np.random.default_rng(height * 41 + width)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
     truth = rng.integers(0, 2, (height, width)).astype(np.uint8)
-    parts = columns(panels(image, truth if labelled else None, truth, CLASSES), 4 if labelled else 3)
+    parts = split_panels(draw_panels(image, truth if labelled else None, truth, CLASSES), 4 if labelled else 3)
     assert [part.shape for part in parts] == [image.shape] * (4 if labelled else 3)
     assert (parts[0] == image).all()
 
 
 def test_a_picture_of_another_size_has_no_columns() -> None:
     with pytest.raises(ValueError, match="is not 4 panels"):
-        columns(np.zeros((100, 101, 3), np.uint8))
+        split_panels(np.zeros((100, 101, 3), np.uint8))
 
 
 def long_labels(common: str) -> Comparison:

@@ -35,7 +35,6 @@ def main() -> None:
 
         from unet_exp.compose import compose_train, parse_overrides, prepare_words
         from unet_exp.config import parse
-        from unet_exp.inspection.check import check_data
 
         parser = ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--config-dir", "-cd")
@@ -46,4 +45,7 @@ def main() -> None:
             )
         config = parse(compose_train(overrides, args.config_dir))
         typed = any(override.key_or_group == "output" for override in parse_overrides(overrides))
+
+        from unet_exp.inspection.check import check_data  # only now: a mistake in the config needs none of its imports
+
         check_data(config, Path(config.output) if typed else Path(config.output, "check_data", config.data.name))

@@ -117,23 +117,28 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     from rich.console import Console
 
     from unet_exp.data.io.images import list_images
-    from unet_exp.inference.large.budget import SHARE_OF_FREE, give_back_at_once, read_size
-    from unet_exp.inference.large.file_predictor import Cells, Outputs
+    from unet_exp.inference.instances import write_instances
+    from unet_exp.inference.large.budget import SHARE_OF_FREE, read_size, return_freed_memory
+    from unet_exp.inference.large.file_predictor import Outputs
     from unet_exp.inference.predictor import Predictor
     from unet_exp.memory import free_memory
 
     budget = read_size(task.memory) if task.memory else int(SHARE_OF_FREE * free_memory())
     if task.memory:
-        give_back_at_once()
+        return_freed_memory()
     console = Console(highlight=False)
     paths, output = list_images(task.input), Path(task.output)
     _check_paths(paths, output)
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
-    cells = None
+    write_cells = None
     if task.instances:
-        classes = _cell_classes(task, predictor.classes)
-        cells = Cells(classes, task.instances_holes, task.instances_smallest, task.instances_split)
-    outputs = Outputs(output, task.preview, task.probabilities, cells)
+        settings: dict[str, Any] = {
+            "holes": task.instances_holes,
+            "smallest": task.instances_smallest,
+            "split": task.instances_split,
+        }
+        write_cells = partial(write_instances, classes=_cell_classes(task, predictor.classes), **settings)
+    outputs = Outputs(output, task.preview, task.probabilities, write_cells)
     masks, failures = _predict_files(predictor, paths, outputs, budget, console)
     if masks:
         console.print(f"{len(masks)} of {len(paths)} files predicted; the masks are in")

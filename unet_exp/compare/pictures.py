@@ -14,7 +14,7 @@ from PIL import Image
 
 from unet_exp.compare.collect import Run
 from unet_exp.compare.comparison import Comparison
-from unet_exp.figures.overlay import columns
+from unet_exp.figures.overlay import split_panels
 from unet_exp.runs.folder import RunFolder
 
 MOST_GROUPS = 6
@@ -118,7 +118,7 @@ def _parts(run: Run, image: str) -> list[NDArray[np.uint8]] | None:
             return None
         strict = warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning)
         with strict, Image.open(path, formats=["PNG"]) as picture:
-            return columns(np.asarray(picture.convert("RGB")))
+            return split_panels(np.asarray(picture.convert("RGB")))
     except (OSError, ValueError, SyntaxError, *_BOMB):  # what Pillow raises for damaged files
         return None
 

@@ -17,12 +17,11 @@ def draw_curves(metrics: Path, target: Path, monitor: str) -> None:
     Args:
         metrics: a run's `metrics.csv`.
         target: the PNG to write.
-        monitor: the score that chose the best epoch; its best value is marked.
+        monitor: the score of the best epoch; its best value gets a mark.
     """
     with metrics.open(newline="") as file:
-        rows = [
-            row for row in csv.DictReader(file) if None not in row.values()
-        ]  # the last may be cut where a disk is full
+        # The last row may be incomplete after a full disk.
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     losses, scores, rates = figure.subplots(1, 3)

@@ -1,4 +1,4 @@
-"""What a search has found, drawn by Optuna: scores over trials and validations, and which keys mattered."""
+"""Optuna's plots of a search: scores over trials and validations, and the importance of keys."""
 
 import io
 import sys
@@ -21,8 +21,8 @@ def draw_search(study: "Study", evaluator: "PedAnovaImportanceEvaluator | None",
     """Draws the scores of finished trials with the best so far, those of each validation, and the importance of keys.
 
     Args:
-        study: the search; of a pruned trial the scores of its validations are shown.
-        evaluator: of the importance; None where there are too few trials to tell.
+        study: the search; a pruned trial appears with the scores of its validations.
+        evaluator: of the importance; None for too few trials.
         target: the PNG to write.
         monitor: name of the score.
     """

@@ -13,7 +13,7 @@ from unet_exp.checkpoints.reading import EPOCH_LOSSES
 from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.config import parse
 from unet_exp.errors import TrainingError
-from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import center_crop, probabilities
@@ -102,7 +102,7 @@ class SegmentationModule(pl.LightningModule):
         """Counts one whole image, an item of `unet_exp.training.datamodule.WholeImages`."""
         image, (height, width) = batch["image"][None], batch["label"].shape
         weights = batch["weights"][None] if "weights" in batch else None
-        logits = tiled_logits(self.network, mirrored_source(image), height, width, self.config.inference)
+        logits = tiled_logits(self.network, mirror_source(image), height, width, self.config.inference)
         logits = logits.to(self.device)
         loss = self.loss(logits, batch["target"][None], weights)
         self._require_finite(loss, "validation loss")

@@ -18,7 +18,7 @@ from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
 from unet_exp.losses import Targets
 from unet_exp.network import center_crop
-from unet_exp.weight_map import instances_of
+from unet_exp.weight_map import find_instances
 
 
 class Draw(NamedTuple):
@@ -103,7 +103,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         """The objects of a whole image: one that a border or a fold cuts in two stays one."""
         if index not in self._known_instances:
             given = self._samples[index].instances
-            self._known_instances[index] = instances_of(self._label(index)) if given is None else given
+            self._known_instances[index] = find_instances(self._label(index)) if given is None else given
         return self._known_instances[index]
 
 

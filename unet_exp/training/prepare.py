@@ -104,7 +104,7 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     precision = resolve_precision(config.trainer.precision, device)
     # What it started from is in the checkpoint of a resumed training, and may be gone.
     initial = open_checkpoint(config.init_from, config.trust) if config.init_from and resumed is None else None
-    dataset = data.limit(data.load(config.data), config.trainer.limit_batches)
+    dataset = data.limit(data.load_data(config.data), config.trainer.limit_batches)
     names = [spec.name for spec in dataset.classes]
     families = check_fits(config, dataset)
     _check_memory(config, dataset)

@@ -6,7 +6,7 @@ import numpy as np
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from unet_exp.data.classes import colorize
-from unet_exp.figures.overlay import grey_view
+from unet_exp.figures.overlay import view_as_rgb
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start
 
 
@@ -37,7 +37,7 @@ class TensorBoardEvents(RunLogger):
         """Writes a picture an image: the image, its true and its predicted labels side by side."""
         for sample, label in zip(shown.samples, shown.labels, strict=True):
             truth = colorize(label if sample.label is None else sample.label, shown.classes)
-            picture = np.concatenate([grey_view(sample.image), truth, colorize(label, shown.classes)], axis=1)
+            picture = np.concatenate([view_as_rgb(sample.image), truth, colorize(label, shown.classes)], axis=1)
             self._events.experiment.add_image(f"predictions/{sample.name}", picture, shown.step, dataformats="HWC")
 
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:

@@ -20,7 +20,7 @@ import wandb
 
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.config.running import WandbConfig
-from unet_exp.figures.overlay import grey_view
+from unet_exp.figures.overlay import view_as_rgb
 from unet_exp.runs.folder import RunFolder
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, guarded
 
@@ -79,7 +79,7 @@ class WandbRun(RunLogger):
             if sample.label is not None:
                 masks["ground_truth"] = sample.label
             layers = {kind: {"mask_data": mask, "class_labels": names} for kind, mask in masks.items()}
-            media[f"predictions/{_safe(sample.name)}"] = wandb.Image(grey_view(sample.image), masks=layers)
+            media[f"predictions/{_safe(sample.name)}"] = wandb.Image(view_as_rgb(sample.image), masks=layers)
         self._run.log({**media, STEP_KEY: shown.step, "epoch": shown.epoch})
 
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
