@@ -82,12 +82,12 @@ def prepare_words(words: Sequence[str]) -> list[str]:
             parsed = parser.parse_override(word).value()
             if parsed == value or (key == "runs" and isinstance(parsed, list)):
                 return word
-        return f"{key}={quoted(value)}"
+        return f"{key}={quote(value)}"
 
     return [checked(rename_override(word)[0]) for word in words]
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """A text as Hydra's grammar takes it, whatever it holds."""
     return QuotedString(text, Quote.single).with_quotes()
 
@@ -144,7 +144,7 @@ def search_path(extra_dir: str | None) -> list[str]:
         return []
     if not Path(extra_dir).is_dir():
         raise ConfigError(f"--config-dir {extra_dir}: there is no such folder")
-    return [f"hydra.searchpath=[{quoted(f'file://{Path(extra_dir).resolve()}')}]"]
+    return [f"hydra.searchpath=[{quote(f'file://{Path(extra_dir).resolve()}')}]"]
 
 
 def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _compose_choices(name: str, choices: tuple[str, ...]) -> tuple[DictConfig, D
 
 @lru_cache(maxsize=64)
 def _compose_once(name: str, choices: tuple[str, ...], _: Hashable) -> tuple[DictConfig, DictConfig]:
-    with initialized():
+    with initialize_hydra():
         whole = hydra.compose(name, list(choices), return_hydra_config=True)
     ours = deepcopy(whole)
     with open_dict(ours):
@@ -234,7 +234,7 @@ def _files() -> config_files.ConfigFiles:
 
 
 @contextmanager
-def initialized() -> Iterator[ConfigLoader]:
+def initialize_hydra() -> Iterator[ConfigLoader]:
     """Hydra, with `conf/` as its folder of configs."""
     config_files.register()
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -295,11 +295,11 @@ def _check_words(parsed: Iterable[Override]) -> None:
             if word == "null" or shared or (word not in options and not more_options):
                 more = launcher and "joblib" not in options
                 hint = "; more of them come with: pip install 'unet-exp[sweep]'" if more else ""
-                raise ConfigError(f"{group}={word}: no such option; choose one of {_listed(options, word)}{hint}")
+                raise ConfigError(f"{group}={word}: no such option; choose one of {_list_options(options, word)}{hint}")
 
 
 def _launchers() -> list[str]:
-    with initialized() as loader:
+    with initialize_hydra() as loader:
         return loader.get_group_options("hydra/launcher")
 
 
@@ -326,14 +326,14 @@ def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:
 def _keys_of(config: DictConfig, parent: str, wanted: str = "") -> str:
     node = OmegaConf.select(config, parent) if parent else config
     if not isinstance(node, DictConfig):
-        return f"the top-level keys are {_listed([str(key) for key in config if key != 'hydra'], parent)}"
-    keys = _listed([str(key) for key in node if key not in ("_target_", "hydra")], wanted)
+        return f"the top-level keys are {_list_options([str(key) for key in config if key != 'hydra'], parent)}"
+    keys = _list_options([str(key) for key in node if key not in ("_target_", "hydra")], wanted)
     word = node.get("name") if parent else None
     owner = f"{parent}={word}" if word else parent
     return f"{owner} has the keys {keys}" if parent else f"the top-level keys are {keys}"
 
 
-def _listed(options: Iterable[str], wanted: str) -> str:
+def _list_options(options: Iterable[str], wanted: str) -> str:
     names = list(options)
     near = difflib.get_close_matches(wanted, names, n=1)
     return ", ".join(names) + (f" (did you mean {near[0]}?)" if near else "")

@@ -13,7 +13,7 @@ from filelock import BaseFileLock, FileLock, Timeout, UnixFileLock, lock_descrip
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def write_whole(path: Path) -> Iterator[Path]:
     """Yields a side file that takes the place of `path` at the end, and is gone if anything fails.
 
     Args:
@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     side = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        with named(path):
+        with name_in_errors(path):
             yield side
             os.replace(side, path)
     finally:
@@ -35,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
+def name_in_errors(path: Path) -> Iterator[None]:
     """Says of what is raised in this block that it is of this file; the system names none where the disk is full.
 
     Raises:
@@ -49,7 +49,7 @@ def named(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Holds a lock file; the system lets go of it when the process ends, however it ends.
 
     Processes forked from it, which may live on for seconds when it is killed, do not hold it. Where the system has no
@@ -90,7 +90,7 @@ def is_locked(path: Path) -> bool:
         return False
 
 
-def holder(path: Path) -> int | None:
+def find_holder(path: Path) -> int | None:
     """The process of this machine that holds a lock file; None where none does, or where the file does not say."""
     if not is_locked(path):
         return None
@@ -104,7 +104,7 @@ def holder(path: Path) -> int | None:
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes rows under the keys of all of them, in the order of their appearance."""
     fields = list(dict.fromkeys(key for row in rows for key in row))
-    with replacing(path) as side, side.open("w", newline="") as file:
+    with write_whole(path) as side, side.open("w", newline="") as file:
         writer = csv.DictWriter(file, fields)
         writer.writeheader()
         writer.writerows(rows)
@@ -112,5 +112,5 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a whole file or nothing."""
-    with replacing(path) as side:
+    with write_whole(path) as side:
         side.write_text(text)

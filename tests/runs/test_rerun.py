@@ -16,9 +16,9 @@ from conftest import TINY, Said, run_training, summary, table
 
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.errors import TrainingError
-from unet_exp.files import locked
+from unet_exp.files import hold_lock
 from unet_exp.runs.differences import RerunReport, compare_numbers
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 Cli = Callable[..., Said]
 
@@ -255,7 +255,7 @@ class TestRefused:
             told(other, status=status)
             said = f"this run has not finished (status: {status}); resume={other.path} goes on with it"
             assert mistake().startswith(said)
-        with locked(other.lock):
+        with hold_lock(other.lock):
             assert mistake() == "a process is still at this run; wait for its end"
         told(other, status="stopped", pruned_at=3)
         assert mistake().startswith("a search gave this run up early")

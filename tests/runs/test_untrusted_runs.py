@@ -18,7 +18,7 @@ from unet_exp.compare.collect import collect
 from unet_exp.compare.comparison import compare_runs
 from unet_exp.compare.pictures import strips
 from unet_exp.errors import DataError
-from unet_exp.runs.folder import RunFolder, refuse_links
+from unet_exp.runs.run_folder import RunFolder, refuse_links
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import SweepFolder
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from unet_exp.compose import compose_train
 from unet_exp.config import parse
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.callbacks import build_callbacks
 
 RISING, FALLING = (0.2, 0.9, 0.4, 0.3, 0.1), (0.9, 0.2, 0.4, 0.6, 0.8)

@@ -7,22 +7,21 @@ from hydra.core.override_parser.types import Override
 
 from unet_exp.compose import compose_command, compose_over, parse_overrides
 from unet_exp.config import Config, parse
-from unet_exp.config.search import parse_search
-from unet_exp.config.sweeping import SweepConfig
+from unet_exp.config.multirun import SweepConfig, parse_search
 from unet_exp.errors import ConfigError
 from unet_exp.runs.earlier import AUTO, read_config
-from unet_exp.runs.folder import OUTPUTS, RunFolder
+from unet_exp.runs.run_folder import OUTPUTS, RunFolder
 from unet_exp.schema import validate
-from unet_exp.sweeps.plan import SweepPlan, first_value, line_of, plan_sweep, require_trust, resume_sweep
+from unet_exp.sweeps.plan import SweepPlan, get_line, plan_sweep, require_trust, resume_sweep, take_first_value
 
-_OF_ONE_RUN = {
+_EARLIER_RUN = {
     "resume": "this goes on with one training; a sweep, with sweep.resume=<its folder>",
     "rerun": "this repeats one training, without -m and without a search; of a sweep, give the folder of one run",
 }
 """Keys that name an earlier run, and why they are none of a sweep's."""
-_WHOLE = ("experiment", "debug", "search")
+_NEW_TRAINING = ("experiment", "debug", "search")
 """Choices that a run's config does not hold: what is typed with them is read like a new training."""
-_THE_SWEEPS_OWN = (
+_RESERVED = (
     "hydra/sweeper",
     "hydra.sweeper",
     "hydra.sweep",
@@ -32,7 +31,7 @@ _THE_SWEEPS_OWN = (
     "sweep.trial",
 )
 """Words that the program gives by itself."""
-_ONE_FOR_ALL = ("output", "sweep", "search", "hydra", "hydra/launcher")
+_SHARED = ("output", "sweep", "search", "hydra", "hydra/launcher")
 """Keys that a whole sweep shares."""
 
 
@@ -52,47 +51,47 @@ def read_command(words: Sequence[str], config_dir: str | None = None, multirun: 
     """
     typed = parse_overrides(words, sweeps=True)
     for override in typed:
-        _check_place(override)
+        _check_override(override)
     # Before anything is composed: what is typed beside it belongs to the words of the first start.
     resumed = [override.value() for override in typed if override.key_or_group == "sweep.resume" and override.value()]
     if resumed:
         return resume_sweep(typed, config_dir, Path(str(resumed[-1])))
-    one = next((override for override in reversed(typed) if override.key_or_group in _OF_ONE_RUN), None)
-    if one is not None and not multirun and _adds_to_a_run(one, typed, config_dir):
+    one = next((override for override in reversed(typed) if override.key_or_group in _EARLIER_RUN), None)
+    if one is not None and not multirun and _extends_run(one, typed, config_dir):
         parse_overrides(words)
-        return _over_run(one, words, {override.key_or_group for override in typed})
-    composed = compose_command([first_value(override) for override in typed], config_dir)
+        return _parse_over_run(one, words, {override.key_or_group for override in typed})
+    composed = compose_command([take_first_value(override) for override in typed], config_dir)
     if multirun or composed.multirun or parse_search(composed.search) is not None:
         if one is not None:
-            raise ConfigError(f"{line_of(one)}: {_OF_ONE_RUN[one.key_or_group]}")
+            raise ConfigError(f"{get_line(one)}: {_EARLIER_RUN[one.key_or_group]}")
         return plan_sweep(words, typed, composed, config_dir)
     parse_overrides(words)  # several values where one is needed
     validate(SweepConfig, composed.sweep)
     return parse(composed.training)
 
 
-def _adds_to_a_run(one: Override, typed: Sequence[Override], config_dir: str | None) -> bool:
+def _extends_run(one: Override, typed: Sequence[Override], config_dir: str | None) -> bool:
     """Whether what is typed is over the config of the run that `one` names, not over `conf/`."""
-    whole = config_dir is not None or any(override.key_or_group in _WHOLE for override in typed)
+    whole = config_dir is not None or any(override.key_or_group in _NEW_TRAINING for override in typed)
     return not whole and not one.is_sweep_override() and one.value() not in (None, AUTO)
 
 
-def _over_run(one: Override, words: Sequence[str], keys: Collection[str]) -> Config:
+def _parse_over_run(one: Override, words: Sequence[str], keys: Collection[str]) -> Config:
     """The config of the earlier run that `one` names, with what is typed over it."""
     key, path = one.key_or_group, Path(str(one.value()))
     before = read_config(RunFolder(path), key).model_dump()
     # Only what is typed now: a folder from somewhere else must not vouch for itself, nor say where to write.
     ours = {"trust": [], "output": OUTPUTS}
-    config = parse(compose_over({**before, **ours}, dict.fromkeys(_OF_ONE_RUN), words))
+    config = parse(compose_over({**before, **ours}, dict.fromkeys(_EARLIER_RUN), words))
     require_trust(f"{key}={path}", config, config.trust, keys)
     return config
 
 
-def _check_place(override: Override) -> None:
+def _check_override(override: Override) -> None:
     key = override.key_or_group
-    if key in (*_OF_ONE_RUN, "sweep.resume") and override.value() == "":  # a variable of the shell that is not set
+    if key in (*_EARLIER_RUN, "sweep.resume") and override.value() == "":  # a variable of the shell that is not set
         raise ConfigError(f"{override.input_line}: there is no folder behind it; give that of an earlier run or sweep")
-    if any(key == own or key.startswith(f"{own}.") for own in _THE_SWEEPS_OWN):
+    if any(key == own or key.startswith(f"{own}.") for own in _RESERVED):
         raise ConfigError(f"{override.input_line}: this is not typed; commas make a sweep, and search=optuna a search")
-    if override.is_sweep_override() and (key in _ONE_FOR_ALL or key.split(".")[0] in _ONE_FOR_ALL):
+    if override.is_sweep_override() and (key in _SHARED or key.split(".")[0] in _SHARED):
         raise ConfigError(f"{override.input_line}: a sweep has one of it; type one value")

@@ -50,10 +50,10 @@ DEFAULTS: dict[str, Any] = {"runs": "", "baseline": None, "metric": None, "alpha
 
 def main() -> None:
     """Runs `scripts/compare.py`: which difference between finished runs is real."""
-    run_with_own_keys(USAGE, DEFAULTS, _compare)
+    run_with_own_keys(USAGE, DEFAULTS, _run_comparison)
 
 
-def _compare(values: dict[str, Any]) -> Path:
+def _run_comparison(values: dict[str, Any]) -> Path:
     task = validate(CompareTask, values)
     if not task.runs:
         raise ConfigError("runs=<folder> is missing, such as runs=outputs/sweep/<sweep>")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from unet_exp.cli.entry import run_over_checkpoint
 from unet_exp.config import Config, parse
 from unet_exp.errors import DataError
-from unet_exp.runs.folder import OUTPUTS
+from unet_exp.runs.run_folder import OUTPUTS
 from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     from unet_exp.inference.device import explain_out_of_memory
     from unet_exp.inference.predictor import Predictor
     from unet_exp.inference.scoring import score_split, score_tables, score_test
-    from unet_exp.runs.folder import RunFolder
+    from unet_exp.runs.run_folder import RunFolder
 
     console = Console(highlight=False)
     quiet = not console.is_terminal

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from unet_exp.cli.entry import run_with_own_keys
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 from unet_exp.schema import Strict, validate
 
 USAGE = """Export a trained network to ONNX.
@@ -80,7 +80,7 @@ def export(values: dict[str, Any]) -> Path:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"output={output}: its folder cannot be made ({error.strerror}); choose another") from None
-    with replacing(output) as side:
+    with write_whole(output) as side:
         differences = export_to_onnx(checkpoint, side, task.opset)
     console = Console(highlight=False)
     for shape, difference in differences.items():

@@ -12,7 +12,7 @@ from unet_exp.cli.entry import run_over_checkpoint
 from unet_exp.config import ClassSpec, parse
 from unet_exp.config.values import Natural, NonNegative
 from unet_exp.errors import ConfigError, DataError, UserError
-from unet_exp.runs.folder import OUTPUTS
+from unet_exp.runs.run_folder import OUTPUTS
 from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Prediction(Strict):
     instances_split: NonNegative
 
     @model_validator(mode="after")
-    def _keys_do_something(self) -> "Prediction":
+    def _check_instances(self) -> "Prediction":
         for key in ("instances_classes", "instances_holes", "instances_smallest", "instances_split"):
             if getattr(self, key) and not self.instances:
                 raise ValueError(f"{key} does nothing without instances=true")

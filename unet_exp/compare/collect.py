@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from unet_exp.errors import DataError
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import SweepFolder
 from unet_exp.schema import flat
@@ -81,7 +81,7 @@ def collect(places: Sequence[str | Path]) -> tuple[list[Run], list[Excluded]]:
     """
     found: dict[Path, Path] = {}
     for place in places:
-        folders = [folder for top in _existing(str(place)) for folder in _run_folders(top)]
+        folders = [folder for top in _find_folders(str(place)) for folder in _run_folders(top)]
         if not folders:
             raise DataError(
                 f"{place}: no run is in there; name a run's folder (with summary.json), a sweep's or one above them"
@@ -92,7 +92,7 @@ def collect(places: Sequence[str | Path]) -> tuple[list[Run], list[Excluded]]:
     excluded: list[Excluded] = []
     for folder in found.values():
         try:
-            runs.append(_read(folder))
+            runs.append(_read_run(folder))
         except _NotComparable as reason:
             excluded.append(Excluded(folder, str(reason), reason.lost))
     return sorted(runs, key=lambda run: run.order), sorted(excluded, key=lambda item: item.folder)
@@ -106,7 +106,7 @@ class _NotComparable(Exception):
         self.lost = lost
 
 
-def _existing(place: str) -> list[Path]:
+def _find_folders(place: str) -> list[Path]:
     path = os.path.expanduser(place)  # unlike pathlib's, it raises neither for ~nobody nor for a name that is too long
     if os.path.isdir(path):
         return [Path(path)]
@@ -130,23 +130,23 @@ def _run_folders(top: Path) -> Iterator[Path]:
         below[:] = sorted(name for name in below if not name.startswith("."))
 
 
-def _read(path: Path) -> Run:
+def _read_run(path: Path) -> Run:
     folder = RunFolder(path)
-    summary = _summary(folder)
+    summary = _read_finished(folder)
     try:
         config = flat(folder.read_config())
     except DataError as error:
         raise _NotComparable(str(error).removeprefix(f"{path}/")) from None
     if not all(type(config.get(key)) is int for key in ("seed", "data.fold", "data.folds")):
         raise _NotComparable("config.yaml is damaged: it lacks seed, data.fold or data.folds")
-    images = _numbers(folder.per_image, index="image")
+    images = _read_numbers(folder.per_image, index="image")
     tested = (summary.split or {})["test"]
     if folder.per_image.exists() and sorted(images.index) != sorted(tested):
         raise _NotComparable(f"per_image.csv is damaged: {len(images)} rows for {len(tested)} test images")
-    return Run(path, config, summary, images, _numbers(folder.metrics), _order(path, summary))
+    return Run(path, config, summary, images, _read_numbers(folder.metrics), _sort_key(path, summary))
 
 
-def _order(path: Path, summary: Summary) -> tuple[str, int, str]:
+def _sort_key(path: Path, summary: Summary) -> tuple[str, int, str]:
     with suppress(DataError):
         sweep = SweepFolder.open(path.parent)
         names = [run.name for run in sweep.runs]
@@ -155,7 +155,7 @@ def _order(path: Path, summary: Summary) -> tuple[str, int, str]:
     return summary.started or "", 0, str(path)
 
 
-def _summary(folder: RunFolder) -> Summary:
+def _read_finished(folder: RunFolder) -> Summary:
     """The summary of a finished training."""
     try:
         summary = Summary.read(folder.summary)
@@ -181,7 +181,7 @@ def _summary(folder: RunFolder) -> Summary:
     return summary
 
 
-def _numbers(path: Path, index: str | None = None) -> pd.DataFrame:
+def _read_numbers(path: Path, index: str | None = None) -> pd.DataFrame:
     """A CSV file of numbers, one that is not finite as nan; empty where the file is missing."""
     if not path.exists():
         return pd.DataFrame()

@@ -11,8 +11,15 @@ from unet_exp.compare import ALPHA, statistics
 from unet_exp.compare.collect import Excluded, Run
 from unet_exp.compare.results import Comparison, Difference, Estimate, Group, Verdict
 from unet_exp.compare.selection import select_comparable
-from unet_exp.compare.settings import label, telling_keys, text, typed_settings, typed_value, varying_keys
-from unet_exp.compare.wording import sentence, warnings
+from unet_exp.compare.settings import (
+    encode_value,
+    find_varying_keys,
+    format_label,
+    format_value,
+    select_label_keys,
+    select_settings,
+)
+from unet_exp.compare.wording import collect_warnings, write_sentence
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.metrics.declarations import LOSS, Direction, direction, find_metric
 
@@ -57,12 +64,12 @@ def compare_runs(
         shown = "; ".join(f"{item.folder}: {item.reason}" for item in all_excluded[:3]) or "there are none"
         more = f"; and {len(all_excluded) - 3} more" if len(all_excluded) > 3 else ""
         raise DataError(f"no run can be compared ({shown}{more})")
-    varying = varying_keys(kept)
+    varying = find_varying_keys(kept)
     _check_losses(name, varying, kept)
-    telling = telling_keys(kept, varying)
+    label_keys = select_label_keys(kept, varying)
     alike: dict[tuple[str, ...], list[Run]] = {}
     for run in kept:
-        alike.setdefault(tuple(text(run, key) for key in varying), []).append(run)
+        alike.setdefault(tuple(encode_value(run, key) for key in varying), []).append(run)
     groups = []
     for members in alike.values():
         latest = {(run.seed, run.fold): run for run in members}
@@ -71,18 +78,18 @@ def compare_runs(
             for run in members
             if latest[run.seed, run.fold] is not run
         ]
-        groups.append(_group(list(latest.values()), telling, name))
-    base = _named(groups, baseline)
+        groups.append(_build_group(list(latest.values()), label_keys, name))
+    base = _find_baseline(groups, baseline)
     groups = [base, *(group for group in groups if group is not base)]
-    differences = _differences(groups, name, alpha)
+    differences = _compute_differences(groups, name, alpha)
     return Comparison(
         metric=name,
         groups=groups,
         baseline=base,
         differences=differences,
-        varying=[key.removesuffix(".name") for key in telling],
+        varying=[key.removesuffix(".name") for key in label_keys],
         excluded=all_excluded,
-        warnings=warnings(groups, differences, all_excluded, alpha),
+        warnings=collect_warnings(groups, differences, all_excluded, alpha),
         alpha=alpha,
     )
 
@@ -98,24 +105,24 @@ def _check_losses(metric: str, varying: Sequence[str], runs: Sequence[Run]) -> N
         )
 
 
-def _group(runs: list[Run], telling: Sequence[str], metric: str) -> Group:
+def _build_group(runs: list[Run], label_keys: Sequence[str], metric: str) -> Group:
     runs = sorted(runs, key=lambda run: (run.seed, -1 if run.fold is None else run.fold))
-    settings = typed_settings(runs[0], telling)
+    settings = select_settings(runs[0], label_keys)
     index = pd.MultiIndex.from_tuples([(run.seed, run.fold) for run in runs], names=["seed", "fold"])
     scores = pd.DataFrame([run.images.mean() for run in runs]).set_axis(index)
     values = scores[metric].to_numpy(np.float64)
     std = float(values.std(ddof=1)) if values.size > 1 else math.nan
     estimate = Estimate(values.size, float(values.mean()), std, *statistics.mean_interval(values))
-    return Group(label(settings, telling), settings, runs, scores, estimate)
+    return Group(format_label(settings, label_keys), settings, runs, scores, estimate)
 
 
-def _named(groups: Sequence[Group], wanted: str | None) -> Group:
+def _find_baseline(groups: Sequence[Group], wanted: str | None) -> Group:
     """The baseline."""
     if wanted is None:
         return groups[0]
 
     def names(group: Group) -> set[str]:
-        values = {key: typed_value(value) for key, value in group.settings.items()}
+        values = {key: format_value(value) for key, value in group.settings.items()}
         return {group.label, *values.values(), *(f"{key}={value}" for key, value in values.items())}
 
     whole = any(wanted in names(group) for group in groups)
@@ -129,7 +136,7 @@ def _named(groups: Sequence[Group], wanted: str | None) -> Group:
     return found[0]
 
 
-def _differences(groups: Sequence[Group], metric: str, alpha: float) -> list[Difference]:
+def _compute_differences(groups: Sequence[Group], metric: str, alpha: float) -> list[Difference]:
     """Of each group from the first one."""
     baseline, *others = groups
     all_gains = [group.gains(baseline, metric) for group in others]
@@ -154,14 +161,14 @@ def _differences(groups: Sequence[Group], metric: str, alpha: float) -> list[Dif
             smallest_p=least,
             pairs_for_significance=statistics.pairs_for_significance(tests, alpha),
             pairs_for_power=statistics.pairs_for_power(effect, alpha / tests),
-            verdict=_verdict(gains, p_holm <= alpha, least * tests > alpha, direction(metric)),
+            verdict=_decide_verdict(gains, p_holm <= alpha, least * tests > alpha, direction(metric)),
             sentence="",
         )
-        result.append(replace(difference, sentence=sentence(difference, baseline, metric, tests)))
+        result.append(replace(difference, sentence=write_sentence(difference, baseline, metric, tests)))
     return result
 
 
-def _verdict(gains: Sequence[float], significant: bool, few: bool, best: Direction) -> Verdict:
+def _decide_verdict(gains: Sequence[float], significant: bool, few: bool, best: Direction) -> Verdict:
     if not gains:
         return "no pairs"
     if not any(gains):

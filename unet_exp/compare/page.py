@@ -15,9 +15,9 @@ from unet_exp.compare.comparison import compare_runs
 from unet_exp.compare.report import table_rows, write_report
 from unet_exp.compare.results import Comparison
 from unet_exp.compare.wording import VERDICTS
-from unet_exp.runs.folder import OUTPUTS, dated_folder
+from unet_exp.runs.run_folder import OUTPUTS, dated_folder
 
-_COLUMNS = {
+_TERMINAL_COLUMNS = {
     "group": "group",
     "runs": "runs",
     "mean ± std": "mean ± std (95 % interval)",
@@ -58,10 +58,10 @@ def write_comparison(
     # What is told is paths and labels of the user's: brackets and colons in them are no markup.
     plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
     console = Console(**plain)
-    _tell(comparison, console if console.is_terminal else Console(**plain, width=_WIDTH))
-    sweep = _sweep(places)
+    _print_comparison(comparison, console if console.is_terminal else Console(**plain, width=_WIDTH))
+    sweep = _find_sweep(places)
     if output:
-        folder = _expanded(output)
+        folder = _expand(output)
     elif sweep and (metric, baseline, alpha) == (None, None, ALPHA):
         folder = sweep
     else:
@@ -72,17 +72,17 @@ def write_comparison(
     return report
 
 
-def _sweep(places: Sequence[str]) -> Path | None:
+def _find_sweep(places: Sequence[str]) -> Path | None:
     """The only place, if it is a sweep's folder."""
-    folder = _expanded(places[0])
+    folder = _expand(places[0])
     return folder if len(places) == 1 and os.path.isfile(folder / "sweep.json") else None
 
 
-def _expanded(place: str) -> Path:
+def _expand(place: str) -> Path:
     return Path(os.path.expanduser(place))
 
 
-def _tell(comparison: Comparison, console: Console) -> None:
+def _print_comparison(comparison: Comparison, console: Console) -> None:
     def say(text: str) -> None:
         console.print(text, soft_wrap=True)
 
@@ -91,11 +91,11 @@ def _tell(comparison: Comparison, console: Console) -> None:
     for warning in comparison.warnings:
         say(f"warning: {warning}")
     table = Table(caption=Text(f"{comparison.metric}, baseline {comparison.baseline.label}"), caption_justify="left")
-    for column in _COLUMNS:
+    for column in _TERMINAL_COLUMNS:
         first = column == "group"
         table.add_column(column, justify="left" if first else "right", no_wrap=not first, overflow="fold")
     for row in table_rows(comparison):
-        table.add_row(*(Text(row.cells[cell].partition("\n")[0]) for cell in _COLUMNS.values()))
+        table.add_row(*(Text(row.cells[cell].partition("\n")[0]) for cell in _TERMINAL_COLUMNS.values()))
     console.print(table)
     for run in comparison.excluded:
         say(f"set excluded: {run.folder}: {run.reason}")

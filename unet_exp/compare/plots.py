@@ -74,13 +74,13 @@ class Plot:
     svg: str
 
 
-def interval_plots(comparison: Comparison) -> list[Plot]:
+def plot_intervals(comparison: Comparison) -> list[Plot]:
     """The groups' means, and their differences from the baseline, each with its interval and its single runs."""
     with rc_context(_STYLE):
-        return [_means(comparison), *([_differences(comparison)] if comparison.differences else [])]
+        return [_plot_means(comparison), *([_plot_differences(comparison)] if comparison.differences else [])]
 
 
-def curve_plots(comparison: Comparison) -> list[Plot]:
+def plot_curves(comparison: Comparison) -> list[Plot]:
     """The monitored validation score and the training loss over the optimizer steps; none where there is no history.
 
     A group's runs are interpolated to common steps, each inside its own range only. The line is the mean of the runs
@@ -89,25 +89,25 @@ def curve_plots(comparison: Comparison) -> list[Plot]:
     monitors = {str(run.config.get("trainer.monitor")) for group in comparison.groups for run in group.runs}
     columns = [*sorted(monitors), "train/loss"]
     with rc_context(_STYLE):
-        return [plot for column in dict.fromkeys(columns) if (plot := _curves(comparison, column))]
+        return [plot for column in dict.fromkeys(columns) if (plot := _plot_curve(comparison, column))]
 
 
-def cost_plots(comparison: Comparison) -> list[Plot]:
+def plot_costs(comparison: Comparison) -> list[Plot]:
     """The score against what a group's runs cost: MACs and minutes; none where the runs do not say."""
     with rc_context(_STYLE):
-        macs = _cost(comparison, "macs", "MACs", "multiply-accumulates of one training input")
-        minutes = _cost(comparison, "seconds_training", "minutes", "minutes of training", unit=60)
+        macs = _plot_cost(comparison, "macs", "MACs", "multiply-accumulates of one training input")
+        minutes = _plot_cost(comparison, "seconds_training", "minutes", "minutes of training", unit=60)
     return [plot for plot in (macs, minutes) if plot]
 
 
-def _means(comparison: Comparison) -> Plot:
+def _plot_means(comparison: Comparison) -> Plot:
     groups, metric = comparison.groups, comparison.metric
-    figure, axes = _rows(_labels(comparison), metric)
+    figure, axes = _make_rows(_shorten_labels(comparison), metric)
     for row, group in enumerate(groups):
         values, estimate = list(group.paired(metric).values()), group.estimate
-        color, marker, _ = _look(row)
+        color, marker, _ = _pick_style(row)
         axes.plot(values, np.full(len(values), row + 0.25), "o", color=color, ms=3.5, alpha=0.55, mew=0)
-        _interval(axes, row, estimate.mean, estimate.low, estimate.high, color, marker)
+        _draw_interval(axes, row, estimate.mean, estimate.low, estimate.high, color, marker)
     for row, (upper, lower) in enumerate(pairwise(groups)):
         before, after = upper.paired(metric), lower.paired(metric)
         for pair in [pair for pair in before if pair in after]:
@@ -117,36 +117,36 @@ def _means(comparison: Comparison) -> Plot:
         "Large marks are means over runs, bars their 95 % intervals, small dots single runs. "
         "Thin lines join runs of the same seed and fold."
     )
-    return _plot(figure, "means", f"{metric} by group", caption)
+    return _finish_plot(figure, "means", f"{metric} by group", caption)
 
 
-def _differences(comparison: Comparison) -> Plot:
+def _plot_differences(comparison: Comparison) -> Plot:
     baseline = comparison.baseline
-    figure, axes = _rows(_labels(comparison)[1:], f"difference in {comparison.metric}")
+    figure, axes = _make_rows(_shorten_labels(comparison)[1:], f"difference in {comparison.metric}")
     axes.axvline(0, color=_INK, lw=1, ls=(0, (4, 3)))
     for row, difference in enumerate(comparison.differences):
-        color, marker, _ = _look(row + 1)
+        color, marker, _ = _pick_style(row + 1)
         single = difference.gains
         axes.plot(single, np.full(len(single), row + 0.25), "o", color=color, ms=3.5, alpha=0.55, mew=0)
         real = difference.verdict in ("better", "worse")
-        _interval(axes, row, difference.mean, difference.low, difference.high, color, marker, filled=real)
+        _draw_interval(axes, row, difference.mean, difference.low, difference.high, color, marker, filled=real)
     side = "right" if comparison.higher_is_better else "left"
     caption = (
         f"Each group minus {baseline.label}; {side} of the dashed line is better. Bars are 95 % intervals, small dots "
         "single pairs. A filled mark is a difference that the test calls real; of a hollow one it does not say so."
     )
-    return _plot(figure, "differences", f"Difference from {baseline.label}", caption)
+    return _finish_plot(figure, "differences", f"Difference from {baseline.label}", caption)
 
 
-def _curves(comparison: Comparison, column: str) -> Plot | None:
+def _plot_curve(comparison: Comparison, column: str) -> Plot | None:
     groups = comparison.groups
     known = [(place, curve) for place, group in enumerate(groups) if (curve := mean_curve(group.runs, column))]
     if not known:
         return None
-    labels = _labels(comparison)
-    figure, axes = _plain([labels[place] for place, _ in known], [place for place, _ in known], lines=True)
+    labels = _shorten_labels(comparison)
+    figure, axes = _make_axes([labels[place] for place, _ in known], [place for place, _ in known], lines=True)
     for place, (steps, mean, std) in known:
-        color, marker, dash = _look(place)
+        color, marker, dash = _pick_style(place)
         single = "" if len(steps) > 1 else marker
         axes.plot(steps, mean, color=color, ls=dash, lw=1.6, marker=single)
         if len(known) <= MOST_BANDS:
@@ -158,7 +158,7 @@ def _curves(comparison: Comparison, column: str) -> Plot | None:
     caption = f"Lines are means over the runs that reached a step; {bands}."
     if comparison.losses_differ and column in ("train/loss", "val/loss"):
         caption += " The groups' losses are different functions: compare their shapes, not their heights."
-    return _plot(figure, f"curve-{column}", title, caption)
+    return _finish_plot(figure, f"curve-{column}", title, caption)
 
 
 def mean_curve(runs: Sequence[Run], column: str) -> Curve | None:
@@ -180,7 +180,7 @@ def mean_curve(runs: Sequence[Run], column: str) -> Curve | None:
     return steps, values.mean().to_numpy(), values.std().to_numpy()
 
 
-def _cost(comparison: Comparison, key: str, name: str, axis: str, unit: float = 1) -> Plot | None:
+def _plot_cost(comparison: Comparison, key: str, name: str, axis: str, unit: float = 1) -> Plot | None:
     costs = [
         pd.to_numeric(pd.Series([getattr(run.summary, key) for run in group.runs], dtype=object), errors="coerce")
         for group in comparison.groups
@@ -188,11 +188,11 @@ def _cost(comparison: Comparison, key: str, name: str, axis: str, unit: float = 
     known = [place for place, cost in enumerate(costs) if cost.notna().any()]
     if not known:
         return None
-    labels = _labels(comparison)
-    figure, axes = _plain([labels[place] for place in known], known, lines=False)
+    labels = _shorten_labels(comparison)
+    figure, axes = _make_axes([labels[place] for place in known], known, lines=False)
     for place in known:
         estimate, cost = comparison.groups[place].estimate, costs[place] / unit
-        color, marker, _ = _look(place)
+        color, marker, _ = _pick_style(place)
         middle = cost.mean()
         if np.isfinite(estimate.low):
             axes.plot([middle, middle], [estimate.low, estimate.high], color=color, lw=1.6)
@@ -204,26 +204,26 @@ def _cost(comparison: Comparison, key: str, name: str, axis: str, unit: float = 
         axes.xaxis.set_major_formatter(EngFormatter(sep="\N{NO-BREAK SPACE}"))
     axes.margins(x=0.12)
     caption = "Marks are means over runs, upright bars 95 % intervals, level bars from the cheapest to the dearest run."
-    return _plot(figure, f"cost-{key}", f"{comparison.metric} against {name}", caption)
+    return _finish_plot(figure, f"cost-{key}", f"{comparison.metric} against {name}", caption)
 
 
-def _labels(comparison: Comparison) -> list[str]:
+def _shorten_labels(comparison: Comparison) -> list[str]:
     """The groups' labels, long ones without their middle; those that are then equal are numbered."""
-    cut = [_without_middle(group.label) for group in comparison.groups]
+    cut = [_shorten(group.label) for group in comparison.groups]
     return [
         f"{label} ({cut[: place + 1].count(label)})" if cut.count(label) > 1 else label
         for place, label in enumerate(cut)
     ]
 
 
-def _without_middle(label: str) -> str:
+def _shorten(label: str) -> str:
     if len(label) <= _LABEL:
         return label
     end = (_LABEL - 3) // 2
     return f"{label[:end]} … {label[-end:]}"
 
 
-def _rows(labels: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
+def _make_rows(labels: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
     """A sheet with a row a label, from top to bottom."""
     figure = Figure(figsize=(_WIDTH, 0.65 + _ROW * len(labels)), layout="constrained")
     axes = figure.subplots()
@@ -236,19 +236,19 @@ def _rows(labels: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _plain(labels: Sequence[str], looks: Sequence[int], lines: bool) -> tuple[Figure, Axes]:
+def _make_axes(labels: Sequence[str], looks: Sequence[int], lines: bool) -> tuple[Figure, Axes]:
     """A sheet with two axes and a legend above them, of lines or of marks."""
     figure = Figure(figsize=(_WIDTH, 2.9 + 0.2 * len(labels)), layout="constrained")
     axes = figure.subplots()
     handles = []
-    for color, marker, dash in map(_look, looks):
+    for color, marker, dash in map(_pick_style, looks):
         style: dict[str, Any] = {"ls": dash, "lw": 1.6} if lines else {"ls": "", "marker": marker, "ms": 6}
         handles.append(Line2D([], [], color=color, **style))
     figure.legend(handles, labels, loc="outside upper left", handlelength=2.4, borderaxespad=0.2, labelspacing=0.3)
     return figure, axes
 
 
-def _interval(
+def _draw_interval(
     axes: Axes, row: float, mean: float, low: float, high: float, color: str, marker: str, filled: bool = True
 ) -> None:
     if np.isfinite(low):
@@ -256,13 +256,13 @@ def _interval(
     axes.plot(mean, row, marker, color=color, ms=7, mew=1.6, mfc=color if filled else "none")
 
 
-def _look(place: int) -> tuple[str, str, str]:
+def _pick_style(place: int) -> tuple[str, str, str]:
     """Colour, marker and dash of a group, the same in every plot."""
     color = PALETTE[place % len(PALETTE)]
     return color, _MARKERS[place % len(_MARKERS)], _DASHES[place // len(PALETTE) % len(_DASHES)]
 
 
-def _plot(figure: Figure, name: str, title: str, caption: str) -> Plot:
+def _finish_plot(figure: Figure, name: str, title: str, caption: str) -> Plot:
     """The figure as an element of a page: its ids told apart by `name`, ink for `_INK`, nothing that names a server."""
     text = StringIO()
     unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from unet_exp.compare.collect import Excluded, Run
-from unet_exp.compare.settings import typed_value
+from unet_exp.compare.settings import format_value
 from unet_exp.metrics.declarations import direction
 
 Verdict = Literal["better", "worse", "not distinguishable", "identical", "too few pairs", "no pairs"]
@@ -169,7 +169,7 @@ class Comparison:
         estimate = group.estimate
         return {
             "label": group.label,
-            "settings": " ".join(f"{key}={typed_value(value)}" for key, value in group.settings.items()),
+            "settings": " ".join(f"{key}={format_value(value)}" for key, value in group.settings.items()),
             "runs": estimate.n,
             **{field: getattr(estimate, field) for field in ("mean", "std", "low", "high")},
             "difference": difference.mean if difference else None,

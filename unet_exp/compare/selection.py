@@ -7,7 +7,7 @@ from itertools import compress
 import numpy as np
 
 from unet_exp.compare.collect import Excluded, Run
-from unet_exp.compare.settings import NO_SETTING, typed_value
+from unet_exp.compare.settings import NO_SETTING, format_value
 from unet_exp.errors import ConfigError
 from unet_exp.metrics.declarations import LOSS, find_metric
 
@@ -56,7 +56,11 @@ def select_comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list
     keep(lambda run: metric in run.images, lambda _: f"{metric} is not among its scores")
     if declared is LOSS:
         # A loss is defined for every image: one that is not finite is a result, and the worst that there is.
-        keep(lambda run: not _not_finite(run, metric), lambda run: _its_loss(_not_finite(run, metric)), lost=True)
+        keep(
+            lambda run: not _count_not_finite(run, metric),
+            lambda run: _describe_loss(_count_not_finite(run, metric)),
+            lost=True,
+        )
     keep(
         lambda run: bool(run.images[metric].notna().any()),
         lambda _: f"{metric} is undefined for all its images",
@@ -69,9 +73,9 @@ def select_comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list
     if declared.name == "warping_error":
         keep_commonest(
             lambda run: run.config.get("metrics.warping_radius"),
-            lambda run, model: _unlike(run, model, ["metrics.warping_radius"]),
+            lambda run, model: _list_differences(run, model, ["metrics.warping_radius"]),
         )
-    keep_commonest(lambda run: tuple(typed_value(run.config.get(key)) for key in _OF_DATA), _other_data)
+    keep_commonest(lambda run: tuple(format_value(run.config.get(key)) for key in _OF_DATA), _describe_data)
     fingerprints = {
         fold: Counter(run.summary.data_fingerprint for run in kept if run.fold == fold).most_common(1)[0][0]
         for fold in {run.fold for run in kept}
@@ -79,26 +83,26 @@ def select_comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list
     models = {run.fold: run for run in reversed(kept) if run.summary.data_fingerprint == fingerprints[run.fold]}
     keep(
         lambda run: run.summary.data_fingerprint == fingerprints[run.fold],
-        lambda run: _other_data(run, models[run.fold]),
+        lambda run: _describe_data(run, models[run.fold]),
     )
     return kept, excluded
 
 
-def _not_finite(run: Run, metric: str) -> int:
+def _count_not_finite(run: Run, metric: str) -> int:
     return int(np.count_nonzero(~np.isfinite(run.images[metric])))
 
 
-def _its_loss(images: int) -> str:
+def _describe_loss(images: int) -> str:
     return f"its loss is not finite on {images} image{'' if images == 1 else 's'}"
 
 
-def _other_data(run: Run, model: Run) -> str:
+def _describe_data(run: Run, model: Run) -> str:
     """Names every setting of the data that differs; one that only one of them has goes with the data's name."""
     keys = [key for key in run.config if key.startswith("data.") and key not in NO_SETTING and key in model.config]
-    unlike = _unlike(run, model, keys)
+    unlike = _list_differences(run, model, keys)
     return f"other data or split than {model.folder.name}{': ' if unlike else ''}{unlike}"
 
 
-def _unlike(run: Run, model: Run, keys: Sequence[str]) -> str:
-    words = [(key, typed_value(run.config.get(key)), typed_value(model.config.get(key))) for key in keys]
+def _list_differences(run: Run, model: Run, keys: Sequence[str]) -> str:
+    words = [(key, format_value(run.config.get(key)), format_value(model.config.get(key))) for key in keys]
     return "; ".join(f"{key}={own}, the others {others}" for key, own, others in words if own != others)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from unet_exp.compare.collect import Excluded, Run
 from unet_exp.compare.results import Difference, Group, Pairing, Verdict
-from unet_exp.compare.settings import typed_value
+from unet_exp.compare.settings import format_value
 from unet_exp.compare.statistics import DRAWS
 from unet_exp.metrics.declarations import direction
 
@@ -40,7 +40,7 @@ VERDICTS: dict[Verdict, Look] = {
 }
 
 
-def number(value: float, style: Literal["", "+", "p"] = "", among: Sequence[float] = ()) -> str:
+def format_number(value: float, style: Literal["", "+", "p"] = "", among: Sequence[float] = ()) -> str:
     """A number as a reader wants it.
 
     Args:
@@ -60,7 +60,7 @@ def number(value: float, style: Literal["", "+", "p"] = "", among: Sequence[floa
     return f"{value:{style}.{max(4, _decimals(largest))}f}"
 
 
-def two_digits(value: float) -> str:
+def format_two_digits(value: float) -> str:
     """A number of 0 or more with two significant digits, and no fewer than it has before the point: 0.034, 2.0, 123."""
     return f"{value:.{_decimals(value)}f}"
 
@@ -70,17 +70,17 @@ def _decimals(value: float) -> int:
     return max(0, 1 - math.floor(math.log10(value))) if value else 0
 
 
-def counted(count: int, noun: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """`1 pair`, `2 pairs`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def commit(run: Run) -> str:
+def format_commit(run: Run) -> str:
     """The first digits of a run's commit."""
     return "unknown" if run.summary.git is None else run.summary.git.commit[:10]
 
 
-def sentence(difference: Difference, baseline: Group, metric: str, tests: int) -> str:
+def write_sentence(difference: Difference, baseline: Group, metric: str, tests: int) -> str:
     """The verdict on a difference with its numbers.
 
     Args:
@@ -91,33 +91,33 @@ def sentence(difference: Difference, baseline: Group, metric: str, tests: int) -
     """
     verdict = difference.verdict
     claim = f"{difference.group.label} {VERDICTS[verdict].claim.format(baseline=baseline.label)}"
-    pairs = counted(difference.pairs, "pair")
+    pairs = format_count(difference.pairs, "pair")
     if verdict == "no pairs":
         return claim
     if verdict == "identical":
         return f"{claim}: the same {metric} in {pairs}"
     values = (difference.mean, difference.low, difference.high)
-    mean, low, high = (number(value, "+", values) for value in values)
+    mean, low, high = (format_number(value, "+", values) for value in values)
     details = [f"difference {mean} in {metric}{'' if direction(metric) == 'max' else ' (lower is better)'}"]
     if verdict == "too few pairs":
-        details += [pairs, _needed(difference)]
+        details += [pairs, _describe_needed(difference)]
     else:
-        p = f"p = {number(difference.p_holm, 'p')}{' (Holm)' if tests > 1 else ''}"
+        p = f"p = {format_number(difference.p_holm, 'p')}{' (Holm)' if tests > 1 else ''}"
         details += [f"95 % interval {low} to {high}", pairs, p]
     if verdict in ("too few pairs", "not distinguishable") and difference.pairs_for_power is not None:
-        enough = counted(difference.pairs_for_power, "pair")
+        enough = format_count(difference.pairs_for_power, "pair")
         details[-1] += f"; about {enough} would find an effect of this size in 4 of 5 cases"
     return f"{claim}: {', '.join(details)}"
 
 
-def _needed(difference: Difference) -> str:
+def _describe_needed(difference: Difference) -> str:
     fewest = difference.pairs_for_significance
     if fewest is None:
         return f"and no number is enough at this alpha, as {DRAWS:,} patterns of signs are drawn at most"
     return f"at least {fewest} are needed"
 
 
-def match_note(groups: Sequence[Group]) -> str:
+def write_match_note(groups: Sequence[Group]) -> str:
     """What `model.match` leaves unequal because it equalises something else; empty if nothing.
 
     Args:
@@ -130,14 +130,14 @@ def match_note(groups: Sequence[Group]) -> str:
         left = [
             f"{group.label}: {group.mismatch(other, baseline):+.1f} %"
             for group in others
-            if _matching(group, baseline) == match and abs(group.mismatch(other, baseline)) > MISMATCH
+            if _get_match_word(group, baseline) == match and abs(group.mismatch(other, baseline)) > MISMATCH
         ]
         if left:
-            notes.append(f"model.match={match} equalises {_COUNTS[equal]}, not {_COUNTS[other]} ({_some(left)}).")
+            notes.append(f"model.match={match} equalises {_COUNTS[equal]}, not {_COUNTS[other]} ({_list_first(left)}).")
     return " ".join(notes)
 
 
-def warnings(
+def collect_warnings(
     groups: Sequence[Group], differences: Sequence[Difference], excluded: Sequence[Excluded], alpha: float
 ) -> list[str]:
     """What a reader should know before believing a comparison.
@@ -152,12 +152,12 @@ def warnings(
         A sentence each; none if all is well.
     """
     return [
-        *_few_pairs(differences, alpha),
-        *_single_runs(groups),
-        *_lost(excluded),
-        *_unpaired(groups),
-        *_mismatch(groups),
-        *_circumstances([run for group in groups for run in group.runs]),
+        *_warn_of_few_pairs(differences, alpha),
+        *_warn_of_single_runs(groups),
+        *_warn_of_lost_runs(excluded),
+        *_warn_of_unpaired(groups),
+        *_warn_of_mismatch(groups),
+        *_warn_of_conditions([run for group in groups for run in group.runs]),
     ]
 
 
@@ -169,66 +169,66 @@ _MATCHED = {"parameters": "parameters", "flops": "macs"}
 """What each word of `model.match` makes equal."""
 
 
-def _some(items: Sequence[str]) -> str:
+def _list_first(items: Sequence[str]) -> str:
     return "; ".join(items[:_NAMED]) + (f" and {len(items) - _NAMED} more" if len(items) > _NAMED else "")
 
 
-def _few_pairs(differences: Sequence[Difference], alpha: float) -> list[str]:
+def _warn_of_few_pairs(differences: Sequence[Difference], alpha: float) -> list[str]:
     few = [item for item in differences if item.verdict == "too few pairs"]
     if not few:
         return []
-    counts = _some([f"{item.group.label} ({item.pairs})" for item in few])
-    tested = counted(sum(item.pairs > 0 for item in differences), "difference")
+    counts = _list_first([f"{item.group.label} ({item.pairs})" for item in few])
+    tested = format_count(sum(item.pairs > 0 for item in differences), "difference")
     return [
         f"too few pairs of runs with the same seed and fold for any verdict: {counts}. With {tested} tested at "
-        f"{alpha:g}, {_needed(few[0])}"
+        f"{alpha:g}, {_describe_needed(few[0])}"
     ]
 
 
-def _single_runs(groups: Sequence[Group]) -> list[str]:
+def _warn_of_single_runs(groups: Sequence[Group]) -> list[str]:
     single = [group.label for group in groups if len(group.runs) == 1]
-    return [f"a single run each, so that nothing is known of their spread: {_some(single)}"] if single else []
+    return [f"a single run each, so that nothing is known of their spread: {_list_first(single)}"] if single else []
 
 
-def _lost(excluded: Sequence[Excluded]) -> list[str]:
+def _warn_of_lost_runs(excluded: Sequence[Excluded]) -> list[str]:
     lost = sum(item.lost for item in excluded)
     if not lost:
         return []
     are = "is" if lost == 1 else "are"
     return [
-        f"{counted(lost, 'run')} failed, did not finish or {'has' if lost == 1 else 'have'} no score, and {are} not "
+        f"{format_count(lost, 'run')} failed, did not finish or {'has' if lost == 1 else 'have'} no score, and {are} not "
         "counted; if the setting itself is why, the difference flatters it"
     ]
 
 
-def _unpaired(groups: Sequence[Group]) -> list[str]:
+def _warn_of_unpaired(groups: Sequence[Group]) -> list[str]:
     """Unequal seeds or folds."""
     baseline, *others = ({(run.seed, run.fold) for run in group.runs} for group in groups)
     return [
         f"{group.label} and {groups[0].label} have no comparable run for every seed and fold: those without a partner "
-        f"({_places(own ^ baseline)}) count in the mean of their group and not in the difference"
+        f"({_format_pairings(own ^ baseline)}) count in the mean of their group and not in the difference"
         for group, own in zip(groups[1:], others, strict=True)
         if own != baseline
     ]
 
 
-def _places(places: set[Pairing]) -> str:
+def _format_pairings(places: set[Pairing]) -> str:
     ordered = sorted(places, key=lambda place: (place[0], -1 if place[1] is None else place[1]))
-    return _some([f"seed={seed}" + ("" if fold is None else f" fold={fold}") for seed, fold in ordered])
+    return _list_first([f"seed={seed}" + ("" if fold is None else f" fold={fold}") for seed, fold in ordered])
 
 
-def _matching(group: Group, baseline: Group) -> str | None:
+def _get_match_word(group: Group, baseline: Group) -> str | None:
     """The word of `model.match` of two groups that differ in their fusion alone; None where they differ in more."""
     own, others = group.settings, baseline.settings
     unlike = {key.partition(".")[0] for key in {*own, *others} if own.get(key) != others.get(key)}
     return group.runs[0].config.get("model.match") if unlike == {"fusion"} else None
 
 
-def _mismatch(groups: Sequence[Group]) -> list[str]:
+def _warn_of_mismatch(groups: Sequence[Group]) -> list[str]:
     baseline, *others = groups
     found = []
     for group in others:
-        match = _matching(group, baseline)
+        match = _get_match_word(group, baseline)
         if match == "none":
             counts, advice = list(_COUNTS), "; model.match=parameters or model.match=flops brings them together"
         elif match in _MATCHED:
@@ -246,15 +246,15 @@ def _mismatch(groups: Sequence[Group]) -> list[str]:
     return found
 
 
-def _circumstances(runs: Sequence[Run]) -> list[str]:
+def _warn_of_conditions(runs: Sequence[Run]) -> list[str]:
     def version(package: str) -> list[str]:
         return [str((run.summary.versions or {}).get(package, "unknown")) for run in runs]
 
     seen = {
         "devices": [str(run.summary.device) for run in runs],
-        "numbers of devices": [typed_value(run.config.get("trainer.devices")) for run in runs],
+        "numbers of devices": [format_value(run.config.get("trainer.devices")) for run in runs],
         "precisions": [str(run.summary.precision) for run in runs],
-        "commits of the code": [commit(run) for run in runs],
+        "commits of the code": [format_commit(run) for run in runs],
         "versions of unet-exp": version("unet-exp"),
         "versions of torch": version("torch"),
     }
@@ -265,5 +265,5 @@ def _circumstances(runs: Sequence[Run]) -> list[str]:
     ]
     changed = sum(run.summary.git is not None and run.summary.git.changed for run in runs)
     if changed:
-        found.append(f"{changed} of {counted(len(runs), 'run')} had changes in the code beyond its commit")
+        found.append(f"{changed} of {format_count(len(runs), 'run')} had changes in the code beyond its commit")
     return found

@@ -91,13 +91,13 @@ class Config(Strict):
 
     @field_validator("name")
     @classmethod
-    def _name_is_a_file_name(cls, value: str) -> str:
+    def _check_name(cls, value: str) -> str:
         if not re.fullmatch(r"[\w.,=+-]{1,100}", value) or value.startswith("."):
             raise ValueError("must be 1 to 100 letters, digits or _ . , = + - (it names the run's folder)")
         return value
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> "Config":
+    def _check_combinations(self) -> "Config":
         if self.resume is not None and self.rerun is not None:
             raise ValueError("rerun repeats a run and resume goes on with one: type one of them")
         trainer = self.trainer

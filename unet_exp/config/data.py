@@ -19,7 +19,7 @@ class _DataConfig(Strict):
     folds: Natural
 
     @model_validator(mode="after")
-    def _fold_exists(self) -> "_DataConfig":
+    def _check_fold(self) -> "_DataConfig":
         if self.folds in (1, 2):
             raise ValueError("data.folds must be 0 (the standard split) or at least 3 (train, validate, test)")
         if self.folds and self.fold >= self.folds:
@@ -48,7 +48,7 @@ class _BenchmarkConfig(_DataConfig):
     split: Literal["held_out", "all"]
 
     @model_validator(mode="after")
-    def _all_has_no_folds(self) -> Self:
+    def _check_split(self) -> Self:
         if self.split == "all" and self.folds:
             raise ValueError("data.split=all trains on every image and has no folds: leave data.folds at 0")
         return self
@@ -98,7 +98,7 @@ class FolderConfig(_DataConfig):
 
     @field_validator("classes", mode="before")
     @classmethod
-    def _each_class_is_told(cls, classes: Any) -> Any:
+    def _check_each_class(cls, classes: Any) -> Any:
         """A mistake in a list is else told without the entry that it is in."""
         if not isinstance(classes, list):
             raise ValueError("must be a list such as [{name: background, value: 0}, {name: cell, value: 255}]")
@@ -117,7 +117,7 @@ class FolderConfig(_DataConfig):
         return classes
 
     @model_validator(mode="after")
-    def _classes_fit(self) -> "FolderConfig":
+    def _check_classes(self) -> "FolderConfig":
         names, values = ([getattr(spec, key) for spec in self.classes] for key in ("name", "value"))
         if not 2 <= len(names) <= MAX_CLASSES:
             raise ValueError(f"data.classes: {len(names)} classes; give 2 to {MAX_CLASSES}, the background among them")
@@ -143,7 +143,7 @@ class FolderConfig(_DataConfig):
         return self
 
     @model_validator(mode="after")
-    def _split_fits(self) -> "FolderConfig":
+    def _check_folder_split(self) -> "FolderConfig":
         if self.folds and self.split != "fractions":
             raise ValueError(f"data.folds={self.folds} and data.split={self.split} are two splits: give one of them")
         if self.split == "fractions" and (not self.val or self.val + self.test >= 1):

@@ -8,7 +8,7 @@ from unet_exp.config.values import Fraction, ImportPath, Natural, NonNegative, P
 from unet_exp.schema import Strict
 
 
-def _some_weight(weights: list[float]) -> list[float]:
+def _require_weight(weights: list[float]) -> list[float]:
     if not any(weights):
         raise ValueError("at least one weight must be more than 0")
     return weights
@@ -16,7 +16,7 @@ def _some_weight(weights: list[float]) -> list[float]:
 
 ClassWeights = Annotated[
     Literal["inverse", "frequency"]
-    | Annotated[list[NonNegative], Field(min_length=2), AfterValidator(_some_weight)]
+    | Annotated[list[NonNegative], Field(min_length=2), AfterValidator(_require_weight)]
     | None,
     BeforeValidator(lambda value: None if value == "none" else value),
 ]
@@ -69,7 +69,7 @@ class DiceCEConfig(_RegionConfig):
     ce_weight: NonNegative
 
     @model_validator(mode="after")
-    def _something_is_added(self) -> "DiceCEConfig":
+    def _require_part(self) -> "DiceCEConfig":
         if not self.dice_weight and not self.ce_weight:
             raise ValueError("loss.dice_weight or loss.ce_weight must be above 0")
         return self
@@ -84,7 +84,7 @@ class TverskyConfig(_RegionConfig):
     smooth: NonNegative
 
     @model_validator(mode="after")
-    def _something_is_wrong(self) -> "TverskyConfig":
+    def _require_penalty(self) -> "TverskyConfig":
         if not self.alpha and not self.beta:
             raise ValueError("loss.alpha or loss.beta must be above 0")
         return self
@@ -160,14 +160,14 @@ class PaperAugmentationConfig(_DeformationConfig):
     name: Literal["paper"]
 
 
-def _in_order(limits: list[float]) -> list[float]:
+def _require_order(limits: list[float]) -> list[float]:
     if limits[0] > limits[1]:
         raise ValueError("must be [low, high] with low at most high")
     return limits
 
 
 Factors = Annotated[
-    list[Annotated[float, Field(ge=0.1, le=10)]], Field(min_length=2, max_length=2), AfterValidator(_in_order)
+    list[Annotated[float, Field(ge=0.1, le=10)]], Field(min_length=2, max_length=2), AfterValidator(_require_order)
 ]
 """A range of factors around 1, `[low, high]`."""
 
@@ -202,7 +202,7 @@ class SGDConfig(_OptimizerConfig):
     nesterov: bool
 
     @model_validator(mode="after")
-    def _nesterov_has_momentum(self) -> "SGDConfig":
+    def _check_nesterov(self) -> "SGDConfig":
         if self.nesterov and not self.momentum:
             raise ValueError("optimizer.nesterov=true needs optimizer.momentum above 0")
         return self

@@ -59,7 +59,7 @@ class FusionConfig(Strict):
 
     @field_validator("name")
     @classmethod
-    def _name_is_known(cls, value: str) -> str:
+    def _check_name(cls, value: str) -> str:
         if value not in FUSIONS:
             raise ValueError(f"must be one of {', '.join(FUSIONS)}")
         return value

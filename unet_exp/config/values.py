@@ -52,12 +52,12 @@ def duration_seconds(text: str | int) -> int:
     return seconds
 
 
-def _import_path(target: str) -> str:
+def _check_import_path(target: str) -> str:
     parts = target.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise ValueError("must be a class's import path, such as their_package.module.TheirClass")
     return target
 
 
-ImportPath = Annotated[str, AfterValidator(_import_path)]
+ImportPath = Annotated[str, AfterValidator(_check_import_path)]
 """`package.module.Name`."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.metrics.declarations import declared
+from unet_exp.metrics.declarations import list_metrics
 from unet_exp.metrics.isbi import proposals, v_rand_precision, v_rand_recall
 
 THRESHOLDS: NDArray[np.float32] = np.arange(11, dtype=np.float32) / np.float32(10)
@@ -36,7 +36,7 @@ class BorderStack:
     """
 
     def __init__(self, warping: bool = False, warping_radius: int | None = None) -> None:
-        metrics = declared(["isbi"], warping)
+        metrics = list_metrics(["isbi"], warping)
         self._metrics = {metric.name: metric for metric in metrics if metric.family == "isbi"}
         self._radius = warping_radius
         self.curves: dict[str, NDArray[np.float64]] = {name: np.empty((0, THRESHOLDS.size)) for name in self._columns()}

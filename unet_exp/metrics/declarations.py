@@ -108,7 +108,7 @@ def direction(name: str) -> Direction:
     return find_metric(name).direction
 
 
-def declared(families: Collection[ScoreFamily] = (), warping: bool = False) -> list[Metric]:
+def list_metrics(families: Collection[ScoreFamily] = (), warping: bool = False) -> list[Metric]:
     """The scores of a data set.
 
     Args:
@@ -133,9 +133,9 @@ def metric_names(
     class_names: Sequence[str], families: Collection[ScoreFamily] = (), warping: bool = False
 ) -> list[str]:
     """The full names of `declared`: what a training can monitor."""
-    return [name for metric in declared(families, warping) for name in metric.names(class_names)]
+    return [name for metric in list_metrics(families, warping) for name in metric.names(class_names)]
 
 
 def threshold_names(families: Collection[ScoreFamily] = (), warping: bool = False) -> list[str]:
     """The results beside `metric_names` that are thresholds and not scores: nothing to monitor."""
-    return [f"{metric.name}_threshold" for metric in declared(families, warping) if metric.has_threshold]
+    return [f"{metric.name}_threshold" for metric in list_metrics(families, warping) if metric.has_threshold]

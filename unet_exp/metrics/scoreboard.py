@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from unet_exp.metrics.border_stack import THRESHOLDS, BorderStack
 from unet_exp.metrics.confusion import confusion_matrix
-from unet_exp.metrics.declarations import ScoreFamily, declared
+from unet_exp.metrics.declarations import ScoreFamily, list_metrics
 from unet_exp.metrics.seg import mean_seg
 
 
@@ -32,7 +32,7 @@ class Scoreboard:
         warping: bool = False,
         warping_radius: int | None = None,
     ) -> None:
-        metrics = declared(families, warping)
+        metrics = list_metrics(families, warping)
         self._names = tuple(class_names)
         self._matrix = np.zeros((len(self._names),) * 2, np.int64)
         self._borders = BorderStack(warping, warping_radius) if "isbi" in families else None
@@ -151,7 +151,7 @@ def class_scores(matrix: NDArray[np.int64], class_names: Sequence[str]) -> dict[
         and prediction has no score: nan, left out of the means.
     """
     result: dict[str, float] = {}
-    for metric in declared():
+    for metric in list_metrics():
         if metric.function is None:
             continue
         values = np.atleast_1d(metric.function(matrix))

@@ -8,20 +8,20 @@ from pydantic import BaseModel, ConfigDict, Field
 _CHANGED = " with changes that were not committed"
 
 
-class Part(BaseModel):
+class PlainRecord(BaseModel):
     """Plain values of exactly these types. What a later version has added is ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
 
-class GitState(Part):
+class GitState(PlainRecord):
     """Commit of the code, and whether it was changed since."""
 
     commit: str
     changed: bool = False
 
 
-class Conditions(Part):
+class Conditions(PlainRecord):
     """What the numbers of a training depend on beside its config. None: not recorded, as in earlier versions.
 
     Attributes:
@@ -46,7 +46,7 @@ class Conditions(Part):
     git: GitState | None = None
     versions: dict[str, str] | None = None
 
-    def changes_to(self, now: "Conditions") -> Iterator[str]:
+    def list_changes(self, now: "Conditions") -> Iterator[str]:
         """What is different now and may change how numbers are computed or rounded, in words."""
         before, today = self._in_words(), now._in_words()
         for name in {**before, **today}:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 
 Number = int | float | str | None
@@ -72,8 +72,8 @@ class RerunReport:
             table.add_column(f"{which} difference", overflow="fold")
         for row, told in {
             "number": lambda one: one.number,
-            "then": lambda one: _text(one.then),
-            "now": lambda one: _text(one.now),
+            "then": lambda one: _format_number(one.then),
+            "now": lambda one: _format_number(one.now),
             "apart": lambda one: f"{one.size:.3g}" if math.isfinite(one.size) else "",
         }.items():
             table.add_row(row, *map(told, shown.values()))
@@ -83,7 +83,7 @@ class RerunReport:
         """Compares numbers by their names; nan is equal to nan."""
         names = dict.fromkeys([*before, *after])
         pairs = [ChangedNumber(name, before.get(name), after.get(name)) for name in names]
-        found = [pair for pair in pairs if _text(pair.then) != _text(pair.now)]
+        found = [pair for pair in pairs if _format_number(pair.then) != _format_number(pair.now)]
         self.numbers += len(pairs)
         self.differing += len(found)
         self.differences += found
@@ -93,7 +93,7 @@ class RerunReport:
         for name in dict.fromkeys([*before, *after]):
             then, now = before.get(name), after.get(name)
             if then is None or now is None or then.shape != now.shape:
-                self.add({f"{name}: shape": _shape(then)}, {f"{name}: shape": _shape(now)})
+                self.add({f"{name}: shape": _format_shape(then)}, {f"{name}: shape": _format_shape(now)})
                 continue
             self.numbers += now.size
             differ = (then != now) & ~((then != then) & (now != now))
@@ -127,53 +127,53 @@ def compare_numbers(
         return then.exists()
 
     if is_there(before.metrics, after.metrics):
-        found.add(_rows(before.metrics, "epoch"), _rows(after.metrics, "epoch"))
+        found.add(_read_rows(before.metrics, "epoch"), _read_rows(after.metrics, "epoch"))
     if is_there(before.best, after.best):
-        found.add_weights(*(_named(path, read_weights(path)) for path in (before.best, after.best)))
+        found.add_weights(*(_prefix_names(path, read_weights(path)) for path in (before.best, after.best)))
     summaries = before.read_summary(), after.read_summary()
-    found.add(*map(_ends, summaries))
+    found.add(*map(_select_ends, summaries))
     for then, now, keys in (
         (before.per_image, after.per_image, ("image",)),
         (before.per_threshold, after.per_threshold, ("image", "threshold")),
     ):
         if is_there(then, now):
-            found.add(_rows(then, *keys), _rows(now, *keys))
+            found.add(_read_rows(then, *keys), _read_rows(now, *keys))
     found.add(*(summary.metrics for summary in summaries))
     return found
 
 
-def _rows(path: Path, *keys: str) -> dict[str, Number]:
+def _read_rows(path: Path, *keys: str) -> dict[str, Number]:
     """The numbers of a table, but for its seconds, named by the columns that tell its rows apart."""
     if not path.exists():
         return {}
     with path.open(newline="") as file:
         return {
-            f"{path.name}, {', '.join(f'{key} {row[key]}' for key in keys)}: {column}": _number(text)
+            f"{path.name}, {', '.join(f'{key} {row[key]}' for key in keys)}: {column}": _parse_number(text)
             for row in csv.DictReader(file)
             for column, text in row.items()
             if column not in (*keys, "seconds")
         }
 
 
-def _named(path: Path, weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _prefix_names(path: Path, weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {f"{path.name}, {name}": value for name, value in weights.items()}
 
 
-def _ends(summary: Summary) -> dict[str, Number]:
+def _select_ends(summary: Summary) -> dict[str, Number]:
     best = {} if summary.best is None else {f"best {summary.best.monitor}": summary.best.value}
     return {"steps": summary.steps, "epochs": summary.epochs, **best}
 
 
-def _number(text: str) -> Number:
+def _parse_number(text: str) -> Number:
     try:
         return float(text)
     except ValueError:
         return text or None
 
 
-def _shape(array: NDArray[Any] | None) -> str | None:
+def _format_shape(array: NDArray[Any] | None) -> str | None:
     return None if array is None else str(array.shape)
 
 
-def _text(value: Number) -> str:
+def _format_number(value: Number) -> str:
     return "nothing" if value is None else str(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 from unet_exp.config import Config, parse
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.schema import flat
 
 AUTO = "auto"
@@ -60,7 +60,7 @@ def find_unfinished(config: Config) -> RunFolder | None:
             f"resume={folder.path}: its checkpoints are gone, and to begin again would empty this folder; bring them "
             "back, or start a new run"
         )
-    if changed := changes(before, config):
+    if changed := list_changes(before, config):
         listed = ", ".join(changed)
         raise ConfigError(
             f"resume={folder.path}: what is typed would change its result: {listed}; leave it out, or start a new run"
@@ -93,7 +93,7 @@ def read_config(folder: RunFolder, key: str = "resume") -> Config:
         raise DataError(f"{folder.config}: it is not of this version of unet_exp: {error}") from None
 
 
-def changes(before: Config, now: Config, free: Sequence[str] = FREE) -> list[str]:
+def list_changes(before: Config, now: Config, free: Sequence[str] = FREE) -> list[str]:
     """What differs between two configs and would change a training's result, such as `seed: 0 -> 1`.
 
     Args:
@@ -126,7 +126,7 @@ def _list_unfinished(config: Config) -> Iterator[RunFolder]:
         if is_locked(folder.lock) or folder.is_over or not os.access(folder.path, os.W_OK):
             continue
         try:
-            if not changes(read_config(folder), config) and not _lacks_checkpoints(folder):
+            if not list_changes(read_config(folder), config) and not _lacks_checkpoints(folder):
                 yield folder
         except UserError:  # of another version, or not ours
             continue

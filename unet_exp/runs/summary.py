@@ -10,20 +10,20 @@ from pydantic import Field, ValidationError
 
 from unet_exp.errors import DataError
 from unet_exp.files import write_text
-from unet_exp.runs.conditions import Conditions, Part
+from unet_exp.runs.conditions import Conditions, PlainRecord
 from unet_exp.schema import explain
 
 Status = Literal["running", "finished", "stopped", "failed"]
 
 
-class Width(Part):
+class Width(PlainRecord):
     """Channels of the first level: as typed, and as `model.match` resolved them."""
 
     requested: int
     resolved: int
 
 
-class BestEpoch(Part):
+class BestEpoch(PlainRecord):
     """The best validation score of a training; what a search looks at."""
 
     monitor: str

@@ -15,7 +15,7 @@ from pydantic import AfterValidator
 
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.files import write_text
-from unet_exp.runs.folder import RunFolder, dated_folder, refuse_links
+from unet_exp.runs.run_folder import RunFolder, dated_folder, refuse_links
 from unet_exp.runs.summary import Status
 from unet_exp.schema import Strict, validate
 
@@ -38,18 +38,18 @@ class PlannedRun:
     overrides: list[str]
 
 
-def _legal(text: str) -> str:
+def _make_legal(text: str) -> str:
     return re.sub(r"[^\w.,=+-]+", "-", text, flags=re.ASCII).strip("-.,")
 
 
-def _is_legal(name: str) -> str:
-    if not name or name != _legal(name):
+def _check_legal(name: str) -> str:
+    if not name or name != _make_legal(name):
         raise ValueError("must be the name of a folder")
     return name
 
 
 class _Run(Strict):
-    name: Annotated[str, AfterValidator(_is_legal)]
+    name: Annotated[str, AfterValidator(_check_legal)]
     overrides: list[str]
 
 
@@ -192,10 +192,10 @@ def run_names(settings: Sequence[Mapping[str, str]]) -> list[str]:
     """
     names: dict[str, None] = {}  # as a set that keeps its order
     for values in settings:
-        whole = _legal(",".join(f"{key}={value}" for key, value in values.items())) or "run"
+        whole = _make_legal(",".join(f"{key}={value}" for key, value in values.items())) or "run"
         short = whole
         if len(short) > NAME_LIMIT:
-            short = _legal(",".join(f"{key.rpartition('.')[2]}={value}" for key, value in values.items()))
+            short = _make_legal(",".join(f"{key.rpartition('.')[2]}={value}" for key, value in values.items()))
         if len(short) > NAME_LIMIT:
             short = f"{short[: NAME_LIMIT - 7]}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
         numbered = chain([short], (f"{short}_{number}" for number in count(2)))

@@ -19,13 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from unet_exp import signals
-from unet_exp.compose import initialized, quoted, search_path
+from unet_exp.compose import initialize_hydra, quote, search_path
 from unet_exp.config import Config, parse
-from unet_exp.config.sweeping import SweepConfig
+from unet_exp.config.multirun import SweepConfig
 from unet_exp.errors import ConfigError, DataError, UserError
-from unet_exp.files import holder, is_locked, locked
-from unet_exp.runs.folder import RunFolder
-from unet_exp.runs.record import record_failure
+from unet_exp.files import find_holder, hold_lock, is_locked
+from unet_exp.runs.lifecycle import record_failure
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.schema import validate
 from unet_exp.sweeps.plan import SweepPlan
@@ -57,15 +57,15 @@ def run_sweep(plan: SweepPlan) -> None:
     )
     search: Search | None = None
     try:
-        with locked(folder.lock):
+        with hold_lock(folder.lock):
             folder = SweepFolder.open(folder.path)  # as it is now that it is ours
             _check_orphans(folder)
             total = plan.search.trials if plan.search else len(folder.runs)
-            with SweepProgress(folder, total, console), _launcher(plan, folder, console) as launch:
+            with SweepProgress(folder, total, console), _open_launcher(plan, folder, console) as launch:
                 if plan.search is None:
                     launch([run for run in folder.runs if not folder.is_done(run)])
                 else:
-                    search = _search(plan, folder, launch)
+                    search = _run_search(plan, folder, launch)
     except BlockingIOError:
         raise UserError(f"sweep.resume={folder.path}: this sweep is still running; wait for its end") from None
     except (signals.Stopped, KeyboardInterrupt) as error:
@@ -92,7 +92,7 @@ def run_planned(composed: DictConfig) -> None:
         return
     words = [word for word in HydraConfig.get().overrides.task if not word.startswith("+sweep.")]
     folder.path.mkdir(exist_ok=True)
-    with signals.install_handlers(), locked(folder.lock):
+    with signals.install_handlers(), hold_lock(folder.lock):
         if stop.exists():  # made since: a process that stops the sweep tells only the runs that hold their locks
             return
         if not folder.has_checkpoint:
@@ -103,7 +103,7 @@ def run_planned(composed: DictConfig) -> None:
             redirect_stderr(log),
             record_failure(folder, words),
         ):
-            config = _of_a_sweep(parse(values), folder)
+            config = _adapt_config(parse(values), folder)
 
             with signals.defer():
                 from unet_exp.training.pruning import Pruning
@@ -157,11 +157,11 @@ def _check_orphans(folder: SweepFolder) -> None:
 
 
 @contextmanager
-def _launcher(plan: SweepPlan, folder: SweepFolder, console: Console) -> Iterator[Launch]:
+def _open_launcher(plan: SweepPlan, folder: SweepFolder, console: Console) -> Iterator[Launch]:
     """Hydra's launcher of the plan, as a function that runs jobs and returns when they have ended."""
-    sweep_dir = f"hydra.sweep.dir={quoted(str(folder.path.resolve()))}"
+    sweep_dir = f"hydra.sweep.dir={quote(str(folder.path.resolve()))}"
     words = [*plan.runs[0].overrides, *plan.hydra, *search_path(plan.config_dir), sweep_dir]
-    with initialized() as loader:
+    with initialize_hydra() as loader:
         config = hydra.compose("train", words, return_hydra_config=True)
         # A launcher runs jobs with the context's callbacks, and their class has no public name.
         context = HydraContext(config_loader=loader, callbacks=Callbacks(config))
@@ -172,7 +172,7 @@ def _launcher(plan: SweepPlan, folder: SweepFolder, console: Console) -> Iterato
         def launch(runs: Sequence[PlannedRun]) -> None:
             if not runs:
                 return
-            places = [f"+sweep.run={quoted(str(folder.folder(run).path.resolve()))}" for run in runs]
+            places = [f"+sweep.run={quote(str(folder.folder(run).path.resolve()))}" for run in runs]
             jobs = [[*run.overrides, place] for run, place in zip(runs, places, strict=True)]
             with _stop_runs_on_signal(plan, folder):
                 try:
@@ -199,7 +199,7 @@ def _stop_runs_on_signal(plan: SweepPlan, folder: SweepFolder) -> Iterator[None]
     def signal_runs() -> bool:
         """Whether other processes of this machine have runs under way, which now know of the signal."""
         folder.stop.touch()
-        found = (holder(folder.folder(run).lock) for run in folder.runs)
+        found = (find_holder(folder.folder(run).lock) for run in folder.runs)
         holders = {process for process in found if process is not None and process != os.getpid()}
         for process in holders:
             with suppress(ProcessLookupError):
@@ -217,18 +217,18 @@ def _stop_runs_on_signal(plan: SweepPlan, folder: SweepFolder) -> Iterator[None]
         folder.stop.unlink(missing_ok=True)
 
 
-def _of_a_sweep(config: Config, folder: RunFolder) -> Config:
+def _adapt_config(config: Config, folder: RunFolder) -> Config:
     """A run has its folder's name and one device; its logger knows the sweep."""
     return config.model_copy(
         update={
             "name": folder.path.name,
             "trainer": config.trainer.model_copy(update={"devices": 1}),
-            "logger": config.logger.of_sweep(folder.path.parent.name),
+            "logger": config.logger.join_sweep(folder.path.parent.name),
         }
     )
 
 
-def _search(plan: SweepPlan, folder: SweepFolder, launch: Launch) -> Search:
+def _run_search(plan: SweepPlan, folder: SweepFolder, launch: Launch) -> Search:
     """Runs trials until there are as many as wanted.
 
     Raises:
@@ -250,12 +250,12 @@ def _search(plan: SweepPlan, folder: SweepFolder, launch: Launch) -> Search:
         folder.plan_more([run for run in runs if run.name not in planned])
         launch([run for run in runs if not folder.is_done(run)])
         for trial, run in zip(trials, runs, strict=True):
-            search.tell(trial.number, _outcome(folder.folder(run)) or Outcome("failed", None))
+            search.tell(trial.number, _read_outcome(folder.folder(run)) or Outcome("failed", None))
     search.write(folder.path)
     return search
 
 
-def _tell_best(search: Search, console: Console) -> None:
+def _print_best(search: Search, console: Console) -> None:
     counts = [f"{count} {status}" for status, count in search.counts().items() if count]
     console.print(f"trials: {', '.join(counts)}")
     if best := search.best():
@@ -263,7 +263,7 @@ def _tell_best(search: Search, console: Console) -> None:
         console.print(f"best: {value:.4f} by trial {trial.number}: {' '.join(trial.overrides)}", soft_wrap=True)
 
 
-def _outcome(folder: RunFolder) -> Outcome | None:
+def _read_outcome(folder: RunFolder) -> Outcome | None:
     """What a trial came to; None if it has not come to its end."""
     summary = folder.read_summary()
     if not summary.is_over:
@@ -284,9 +284,9 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, search: Search | None, conso
         error = folder.folder(run).read_summary().error or lost
         console.print(f"failed: {run.name}: {error}", soft_wrap=True)
     if search is not None:
-        _tell_best(search, console)
+        _print_best(search, console)
     elif plan.sweep.report and len(unfinished) < len(folder.runs):
-        _compare(folder, console)
+        _write_page(folder, console)
     console.print(str(folder.path), style="bold", soft_wrap=True)
     if unfinished:
         again = f"{shlex.quote(f'sweep.resume={folder.path}')} runs them again"
@@ -295,7 +295,7 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, search: Search | None, conso
         raise UserError(f"{len(unfinished)} of {len(folder.runs)} runs failed: {names}; {then}")
 
 
-def _compare(folder: SweepFolder, console: Console) -> None:
+def _write_page(folder: SweepFolder, console: Console) -> None:
     from unet_exp.compare.page import write_comparison
 
     try:

@@ -10,8 +10,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
 
 from unet_exp.compose import Composed, compose_command, parse_overrides
 from unet_exp.config import Config, is_trusted, parse
-from unet_exp.config.search import OptunaConfig, parse_search
-from unet_exp.config.sweeping import SweepConfig
+from unet_exp.config.multirun import OptunaConfig, SweepConfig, parse_search
 from unet_exp.errors import ConfigError
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder, run_names
 from unet_exp.schema import validate
@@ -71,28 +70,28 @@ def plan_sweep(
     keyed = {
         override.get_key_element(): override
         for override in [*given, *typed]
-        if override.key_or_group.split(".")[0] not in ("sweep", "search") and not _is_hydras(override)
+        if override.key_or_group.split(".")[0] not in ("sweep", "search") and not _is_for_hydra(override)
     }
-    hydra = [line_of(override) for override in typed if _is_hydras(override)]
+    hydra = [get_line(override) for override in typed if _is_for_hydra(override)]
     if search is not None:
         # The words of the search itself are in the composed config, and are none of its trials'.
-        search = _as_parallel(add_typed(search, keyed.values()), composed.launcher)
-        common = [line_of(override) for override in keyed.values() if not override.is_sweep_override()]
+        search = _resolve_parallel(add_typed(search, keyed.values()), composed.launcher)
+        common = [get_line(override) for override in keyed.values() if not override.is_sweep_override()]
         runs = [PlannedRun("trials", common)]
         require_optuna()
         check_space(search, lambda more: parse(compose_command([*common, *more, *hydra], config_dir).training))
     else:
-        runs = _product(keyed)
+        runs = _plan_product(keyed)
     configs = [parse(compose_command([*run.overrides, *hydra], config_dir).training) for run in runs]
     for config in configs:
         if config.trainer.devices not in (1, "auto"):
             raise ConfigError(f"trainer.devices={config.trainer.devices}: a run of a sweep has one device; set it to 1")
     whole = None if config_dir is None else str(Path(config_dir).resolve())
-    name = _name(configs, search, keyed)
+    name = _name_sweep(configs, search, keyed)
     return SweepPlan(list(words), whole, hydra, runs, configs, sweep, search, name, composed.launcher)
 
 
-def _name(configs: Sequence[Config], search: OptunaConfig | None, keyed: Mapping[str, Override]) -> str:
+def _name_sweep(configs: Sequence[Config], search: OptunaConfig | None, keyed: Mapping[str, Override]) -> str:
     """Of the sweep's folder: that of its runs where they share one, else the keys that vary."""
     names = {config.name for config in configs}
     varying = list(search.space) if search else [key for key, one in keyed.items() if one.is_sweep_override()]
@@ -112,7 +111,7 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
         UserError: if it cannot go on in this way.
     """
     for override in typed:
-        if not _is_hydras(override) and override.key_or_group not in _BESIDE_RESUME:
+        if not _is_for_hydra(override) and override.key_or_group not in _BESIDE_RESUME:
             raise ConfigError(
                 f"{override.input_line}: sweep.resume goes on with the words of the sweep; beside it only "
                 f"hydra/launcher, {', '.join(_BESIDE_RESUME[1:])} can be typed"
@@ -131,10 +130,10 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
             override for override in before if not override.key_or_group.startswith(("hydra/launcher", "hydra.l"))
         ]
     # Later words win: another launcher, more trials.
-    words = [line_of(one) for one in before if one.key_or_group != "sweep.resume"]
-    words += [line_of(one) for one in typed if one.key_or_group not in ("sweep.resume", "trust")]
+    words = [get_line(one) for one in before if one.key_or_group != "sweep.resume"]
+    words += [get_line(one) for one in typed if one.key_or_group not in ("sweep.resume", "trust")]
     parsed = parse_overrides(words, sweeps=True)
-    plan = plan_sweep(words, parsed, compose_command([first_value(one) for one in parsed], config_dir), config_dir)
+    plan = plan_sweep(words, parsed, compose_command([take_first_value(one) for one in parsed], config_dir), config_dir)
     trust = {str(package) for one in typed if one.key_or_group == "trust" for package in _as_list(one)}
     for config in plan.configs:
         require_trust(f"sweep.resume={path}", config, trust)
@@ -168,7 +167,7 @@ def require_trust(where: str, config: Config, trust: Collection[str], keys: Coll
             )
 
 
-def _as_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> OptunaConfig:
+def _resolve_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> OptunaConfig:
     """The search with `parallel` as a number: null means as many as joblib runs side by side."""
     if search.parallel is not None:
         return search
@@ -177,20 +176,20 @@ def _as_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> Optuna
     return search.model_copy(update={"parallel": jobs if jobs > 0 else os.cpu_count() or 1})
 
 
-def _is_hydras(override: Override) -> bool:
+def _is_for_hydra(override: Override) -> bool:
     return override.key_or_group.split(".")[0].split("/")[0] == "hydra"
 
 
-def line_of(override: Override) -> str:
+def get_line(override: Override) -> str:
     """An override as it was typed."""
     assert override.input_line is not None
     return override.input_line
 
 
-def first_value(override: Override) -> str:
+def take_first_value(override: Override) -> str:
     """An override as typed, with the first of its values where it has several."""
     if not override.is_sweep_override():
-        return line_of(override)
+        return get_line(override)
     if override.is_interval_sweep():
         interval = override.value()
         assert isinstance(interval, IntervalSweep)
@@ -217,7 +216,7 @@ def _values(override: Override) -> list[str]:
     return values
 
 
-def _product(keyed: Mapping[str, Override]) -> list[PlannedRun]:
+def _plan_product(keyed: Mapping[str, Override]) -> list[PlannedRun]:
     """A run for each combination of values; the last key changes first."""
     choices: list[list[tuple[str, str, str]]] = []
     for key, override in keyed.items():
@@ -226,7 +225,7 @@ def _product(keyed: Mapping[str, Override]) -> list[PlannedRun]:
         if override.is_sweep_override():
             choices.append([(key, value.strip("'\""), f"{key}={value}") for value in _values(override)])
         else:
-            choices.append([("", "", line_of(override))])
+            choices.append([("", "", get_line(override))])
     combinations = list(itertools.product(*choices))
     names = run_names([{key: value for key, value, _ in one if key} for one in combinations])
     return [PlannedRun(name, [word for _, _, word in one]) for name, one in zip(names, combinations, strict=True)]

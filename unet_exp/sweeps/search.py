@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from unet_exp.config.search import OptunaConfig, Range
+from unet_exp.config.multirun import OptunaConfig, Range
 from unet_exp.errors import ConfigError
 from unet_exp.files import write_csv, write_text
 from unet_exp.sweeps.space import to_overrides, to_word
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optuna.importance import PedAnovaImportanceEvaluator
     from optuna.samplers import BaseSampler
 
-Status = Literal["finished", "pruned", "failed"]
+TrialStatus = Literal["finished", "pruned", "failed"]
 
 _ENOUGH = 10
 """Finished trials from which on the importance of a key can be told: PED-ANOVA looks at the best five or more."""
@@ -52,7 +52,7 @@ class Outcome:
         value: the best validation score; only a finished trial needs one.
     """
 
-    status: Status
+    status: TrialStatus
     value: float | None = None
 
 
@@ -108,7 +108,7 @@ class Search:
         half_done = [trial.number for trial in known if not trial.state.is_finished() and trial.number not in self._out]
         again = half_done[: max(room, 0)]
         new = max(min(room - len(again), self._config.trials - len(known)), 0)
-        return [self._drawn(number) for number in (*again, *[None] * new)]
+        return [self._draw(number) for number in (*again, *[None] * new)]
 
     def tell(self, number: int, outcome: Outcome) -> None:
         """Records what has become of a trial; of one that was told already the first word counts."""
@@ -136,7 +136,7 @@ class Search:
 
     def counts(self) -> dict[str, int]:
         """How many trials are `finished`, `pruned`, `failed` and `running` (asked for and not told of)."""
-        states = [_status(trial) for trial in self._trials()]
+        states = [_name_status(trial) for trial in self._trials()]
         return {status: states.count(status) for status in ("finished", "pruned", "failed", "running")}
 
     def write(self, folder: Path) -> None:
@@ -146,7 +146,7 @@ class Search:
         rows = [
             {
                 "trial": trial.number,
-                "status": _status(trial),
+                "status": _name_status(trial),
                 self._monitor: trial.value,
                 "validations": len(trial.intermediate_values),
                 **trial.params,
@@ -154,7 +154,7 @@ class Search:
             for trial in self._trials()
         ]
         write_csv(folder / "trials.csv", rows)
-        with _quiet():
+        with _silence_warnings():
             draw_search(self._study, self._evaluator(), folder / "search.png", self._monitor)
         if best := self.best():
             write_text(folder / "best.txt", shlex.join(best[0].overrides) + "\n")
@@ -162,19 +162,19 @@ class Search:
     def _trials(self) -> "list[optuna.trial.FrozenTrial]":
         return self._study.get_trials(deepcopy=False)
 
-    def _drawn(self, number: int | None) -> Trial:
+    def _draw(self, number: int | None) -> Trial:
         """The words of a new trial, or of one that was asked for before."""
         import optuna
 
-        with _quiet():
-            self._study.sampler = _sampler(self._config, len(self._trials()) if number is None else number)
+        with _silence_warnings():
+            self._study.sampler = _make_sampler(self._config, len(self._trials()) if number is None else number)
             if number is None:
                 trial = self._study.ask()
             else:
                 study_id = self._storage.get_study_id_from_name(self._study.study_name)
                 trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
                 trial = optuna.Trial(self._study, trial_id)
-            words = {key: _suggested(trial, key, entry) for key, entry in self._config.space.items()}
+            words = {key: _suggest(trial, key, entry) for key, entry in self._config.space.items()}
         self._out.add(trial.number)
         return Trial(trial.number, to_overrides(words))
 
@@ -199,7 +199,7 @@ class Search:
             )
 
 
-def _status(trial: "optuna.trial.FrozenTrial") -> str:
+def _name_status(trial: "optuna.trial.FrozenTrial") -> str:
     names = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
     return names.get(trial.state.name, "running")
 
@@ -215,7 +215,7 @@ def require_optuna() -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_warnings() -> Iterator[None]:
     """Without what Optuna says of parts that may change in its next release."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -232,7 +232,7 @@ def _drop_torn_line(journal: Path) -> None:
                 file.truncate(whole)
 
 
-def _sampler(config: OptunaConfig, number: int) -> "BaseSampler":
+def _make_sampler(config: OptunaConfig, number: int) -> "BaseSampler":
     import numpy as np
     from optuna import samplers
 
@@ -251,7 +251,7 @@ def _sampler(config: OptunaConfig, number: int) -> "BaseSampler":
     return samplers.TPESampler(n_startup_trials=config.startup_trials, constant_liar=True, seed=seed)
 
 
-def _suggested(trial: "optuna.Trial", key: str, entry: list[Any] | Range) -> str:
+def _suggest(trial: "optuna.Trial", key: str, entry: list[Any] | Range) -> str:
     """The trial's value of a key, as a word."""
     if isinstance(entry, list):
         return trial.suggest_categorical(key, [to_word(value) for value in entry])

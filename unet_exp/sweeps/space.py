@@ -8,7 +8,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, Quote, Quo
 
 from unet_exp.compose import parse_overrides
 from unet_exp.config import Config
-from unet_exp.config.search import OptunaConfig, Range, parse_search
+from unet_exp.config.multirun import OptunaConfig, Range, parse_search
 from unet_exp.errors import ConfigError
 from unet_exp.schema import flat
 

@@ -18,9 +18,9 @@ from pytorch_lightning.callbacks import (
 
 from unet_exp.config import Config, duration_seconds
 from unet_exp.data.samples import Sample
-from unet_exp.files import named, replacing
+from unet_exp.files import name_in_errors, write_whole
 from unet_exp.metrics.declarations import direction
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.last_checkpoint import BestCheckpoint, LastCheckpoint
 from unet_exp.training.loggers import Predictions, TrainingLogger
 from unet_exp.training.module import SegmentationModule
@@ -86,7 +86,7 @@ class History(Callback):
         del module
         self.start = time.monotonic()
         if trainer.is_global_zero:
-            with replacing(self._path) as side, side.open("w", newline="") as file:
+            with write_whole(self._path) as side, side.open("w", newline="") as file:
                 writer = csv.DictWriter(file, self._fields)
                 writer.writeheader()
                 writer.writerows(self._rows)
@@ -120,7 +120,7 @@ class History(Callback):
         self._validated = False
         self._rows.append(row)
         if trainer.is_global_zero:
-            with named(self._path), self._path.open("a", newline="") as file:
+            with name_in_errors(self._path), self._path.open("a", newline="") as file:
                 csv.DictWriter(file, self._fields).writerow(row)
 
 

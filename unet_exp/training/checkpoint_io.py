@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from unet_exp.files import replacing
-from unet_exp.runs.folder import RunFolder
+from unet_exp.files import write_whole
+from unet_exp.runs.run_folder import RunFolder
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -28,7 +28,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         # Through memory: torch.save hides from its caller that the disk is full.
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        with replacing(Path(path)) as side:
+        with write_whole(Path(path)) as side:
             with side.open("wb") as file:
                 file.write(content.getbuffer())
                 file.flush()

@@ -108,7 +108,7 @@ class SegmentationData(pl.LightningDataModule):
         )
         if self.trainer:
             progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
-            sampler.go_on(self.trainer.current_epoch, progress.completed * data.batch_size)
+            sampler.start_at(self.trainer.current_epoch, progress.completed * data.batch_size)
         return self._loader(dataset, sampler=sampler, batch_size=data.batch_size, num_workers=data.num_workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -131,7 +131,7 @@ class SegmentationData(pl.LightningDataModule):
         )
 
 
-def class_counts(dataset: DataSet) -> list[int]:
+def count_classes(dataset: DataSet) -> list[int]:
     """Pixels of each class in the training labels."""
     counts = np.zeros(256, np.int64)
     for sample in dataset.train:

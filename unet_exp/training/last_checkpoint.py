@@ -63,7 +63,7 @@ class LastCheckpoint(Callback):
         """Goes on where the checkpoint was saved, or saves one where it is due."""
         del module, batch
         if self._resumed:
-            self._go_on(trainer)
+            self._restore(trainer)
             self._resumed = False
         late = time.monotonic() - self._saved_at >= self._every
         # All processes of a training do the same, whichever of them the clock or a signal has reached.
@@ -86,7 +86,7 @@ class LastCheckpoint(Callback):
         """Adds the random states, and forgets the batch that was fetched and not begun: Lightning counts it as seen."""
         del module
         checkpoint[RANDOM_STATES] = {
-            device: _of_every_process(trainer, state) for device, state in _random_state(trainer).items()
+            device: _gather_states(trainer, state) for device, state in _get_random_states(trainer).items()
         }
         progress = checkpoint[LOOPS]["fit_loop"]["epoch_loop.batch_progress"]
         for count in (progress["total"], progress["current"]):
@@ -114,7 +114,7 @@ class LastCheckpoint(Callback):
         self._validated = False
         self._saved_at = time.monotonic()
 
-    def _go_on(self, trainer: pl.Trainer) -> None:
+    def _restore(self, trainer: pl.Trainer) -> None:
         torch.set_rng_state(self._random["cpu"])
         device = trainer.strategy.root_device
         if device.type != "cpu" and device.type in self._random:
@@ -124,7 +124,7 @@ class LastCheckpoint(Callback):
         trainer.fit_loop.restarting = False
 
 
-def _random_state(trainer: pl.Trainer) -> dict[str, Tensor]:
+def _get_random_states(trainer: pl.Trainer) -> dict[str, Tensor]:
     """Of the generators that this process draws from, by their device; a GPU that it does not use is left alone."""
     states, device = {"cpu": torch.get_rng_state()}, trainer.strategy.root_device
     if device.type != "cpu":
@@ -132,7 +132,7 @@ def _random_state(trainer: pl.Trainer) -> dict[str, Tensor]:
     return states
 
 
-def _of_every_process(trainer: pl.Trainer, state: Tensor) -> Tensor:
+def _gather_states(trainer: pl.Trainer, state: Tensor) -> Tensor:
     """(processes, bytes): networks and losses that draw as the data have it come to states of their own."""
     states: Tensor = trainer.strategy.all_gather(state.to(trainer.strategy.root_device))
     return states.cpu().view(trainer.world_size, -1)
@@ -144,12 +144,12 @@ class BestCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes the best checkpoint to be in today's folder."""
         paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        moved = {key: self._moved(state_dict[key]) for key in paths}
-        scores = {self._moved(path): score for path, score in state_dict["best_k_models"].items()}
+        moved = {key: self._move(state_dict[key]) for key in paths}
+        scores = {self._move(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **moved, "best_k_models": scores, "dirpath": self.dirpath})
         self.current_score = state_dict["current_score"]
 
-    def _moved(self, path: str) -> str:
+    def _move(self, path: str) -> str:
         assert self.dirpath is not None
         return str(Path(self.dirpath) / Path(path).name) if path else ""
 
@@ -159,7 +159,7 @@ class ResumableSampler(PatchSampler):
 
     _seen = 0
 
-    def go_on(self, epoch: int, seen: int) -> None:
+    def start_at(self, epoch: int, seen: int) -> None:
         """Begins anew, once, behind the first `seen` draws of an epoch.
 
         Loaders with workers ask for draws before Lightning names the epoch, so it is named here.

@@ -71,7 +71,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         """
         random = np.random.default_rng([self._seed, draw.epoch, draw.position])
         surround = (self._input_size - self._tile) // 2
-        top, left = (_place(random, size, self._tile) - surround for size in self._label(draw.image).shape)
+        top, left = (_draw_place(random, size, self._tile) - surround for size in self._label(draw.image).shape)
         cut = self._cut_then_weigh if self._augmentation.deforms else self._weigh_then_cut
         patch, *maps = cut(draw.image, Window(top, left, self._input_size), int(random.integers(2**31)))
         arrays = {"image": patch.transpose(2, 0, 1), **dict(zip(("label", "weights"), maps, strict=False))}
@@ -83,7 +83,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
     def _weigh_then_cut(self, index: int, window: Window, seed: int) -> tuple[NDArray[Any], ...]:
         """Image, label and weights where there are any: the whole image's, computed once."""
         if index not in self._known_targets:
-            self._known_targets[index] = _known(self._targets(self._label(index), self._samples[index].instances))
+            self._known_targets[index] = _drop_none(self._targets(self._label(index), self._samples[index].instances))
         return self._augmentation(self._images[index], window, seed, *self._known_targets[index])
 
     def _cut_then_weigh(self, index: int, window: Window, seed: int) -> tuple[NDArray[Any], ...]:
@@ -92,7 +92,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         window = window._replace(surround=max(0, reach - (self._input_size - self._tile) // 2))
         maps = (label, self._instances(index)) if reach else (label,)
         patch, moved, *instances = self._augmentation(self._images[index], window, seed, *maps)
-        return patch, *_known(self._targets(moved, instances[0] if reach else None))
+        return patch, *_drop_none(self._targets(moved, instances[0] if reach else None))
 
     def _label(self, index: int) -> NDArray[np.uint8]:
         label = self._samples[index].label
@@ -107,11 +107,11 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         return self._known_instances[index]
 
 
-def _known(arrays: Iterable[NDArray[Any] | None]) -> tuple[NDArray[Any], ...]:
+def _drop_none(arrays: Iterable[NDArray[Any] | None]) -> tuple[NDArray[Any], ...]:
     return tuple(array for array in arrays if array is not None)
 
 
-def _place(random: np.random.Generator, size: int, tile: int) -> int:
+def _draw_place(random: np.random.Generator, size: int, tile: int) -> int:
     """A patch's first row or column; one larger than the image is centred on it.
 
     A uniform place would almost never show the corners: the centre of the patch is drawn from the whole line, and a

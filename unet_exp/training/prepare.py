@@ -30,8 +30,8 @@ from unet_exp.metrics.declarations import metric_names, threshold_names
 from unet_exp.network import cost
 from unet_exp.runs.conditions import Conditions
 from unet_exp.runs.environment import git_state, versions
-from unet_exp.runs.folder import RunFolder
-from unet_exp.training.datamodule import SegmentationData, class_counts
+from unet_exp.runs.run_folder import RunFolder
+from unet_exp.training.datamodule import SegmentationData, count_classes
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.loggers import check_logger
 from unet_exp.training.module import SegmentationModule
@@ -111,7 +111,7 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     # Lightning's seed_everything also sets the environment of processes yet to come.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     normalization = Normalization.fit(config.data.normalization, dataset.train)
-    processes = _processes(config, device)
+    processes = _count_processes(config, device)
     datamodule = SegmentationData(config, dataset, normalization, processes)
     if not datamodule.batches:
         raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
@@ -121,7 +121,7 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
         classes=list(dataset.classes),
         normalization=normalization,
         channels=dataset.channels,
-        class_weights=losses.class_weights(config.loss, class_counts(dataset)),
+        class_weights=losses.class_weights(config.loss, count_classes(dataset)),
         trained_on=[image_digest(sample.image) for sample in dataset.train],
     )
     module = SegmentationModule(record.model_dump(), horizon=steps or 0)
@@ -194,7 +194,7 @@ def _total_steps(config: Config, datamodule: SegmentationData) -> int | None:
     return min(limits, default=None)
 
 
-def _processes(config: Config, device: torch.device) -> int:
+def _count_processes(config: Config, device: torch.device) -> int:
     devices = config.trainer.devices
     there = torch.cuda.device_count() if device.type == "cuda" else 1
     if devices == "auto":

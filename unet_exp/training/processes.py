@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from unet_exp.errors import ConfigError
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 _FOLDER = "UNET_EXP_RUN_FOLDER"
 _CHECKPOINT = "UNET_EXP_RUN_CHECKPOINT"
@@ -26,7 +26,7 @@ def publish_run(folder: RunFolder, checkpoint: Path | None) -> None:
     os.environ[_CHECKPOINT] = str(checkpoint or "")
 
 
-def folder_of_first() -> RunFolder:
+def get_folder() -> RunFolder:
     """The run's folder, which the first process has made.
 
     Raises:
@@ -37,6 +37,6 @@ def folder_of_first() -> RunFolder:
     return RunFolder(Path(os.environ[_FOLDER]))
 
 
-def checkpoint_of_first() -> str | None:
+def get_checkpoint() -> str | None:
     """The checkpoint that all processes go on from, if there is one."""
     return os.environ[_CHECKPOINT] or None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from unet_exp.config.search import OptunaConfig
+from unet_exp.config.multirun import OptunaConfig
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -54,7 +54,7 @@ class Pruning(Callback):
         """Opens the trial."""
         del module
         if trainer.is_global_zero:
-            with self._guarded():
+            with self._warn_on_error():
                 self._open()
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -62,8 +62,8 @@ class Pruning(Callback):
         del module
         prune = False
         if self._trial is not None:
-            with self._guarded():
-                prune = self._asked_to_prune(self._trial, float(trainer.callback_metrics[self._monitor]))
+            with self._warn_on_error():
+                prune = self._should_prune(self._trial, float(trainer.callback_metrics[self._monitor]))
         self._validations += 1
         # A training that has come to its end by itself has not been pruned.
         if trainer.strategy.reduce_boolean_decision(prune, all=False) and not trainer.should_stop:
@@ -88,14 +88,14 @@ class Pruning(Callback):
         storage = JournalStorage(JournalFileBackend(str(self._journal.resolve(strict=True))))
         study = optuna.load_study(study_name=None, storage=storage)
         config = OptunaConfig.model_validate(study.user_attrs["config"])
-        study.pruner = _pruner(config)
+        study.pruner = _make_pruner(config)
         study_id = storage.get_study_id_from_name(study.study_name)
         trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, self._number)
         self._startup_trials = config.startup_trials
         self._reported = max(storage.get_trial(trial_id).intermediate_values, default=-1)
         self._trial = optuna.Trial(study, trial_id)
 
-    def _asked_to_prune(self, trial: "Trial", score: float) -> bool:
+    def _should_prune(self, trial: "Trial", score: float) -> bool:
         from optuna.trial import TrialState
 
         # A run that was broken off and starts again passes what it has passed before; of the last report nobody knows.
@@ -108,7 +108,7 @@ class Pruning(Callback):
         return prune and len(finished) >= self._startup_trials
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _warn_on_error(self) -> Iterator[None]:
         """Turns whatever Optuna raises into one warning, after which there is no pruning.
 
         That is `OSError`, `ValueError`, `KeyError`, `RuntimeError` and errors of its own, for a journal that is gone,
@@ -122,7 +122,7 @@ class Pruning(Callback):
             _log.warning("search: %s cannot be used (%s); this trial runs to its end", self._journal, reason)
 
 
-def _pruner(config: OptunaConfig) -> "BasePruner":
+def _make_pruner(config: OptunaConfig) -> "BasePruner":
     from optuna import pruners
 
     # Optuna counts from 0: validation number `warmup_validations` is the first after the warm-up.

@@ -16,8 +16,8 @@ from unet_exp.config import Config
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked
 from unet_exp.runs.differences import compare_numbers
-from unet_exp.runs.earlier import FREE, changes, read_config
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.earlier import FREE, list_changes, read_config
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.training import processes
 from unet_exp.training.prepare import Job
@@ -62,7 +62,7 @@ class Rerun:
             raise DataError(f"{earlier.summary}: it does not say how the run was made: {missing} is missing")
         # Their names do not matter: the precision is compared as it is resolved, the checkpoint by its checksum.
         free = [*FREE, "name", "trainer.precision", *(["init_from"] if summary.init_from_sha256 else [])]
-        if changed := changes(config_then, config, free):
+        if changed := list_changes(config_then, config, free):
             raise ConfigError(
                 f"rerun={earlier.path}: what is typed would change its numbers: {', '.join(changed)}; leave it out, or "
                 "start a new run"
@@ -200,7 +200,7 @@ def _find_risks(before: Summary, job: Job) -> Iterator[str]:
     config, now = job.config, job.conditions
     if config.init_from is not None and before.init_from_sha256 is None:
         yield f"whether init_from={config.init_from} is still the file that it started from is not recorded"
-    yield from before.changes_to(now)
+    yield from before.list_changes(now)
     if config.trainer.max_time is not None:
         yield "the clock may end it elsewhere (trainer.max_time)"
     if job.device.type != "cpu" and config.trainer.deterministic is not True:

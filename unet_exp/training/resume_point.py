@@ -9,9 +9,9 @@ from unet_exp.checkpoints.reading import EPOCH_LOSSES, RANDOM_STATES, STEP, read
 from unet_exp.checkpoints.record import KEY
 from unet_exp.config import Config, parse
 from unet_exp.errors import ConfigError, DataError, UserError
-from unet_exp.files import locked
-from unet_exp.runs.earlier import AUTO, changes, explain_still_running, find_unfinished, read_config
-from unet_exp.runs.folder import RunFolder, refuse_links
+from unet_exp.files import hold_lock
+from unet_exp.runs.earlier import AUTO, explain_still_running, find_unfinished, list_changes, read_config
+from unet_exp.runs.run_folder import RunFolder, refuse_links
 from unet_exp.runs.summary import Summary
 from unet_exp.training import processes
 from unet_exp.training.prepare import Job
@@ -93,7 +93,7 @@ class ResumePoint:
                 f"resume={self.folder.path}: {then.processes} processes shared its work and today it would be "
                 f"{now.processes}; go on with it on a machine with as many devices"
             )
-        if others := ", ".join(then.changes_to(now)):
+        if others := ", ".join(then.list_changes(now)):
             self.notes.append(f"it goes on under other conditions and may differ from an undisturbed run: {others}")
 
     def clean_up(self) -> None:
@@ -129,7 +129,7 @@ def find_resume_point(config: Config, folder: RunFolder | None, stack: ExitStack
     while found := find_unfinished(config):
         refuse_links(found.path)
         try:
-            stack.enter_context(locked(found.lock))
+            stack.enter_context(hold_lock(found.lock))
         except BlockingIOError:
             if config.resume == AUTO:  # another process has just taken it
                 continue
@@ -140,7 +140,7 @@ def find_resume_point(config: Config, folder: RunFolder | None, stack: ExitStack
     return None
 
 
-def resumed_folder(point: ResumePoint | None) -> Path | None:
+def find_resumed_folder(point: ResumePoint | None) -> Path | None:
     """The folder of the run whose checkpoint the training goes on from; None where it starts from the beginning.
 
     Args:
@@ -148,13 +148,13 @@ def resumed_folder(point: ResumePoint | None) -> Path | None:
     """
     if processes.is_first():
         return None if point is None or point.checkpoint is None else point.folder.path
-    return processes.folder_of_first().path if processes.checkpoint_of_first() else None
+    return processes.get_folder().path if processes.get_checkpoint() else None
 
 
 def _find_in_sweep(folder: RunFolder, config: Config) -> ResumePoint:
     """What a run of a sweep goes on with: nothing where its config in `conf/` has changed since, or all is damaged."""
     try:
-        changed = changes(read_config(folder), config)
+        changed = list_changes(read_config(folder), config)
         if not changed:
             return ResumePoint.find(folder)
         note = f"its config has changed ({', '.join(changed)})"
@@ -172,7 +172,7 @@ def _check_checkpoint(folder: RunFolder, path: Path) -> int:
     content = read_content(path)
     if content[KEY].get("format") != FORMAT or not {EPOCH_LOSSES, RANDOM_STATES} <= content.keys():
         raise DataError(f"checkpoint={path}: it is of an earlier version, which could not go on exactly")
-    if changed := changes(read_config(folder), parse(content[KEY].get("config", {}))):
+    if changed := list_changes(read_config(folder), parse(content[KEY].get("config", {}))):
         raise DataError(f"checkpoint={path}: it is of another run ({', '.join(changed)})")
     step = content.get(STEP)
     if not isinstance(step, int):

@@ -20,13 +20,13 @@ from unet_exp.config import Config
 from unet_exp.config.model import UNetConfig
 from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
-from unet_exp.files import locked
+from unet_exp.files import hold_lock
 from unet_exp.geometry import Architecture, layer_table, output_size
 from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.scoring import Scores, score_split, score_tables, score_test
-from unet_exp.runs.folder import RunFolder
-from unet_exp.runs.record import RunRecord, record_run
+from unet_exp.runs.lifecycle import RunRecord, record_run
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import BestEpoch, Summary, Width
 from unet_exp.training import processes
 from unet_exp.training.callbacks import Callbacks, build_callbacks
@@ -35,8 +35,8 @@ from unet_exp.training.loggers import Start, TrainingLogger, open_logger
 from unet_exp.training.prepare import Job, prepare
 from unet_exp.training.pruning import Pruning
 from unet_exp.training.rerun import Rerun
-from unet_exp.training.resume_point import ResumePoint, find_resume_point, resumed_folder
-from unet_exp.training.run_log import log_to
+from unet_exp.training.resume_point import ResumePoint, find_resume_point, find_resumed_folder
+from unet_exp.training.run_log import redirect_logs
 from unet_exp.training.trainer import build_trainer, explain_dead_worker
 
 
@@ -73,15 +73,15 @@ def train(
         if earlier is not None and earlier.threads is not None:
             stack.callback(torch.set_num_threads, torch.get_num_threads())  # this process may train other runs later
             torch.set_num_threads(earlier.threads)
-        job = prepare(config, overrides, resumed_folder(resume))
+        job = prepare(config, overrides, find_resumed_folder(resume))
         if earlier is not None:
             earlier.check(job)
         if first:
             _show_network(job, console)
             folder = _make_folder(config, folder, resume, stack)
         else:
-            folder = processes.folder_of_first()
-        with log_to(folder.log):
+            folder = processes.get_folder()
+        with redirect_logs(folder.log):
             training = _Training(job, folder, console, started, resume, pruning)
             with record_run(folder, training.describe(rerun), first) as record:
                 training.fit(record)
@@ -119,7 +119,7 @@ def _make_folder(config: Config, folder: RunFolder | None, resume: ResumePoint |
         resume.clean_up()
     elif folder is None:
         folder = RunFolder.create(Path(config.output) / "train", config.name)
-        stack.enter_context(locked(folder.lock))
+        stack.enter_context(hold_lock(folder.lock))
     processes.publish_run(folder, None if resume is None else resume.checkpoint)
     return folder.prepare()
 
@@ -205,7 +205,7 @@ class _Training:
         ):
             # Lightning looks for a loader that can go on in mid-epoch; here the sampler does.
             warnings.filterwarnings("ignore", ".*dataloader is not resumable")
-            checkpoint = processes.checkpoint_of_first()
+            checkpoint = processes.get_checkpoint()
             self._trainer.fit(job.module, job.datamodule, ckpt_path=checkpoint, weights_only=True)
         history, best = self._callbacks.history, self._callbacks.best
         record.note(
@@ -233,7 +233,7 @@ class _Training:
             record.note(overfit=_check_overfit(self._callbacks.history.losses, console))
 
     def _report_resume(self) -> None:
-        if processes.checkpoint_of_first() is None:
+        if processes.get_checkpoint() is None:
             self._folder.write_config(self._job.config.model_dump())
         for note in self._resume.notes if self._resume else ():
             self._console.print(note, soft_wrap=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextmanager
-def log_to(path: Path) -> Iterator[None]:
+def redirect_logs(path: Path) -> Iterator[None]:
     """Sends what the libraries say to the run's log; the project's own warnings also to the terminal."""
     to_file = logging.FileHandler(path)
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from unet_exp.config import duration_seconds
 from unet_exp.errors import TrainingError
-from unet_exp.runs.folder import RunFolder
-from unet_exp.runs.record import explain_resume
+from unet_exp.runs.lifecycle import explain_resume
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.checkpoint_io import WholeCheckpoints
 from unet_exp.training.prepare import Job
 from unet_exp.training.progress_bar import TrainingProgress

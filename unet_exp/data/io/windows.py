@@ -24,7 +24,7 @@ from unet_exp.data.io.tiff import (
     to_standard_type,
 )
 from unet_exp.errors import DataError
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 
 Rows = Callable[[int, int], Array]
 """From the first row and the row after the last to these rows."""
@@ -201,7 +201,7 @@ def write_by_rows(
                 yield tile if channels > 1 else tile[:, :, 0]
 
     size = sum(height * width * channels * like.itemsize for height, width, _ in pages)
-    with replacing(path) as side, TiffWriter(side, bigtiff=size > 2**31) as tiff:
+    with write_whole(path) as side, TiffWriter(side, bigtiff=size > 2**31) as tiff:
         for height, width, rows in pages:
             tiff.write(
                 tiles(height, width, rows),

@@ -27,7 +27,7 @@ from unet_exp.data.samples import DataSet, Sample, split_indices
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.data.sets.synthetic_texture import GRANULE, MITOCHONDRION, VESICLE, Layout, paint, smooth_noise
 from unet_exp.errors import ConfigError
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 
 __all__ = [
     "CELL",
@@ -276,7 +276,7 @@ def _load(path: Path, shape: tuple[int, int, int]) -> list[Micrograph] | None:
 def _save(path: Path, micrographs: list[Micrograph]) -> None:
     """Write a set beside its place, then move it there, so that no reader sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as side:
+    with write_whole(path) as side:
         np.savez_compressed(
             side,
             image=np.stack([item.image for item in micrographs]),

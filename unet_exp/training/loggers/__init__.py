@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import Logger
 
 from unet_exp.config import Config
 from unet_exp.errors import ConfigError
-from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, guarded
+from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, warn_on_error
 
 __all__ = ["LOGGERS", "Predictions", "RunLogger", "Start", "TrainingLogger", "check_logger", "guarded", "open_logger"]
 
@@ -74,14 +74,14 @@ class TrainingLogger(Logger):
         """Passes numbers on, until the logger fails at it."""
         if self._logger is not None and self._takes_metrics:
             self._takes_metrics = False
-            with guarded(self._title, "from here on metrics go to the CSV alone"):
+            with warn_on_error(self._title, "from here on metrics go to the CSV alone"):
                 self._logger.log_metrics(metrics, step or 0)
                 self._takes_metrics = True
 
     def log_predictions(self, shown: Predictions) -> None:
         """Passes pictures on."""
         if self._logger is not None:
-            with guarded(self._title, "prediction images are not logged"):
+            with warn_on_error(self._title, "prediction images are not logged"):
                 self._logger.log_predictions(shown)
 
     def finish(self, metrics: Mapping[str, float], step: int, failed: bool) -> None:
@@ -96,7 +96,7 @@ class TrainingLogger(Logger):
             self.log_metrics(metrics, step)
         logger, self._logger = self._logger, None
         if logger is not None:
-            with guarded(self._title, "the end of the run is not logged"):
+            with warn_on_error(self._title, "the end of the run is not logged"):
                 logger.finish(metrics, failed)
 
 
@@ -104,6 +104,6 @@ def open_logger(start: Start) -> TrainingLogger:
     """Opens the logger that the config names."""
     name = start.config.logger.name
     if name != "csv":
-        with guarded(LOGGERS[name].title, "it cannot be opened; metrics go to the CSV alone"):
+        with warn_on_error(LOGGERS[name].title, "it cannot be opened; metrics go to the CSV alone"):
             return TrainingLogger(LOGGERS[name].open(start))
     return TrainingLogger()

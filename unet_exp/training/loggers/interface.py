@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unet_exp.config import ClassSpec, Config
 from unet_exp.data.samples import Sample
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ LOGGERS: dict[str, type[RunLogger]] = {}
 
 
 @contextlib.contextmanager
-def guarded(title: str, consequence: str) -> Iterator[None]:
+def warn_on_error(title: str, consequence: str) -> Iterator[None]:
     """Turns whatever is raised into one warning that says what follows from it.
 
     From W&B come its own errors, `OSError` where its service is gone, and bare `Exception`s of private modules (an

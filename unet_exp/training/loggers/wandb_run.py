@@ -21,8 +21,8 @@ import wandb
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.config.running import WandbConfig
 from unet_exp.figures.overlay import grey_view
-from unet_exp.runs.folder import RunFolder
-from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, guarded
+from unet_exp.runs.run_folder import RunFolder
+from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, warn_on_error
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -49,11 +49,11 @@ class WandbRun(RunLogger):
         self._run, self._folder = run, folder
         self._known_keys: AbstractSet[str] = frozenset()
         self._known_step = -1
-        with guarded("W&B", "the charts have no step axis"):
+        with warn_on_error("W&B", "the charts have no step axis"):
             run.define_metric(STEP_KEY)
             run.define_metric("*", step_metric=STEP_KEY, step_sync=True)
         if run.resumed:
-            with guarded("W&B", "what it has logged before is logged twice"):
+            with warn_on_error("W&B", "what it has logged before is logged twice"):
                 summary = dict(run.summary)
                 self._known_keys, self._known_step = set(summary), summary.get(STEP_KEY, -1)
 
@@ -79,7 +79,7 @@ class WandbRun(RunLogger):
             if sample.label is not None:
                 masks["ground_truth"] = sample.label
             layers = {kind: {"mask_data": mask, "class_labels": names} for kind, mask in masks.items()}
-            media[f"predictions/{_safe(sample.name)}"] = wandb.Image(grey_view(sample.image), masks=layers)
+            media[f"predictions/{_make_safe(sample.name)}"] = wandb.Image(grey_view(sample.image), masks=layers)
         self._run.log({**media, STEP_KEY: shown.step, "epoch": shown.epoch})
 
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
@@ -143,7 +143,7 @@ def open_run(
     directory.mkdir(parents=True, exist_ok=True)
 
     def start(chosen: Mode) -> wandb.Run:
-        _set_up(chosen)
+        _configure(chosen)
         return wandb.init(
             mode=chosen,
             dir=directory,
@@ -165,7 +165,7 @@ def open_run(
     former_folders = set((directory / "wandb").glob("*run-*"))
     for chosen, fallback in _FALLBACKS:
         if resolved == chosen:
-            with guarded("W&B", f"the run cannot start {chosen}; it is {fallback}"):
+            with warn_on_error("W&B", f"the run cannot start {chosen}; it is {fallback}"):
                 return start(chosen)
             _stop_service()
             for empty in set((directory / "wandb").glob("*run-*")) - former_folders:
@@ -180,21 +180,21 @@ def log_checkpoint_artifact(run: wandb.Run, path: Path, name: str, metadata: Map
     The file is read where it lies, not copied: log it when nothing will overwrite it any more. If the network
     died since the run began, this takes 20 seconds (W&B asks for the artifact's type first), then warns.
     """
-    with guarded("W&B", f"{path.name} is not logged as an artifact"):
-        artifact = wandb.Artifact(_safe(name), type="model", metadata=dict(metadata))
+    with warn_on_error("W&B", f"{path.name} is not logged as an artifact"):
+        artifact = wandb.Artifact(_make_safe(name), type="model", metadata=dict(metadata))
         artifact.add_file(str(path), name=path.name, policy="immutable", skip_cache=True)
         run.log_artifact(artifact, aliases=["best"])
 
 
 def finish(run: wandb.Run, exit_code: int = 0) -> None:
     """Finish a run within its `finish_timeout`; an `exit_code` other than 0 marks it failed."""
-    with guarded("W&B", "not everything was uploaded; `wandb sync` on the run's folder under wandb/ sends it"):
+    with warn_on_error("W&B", "not everything was uploaded; `wandb sync` on the run's folder under wandb/ sends it"):
         run.finish(exit_code=exit_code)
         return
     _stop_service()
 
 
-def _set_up(mode: Mode) -> None:
+def _configure(mode: Mode) -> None:
     """Set W&B's settings for this process: silent, and with our mode before that of WANDB_MODE."""
     wandb.setup(wandb.Settings(silent=True, console="off", finish_timeout_raises=True, mode=mode))
     logging.getLogger("wandb").propagate = False  # its log has a file of its own in the run's folder
@@ -202,8 +202,8 @@ def _set_up(mode: Mode) -> None:
 
 def _has_key() -> bool:
     """Tell whether W&B finds a key in the environment, its settings or a netrc file."""
-    with guarded("W&B", "the key cannot be used"):
-        _set_up("online")  # offline, W&B does not look for a key
+    with warn_on_error("W&B", "the key cannot be used"):
+        _configure("online")  # offline, W&B does not look for a key
         return wandb.login(prompt=False, verify=False)
     return False
 
@@ -217,6 +217,6 @@ def _stop_service() -> None:
         wandb.teardown()
 
 
-def _safe(name: str) -> str:
+def _make_safe(name: str) -> str:
     """Return a name that is legal as a W&B key, an artifact's name and a file name."""
     return re.sub(r"[^\w.-]+", "_", name)

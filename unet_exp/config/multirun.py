@@ -1,4 +1,4 @@
-"""How good values of other keys are searched for, and among which."""
+"""Several trainings from one command: a sweep, or a search over values of other keys."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,22 @@ from pydantic import Field, field_validator
 
 from unet_exp.config.values import Count, Natural
 from unet_exp.schema import Strict, validate
+
+
+class SweepConfig(Strict):
+    """A sweep.
+
+    Attributes:
+        resume: folder of an earlier sweep, of which what is missing or failed is run.
+        report: whether it ends with the comparison of its runs.
+        run: the folder of one run; the sweep sets it for each of its jobs.
+        trial: number of the search's trial that this run is; the sweep sets it.
+    """
+
+    resume: str | None
+    report: bool
+    run: str | None = None
+    trial: Natural | None = None
 
 
 class Range(Strict):
@@ -56,12 +72,12 @@ class OptunaConfig(Strict):
 
     @field_validator("space", mode="before")
     @classmethod
-    def _entries(cls, space: Any) -> Any:
+    def _check_space(cls, space: Any) -> Any:
         if not isinstance(space, dict):
             return space
         entries = {key: entry for key, entry in dict(_flat(space)).items() if entry is not None}
         for key, entry in entries.items():
-            if wrong := _mistake(entry):
+            if wrong := _find_mistake(entry):
                 raise ValueError(f"search.space.{key}: {wrong}")
         return entries
 
@@ -98,7 +114,7 @@ def _flat(space: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
             yield f"{above}{name}", entry
 
 
-def _mistake(entry: Any) -> str | None:
+def _find_mistake(entry: Any) -> str | None:
     """What is wrong with an entry of the space."""
     if isinstance(entry, Range):
         return None

@@ -9,7 +9,7 @@ from typing import Any
 
 from unet_exp import signals
 from unet_exp.errors import TrainingError, UserError
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 
 
