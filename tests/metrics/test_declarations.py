@@ -18,6 +18,7 @@ from unet_exp.metrics.declarations import (
     Metric,
     direction,
     find_metric,
+    list_metrics,
     metric_names,
     threshold_names,
 )

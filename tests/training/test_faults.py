@@ -97,7 +97,7 @@ def a_bug(_: RunFolder) -> None:
 
 FULL = "no space is left on the device; free some, or choose another folder with output="
 LAST, BEST, PICTURE = "checkpoints/last.ckpt", "checkpoints/best.ckpt", "predictions/test_synthetic_003.png"
-WORKER = "a process that reads the data was killed, as a system does that runs out of memory: take fewer data"
+WORKER = "a process that reads the data was killed, probably for lack of memory: take fewer data"
 ONE_WORKER = ("data.num_workers=1", "data.tiles_per_epoch=8", "trainer.max_steps=12")
 FAULTS = [
     Fault("disk full while last.ckpt is written", full(side(LAST)), f"<run>/{LAST}: {FULL}"),

@@ -1,4 +1,4 @@
-"""Where a run goes on that was started before: its folder, a checkpoint that is whole, the same data and conditions."""
+"""Where an interrupted run resumes: its folder, an undamaged checkpoint, the same data and conditions."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ from unet_exp.runs.summary import Summary
 from unet_exp.training import processes
 from unet_exp.training.prepare import Job
 
+# Fields of the summary that a resumed run keeps from its first start.
 _FROM_FIRST_START = ("started", "overrides", "wandb_id", "init_from_sha256", "rerun", "resumed")
-"""Fields of the summary that a resumed run keeps from its first start."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class ResumePoint:
 
     Attributes:
         folder: of the run.
-        summary: as the last start left it.
-        checkpoint: to go on from; None where none was saved.
-        step: optimizer steps that it has taken.
-        notes: what the user should know of it.
+        summary: of the last start.
+        checkpoint: to resume from; None where none was saved.
+        step: optimizer steps at that checkpoint.
+        notes: for the user.
     """
 
     folder: RunFolder
@@ -40,10 +40,10 @@ class ResumePoint:
 
     @classmethod
     def find(cls, folder: RunFolder) -> "ResumePoint":
-        """The last checkpoint in a folder; the one before it where the last is damaged.
+        """The last checkpoint in a folder, or the one before it where the last is damaged.
 
         Raises:
-            DataError: if no checkpoint is whole.
+            DataError: if all checkpoints are damaged.
         """
         notes: list[str] = []
         for path in filter(Path.exists, (folder.last, folder.previous)):
@@ -58,19 +58,11 @@ class ResumePoint:
         notes.append(f"{folder.path} has no checkpoint yet: it starts from the beginning")
         return cls(folder, folder.read_summary(), notes=notes)
 
-    @property
-    def threads(self) -> int | None:
-        """Of PyTorch at the first start; None where its summary does not say."""
-        return self.summary.threads
-
     def check(self, job: Job) -> None:
         """Refuses conditions that would change the result, and notes those that may.
 
-        Args:
-            job: that is about to go on.
-
         Raises:
-            UserError: if the data, the precision or the number of processes are different.
+            UserError: if the data, the precision or the number of processes differ.
         """
         if self.checkpoint is None:
             return
@@ -78,33 +70,26 @@ class ResumePoint:
         if missing := then.missing_conditions():
             self.notes.append(f"{self.folder.summary} lacks {missing}; whether the data are the same is not known")
             return
-        if then.data_fingerprint != now.data_fingerprint:
-            raise DataError(
-                f"resume={self.folder.path}: the data are no longer those that it was trained on (their fingerprint in "
-                "summary.json is different); bring them back, or start a new run, for resume=auto with another name="
-            )
-        if then.precision != now.precision:
-            raise ConfigError(
-                f"resume={self.folder.path}: its precision on {then.device} was {then.precision} and would be "
-                f"{now.precision} on {now.device}; go on with it on a machine of the first kind"
-            )
+        run = f"resume={self.folder.path}"
+        new_run = ", or start a new run, for resume=auto with another name="
+        then.require_same(now, run, new_run, "; go on with it on a machine of the first kind")
         if then.processes not in (None, now.processes):
             raise ConfigError(
-                f"resume={self.folder.path}: {then.processes} processes shared its work and today it would be "
+                f"{run}: {then.processes} processes shared its work and today it would be "
                 f"{now.processes}; go on with it on a machine with as many devices"
             )
-        if others := ", ".join(then.list_changes(now)):
-            self.notes.append(f"it goes on under other conditions and may differ from an undisturbed run: {others}")
+        if changed := ", ".join(then.list_changes(now)):
+            self.notes.append(f"it goes on under other conditions and may differ from an undisturbed run: {changed}")
 
     def clean_up(self) -> None:
-        """Removes what must not be mistaken for a part of this run."""
+        """Removes files that do not belong to the resumed run."""
         if self.checkpoint is None:
             self.folder.clear()
         elif self.checkpoint == self.folder.previous:
-            self.folder.last.unlink(missing_ok=True)  # damaged: it must not take the place of the one before
+            self.folder.last.unlink(missing_ok=True)  # damaged: it must not replace the one before
 
     def keep_first_start(self, summary: Summary) -> Summary:
-        """A summary of this start with what the run keeps of its first one, and the list of the later ones."""
+        """The summary of this start, with the fields that the run keeps of its first start and the list of later ones."""
         kept = _FROM_FIRST_START if self.checkpoint is not None else ("rerun",)
         fields = {key: getattr(self.summary, key) for key in kept if key in self.summary.model_fields_set}
         if self.checkpoint is not None:
@@ -114,15 +99,15 @@ class ResumePoint:
 
 
 def find_resume_point(config: Config, folder: RunFolder | None, stack: ExitStack) -> ResumePoint | None:
-    """Where a training goes on; None for a new run.
+    """Where a training resumes; None for a new run.
 
     Args:
         config: as typed.
-        folder: of a sweep's run, whose lock the sweep holds; None looks for what `resume` names, and locks it.
-        stack: holds the lock.
+        folder: of a sweep's run, which the sweep has locked; None looks for what `resume` names, and locks it.
+        stack: releases the lock at its end.
 
     Raises:
-        UserError: if the run that `resume` names cannot go on in this way.
+        UserError: if the run that `resume` names cannot be resumed in this way.
     """
     if folder is not None:
         return _find_in_sweep(folder, config) if folder.has_checkpoint else None
@@ -141,18 +126,14 @@ def find_resume_point(config: Config, folder: RunFolder | None, stack: ExitStack
 
 
 def find_resumed_folder(point: ResumePoint | None) -> Path | None:
-    """The folder of the run whose checkpoint the training goes on from; None where it starts from the beginning.
-
-    Args:
-        point: where the first process goes on; the others know it from that process.
-    """
+    """The folder of the run whose checkpoint the training resumes; `point` is that of the first process."""
     if processes.is_first():
         return None if point is None or point.checkpoint is None else point.folder.path
     return processes.get_folder().path if processes.get_checkpoint() else None
 
 
 def _find_in_sweep(folder: RunFolder, config: Config) -> ResumePoint:
-    """What a run of a sweep goes on with: nothing where its config in `conf/` has changed since, or all is damaged."""
+    """Where a run of a sweep resumes: at the beginning if its config in `conf/` has changed or all is damaged."""
     try:
         changed = list_changes(read_config(folder), config)
         if not changed:
@@ -164,7 +145,7 @@ def _find_in_sweep(folder: RunFolder, config: Config) -> ResumePoint:
 
 
 def _check_checkpoint(folder: RunFolder, path: Path) -> int:
-    """The step of a checkpoint from which this run can go on.
+    """The step of a checkpoint that this run can resume.
 
     Raises:
         UserError: if it is damaged, of an earlier version or of another run.

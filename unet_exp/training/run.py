@@ -51,18 +51,18 @@ def train(
 
     Args:
         config: what to train.
-        overrides: what was typed, for the summary.
+        overrides: the words of the command line, for the summary.
         folder: where it is recorded; None makes one below `<output>/train`.
-        pruning: ends the training early, if a search gives it up; then it is not tested.
+        pruning: ends the training early if a search prunes it; a pruned training is not tested.
         rerun: the earlier run that this one repeats.
 
     Returns:
         The run's folder.
 
     Raises:
-        UserError: for what can be mended; before the folder is made wherever it can be found by then.
+        UserError: for what the user can correct; before the folder exists wherever it can be found by then.
     """
-    # Names of the user's may hold brackets and colons, which are no markup.
+    # Brackets and colons in the user's names are no markup.
     console = Console(highlight=False, markup=False, emoji=False)
     started = datetime.now(), time.monotonic()
     first = processes.is_first()
@@ -70,17 +70,13 @@ def train(
         stack.enter_context(signals.install_handlers())
         resume = find_resume_point(config, folder, stack) if first else None
         earlier = resume or rerun
-        if earlier is not None and earlier.threads is not None:
-            stack.callback(torch.set_num_threads, torch.get_num_threads())  # this process may train other runs later
-            torch.set_num_threads(earlier.threads)
+        _set_threads(earlier, stack)
         job = prepare(config, overrides, find_resumed_folder(resume))
         if earlier is not None:
             earlier.check(job)
         if first:
             _show_network(job, console)
-            folder = _make_folder(config, folder, resume, stack)
-        else:
-            folder = processes.get_folder()
+        folder = _make_folder(config, folder, resume, stack) if first else processes.get_folder()
         with redirect_logs(folder.log):
             training = _Training(job, folder, console, started, resume, pruning)
             with record_run(folder, training.describe(rerun), first) as record:
@@ -93,8 +89,15 @@ def train(
     return folder
 
 
+def _set_threads(earlier: ResumePoint | Rerun | None, stack: ExitStack) -> None:
+    """Takes the threads of the earlier start, which change the rounding; restored for later runs of this process."""
+    if earlier is not None and earlier.summary.threads is not None:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(earlier.summary.threads)
+
+
 def _show_network(job: Job, console: Console) -> None:
-    """The U-Net layer by layer; of a user's own network what is known."""
+    """Prints the U-Net layer by layer; of a user's own network what is known."""
     architecture, size = job.module.network.architecture, job.datamodule.input_size
     if isinstance(architecture, Architecture):
         lines = layer_table(architecture, size)
@@ -113,7 +116,7 @@ def _show_network(job: Job, console: Console) -> None:
 
 
 def _make_folder(config: Config, folder: RunFolder | None, resume: ResumePoint | None, stack: ExitStack) -> RunFolder:
-    """The run's folder, ready and locked; further processes of a distributed training will find it."""
+    """Makes or opens the folder, locks it, and publishes it to further processes of a distributed training."""
     if resume is not None:
         folder = resume.folder
         resume.clean_up()
@@ -125,16 +128,7 @@ def _make_folder(config: Config, folder: RunFolder | None, resume: ResumePoint |
 
 
 class _Training:
-    """A training from its first step to its summary.
-
-    Args:
-        job: prepared.
-        folder: of the run.
-        console: for the user.
-        started: when, by the calendar and by the monotonic clock.
-        resume: where it goes on; None for a new run.
-        pruning: of a search's trial.
-    """
+    """A training from its first step to its summary; `started` is the calendar and the monotonic time of its start."""
 
     def __init__(
         self,
@@ -154,16 +148,16 @@ class _Training:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps taken, those before a resume included."""
+        """Optimizer steps, those before a resume included."""
         return 0 if self._trainer is None else self._trainer.global_step
 
     @property
     def seconds(self) -> float:
-        """Of training, those before a resume included."""
+        """Seconds of training, those before a resume included."""
         return 0.0 if self._callbacks is None else self._callbacks.history.seconds
 
     def describe(self, rerun: Rerun | None) -> Summary:
-        """What is known of the run at its start."""
+        """The summary at the start of the run."""
         job, config = self._job, self._job.config
         parts = ("train", "val", "test", "unlabelled")
         summary = Summary(
@@ -183,7 +177,7 @@ class _Training:
         return summary if self._resume is None else self._resume.keep_first_start(summary)
 
     def fit(self, record: RunRecord) -> None:
-        """Trains until the first limit, with everything that reports on it."""
+        """Trains until the first limit, with callbacks and loggers."""
         job, folder, first = self._job, self._folder, processes.is_first()
         record.measure = self._measure
         if first:
@@ -194,16 +188,15 @@ class _Training:
         reset_peak_memory(job.device)
         self._callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self._logger)
         extra = [] if self._pruning is None else [self._pruning]
-        self._trainer = build_trainer(
-            job, folder, [*self._callbacks.all, *extra], self._logger.lightning, self._console
-        )
+        callbacks = [*self._callbacks.all, *extra]
+        self._trainer = build_trainer(job, folder, callbacks, self._logger.lightning, self._console)
         with (
             signals.defer(),
             explain_out_of_memory("take a smaller data.batch_size, data.tile or model.width"),
             explain_dead_worker(folder),
             warnings.catch_warnings(),
         ):
-            # Lightning looks for a loader that can go on in mid-epoch; here the sampler does.
+            # Lightning expects a loader that resumes in mid-epoch; here the sampler does.
             warnings.filterwarnings("ignore", ".*dataloader is not resumable")
             checkpoint = processes.get_checkpoint()
             self._trainer.fit(job.module, job.datamodule, ckpt_path=checkpoint, weights_only=True)
@@ -217,7 +210,7 @@ class _Training:
             record.note(pruned_at=self._pruning.pruned_at)
 
     def test(self, record: RunRecord) -> None:
-        """Scores the test images with the best epoch and draws them, and the unlabelled ones."""
+        """Scores and draws the test images with the best epoch, and draws the unlabelled ones."""
         job, folder, console = self._job, self._folder, self._console
         own = custom_targets(job.config.model_dump()).values()
         quiet = not console.is_terminal
@@ -265,7 +258,7 @@ class _Training:
 
 
 def _width(job: Job) -> Width | None:
-    """As it was typed and as `model.match` resolved it; only the U-Net has one."""
+    """The width as typed and as `model.match` resolved it; only the U-Net has one."""
     model, architecture = job.config.model, job.module.network.architecture
     if isinstance(model, UNetConfig) and isinstance(architecture, Architecture):
         return Width(requested=model.width, resolved=architecture.width)
