@@ -1,4 +1,4 @@
-"""The numbers of two runs side by side: how many are equal, where the runs part, and how far they go."""
+"""Differences between the numbers of two runs: how many, where they begin, and how large."""
 
 import csv
 import math
@@ -15,17 +15,17 @@ from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 
 Number = int | float | str | None
-"""As a file has it: text where it is no number, None where there is nothing."""
+"""As in the file: text where it is no number, None where it is empty."""
 
 
 @dataclass(frozen=True)
 class ChangedNumber:
-    """A number that two runs do not share.
+    """A number that differs between two runs.
 
     Attributes:
         number: which one, such as `metrics.csv, epoch 3: val/loss`.
-        then: what the earlier run has.
-        now: what the later one has.
+        then: in the earlier run.
+        now: in the later one.
     """
 
     number: str
@@ -34,7 +34,7 @@ class ChangedNumber:
 
     @property
     def size(self) -> float:
-        """How far they are apart; infinite where one of them is no finite number."""
+        """The absolute difference; infinite where one of the two is no finite number."""
         if not isinstance(self.then, int | float) or not isinstance(self.now, int | float):
             return math.inf
         apart = abs(self.now - self.then)
@@ -43,14 +43,13 @@ class ChangedNumber:
 
 @dataclass
 class RerunReport:
-    """What comparing a run with its repetition found.
+    """The comparison of a run with its repetition.
 
     Attributes:
         numbers: how many were compared; each weight is one.
         differing: how many of them differ.
-        differences: the numbers that differ, in the order in which a training makes them; of each tensor of weights
-            only the one that differs most.
-        lost: files of the later run that the earlier one does not have any more; they were not compared.
+        differences: in the order in which a training makes them; of each tensor only the element that differs most.
+        lost: files of the later run that the earlier one lacks; they were not compared.
     """
 
     numbers: int = 0
@@ -65,22 +64,20 @@ class RerunReport:
 
     def table(self) -> Table:
         """The first and the largest difference; there must be one."""
-        first, largest = self.differences[0], max(self.differences, key=lambda one: one.size)
-        shown = {"first": first, "largest": largest} if first != largest else {"first and largest": first}
+        first, largest = self.differences[0], max(self.differences, key=lambda found: found.size)
+        columns = {"first": first, "largest": largest} if first != largest else {"first and largest": first}
         table = Table("")
-        for which in shown:
+        for which in columns:
             table.add_column(f"{which} difference", overflow="fold")
-        for row, told in {
-            "number": lambda one: one.number,
-            "then": lambda one: _format_number(one.then),
-            "now": lambda one: _format_number(one.now),
-            "apart": lambda one: f"{one.size:.3g}" if math.isfinite(one.size) else "",
-        }.items():
-            table.add_row(row, *map(told, shown.values()))
+        table.add_row("number", *(found.number for found in columns.values()))
+        table.add_row("then", *(_format_number(found.then) for found in columns.values()))
+        table.add_row("now", *(_format_number(found.now) for found in columns.values()))
+        sizes = (found.size for found in columns.values())
+        table.add_row("apart", *(f"{size:.3g}" if math.isfinite(size) else "" for size in sizes))
         return table
 
     def add(self, before: Mapping[str, Number], after: Mapping[str, Number]) -> None:
-        """Compares numbers by their names; nan is equal to nan."""
+        """Compares numbers by name; nan equals nan."""
         names = dict.fromkeys([*before, *after])
         pairs = [ChangedNumber(name, before.get(name), after.get(name)) for name in names]
         found = [pair for pair in pairs if _format_number(pair.then) != _format_number(pair.now)]
@@ -89,7 +86,7 @@ class RerunReport:
         self.differences += found
 
     def add_weights(self, before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]) -> None:
-        """Compares arrays by their names, element by element; nan is equal to nan."""
+        """Compares arrays by name, element by element; nan equals nan."""
         for name in dict.fromkeys([*before, *after]):
             then, now = before.get(name), after.get(name)
             if then is None or now is None or then.shape != now.shape:
@@ -143,7 +140,7 @@ def compare_numbers(
 
 
 def _read_rows(path: Path, *keys: str) -> dict[str, Number]:
-    """The numbers of a table, but for its seconds, named by the columns that tell its rows apart."""
+    """The numbers of a table but the seconds, named by the columns `keys`."""
     if not path.exists():
         return {}
     with path.open(newline="") as file:

@@ -15,7 +15,7 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computed a result."""
+    """Versions of Python and of the packages that compute a result."""
     found = {"python": sys.version.split()[0]}
     for package in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -24,7 +24,7 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> GitState | None:
-    """Commit of the code and whether it was changed since; None outside a checkout."""
+    """Commit of the code and whether it has changed since; None outside a checkout."""
     here = Path(__file__).parent
 
     def git(*words: str) -> str:

@@ -1,4 +1,4 @@
-"""The folder of a sweep: its plan, a run folder for each of its runs, and what has become of them."""
+"""The folder of a sweep: its plan, and a run folder for each run."""
 
 import hashlib
 import json
@@ -19,23 +19,9 @@ from unet_exp.runs.run_folder import RunFolder, dated_folder, refuse_links
 from unet_exp.runs.summary import Status
 from unet_exp.schema import Strict, validate
 
-NAME_LIMIT = 80
-"""Characters of a run's name; file systems allow 255 bytes, and people read them in tables."""
+NAME_LIMIT = 80  # characters of a run's name; file systems allow 255 bytes, and people read names in tables
 _PLAIN_LAUNCHER = re.compile(r"hydra/launcher=\w+|hydra\.launcher\.[a-z]\w*=[\w:.-]*")
 """What chooses a launcher or gives it a number or a word, such as a partition's name."""
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One run of a sweep.
-
-    Attributes:
-        name: of its folder.
-        overrides: the words that it is started with.
-    """
-
-    name: str
-    overrides: list[str]
 
 
 def _make_legal(text: str) -> str:
@@ -48,33 +34,36 @@ def _check_legal(name: str) -> str:
     return name
 
 
-class _Run(Strict):
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a sweep: the name of its folder, and the words that start it."""
+
     name: Annotated[str, AfterValidator(_check_legal)]
     overrides: list[str]
 
 
 class _Plan(Strict):
-    """What `sweep.json` says; anybody may have written it, and runs empty the folders that it names."""
+    """`sweep.json`; anybody may have written it, and runs empty the folders that it names."""
 
     created: str
     words: list[str]
     config_dir: str | None
     search: str | None
-    runs: list[_Run]
+    runs: list[PlannedRun]
 
 
 class SweepFolder:
-    """A sweep's folder.
+    """The folder of a sweep.
 
     Attributes:
         path: the folder itself.
         words: what was typed.
-        config_dir: folder of the user's own configs, if there was one.
-        search: the word of the search that plans the runs one after another, None where all were known at once.
+        config_dir: folder of the user's own configs, if any.
+        search: the word of the search that plans the runs one after another; None where all are known at once.
         runs: planned so far.
-        created: when it was planned first, ISO time.
-        lock: held by the process that runs it.
-        stop: there while a signal has that process leave, so that no further run is begun.
+        created: ISO time of the first plan.
+        lock: of the process that runs it.
+        stop: exists while a signal makes that process exit, so that no further run begins.
         journal: where a search keeps its trials.
     """
 
@@ -121,25 +110,24 @@ class SweepFolder:
         """Reads the plan of an earlier sweep.
 
         Raises:
-            DataError: if there is none, or it is damaged.
+            DataError: if it is missing or damaged.
         """
         plan = path / "sweep.json"
         if not plan.is_file():
             raise DataError(f"sweep.resume={path}: there is no {plan.name} in it; give the folder of a sweep")
         try:
             values = json.loads(plan.read_text())
-            told = validate(_Plan, values)
+            read = validate(_Plan, values)
         except (OSError, ValueError, RecursionError, ConfigError) as error:
             raise DataError(f"{plan}: it is damaged ({shorten(str(error), 200)}); start the sweep anew") from None
-        runs = [PlannedRun(run.name, run.overrides) for run in told.runs]
-        return cls(path, told.words, told.config_dir, told.search, runs, told.created)
+        return cls(path, read.words, read.config_dir, read.search, read.runs, read.created)
 
     def check_harmless(self) -> None:
-        """Finds what would let a stranger's sweep reach beyond its folder; its words are about to be run again.
+        """Finds what would let a stranger's sweep reach beyond its folder: its words run again.
 
         Raises:
-            DataError: for links in it, for settings of Hydra that may name other programs, and for words that look up
-                what only this machine knows.
+            DataError: for links, for settings of Hydra that may name other programs, and for words that read values of
+                this machine.
         """
         refuse_links(self.path)
         for word in self.words:
@@ -158,15 +146,15 @@ class SweepFolder:
         self._write_plan()
 
     def folder(self, run: PlannedRun) -> RunFolder:
-        """Where a run is recorded."""
+        """The folder of a run."""
         return RunFolder(self.path / run.name)
 
     def status(self, run: PlannedRun) -> Status | None:
-        """What a run's summary says; None where there is none."""
+        """The status in the summary of a run; None where there is none."""
         return self.folder(run).read_summary().status
 
     def is_done(self, run: PlannedRun) -> bool:
-        """Whether a run has come to its end; see `RunFolder.is_over`."""
+        """See `RunFolder.is_over`."""
         return self.folder(run).is_over
 
     def _write_plan(self) -> None:
@@ -181,16 +169,16 @@ class SweepFolder:
 
 
 def run_names(settings: Sequence[Mapping[str, str]]) -> list[str]:
-    """Names of a sweep's runs: legal as file names, short, and each of them once.
+    """Names of a sweep's runs: legal as file names, short, and unique.
 
     Args:
         settings: of each run, the keys that vary in the sweep with their values as typed.
 
     Returns:
-        Such as `fusion=add,optimizer.lr=0.01`; `run` where nothing varies. Where that is too long, keys lose all but
-        their last part, then the end gives way to six digits of a checksum.
+        Such as `fusion=add,optimizer.lr=0.01`; `run` where nothing varies. If too long, only the last part of each key;
+        if still too long, cut with six digits of a checksum.
     """
-    names: dict[str, None] = {}  # as a set that keeps its order
+    names: dict[str, None] = {}  # an ordered set
     for values in settings:
         whole = _make_legal(",".join(f"{key}={value}" for key, value in values.items())) or "run"
         short = whole

@@ -1,4 +1,4 @@
-"""A sweep from its words to the runs that they stand for, all of them checked."""
+"""Plans a sweep: from the words of the command line to the runs, all of them checked."""
 
 import itertools
 import os
@@ -17,25 +17,25 @@ from unet_exp.schema import validate
 from unet_exp.sweeps.search import require_optuna
 from unet_exp.sweeps.space import add_typed, check_space
 
+# Keys that may be typed to resume a sweep, beside those of Hydra: none changes a result.
 _BESIDE_RESUME = ("sweep.resume", "sweep.report", "search.trials", "search.parallel", "trust")
-"""What can be typed to go on with a sweep, beside words for Hydra: nothing that would change a result."""
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """A sweep that has been checked.
+    """A checked sweep.
 
     Attributes:
-        words: as typed; of the first start, where it goes on.
-        config_dir: folder of the user's own configs, a whole path.
+        words: as typed; of the first start, where it is resumed.
+        config_dir: folder of the user's own configs, an absolute path.
         hydra: words for Hydra itself, such as the launcher's.
         runs: all of them; for a search one that stands for its trials.
         configs: of these runs.
-        sweep: how it is run.
+        sweep: how it runs.
         search: what plans its runs one after another; None where all are known.
-        name: of the folder to be made.
+        name: of the folder to make.
         launcher: Hydra's settings of it.
-        folder: the one there is already, where the sweep goes on.
+        folder: the existing one, where the sweep is resumed.
     """
 
     words: list[str]
@@ -66,7 +66,7 @@ def plan_sweep(
     """
     sweep, search = validate(SweepConfig, composed.sweep), parse_search(composed.search)
     given = parse_overrides([f"{key}={value}" for key, value in composed.params.items()], sweeps=True)
-    # What is typed takes the place of what an experiment sweeps over by itself.
+    # Typed words replace what an experiment sweeps over by itself.
     keyed = {
         override.get_key_element(): override
         for override in [*given, *typed]
@@ -74,7 +74,6 @@ def plan_sweep(
     }
     hydra = [get_line(override) for override in typed if _is_for_hydra(override)]
     if search is not None:
-        # The words of the search itself are in the composed config, and are none of its trials'.
         search = _resolve_parallel(add_typed(search, keyed.values()), composed.launcher)
         common = [get_line(override) for override in keyed.values() if not override.is_sweep_override()]
         runs = [PlannedRun("trials", common)]
@@ -92,23 +91,23 @@ def plan_sweep(
 
 
 def _name_sweep(configs: Sequence[Config], search: OptunaConfig | None, keyed: Mapping[str, Override]) -> str:
-    """Of the sweep's folder: that of its runs where they share one, else the keys that vary."""
+    """The folder's name: that of its runs where they share one, else the keys that vary."""
     names = {config.name for config in configs}
-    varying = list(search.space) if search else [key for key, one in keyed.items() if one.is_sweep_override()]
+    varying = list(search.space) if search else [key for key, override in keyed.items() if override.is_sweep_override()]
     one_name = len(names) == 1 and not (search and {"data", "model", "fusion"} & search.space.keys())
     return names.pop() if one_name else "-".join(key.rpartition(".")[2] for key in varying)
 
 
 def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) -> SweepPlan:
-    """Plans what is missing of an earlier sweep.
+    """Plans the missing runs of an earlier sweep.
 
     Args:
-        typed: beside its own words.
+        typed: beside the words of the sweep.
         config_dir: folder of the user's own configs, as typed now.
         path: of the sweep.
 
     Raises:
-        UserError: if it cannot go on in this way.
+        UserError: if it cannot be resumed in this way.
     """
     for override in typed:
         if not _is_for_hydra(override) and override.key_or_group not in _BESIDE_RESUME:
@@ -117,8 +116,7 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
                 f"hydra/launcher, {', '.join(_BESIDE_RESUME[1:])} can be typed"
             )
     folder = SweepFolder.open(path)
-    # It may be somebody else's.
-    folder.check_harmless()
+    folder.check_harmless()  # it may come from anybody
     if folder.config_dir is not None and config_dir is None:
         raise ConfigError(
             f"sweep.resume={path}: some of its words are configs in {folder.config_dir}; if you trust them, add "
@@ -130,11 +128,13 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
             override for override in before if not override.key_or_group.startswith(("hydra/launcher", "hydra.l"))
         ]
     # Later words win: another launcher, more trials.
-    words = [get_line(one) for one in before if one.key_or_group != "sweep.resume"]
-    words += [get_line(one) for one in typed if one.key_or_group not in ("sweep.resume", "trust")]
+    words = [get_line(word) for word in before if word.key_or_group != "sweep.resume"]
+    words += [get_line(word) for word in typed if word.key_or_group not in ("sweep.resume", "trust")]
     parsed = parse_overrides(words, sweeps=True)
-    plan = plan_sweep(words, parsed, compose_command([take_first_value(one) for one in parsed], config_dir), config_dir)
-    trust = {str(package) for one in typed if one.key_or_group == "trust" for package in _as_list(one)}
+    plan = plan_sweep(
+        words, parsed, compose_command([take_first_value(word) for word in parsed], config_dir), config_dir
+    )
+    trust = {str(package) for word in typed if word.key_or_group == "trust" for package in _as_list(word)}
     for config in plan.configs:
         require_trust(f"sweep.resume={path}", config, trust)
         if not trust.issuperset(config.trust):
@@ -147,16 +147,16 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
 
 
 def require_trust(where: str, config: Config, trust: Collection[str], keys: Collection[str] = ()) -> None:
-    """A class that an earlier run's folder names is imported only where its package is trusted now.
+    """Checks that classes which the folder of an earlier run names are trusted now, before they are imported.
 
     Args:
         where: the key and the folder, for the message.
-        config: what is about to be trained.
-        trust: what was typed for it now.
-        keys: that were typed now.
+        config: of the training.
+        trust: typed now.
+        keys: typed now.
 
     Raises:
-        ConfigError: if it is not.
+        ConfigError: if not.
     """
     for group in ("model", "loss"):
         target = getattr(getattr(config, group), "target", None)
@@ -168,7 +168,7 @@ def require_trust(where: str, config: Config, trust: Collection[str], keys: Coll
 
 
 def _resolve_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> OptunaConfig:
-    """The search with `parallel` as a number: null means as many as joblib runs side by side."""
+    """The search with `parallel` as a number: null means the number of jobs of joblib."""
     if search.parallel is not None:
         return search
     jobs = launcher.get("n_jobs", 1)
@@ -227,5 +227,5 @@ def _plan_product(keyed: Mapping[str, Override]) -> list[PlannedRun]:
         else:
             choices.append([("", "", get_line(override))])
     combinations = list(itertools.product(*choices))
-    names = run_names([{key: value for key, value, _ in one if key} for one in combinations])
-    return [PlannedRun(name, [word for _, _, word in one]) for name, one in zip(names, combinations, strict=True)]
+    names = run_names([{key: value for key, value, _ in choice if key} for choice in combinations])
+    return [PlannedRun(name, [word for _, _, word in choice]) for name, choice in zip(names, combinations, strict=True)]

@@ -1,7 +1,6 @@
-"""What decides the runs of `search=optuna`: trials that are asked for, and their outcomes.
+"""Search: draws the trials of `search=optuna` and records their outcomes.
 
-Nothing here imports torch; Optuna is imported when a search begins. What prunes a trial from inside its run is
-`unet_exp.training.pruning`.
+Optuna is imported when a search begins; `unet_exp.training.pruning` prunes a trial from inside its run.
 """
 
 import importlib.util
@@ -26,18 +25,12 @@ if TYPE_CHECKING:
 
 TrialStatus = Literal["finished", "pruned", "failed"]
 
-_ENOUGH = 10
-"""Finished trials from which on the importance of a key can be told: PED-ANOVA looks at the best five or more."""
+_ENOUGH = 10  # finished trials for an importance: PED-ANOVA looks at the best five or more
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Values that the search wants to know the score of.
-
-    Attributes:
-        number: counted from 0.
-        overrides: words to append to the run's, in Hydra's grammar.
-    """
+    """A trial: its number, counted from 0, and the words to append to those of the run."""
 
     number: int
     overrides: list[str]
@@ -45,31 +38,26 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What has become of a trial.
-
-    Attributes:
-        status: a finished one without a finite value counts as failed.
-        value: the best validation score; only a finished trial needs one.
-    """
+    """The result of a trial: a finished one has the best validation score; without a finite one it counts as failed."""
 
     status: TrialStatus
     value: float | None = None
 
 
 class Search:
-    """A study of Optuna in a journal file, which further processes report to.
+    """A study of Optuna in a journal file, to which further processes report.
 
-    Each trial is drawn by a fresh sampler, seeded with the search's seed and the trial's number. Therefore a search
-    that was stopped and goes on asks for what an undisturbed one would have asked for, if trials come one at a time
-    and their scores repeat; with several at once it depends on which of them ends first.
+    A fresh sampler draws each trial, seeded with the search's seed and the trial's number. So a resumed search draws
+    what an uninterrupted one would have drawn, if trials come one at a time and their scores repeat; with several at
+    once it depends on which ends first.
 
     Args:
         config: its space, how it is searched, and how many trials.
         monitor: the score, such as `val/iou/mean`.
-        journal: made where it is not there; else the search in it goes on.
+        journal: a new file, or that of the search to resume.
 
     Raises:
-        ConfigError: if Optuna is missing, or the journal belongs to a search for something else or in another space.
+        ConfigError: if Optuna is missing, or the journal belongs to a search of another score or space.
     """
 
     def __init__(self, config: OptunaConfig, monitor: str, journal: Path) -> None:
@@ -82,9 +70,9 @@ class Search:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._config, self._monitor, self._mode = config, monitor, direction(monitor)
-        self._out: set[int] = set()
+        self._running: set[int] = set()
         _drop_torn_line(journal)
-        # A whole path: the lock of a dead process is found only by one.
+        # Optuna finds the lock of a dead process only by the absolute path.
         self._storage = JournalStorage(JournalFileBackend(str(journal.resolve())))
         goal: Literal["minimize", "maximize"] = "minimize" if self._mode == "min" else "maximize"
         self._study = optuna.create_study(
@@ -98,30 +86,32 @@ class Search:
                 self._study.set_user_attr(key, value)
 
     def ask(self) -> list[Trial]:
-        """The next trials, so many that `parallel` (None: 1) are out; what an earlier start left half-done comes first.
+        """The next trials, up to `parallel` (None: 1) at once; interrupted ones of an earlier start come first.
 
         Returns:
-            Empty if all `trials` are told of, or as many as may be are out.
+            Empty if all trials have an outcome, or `parallel` are running.
         """
         known = self._trials()
-        room = (self._config.parallel or 1) - len(self._out)
-        half_done = [trial.number for trial in known if not trial.state.is_finished() and trial.number not in self._out]
+        room = (self._config.parallel or 1) - len(self._running)
+        half_done = [
+            trial.number for trial in known if not trial.state.is_finished() and trial.number not in self._running
+        ]
         again = half_done[: max(room, 0)]
         new = max(min(room - len(again), self._config.trials - len(known)), 0)
         return [self._draw(number) for number in (*again, *[None] * new)]
 
     def tell(self, number: int, outcome: Outcome) -> None:
-        """Records what has become of a trial; of one that was told already the first word counts."""
+        """Records the outcome of a trial; only the first outcome counts."""
         from optuna.trial import TrialState
 
         value = outcome.value if outcome.status == "finished" else None
         if value is not None and math.isfinite(value):
             self._study.tell(number, value, skip_if_finished=True)
         else:
-            # A pruned trial's value is the last that it has reported.
+            # The value of a pruned trial is the last that it reported.
             state = TrialState.PRUNED if outcome.status == "pruned" else TrialState.FAIL
             self._study.tell(number, state=state, skip_if_finished=True)
-        self._out.discard(number)
+        self._running.discard(number)
 
     def best(self) -> tuple[Trial, float] | None:
         """The finished trial with the best value, and that value."""
@@ -135,7 +125,7 @@ class Search:
         return Trial(found.number, to_overrides(words)), found.value
 
     def counts(self) -> dict[str, int]:
-        """How many trials are `finished`, `pruned`, `failed` and `running` (asked for and not told of)."""
+        """How many trials are `finished`, `pruned`, `failed` and `running` (without an outcome)."""
         states = [_name_status(trial) for trial in self._trials()]
         return {status: states.count(status) for status in ("finished", "pruned", "failed", "running")}
 
@@ -163,7 +153,7 @@ class Search:
         return self._study.get_trials(deepcopy=False)
 
     def _draw(self, number: int | None) -> Trial:
-        """The words of a new trial, or of one that was asked for before."""
+        """A new trial, or an earlier one by its number."""
         import optuna
 
         with _silence_warnings():
@@ -175,11 +165,11 @@ class Search:
                 trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
                 trial = optuna.Trial(self._study, trial_id)
             words = {key: _suggest(trial, key, entry) for key, entry in self._config.space.items()}
-        self._out.add(trial.number)
+        self._running.add(trial.number)
         return Trial(trial.number, to_overrides(words))
 
     def _evaluator(self) -> "PedAnovaImportanceEvaluator | None":
-        """What tells the share of each key in what sets the best trials apart; None where there are too few."""
+        """Measures the importance of each key for the best trials; None for too few trials."""
         from optuna.importance import PedAnovaImportanceEvaluator
 
         finished = self.counts()["finished"]
@@ -205,7 +195,7 @@ def _name_status(trial: "optuna.trial.FrozenTrial") -> str:
 
 
 def require_optuna() -> None:
-    """Finds out whether the extra that a search needs is installed.
+    """Checks that the extra of a search is installed.
 
     Raises:
         ConfigError: if not.
@@ -216,14 +206,14 @@ def require_optuna() -> None:
 
 @contextmanager
 def _silence_warnings() -> Iterator[None]:
-    """Without what Optuna says of parts that may change in its next release."""
+    """Hides Optuna's warnings about features that may change."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _drop_torn_line(journal: Path) -> None:
-    """Cuts off a line that a killed process did not write to its end; Optuna would append to it and lose both."""
+    """Removes a half-written last line of a killed process; Optuna would append to it and lose both."""
     if journal.exists():
         content = journal.read_bytes()
         whole = content.rfind(b"\n") + 1
@@ -240,19 +230,19 @@ def _make_sampler(config: OptunaConfig, number: int) -> "BaseSampler":
     if config.sampler == "random":
         return samplers.RandomSampler(seed)
     if config.sampler == "qmc":
-        # The points of one sequence; its place in it is in the journal. Only the first trial is drawn at random.
+        # The points of one sequence, whose position is in the journal. Only the first trial is random.
         return samplers.QMCSampler(
             scramble=True,
             seed=config.seed,
             independent_sampler=samplers.RandomSampler(seed),
             warn_independent_sampling=False,
         )
-    # Trials that are still out count as bad ones ("constant liar"), so that several at once differ.
+    # Running trials count as bad ones ("constant liar"), so that several at once differ.
     return samplers.TPESampler(n_startup_trials=config.startup_trials, constant_liar=True, seed=seed)
 
 
 def _suggest(trial: "optuna.Trial", key: str, entry: list[Any] | Range) -> str:
-    """The trial's value of a key, as a word."""
+    """The value of a key for a trial, as a word."""
     if isinstance(entry, list):
         return trial.suggest_categorical(key, [to_word(value) for value in entry])
     if entry.whole:

@@ -40,8 +40,8 @@ class WholeImages(Dataset[dict[str, Any]]):
         """Returns one image.
 
         Returns:
-            `name`, `image` (C, H, W) float32, `label` and `target` (H, W) uint8, and, where they exist, `weights` (H, W)
-            float32 and `instances` (H, W) int32.
+            `name`, `image` (C, H, W) float32, `label` and `target` (H, W) uint8, and, where they exist, `weights` (H,
+            W) float32 and `instances` (H, W) int32.
         """
         sample = self._samples[index]
         assert sample.label is not None

@@ -15,7 +15,8 @@ def load_initial_weights(network: nn.Module, checkpoint: Checkpoint) -> list[str
         Names of the weights that stay fresh.
 
     Raises:
-        ConfigError: if the checkpoint has no weights, or the networks differ in anything else; names the first difference.
+        ConfigError: if the checkpoint has no weights, or the networks differ in anything else; names the first
+            difference.
     """
     if not checkpoint.weights:
         raise ConfigError(f"init_from={checkpoint.path}: it has no weights to start from; name a .ckpt or a run")

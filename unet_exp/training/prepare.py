@@ -174,7 +174,8 @@ def _check_memory(config: Config, dataset: DataSet) -> None:
 def _check_space(config: Config, resumed: Path | None, count: int) -> None:
     """Checks the disk space for checkpoints: each has float32 weights, two optimizer moments and perhaps an average.
 
-    There are at most four: best, last, the one before, and the one being written. A resumed training adds only the last.
+    There are at most four: best, last, the one before, and the one being written. A resumed training adds only the
+    last.
     """
     needed = (4 if resumed is None else 1) * count * 4 * 4
     folder = Path(config.output).absolute() if resumed is None else resumed

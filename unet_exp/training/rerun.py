@@ -91,7 +91,8 @@ def conclude(folder: RunFolder) -> bool:
     """Compares a finished run with the run that it repeats, prints the verdict and adds it to the summary.
 
     Returns:
-        Whether all numbers are equal; True where the run repeats none, and in further processes of a distributed training.
+        Whether all numbers are equal; True where the run repeats none, and in further processes of a distributed
+        training.
 
     Raises:
         DataError: if the earlier run is gone.

@@ -89,7 +89,7 @@ class ResumePoint:
             self.folder.last.unlink(missing_ok=True)  # damaged: it must not replace the one before
 
     def keep_first_start(self, summary: Summary) -> Summary:
-        """The summary of this start, with the fields that the run keeps of its first start and the list of later ones."""
+        """The summary of this start with the kept fields of the first start and the list of the later ones."""
         kept = _FROM_FIRST_START if self.checkpoint is not None else ("rerun",)
         fields = {key: getattr(self.summary, key) for key in kept if key in self.summary.model_fields_set}
         if self.checkpoint is not None:

@@ -96,8 +96,8 @@ def resolve_mode(mode: str) -> Mode:
     """Decides between online, offline and disabled; asks neither the user nor the network.
 
     Args:
-        mode: `online`, `offline`, `disabled`, or `auto`: WANDB_MODE if set, else online if a key is found, else offline. A
-            typed mode precedes WANDB_MODE.
+        mode: `online`, `offline`, `disabled`, or `auto`: WANDB_MODE if set, else online if a key is found, else
+            offline. A typed mode precedes WANDB_MODE.
 
     Returns:
         `online` only with a key: without one W&B would stop and ask.
@@ -175,8 +175,8 @@ def _start(mode: Mode, run: Mapping[str, Any]) -> wandb.Run:
 def log_checkpoint_artifact(run: wandb.Run, path: Path, name: str, metadata: Mapping[str, Any]) -> None:
     """Logs a checkpoint as an artifact of type `model`; `wandb sync` uploads that of an offline run.
 
-    The file is not copied: log it when nothing overwrites it any more. If the network has died since the run began, this
-    takes 20 seconds (W&B first asks for the artifact's type), then warns.
+    The file is not copied: log it when nothing overwrites it any more. If the network has died since the run began,
+    this takes 20 seconds (W&B first asks for the artifact's type), then warns.
     """
     with warn_on_error("W&B", f"{path.name} is not logged as an artifact"):
         artifact = wandb.Artifact(_make_safe(name), type="model", metadata=dict(metadata))
@@ -207,7 +207,7 @@ def _has_key() -> bool:
 
 
 def _stop_service() -> None:
-    """Stops W&B's service process, which may be dead or still hold the id of a failed run; the next run starts a new one."""
+    """Stops W&B's service process, which may be dead or hold the id of a failed run; the next run starts a new one."""
     with contextlib.suppress(Exception, SystemExit):  # it exits where the service ended badly
         wandb.teardown()
 
