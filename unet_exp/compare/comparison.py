@@ -1,4 +1,4 @@
-"""Groups of runs that differ in a setting, and what the differences between them are worth."""
+"""Compares groups of runs that differ in a setting."""
 
 import math
 from collections.abc import Sequence
@@ -35,20 +35,20 @@ def compare_runs(
 ) -> Comparison:
     """Compares the groups of runs that differ in more than seed and fold.
 
-    The unit is a run: its score is the mean of its test images' own scores. Each group is paired with the baseline by
+    The unit is a run: its score is the mean of the scores of its test images. Each group is paired with the baseline by
     seed and fold, tested by flipping the signs of the pairs' differences, and Holm-adjusted over all groups. The two
     runs of a pair are compared on the images whose score is defined in both.
 
     Args:
-        runs: finished runs, as `collect` gives them.
-        excluded: runs that are known to be of no use.
+        runs: finished runs of `collect`.
+        excluded: runs of `collect` that cannot be compared.
         metric: a column of `per_image.csv`, with or without `test/`; None: `iou/mean`.
-        baseline: a group's label, or the settings or values in it that name it alone, such as `concat`; None: the group
-            of the first run.
+        baseline: a group's label, or settings or values that it alone has, such as `concat`; None: the first run's
+            group.
         alpha: level of significance, between 0 and 1.
 
     Returns:
-        The groups, their differences and what to be careful of.
+        The groups, their differences and the warnings.
 
     Raises:
         ConfigError: for an unknown metric, the loss of groups that are trained with different ones, a baseline that
@@ -61,24 +61,15 @@ def compare_runs(
     kept, refused = select_comparable(runs, name)
     all_excluded = [*excluded, *refused]
     if not kept:
-        shown = "; ".join(f"{item.folder}: {item.reason}" for item in all_excluded[:3]) or "there are none"
+        reasons = "; ".join(f"{item.folder}: {item.reason}" for item in all_excluded[:3]) or "there are none"
         more = f"; and {len(all_excluded) - 3} more" if len(all_excluded) > 3 else ""
-        raise DataError(f"no run can be compared ({shown}{more})")
+        raise DataError(f"no run can be compared ({reasons}{more})")
     varying = find_varying_keys(kept)
     _check_losses(name, varying, kept)
     label_keys = select_label_keys(kept, varying)
-    alike: dict[tuple[str, ...], list[Run]] = {}
-    for run in kept:
-        alike.setdefault(tuple(encode_value(run, key) for key in varying), []).append(run)
-    groups = []
-    for members in alike.values():
-        latest = {(run.seed, run.fold): run for run in members}
-        all_excluded += [
-            Excluded(run.folder, f"repeated by the later {latest[run.seed, run.fold].folder.name}")
-            for run in members
-            if latest[run.seed, run.fold] is not run
-        ]
-        groups.append(_build_group(list(latest.values()), label_keys, name))
+    members, repeated = _drop_repeated(kept, varying)
+    all_excluded += repeated
+    groups = [_build_group(same, label_keys, name) for same in members]
     base = _find_baseline(groups, baseline)
     groups = [base, *(group for group in groups if group is not base)]
     differences = _compute_differences(groups, name, alpha)
@@ -94,13 +85,28 @@ def compare_runs(
     )
 
 
+def _drop_repeated(runs: Sequence[Run], varying: Sequence[str]) -> tuple[list[list[Run]], list[Excluded]]:
+    """The runs of each group, only the latest for a seed and fold, and the others."""
+    same: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        same.setdefault(tuple(encode_value(run, key) for key in varying), []).append(run)
+    latest = [{(run.seed, run.fold): run for run in members} for members in same.values()]
+    repeated = [
+        Excluded(run.folder, f"repeated by the later {last[run.seed, run.fold].folder.name}")
+        for members, last in zip(same.values(), latest, strict=True)
+        for run in members
+        if last[run.seed, run.fold] is not run
+    ]
+    return [list(last.values()) for last in latest], repeated
+
+
 def _check_losses(metric: str, varying: Sequence[str], runs: Sequence[Run]) -> None:
-    unlike = [key.removesuffix(".name") for key in varying if key.startswith("loss.")]
-    if unlike and find_metric(metric) is LOSS:
+    different = [key.removesuffix(".name") for key in varying if key.startswith("loss.")]
+    if different and find_metric(metric) is LOSS:
         others = [name for name in runs[0].images.columns if name != LOSS.name]
         known = "iou/mean" if "iou/mean" in others else ", ".join(others)
         raise ConfigError(
-            f"metric={metric}: the groups are trained with different losses ({', '.join(unlike)} varies), and the "
+            f"metric={metric}: the groups are trained with different losses ({', '.join(different)} varies), and the "
             f"value of one says nothing beside that of another; take a score of all, such as metric={known}"
         )
 
@@ -117,7 +123,6 @@ def _build_group(runs: list[Run], label_keys: Sequence[str], metric: str) -> Gro
 
 
 def _find_baseline(groups: Sequence[Group], wanted: str | None) -> Group:
-    """The baseline."""
     if wanted is None:
         return groups[0]
 

@@ -1,4 +1,4 @@
-"""Which difference is real? Finished runs in, one page out."""
+"""The command compare: finished runs in, one page out."""
 
 import os
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _TERMINAL_COLUMNS = {
     "parameters": "parameters (mismatch)",
     "minutes": "minutes",
 }
-"""What the terminal shows of the page's table: the first line of its cells."""
+"""Columns of the page's table on the terminal, which shows the first line of each cell."""
 _WIDTH = 120  # of the table in a file, and at most
 
 
@@ -44,18 +44,18 @@ def write_comparison(
         metric: a column of the runs' `per_image.csv`; None: `iou/mean`.
         baseline: the group that the others are compared with; None: that of the first run.
         alpha: the risk of calling any difference real by chance, 0..1.
-        output: folder of the page; None: the sweep's own where `places` names one and the three choices above are the
-            default ones, so that its own page stays what it is; else a new folder below `outputs/compare`.
+        output: folder of the page; None: the sweep's own if `places` names one and the three choices above are the
+            defaults, so that its own page stays as it is; else a new folder below `outputs/compare`.
 
     Returns:
         The path of `report.html`.
 
     Raises:
         ConfigError: for an unknown metric or baseline.
-        DataError: where there are no runs, none that can be compared, or the page cannot be written.
+        DataError: without runs, without comparable ones, or if the page cannot be written.
     """
     comparison = compare_runs(*collect(places), metric, baseline, alpha)
-    # What is told is paths and labels of the user's: brackets and colons in them are no markup.
+    # Brackets and colons in the user's paths and labels are no markup.
     plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
     console = Console(**plain)
     _print_comparison(comparison, console if console.is_terminal else Console(**plain, width=_WIDTH))
@@ -83,13 +83,10 @@ def _expand(place: str) -> Path:
 
 
 def _print_comparison(comparison: Comparison, console: Console) -> None:
-    def say(text: str) -> None:
-        console.print(text, soft_wrap=True)
-
     for difference in comparison.differences:
-        say(f"{VERDICTS[difference.verdict].mark} {difference.sentence}")
+        console.print(f"{VERDICTS[difference.verdict].mark} {difference.sentence}", soft_wrap=True)
     for warning in comparison.warnings:
-        say(f"warning: {warning}")
+        console.print(f"warning: {warning}", soft_wrap=True)
     table = Table(caption=Text(f"{comparison.metric}, baseline {comparison.baseline.label}"), caption_justify="left")
     for column in _TERMINAL_COLUMNS:
         first = column == "group"
@@ -98,4 +95,4 @@ def _print_comparison(comparison: Comparison, console: Console) -> None:
         table.add_row(*(Text(row.cells[cell].partition("\n")[0]) for cell in _TERMINAL_COLUMNS.values()))
     console.print(table)
     for run in comparison.excluded:
-        say(f"set excluded: {run.folder}: {run.reason}")
+        console.print(f"excluded: {run.folder}: {run.reason}", soft_wrap=True)

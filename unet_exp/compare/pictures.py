@@ -1,4 +1,4 @@
-"""The same test images side by side for each group, taken from the pictures that the runs drew."""
+"""The same test images side by side for each group, from the pictures of the runs."""
 
 import base64
 import warnings
@@ -13,25 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unet_exp.compare.collect import Run
-from unet_exp.compare.comparison import Comparison
+from unet_exp.compare.results import Comparison
 from unet_exp.figures.overlay import columns
 from unet_exp.runs.run_folder import RunFolder
 
-MOST_GROUPS = 6
-"""Groups that are shown; more would make the page large and the panels small."""
+MOST_GROUPS = 6  # more groups would make the page large and the panels small
 _BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 _SIDE, _QUALITY = 320, 82  # pixels of a panel at most; of its JPEG
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of a strip.
-
-    Attributes:
-        title: `input`, `truth` or a group's label.
-        score: of the image in that group's run; empty for the first two.
-        source: a `data:` URI, or None where there is no picture.
-    """
+    """One picture of a strip: `input`, `truth` or the label of a group, the score there, a `data:` URI or None."""
 
     title: str
     score: str
@@ -46,7 +39,7 @@ class Strip:
         rank: `worst`, `median`, `best` or `only`, by the baseline's score.
         image: its name.
         run: whose pictures these are, such as `seed 0, fold 1`.
-        panels: input and truth, where there is a picture to take them from, then a panel a group.
+        panels: input and truth, if there is a picture to take them from, then one panel per group.
     """
 
     rank: str
@@ -58,11 +51,11 @@ class Strip:
 def make_strips(comparison: Comparison) -> list[Strip]:
     """The baseline's worst, median and best test image, each from runs of one seed and fold.
 
-    An image's score is its mean over the baseline's runs that tested it. Only images are taken that each of the groups
+    The score of an image is its mean over the baseline's runs that tested it. Only images count that each of the groups
     shown has tested with a common seed and fold; of several runs, those with the most pictures.
 
     Returns:
-        Three strips, fewer where there are fewer images, none where no image is common to the groups shown.
+        Three strips, fewer for fewer images, none if no image is common to the groups shown.
     """
     shown = [{_describe_run(run): run for run in group.runs} for group in comparison.groups[:MOST_GROUPS]]
     paired = [name for name in shown[0] if all(name in runs for runs in shown)]
@@ -84,12 +77,12 @@ def make_strips(comparison: Comparison) -> list[Strip]:
 
 
 def _describe_run(run: Run) -> str:
-    """What tells a run from the others of its group."""
+    """What distinguishes a run from the others of its group."""
     return f"seed {run.seed}" + ("" if run.fold is None else f", fold {run.fold}")
 
 
 def _rank(images: Sequence[str]) -> dict[str, str]:
-    """What is shown of images that are sorted from the worst to the best."""
+    """The shown ones of images that are sorted from the worst to the best."""
     if len(images) < 2:
         return dict(zip(["only"], images, strict=False))
     ends = {"worst": images[0], "best": images[-1]}
@@ -113,7 +106,7 @@ def _picture_path(run: Run, image: str) -> Path:
 
 
 def _read_panels(run: Run, image: str) -> list[NDArray[np.uint8]] | None:
-    """Input, truth, prediction and error; None where the picture is missing or is none of ours."""
+    """Input, truth, prediction and error; None where the picture is missing or not ours."""
     path = _picture_path(run, image)
     try:
         if not path.resolve().is_relative_to(run.folder.resolve()):  # a name such as ../../holiday

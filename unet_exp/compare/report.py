@@ -1,5 +1,6 @@
-"""The page of a comparison: `report.html`, one file that opens anywhere, its twin `report.md`, and `table.csv`."""
+"""Writes the page of a comparison: `report.html` in one file, the same as `report.md`, and `table.csv`."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from unet_exp.compare.wording import (
     VERDICTS,
     format_commit,
     format_count,
+    format_interval,
     format_number,
     format_two_digits,
     write_match_note,
@@ -30,24 +32,14 @@ _NONE = "n/a"
 
 @dataclass(frozen=True)
 class Row:
-    """A group's line in the table.
-
-    Attributes:
-        cells: text under its heading; what stands in brackets is on a line of its own.
-        tone: class of the verdict's colour.
-    """
+    """A group's line in the table: text by heading, brackets on a line of their own, and the class of the colour."""
 
     cells: dict[str, str]
     tone: str
 
 
 def write_report(comparison: Comparison, folder: Path, title: str) -> Path:
-    """Writes `table.csv`, `report.md` and `report.html`, each whole or not at all.
-
-    Args:
-        comparison: what is told.
-        folder: where; made if it is not there, once the pages are ready.
-        title: stands above the page.
+    """Writes `table.csv`, `report.md` and `report.html`, each completely or not at all; makes the folder if needed.
 
     Returns:
         The path of `report.html`.
@@ -81,7 +73,7 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> Path:
 
 
 def table_rows(comparison: Comparison) -> list[Row]:
-    """The table for readers: a row a group, numbers as text."""
+    """The table for readers: one row per group, numbers as text."""
     rows = []
     for record, difference in zip(comparison.table().to_dict("records"), [None, *comparison.differences], strict=True):
         numbers: dict[str, Any] = {str(name): value for name, value in record.items()}
@@ -107,7 +99,7 @@ def _format_estimate(numbers: dict[str, Any]) -> str:
 
 
 def _format_cost(numbers: dict[str, Any], key: str) -> str:
-    """A cost, and by how much it misses the baseline's."""
+    """A cost, and its difference from the baseline's in percent."""
     return f"{_format_amount(numbers[key])}\n({_round(numbers[f'{key}_mismatch'], '+.1f', ' %')})"
 
 
@@ -115,8 +107,7 @@ def _format_difference(difference: Difference | None) -> dict[str, str]:
     names = ("difference (95 % interval)", "pairs (least p)", "p (Holm)", "effect (d_z)")
     if difference is None:
         return dict.fromkeys(names, "")
-    values = (difference.mean, difference.low, difference.high)
-    mean, low, high = (format_number(value, "+", values) for value in values)
+    mean, low, high = format_interval(difference)
     least = format_number(difference.smallest_p, "p")
     cells = (
         f"{mean}\n({low} to {high})" if difference.pairs > 1 else mean,
@@ -137,18 +128,14 @@ def _format_amount(value: float, unit: str = "") -> str:
 
 
 def _describe(comparison: Comparison, title: str) -> dict[str, Any]:
-    """All that the pages say."""
+    """All texts of the pages."""
     runs = [run for group in comparison.groups for run in group.runs]
     rows = table_rows(comparison)
     groups = len(comparison.groups)
+    looks = [(VERDICTS[difference.verdict], difference) for difference in comparison.differences]
     verdicts = [
-        {
-            "mark": VERDICTS[difference.verdict].mark,
-            "word": difference.verdict,
-            "tone": VERDICTS[difference.verdict].tone,
-            "sentence": difference.sentence,
-        }
-        for difference in comparison.differences
+        {"mark": look.mark, "word": difference.verdict, "tone": look.tone, "sentence": difference.sentence}
+        for look, difference in looks
     ]
     more = groups - MOST_GROUPS
     table_note = (
@@ -198,7 +185,7 @@ def _explain_method(comparison: Comparison) -> list[str]:
 
 
 def _list_facts(comparison: Comparison, runs: list[Run]) -> dict[str, str]:
-    """Where the numbers come from; what differs between runs is listed with commas."""
+    """Where the numbers come from; values that differ between runs are listed with commas."""
 
     def different(values: Iterable[Any]) -> str:
         return ", ".join(dict.fromkeys(str(value) for value in values if value is not None)) or _NONE
@@ -240,7 +227,4 @@ def _make_environment() -> Environment:
 
 def _escape_markdown(text: object) -> str:
     """Text that Markdown shows as it is, in a table too."""
-    said = " ".join(str(text).split())
-    for sign in "\\`*_|<>[]":
-        said = said.replace(sign, f"\\{sign}")
-    return said
+    return re.sub(r"[\\`*_|<>\[\]]", r"\\\g<0>", " ".join(str(text).split()))

@@ -1,4 +1,4 @@
-"""What a comparison says: groups of runs, the differences between them, and the table of both."""
+"""The result of a comparison: groups of runs, the differences between them, and the table of both."""
 
 import math
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class Estimate:
     """The chosen metric of a group over its runs.
 
     Attributes:
-        n: how many runs.
+        n: number of runs.
         mean: over the runs.
-        std: standard deviation over the runs (ddof 1); nan for one run.
+        std: standard deviation (ddof 1); nan for one run.
         low: lower end of the 95 % bootstrap interval of the mean; nan for one run.
         high: upper end.
     """
@@ -36,14 +36,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but seed and fold.
+    """Runs that differ only in seed and fold.
 
     Attributes:
         label: `fusion=add` or `fusion=add, model=same`; `all runs` if nothing varies.
         settings: the varying keys and their values, as typed words: `{"fusion": "add"}`.
         runs: one per seed and fold, in that order.
-        scores: indexed by (seed, fold), a row a run in the order of `runs`, a column a metric: the mean over the run's
-            images, undefined ones left out. Fold is nan without folds.
+        scores: indexed by (seed, fold), one row per run, one column per metric: the mean over the run's images,
+            undefined ones left out. Fold is nan without folds.
         estimate: of the chosen metric.
     """
 
@@ -58,9 +58,9 @@ class Group:
         return {(run.seed, run.fold): float(x) for run, x in zip(self.runs, self.scores[metric], strict=True)}
 
     def gains(self, baseline: "Group", metric: str) -> list[float]:
-        """This group's scores minus the baseline's, one a pair of runs with the same seed and fold.
+        """This group's scores minus the baseline's, one for each pair of runs with the same seed and fold.
 
-        The mean over the images whose score is defined in both runs; there is no pair where there are none.
+        The mean over the images whose score is defined in both runs; no pair where there are none.
         """
         partners = {(run.seed, run.fold): run for run in baseline.runs}
         found = [
@@ -77,7 +77,7 @@ class Group:
         return math.fsum(numbers) / len(numbers) if len(numbers) == len(values) else math.nan
 
     def mismatch(self, key: str, baseline: "Group") -> float:
-        """Percent by which a cost is above the baseline's; nan where one is not known."""
+        """Percent by which a cost exceeds the baseline's; nan where one is unknown."""
         own, other = self.cost(key), baseline.cost(key)
         return 100 * (own / other - 1) if other else math.nan
 
@@ -89,20 +89,18 @@ class Difference:
     Attributes:
         group: the group.
         gains: of each pair; see `Group.gains`.
-        pairs: how many pairs there are.
-        mean: of the pairs' differences; nan without pairs.
+        pairs: number of pairs.
+        mean: of the gains; nan without pairs.
         low: lower end of its 95 % bootstrap interval; nan for fewer than two pairs.
         high: upper end.
         p: of the two-sided sign-flip test; nan without pairs.
         p_holm: the same, Holm-adjusted over the differences of the comparison.
         effect: d_z with Hedges' correction; nan for fewer than three pairs.
-        smallest_p: the least p that so many pairs can reach.
-        pairs_for_significance: the fewest pairs that can be significant among so many differences; None where no number
-            is enough.
-        pairs_for_power: pairs for a power of 0.8 if the effect is what it looks like; None if that is not known or
-            beyond reach.
+        smallest_p: the least p for so many pairs.
+        pairs_for_significance: the fewest pairs that can be significant among so many differences; None if none can.
+        pairs_for_power: pairs for a power of 0.8 if the effect is real; None if unknown or beyond reach.
         verdict: in a word or two.
-        sentence: the same with its numbers.
+        sentence: the verdict with its numbers.
     """
 
     group: Group
@@ -123,16 +121,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found.
+    """The result of `compare_runs`.
 
     Attributes:
         metric: the chosen metric, a column of `Group.scores`.
         groups: the baseline first, then in the order of their first runs.
         baseline: one of `groups`.
-        differences: one a group that is not the baseline, in the order of `groups`.
+        differences: one for each other group, in the order of `groups`.
         varying: the keys that differ between groups, as typed.
         excluded: runs that were not compared.
-        warnings: what a reader should know, a sentence each.
+        warnings: a sentence each.
         alpha: the level of significance.
     """
 
@@ -156,7 +154,7 @@ class Comparison:
         return any(key.partition(".")[0] == "loss" for key in self.varying)
 
     def table(self) -> pd.DataFrame:
-        """A row a group: its settings, estimate, difference from the baseline, cost and verdict.
+        """One row per group: its settings, estimate, difference from the baseline, cost and verdict.
 
         `parameters`, `macs` (of one training input), `minutes` of training and `peak_memory` (bytes) are means over the
         runs; `..._mismatch` is in percent of the baseline's. The baseline's own difference is empty.
@@ -172,9 +170,9 @@ class Comparison:
             "settings": " ".join(f"{key}={format_value(value)}" for key, value in group.settings.items()),
             "runs": estimate.n,
             **{field: getattr(estimate, field) for field in ("mean", "std", "low", "high")},
-            "difference": difference.mean if difference else None,
-            "difference_low": difference.low if difference else None,
-            "difference_high": difference.high if difference else None,
+            "difference": getattr(difference, "mean", None),
+            "difference_low": getattr(difference, "low", None),
+            "difference_high": getattr(difference, "high", None),
             **{field: getattr(difference, field, None) for field in fields},
             "parameters": group.cost("parameters"),
             "macs": group.cost("macs"),

@@ -1,4 +1,4 @@
-"""Which settings differ between runs, and what a user would type for them."""
+"""The settings that differ between runs, in the words of a user."""
 
 import json
 from collections import defaultdict
@@ -28,24 +28,21 @@ NO_SETTING = {
 _PRESETS = {
     "model": ("padding", "align", "relu_after_upsample", "keep_last_upsample_channels", "upconv_fan_in"),
 }
-"""Keys that a word stands for: where it says all of them, it is shown alone."""
+"""Keys that a word implies."""
 
 
 def find_varying_keys(runs: Sequence[Run]) -> list[str]:
-    """Keys of the configs whose values differ, in the order of the configs, without those that cannot matter.
-
-    A key that one run has and another has not differs too.
-    """
+    """Keys of the configs whose values differ, or that only some have, in the order of the configs."""
     keys = dict.fromkeys(key for run in runs for key in run.config)
     settings = [key for key in keys if key not in NO_SETTING and not key.startswith("logger.")]
     return [key for key in settings if len({encode_value(run, key) for run in runs}) > 1]
 
 
 def select_label_keys(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
-    """Those of the varying keys that tell the runs excluded: the rest is implied by the word of its group.
+    """The varying keys that distinguish the runs; the word of a group implies the others.
 
-    Implied is a key that nobody typed and of which every option of its group's varying word has one value, if it
-    belongs to a preset or has that one value wherever it exists.
+    A key is implied if nobody typed it and every option of its group's varying word has one value of it, provided that
+    it belongs to a preset or has that one value wherever it exists.
     """
     typed = {str(word).lstrip("+~").partition("=")[0] for run in runs for word in run.summary.overrides or ()}
 
@@ -66,12 +63,12 @@ def select_label_keys(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
 
 
 def select_settings(run: Run, label_keys: Sequence[str]) -> dict[str, Any]:
-    """The label_keys keys that a run has and their values, as they are typed: `fusion` for `fusion.name`."""
+    """The label keys of a run with their values, as typed: `fusion` for `fusion.name`."""
     return {key.removesuffix(".name"): run.config[key] for key in label_keys if key in run.config}
 
 
 def format_label(settings: dict[str, Any], label_keys: Sequence[str]) -> str:
-    """`fusion=add, model.width=16`; `all runs` if no key tells runs apart."""
+    """`fusion=add, model.width=16`; `all runs` without label keys."""
     if not label_keys:
         return "all runs"
     named = ", ".join(f"{key}={format_value(value)}" for key, value in settings.items())
@@ -79,10 +76,10 @@ def format_label(settings: dict[str, Any], label_keys: Sequence[str]) -> str:
 
 
 def format_value(value: Any) -> str:
-    """A value as it is typed: words bare, the rest as JSON without spaces."""
+    """A value as typed: words bare, the rest as JSON without spaces."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
 
 
 def encode_value(run: Run, key: str) -> str:
-    """A run's value of a key as text that can be compared; empty where the run has no such key."""
+    """A value as text for comparisons; empty where the run has no such key."""
     return repr(run.config[key]) if key in run.config else ""

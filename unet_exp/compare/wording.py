@@ -1,4 +1,4 @@
-"""How a comparison is put into words: numbers, verdicts, and what a reader should be warned of."""
+"""The words of a comparison: numbers, verdicts and warnings."""
 
 import math
 from collections.abc import Sequence
@@ -12,18 +12,12 @@ from unet_exp.compare.statistics import DRAWS
 from unet_exp.metrics.declarations import direction
 
 MISMATCH = 2.0
-"""Percent in parameters or MACs above which groups are warned to be unequal."""
+"""Percent of difference in parameters or MACs that causes a warning."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a verdict appears.
-
-    Attributes:
-        claim: what follows the group's label in a sentence.
-        mark: a sign, so that colour is not the only one.
-        tone: class of its colour.
-    """
+    """How a verdict appears: the claim after the label of a group, a sign, and the class of the colour."""
 
     claim: str
     mark: str
@@ -41,15 +35,15 @@ VERDICTS: dict[Verdict, Look] = {
 
 
 def format_number(value: float, style: Literal["", "+", "p"] = "", among: Sequence[float] = ()) -> str:
-    """A number as a reader wants it.
+    """A number for readers.
 
     Args:
         value: any number.
         style: empty for a score (`0.8123`), `+` for a difference (`+0.0020`), `p` for a p value (`0.043`).
-        among: numbers that stand beside it and shall have as many decimals.
+        among: neighbouring numbers, which get the same decimals.
 
     Returns:
-        A score or a difference with four decimals, or with so many that the largest around has two digits; a p value
+        A score or a difference with four decimals, more if the largest of all shows fewer than two digits; a p value
         with two digits; `undefined` for nan.
     """
     if math.isnan(value):
@@ -61,12 +55,12 @@ def format_number(value: float, style: Literal["", "+", "p"] = "", among: Sequen
 
 
 def format_two_digits(value: float) -> str:
-    """A number of 0 or more with two significant digits, and no fewer than it has before the point: 0.034, 2.0, 123."""
+    """A number of 0 or more with two significant digits, but all digits before the point: 0.034, 2.0, 123."""
     return f"{value:.{_decimals(value)}f}"
 
 
 def _decimals(value: float) -> int:
-    """How many show two significant digits."""
+    """Decimals that show two significant digits."""
     return max(0, 1 - math.floor(math.log10(value))) if value else 0
 
 
@@ -81,14 +75,7 @@ def format_commit(run: Run) -> str:
 
 
 def write_sentence(difference: Difference, baseline: Group, metric: str, tests: int) -> str:
-    """The verdict on a difference with its numbers.
-
-    Args:
-        difference: of a group from the baseline.
-        baseline: the other group.
-        metric: the scores' name.
-        tests: how many differences are tested together.
-    """
+    """The verdict on a difference from the baseline with its numbers; `tests` differences are tested together."""
     verdict = difference.verdict
     claim = f"{difference.group.label} {VERDICTS[verdict].claim.format(baseline=baseline.label)}"
     pairs = format_count(difference.pairs, "pair")
@@ -96,8 +83,7 @@ def write_sentence(difference: Difference, baseline: Group, metric: str, tests: 
         return claim
     if verdict == "identical":
         return f"{claim}: the same {metric} in {pairs}"
-    values = (difference.mean, difference.low, difference.high)
-    mean, low, high = (format_number(value, "+", values) for value in values)
+    mean, low, high = format_interval(difference)
     details = [f"difference {mean} in {metric}{'' if direction(metric) == 'max' else ' (lower is better)'}"]
     if verdict == "too few pairs":
         details += [pairs, _describe_needed(difference)]
@@ -110,6 +96,13 @@ def write_sentence(difference: Difference, baseline: Group, metric: str, tests: 
     return f"{claim}: {', '.join(details)}"
 
 
+def format_interval(difference: Difference) -> tuple[str, str, str]:
+    """The mean difference and both ends of its interval, with equally many decimals."""
+    values = (difference.mean, difference.low, difference.high)
+    mean, low, high = (format_number(value, "+", values) for value in values)
+    return mean, low, high
+
+
 def _describe_needed(difference: Difference) -> str:
     fewest = difference.pairs_for_significance
     if fewest is None:
@@ -118,11 +111,7 @@ def _describe_needed(difference: Difference) -> str:
 
 
 def write_match_note(groups: Sequence[Group]) -> str:
-    """What `model.match` leaves unequal because it equalises something else; empty if nothing.
-
-    Args:
-        groups: all of them, the baseline first.
-    """
+    """What `model.match` leaves unequal while it equalises something else; empty if nothing. The baseline is first."""
     baseline, *others = groups
     notes = []
     for match, equal in _MATCHED.items():
@@ -140,16 +129,13 @@ def write_match_note(groups: Sequence[Group]) -> str:
 def collect_warnings(
     groups: Sequence[Group], differences: Sequence[Difference], excluded: Sequence[Excluded], alpha: float
 ) -> list[str]:
-    """What a reader should know before believing a comparison.
+    """What a reader should know before trusting a comparison: a sentence each; none if all is well.
 
     Args:
         groups: all of them, the baseline first.
         differences: of the others from it.
         excluded: runs that are not compared.
         alpha: the level of significance.
-
-    Returns:
-        A sentence each; none if all is well.
     """
     return [
         *_warn_of_few_pairs(differences, alpha),
@@ -161,12 +147,10 @@ def collect_warnings(
     ]
 
 
-_NAMED = 3
-"""Groups that a warning names; it says how many more there are."""
-
+_NAMED = 3  # groups that a warning names
 _COUNTS = {"parameters": "parameters", "macs": "MACs"}
 _MATCHED = {"parameters": "parameters", "flops": "macs"}
-"""What each word of `model.match` makes equal."""
+"""What each word of `model.match` equalises."""
 
 
 def _list_first(items: Sequence[str]) -> str:
@@ -194,15 +178,15 @@ def _warn_of_lost_runs(excluded: Sequence[Excluded]) -> list[str]:
     lost = sum(item.lost for item in excluded)
     if not lost:
         return []
-    are = "is" if lost == 1 else "are"
+    have, are = ("has", "is") if lost == 1 else ("have", "are")
     return [
-        f"{format_count(lost, 'run')} failed, did not finish or {'has' if lost == 1 else 'have'} no score, and {are} not "
+        f"{format_count(lost, 'run')} failed, did not finish or {have} no score, and {are} not "
         "counted; if the setting itself is why, the difference flatters it"
     ]
 
 
 def _warn_of_unpaired(groups: Sequence[Group]) -> list[str]:
-    """Unequal seeds or folds."""
+    """Groups with other seeds or folds than the baseline."""
     baseline, *others = ({(run.seed, run.fold) for run in group.runs} for group in groups)
     return [
         f"{group.label} and {groups[0].label} have no comparable run for every seed and fold: those without a partner "
@@ -218,10 +202,10 @@ def _format_pairings(places: set[Pairing]) -> str:
 
 
 def _get_match_word(group: Group, baseline: Group) -> str | None:
-    """The word of `model.match` of two groups that differ in their fusion alone; None where they differ in more."""
+    """The word of `model.match` of two groups that differ only in their fusion; else None."""
     own, others = group.settings, baseline.settings
-    unlike = {key.partition(".")[0] for key in {*own, *others} if own.get(key) != others.get(key)}
-    return group.runs[0].config.get("model.match") if unlike == {"fusion"} else None
+    different = {key.partition(".")[0] for key in {*own, *others} if own.get(key) != others.get(key)}
+    return group.runs[0].config.get("model.match") if different == {"fusion"} else None
 
 
 def _warn_of_mismatch(groups: Sequence[Group]) -> list[str]:
@@ -229,12 +213,11 @@ def _warn_of_mismatch(groups: Sequence[Group]) -> list[str]:
     found = []
     for group in others:
         match = _get_match_word(group, baseline)
+        counts, advice = list(_COUNTS), ""
         if match == "none":
-            counts, advice = list(_COUNTS), "; model.match=parameters or model.match=flops brings them together"
+            advice = "; model.match=parameters or model.match=flops brings them together"
         elif match in _MATCHED:
             counts, advice = [_MATCHED[match]], "; a larger model.width comes closer"
-        else:
-            counts, advice = list(_COUNTS), ""
         percents = {name: group.mismatch(name, baseline) for name in counts}
         parts = [
             f"{abs(percent):.1f} % {'more' if percent > 0 else 'fewer'} {_COUNTS[name]}"
@@ -250,7 +233,7 @@ def _warn_of_conditions(runs: Sequence[Run]) -> list[str]:
     def version(package: str) -> list[str]:
         return [str((run.summary.versions or {}).get(package, "unknown")) for run in runs]
 
-    seen = {
+    conditions = {
         "devices": [str(run.summary.device) for run in runs],
         "numbers of devices": [format_value(run.config.get("trainer.devices")) for run in runs],
         "precisions": [str(run.summary.precision) for run in runs],
@@ -258,11 +241,8 @@ def _warn_of_conditions(runs: Sequence[Run]) -> list[str]:
         "versions of unet-exp": version("unet-exp"),
         "versions of torch": version("torch"),
     }
-    found = [
-        f"the runs are of different {name}: {', '.join(sorted(set(of)))}"
-        for name, of in seen.items()
-        if len(set(of)) > 1
-    ]
+    different = {name: sorted(set(values)) for name, values in conditions.items() if len(set(values)) > 1}
+    found = [f"the runs are of different {name}: {', '.join(values)}" for name, values in different.items()]
     changed = sum(run.summary.git is not None and run.summary.git.changed for run in runs)
     if changed:
         found.append(f"{changed} of {format_count(len(runs), 'run')} had changes in the code beyond its commit")
