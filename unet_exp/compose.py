@@ -1,6 +1,6 @@
-"""From words on a command line to plain values: Hydra's composition, its mistakes said in one line.
+"""Composes the words of a command line to plain values with Hydra, and reports its errors in one line.
 
-Nothing here imports torch, so that a mistake is told at once.
+Nothing here imports torch, so that a mistake is reported at once.
 """
 
 import difflib
@@ -42,14 +42,14 @@ PATHS = (
 
 @dataclass(frozen=True)
 class Composed:
-    """What words on a command line mean.
+    """The meaning of the words of a command line.
 
     Attributes:
-        training: the plain values of one training, not yet checked against the schema.
-        sweep: those of the group `sweep`.
-        search: those of the group `search`.
+        training: plain values of one training, not yet checked against the schema.
+        sweep: values of the group `sweep`.
+        search: values of the group `search`.
         multirun: whether the words alone make it a sweep, as `experiment=skip_fusion` does.
-        params: keys that the words sweep over by themselves, with their values as typed.
+        params: keys that the words sweep over, with their values as typed.
         launcher: Hydra's settings of what starts the runs of a sweep.
     """
 
@@ -62,12 +62,10 @@ class Composed:
 
 
 def prepare_words(words: Sequence[str]) -> list[str]:
-    """Command-line words with paths quoted where Hydra's grammar would not take them as they are.
+    """Quotes paths that Hydra's grammar does not accept, and replaces renamed keys with a note on standard error.
 
-    A key that has a better word since gets it; a note on standard error says so.
-
-    To Hydra a path that holds an equals sign or a bracket is a mistake. What is quoted already, `null` and, after `-m`,
-    several paths with commas between them stay as they are.
+    Hydra rejects a path with an equals sign or a bracket. Quoted values, `null` and, after `-m`, several paths with
+    commas stay as they are.
     """
     for note in filter(None, (rename_override(word)[1] for word in words)):
         print(f"note: {note}", file=sys.stderr)
@@ -88,7 +86,7 @@ def prepare_words(words: Sequence[str]) -> list[str]:
 
 
 def quote(text: str) -> str:
-    """A text as Hydra's grammar takes it, whatever it holds."""
+    """Quotes any text for Hydra's grammar."""
     return QuotedString(text, Quote.single).with_quotes()
 
 
@@ -105,7 +103,7 @@ def compose_train(overrides: Sequence[str], extra_dir: str | None = None) -> dic
 
 
 def compose_command(overrides: Sequence[str], extra_dir: str | None = None) -> Composed:
-    """What is typed after `scripts/train.py`, composed.
+    """Composes the words of `scripts/train.py`.
 
     Args:
         overrides: words and keys as typed, such as `["model=same", "optimizer.lr=0.01"]`.
@@ -135,10 +133,10 @@ def compose_command(overrides: Sequence[str], extra_dir: str | None = None) -> C
 
 
 def search_path(extra_dir: str | None) -> list[str]:
-    """The word that lets Hydra find a folder of the user's own configs.
+    """The override that adds a folder of the user's own configs to Hydra's search path.
 
     Raises:
-        ConfigError: if there is no such folder.
+        ConfigError: if the folder does not exist.
     """
     if extra_dir is None:
         return []
@@ -148,18 +146,15 @@ def search_path(extra_dir: str | None) -> list[str]:
 
 
 def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A checkpoint's config as the base, what is typed over it.
+    """The config of a checkpoint with typed words over it.
 
-    Another word for a group (`data=isbi2012` over a `synthetic` training) replaces that group whole by its values in
-    `conf/`; the word that it had changes nothing.
+    Another word for a group (`data=isbi2012` over a `synthetic` training) replaces the whole group by its values in
+    `conf/`; the same word changes nothing.
 
     Args:
         base: the plain config of a training.
-        entry: the entry point's own keys and their default values.
+        entry: the command's own keys and their default values.
         overrides: words and keys as typed.
-
-    Returns:
-        `base` and `entry` in one, with the overrides applied.
 
     Raises:
         ConfigError: as `compose_train`.
@@ -177,14 +172,14 @@ def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequenc
 
 
 def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
-    """The resolved values, and what Hydra itself is to do with them."""
+    """The resolved values, and the config of Hydra itself."""
     parsed = parse_overrides([rename_override(text)[0] for text in overrides])
     _check_words(parsed)
     keys, choices = _divide(parsed)
     try:
         whole, chosen = _compose_choices(name, choices)
         config = deepcopy(chosen)
-        for override in keys:  # as Hydra does, after all options are put together
+        for override in keys:  # after all options, as Hydra does
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(error, parsed, name)) from None
@@ -199,7 +194,7 @@ def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictC
 
 
 def _divide(parsed: Sequence[Override]) -> tuple[list[Override], tuple[str, ...]]:
-    """Values of single keys, and the words that choose options or change what there is."""
+    """Values of single keys, and the words that choose options or add keys."""
     groups = _files().list("", ObjectType.GROUP)
 
     def is_value(override: Override) -> bool:
@@ -212,8 +207,8 @@ def _divide(parsed: Sequence[Override]) -> tuple[list[Override], tuple[str, ...]
 
 
 def _compose_choices(name: str, choices: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
-    """What Hydra composes of these words, whole and without its own settings; not to be changed."""
-    # What is not in a file of ours may be another the next time.
+    """Hydra's composition of these words, with and without its own settings; do not change it."""
+    # Other files than ours may change.
     lasting = name == "train" and not any(word.startswith("hydra.searchpath") for word in choices)
     return _compose_once(name, choices, _files().state()) if lasting else _compose_once.__wrapped__(name, choices, None)
 
@@ -229,20 +224,20 @@ def _compose_once(name: str, choices: tuple[str, ...], _: Hashable) -> tuple[Dic
 
 
 def _files() -> config_files.ConfigFiles:
-    # Not from Hydra's loader, which copies all of its settings for each question: a tenth of the time of composing.
+    # Not Hydra's loader, which copies all of its settings at each call: a tenth of the time of composing.
     return config_files.ConfigFiles("main", str(conf_dir()))
 
 
 @contextmanager
 def initialize_hydra() -> Iterator[ConfigLoader]:
-    """Hydra, with `conf/` as its folder of configs."""
+    """Starts Hydra with `conf/` as its folder of configs."""
     config_files.register()
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
 
 
 def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Override]:
-    """What was typed, read by Hydra's grammar.
+    """Parses typed words by Hydra's grammar.
 
     Args:
         overrides: words and keys as typed.
@@ -275,7 +270,7 @@ def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Over
 def _check_words(parsed: Iterable[Override]) -> None:
     ours = _files()
     groups = [*ours.list("", ObjectType.GROUP), "hydra/launcher"]
-    # A folder of the user's own is known to Hydra only while it composes.
+    # Hydra knows a folder of the user's own only while it composes.
     more_options = any(override.key_or_group == "hydra.searchpath" for override in parsed)
     for override in parsed:
         group = override.key_or_group
@@ -304,7 +299,7 @@ def _launchers() -> list[str]:
 
 
 def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:
-    """The mistake behind Hydra's message, which is of many lines and names no keys, as one."""
+    """Turns Hydra's message, which has many lines and names no keys, into one line."""
     for override in parsed:
         key = override.key_or_group
         if key.startswith("hydra") and not key.startswith("hydra.launcher."):

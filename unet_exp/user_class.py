@@ -1,4 +1,4 @@
-"""A user's own class: imported by its path, checked, built."""
+"""Imports, checks and builds a user's own class."""
 
 import difflib
 import importlib
@@ -16,9 +16,9 @@ def build_custom(group: str, target: str, arguments: Mapping[str, Any], forward:
 
     Args:
         group: the key that names it, for messages: `loss` or `model`.
-        target: `package.module.Name`. Its code runs: it must be the user's own word, or trusted by the user.
-        arguments: what it is built with, by name.
-        forward: the arguments of its `forward`, in their order, for the check and the message.
+        target: `package.module.Name`. Its code runs: it must be typed, or trusted, by the user.
+        arguments: by name.
+        forward: the arguments of its `forward`, in order.
 
     Raises:
         ConfigError: if it cannot be imported, is no `torch.nn.Module`, or does not take these arguments.

@@ -1,4 +1,4 @@
-"""What is typed after `scripts/train.py`: one training, or a sweep with all of its runs checked."""
+"""Reads the command line of `scripts/train.py`: one training, or a sweep with all of its runs checked."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -18,9 +18,9 @@ _EARLIER_RUN = {
     "resume": "this goes on with one training; a sweep, with sweep.resume=<its folder>",
     "rerun": "this repeats one training, without -m and without a search; of a sweep, give the folder of one run",
 }
-"""Keys that name an earlier run, and why they are none of a sweep's."""
+"""Keys that name an earlier run, and the reason why a sweep cannot have them."""
 _NEW_TRAINING = ("experiment", "debug", "search")
-"""Choices that a run's config does not hold: what is typed with them is read like a new training."""
+"""Choices that a run's config does not hold: with them the words are read as a new training."""
 _RESERVED = (
     "hydra/sweeper",
     "hydra.sweeper",
@@ -30,13 +30,13 @@ _RESERVED = (
     "sweep.run",
     "sweep.trial",
 )
-"""Words that the program gives by itself."""
+"""Words that only the program sets."""
 _SHARED = ("output", "sweep", "search", "hydra", "hydra/launcher")
 """Keys that a whole sweep shares."""
 
 
 def read_command(words: Sequence[str], config_dir: str | None = None, multirun: bool = False) -> Config | SweepPlan:
-    """Reads a command line and checks all that it asks for.
+    """Reads a command line and checks everything in it.
 
     Args:
         words: as typed.
@@ -52,35 +52,35 @@ def read_command(words: Sequence[str], config_dir: str | None = None, multirun: 
     typed = parse_overrides(words, sweeps=True)
     for override in typed:
         _check_override(override)
-    # Before anything is composed: what is typed beside it belongs to the words of the first start.
+    # Before composing: the words beside it belong to those of the first start.
     resumed = [override.value() for override in typed if override.key_or_group == "sweep.resume" and override.value()]
     if resumed:
         return resume_sweep(typed, config_dir, Path(str(resumed[-1])))
-    one = next((override for override in reversed(typed) if override.key_or_group in _EARLIER_RUN), None)
-    if one is not None and not multirun and _extends_run(one, typed, config_dir):
+    earlier = next((override for override in reversed(typed) if override.key_or_group in _EARLIER_RUN), None)
+    if earlier is not None and not multirun and _extends_run(earlier, typed, config_dir):
         parse_overrides(words)
-        return _parse_over_run(one, words, {override.key_or_group for override in typed})
+        return _parse_over_run(earlier, words, {override.key_or_group for override in typed})
     composed = compose_command([take_first_value(override) for override in typed], config_dir)
     if multirun or composed.multirun or parse_search(composed.search) is not None:
-        if one is not None:
-            raise ConfigError(f"{get_line(one)}: {_EARLIER_RUN[one.key_or_group]}")
+        if earlier is not None:
+            raise ConfigError(f"{get_line(earlier)}: {_EARLIER_RUN[earlier.key_or_group]}")
         return plan_sweep(words, typed, composed, config_dir)
-    parse_overrides(words)  # several values where one is needed
+    parse_overrides(words)  # refuses several values
     validate(SweepConfig, composed.sweep)
     return parse(composed.training)
 
 
-def _extends_run(one: Override, typed: Sequence[Override], config_dir: str | None) -> bool:
-    """Whether what is typed is over the config of the run that `one` names, not over `conf/`."""
+def _extends_run(earlier: Override, typed: Sequence[Override], config_dir: str | None) -> bool:
+    """Whether the typed words change the config of the run that `earlier` names, instead of `conf/`."""
     whole = config_dir is not None or any(override.key_or_group in _NEW_TRAINING for override in typed)
-    return not whole and not one.is_sweep_override() and one.value() not in (None, AUTO)
+    return not whole and not earlier.is_sweep_override() and earlier.value() not in (None, AUTO)
 
 
-def _parse_over_run(one: Override, words: Sequence[str], keys: Collection[str]) -> Config:
-    """The config of the earlier run that `one` names, with what is typed over it."""
-    key, path = one.key_or_group, Path(str(one.value()))
+def _parse_over_run(earlier: Override, words: Sequence[str], keys: Collection[str]) -> Config:
+    """The config of the run that `earlier` names, with the typed words over it."""
+    key, path = earlier.key_or_group, Path(str(earlier.value()))
     before = read_config(RunFolder(path), key).model_dump()
-    # Only what is typed now: a folder from somewhere else must not vouch for itself, nor say where to write.
+    # Only what is typed now: a foreign folder must not declare itself trusted, nor choose where to write.
     ours = {"trust": [], "output": OUTPUTS}
     config = parse(compose_over({**before, **ours}, dict.fromkeys(_EARLIER_RUN), words))
     require_trust(f"{key}={path}", config, config.trust, keys)

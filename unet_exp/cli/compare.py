@@ -1,4 +1,4 @@
-"""Compare: which difference between finished runs is real."""
+"""The command compare: which difference between finished runs is real."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,7 +49,7 @@ DEFAULTS: dict[str, Any] = {"runs": "", "baseline": None, "metric": None, "alpha
 
 
 def main() -> None:
-    """Runs `scripts/compare.py`: which difference between finished runs is real."""
+    """Runs `scripts/compare.py`."""
     run_with_own_keys(USAGE, DEFAULTS, _run_comparison)
 
 

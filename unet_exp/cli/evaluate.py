@@ -1,4 +1,4 @@
-"""A checkpoint's scores on any split, by the same code that ends a training."""
+"""The command evaluate: scores a checkpoint on any split, by the code that ends a training."""
 
 import shutil
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ Examples:
 
 
 class Evaluation(Strict):
-    """The entry point's own keys."""
+    """The command's own keys."""
 
     checkpoint: str
     split: Literal["train", "val", "test", "unlabelled"]
@@ -66,13 +66,13 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
 
     Args:
         values: the keys of `Evaluation` and of a training's config, plain.
-        checkpoint: what is scored.
+        checkpoint: the network.
 
     Returns:
         The folder with `config.yaml`, `summary.json`, `per_image.csv`, perhaps `per_threshold.csv`, and `predictions/`.
 
     Raises:
-        UserError: for what can be mended.
+        UserError: for what the user can correct.
     """
     task = validate(Evaluation, {key: values.pop(key) for key in DEFAULTS})
     config = parse({**values, "output": task.output})
@@ -112,7 +112,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
 
 
 def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "DataSet":
-    """The data that the config names.
+    """Loads the data of the config.
 
     Raises:
         UserError: if the checkpoint cannot be scored on them.
@@ -136,7 +136,7 @@ def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "D
 
 
 def _warn_of_seen(dataset: "DataSet", split: str, checkpoint: "Checkpoint", console: "Console") -> tuple[int, int]:
-    """Counts the images of the split, and those of validation that choose its thresholds, that were trained on."""
+    """Counts the images of the split, and the validation images that choose its thresholds, that were trained on."""
     from unet_exp.data.samples import image_digest
 
     trained_on = frozenset(checkpoint.record.trained_on)
@@ -184,5 +184,5 @@ def _summarize(
 
 
 def main() -> None:
-    """Runs `scripts/evaluate.py`: a checkpoint's scores on any split."""
+    """Runs `scripts/evaluate.py`."""
     run_over_checkpoint(USAGE, DEFAULTS, MORE_KEYS, evaluate)

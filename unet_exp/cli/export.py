@@ -1,4 +1,4 @@
-"""A trained network as an ONNX file, which other programs and languages run."""
+"""The command export: writes a trained network as an ONNX file."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +31,7 @@ Examples:
 
 
 class Export(Strict):
-    """The entry point's own keys."""
+    """The command's own keys."""
 
     checkpoint: str
     output: str
@@ -43,7 +43,7 @@ DEFAULTS: dict[str, Any] = {"checkpoint": "", "output": "model.onnx", "opset": 1
 
 
 def export(values: dict[str, Any]) -> Path:
-    """Writes a checkpoint's network as ONNX, checked against the network.
+    """Writes the network of a checkpoint as ONNX, and compares the two.
 
     Args:
         values: the keys of `Export`, plain.
@@ -52,8 +52,8 @@ def export(values: dict[str, Any]) -> Path:
         The file.
 
     Raises:
-        UserError: for what can be mended, and where ONNX Runtime gives other logits than the network; then no file is
-            written.
+        UserError: for what the user can correct, and if ONNX Runtime gives other logits than the network; then no file
+            is written.
     """
     task = validate(Export, values)
     output = Path(task.output)
@@ -98,5 +98,5 @@ def _is_folder(path: Path) -> bool:
 
 
 def main() -> None:
-    """Runs `scripts/export.py`: a trained network as an ONNX file."""
+    """Runs `scripts/export.py`."""
     run_with_own_keys(USAGE, DEFAULTS, export)

@@ -1,4 +1,4 @@
-"""Masks for a user's own images, in the encoding of the labels that the network was trained on."""
+"""The command predict: predicts masks for the user's own images."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -54,7 +54,7 @@ Examples:
 
 
 class Prediction(Strict):
-    """The entry point's own keys."""
+    """The command's own keys."""
 
     checkpoint: str
     input: str
@@ -97,17 +97,17 @@ MORE_KEYS = ("trust", "inference", "trainer.accelerator", "trainer.precision")
 def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     """Predicts a mask for every image.
 
-    A file that cannot be read or does not fit is left out and named at the end; the others are predicted.
+    It skips a file that cannot be read or does not fit, predicts the others, and names it at the end.
 
     Args:
         values: the keys of `Prediction` and of a training's config, plain.
-        checkpoint: what predicts.
+        checkpoint: the network.
 
     Returns:
-        The masks that were written.
+        The written masks.
 
     Raises:
-        UserError: for what can be mended; DataError at the end if any file was left out.
+        UserError: for what the user can correct; DataError at the end if a file was skipped.
     """
     task = validate(Prediction, {key: values.pop(key) for key in DEFAULTS})
     config = parse({**values, "output": task.output})
@@ -147,7 +147,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
 def _predict_files(
     predictor: "Predictor", paths: Sequence[Path], outputs: "Outputs", budget: int, console: "Console"
 ) -> tuple[list[Path], list[str]]:
-    """The masks that were written, and why files were left out."""
+    """The written masks, and why files were skipped."""
     from rich.progress import TaskID
 
     from unet_exp.inference.large.file_predictor import FilePredictor
@@ -177,7 +177,7 @@ def _predict_files(
 
 
 def _progress(console: "Console") -> "Progress":
-    """A bar for the files, and one for each large image, with its speed; nothing where nobody watches."""
+    """A bar for the files, and one for each large image, with its speed; nothing without a terminal."""
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
@@ -193,7 +193,7 @@ def _progress(console: "Console") -> "Progress":
 
 
 def _check_paths(paths: Sequence[Path], output: Path) -> None:
-    """Two inputs must not write one mask or one preview, and no mask may be an input next time."""
+    """Two inputs must not write the same files, and no mask may be an input of the next call."""
     if any(path.parent.resolve() == output.resolve() for path in paths):
         raise DataError(
             f"output={output} is the folder of the input, and its masks would be input next time; choose another"
@@ -211,7 +211,7 @@ def _check_paths(paths: Sequence[Path], output: Path) -> None:
 
 
 def _cell_classes(task: Prediction, specs: Sequence[ClassSpec]) -> list[int]:
-    """Which classes are cells."""
+    """Indices of the classes that are cells."""
     names = [spec.name for spec in specs]
     wanted = names[1:] if task.instances_classes is None else task.instances_classes
     for name in wanted:
@@ -223,5 +223,5 @@ def _cell_classes(task: Prediction, specs: Sequence[ClassSpec]) -> list[int]:
 
 
 def main() -> None:
-    """Runs `scripts/predict.py`: masks for a user's images."""
+    """Runs `scripts/predict.py`."""
     run_over_checkpoint(USAGE, DEFAULTS, MORE_KEYS, predict)

@@ -1,4 +1,4 @@
-"""Which images, how they are split, and how patches are cut from them."""
+"""Config of the data: images, splits and patches."""
 
 import re
 from typing import Annotated, Any, Literal, Self
@@ -66,12 +66,11 @@ class CellTrackingConfig(_BenchmarkConfig):
     name: Literal["phc_u373", "dic_hela"]
 
 
-MAX_CLASSES = 254
-"""Labels are bytes; 255 is ignored, and a mask's table wants 0 for what is unknown."""
+MAX_CLASSES = 254  # labels are bytes; 255 is ignored, and the table of a mask has 0 for unknown values
 
 
 class FolderClass(Strict):
-    """A class of a user's own masks: its name, its grey value or RGB colour there, and its colour in pictures."""
+    """A class of the user's own masks: its name, its grey value or RGB colour there, and its colour in pictures."""
 
     name: Annotated[str, Field(pattern=r"^[^/\s][^/\n]{0,59}$")]
     value: Grey | Color
@@ -99,7 +98,7 @@ class FolderConfig(_DataConfig):
     @field_validator("classes", mode="before")
     @classmethod
     def _check_each_class(cls, classes: Any) -> Any:
-        """A mistake in a list is else told without the entry that it is in."""
+        """Names the entry of a mistake, which pydantic would not."""
         if not isinstance(classes, list):
             raise ValueError("must be a list such as [{name: background, value: 0}, {name: cell, value: 255}]")
         for number, entry in enumerate(classes, start=1):
@@ -122,7 +121,7 @@ class FolderConfig(_DataConfig):
         if not 2 <= len(names) <= MAX_CLASSES:
             raise ValueError(f"data.classes: {len(names)} classes; give 2 to {MAX_CLASSES}, the background among them")
         for key, found in (("name", names), ("value", values)):
-            twice = [one for place, one in enumerate(found) if one in found[:place]]
+            twice = [value for place, value in enumerate(found) if value in found[:place]]
             if twice:
                 raise ValueError(f"data.classes: the {key} {twice[0]} is given twice; give each class one of its own")
         if "mean" in names:

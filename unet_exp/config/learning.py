@@ -1,4 +1,4 @@
-"""What is learned from, and how: loss, augmentation, optimizer, schedule."""
+"""Config of learning: loss, augmentation, optimizer, schedule."""
 
 from typing import Annotated, Any, Literal
 
@@ -24,21 +24,14 @@ ClassWeights = Annotated[
 
 
 class CrossEntropyConfig(Strict):
-    """Softmax cross-entropy."""
+    """Softmax cross-entropy; `bce`: binary, with one logit for two classes, else one class against the rest."""
 
-    name: Literal["cross_entropy"]
-    class_weights: ClassWeights
-
-
-class BCEConfig(Strict):
-    """Binary cross-entropy: one logit for two classes, else one against the rest."""
-
-    name: Literal["bce"]
+    name: Literal["cross_entropy", "bce"]
     class_weights: ClassWeights
 
 
 class FocalConfig(Strict):
-    """Cross-entropy that pixels which are right already hardly count in."""
+    """Cross-entropy in which correct pixels count little."""
 
     name: Literal["focal"]
     class_weights: ClassWeights
@@ -76,7 +69,7 @@ class DiceCEConfig(_RegionConfig):
 
 
 class TverskyConfig(_RegionConfig):
-    """Dice with weights of its own for false positives and false negatives."""
+    """Dice with separate weights of false positives and false negatives."""
 
     name: Literal["tversky"]
     alpha: NonNegative
@@ -100,9 +93,9 @@ class CustomLossConfig(Strict):
     """A user's own class.
 
     Attributes:
-        target: where it is imported from, `package.module.Name`.
-        params: keyword arguments that it is built with; null stands for none.
-        class_weights: null, or what it is given as one more argument `class_weights`, a list of numbers.
+        target: `package.module.Name`.
+        params: keyword arguments; null for none.
+        class_weights: null, or its further argument `class_weights`, a list of numbers.
     """
 
     name: Literal["custom"]
@@ -125,7 +118,6 @@ class BorderWeightedConfig(Strict):
 
 LossConfig = Annotated[
     CrossEntropyConfig
-    | BCEConfig
     | BorderWeightedConfig
     | FocalConfig
     | DiceConfig
@@ -173,7 +165,7 @@ Factors = Annotated[
 
 
 class StrongAugmentationConfig(_DeformationConfig):
-    """The paper's and more, each of it now and then; `unet_exp.augmentation.strong` explains the keys."""
+    """The augmentation of the paper and more; `unet_exp.augmentation.strong` explains the keys."""
 
     name: Literal["strong"]
     probability: Annotated[float, Field(ge=0, le=1)]

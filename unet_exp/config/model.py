@@ -1,4 +1,4 @@
-"""What the network looks like and how it joins its two paths."""
+"""Config of the network."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""Keys that have a better word since; this version still takes the old one."""
+"""Renamed keys; this version still takes the old ones."""
 
 from typing import Any
 
@@ -7,25 +7,17 @@ RENAMED = {"model": {"lattice": "total_stride", "context": "lost_border", "margi
 
 
 def rename_keys(group: str, values: dict[str, Any]) -> dict[str, Any]:
-    """A group's values under the words of today.
-
-    Args:
-        group: such as `model`.
-        values: plain; an old key stands above a new one, which holds its default.
-    """
+    """Renames the keys of a group's plain values; an old key overrides the new one, which has its default."""
     old = {key: word for key, word in RENAMED[group].items() if key in values}
     kept = {key: value for key, value in values.items() if key not in old}
     return {**kept, **{word: values[key] for key, word in old.items()}}
 
 
 def rename_override(text: str) -> tuple[str, str | None]:
-    """An override as typed, under the words of today.
-
-    Args:
-        text: such as `model.margin=16`.
+    """Renames the key of an override such as `model.margin=16`.
 
     Returns:
-        The override, and a note where its key has changed.
+        The override, and a note if its key has changed.
     """
     typed, _, value = text.partition("=")
     key = typed.lstrip("+~")

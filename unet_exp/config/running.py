@@ -1,4 +1,4 @@
-"""How a training runs, how whole images are predicted and scored, and who is told."""
+"""Config of running: trainer, inference, metrics and logger."""
 
 from typing import Annotated, Any, Literal, Self
 

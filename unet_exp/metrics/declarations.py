@@ -1,4 +1,4 @@
-"""Every score, declared once: its name, its title, which way it is better and how it is computed.
+"""The declaration of every score: its name, its title, its direction and its function.
 
 To add a score, write its function beside those of its family (`confusion`, `isbi`, `seg`) and a line in `METRICS`.
 """
@@ -47,7 +47,7 @@ class Metric:
 
     @property
     def has_threshold(self) -> bool:
-        """Whether its best threshold is a result too (`<name>_threshold`), and scores at the validation's best."""
+        """Whether its best threshold is a result too (`<name>_threshold`), and its value at that of validation."""
         return self.family == "isbi"
 
     def names(self, class_names: Sequence[str]) -> list[str]:
@@ -97,10 +97,7 @@ def find_metric(name: str) -> Metric:
 
 
 def direction(name: str) -> Direction:
-    """Whether the best value of a score is the smallest (`min`) or the largest (`max`).
-
-    Args:
-        name: as for `find_metric`.
+    """Whether the best value of a score is the smallest (`min`) or the largest (`max`); `name` as for `find_metric`.
 
     Raises:
         ConfigError: for a name that no score has.
@@ -109,11 +106,7 @@ def direction(name: str) -> Direction:
 
 
 def list_metrics(families: Collection[ScoreFamily] = (), warping: bool = False) -> list[Metric]:
-    """The scores of a data set.
-
-    Args:
-        families: what it has beyond the scores of the classes.
-        warping: with those that take long.
+    """The scores of a data set with these families, and with slow ones if `warping`.
 
     Raises:
         ValueError: for a family that does not exist, or for the warping error without `isbi`.
@@ -132,10 +125,10 @@ def list_metrics(families: Collection[ScoreFamily] = (), warping: bool = False) 
 def metric_names(
     class_names: Sequence[str], families: Collection[ScoreFamily] = (), warping: bool = False
 ) -> list[str]:
-    """The full names of `declared`: what a training can monitor."""
+    """The full names of `list_metrics`: what a training can monitor."""
     return [name for metric in list_metrics(families, warping) for name in metric.names(class_names)]
 
 
 def threshold_names(families: Collection[ScoreFamily] = (), warping: bool = False) -> list[str]:
-    """The results beside `metric_names` that are thresholds and not scores: nothing to monitor."""
+    """The results beside `metric_names` that are thresholds; none can be monitored."""
     return [f"{metric.name}_threshold" for metric in list_metrics(families, warping) if metric.has_threshold]
