@@ -258,7 +258,7 @@ class TestRefused:
         with hold_lock(other.lock):
             assert mistake() == "a process is still at this run; wait for its end"
         told(other, status="stopped", pruned_at=3)
-        assert mistake().startswith("a search gave this run up early")
+        assert mistake().startswith("a search pruned this run")
 
     def test_a_summary_that_does_not_tell(self, mistake: Callable[..., str], other: RunFolder) -> None:
         told(other, steps="many")
@@ -289,7 +289,7 @@ class TestRefused:
         assert mistake() == f"it started from init_from={initial}, which is gone; bring it back"
         shutil.copy(finished.last, initial)
         told(other, init_from_sha256=hashlib.sha256(finished.best.read_bytes()).hexdigest())
-        assert mistake().startswith(f"it started from another file than init_from={initial} is now")
+        assert mistake().startswith(f"init_from={initial} has changed since it started from it")
         initial.unlink()
         assert mistake().endswith("which is gone; bring it back, or give its new place with init_from=")
         told(other, precision="bf16-mixed")  # what is found next

@@ -21,30 +21,14 @@ _EARLIER_RUN = {
 """Keys that name an earlier run, and the reason why a sweep cannot have them."""
 _NEW_TRAINING = ("experiment", "debug", "search")
 """Choices that a run's config does not hold: with them the words are read as a new training."""
-_RESERVED = (
-    "hydra/sweeper",
-    "hydra.sweeper",
-    "hydra.sweep",
-    "hydra.run",
-    "hydra.mode",
-    "sweep.run",
-    "sweep.trial",
-)
+_RESERVED = ("hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.run", "hydra.mode", "sweep.run", "sweep.trial")
 """Words that only the program sets."""
 _SHARED = ("output", "sweep", "search", "hydra", "hydra/launcher")
 """Keys that a whole sweep shares."""
 
 
 def read_command(words: Sequence[str], config_dir: str | None = None, multirun: bool = False) -> Config | SweepPlan:
-    """Reads a command line and checks everything in it.
-
-    Args:
-        words: as typed.
-        config_dir: folder of the user's own configs.
-        multirun: whether `-m` was typed.
-
-    Returns:
-        One training, or a sweep.
+    """Reads a command line, one training or a sweep, and checks everything in it; `multirun`: whether `-m` was typed.
 
     Raises:
         UserError: for the first mistake in any of the trainings.

@@ -52,13 +52,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Excluded:
-    """A run that is not compared.
-
-    Attributes:
-        folder: the run's folder.
-        reason: in words.
-        lost: whether it has no score at all, perhaps because of its settings.
-    """
+    """A run that is not compared; `lost` if it has no score at all, perhaps because of its settings."""
 
     folder: Path
     reason: str

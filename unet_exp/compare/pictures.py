@@ -33,13 +33,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Strip:
-    """One test image in every group.
+    """One test image, the `worst`, `median`, `best` or `only` one by the baseline's score, in every group.
 
-    Attributes:
-        rank: `worst`, `median`, `best` or `only`, by the baseline's score.
-        image: its name.
-        run: whose pictures these are, such as `seed 0, fold 1`.
-        panels: input and truth, if there is a picture to take them from, then one panel per group.
+    The panels are input and truth, if there is a picture to take them from, then one per group; `run` names their runs,
+    such as `seed 0, fold 1`.
     """
 
     rank: str

@@ -17,15 +17,7 @@ Pairing = tuple[int, int | None]
 
 @dataclass(frozen=True)
 class Estimate:
-    """The chosen metric of a group over its runs.
-
-    Attributes:
-        n: number of runs.
-        mean: over the runs.
-        std: standard deviation (ddof 1); nan for one run.
-        low: lower end of the 95 % bootstrap interval of the mean; nan for one run.
-        high: upper end.
-    """
+    """The chosen metric over `n` runs: mean, std (ddof 1), ends of the 95 % bootstrap interval; nan for one run."""
 
     n: int
     mean: float
@@ -126,10 +118,8 @@ class Comparison:
     Attributes:
         metric: the chosen metric, a column of `Group.scores`.
         groups: the baseline first, then in the order of their first runs.
-        baseline: one of `groups`.
         differences: one for each other group, in the order of `groups`.
         varying: the keys that differ between groups, as typed.
-        excluded: runs that were not compared.
         warnings: a sentence each.
         alpha: the level of significance.
     """

@@ -25,9 +25,7 @@ NO_SETTING = {
 }
 """Keys that cannot change a result, each with the reason; so do all of `logger`."""
 
-_PRESETS = {
-    "model": ("padding", "align", "relu_after_upsample", "keep_last_upsample_channels", "upconv_fan_in"),
-}
+_PRESETS = {"model": ("padding", "align", "relu_after_upsample", "keep_last_upsample_channels", "upconv_fan_in")}
 """Keys that a word implies."""
 
 

@@ -129,14 +129,7 @@ def write_match_note(groups: Sequence[Group]) -> str:
 def collect_warnings(
     groups: Sequence[Group], differences: Sequence[Difference], excluded: Sequence[Excluded], alpha: float
 ) -> list[str]:
-    """What a reader should know before trusting a comparison: a sentence each; none if all is well.
-
-    Args:
-        groups: all of them, the baseline first.
-        differences: of the others from it.
-        excluded: runs that are not compared.
-        alpha: the level of significance.
-    """
+    """What a reader should know before trusting a comparison: a sentence each. The baseline is the first group."""
     return [
         *_warn_of_few_pairs(differences, alpha),
         *_warn_of_single_runs(groups),

@@ -22,13 +22,7 @@ from unet_exp.config.learning import (
     SchedulerConfig,
 )
 from unet_exp.config.model import CustomModelConfig, FusionConfig, ModelConfig
-from unet_exp.config.running import (
-    InferenceConfig,
-    LoggerConfig,
-    MetricsConfig,
-    RotationTTAConfig,
-    TrainerConfig,
-)
+from unet_exp.config.running import InferenceConfig, LoggerConfig, MetricsConfig, RotationTTAConfig, TrainerConfig
 from unet_exp.config.values import IGNORE_LABEL, ClassSpec, duration_seconds
 from unet_exp.geometry import (
     Activation,

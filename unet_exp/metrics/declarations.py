@@ -25,13 +25,15 @@ class Metric:
         name: as in `metrics.csv`, `summary.json` and `per_image.csv`, without the split before it.
         title: for people.
         direction: whether the best value is the smallest or the largest.
-        function: computes it; None for the loss, which the training's own function gives. It takes
+        function: computes it; None for the loss, which the training computes. It takes
 
             - without a family: a confusion matrix; it returns a number or, with `per_class`, (classes,), nan where a
-              class has no score;
+            class
+              has no score;
             - `isbi`: a `unet_exp.metrics.isbi.Proposal`; it returns a number, nan where the slice has no cell;
             - `seg`: truth, instances and prediction of an image; it returns (objects,), and their mean over all images
-              is the score.
+            is
+              the score.
         family: of a score that only some data sets have.
         per_class: its full names are `<name>/<class>` and `<name>/mean`.
         slow: computed only where `metrics.warping` is true.

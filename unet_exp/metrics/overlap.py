@@ -14,13 +14,7 @@ def components(mask: NDArray[np.bool_], connectivity: Literal[4, 8] = 4) -> NDAr
 
 
 class Overlap(NamedTuple):
-    """The cells of a contingency table that are not zero: pixels by their piece in either partition.
-
-    Attributes:
-        first: (K,) ids in the first partition.
-        second: (K,) ids in the second partition.
-        counts: (K,) pixels that have both, each at least 1.
-    """
+    """The nonzero cells of a contingency table, (K,) each: ids in both partitions, and their common pixels."""
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]

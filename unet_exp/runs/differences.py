@@ -20,13 +20,7 @@ Number = int | float | str | None
 
 @dataclass(frozen=True)
 class ChangedNumber:
-    """A number that differs between two runs.
-
-    Attributes:
-        number: which one, such as `metrics.csv, epoch 3: val/loss`.
-        then: in the earlier run.
-        now: in the later one.
-    """
+    """A number that differs between two runs, named such as `metrics.csv, epoch 3: val/loss`."""
 
     number: str
     then: Number
@@ -106,12 +100,7 @@ class RerunReport:
 def compare_numbers(
     before: RunFolder, after: RunFolder, read_weights: Callable[[Path], Mapping[str, NDArray[Any]]]
 ) -> RerunReport:
-    """Compares two finished runs of one config: all epochs, the best weights, the test scores.
-
-    Args:
-        before: the earlier one.
-        after: the later one.
-        read_weights: gives the weights in a checkpoint by their names.
+    """Compares two finished runs of one config: all epochs, the best weights (by `read_weights`), the test scores.
 
     Raises:
         DataError: if a checkpoint cannot be opened.

@@ -71,11 +71,7 @@ def explain_still_running(folder: RunFolder) -> UserError:
 
 
 def read_config(folder: RunFolder, key: str = "resume") -> Config:
-    """Reads the config that a run was started with.
-
-    Args:
-        folder: of the run.
-        key: the key that named it, for the message.
+    """Reads the config that a run was started with; `key` named the run, for messages.
 
     Raises:
         UserError: if it is missing, or not of this version.
@@ -91,13 +87,7 @@ def read_config(folder: RunFolder, key: str = "resume") -> Config:
 
 
 def list_changes(before: Config, now: Config, free: Sequence[str] = FREE) -> list[str]:
-    """Differences of two configs that change the result of a training, such as `seed: 0 -> 1`.
-
-    Args:
-        before: one of them.
-        now: the other.
-        free: keys, and groups of keys, that may differ.
-    """
+    """Differences of two configs in keys that may not differ, such as `seed: 0 -> 1`; `free` are keys or groups."""
     old, new = flat(before.model_dump()), flat(now.model_dump())
     keys = [key for key in {**old, **new} if not any(f"{key}.".startswith(f"{prefix}.") for prefix in free)]
     pairs = {key: (old.get(key, "nothing"), new.get(key, "nothing")) for key in keys}

@@ -14,12 +14,7 @@ from unet_exp.runs.summary import Summary
 
 
 class RunRecord:
-    """What a run records of itself while it runs.
-
-    Args:
-        folder: of the run.
-        summary: so far.
-        writes: False in further processes of a distributed training; only the first writes.
+    """What a run records of itself while it runs; only the first process of a distributed training writes.
 
     Attributes:
         measure: gives the fields that are known only at the end, such as `steps`; called however the run ends.
@@ -65,12 +60,7 @@ class RunRecord:
 
 @contextmanager
 def record_run(folder: RunFolder, summary: Summary, writes: bool = True) -> Iterator[RunRecord]:
-    """Records a run from its start to its end.
-
-    Args:
-        folder: of the run.
-        summary: what is known at its start.
-        writes: see `RunRecord`.
+    """Records a run from its start, with what is known there, to its end.
 
     Raises:
         Stopped: if a signal stops it; further processes of a distributed training then exit with code 0.

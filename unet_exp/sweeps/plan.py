@@ -31,7 +31,6 @@ class SweepPlan:
         hydra: words for Hydra itself, such as the launcher's.
         runs: all of them; for a search one that stands for its trials.
         configs: of these runs.
-        sweep: how it runs.
         search: what plans its runs one after another; None where all are known.
         name: of the folder to make.
         launcher: Hydra's settings of it.
@@ -53,13 +52,7 @@ class SweepPlan:
 def plan_sweep(
     words: Sequence[str], typed: Sequence[Override], composed: Composed, config_dir: str | None
 ) -> SweepPlan:
-    """Plans a sweep and checks every run of it.
-
-    Args:
-        words: as typed.
-        typed: the same, parsed.
-        composed: the config of these words, each key with its first value.
-        config_dir: folder of the user's own configs.
+    """Plans a sweep and checks every run of it; `composed` has each key with its first value.
 
     Raises:
         ConfigError: for the first mistake in any of the trainings.
@@ -99,12 +92,7 @@ def _name_sweep(configs: Sequence[Config], search: OptunaConfig | None, keyed: M
 
 
 def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) -> SweepPlan:
-    """Plans the missing runs of an earlier sweep.
-
-    Args:
-        typed: beside the words of the sweep.
-        config_dir: folder of the user's own configs, as typed now.
-        path: of the sweep.
+    """Plans the missing runs of an earlier sweep; `typed` are the words beside its own.
 
     Raises:
         UserError: if it cannot be resumed in this way.
@@ -147,16 +135,10 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
 
 
 def require_trust(where: str, config: Config, trust: Collection[str], keys: Collection[str] = ()) -> None:
-    """Checks that classes which the folder of an earlier run names are trusted now, before they are imported.
-
-    Args:
-        where: the key and the folder, for the message.
-        config: of the training.
-        trust: typed now.
-        keys: typed now.
+    """Checks that classes which the folder of an earlier run names are typed or trusted now, before they are imported.
 
     Raises:
-        ConfigError: if not.
+        ConfigError: if not; it begins with `where`.
     """
     for group in ("model", "loss"):
         target = getattr(getattr(config, group), "target", None)

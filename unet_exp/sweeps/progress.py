@@ -19,11 +19,6 @@ class SweepProgress:
 
     On a terminal it is a bar of rich; elsewhere a line whenever a run has ended. The remaining time is computed here:
     rich looks at the last 30 seconds, in which often no run ends.
-
-    Args:
-        folder: of the sweep.
-        total: number of runs.
-        console: where it appears.
     """
 
     def __init__(self, folder: SweepFolder, total: int, console: Console) -> None:

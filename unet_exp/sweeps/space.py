@@ -72,11 +72,8 @@ def space_entry(override: Override) -> list[Any] | dict[str, Any]:
 def check_space(config: OptunaConfig, compose: Callable[[list[str]], Config]) -> None:
     """Finds before the first trial what would make trials fail, or their scores incomparable.
 
-    It composes every value of a list and both ends of a range with the first value of all other keys.
-
-    Args:
-        config: the search, its space complete.
-        compose: makes a training's config of words beside those that all trials share.
+    It composes every value of a list and both ends of a range with the first value of all other keys; `compose` adds
+    the words that all trials share.
 
     Raises:
         ConfigError: in one line that names the key.

@@ -20,13 +20,7 @@ from unet_exp.training.patches import PatchDataset, count_patches
 
 
 class WholeImages(Dataset[dict[str, Any]]):
-    """Whole normalised images with their labels, for validation.
-
-    Args:
-        samples: labelled images.
-        normalization: of the network's input.
-        targets: makes what the loss needs of a label.
-    """
+    """Whole normalised images with their labels, for validation."""
 
     def __init__(self, samples: Sequence[Sample], normalization: Normalization, targets: Targets) -> None:
         self._samples = samples
@@ -58,14 +52,7 @@ class WholeImages(Dataset[dict[str, Any]]):
 
 
 class SegmentationData(pl.LightningDataModule):
-    """Feeds a training from images in memory.
-
-    Args:
-        config: of the training.
-        dataset: its images.
-        normalization: of the network's input.
-        processes: how many processes share the patches of an epoch.
-    """
+    """Feeds a training from images in memory; `processes` share the patches of an epoch."""
 
     def __init__(self, config: Config, dataset: DataSet, normalization: Normalization, processes: int = 1) -> None:
         super().__init__()

@@ -28,7 +28,6 @@ class SegmentationModule(pl.LightningModule):
         horizon: optimizer steps of the whole training, for the schedule.
 
     Attributes:
-        record: the metadata of its checkpoints.
         families: scores of a validation beyond those of the classes, see `unet_exp.metrics.scoreboard.Scoreboard`.
         pictures: of how many validation images it keeps the predicted labels.
         picture_labels: (H, W) each, of the last validation.

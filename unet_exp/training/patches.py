@@ -32,14 +32,8 @@ class Draw(NamedTuple):
 class PatchDataset(Dataset[dict[str, Tensor]]):
     """Random labelled patches with the surroundings that the network needs.
 
-    Args:
-        samples: labelled images.
-        normalization: applied to each whole image, once.
-        tile: side of the labelled patch, pixels.
-        input_size: side of the network's input, pixels; at least `tile`, with the patch in its middle.
-        augmentation: cuts input, label and weights together.
-        targets: makes what the loss needs of a label: target and weights.
-        seed: of the training.
+    The labelled patch has a side of `tile` pixels and lies in the middle of the network's input of `input_size` pixels.
+    The normalization is applied to each whole image, once.
     """
 
     def __init__(
@@ -125,13 +119,8 @@ def _draw_place(random: np.random.Generator, size: int, tile: int) -> int:
 class PatchSampler(Sampler[Draw]):
     """The draws of an epoch. Over the epochs every image comes equally often, in a new order each epoch.
 
-    Args:
-        images: number of images.
-        tiles: draws per epoch over all processes.
-        seed: of the training.
-        repeat: repeat the first epoch, to overfit on it.
-        rank: this process of a distributed training.
-        world: number of processes.
+    The processes of a distributed training, `rank` of `world`, share the `tiles` draws of an epoch. `repeat` repeats
+    the first epoch, to overfit on it.
     """
 
     def __init__(self, images: int, tiles: int, seed: int, repeat: bool = False, rank: int = 0, world: int = 1) -> None:

@@ -29,12 +29,8 @@ _MOST_LISTED = 20  # differences in the summary
 class Rerun:
     """A finished run that is about to be repeated.
 
-    Attributes:
-        earlier: its folder.
-        summary: of it.
-        config: for the new training.
-        overrides: of the earlier run, then those typed now.
-        notes: what may make the numbers differ; `check` finds them.
+    `config` is that of the new training; `overrides` are those of the earlier run, then those typed now. `check` adds
+    notes on what may make the numbers differ.
     """
 
     earlier: RunFolder

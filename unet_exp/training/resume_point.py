@@ -22,15 +22,7 @@ _FROM_FIRST_START = ("started", "overrides", "wandb_id", "init_from_sha256", "re
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """What earlier starts of a run have left.
-
-    Attributes:
-        folder: of the run.
-        summary: of the last start.
-        checkpoint: to resume from; None where none was saved.
-        step: optimizer steps at that checkpoint.
-        notes: for the user.
-    """
+    """What earlier starts of a run have left: the last summary, and the last checkpoint with its step, if any."""
 
     folder: RunFolder
     summary: Summary

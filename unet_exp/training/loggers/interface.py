@@ -18,14 +18,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """What a logger opens with.
-
-    Attributes:
-        config: of the training.
-        folder: where the logger's files go.
-        step: at which a training resumes; None for a new one.
-        run_id: `RunLogger.run_id` of the training before it was interrupted.
-    """
+    """What a logger opens with; a resumed training has the step and the earlier `RunLogger.run_id`."""
 
     config: Config
     folder: RunFolder
@@ -35,15 +28,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a logger draws: images with their predicted labels.
-
-    Attributes:
-        step: optimizer steps so far.
-        epoch: epochs so far.
-        samples: the images.
-        labels: (H, W) each, predicted.
-        classes: in the order of the class indices.
-    """
+    """Images with their predicted labels, (H, W) each, after `step` optimizer steps."""
 
     step: int
     epoch: int
