@@ -24,6 +24,14 @@ _PLAIN_LAUNCHER = re.compile(r"hydra/launcher=\w+|hydra\.launcher\.[a-z]\w*=[\w:
 """What chooses a launcher or gives it a number or a word, such as a partition's name."""
 
 
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a sweep: the name of its folder, and the words that start it."""
+
+    name: str
+    overrides: list[str]
+
+
 def _make_legal(text: str) -> str:
     return re.sub(r"[^\w.,=+-]+", "-", text, flags=re.ASCII).strip("-.,")
 
@@ -34,10 +42,7 @@ def _check_legal(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True)
-class PlannedRun:
-    """One run of a sweep: the name of its folder, and the words that start it."""
-
+class _Run(Strict):
     name: Annotated[str, AfterValidator(_check_legal)]
     overrides: list[str]
 
@@ -49,7 +54,7 @@ class _Plan(Strict):
     words: list[str]
     config_dir: str | None
     search: str | None
-    runs: list[PlannedRun]
+    runs: list[_Run]
 
 
 class SweepFolder:
@@ -120,7 +125,8 @@ class SweepFolder:
             read = validate(_Plan, values)
         except (OSError, ValueError, RecursionError, ConfigError) as error:
             raise DataError(f"{plan}: it is damaged ({shorten(str(error), 200)}); start the sweep anew") from None
-        return cls(path, read.words, read.config_dir, read.search, read.runs, read.created)
+        runs = [PlannedRun(run.name, run.overrides) for run in read.runs]
+        return cls(path, read.words, read.config_dir, read.search, runs, read.created)
 
     def check_harmless(self) -> None:
         """Finds what would let a stranger's sweep reach beyond its folder: its words run again.
