@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from unet_exp.checkpoints.checkpoint import Checkpoint
     from unet_exp.data.samples import DataSet, Sample
-    from unet_exp.inference.predictor import Predictor
     from unet_exp.inference.scoring import Scores
+    from unet_exp.runs.conditions import Conditions
     from unet_exp.runs.summary import Summary
 
 USAGE = """Score a checkpoint and draw what it predicts.
@@ -62,11 +62,7 @@ MORE_KEYS = (
 
 
 def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
-    """Scores and draws one split.
-
-    Args:
-        values: the keys of `Evaluation` and of a training's config, plain.
-        checkpoint: the network.
+    """Scores and draws one split, by the keys of `Evaluation` and of a training's config.
 
     Returns:
         The folder with `config.yaml`, `summary.json`, `per_image.csv`, perhaps `per_threshold.csv`, and `predictions/`.
@@ -79,9 +75,11 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
 
     from rich.console import Console
 
+    from unet_exp.data.samples import fingerprint
     from unet_exp.inference.device import explain_out_of_memory
     from unet_exp.inference.predictor import Predictor
     from unet_exp.inference.scoring import score_split, score_tables, score_test
+    from unet_exp.runs.environment import describe_conditions
     from unet_exp.runs.run_folder import RunFolder
 
     console = Console(highlight=False)
@@ -100,7 +98,8 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
         if scores.metrics:
             folder.write_scores(scores.per_image, scores.per_threshold)
         folder.write_config(config.model_dump())
-        _summarize(predictor, dataset, task.split, scores, seen).write(folder.summary)
+        conditions = describe_conditions(fingerprint(dataset), str(predictor.device), predictor.precision)
+        _summarize(checkpoint, dataset, task.split, scores, seen, conditions).write(folder.summary)
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
@@ -159,27 +158,19 @@ def _warn_of_seen(dataset: "DataSet", split: str, checkpoint: "Checkpoint", cons
 
 
 def _summarize(
-    predictor: "Predictor", dataset: "DataSet", split: str, scores: "Scores", seen: tuple[int, int]
+    checkpoint: "Checkpoint", dataset: "DataSet", split: str, scores: "Scores", seen: tuple[int, int], now: "Conditions"
 ) -> "Summary":
-    from unet_exp.data.samples import fingerprint
-    from unet_exp.metrics import METRICS_VERSION
-    from unet_exp.runs.environment import git_state, versions
     from unet_exp.runs.summary import Summary
 
     return Summary(
         status="finished",
         metrics=scores.metrics,
-        checkpoint=str(predictor.checkpoint.path),
-        step=predictor.checkpoint.step,
+        checkpoint=str(checkpoint.path),
+        step=checkpoint.step,
         split={split: [sample.name for sample in getattr(dataset, split)]},
         seen_in_training=seen[0],
         validation_seen_in_training=seen[1],
-        data_fingerprint=fingerprint(dataset),
-        metrics_version=METRICS_VERSION,
-        device=str(predictor.device),
-        precision=predictor.precision,
-        git=git_state(),
-        versions=versions(),
+        **now.model_dump(exclude_unset=True),
     )
 
 

@@ -43,13 +43,7 @@ DEFAULTS: dict[str, Any] = {"checkpoint": "", "output": "model.onnx", "opset": 1
 
 
 def export(values: dict[str, Any]) -> Path:
-    """Writes the network of a checkpoint as ONNX, and compares the two.
-
-    Args:
-        values: the keys of `Export`, plain.
-
-    Returns:
-        The file.
+    """Writes the network of a checkpoint as ONNX, by the keys of `Export`, and compares the two.
 
     Raises:
         UserError: for what the user can correct, and if ONNX Runtime gives other logits than the network; then no file

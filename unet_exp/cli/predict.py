@@ -95,16 +95,9 @@ MORE_KEYS = ("trust", "inference", "trainer.accelerator", "trainer.precision")
 
 
 def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
-    """Predicts a mask for every image.
+    """Predicts a mask for every image, by the keys of `Prediction` and of a training's config; returns the masks.
 
     It skips a file that cannot be read or does not fit, predicts the others, and names it at the end.
-
-    Args:
-        values: the keys of `Prediction` and of a training's config, plain.
-        checkpoint: the network.
-
-    Returns:
-        The written masks.
 
     Raises:
         UserError: for what the user can correct; DataError at the end if a file was skipped.

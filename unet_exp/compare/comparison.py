@@ -47,9 +47,6 @@ def compare_runs(
             group.
         alpha: level of significance, between 0 and 1.
 
-    Returns:
-        The groups, their differences and the warnings.
-
     Raises:
         ConfigError: for an unknown metric, the loss of groups that are trained with different ones, a baseline that
             names no group or several, or an alpha out of range.
@@ -60,18 +57,15 @@ def compare_runs(
     name = (metric or "iou/mean").removeprefix("test/")
     kept, refused = select_comparable(runs, name)
     all_excluded = [*excluded, *refused]
-    if not kept:
-        reasons = "; ".join(f"{item.folder}: {item.reason}" for item in all_excluded[:3]) or "there are none"
-        more = f"; and {len(all_excluded) - 3} more" if len(all_excluded) > 3 else ""
-        raise DataError(f"no run can be compared ({reasons}{more})")
+    _require_runs(kept, all_excluded)
     varying = find_varying_keys(kept)
     _check_losses(name, varying, kept)
     label_keys = select_label_keys(kept, varying)
-    members, repeated = _drop_repeated(kept, varying)
+    latest, repeated = _drop_repeated(kept, varying)
     all_excluded += repeated
-    groups = [_build_group(same, label_keys, name) for same in members]
+    groups = [_build_group(members, label_keys, name) for members in latest]
     base = _find_baseline(groups, baseline)
-    groups = [base, *(group for group in groups if group is not base)]
+    groups.sort(key=lambda group: group is not base)
     differences = _compute_differences(groups, name, alpha)
     return Comparison(
         metric=name,
@@ -83,6 +77,14 @@ def compare_runs(
         warnings=collect_warnings(groups, differences, all_excluded, alpha),
         alpha=alpha,
     )
+
+
+def _require_runs(runs: Sequence[Run], excluded: Sequence[Excluded]) -> None:
+    if runs:
+        return
+    reasons = "; ".join(f"{item.folder}: {item.reason}" for item in excluded[:3]) or "there are none"
+    more = f"; and {len(excluded) - 3} more" if len(excluded) > 3 else ""
+    raise DataError(f"no run can be compared ({reasons}{more})")
 
 
 def _drop_repeated(runs: Sequence[Run], varying: Sequence[str]) -> tuple[list[list[Run]], list[Excluded]]:

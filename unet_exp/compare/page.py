@@ -37,18 +37,15 @@ def write_comparison(
     alpha: float = ALPHA,
     output: str | None = None,
 ) -> Path:
-    """Compares runs, prints the verdict and the table, and writes the page.
+    """Compares runs, prints the verdict and the table, and writes the page; returns the path of `report.html`.
 
     Args:
         places: folders or globs, see `unet_exp.compare.collect.collect`.
-        metric: a column of the runs' `per_image.csv`; None: `iou/mean`.
-        baseline: the group that the others are compared with; None: that of the first run.
-        alpha: the risk of calling any difference real by chance, 0..1.
+        metric: see `compare_runs`.
+        baseline: see `compare_runs`.
+        alpha: see `compare_runs`.
         output: folder of the page; None: the sweep's own if `places` names one and the three choices above are the
             defaults, so that its own page stays as it is; else a new folder below `outputs/compare`.
-
-    Returns:
-        The path of `report.html`.
 
     Raises:
         ConfigError: for an unknown metric or baseline.

@@ -79,19 +79,15 @@ class Difference:
     """A group minus the baseline in the chosen metric, over the pairs of runs with the same seed and fold.
 
     Attributes:
-        group: the group.
         gains: of each pair; see `Group.gains`.
-        pairs: number of pairs.
         mean: of the gains; nan without pairs.
-        low: lower end of its 95 % bootstrap interval; nan for fewer than two pairs.
-        high: upper end.
+        low: lower end of its 95 % bootstrap interval, `high` the upper one; nan for fewer than two pairs.
         p: of the two-sided sign-flip test; nan without pairs.
         p_holm: the same, Holm-adjusted over the differences of the comparison.
         effect: d_z with Hedges' correction; nan for fewer than three pairs.
         smallest_p: the least p for so many pairs.
         pairs_for_significance: the fewest pairs that can be significant among so many differences; None if none can.
         pairs_for_power: pairs for a power of 0.8 if the effect is real; None if unknown or beyond reach.
-        verdict: in a word or two.
         sentence: the verdict with its numbers.
     """
 

@@ -29,8 +29,6 @@ class Conditions(PlainRecord):
     Attributes:
         data_fingerprint: sha256 of its images and labels.
         metrics_version: version of the scores' definitions.
-        device: such as `cpu` or `cuda`.
-        precision: resolved.
         processes: how many share the work.
         threads: of PyTorch in each process: they split sums, and so change the rounding.
         init_from_sha256: of the checkpoint that its weights start from; None if there is none.

@@ -5,13 +5,21 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from unet_exp.runs.conditions import GitState
+from unet_exp.metrics import METRICS_VERSION
+from unet_exp.runs.conditions import Conditions, GitState
 
 _PACKAGES = (
     "unet-exp", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "wandb", "albumentations", "numpy",
     "opencv-python-headless", "scipy", "scikit-image",
 )  # fmt: skip
+
+
+def describe_conditions(data_fingerprint: str, device: str, precision: str, **more: Any) -> Conditions:
+    """The conditions of a result that is computed now, by this code and these packages."""
+    more |= {"metrics_version": METRICS_VERSION, "git": git_state(), "versions": versions()}
+    return Conditions(data_fingerprint=data_fingerprint, device=device, precision=precision, **more)
 
 
 def versions() -> dict[str, str]:

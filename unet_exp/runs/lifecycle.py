@@ -82,7 +82,7 @@ def record_run(folder: RunFolder, summary: Summary, writes: bool = True) -> Iter
         if isinstance(error, FileNotFoundError) and not folder.path.exists():
             raise TrainingError(f"{folder.path}: the run's folder is gone, and with it what was trained") from None
         if isinstance(error, OSError) and folder.has_checkpoint:
-            print(f"what was trained is kept; when that is mended, {explain_resume(folder)}")
+            print(f"what was trained is kept; when that is fixed, {explain_resume(folder)}")
         raise
     finally:
         record.close()

@@ -38,14 +38,10 @@ class Summary(Conditions):
         metrics: scores by their full names, such as `test/iou/cell`; null where undefined.
         started: ISO time of the first start.
         fold: that was tested; None without folds.
-        overrides: the words of the command line.
         split: names of the images of each part.
-        width: of a U-Net.
-        parameters: of the network.
         macs: multiply-accumulates of one training input.
         rerun: the earlier run that it repeats, and the verdict.
         resumed: step and time of each later start.
-        wandb_id: of its W&B run.
         seconds_setup: until the first batch.
         seconds_training: of all starts.
         pruned_at: optimizer steps at which a search pruned it.

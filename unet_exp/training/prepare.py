@@ -24,11 +24,10 @@ from unet_exp.geometry import Architecture, parameters
 from unet_exp.inference.device import resolve_device, resolve_precision
 from unet_exp.losses.custom import try_loss
 from unet_exp.memory import free_memory
-from unet_exp.metrics import METRICS_VERSION
 from unet_exp.metrics.declarations import metric_names, threshold_names
 from unet_exp.network import cost
 from unet_exp.runs.conditions import Conditions
-from unet_exp.runs.environment import git_state, versions
+from unet_exp.runs.environment import describe_conditions
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.datamodule import SegmentationData, count_classes
 from unet_exp.training.fine_tuning import load_initial_weights
@@ -72,26 +71,20 @@ class Job:
     def conditions(self) -> Conditions:
         """What its numbers depend on beside its config; the data are hashed once."""
         initial = self.config.init_from
-        return Conditions(
-            data_fingerprint=fingerprint(self.dataset),
-            metrics_version=METRICS_VERSION,
-            device=str(self.device),
-            precision=self.precision,
+        return describe_conditions(
+            fingerprint(self.dataset),
+            str(self.device),
+            self.precision,
             processes=self.processes,
             threads=torch.get_num_threads(),
             init_from_sha256=None if initial is None else _sha256(Path(initial)),
-            git=git_state(),
-            versions=versions(),
         )
 
 
 def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = None) -> Job:
     """Reads the data, builds the network and checks all that can fail before a folder exists.
 
-    Args:
-        config: what to train.
-        overrides: the words of the command line.
-        resumed: folder of the run that the training resumes; None for a start from the beginning.
+    `resumed` is the folder of the run that the training resumes; None for a start from the beginning.
 
     Raises:
         UserError: for what the user can correct.
@@ -110,9 +103,9 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     normalization = Normalization.fit(config.data.normalization, dataset.train)
     processes = _count_processes(config, device)
     datamodule = SegmentationData(config, dataset, normalization, processes)
+    steps = _total_steps(config, datamodule)
     if not datamodule.batches:
         raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
-    steps = _total_steps(config, datamodule)
     module = _build_module(config, dataset, normalization, steps)
     count, macs = cost(module.network, datamodule.input_size)
     _check_space(config, resumed, count)

@@ -56,9 +56,6 @@ def train(
         pruning: ends the training early if a search prunes it; a pruned training is not tested.
         rerun: the earlier run that this one repeats.
 
-    Returns:
-        The run's folder.
-
     Raises:
         UserError: for what the user can correct; before the folder exists wherever it can be found by then.
     """
