@@ -48,8 +48,7 @@ def compare_runs(
         alpha: level of significance, between 0 and 1.
 
     Raises:
-        ConfigError: for an unknown metric, the loss of groups that are trained with different ones, a baseline that
-            names no group or several, or an alpha out of range.
+        ConfigError: for an unknown metric, losses that differ, an unknown or ambiguous baseline, or a wrong alpha.
         DataError: if no run is left to compare.
     """
     if not 0 < alpha < 1:
