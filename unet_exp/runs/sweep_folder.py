@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
@@ -57,6 +57,7 @@ class _Plan(Strict):
     runs: list[_Run]
 
 
+@dataclass(eq=False)
 class SweepFolder:
     """The folder of a sweep.
 
@@ -72,24 +73,17 @@ class SweepFolder:
         journal: where a search keeps its trials.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        words: Sequence[str],
-        config_dir: str | None = None,
-        search: str | None = None,
-        runs: Sequence[PlannedRun] = (),
-        created: str | None = None,
-    ) -> None:
-        self.path = path
-        self.words = list(words)
-        self.config_dir = config_dir
-        self.search = search
-        self.runs = list(runs)
-        self.created = created or datetime.now().isoformat(timespec="milliseconds")
-        self.lock = path / ".lock"
-        self.stop = path / ".stop"
-        self.journal = path / "search.journal"
+    path: Path
+    words: list[str]
+    config_dir: str | None = None
+    search: str | None = None
+    runs: list[PlannedRun] = field(default_factory=list)
+    created: str = field(default_factory=lambda: datetime.now().isoformat(timespec="milliseconds"))
+
+    def __post_init__(self) -> None:
+        self.lock = self.path / ".lock"
+        self.stop = self.path / ".stop"
+        self.journal = self.path / "search.journal"
 
     @classmethod
     def create(
@@ -106,7 +100,7 @@ class SweepFolder:
         Raises:
             DataError: if it cannot be made.
         """
-        folder = cls(dated_folder(parent, name), words, config_dir, search, runs)
+        folder = cls(dated_folder(parent, name), list(words), config_dir, search, list(runs))
         folder._write_plan()
         return folder
 
@@ -164,13 +158,8 @@ class SweepFolder:
         return self.folder(run).is_over
 
     def _write_plan(self) -> None:
-        plan: dict[str, Any] = {
-            "created": self.created,
-            "words": self.words,
-            "config_dir": self.config_dir,
-            "search": self.search,
-            "runs": [asdict(run) for run in self.runs],
-        }
+        plan: dict[str, Any] = {key: getattr(self, key) for key in ("created", "words", "config_dir", "search")}
+        plan["runs"] = [asdict(run) for run in self.runs]
         write_text(self.path / "sweep.json", json.dumps(plan, indent=2) + "\n")
 
 

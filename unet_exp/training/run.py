@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -124,42 +125,38 @@ def _make_folder(config: Config, folder: RunFolder | None, resume: ResumePoint |
     return folder.prepare()
 
 
+@dataclass
 class _Training:
     """A training from its first step to its summary; `started` is the calendar and the monotonic time of its start."""
 
-    def __init__(
-        self,
-        job: Job,
-        folder: RunFolder,
-        console: Console,
-        started: tuple[datetime, float],
-        resume: ResumePoint | None,
-        pruning: Pruning | None,
-    ) -> None:
-        self._job, self._folder, self._console = job, folder, console
-        self._started, self._resume, self._pruning = started, resume, pruning
-        self._logger = TrainingLogger()
-        self._trainer: pl.Trainer | None = None
-        self._callbacks: Callbacks | None = None
-        self._scores = Scores()
+    job: Job
+    folder: RunFolder
+    console: Console
+    started: tuple[datetime, float]
+    resume: ResumePoint | None
+    pruning: Pruning | None
+    logger: TrainingLogger = field(default_factory=TrainingLogger)
+    trainer: pl.Trainer | None = None
+    callbacks: Callbacks | None = None
+    scores: Scores = field(default_factory=Scores)
 
     @property
     def steps(self) -> int:
         """Optimizer steps, those before a resume included."""
-        return 0 if self._trainer is None else self._trainer.global_step
+        return 0 if self.trainer is None else self.trainer.global_step
 
     @property
     def seconds(self) -> float:
         """Seconds of training, those before a resume included."""
-        return 0.0 if self._callbacks is None else self._callbacks.history.seconds
+        return 0.0 if self.callbacks is None else self.callbacks.history.seconds
 
     def describe(self, rerun: Rerun | None) -> Summary:
         """The summary at the start of the run."""
-        job, config = self._job, self._job.config
+        job, config = self.job, self.job.config
         parts = ("train", "val", "test", "unlabelled")
         summary = Summary(
             name=config.name,
-            started=self._started[0].isoformat(timespec="milliseconds"),
+            started=self.started[0].isoformat(timespec="milliseconds"),
             seed=config.seed,
             fold=config.data.fold if config.data.folds else None,
             overrides=job.overrides,
@@ -171,11 +168,11 @@ class _Training:
         )
         if rerun is not None:
             summary = summary.updated(rerun=rerun.describe())
-        return summary if self._resume is None else self._resume.keep_first_start(summary)
+        return summary if self.resume is None else self.resume.keep_first_start(summary)
 
     def fit(self, record: RunRecord) -> None:
         """Trains until the first limit, with callbacks and loggers."""
-        job, folder, first = self._job, self._folder, processes.is_first()
+        job, folder, first = self.job, self.folder, processes.is_first()
         record.measure = self._measure
         if first:
             self._report_resume()
@@ -183,10 +180,10 @@ class _Training:
             record.at_end(lambda: self._finish_logger(record))
             self._open_logger(record)
         reset_peak_memory(job.device)
-        self._callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self._logger)
-        extra = [] if self._pruning is None else [self._pruning]
-        callbacks = [*self._callbacks.all, *extra]
-        self._trainer = build_trainer(job, folder, callbacks, self._logger.lightning, self._console)
+        self.callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self.logger)
+        extra = [] if self.pruning is None else [self.pruning]
+        callbacks = [*self.callbacks.all, *extra]
+        self.trainer = build_trainer(job, folder, callbacks, self.logger.lightning, self.console)
         with (
             signals.defer(),
             explain_out_of_memory("take a smaller data.batch_size, data.tile or model.width"),
@@ -196,62 +193,62 @@ class _Training:
             # Lightning expects a loader that resumes in mid-epoch; here the sampler does.
             warnings.filterwarnings("ignore", ".*dataloader is not resumable")
             checkpoint = processes.get_checkpoint()
-            self._trainer.fit(job.module, job.datamodule, ckpt_path=checkpoint, weights_only=True)
-        history, best = self._callbacks.history, self._callbacks.best
+            self.trainer.fit(job.module, job.datamodule, ckpt_path=checkpoint, weights_only=True)
+        history, best = self.callbacks.history, self.callbacks.best
         record.note(
-            seconds_setup=round(history.start - self._started[1], 3),
+            seconds_setup=round(history.start - self.started[1], 3),
             seconds_training=round(history.seconds, 1),
             best=_best_epoch(best),
         )
-        if self._pruning is not None and self._pruning.pruned_at is not None:
-            record.note(pruned_at=self._pruning.pruned_at)
+        if self.pruning is not None and self.pruning.pruned_at is not None:
+            record.note(pruned_at=self.pruning.pruned_at)
 
     def test(self, record: RunRecord) -> None:
         """Scores and draws the test images with the best epoch, and draws the unlabelled ones."""
-        job, folder, console = self._job, self._folder, self._console
+        job, folder, console = self.job, self.folder, self.console
         own = custom_targets(job.config.model_dump()).values()
         quiet = not console.is_terminal
         with explain_out_of_memory("the training is kept; score it with evaluate.py and a smaller inference.tile"):
             predictor = Predictor(open_checkpoint(folder.best, trust=own), job.device.type, job.precision)
-            self._scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions, quiet)
+            self.scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions, quiet)
             score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions, quiet=quiet)
-        if self._scores.metrics:
-            folder.write_scores(self._scores.per_image, self._scores.per_threshold)
-            console.print(*score_tables(self._scores.metrics, job.dataset.classes, "test"))
+        if self.scores.metrics:
+            folder.write_scores(self.scores.per_image, self.scores.per_threshold)
+            console.print(*score_tables(self.scores.metrics, job.dataset.classes, "test"))
         if job.config.trainer.overfit:
-            assert self._callbacks is not None
-            record.note(overfit=_check_overfit(self._callbacks.history.losses, console))
+            assert self.callbacks is not None
+            record.note(overfit=_check_overfit(self.callbacks.history.losses, console))
 
     def _report_resume(self) -> None:
         if processes.get_checkpoint() is None:
-            self._folder.write_config(self._job.config.model_dump())
-        for note in self._resume.notes if self._resume else ():
-            self._console.print(note, soft_wrap=True)
+            self.folder.write_config(self.job.config.model_dump())
+        for note in self.resume.notes if self.resume else ():
+            self.console.print(note, soft_wrap=True)
             logging.getLogger(__name__).info(note)
 
     def _open_logger(self, record: RunRecord) -> None:
-        step = None if self._resume is None or self._resume.checkpoint is None else self._resume.step
-        self._logger = open_logger(Start(self._job.config, self._folder, step, record.summary.wandb_id))
-        if self._logger.run_id is not None:
-            record.note(wandb_id=self._logger.run_id)
+        step = None if self.resume is None or self.resume.checkpoint is None else self.resume.step
+        self.logger = open_logger(Start(self.job.config, self.folder, step, record.summary.wandb_id))
+        if self.logger.run_id is not None:
+            record.note(wandb_id=self.logger.run_id)
             record.save()
 
     def _measure(self) -> dict[str, Any]:
-        before = self._callbacks.history.before if self._callbacks else 0.0
+        before = self.callbacks.history.before if self.callbacks else 0.0
         return {
-            "metrics": self._scores.metrics,
+            "metrics": self.scores.metrics,
             "steps": self.steps,
-            "epochs": 0 if self._trainer is None else self._trainer.current_epoch,
-            "peak_memory": peak_memory(self._job.device),
-            "seconds": round(time.monotonic() - self._started[1] + before, 1),
+            "epochs": 0 if self.trainer is None else self.trainer.current_epoch,
+            "peak_memory": peak_memory(self.job.device),
+            "seconds": round(time.monotonic() - self.started[1] + before, 1),
         }
 
     def _draw_curves(self) -> None:
-        if self._folder.metrics.exists():
-            draw_curves(self._folder.metrics, self._folder.curves, self._job.config.trainer.monitor)
+        if self.folder.metrics.exists():
+            draw_curves(self.folder.metrics, self.folder.curves, self.job.config.trainer.monitor)
 
     def _finish_logger(self, record: RunRecord) -> None:
-        self._logger.finish(self._scores.metrics, self.steps, failed=record.summary.error is not None)
+        self.logger.finish(self.scores.metrics, self.steps, failed=record.summary.error is not None)
 
 
 def _width(job: Job) -> Width | None:
