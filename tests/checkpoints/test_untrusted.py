@@ -29,7 +29,7 @@ from unet_exp.checkpoints.record import KEY
 from unet_exp.data.io.archive import BadArchive, unpack
 from unet_exp.data.io.images import write_image
 from unet_exp.errors import DataError
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 Cli = Callable[..., Said]
 Content = dict[str, Any]

@@ -16,7 +16,7 @@ from PIL import Image
 
 from unet_exp import data, losses, memory
 from unet_exp import load as open_predictor
-from unet_exp.compose import compose_train, conf_dir, quoted
+from unet_exp.compose import compose_train, conf_dir, quote
 from unet_exp.config import IGNORE_LABEL, parse
 from unet_exp.data.classes import encode
 from unet_exp.data.groups import SplitItem, split
@@ -212,10 +212,10 @@ def test_globs_pair_by_what_their_wildcards_stand_for(tmp_path):
             path = tmp_path / f"scan {number}ü" / kind
             path.parent.mkdir(parents=True)
             write_image(path, array)
-    images, masks = (quoted(f"{tmp_path}/*/{kind}") for kind in ("image/*.png", "mask/*_label.png"))
+    images, masks = (quote(f"{tmp_path}/*/{kind}") for kind in ("image/*.png", "mask/*_label.png"))
     made = load(tmp_path, f"data.images={images}", f"data.masks={masks}")
     assert names(made)[0] == ["scan 0ü_a", "scan 1ü_a"]
-    deep = quoted(f"{tmp_path}/**/a.png"), quoted(f"{tmp_path}/**/[a]_label.p?g")
+    deep = quote(f"{tmp_path}/**/a.png"), quote(f"{tmp_path}/**/[a]_label.p?g")
     with pytest.raises(DataError, match="no mask in"):
         load(tmp_path, f"data.images={deep[0]}", f"data.masks={deep[1]}")
 
@@ -237,7 +237,7 @@ def test_a_folder_may_have_brackets_in_its_name(root):
     for number in range(3):
         put(root, number)
     (root / "images").rename(root / "images [old]")
-    assert names(load(root, f"data.images={quoted(f'{root}/images [old]/*.png')}"))[:2] == [["0"], ["1"]]
+    assert names(load(root, f"data.images={quote(f'{root}/images [old]/*.png')}"))[:2] == [["0"], ["1"]]
 
 
 def test_names_of_masks_may_have_more(root):

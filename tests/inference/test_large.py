@@ -36,7 +36,7 @@ from unet_exp.inference.large.budget import format_size, forward_bytes, read_siz
 from unet_exp.inference.large.pipeline import AHEAD, run_overlapped
 from unet_exp.inference.predictor import Predictor
 from unet_exp.network import Network, build
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 Cli = Callable[..., Said]
 BUDGET = "memory=40MB"

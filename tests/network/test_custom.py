@@ -33,7 +33,7 @@ from unet_exp.geometry import CustomArchitecture
 from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
 from unet_exp.losses import CrossEntropy, CustomLoss
 from unet_exp.network import Network, cost
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "extend.md").read_text()
 LOSSES, NETWORKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -22,7 +22,7 @@ from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.geometry import input_for_output
 from unet_exp.mirror import mirror_indices, mirror_window
-from unet_exp.training.datamodule import SegmentationData, class_counts
+from unet_exp.training.datamodule import SegmentationData, count_classes
 from unet_exp.training.module import SegmentationModule
 from unet_exp.training.patches import Draw, PatchDataset, PatchSampler, count_patches
 
@@ -548,7 +548,7 @@ def labelled(*rows: list[int], classes: int = 2) -> DataSet:
 
 
 def balanced(data: DataSet) -> list[float] | None:
-    return losses.class_weights(config("loss.class_weights=inverse").loss, class_counts(data))
+    return losses.class_weights(config("loss.class_weights=inverse").loss, count_classes(data))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from run_folders import FIVE, TWO, check_folder
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.errors import ConfigError, DataError, TrainingError
 from unet_exp.network import build
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.module import SegmentationModule
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.augmentation.base import Window
+from unet_exp.augmentation.protocol import Window
 from unet_exp.mirror import mirror_window
 
 # It looks for updates when it is imported.

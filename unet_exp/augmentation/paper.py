@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unet_exp.augmentation.base import Window
+from unet_exp.augmentation.protocol import Window
 from unet_exp.config import PaperAugmentationConfig
 from unet_exp.mirror import mirror_window
 

@@ -1,9 +1,9 @@
-"""Check data: a look at images and masks before a training."""
+"""The command check_data: inspects images and masks before a training."""
 
 import sys
 from pathlib import Path
 
-from unet_exp.cli.entry import report_user_errors
+from unet_exp.cli.entry import print_usage, report_user_errors
 from unet_exp.errors import UserError
 
 USAGE = """Check images and masks before a training.
@@ -26,9 +26,8 @@ Examples:
 
 
 def main() -> None:
-    """Runs `scripts/check_data.py`: a look at images and masks before a training."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(USAGE)
+    """Runs `scripts/check_data.py`."""
+    if print_usage(USAGE):
         return
     with report_user_errors():
         from argparse import ArgumentParser

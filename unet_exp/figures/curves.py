@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 from unet_exp.metrics.declarations import direction
 
 
@@ -52,5 +52,5 @@ def draw_curves(metrics: Path, target: Path, monitor: str) -> None:
     rates.set(title="learning rate", xlabel="step")
     for axes in (losses, scores, rates):
         axes.grid(alpha=0.3)
-    with replacing(target) as side:
+    with write_whole(target) as side:
         figure.savefig(side, dpi=110)

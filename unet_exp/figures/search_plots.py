@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 import numpy as np
 
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -39,7 +39,7 @@ def draw_search(study: "Study", evaluator: "PedAnovaImportanceEvaluator | None",
     height = max(4.0, 1.2 + 0.3 * len({key for trial in study.get_trials(deepcopy=False) for key in trial.params}))
     panels = []
     # Each plot is a figure of its own and sets a style for all that come after it.
-    with plt.rc_context(), replacing(target) as side:
+    with plt.rc_context(), write_whole(target) as side:
         history = plot_optimization_history(study, target_name=monitor)
         history.set(title="finished trials", xlabel="trial")
         history.legend(fontsize="small")

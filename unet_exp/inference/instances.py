@@ -17,7 +17,7 @@ from tifffile import TiffWriter
 
 from unet_exp.config import ClassSpec
 from unet_exp.data.io.images import write_pages
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 
 Ids = NDArray[np.uint16] | NDArray[np.uint32]
 
@@ -169,11 +169,11 @@ def write_instances(
     for number, table in enumerate(tables):
         table.insert(0, "page", number)
     if max(len(table) for table in tables) > np.iinfo(np.uint16).max:
-        with replacing(target.with_name(f"{target.stem}.tif")) as side, TiffWriter(side) as tiff:
+        with write_whole(target.with_name(f"{target.stem}.tif")) as side, TiffWriter(side) as tiff:
             for ids, _ in numbered:
                 tiff.write(ids.astype(np.uint32), photometric="minisblack", compression="zlib", metadata=None)
     else:
         suffix = ".tif" if len(pages) > 1 else target.suffix
         write_pages(target.with_name(target.stem + suffix), [ids for ids, _ in numbered])
-    with replacing(target.with_name(f"{target.stem}.csv")) as side:
+    with write_whole(target.with_name(f"{target.stem}.csv")) as side:
         pd.concat(tables).round({"row": 3, "column": 3, "probability": 6}).to_csv(side, index=False)

@@ -24,7 +24,7 @@ from tifffile import TiffFile, TiffPage, TiffWriter
 from unet_exp.data.arrays import Array
 from unet_exp.data.io.tiff import DTYPES, check_page, explain_damage, interpret_pixels, list_pages, to_standard_type
 from unet_exp.errors import DataError
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -155,7 +155,7 @@ def write_pages(path: str | Path, pages: Sequence[Array]) -> None:
     # Copies: a view of one pixel counts as contiguous whatever its strides, and imagecodecs refuses them.
     stored = [np.array(page[:, :, 0] if page.shape[2:] == (1,) else page, order="C") for page in pages]
     try:
-        with replacing(path) as side:
+        with write_whole(path) as side:
             if suffix == ".png":
                 side.write_bytes(imagecodecs.png_encode(stored[0], level=1))
             else:

@@ -23,7 +23,7 @@ from unet_exp.data.io.tiff import (
     to_standard_type,
 )
 from unet_exp.errors import DataError
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 
 Rows = Callable[[int, int], Array]
 """Returns rows, given the first one and the one after the last."""
@@ -182,7 +182,7 @@ def write_by_rows(
                 yield tile if channels > 1 else tile[:, :, 0]
 
     size = sum(height * width * channels * like.itemsize for height, width, _ in pages)
-    with replacing(path) as side, TiffWriter(side, bigtiff=size > 2**31) as tiff:
+    with write_whole(path) as side, TiffWriter(side, bigtiff=size > 2**31) as tiff:
         for height, width, rows in pages:
             tiff.write(
                 tiles(height, width, rows),

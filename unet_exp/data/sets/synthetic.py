@@ -28,7 +28,7 @@ from unet_exp.data.samples import DataSet, Sample, split_indices
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.data.sets.synthetic_texture import Layout, paint, smooth_noise
 from unet_exp.errors import ConfigError
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 
 GENERATOR_VERSION = 1
 """Part of a cached set's name: raise it with every change of a pixel."""
@@ -240,7 +240,7 @@ def _read_cache(path: Path, shape: tuple[int, int, int]) -> list[Micrograph] | N
 def _write_cache(path: Path, micrographs: list[Micrograph]) -> None:
     image, label, instances = (np.stack([getattr(one, name) for one in micrographs]) for name in _ARRAYS)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as side:
+    with write_whole(path) as side:
         np.savez_compressed(side, image=image, label=label, instances=instances)
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from unet_exp.errors import UserError
 
-Job = TypeVar("Job")
+FileJob = TypeVar("FileJob")
 Read = TypeVar("Read")
 Computed = TypeVar("Computed")
 Written = TypeVar("Written")
@@ -18,12 +18,12 @@ _READERS = 2
 
 
 def run_overlapped(
-    jobs: Iterable[tuple[Job, int]],
+    jobs: Iterable[tuple[FileJob, int]],
     budget: int,
-    read: Callable[[Job], Read],
-    compute: Callable[[Job, Read], Computed],
-    write: Callable[[Job, Computed], Written],
-) -> Generator[tuple[Job, Written | UserError], None, None]:
+    read: Callable[[FileJob], Read],
+    compute: Callable[[FileJob, Read], Computed],
+    write: Callable[[FileJob, Computed], Written],
+) -> Generator[tuple[FileJob, Written | UserError], None, None]:
     """Reads in threads, computes in this one, and writes in another.
 
     Close it after an interrupt: it drops waiting jobs and finishes the file that it writes.
@@ -38,8 +38,8 @@ def run_overlapped(
     Yields:
         Each job in order, with the result of `write`, or the mistake that any of the three raised.
     """
-    reading: deque[tuple[Job, int, Future[Read]]] = deque()
-    writing: deque[tuple[Job, int, Future[Written]]] = deque()
+    reading: deque[tuple[FileJob, int, Future[Read]]] = deque()
+    writing: deque[tuple[FileJob, int, Future[Written]]] = deque()
     upcoming, in_memory = iter(jobs), 0
     readers, writer = ThreadPoolExecutor(_READERS), ThreadPoolExecutor(1)
     try:
@@ -69,10 +69,10 @@ def run_overlapped(
 
 def _compute_and_submit(
     writer: ThreadPoolExecutor,
-    job: Job,
+    job: FileJob,
     pixels: "Future[Read]",
-    compute: Callable[[Job, Read], Computed],
-    write: Callable[[Job, Computed], Written],
+    compute: Callable[[FileJob, Read], Computed],
+    write: Callable[[FileJob, Computed], Written],
 ) -> "Future[Written]":
     """Computes a job and submits its writing; a mistake waits for its turn too."""
     try:
