@@ -78,6 +78,7 @@ def pytest_collection_finish() -> None:
     """What the libraries keep for ever, a million objects, is not looked at again and again for garbage."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(5000, 10, 10)
 
 
 _DRAWN = Figure.savefig
@@ -217,19 +218,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder
 
 
+@cache
+def _generated(size: int, number: int) -> Any:
+    from unet_exp.data.sets.synthetic import generate
+
+    return generate(size, size, 0, number)
+
+
 @pytest.fixture
 def isbi_folder(tmp_path: Path) -> Callable[..., Path]:
     """`isbi_folder(count=7, tests=2, size=48)` makes a small folder in the layout of ISBI-2012."""
 
     def make(count: int = 7, tests: int = 2, size: int = 48, name: str = "stack") -> Path:
         from unet_exp.data.io.images import write_image
-        from unet_exp.data.sets.synthetic import generate
 
         root = tmp_path / name
         for place in ("train/image", "train/label", *(["test/image"] if tests else [])):
             (root / place).mkdir(parents=True)
         for number in range(count + tests):
-            made = generate(size, size, 0, number)
+            made = _generated(size, number)
             if number < count:
                 write_image(root / "train/image" / f"{number}.png", made.image)
                 write_image(root / "train/label" / f"{number}.png", (made.label * 255).astype(np.uint8))

@@ -33,6 +33,7 @@ GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "sched
 """Choices that a checkpoint's config holds as values."""
 
 
+_OVER = "over_checkpoint"
 PATHS = (
     *("checkpoint", "input", "output", "init_from", "resume", "rerun", "sweep.resume", "runs", "baseline"),
     *("data.root", "data.images", "data.masks", "data.lists", "data.group"),
@@ -169,11 +170,11 @@ def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequenc
     }
     overrides = [word for word in overrides if word not in had]
     typed = {override.key_or_group: override for override in parse_overrides(overrides)}
-    replaced = [group for group in GROUPS if group in typed]
+    replaced = {group: typed[group].value() for group in GROUPS if group in typed}
     kept = {key: value for key, value in base.items() if key not in replaced}
-    defaults = [*({group: typed[group].value()} for group in replaced), "_self_"]
-    ConfigStore.instance().store(name="over_checkpoint", node={"defaults": defaults, **kept, **entry})
-    return _compose("over_checkpoint", overrides)[0]
+    defaults = [*({group: word} for group, word in replaced.items()), "_self_"]
+    ConfigStore.instance().store(name=_OVER, node={"defaults": defaults, **kept, **entry})
+    return _compose(_OVER, overrides)[0]
 
 
 def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
@@ -195,7 +196,7 @@ def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictC
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from None
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}, whole.hydra
+    return {str(key): value for key, value in values.items()}, OmegaConf.select(whole, "hydra")
 
 
 def _set_key(config: DictConfig, override: Override) -> None:
@@ -225,9 +226,23 @@ def _divide(parsed: Sequence[Override]) -> tuple[list[Override], tuple[str, ...]
 
 def _compose_choices(name: str, choices: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
     """What Hydra composes of these words, whole and without its own settings; not to be changed."""
+    if name == _OVER and (found := _over_checkpoint(choices)) is not None:
+        return found, found
     # What is not in a file of ours may be another the next time.
     lasting = name == "train" and not any(word.startswith("hydra.searchpath") for word in choices)
     return _compose_once(name, choices, _files().state()) if lasting else _compose_once.__wrapped__(name, choices, None)
+
+
+def _over_checkpoint(choices: tuple[str, ...]) -> DictConfig | None:
+    """A checkpoint's config, its groups replaced by these; None where the words do more, which takes Hydra."""
+    *replaced, _ = (node := ConfigStore.instance().load(f"{_OVER}.yaml").node).defaults
+    if sorted(choices) != sorted(f"{group}={word}" for one in replaced for group, word in one.items()):
+        return None
+    kept = {key: node._get_node(key) for key in node if key != "defaults"}
+    groups = {key: _compose_choices("train", (f"{key}={one[key]}",))[1][key] for one in replaced for key in one}
+    config = OmegaConf.create({**groups, **kept})
+    OmegaConf.set_struct(config, True)
+    return config
 
 
 @lru_cache(maxsize=64)
