@@ -26,8 +26,8 @@ demo: $(SETUP)  ## Train on generated images, test, and draw: under three minute
 test: $(SETUP)  ## Run the tests
 	$(RUN) -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
-test-all: $(SETUP)  ## Run the tests, the slow ones too
-	$(RUN) -m pytest $(SIDE_BY_SIDE)
+test-all: $(SETUP)  ## Run the tests, the slow ones too, and with more random examples
+	HYPOTHESIS_PROFILE=many $(RUN) -m pytest $(SIDE_BY_SIDE)
 
 lint: $(SETUP)  ## Check style
 	$(VENV)/bin/ruff check .

@@ -120,6 +120,7 @@ def test_every_variant_equals_its_network_on_five_sizes(tmp_path: Path) -> None:
         assert max(found) < 1e-5, words
 
 
+@pytest.mark.slow
 def test_odd_sizes_and_several_classes_and_channels(tmp_path: Path) -> None:
     checkpoint = made("model=pad", "model.norm=group", "fusion=add", classes=3, channels=3)
     export_to_onnx(checkpoint, tmp_path / "model.onnx", 20)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import TINY
 from skimage.data import binary_blobs
 
@@ -43,6 +44,7 @@ assert json.loads((run / "summary.json").read_text())["status"] == "finished"
 """
 
 
+@pytest.mark.slow
 def test_without_the_modules_of_posix_all_is_imported_and_a_training_runs(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", binary_blobs(64, rng=0).astype("uint8") * 255)
     done = subprocess.run(

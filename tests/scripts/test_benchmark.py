@@ -42,6 +42,7 @@ def test_every_group_has_pairs_that_run() -> None:
         GROUPS[name]()[0].first()
 
 
+@pytest.mark.slow
 def test_the_time_between_the_runs_of_a_sweep() -> None:
     timed = GROUPS["sweep"]()[0].first()
     assert isinstance(timed, Timed)
