@@ -11,8 +11,6 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout, UnixFileLock, lock_descriptor
 
-from unet_exp.errors import DataError
-
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
@@ -104,18 +102,6 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, fields)
         writer.writeheader()
         writer.writerows(rows)
-
-
-def make_output_folder(folder: Path) -> None:
-    """Makes the folder of the key `output`, and its parents.
-
-    Raises:
-        DataError: if it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"output={folder}: this folder cannot be made ({error.strerror}); choose another") from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from unet_exp.config.data import FolderConfig
 from unet_exp.data import groups, load_data
 from unet_exp.data.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
 from unet_exp.data.compatibility import check_fits
+from unet_exp.data.io.images import make_output_folder
 from unet_exp.data.pairs import Pair, find_pairs
 from unet_exp.data.samples import SPLITS, DataSet, Sample
 from unet_exp.data.sets.folder import (
@@ -30,7 +31,6 @@ from unet_exp.data.sets.folder import (
 )
 from unet_exp.errors import DataError, UserError
 from unet_exp.figures.contact_sheet import MOST, draw_contact_sheet, make_cell
-from unet_exp.files import make_output_folder
 from unet_exp.inspection import findings, survey, tables
 from unet_exp.inspection.findings import UNKNOWN, ClassProposal, LabelMap, Suspicion, Totals
 from unet_exp.inspection.survey import ImageStats

@@ -167,6 +167,18 @@ def write_pages(path: str | Path, pages: Sequence[Array]) -> None:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None
 
 
+def make_output_folder(folder: Path) -> None:
+    """Makes the folder of the key `output`, and its parents.
+
+    Raises:
+        DataError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"output={folder}: this folder cannot be made ({error.strerror}); choose another") from None
+
+
 def list_images(spec: str | Path) -> list[Path]:
     """Lists image files in natural order: 2.png before 10.png.
 

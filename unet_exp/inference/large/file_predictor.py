@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from unet_exp.config import ClassSpec
 from unet_exp.data.classes import colorize, encode
-from unet_exp.data.io.images import MAX_PIXELS, TIFF_SUFFIXES, read_pages, stored_size, write_pages
+from unet_exp.data.io.images import MAX_PIXELS, TIFF_SUFFIXES, make_output_folder, read_pages, stored_size, write_pages
 from unet_exp.data.io.windows import WindowedPage, open_pages
 from unet_exp.errors import DataError, UserError
-from unet_exp.files import make_output_folder
 from unet_exp.inference.device import explain_out_of_memory
 from unet_exp.inference.large import by_tiles
 from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
