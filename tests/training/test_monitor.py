@@ -54,7 +54,7 @@ def test_the_best_epoch_is_kept_whatever_a_class_is_called(
 ) -> None:
     words = [f"trainer.monitor={monitor}", "trainer.early_stopping=2", "logger=csv"]
     built = build_callbacks(parse(compose_train(words)), RunFolder(tmp_path), [], [], None, TrainingLogger())
-    kept = [one for one in built if isinstance(one, EarlyStopping | ModelCheckpoint)]
+    kept = [one for one in built.all if isinstance(one, EarlyStopping | ModelCheckpoint)]
     (best,) = (one for one in kept if isinstance(one, ModelCheckpoint))
     loader = DataLoader([0.0])  # type: ignore[arg-type]
     trainer = pl.Trainer(
