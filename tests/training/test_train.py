@@ -270,7 +270,7 @@ class TestInitFrom:
 
     @pytest.mark.parametrize("word", ["model.width=5", "model.depth=3", "fusion=add", "model.norm=batch"])
     def test_another_network_is_refused(self, train: Train, finished: RunFolder, tmp_path: Path, word: str) -> None:
-        with pytest.raises(ConfigError, match=r"its network is another one: .* there and .* here; set model, fusion"):
+        with pytest.raises(ConfigError, match=r"its network differs: .* there and .* here; set model, fusion"):
             train("model=same", f"init_from={finished.best}", word)
         assert no_run_in(tmp_path)
 
