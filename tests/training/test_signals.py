@@ -156,7 +156,7 @@ class TestTraining:
 
     def test_a_run_that_is_over_has_finished(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # As W&B, whose uploads take long.
-        monkeypatch.setattr("unet_exp.training.loggers.TrainingLogger.finish", lambda *_: ask())
+        monkeypatch.setattr("unet_exp.training.loggers.TrainingLogger.finish", lambda *_, **__: ask())
         said = cli("train", *WORDS, "output=out[a]")
         assert said.code == 0  # else a job script would have it queued again
         (folder,) = (tmp_path / "out[a]" / "train").iterdir()
