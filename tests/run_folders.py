@@ -77,7 +77,7 @@ def check_folder(
 
     for path in (folder.best, folder.last):
         checkpoint = open_checkpoint(path)
-        assert checkpoint.parse_config() == config
+        assert checkpoint.config == config
         assert [spec.name for spec in checkpoint.record.classes] == list(classes)
         assert (
             sum(weight.numel() for name, weight in checkpoint.weights.items() if is_parameter(name))

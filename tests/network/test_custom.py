@@ -149,7 +149,7 @@ def test_a_checkpoint_of_it_opens_only_where_its_package_is_trusted(checkpoint: 
 @pytest.mark.usefixtures("package")
 def test_a_trusted_checkpoint_opens(checkpoint: Path, trust: str) -> None:
     opened = open_checkpoint(checkpoint, trust=["other", trust])
-    loss = losses.build(opened.parse_config().loss, opened.record.class_weights)
+    loss = losses.build(opened.config.loss, opened.record.class_weights)
     assert isinstance(loss, CustomLoss)
     assert unet_exp.load(checkpoint, "cpu", "32", trust=[trust]).checkpoint.record == opened.record
 

@@ -242,14 +242,14 @@ class TestInitFrom:
 
     def test_the_same_classes_take_every_weight(self, finished: RunFolder) -> None:
         checkpoint = open_checkpoint(finished.best)
-        network = build(checkpoint.parse_config(), 1, 2)
+        network = build(checkpoint.config, 1, 2)
         assert not equal(network.state_dict(), checkpoint.weights)
         assert load_initial_weights(network, checkpoint) == []
         assert equal(network.state_dict(), checkpoint.weights)
 
     def test_another_number_of_classes_starts_with_a_fresh_head(self, finished: RunFolder) -> None:
         checkpoint = open_checkpoint(finished.best)
-        network = build(checkpoint.parse_config(), 1, 5)
+        network = build(checkpoint.config, 1, 5)
         head = network.head.weight.clone()
         fresh = load_initial_weights(network, checkpoint)
         assert set(fresh) == {"head.weight", "head.bias"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, ClassVar, Self
@@ -62,8 +63,9 @@ class Checkpoint:
                 )
         return cls(path, record, weights, step)
 
-    def parse_config(self) -> Config:
-        """Parses the config of its training with the schema of this version.
+    @cached_property
+    def config(self) -> Config:
+        """The config of its training, checked once against the schema of this version.
 
         Raises:
             DataError: if it does not fit.
@@ -77,9 +79,9 @@ class Checkpoint:
         """The architecture of its network, in plain integers.
 
         Raises:
-            DataError: see `parse_config`.
+            DataError: see `config`.
         """
-        return self.parse_config().architecture(self.record.channels, len(self.record.classes))
+        return self.config.architecture(self.record.channels, len(self.record.classes))
 
     def network(self) -> Network:
         """Builds the trained network, in evaluation mode, on the CPU.
@@ -99,7 +101,7 @@ class Checkpoint:
                     f"checkpoint={self.path}: it holds {there:,} numbers, and the network that its config describes "
                     f"has {needed:,} parameters"
                 )
-        network = build(self.parse_config(), self.record.channels, len(self.record.classes))
+        network = build(self.config, self.record.channels, len(self.record.classes))
         try:
             network.load_state_dict(self.weights)
         except RuntimeError as error:

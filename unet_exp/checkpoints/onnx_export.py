@@ -97,7 +97,7 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
     sizes = checkpoint.architecture().sizes
     known = checkpoint.record.model_dump() | {
         "step": checkpoint.step,
-        "activation": checkpoint.parse_config().activation,
+        "activation": checkpoint.config.activation,
         "sizes": {"smallest": sizes.smallest, "step": sizes.step, "context": sizes.lost_border},
     }
     return {f"{KEY}.{name}": json.dumps(value) for name, value in known.items()}

@@ -29,7 +29,7 @@ class Predictor:
         accelerator: `auto`, `cpu`, `gpu`, `cuda` or `mps`.
         precision: `auto`, `32`, `bf16-mixed` or `16-mixed`.
         inference: tiles and averaging; None takes those of the checkpoint's config. Change them with
-            `checkpoint.parse_config().inference.model_copy(update={"tile": 512})`, or make others with
+            `checkpoint.config.inference.model_copy(update={"tile": 512})`, or make others with
             `FlipTTAConfig(name="flips8", tile=1024, batch_size=1, context="auto", blend=0)`.
 
     Raises:
@@ -43,7 +43,7 @@ class Predictor:
         precision: str = "auto",
         inference: InferenceConfig | None = None,
     ) -> None:
-        config = checkpoint.parse_config()
+        config = checkpoint.config
         self.checkpoint = checkpoint
         self.classes = checkpoint.record.classes
         self.inference = inference or config.inference

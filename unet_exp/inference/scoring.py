@@ -56,7 +56,7 @@ def score_split(
         quiet: no progress bar.
     """
     samples: Sequence[Sample] = getattr(dataset, split)
-    config = predictor.checkpoint.parse_config().loss
+    config = predictor.checkpoint.config.loss
     names = [spec.name for spec in predictor.classes]
     board = Scoreboard(names, dataset.metrics, settings.warping, settings.warping_radius)
     loss, targets = losses.build(config, predictor.checkpoint.record.class_weights), losses.targets(config)

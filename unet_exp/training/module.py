@@ -11,7 +11,7 @@ from torch import Tensor
 from unet_exp import losses, network
 from unet_exp.checkpoints.reading import EPOCH_LOSSES
 from unet_exp.checkpoints.record import KEY, CheckpointRecord
-from unet_exp.config import parse
+from unet_exp.config import Config, parse
 from unet_exp.errors import TrainingError
 from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
 from unet_exp.metrics.declarations import ScoreFamily
@@ -26,6 +26,7 @@ class SegmentationModule(pl.LightningModule):
     Args:
         record: a plain `CheckpointRecord`.
         horizon: optimizer steps of the whole training, for the schedule.
+        config: the config in the record, already checked; None checks it.
 
     Attributes:
         families: scores of a validation beyond those of the classes, see `unet_exp.metrics.scoreboard.Scoreboard`.
@@ -34,11 +35,12 @@ class SegmentationModule(pl.LightningModule):
         scores: of the last validation, in full precision (Lightning keeps them as float32).
     """
 
-    def __init__(self, record: dict[str, Any], horizon: int) -> None:
+    def __init__(self, record: dict[str, Any], horizon: int, config: Config | None = None) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)  # the loggers already have the config
+        # The loggers already have the config.
+        self.save_hyperparameters("record", "horizon", logger=False)
         self.record = CheckpointRecord.model_validate(record)
-        self.config = parse(self.record.config)
+        self.config = parse(self.record.config) if config is None else config
         self.classes = self.record.classes
         self.network = network.build(self.config, self.record.channels, len(self.classes))
         self.loss = losses.build(self.config.loss, self.record.class_weights)

@@ -147,7 +147,7 @@ def _build_module(
         class_weights=losses.class_weights(config.loss, count_classes(dataset)),
         trained_on=[image_digest(sample.image) for sample in dataset.train],
     )
-    return SegmentationModule(record.model_dump(), horizon=steps or 0)
+    return SegmentationModule(record.model_dump(), steps or 0, config)
 
 
 def _check_memory(config: Config, dataset: DataSet) -> None:
