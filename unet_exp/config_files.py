@@ -1,4 +1,7 @@
-"""Hydra's reader of `conf/` and of a folder of the user's own configs."""
+"""Hydra's reader of `conf/` and of a folder of the user's own configs.
+
+Hydra has no public way to hide a file that options share, so this extends its own file source.
+"""
 
 import os
 from typing import Any
