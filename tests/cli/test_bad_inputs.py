@@ -1,6 +1,6 @@
 """What a stranger can get wrong with images and masks: each mistake is one line that says file, reason and mend.
 
-`python tests/test_bad_inputs.py`, or `pytest -s -k table` on this file, prints mistakes and messages as Markdown.
+`python tests/cli/test_bad_inputs.py`, or `pytest -s -k table` on this file, prints mistakes and messages as Markdown.
 """
 
 import gzip

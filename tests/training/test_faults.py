@@ -1,6 +1,6 @@
 """What happens around a training goes wrong: what the user is told, what is on the disk after, how it goes on.
 
-`pytest -s tests/test_faults.py -k "fault or table"` prints the table of all of them.
+`pytest -s tests/training/test_faults.py -k "fault or table"` prints the table of all of them.
 """
 
 import multiprocessing

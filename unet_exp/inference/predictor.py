@@ -28,7 +28,7 @@ class Predictor:
         checkpoint: an opened checkpoint.
         accelerator: `auto`, `cpu`, `gpu`, `cuda` or `mps`.
         precision: `auto`, `32`, `bf16-mixed` or `16-mixed`.
-        inference: tiles and averaging; None takes those of the checkpoint's config. Change them with
+        inference: tiles and test-time augmentation; None takes those of the checkpoint's config. Change them with
             `checkpoint.config.inference.model_copy(update={"tile": 512})`, or make others with
             `FlipTTAConfig(name="flips8", tile=1024, batch_size=1, context="auto", blend=0)`.
 
@@ -121,7 +121,7 @@ class Predictor:
         return to_logits(mean, self._activation), mean
 
     def probabilities(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Class probabilities of an image of any size, with the tiles and averaging of `inference`.
+        """Class probabilities of an image of any size, with the tiles and test-time augmentation of `inference`.
 
         Args:
             image: (H, W) or (H, W, C), uint8, uint16 or float32, as read from a file.
