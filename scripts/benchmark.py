@@ -252,7 +252,7 @@ def _augmentation() -> list[Pair]:
 
     from unet_exp.augmentation import Window, build
     from unet_exp.config import PaperAugmentationConfig
-    from unet_exp.mirror import mirrored_window
+    from unet_exp.mirror import mirror_window
 
     image, label, _ = _slice()
     config = PaperAugmentationConfig(
@@ -271,7 +271,7 @@ def _augmentation() -> list[Pair]:
     )
 
     def library() -> object:
-        patch, target = (mirrored_window(whole, -30, -30, 572, 572) for whole in (image, label))
+        patch, target = (mirror_window(whole, -30, -30, 572, 572) for whole in (image, label))
         return one_by_one(image=patch, mask=target)
 
     return [
@@ -287,10 +287,10 @@ def _tiles() -> list[Pair]:
 
     from unet_exp.compose import compose_train
     from unet_exp.config import parse
-    from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
+    from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
     from unet_exp.network import build
 
-    source = mirrored_source(torch.randn(1, 1, 1024, 1024))
+    source = mirror_source(torch.randn(1, 1, 1024, 1024))
 
     def pair(model: str) -> Pair:
         config = parse(compose_train(["experiment=small", f"model={model}"]))

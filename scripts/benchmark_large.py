@@ -101,19 +101,19 @@ def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Pa
     """Predicts an image in this process, with the network of `experiment=small` as it is before training."""
     import torch
 
+    from unet_exp import load
     from unet_exp.data.io.windows import open_pages
     from unet_exp.inference.device import peak_memory, reset_peak_memory
     from unet_exp.inference.large.budget import read_size
-    from unet_exp.inference.large.by_tiles import plan
+    from unet_exp.inference.large.by_tiles import plan_page
     from unet_exp.inference.large.file_predictor import FilePredictor, Outputs
-    from unet_exp.inference.predictor import load
 
     torch.set_num_threads(threads)
     folder.mkdir()
     _save_network(folder / "network.ckpt")
     predictor = load(folder / "network.ckpt", "cpu", "32")
     size = read_size(budget)
-    outputs = Outputs(folder, preview=True, probabilities=False, cells=None)
+    outputs = Outputs(folder, preview=True, probabilities=False, write_cells=None)
     work = FilePredictor(predictor, outputs, size, lambda _: None, lambda *_: None)
     reset_peak_memory(predictor.device)
     before, start = peak_memory(predictor.device), time.perf_counter()
@@ -121,7 +121,7 @@ def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Pa
     mask = work.write(image, work.compute(image, work.read(image)))
     seconds, peak = time.perf_counter() - start, peak_memory(predictor.device) - before
     with open_pages(image) as (page,), open_pages(mask) as (found,):
-        tile = plan(predictor, page, size).tile
+        tile = plan_page(predictor, page, size).tile
         difference, different, cropped = _compared(predictor, page, found, tile)
         pixels = page.height * page.width
     return LargeResult(layout, size, tile, peak, seconds, pixels, difference, different, cropped)
@@ -135,7 +135,7 @@ def _compared(predictor: "Predictor", page: "WindowedPage", mask: "WindowedPage"
     """
     from unet_exp.data.classes import encode
     from unet_exp.inference.large.by_tiles import normalized_source
-    from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
+    from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
     from unet_exp.inference.tiling.tile_plan import surround
 
     architecture, source = predictor.network.architecture, normalized_source(predictor, page)
@@ -146,7 +146,7 @@ def _compared(predictor: "Predictor", page: "WindowedPage", mask: "WindowedPage"
     total, tile = side + 2 * around, min(tile, side // 2)
     window = source(top - around, left - around, total, total)
     settings = predictor.inference.model_copy(update={"tile": total})
-    logits = tiled_logits(predictor.network, mirrored_source(window), total, total, settings)
+    logits = tiled_logits(predictor.network, mirror_source(window), total, total, settings)
     whole = logits.softmax(dim=1)[0, :, around : around + side, around : around + side].numpy()
     parts = np.empty_like(whole)
     for y, x in product(range(0, side, tile), range(0, side, tile)):

@@ -15,7 +15,7 @@ from unet_exp.checkpoints.onnx_export import export_to_onnx
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.compose import compose_train
 from unet_exp.config import parse
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.run import train
 
 FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"

@@ -33,7 +33,7 @@ from conftest import TINY
 from killable import GAPS, Gap, Training
 from resuming import EPOCH, SETTINGS, check_equal
 
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 WIDE = ("model.width=32", "model.depth=3", "trainer.save_every=1s")
 """Of cold starts: checkpoints of 6 MB, so that a side file is there long enough to be seen."""

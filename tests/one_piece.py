@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from unet_exp.inference.tiling.overlap_tile import mirrored_source
+from unet_exp.inference.tiling.overlap_tile import mirror_source
 from unet_exp.inference.tiling.tile_plan import plan_whole
 from unet_exp.network import UNet
 
@@ -21,5 +21,5 @@ def whole_image_logits(network: UNet, images: Tensor) -> Tensor:
     """
     height, width = images.shape[-2:]
     row, column = (plan_whole(network.architecture, size) for size in (height, width))
-    logits: Tensor = network(mirrored_source(images)(row.start, column.start, row.size, column.size))
+    logits: Tensor = network(mirror_source(images)(row.start, column.start, row.size, column.size))
     return logits[..., :height, :width]

@@ -13,7 +13,7 @@ import torch
 from conftest import Said, summary, table
 
 from unet_exp.checkpoints.reading import read_content
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.module import SegmentationModule
 
 Cli = Callable[..., Said]

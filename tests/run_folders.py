@@ -6,7 +6,7 @@ from conftest import summary, table
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import parse
 from unet_exp.data.io.images import read_image
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 TWO = ("membrane", "cell")
 
@@ -77,7 +77,7 @@ def check_folder(
 
     for path in (folder.best, folder.last):
         checkpoint = open_checkpoint(path)
-        assert checkpoint.parsed() == config
+        assert checkpoint.parse_config() == config
         assert [spec.name for spec in checkpoint.record.classes] == list(classes)
         assert (
             sum(weight.numel() for name, weight in checkpoint.weights.items() if is_parameter(name))

@@ -19,7 +19,7 @@ from unet_exp.compare.collect import Run, collect
 from unet_exp.compare.comparison import Comparison, compare_runs
 from unet_exp.compare.report import write_report
 from unet_exp.config import ClassSpec
-from unet_exp.figures.overlay import panels
+from unet_exp.figures.overlay import draw_panels
 from unet_exp.runs.summary import Summary
 from unet_exp.schema import flat
 
@@ -151,7 +151,7 @@ def draw_pictures(sweep: Path, size: int = 40) -> None:
         for image in pd.read_csv(summary.parent / "per_image.csv")["image"]:
             grey = rng.integers(0, 256, (size, size, 1), np.uint8)
             truth, wrong = grey[..., 0] // 128, rng.random((size, size)) < 0.2
-            picture = panels(grey, truth, np.where(wrong, 1 - truth, truth), CLASSES, "IoU 0.8")
+            picture = draw_panels(grey, truth, np.where(wrong, 1 - truth, truth), CLASSES, "IoU 0.8")
             Image.fromarray(picture).save(folder / f"test_{image}.png")
 
 

@@ -25,7 +25,20 @@ def load(
     inference: "InferenceConfig | None" = None,
     trust: Collection[str] = (),
 ) -> "Predictor":
-    """Opens a checkpoint, or a run's folder, for prediction; see `unet_exp.inference.predictor.load`."""
-    from unet_exp.inference import predictor
+    """Opens a checkpoint for prediction.
 
-    return predictor.load(path, accelerator, precision, inference, trust)
+    Args:
+        path: a checkpoint, a run's folder, whose `best.ckpt` is taken, or a file of `scripts/export.py`.
+        accelerator: `auto`, `cpu`, `gpu`, `cuda` or `mps`.
+        precision: `auto`, `32`, `bf16-mixed` or `16-mixed`.
+        inference: see `unet_exp.inference.predictor.Predictor`.
+        trust: see `unet_exp.checkpoints.opening.open_checkpoint`.
+
+    Raises:
+        DataError: if it cannot be opened.
+        ConfigError: see `Predictor`.
+    """
+    from unet_exp.checkpoints.opening import open_checkpoint
+    from unet_exp.inference.predictor import Predictor
+
+    return Predictor(open_checkpoint(path, trust), accelerator, precision, inference)

@@ -1,6 +1,6 @@
-"""From words on a command line to plain values: Hydra's composition, its mistakes said in one line.
+"""Composes the words of a command line to plain values with Hydra, and reports its errors in one line.
 
-Nothing here imports torch, so that a mistake is told at once.
+Nothing here imports torch, so that a mistake is reported at once.
 """
 
 import difflib
@@ -33,7 +33,6 @@ GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "sched
 """Choices that a checkpoint's config holds as values."""
 
 
-_OVER = "over_checkpoint"
 PATHS = (
     *("checkpoint", "input", "output", "init_from", "resume", "rerun", "sweep.resume", "runs", "baseline"),
     *("data.root", "data.images", "data.masks", "data.lists", "data.group"),
@@ -43,14 +42,14 @@ PATHS = (
 
 @dataclass(frozen=True)
 class Composed:
-    """What words on a command line mean.
+    """The meaning of the words of a command line.
 
     Attributes:
-        training: the plain values of one training, not yet checked against the schema.
-        sweep: those of the group `sweep`.
-        search: those of the group `search`.
+        training: plain values of one training, not yet checked against the schema.
+        sweep: values of the group `sweep`.
+        search: values of the group `search`.
         multirun: whether the words alone make it a sweep, as `experiment=skip_fusion` does.
-        params: keys that the words sweep over by themselves, with their values as typed.
+        params: keys that the words sweep over, with their values as typed.
         launcher: Hydra's settings of what starts the runs of a sweep.
     """
 
@@ -63,12 +62,10 @@ class Composed:
 
 
 def prepare_words(words: Sequence[str]) -> list[str]:
-    """Command-line words with paths quoted where Hydra's grammar would not take them as they are.
+    """Quotes paths that Hydra's grammar does not accept, and replaces renamed keys with a note on standard error.
 
-    A key that has a better word since gets it; a note on standard error says so.
-
-    To Hydra a path that holds an equals sign or a bracket is a mistake. What is quoted already, `null` and, after `-m`,
-    several paths with commas between them stay as they are.
+    Hydra rejects a path with an equals sign or a bracket. Quoted values, `null` and, after `-m`, several paths with
+    commas stay as they are.
     """
     for note in filter(None, (rename_override(word)[1] for word in words)):
         print(f"note: {note}", file=sys.stderr)
@@ -83,13 +80,13 @@ def prepare_words(words: Sequence[str]) -> list[str]:
             parsed = parser.parse_override(word).value()
             if parsed == value or (key == "runs" and isinstance(parsed, list)):
                 return word
-        return f"{key}={quoted(value)}"
+        return f"{key}={quote(value)}"
 
     return [checked(rename_override(word)[0]) for word in words]
 
 
-def quoted(text: str) -> str:
-    """A text as Hydra's grammar takes it, whatever it holds."""
+def quote(text: str) -> str:
+    """Quotes any text for Hydra's grammar."""
     return QuotedString(text, Quote.single).with_quotes()
 
 
@@ -106,7 +103,7 @@ def compose_train(overrides: Sequence[str], extra_dir: str | None = None) -> dic
 
 
 def compose_command(overrides: Sequence[str], extra_dir: str | None = None) -> Composed:
-    """What is typed after `scripts/train.py`, composed.
+    """Composes the words of `scripts/train.py`.
 
     Args:
         overrides: words and keys as typed, such as `["model=same", "optimizer.lr=0.01"]`.
@@ -136,31 +133,28 @@ def compose_command(overrides: Sequence[str], extra_dir: str | None = None) -> C
 
 
 def search_path(extra_dir: str | None) -> list[str]:
-    """The word that lets Hydra find a folder of the user's own configs.
+    """The override that adds a folder of the user's own configs to Hydra's search path.
 
     Raises:
-        ConfigError: if there is no such folder.
+        ConfigError: if the folder does not exist.
     """
     if extra_dir is None:
         return []
     if not Path(extra_dir).is_dir():
         raise ConfigError(f"--config-dir {extra_dir}: there is no such folder")
-    return [f"hydra.searchpath=[{quoted(f'file://{Path(extra_dir).resolve()}')}]"]
+    return [f"hydra.searchpath=[{quote(f'file://{Path(extra_dir).resolve()}')}]"]
 
 
 def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A checkpoint's config as the base, what is typed over it.
+    """The config of a checkpoint with typed words over it.
 
-    Another word for a group (`data=isbi2012` over a `synthetic` training) replaces that group whole by its values in
-    `conf/`; the word that it had changes nothing.
+    Another word for a group (`data=isbi2012` over a `synthetic` training) replaces the whole group by its values in
+    `conf/`; the same word changes nothing.
 
     Args:
         base: the plain config of a training.
-        entry: the entry point's own keys and their default values.
+        entry: the command's own keys and their default values.
         overrides: words and keys as typed.
-
-    Returns:
-        `base` and `entry` in one, with the overrides applied.
 
     Raises:
         ConfigError: as `compose_train`.
@@ -170,16 +164,16 @@ def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequenc
     }
     overrides = [word for word in overrides if word not in had]
     typed = {override.key_or_group: override for override in parse_overrides(overrides)}
-    replaced = {group: typed[group].value() for group in GROUPS if group in typed}
+    replaced = [group for group in GROUPS if group in typed]
     kept = {key: value for key, value in base.items() if key not in replaced}
-    defaults = [*({group: word} for group, word in replaced.items()), "_self_"]
-    ConfigStore.instance().store(name=_OVER, node={"defaults": defaults, **kept, **entry})
-    return _compose(_OVER, overrides)[0]
+    defaults = [*({group: typed[group].value()} for group in replaced), "_self_"]
+    ConfigStore.instance().store(name="over_checkpoint", node={"defaults": defaults, **kept, **entry})
+    return _compose("over_checkpoint", overrides)[0]
 
 
 def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
-    """The resolved values, and what Hydra itself is to do with them."""
-    parsed = parse_overrides(overrides)
+    """The resolved values, and the config of Hydra itself."""
+    parsed = parse_overrides([rename_override(text)[0] for text in overrides])
     _check_words(parsed)
     keys, choices = _divide(parsed)
     try:
@@ -196,7 +190,7 @@ def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictC
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from None
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}, OmegaConf.select(whole, "hydra")
+    return {str(key): value for key, value in values.items()}, whole.hydra
 
 
 def _set_key(config: DictConfig, override: Override) -> None:
@@ -212,7 +206,7 @@ def _set_key(config: DictConfig, override: Override) -> None:
 
 
 def _divide(parsed: Sequence[Override]) -> tuple[list[Override], tuple[str, ...]]:
-    """Values of single keys, and the words that choose options or change what there is."""
+    """Values of single keys, and the words that choose options or add keys."""
     groups = _files().list("", ObjectType.GROUP)
 
     def is_value(override: Override) -> bool:
@@ -225,29 +219,15 @@ def _divide(parsed: Sequence[Override]) -> tuple[list[Override], tuple[str, ...]
 
 
 def _compose_choices(name: str, choices: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
-    """What Hydra composes of these words, whole and without its own settings; not to be changed."""
-    if name == _OVER and (found := _over_checkpoint(choices)) is not None:
-        return found, found
-    # What is not in a file of ours may be another the next time.
+    """Hydra's composition of these words, with and without its own settings; do not change it."""
+    # Other files than ours may change.
     lasting = name == "train" and not any(word.startswith("hydra.searchpath") for word in choices)
     return _compose_once(name, choices, _files().state()) if lasting else _compose_once.__wrapped__(name, choices, None)
 
 
-def _over_checkpoint(choices: tuple[str, ...]) -> DictConfig | None:
-    """A checkpoint's config, its groups replaced by these; None where the words do more, which takes Hydra."""
-    *replaced, _ = (node := ConfigStore.instance().load(f"{_OVER}.yaml").node).defaults
-    if sorted(choices) != sorted(f"{group}={word}" for one in replaced for group, word in one.items()):
-        return None
-    kept = {key: node._get_node(key) for key in node if key != "defaults"}
-    groups = {key: _compose_choices("train", (f"{key}={one[key]}",))[1][key] for one in replaced for key in one}
-    config = OmegaConf.create({**groups, **kept})
-    OmegaConf.set_struct(config, True)
-    return config
-
-
 @lru_cache(maxsize=64)
 def _compose_once(name: str, choices: tuple[str, ...], _: Hashable) -> tuple[DictConfig, DictConfig]:
-    with initialized():
+    with initialize_hydra():
         whole = hydra.compose(name, list(choices), return_hydra_config=True)
     ours = deepcopy(whole)
     with open_dict(ours):
@@ -256,20 +236,20 @@ def _compose_once(name: str, choices: tuple[str, ...], _: Hashable) -> tuple[Dic
 
 
 def _files() -> config_files.ConfigFiles:
-    # Not from Hydra's loader, which copies all of its settings for each question: a tenth of the time of composing.
+    # Not Hydra's loader, which copies all of its settings at each call: a tenth of the time of composing.
     return config_files.ConfigFiles("main", str(conf_dir()))
 
 
 @contextmanager
-def initialized() -> Iterator[ConfigLoader]:
-    """Hydra, with `conf/` as its folder of configs."""
+def initialize_hydra() -> Iterator[ConfigLoader]:
+    """Starts Hydra with `conf/` as its folder of configs."""
     config_files.register()
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
 
 
 def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Override]:
-    """What was typed, read by Hydra's grammar.
+    """Parses typed words by Hydra's grammar.
 
     Args:
         overrides: words and keys as typed.
@@ -302,7 +282,7 @@ def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Over
 def _check_words(parsed: Iterable[Override]) -> None:
     ours = _files()
     groups = [*ours.list("", ObjectType.GROUP), "hydra/launcher"]
-    # A folder of the user's own is known to Hydra only while it composes.
+    # Hydra knows a folder of the user's own only while it composes.
     more_options = any(override.key_or_group == "hydra.searchpath" for override in parsed)
     for override in parsed:
         group = override.key_or_group
@@ -322,16 +302,16 @@ def _check_words(parsed: Iterable[Override]) -> None:
             if word == "null" or shared or (word not in options and not more_options):
                 more = launcher and "joblib" not in options
                 hint = "; more of them come with: pip install 'unet-exp[sweep]'" if more else ""
-                raise ConfigError(f"{group}={word}: no such option; choose one of {_listed(options, word)}{hint}")
+                raise ConfigError(f"{group}={word}: no such option; choose one of {_list_options(options, word)}{hint}")
 
 
 def _launchers() -> list[str]:
-    with initialized() as loader:
+    with initialize_hydra() as loader:
         return loader.get_group_options("hydra/launcher")
 
 
 def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:
-    """The mistake behind Hydra's message, which is of many lines and names no keys, as one."""
+    """Turns Hydra's message, which has many lines and names no keys, into one line."""
     for override in parsed:
         key = override.key_or_group
         if key.startswith("hydra") and not key.startswith("hydra.launcher."):
@@ -353,14 +333,14 @@ def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:
 def _keys_of(config: DictConfig, parent: str, wanted: str = "") -> str:
     node = OmegaConf.select(config, parent) if parent else config
     if not isinstance(node, DictConfig):
-        return f"the top-level keys are {_listed([str(key) for key in config if key != 'hydra'], parent)}"
-    keys = _listed([str(key) for key in node if key not in ("_target_", "hydra")], wanted)
+        return f"the top-level keys are {_list_options([str(key) for key in config if key != 'hydra'], parent)}"
+    keys = _list_options([str(key) for key in node if key not in ("_target_", "hydra")], wanted)
     word = node.get("name") if parent else None
     owner = f"{parent}={word}" if word else parent
     return f"{owner} has the keys {keys}" if parent else f"the top-level keys are {keys}"
 
 
-def _listed(options: Iterable[str], wanted: str) -> str:
+def _list_options(options: Iterable[str], wanted: str) -> str:
     names = list(options)
     near = difflib.get_close_matches(wanted, names, n=1)
     return ", ".join(names) + (f" (did you mean {near[0]}?)" if near else "")

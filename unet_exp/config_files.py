@@ -1,4 +1,4 @@
-"""How Hydra reads `conf/`, and a folder of the user's own configs."""
+"""Hydra's reader of `conf/` and of a folder of the user's own configs."""
 
 import os
 from typing import Any
@@ -13,16 +13,16 @@ from omegaconf import OmegaConf
 from unet_exp.config.renamed import rename_keys
 
 SHARED = "_"
-"""What the names of files begin with that hold what options share, and are no options themselves."""
+"""Prefix of files that hold what options share, and are no options themselves."""
 
 
 class ConfigFiles(FileConfigSource):
-    """A folder of YAML files, each parsed once; of those that options share it offers none."""
+    """A folder of YAML files, each parsed once; it does not offer the files that options share."""
 
     _parsed: dict[tuple[str, int, int], tuple[dict[str, str | None], Any]] = {}  # noqa: RUF012 - of all folders
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Read a file; the same file is parsed again only where it has changed."""
+        """Reads a file, and parses it again only if it has changed."""
         path = os.path.join(self.path, self._normalize_file_name(config_path))
         try:
             state = os.stat(path)
@@ -38,20 +38,20 @@ class ConfigFiles(FileConfigSource):
         return ConfigResult(self.provider, f"{self.scheme()}://{self.path}", OmegaConf.create(values), dict(header))
 
     def state(self) -> tuple[tuple[str, int, int], ...]:
-        """The files, the time when each was changed, and its size: another one where any of them is another."""
+        """Path, time and size of all files: different after any change."""
         found = (entry for folder, _, _ in os.walk(self.path) for entry in os.scandir(folder) if entry.is_file())
         return tuple((entry.path, entry.stat().st_mtime_ns, entry.stat().st_size) for entry in found)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        """Names of options or groups: what help, completion and error messages offer."""
+        """Names of options or groups for help, completion and error messages."""
         return [name for name in super().list(config_path, results_filter) if not name.startswith(SHARED)]
 
 
-# By this name Hydra finds in a launcher's other processes that its own way to read files is registered.
+# Under this name Hydra finds its reader registered in the other processes of a launcher.
 ConfigFiles.__name__ = FileConfigSource.__name__
 
 
 def register() -> None:
-    """Has Hydra read folders this way, in this process."""
+    """Makes Hydra use this reader in this process."""
     Plugins.instance()  # registers its own first
     SourcesRegistry.instance().types["file"] = ConfigFiles

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and folders that one process at a time writes to."""
+"""Writes files completely or not at all, and locks folders for one process."""
 
 import csv
 import errno
@@ -13,21 +13,18 @@ from filelock import BaseFileLock, FileLock, Timeout, UnixFileLock, lock_descrip
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields a side file that takes the place of `path` at the end, and is gone if anything fails.
-
-    Args:
-        path: the file to write; its folder exists.
+def write_whole(path: Path) -> Iterator[Path]:
+    """Yields a temporary file that replaces `path` at the end, and is removed if anything fails.
 
     Yields:
-        A hidden name in the same folder, with the same suffix, of this process's own.
+        A hidden name in the same folder, which exists, with the same suffix, unique to this process.
 
     Raises:
         OSError: as writing does; it names `path`.
     """
     side = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        with named(path):
+        with name_in_errors(path):
             yield side
             os.replace(side, path)
     finally:
@@ -35,8 +32,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Says of what is raised in this block that it is of this file; the system names none where the disk is full.
+def name_in_errors(path: Path) -> Iterator[None]:
+    """Names the file in errors of this block; the system does not where the disk is full.
 
     Raises:
         OSError: as writing does.
@@ -49,17 +46,14 @@ def named(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds a lock file; the system lets go of it when the process ends, however it ends.
+def hold_lock(path: Path) -> Iterator[None]:
+    """Locks a file, whose folder exists; the system releases it when the process ends, however it ends.
 
-    Processes forked from it, which may live on for seconds when it is killed, do not hold it. Where the system has no
-    locks, the file's presence is the lock, and that of a process which has died counts no more.
-
-    Args:
-        path: the lock file; its folder exists.
+    Forked processes, which may live on for seconds when it is killed, do not keep it. On a system without locks, the
+    presence of the file is the lock, and that of a dead process does not count.
 
     Raises:
-        BlockingIOError: if another process holds it.
+        BlockingIOError: if another process has it.
     """
     lock: BaseFileLock = FileLock(path, blocking=False)
     try:
@@ -76,7 +70,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds this lock file."""
+    """Whether a process has this lock."""
     if not path.exists():
         return False
     try:
@@ -90,8 +84,8 @@ def is_locked(path: Path) -> bool:
         return False
 
 
-def holder(path: Path) -> int | None:
-    """The process of this machine that holds a lock file; None where none does, or where the file does not say."""
+def find_holder(path: Path) -> int | None:
+    """The process of this machine that has a lock; None without one, or where the file does not say."""
     if not is_locked(path):
         return None
     try:
@@ -104,13 +98,13 @@ def holder(path: Path) -> int | None:
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes rows under the keys of all of them, in the order of their appearance."""
     fields = list(dict.fromkeys(key for row in rows for key in row))
-    with replacing(path) as side, side.open("w", newline="") as file:
+    with write_whole(path) as side, side.open("w", newline="") as file:
         writer = csv.DictWriter(file, fields)
         writer.writeheader()
         writer.writerows(rows)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a whole file or nothing."""
-    with replacing(path) as side:
+    """Writes a file completely or not at all."""
+    with write_whole(path) as side:
         side.write_text(text)

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 
 def mirror_indices(start: int, length: int, size: int) -> NDArray[np.intp]:
-    """Where the pixels `start .. start + length - 1` of a line of `size` pixels are found.
+    """Maps the pixels `start .. start + length - 1` to pixels inside a line of `size`, mirrored at its ends.
 
-    The border pixel itself is not repeated (-1 is 1), and the mirroring goes on for as far as it takes.
+    The border pixel is not repeated (-1 becomes 1), and mirrors repeat as often as necessary.
 
     Args:
         start: first pixel, may be negative.
@@ -26,8 +26,8 @@ def mirror_indices(start: int, length: int, size: int) -> NDArray[np.intp]:
     return np.minimum(folded, period - folded)
 
 
-def mirrored_window(image: NDArray[Any], top: int, left: int, height: int, width: int) -> NDArray[Any]:
-    """A window of an image that may reach beyond it on any side.
+def mirror_window(image: NDArray[Any], top: int, left: int, height: int, width: int) -> NDArray[Any]:
+    """Cuts a window out of an image, which may reach beyond it on any side.
 
     Args:
         image: (H, W, ...).

@@ -1,4 +1,4 @@
-"""Plain values held against a declared schema; what does not fit is said in one line, in the words that users type."""
+"""Checks plain values against a schema, and explains an error in one line, in the words of the user."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ class Strict(BaseModel):
 Schema = TypeVar("Schema", bound=BaseModel)
 
 DEEPEST = 50
-"""Things in one another in a file; more than any file of this project needs."""
+"""Levels of nesting in a file; more than any file of this project needs."""
 
 
 def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -34,16 +34,15 @@ def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def leaves(tree: object, size: int) -> Iterator[object]:
-    """What dicts, lists and tuples hold that stand in one another; the keys too.
+    """The values and keys in nested dicts, lists, tuples and sets.
 
     Args:
         tree: read from a file.
         size: of the file in bytes.
 
     Raises:
-        ValueError: if they hold more than so many bytes can. Where one stands in many places, as an alias in a YAML
-            file does, a few bytes can describe more than any memory has room for, and so can a thing that stands in
-            itself.
+        ValueError: if it holds more than so many bytes can. An alias in a YAML file can repeat a thing many times or
+            put it into itself, and so fill any memory.
     """
     waiting: list[tuple[object, int]] = [(tree, 0)]
     count = 0
@@ -60,7 +59,7 @@ def leaves(tree: object, size: int) -> Iterator[object]:
 
 
 def validate(schema: type[Schema], values: dict[str, Any]) -> Schema:
-    """`values` as a `schema`; see `parse`."""
+    """Checks values against a schema; raises `ConfigError`."""
     try:
         return schema.model_validate(values)
     except ValidationError as error:
@@ -68,15 +67,15 @@ def validate(schema: type[Schema], values: dict[str, Any]) -> Schema:
 
 
 def explain(error: ValidationError, values: dict[str, Any], field: str | None = None) -> str:
-    """The first thing that is wrong, in one line.
+    """The first error, in one line.
 
     Args:
-        error: what pydantic found.
-        values: that were checked.
-        field: of which it must be; None: of any.
+        error: of pydantic.
+        values: the checked values.
+        field: whose error; None: of any.
     """
-    errors = [one for one in error.errors() if field in (None, *one["loc"][:1])]
-    key, shown = _key(errors[0]["loc"], values), errors[0]["input"]
+    errors = [found for found in error.errors() if field in (None, *found["loc"][:1])]
+    key, value = _key(errors[0]["loc"], values), errors[0]["input"]
     if errors[0]["type"] == "extra_forbidden":
         return f"unknown key {key}"
     if errors[0]["type"] == "missing":
@@ -86,17 +85,17 @@ def explain(error: ValidationError, values: dict[str, Any], field: str | None = 
     if errors[0]["type"] == "union_tag_invalid":
         context = errors[0]["ctx"]
         return f"{key}.name={context['tag']!r}: should be one of {context['expected_tags']}"
-    # A value that may be one of several kinds fails once for each of them.
+    # A value of a union fails once for each of its types.
     same_value = [item for item in errors if _key(item["loc"], values) == key]
     wishes = dict.fromkeys(item["msg"].removeprefix("Value error, ") for item in same_value)
     message = " or ".join(wish.replace("Input should be", "should be", 1) for wish in wishes)
     if errors[0]["type"] == "value_error" and (not key or not message.startswith("must")):
         return message
-    return f"{key}={shown!r}: {message}"
+    return f"{key}={value!r}: {message}"
 
 
 def _key(location: tuple[int | str, ...], values: dict[str, Any]) -> str:
-    """The key that a user would type for a place in the values; what pydantic adds of its own is left out."""
+    """The key that a user would type for a place in the values, without what pydantic adds."""
     node: Any = values
     parts: list[str] = []
     for part in location:

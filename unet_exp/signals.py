@@ -1,4 +1,4 @@
-"""Signals that ask the program to leave: it brings what it is at to a whole first, and a second one does not wait.
+"""Signals that stop the program: it finishes its current action first; a second signal stops it at once.
 
 SLURM sends them before it takes a machine away (`sbatch --signal=USR1@120`), `kill` and `timeout` send SIGTERM, Ctrl-C
 SIGINT. The exit code is the shell's own for them, 128 + the signal's number.
@@ -12,22 +12,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-STOP_SIGNALS = tuple(one for one in signal.Signals if one.name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"))
-"""The signals that are handled here; Windows has the first two."""
+STOP_SIGNALS = tuple(known for known in signal.Signals if known.name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"))
+"""The handled signals; Windows has the first two."""
 _SAME = 1.0
-"""Seconds within which a further signal counts as the same: `timeout`, for one, sends each twice."""
+"""Seconds within which a further signal counts as the same: `timeout` sends each twice."""
 
 
 class Stopped(BaseException):
-    """A signal has asked the program to leave; no error, so that nothing which handles errors swallows it.
+    """A signal stops the program; not an `Exception`, so that no error handler catches it.
 
     Attributes:
         signum: the signal.
-        advice: how to go on.
+        advice: how to resume.
     """
 
     def __init__(self, signum: int, advice: str = "") -> None:
-        super().__init__(signum, advice)  # as processes of a launcher send it to the one that waits for them
+        super().__init__(signum, advice)  # for pickling between processes of a launcher
         self.signum = signal.Signals(signum)
         self.advice = advice
 
@@ -56,8 +56,8 @@ _state = _State()
 def install_handlers() -> Iterator[None]:
     """Makes the signals raise `Stopped` in this block; see `defer`.
 
-    Handlers that are there already stay: those of a program that calls this one, of an outer block, or that a signal
-    is ignored (`nohup`, a background process).
+    Existing handlers stay: those of a calling program, of an outer block, or an ignored signal (`nohup`, a background
+    process).
     """
     if threading.current_thread() is not threading.main_thread():  # others cannot
         yield
@@ -80,12 +80,12 @@ def install_handlers() -> Iterator[None]:
 
 @contextmanager
 def defer(waits: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Only remembers a first signal in this block; what runs here looks at `received`. At its end it is raised.
+    """Remembers a first signal, and raises it at the end of this block; code in the block can look at `received`.
 
-    Also where libraries are loaded, which takes seconds: in C they turn what is raised into an error of their own.
+    Also for loading libraries, which takes seconds: their C code turns an exception into an error of its own.
 
     Args:
-        waits: called when the signal comes; False raises at once after all.
+        waits: called when the signal comes; if False, it is raised at once.
 
     Raises:
         Stopped: if a signal has come.
@@ -100,22 +100,18 @@ def defer(waits: Callable[[], bool] = lambda: True) -> Iterator[None]:
 
 
 def received() -> signal.Signals | None:
-    """The signal that has come in the block of `install_handlers`, if any."""
+    """The signal received in the block of `install_handlers`, if any."""
     return _state.received
 
 
 def reinstall() -> None:
-    """Puts the handlers of `install_handlers` in the place of those that a library has set since."""
+    """Restores the handlers of `install_handlers` after a library has replaced them."""
     for signum in _state.installed:
         signal.signal(signum, _handle)
 
 
 def leave_to_parent(worker: int = 0) -> None:
-    """For a process that works for another, which leaves when that one does: Ctrl-C and SLURM signal them all.
-
-    Args:
-        worker: number of a `DataLoader`'s worker, whose `worker_init_fn` this can be.
-    """
+    """Ignores the signals in a worker process, which ends with its parent: Ctrl-C and SLURM signal both."""
     del worker
     for signum in STOP_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""A user's own class: imported by its path, checked, built."""
+"""Imports, checks and builds a user's own class."""
 
 import difflib
 import importlib
@@ -16,15 +16,15 @@ def build_custom(group: str, target: str, arguments: Mapping[str, Any], forward:
 
     Args:
         group: the key that names it, for messages: `loss` or `model`.
-        target: `package.module.Name`. Its code runs: it must be the user's own word, or trusted by the user.
-        arguments: what it is built with, by name.
-        forward: the arguments of its `forward`, in their order, for the check and the message.
+        target: `package.module.Name`. Its code runs: it must be typed, or trusted, by the user.
+        arguments: by name.
+        forward: the arguments of its `forward`, in order.
 
     Raises:
         ConfigError: if it cannot be imported, is no `torch.nn.Module`, or does not take these arguments.
     """
     where = f"{group}.target={target}"
-    found = _imported(where, target)
+    found = _import_class(where, target)
     if not (inspect.isclass(found) and issubclass(found, nn.Module)):
         raise ConfigError(f"{where}: it is no class that derives from torch.nn.Module")
     wanted = inspect.signature(found)
@@ -32,12 +32,14 @@ def build_custom(group: str, target: str, arguments: Mapping[str, Any], forward:
         wanted.bind(**arguments)
     except TypeError as error:
         raise ConfigError(
-            f"{where}: {error}; it is built with {wanted}, and given {_listed(arguments)}; see {group}.params"
+            f"{where}: {error}; it is built with {wanted}, and given {_format_arguments(arguments)}; see {group}.params"
         ) from None
     try:
         built = found(**arguments)
     except Exception as error:  # whatever the user's code does
-        raise ConfigError(f"{where}: building it with {_listed(arguments)} raises {said(error)}") from error
+        raise ConfigError(
+            f"{where}: building it with {_format_arguments(arguments)} raises {describe_error(error)}"
+        ) from error
     takes = inspect.signature(built.forward)
     try:
         takes.bind(*forward)
@@ -46,12 +48,12 @@ def build_custom(group: str, target: str, arguments: Mapping[str, Any], forward:
     return built
 
 
-def said(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An exception in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _imported(where: str, target: str) -> Any:
+def _import_class(where: str, target: str) -> Any:
     path, _, name = target.rpartition(".")
     try:
         module = importlib.import_module(path)
@@ -60,9 +62,9 @@ def _imported(where: str, target: str) -> Any:
             raise ConfigError(
                 f"{where}: there is no module {error.name}; install its package, or put its folder on PYTHONPATH"
             ) from None
-        raise ConfigError(f"{where}: importing {path} raises {said(error)}") from error
+        raise ConfigError(f"{where}: importing {path} raises {describe_error(error)}") from error
     except (Exception, SystemExit) as error:  # whatever the user's file does when it is read
-        raise ConfigError(f"{where}: importing {path} raises {said(error)}") from error
+        raise ConfigError(f"{where}: importing {path} raises {describe_error(error)}") from error
     if not hasattr(module, name):
         near = difflib.get_close_matches(name, dir(module), n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -70,5 +72,5 @@ def _imported(where: str, target: str) -> Any:
     return getattr(module, name)
 
 
-def _listed(arguments: Mapping[str, Any]) -> str:
+def _format_arguments(arguments: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "nothing"

@@ -1,4 +1,4 @@
-"""The paper's weight map (section 3): a pixel counts more, the nearer it lies to two cells."""
+"""The paper's weight map (section 3): a pixel near to two cells counts more."""
 
 from math import log, sqrt
 from typing import Any, Literal
@@ -16,8 +16,8 @@ Instances = NDArray[np.int32]
 _NEGLIGIBLE = 1e-6
 
 
-def instances_of(label: Label) -> Instances:
-    """The cells of a semantic label: the 4-connected components of its foreground.
+def find_instances(label: Label) -> Instances:
+    """Finds the cells of a semantic label: the 4-connected components of its foreground.
 
     Args:
         label: (H, W) class indices.
@@ -40,20 +40,20 @@ def open_touching(label: Label, instances: Instances) -> tuple[Label, Instances]
     Returns:
         Copies of both, in which no two ids are 8-neighbours; an ignored pixel of the label stays ignored.
     """
-    parted = instances.copy()
-    # One direction after the other, so that pixels which are parted already both stay: all at once, an upright border
+    separate = instances.copy()
+    # One direction after the other, so that pixels which are separate already both stay: all at once, an upright border
     # would lose a pixel on either side.
     for down, right in ((1, 0), (0, 1), (1, 1), (1, -1)):
-        rows, columns = parted.shape
-        here = parted[: rows - down, max(0, -right) : columns - max(0, right)]
-        there = parted[down:, max(0, right) : columns - max(0, -right)]
+        rows, columns = separate.shape
+        here = separate[: rows - down, max(0, -right) : columns - max(0, right)]
+        there = separate[down:, max(0, right) : columns - max(0, -right)]
         here[(here != there) & (here != 0) & (there != 0)] = 0
-    opened = (parted != instances) & (label != IGNORE_LABEL)
-    return np.where(opened, np.uint8(0), label), parted
+    opened = (separate != instances) & (label != IGNORE_LABEL)
+    return np.where(opened, np.uint8(0), label), separate
 
 
 def reach(w0: float, sigma: float) -> float:
-    """The d1 + d2, in pixels, from which on `border_term` is taken as 0: there it is below 1e-6."""
+    """The d1 + d2, in pixels, from which `border_term` is 0: there the formula is below 1e-6."""
     return sigma * sqrt(2 * log(max(1.0, w0 / _NEGLIGIBLE)))
 
 
@@ -69,10 +69,10 @@ def border_term(
         instances: (H, W) ids of at least 0, 0 = none; they may have gaps.
         w0: the largest weight, at least 0.
         sigma: in pixels, above 0.
-        where: `background`: 0 within cells; `everywhere`: as the formula says.
+        where: `background`: 0 within cells; `everywhere`: the formula.
 
     Returns:
-        (H, W), 0 .. w0; what is below 1e-6 is 0.
+        (H, W), 0 .. w0; values below 1e-6 are 0.
     """
     weights = np.zeros(instances.shape, np.float32)
     farthest = reach(w0, sigma)
@@ -81,7 +81,7 @@ def border_term(
     # On background d1 is at least 1, which leaves 1 less for d2.
     margin = farthest - 1 if where == "background" else farthest
     first, second = _two_distances(instances, int(min(margin, sum(instances.shape))))
-    near = first + second < farthest + 1  # most pixels are not: what follows is for the others alone
+    near = first + second < farthest + 1  # few pixels are: compute only these
     if where == "background":
         near &= instances == 0
     # OpenCV's last bit depends on where the array lies in memory; the squares are whole numbers.

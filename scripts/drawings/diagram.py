@@ -12,7 +12,7 @@ from unet_exp.config import ClassSpec
 from unet_exp.data.classes import colorize
 from unet_exp.data.sets.synthetic import CLASSES, MANY_CLASSES, generate
 from unet_exp.geometry import FUSIONS, Architecture, Layer, input_for_output, layers, lost_border, parameters
-from unet_exp.mirror import mirrored_window
+from unet_exp.mirror import mirror_window
 
 PAPER = Architecture("valid", "crop", 5, 64, 1, 2, "concat", "none", "transposed")
 """The network of the paper's Fig. 1."""
@@ -210,7 +210,7 @@ def draw_mirrored_tile(target: Path, dpi: float = PHOTO_DPI) -> None:
     tile, image = 388, generate(512, 512, seed=0, index=1).image
     size, surround, side = input_for_output(PAPER, tile), lost_border(PAPER), image.shape[0]
     whole = side + 2 * surround
-    shown = mirrored_window(image, -surround, -surround, whole, whole).astype(np.float32)
+    shown = mirror_window(image, -surround, -surround, whole, whole).astype(np.float32)
     inside = slice(surround, surround + side)
     pale = 0.5 * shown + 120
     pale[inside, inside] = shown[inside, inside]

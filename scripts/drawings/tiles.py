@@ -8,7 +8,7 @@ from drawings.board import Board
 from drawings.diagram import PAPER, PHOTO_DPI
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.geometry import input_for_output, lost_border, output_size, tile_step, total_stride
-from unet_exp.mirror import mirrored_window
+from unet_exp.mirror import mirror_window
 
 SIDE, TILE = 512, 180  # of the image, and `inference.tile`; three tiles a side, whose step needs no balancing
 _WIDTH, _HEIGHT, _LEFT, _PHOTO = 9.4, 5.3, 0.15, 5.0  # inches
@@ -27,7 +27,7 @@ def draw_tiles(target: Path, dpi: float = PHOTO_DPI) -> None:
     given = output_size(PAPER, size)
     border = before + total_stride(PAPER) // 2
     whole = SIDE + 2 * border
-    shown = mirrored_window(image, -border, -border, whole, whole).astype(np.float32)
+    shown = mirror_window(image, -border, -border, whole, whole).astype(np.float32)
     inside = slice(border, border + SIDE)
     pale = 0.5 * shown + 120
     pale[inside, inside] = shown[inside, inside]

@@ -10,7 +10,7 @@ from matplotlib.patheffects import withStroke
 
 from drawings.board import DPI, Board, Point
 from unet_exp.data.sets.synthetic import generate
-from unet_exp.weight_map import Instances, border_term, instances_of
+from unet_exp.weight_map import Instances, border_term, find_instances
 
 _W0, _SIGMA = 10.0, 5.0  # the paper's
 _IMAGE, _TOP, _LEFT, _CROP = 2, 11, 98, 36  # which part of which generated image, in pixels
@@ -23,7 +23,7 @@ _NEAREST, _SECOND = "#c0261c", "#17559c"
 def draw_weight_map(target: Path, dpi: float = DPI) -> None:
     """Draws part of a generated micrograph, its cells with d1 and d2 of one pixel, and the weight of every pixel."""
     micrograph = generate(320, 320, seed=0, index=_IMAGE)
-    instances = instances_of(micrograph.label)
+    instances = find_instances(micrograph.label)
     weights = 1 + border_term(instances, _W0, _SIGMA, "background")
     crop = np.s_[_TOP : _TOP + _CROP, _LEFT : _LEFT + _CROP]
     cells = np.searchsorted(np.unique(np.append(instances[crop], 0)), instances[crop])

@@ -24,7 +24,7 @@ from unet_exp.data.samples import Sample
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.losses import Targets
 from unet_exp.training.patches import Draw, PatchDataset
-from unet_exp.weight_map import border_term, instances_of
+from unet_exp.weight_map import border_term, find_instances
 
 Array = NDArray[Any]
 STILL = {"shift": 0, "rotation": 0, "flip": False, "grid": 3, "std": 0, "knots": "border", "contrast": 0,
@@ -486,7 +486,7 @@ def test_with_deformation_weights_are_those_of_the_deformed_label(input_size: in
         assert window.size == input_size, "what is drawn refers to the network's input alone"
         assert len(maps) == 2
         # Once more with ample surround, from the whole image's objects.
-        whole = instances_of(sample.label) if sample.instances is None else sample.instances
+        whole = find_instances(sample.label) if sample.instances is None else sample.instances
         wide = window._replace(surround=70)
         patch, label, instances = everything()(sample.image.astype(np.float32), wide, seed, sample.label, whole)
         expected_label, expected = targets(*BORDER)(label, instances)

@@ -25,7 +25,7 @@ from unet_exp.config.learning import StrongAugmentationConfig
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
 from unet_exp.errors import ConfigError
-from unet_exp.mirror import mirrored_window
+from unet_exp.mirror import mirror_window
 from unet_exp.training.patches import Draw, PatchDataset
 
 Array = NDArray[Any]
@@ -83,8 +83,8 @@ def test_with_everything_off_the_window_is_cut_as_it_is(
 ) -> None:
     image, number = noise(*size, channels), numbers(*size)
     patch, where = strong(probability=probability)(image, window, 3, number)
-    assert (patch == mirrored_window(image, window.top, window.left, window.size, window.size)).all()
-    assert (where == mirrored_window(number, window.top, window.left, window.size, window.size)).all()
+    assert (patch == mirror_window(image, window.top, window.left, window.size, window.size)).all()
+    assert (where == mirror_window(number, window.top, window.left, window.size, window.size)).all()
 
 
 def test_never_chosen_is_off() -> None:

@@ -25,7 +25,7 @@ from unet_exp.data.normalization import Normalization
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.network import build
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 onnx = pytest.importorskip("onnx", reason="needs pip install 'unet-exp[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'unet-exp[onnx]'")

@@ -22,14 +22,14 @@ import numpy as np
 import pytest
 import torch
 from bombs import png_claiming, tiff_claiming
-from conftest import TINY, Said, summary
+from conftest import TINY, Said, change_summary
 
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import KEY
 from unet_exp.data.io.archive import BadArchive, unpack
 from unet_exp.data.io.images import write_image
 from unet_exp.errors import DataError
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 Cli = Callable[..., Said]
 Content = dict[str, Any]
@@ -176,7 +176,7 @@ def test_the_payload_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", ["evaluate", "predict", "export", "init_from", "resume"])
 def test_each_entry_point_refuses_code(entry: str, content: Content, marker: Path, cli: Cli, tmp_path: Path) -> None:
     folder = RunFolder(shutil.copytree(RUN.path, tmp_path / "run"))
-    folder.write_summary({**summary(folder), "status": "running"})
+    change_summary(folder, status="running")
     code = RUNS_CODE["saved beside the rest"](content, Payload(marker))
     for path in (folder.best, folder.last, folder.previous):
         path.write_bytes(code)

@@ -22,7 +22,7 @@ from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.compare.collect import collect
 from unet_exp.errors import DataError
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 Cli = Callable[..., Said]
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -50,7 +50,7 @@ def test_a_kept_checkpoint_says_and_predicts_what_it_did(path: Path) -> None:
     assert [spec.model_dump() for spec in opened.record.classes] == said["classes"]
     assert opened.record.normalization.model_dump() == said["normalization"]
     assert (opened.step, sorted(opened.record.trained_on)) == (said["step"], said["trained_on"])
-    assert opened.parsed().loss.class_weights == "inverse"
+    assert opened.parse_config().loss.class_weights == "inverse"
     with np.load(path / "answers.npz") as answers:
         found = unet_exp.load(path, "cpu", "32").probabilities(answers["image"])
         np.testing.assert_allclose(found, answers["probabilities"], rtol=0, atol=1e-5)

@@ -339,7 +339,7 @@ TABLE = [
         [],
         "masks/a1.png: is 17 x 16 pixels and its image images/a1.png is 16 x 16",
     ),
-    Bad("photograph that its camera turned", turned, [], "a camera's note to turn it is not heeded"),
+    Bad("photograph that its camera turned", turned, [], "EXIF orientation is ignored"),
     Bad("one image in colour", image(png(CAMERA)), [], "a1.png: has 3 channel(s) and other images have not"),
     Bad("real transparency", image(png(np.dstack([CAMERA, CAMERA[..., 0]]))), [], "has 4 channel(s) and other"),
     Bad("one image of 16 bits", image(png(CAMERA[..., 0].astype(np.uint16))), [], "has uint16 pixels and other"),
@@ -511,7 +511,7 @@ def told(bad: Bad, root: Path) -> str:
     os.chdir(root)
     typed = ["data=folder", "data.images=images", "data.masks=masks", *bad.words]
     try:
-        data.load(parse(compose_train(prepare_words(typed))).data)
+        data.load_data(parse(compose_train(prepare_words(typed))).data)
     except (ConfigError, DataError) as error:
         return str(error)
     return "nothing: it was read"

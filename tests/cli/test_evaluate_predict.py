@@ -20,7 +20,7 @@ from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.data.io.images import read_image, read_pages, write_image, write_pages
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import DataError
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 Cli = Callable[..., Said]
 PLAIN = (dict, list, tuple, str, int, float, bool, type(None))

@@ -14,7 +14,7 @@ from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.compose import compose_train, conf_dir
 from unet_exp.config import parse
 from unet_exp.data.io.images import read_image
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 Train = Callable[..., RunFolder]
 Cli = Callable[..., Said]

@@ -20,7 +20,7 @@ def test_a_sweep_gets_its_page_in_its_own_folder(cli: Cli, tmp_path: Path) -> No
     assert (tmp_path / said.folder).is_file()
     for difference in compared(tmp_path / "sweep").differences:
         assert difference.sentence in said.out
-    assert "set excluded: sweep/broken: " in said.out
+    assert "excluded: sweep/broken: " in said.out
     table = [line for line in said.out.splitlines() if line[:1] in "┏┃┡│└"]
     assert len(table) == 3 + 3 + 1, "one line a group"
     assert max(map(len, table)) <= 120

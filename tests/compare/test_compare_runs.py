@@ -15,7 +15,7 @@ from sweeps_on_disk import ADD, CONCAT, NONE, run_in_memory, runs_of
 
 from unet_exp.compare.collect import Run
 from unet_exp.compare.comparison import Comparison, compare_runs
-from unet_exp.compare.plots import interval_plots
+from unet_exp.compare.plots import plot_intervals
 from unet_exp.errors import ConfigError
 
 
@@ -157,7 +157,7 @@ def test_a_class_may_have_the_name_of_a_loss(column: str) -> None:
     assert (difference.group.settings, difference.verdict) == ({"optimizer.lr": 0.01}, "better")
     assert difference.sentence.startswith("optimizer.lr=0.01 is better than optimizer.lr=0.1: difference +")
     assert "lower is better" not in difference.sentence
-    (_, shown) = interval_plots(comparison)
+    (_, shown) = plot_intervals(comparison)
     assert "right of the dashed line is better" in shown.caption
 
 

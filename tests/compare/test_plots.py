@@ -16,9 +16,9 @@ from sweeps_on_disk import CLASSES, FUSIONS, compared, draw_pictures, page, run_
 
 from unet_exp.compare.collect import collect
 from unet_exp.compare.comparison import Comparison, compare_runs
-from unet_exp.compare.pictures import strips
-from unet_exp.compare.plots import PALETTE, cost_plots, curve_plots, interval_plots, mean_curve
-from unet_exp.figures.overlay import columns, panels
+from unet_exp.compare.pictures import make_strips
+from unet_exp.compare.plots import PALETTE, mean_curve, plot_costs, plot_curves, plot_intervals
+from unet_exp.figures.overlay import draw_panels, split_panels
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_curves_are_means_over_the_runs_inside_their_own_ranges(tmp_path: Path) 
 
 def test_the_monitored_score_is_drawn(tmp_path: Path) -> None:
     write_sweep(tmp_path, FUSIONS[:2], seeds=2)
-    assert [plot.title for plot in curve_plots(compared(tmp_path))] == ["Validation: iou/mean", "Training loss"]
+    assert [plot.title for plot in plot_curves(compared(tmp_path))] == ["Validation: iou/mean", "Training loss"]
 
 
 @pytest.mark.usefixtures("draws")
@@ -56,7 +56,7 @@ def test_pairs_are_joined_between_neighbours(sweep: Path, tmp_path: Path) -> Non
     write_run(tmp_path / "b", {"seed": 1, "fusion.name": "add"})
 
     def lines(folder: Path) -> int:
-        return interval_plots(compared(folder))[0].svg.count("stroke-opacity: 0.25")
+        return plot_intervals(compared(folder))[0].svg.count("stroke-opacity: 0.25")
 
     assert lines(sweep) == 2 * 8
     assert lines(tmp_path) == 0
@@ -71,11 +71,11 @@ def test_strips_show_the_worst_the_median_and_the_best(tmp_path: Path) -> None:
         write_run(tmp_path / f"concat{seed}", {"seed": seed}, of_seed)
         reverse = {name: 1 - score for name, score in of_seed.items()}
         write_run(tmp_path / f"add{seed}", {"seed": seed, "fusion.name": "add"}, reverse)
-    found = strips(compared(tmp_path, baseline="concat"))
+    found = make_strips(compared(tmp_path, baseline="concat"))
     assert [(strip.rank, strip.image) for strip in found] == [("worst", "low"), ("median", "mid"), ("best", "high")]
     assert [panel.score for panel in found[0].panels] == ["0.100", "0.900"]
     assert found[0].run == "seed 0"
-    by_loss = strips(compared(tmp_path, baseline="concat", metric="loss"))
+    by_loss = make_strips(compared(tmp_path, baseline="concat", metric="loss"))
     assert [strip.image for strip in by_loss] == ["low", "mid", "high"], "a smaller loss is better"
 
 
@@ -83,7 +83,7 @@ def test_strips_take_a_run_that_has_pictures(tmp_path: Path) -> None:
     write_sweep(tmp_path, FUSIONS[:2], seeds=2)
     draw_pictures(tmp_path)
     shutil.rmtree(tmp_path / "fusion=add,seed=0" / "predictions")
-    found = strips(compared(tmp_path))
+    found = make_strips(compared(tmp_path))
     assert {strip.run for strip in found} == {"seed 1"}
     assert all(panel.source for strip in found for panel in strip.panels)
 
@@ -91,7 +91,7 @@ def test_strips_take_a_run_that_has_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("images", "ranks"), [(1, ["only"]), (2, ["worst", "best"])])
 def test_few_images_make_few_strips(tmp_path: Path, images: int, ranks: list[str]) -> None:
     write_sweep(tmp_path, FUSIONS[:2], seeds=2, images=images)
-    assert [strip.rank for strip in strips(compared(tmp_path))] == ranks
+    assert [strip.rank for strip in make_strips(compared(tmp_path))] == ranks
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.booleans())
@@ -99,14 +99,14 @@ def test_columns_are_what_panels_put_together(height: int, width: int, labelled:
     rng = np.random.default_rng(height * 41 + width)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
     truth = rng.integers(0, 2, (height, width)).astype(np.uint8)
-    parts = columns(panels(image, truth if labelled else None, truth, CLASSES), 4 if labelled else 3)
+    parts = split_panels(draw_panels(image, truth if labelled else None, truth, CLASSES), 4 if labelled else 3)
     assert [part.shape for part in parts] == [image.shape] * (4 if labelled else 3)
     assert (parts[0] == image).all()
 
 
 def test_a_picture_of_another_size_has_no_columns() -> None:
     with pytest.raises(ValueError, match="is not 4 panels"):
-        columns(np.zeros((100, 101, 3), np.uint8))
+        split_panels(np.zeros((100, 101, 3), np.uint8))
 
 
 def long_labels(common: str) -> Comparison:
@@ -119,7 +119,7 @@ def long_labels(common: str) -> Comparison:
 def test_long_labels_lose_their_middle_and_stay_apart(common: str) -> None:
     comparison = long_labels(common)
     shown = []
-    for plot in (*interval_plots(comparison), *cost_plots(comparison)):
+    for plot in (*plot_intervals(comparison), *plot_costs(comparison)):
         texts = [unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", plot.svg)]
         labels = [text for text in texts if "…" in text]
         assert len(labels) == len(set(labels)) == (3 if plot.title.startswith("Difference") else 4)
@@ -131,7 +131,7 @@ def test_long_labels_lose_their_middle_and_stay_apart(common: str) -> None:
 
 def test_losses_of_different_functions_are_not_read_by_their_heights(tmp_path: Path) -> None:
     write_sweep(tmp_path, [{"loss.name": "bce"}, {"loss.name": "dice"}], seeds=2)
-    score, loss = curve_plots(compared(tmp_path))
+    score, loss = plot_curves(compared(tmp_path))
     assert "different functions" in loss.caption
     assert "different functions" not in score.caption
 
@@ -164,13 +164,13 @@ def test_without_a_history_there_are_no_curves(tmp_path: Path) -> None:
     write_sweep(tmp_path, FUSIONS[:2], seeds=2)
     for history in tmp_path.glob("*/metrics.csv"):
         history.unlink()
-    assert not curve_plots(compared(tmp_path))
+    assert not plot_curves(compared(tmp_path))
     assert "no history" in page(tmp_path)
 
 
 def test_runs_that_do_not_say_their_cost(tmp_path: Path) -> None:
     write_sweep(tmp_path, FUSIONS[:2], seeds=2, macs=None, seconds_training=None, parameters=None, peak_memory=None)
-    assert not cost_plots(compared(tmp_path))
+    assert not plot_costs(compared(tmp_path))
     assert "do not say what they cost" in page(tmp_path)
 
 
@@ -183,14 +183,14 @@ def test_missing_and_damaged_pictures_are_said(sweep: Path, tmp_path: Path) -> N
     assert text.count("<img ") == 3 * (2 + 2)
     for picture in (tmp_path / "s").glob("*/predictions/*.png"):
         picture.unlink()
-    panels_left = [panel for strip in strips(compared(tmp_path / "s")) for panel in strip.panels]
+    panels_left = [panel for strip in make_strips(compared(tmp_path / "s")) for panel in strip.panels]
     assert [panel.source for panel in panels_left] == [None] * 9
 
 
 def test_groups_without_a_common_image(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"seed": 0}, {"one": 0.5})
     write_run(tmp_path / "b", {"seed": 1, "fusion.name": "add"}, {"one": 0.5})
-    assert not strips(compared(tmp_path))
+    assert not make_strips(compared(tmp_path))
     assert "No test image is common" in page(tmp_path)
 
 
@@ -198,10 +198,10 @@ def test_a_picture_too_large_to_be_opened_is_said(tmp_path: Path, monkeypatch: p
     write_sweep(tmp_path, FUSIONS[:2], seeds=2)
     draw_pictures(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # more than twice as many are an error
-    assert {panel.source for strip in strips(compared(tmp_path)) for panel in strip.panels} == {None}
+    assert {panel.source for strip in make_strips(compared(tmp_path)) for panel in strip.panels} == {None}
 
 
 def test_a_group_beyond_those_shown_needs_no_common_image(tmp_path: Path) -> None:
     write_sweep(tmp_path, [{"model.width": width} for width in range(8, 14)], seeds=1)
     write_run(tmp_path / "other", {"model.width": 20, "seed": 9})
-    assert len(strips(compared(tmp_path, baseline="8"))) == 3
+    assert len(make_strips(compared(tmp_path, baseline="8"))) == 3

@@ -17,7 +17,7 @@ import yaml
 from unet_exp.compose import GROUPS, compose_over, compose_train, conf_dir, parse_overrides, prepare_words, search_path
 from unet_exp.config import duration_seconds, parse
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.runs.folder import OUTPUTS
+from unet_exp.runs.run_folder import OUTPUTS
 
 CHOICES = (*GROUPS, "search", "experiment", "debug")
 OPTIONS = {group: sorted(path.stem for path in (conf_dir() / group).glob("[!_]*.yaml")) for group in CHOICES}

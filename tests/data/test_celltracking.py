@@ -17,8 +17,8 @@ from hypothesis.extra.numpy import arrays
 from test_download import serving
 
 from unet_exp.compose import compose_train
-from unet_exp.config import IGNORE_LABEL, parse
-from unet_exp.data import load
+from unet_exp.config import IGNORE_LABEL, CellTrackingConfig, parse
+from unet_exp.data import load_data
 from unet_exp.data.samples import fingerprint
 from unet_exp.data.sets import celltracking
 from unet_exp.data.sets.celltracking import MARKER_RADIUS, ignored_pixels
@@ -29,12 +29,13 @@ from unet_exp.metrics.confusion import confusion_matrix
 
 @pytest.fixture(autouse=True)
 def _no_internet(monkeypatch):
-    monkeypatch.setenv(celltracking.URL_VARIABLE, "http://127.0.0.1:9")
+    monkeypatch.setenv(celltracking.CHALLENGE_URL_VARIABLE, "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-def read(root, **options):
-    return celltracking.read("phc_u373", root, **options)
+def read(root, name="phc_u373", **words):
+    words = {"split": "held_out", "fold": 0, "folds": 0, "download": False, **words}
+    return celltracking.load_cell_tracking(CellTrackingConfig.model_construct(name=name, root=str(root), **words))
 
 
 def names(samples):
@@ -62,7 +63,7 @@ def test_annotated_frames_become_samples(tmp_path):
     np.testing.assert_array_equal(sample.label, plane((1, 4, 5, 12, 19)))
     assert sample.image.dtype == np.uint8
     assert [spec.name for spec in data.classes] == ["background", "cell"]
-    assert (data.channels, data.metrics, data.unlabelled) == (1, ("seg",), [])
+    assert (data.channels, data.metrics, list(data.unlabelled)) == (1, ("seg",), [])
 
 
 def test_label_files_are_compressed_as_the_real_ones(tmp_path):
@@ -81,7 +82,7 @@ def test_the_folder_above_will_do_and_either_data_set_reads_its_own(tmp_path):
     full(tmp_path / "PhC-C2DH-U373", first=5)
     full(tmp_path / "DIC-C2DH-HeLa", first=4)
     assert fingerprint(read(tmp_path)) == fingerprint(read(tmp_path / "PhC-C2DH-U373"))
-    assert len(celltracking.read("dic_hela", tmp_path).train) == 3
+    assert len(read(tmp_path, "dic_hela").train) == 3
 
 
 def test_a_cell_without_outline_is_ignored_where_its_silver_mask_is(tmp_path):
@@ -273,20 +274,20 @@ def archive_of(root):
 
 
 def from_words(*words):
-    return load(parse(compose_train([*TINY_STACK, *words])).data)
+    return load_data(parse(compose_train([*TINY_STACK, *words])).data)
 
 
 def test_download(tmp_path, monkeypatch, capfd):
     source = full(tmp_path / "source")
     with serving() as server:
         server.files["/PhC-C2DH-U373.zip"] = archive_of(source)
-        monkeypatch.setenv(celltracking.URL_VARIABLE, server.url + "/")
+        monkeypatch.setenv(celltracking.CHALLENGE_URL_VARIABLE, server.url + "/")
         words = ["data=phc_u373", f"data.root={tmp_path / 'data' / 'u373'}"]
         with pytest.raises(DataError, match=r"PhC-C2DH-U373\.zip: what arrived is not the published archive \(sha256"):
             from_words(*words)
         assert [path.name for path in tmp_path.iterdir()] == ["source"]
         digest = hashlib.sha256(server.files["/PhC-C2DH-U373.zip"]).hexdigest()
-        monkeypatch.setitem(celltracking.CHECKSUMS, "phc_u373", digest)
+        monkeypatch.setitem(celltracking.ARCHIVE_CHECKSUMS, "phc_u373", digest)
         for _ in range(2):
             assert fingerprint(from_words(*words)) == fingerprint(read(source))
     assert server.asked == ["/PhC-C2DH-U373.zip"] * 2
@@ -295,10 +296,10 @@ def test_download(tmp_path, monkeypatch, capfd):
 
 def test_a_server_without_the_archive(tmp_path, monkeypatch):
     with serving() as server:
-        monkeypatch.setenv(celltracking.URL_VARIABLE, server.url)
+        monkeypatch.setenv(celltracking.CHALLENGE_URL_VARIABLE, server.url)
         server.answer["/DIC-C2DH-HeLa.zip"] = lambda handler: not handler.send(b"x", 1, 404)
         with pytest.raises(DataError, match=r"404 Not Found, so the DIC-C2DH-HeLa download was .* 02_GT of"):
-            celltracking.read("dic_hela", tmp_path / "d", download=True)
+            read(tmp_path / "d", "dic_hela", download=True)
 
 
 def test_training(tmp_path, train):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.data.classes import IGNORE_COLOR, colorize, decode, encode, proposed
+from unet_exp.data.classes import IGNORE_COLOR, colorize, decode, dump_in_one_line, encode, name_values
 from unet_exp.errors import DataError
 
 GREY = (
@@ -67,7 +67,7 @@ def test_proposed_classes_have_names_and_values_of_their_own(found, configured, 
     classes = [
         ClassSpec(name=name, value=value, color=[0, 0, 0]) for name, value in zip(names, configured, strict=True)
     ]
-    entries = yaml.safe_load(proposed(found, classes))
+    entries = yaml.safe_load(dump_in_one_line(name_values(found, classes)))
     assert [entry["value"] for entry in entries] == sorted(found)
     assert len({entry["name"] for entry in entries}) == len(found)
     kept = {spec.value: spec.name for spec in classes}

@@ -17,9 +17,11 @@ import cv2
 import numpy as np
 import pytest
 
+from unet_exp.compose import compose_train
+from unet_exp.config import parse
 from unet_exp.data.io import download
 from unet_exp.data.io.archive import BadArchive, unpack
-from unet_exp.data.sets.isbi2012 import read
+from unet_exp.data.sets import isbi2012
 from unet_exp.errors import DataError
 
 SLICES = 30
@@ -79,8 +81,8 @@ def serving():
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv(download.URL_VARIABLE, raising=False)
     with serving() as server:
+        monkeypatch.setenv(isbi2012.ISBI_URL_VARIABLE, server.url + "/")
         yield server
 
 
@@ -95,7 +97,7 @@ def quick(monkeypatch):
 
 
 def fetch(server, root, **options):
-    download.fetch(root, base_url=server.url, checksums=server.checksums, **options)
+    isbi2012.fetch_isbi2012(root, server.checksums, **options)
 
 
 def failure(server, tmp_path, **options):
@@ -132,9 +134,11 @@ def _umask():
 
 
 def test_load_downloads_once_into_an_empty_folder(server, tmp_path, monkeypatch):
-    monkeypatch.setenv(download.URL_VARIABLE, server.url + "/")
+    for place, checksum in server.checksums.items():
+        monkeypatch.setitem(isbi2012.ISBI_CHECKSUMS, place, checksum)
+    config = parse(compose_train(["data=isbi2012", f"data.root={tmp_path}", "data.download=true"])).data
     for _ in range(2):
-        data = read(tmp_path, download=True, checksums=server.checksums)
+        data = isbi2012.load_isbi2012(config)
         assert [len(part) for part in (data.train, data.val, data.test, data.unlabelled)] == [20, 4, 6, 30]
     assert len(server.asked) == 90
 
@@ -193,10 +197,10 @@ def test_a_server_that_is_silent(server, tmp_path):
     assert "/test/1.png: no answer within 1 s" in failure(server, tmp_path, timeout=1, retries=0)
 
 
-def test_a_refused_connection(server, tmp_path, quick):
+def test_a_refused_connection(server, tmp_path, quick, monkeypatch):
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
-        server.url = f"http://127.0.0.1:{port.getsockname()[1]}"
+        monkeypatch.setenv(isbi2012.ISBI_URL_VARIABLE, f"http://127.0.0.1:{port.getsockname()[1]}")
         assert "no connection to the server" in failure(server, tmp_path, retries=1)
     assert 1 in quick
 
@@ -240,9 +244,10 @@ def test_another_process_was_faster(server, tmp_path):
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_wrong_address(tmp_path):
+def test_a_wrong_address(tmp_path, monkeypatch):
+    monkeypatch.setenv(isbi2012.ISBI_URL_VARIABLE, "gopher://x")
     with pytest.raises(DataError, match=r"^gopher://x/\S+\.png: No connection adapters"):
-        download.fetch(tmp_path / "isbi", base_url="gopher://x")
+        isbi2012.fetch_isbi2012(tmp_path / "isbi")
 
 
 GOOD = {"cells/01_GT/a.txt": b"a" * 1000, "cells/01/b.txt": b"b"}

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unet_exp import data, losses, memory
-from unet_exp.compose import compose_train, conf_dir, quoted
+from unet_exp import load as open_predictor
+from unet_exp.compose import compose_train, conf_dir, quote
 from unet_exp.config import IGNORE_LABEL, parse
 from unet_exp.data.classes import encode
-from unet_exp.data.groups import Item, split
+from unet_exp.data.groups import SplitItem, split
 from unet_exp.data.io.images import read_pages, write_image, write_pages
 from unet_exp.data.normalization import Normalization
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.inference.predictor import load as predictor_of
 from unet_exp.metrics.scoreboard import Scoreboard
 
 RNG = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def config(root, *words):
 
 
 def load(root, *words):
-    return data.load(config(root, *words))
+    return data.load_data(config(root, *words))
 
 
 def grey(size=16):
@@ -212,10 +212,10 @@ def test_globs_pair_by_what_their_wildcards_stand_for(tmp_path):
             path = tmp_path / f"scan {number}ü" / kind
             path.parent.mkdir(parents=True)
             write_image(path, array)
-    images, masks = (quoted(f"{tmp_path}/*/{kind}") for kind in ("image/*.png", "mask/*_label.png"))
+    images, masks = (quote(f"{tmp_path}/*/{kind}") for kind in ("image/*.png", "mask/*_label.png"))
     made = load(tmp_path, f"data.images={images}", f"data.masks={masks}")
     assert names(made)[0] == ["scan 0ü_a", "scan 1ü_a"]
-    deep = quoted(f"{tmp_path}/**/a.png"), quoted(f"{tmp_path}/**/[a]_label.p?g")
+    deep = quote(f"{tmp_path}/**/a.png"), quote(f"{tmp_path}/**/[a]_label.p?g")
     with pytest.raises(DataError, match="no mask in"):
         load(tmp_path, f"data.images={deep[0]}", f"data.masks={deep[1]}")
 
@@ -237,7 +237,7 @@ def test_a_folder_may_have_brackets_in_its_name(root):
     for number in range(3):
         put(root, number)
     (root / "images").rename(root / "images [old]")
-    assert names(load(root, f"data.images={quoted(f'{root}/images [old]/*.png')}"))[:2] == [["0"], ["1"]]
+    assert names(load(root, f"data.images={quote(f'{root}/images [old]/*.png')}"))[:2] == [["0"], ["1"]]
 
 
 def test_names_of_masks_may_have_more(root):
@@ -297,7 +297,7 @@ def test_images_without_a_mask_can_stay_unlabelled(root):
 )
 def test_a_split_is_a_partition_that_no_group_straddles(counts, rule, folds, fold, shares):
     items = [
-        Item(f"{letter}/{number}", f"{letter}/{number}_{page}")
+        SplitItem(f"{letter}/{number}", f"{letter}/{number}_{page}")
         for number, (letter, pages) in enumerate(counts)
         for page in range(pages)
     ]
@@ -376,7 +376,7 @@ def test_a_training_takes_channels_and_floats_as_they_are(root, train, mode):
         write_image(root / f"masks/{number}.png", mask(32))
     words = ["data=folder", f"data.images={root}/images", f"data.masks={root}/masks", f"data.normalization={mode}"]
     folder = train(*words, "data.tile=32", "model=same", "augmentation=paper", base=TINY_STACK)
-    predictor = predictor_of(folder.best, "cpu", "32")
+    predictor = open_predictor(folder.best, "cpu", "32")
     image = np.load(root / "images/0.npy")
     assert predictor.checkpoint.record.channels == 6
     assert predictor.predict(image).shape == (32, 32)
@@ -463,7 +463,7 @@ def test_what_is_ignored_changes_neither_loss_nor_scores(root, loss, labels):
     by_value = "data.classes=[{name: a, value: 0}, {name: b, value: 6}]"
     words = ["data.labels=instances", "data.ignore=9"] if labels == "instances" else [by_value, "data.ignore=2"]
     whole = parse(compose_train(["data=folder", f"data.images={root}/images", f"data.masks={root}/masks", *words]))
-    made, settings = data.load(whole.data), parse(compose_train([f"loss={loss}"])).loss
+    made, settings = data.load_data(whole.data), parse(compose_train([f"loss={loss}"])).loss
     (sample,) = made.train
     ignored = sample.label == IGNORE_LABEL
     assert 0 < ignored.sum() < ignored.size
@@ -530,8 +530,8 @@ def test_the_words_of_the_page_fit_what_it_describes(tmp_path, monkeypatch):
     for number in range(6):
         put(tmp_path / "scans", number)
     for words in (check, first):
-        assert len(data.load(parse(compose_train(words)).data).train) == 4
+        assert len(data.load_data(parse(compose_train(words)).data).train) == 4
     shutil.rmtree("scans")
     colour_data(tmp_path / "scans")
     assert second.pop(0) == "mine"
-    assert [spec.name for spec in data.load(parse(compose_train(second, "mine")).data).classes] == [*COLOURS]
+    assert [spec.name for spec in data.load_data(parse(compose_train(second, "mine")).data).classes] == [*COLOURS]

@@ -13,14 +13,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unet_exp.data.io import download
+from unet_exp.config import ISBI2012Config
 from unet_exp.data.io.images import write_image, write_pages
-from unet_exp.data.samples import Sample, contiguous_blocks, fingerprint, split_indices
-from unet_exp.data.sets.isbi2012 import CLASSES, read
+from unet_exp.data.samples import Sample, fingerprint, split_indices
+from unet_exp.data.sets import isbi2012
+from unet_exp.data.sets.isbi2012 import ISBI_CHECKSUMS, ISBI_CLASSES, load_isbi2012
 from unet_exp.errors import ConfigError, DataError
 
 REAL = os.environ.get("UNET_EXP_ISBI2012")
 needs_real = pytest.mark.skipif(not REAL, reason="set UNET_EXP_ISBI2012 to a folder with the ISBI-2012 data")
+
+
+def read(root, **words):
+    words = {"split": "held_out", "fold": 0, "folds": 0, "download": False, **words}
+    return load_isbi2012(ISBI2012Config.model_construct(name="isbi2012", root=str(root), **words))
 
 
 def stack(count, seed=0):
@@ -62,7 +68,7 @@ def test_standard_split(tmp_path):
     assert names(data.test) == [f"train_{i:02d}" for i in range(24, 30)]
     assert names(data.unlabelled) == ["test_00", "test_01"]
     assert data.unlabelled[0].label is None
-    assert (data.classes, data.channels) == (CLASSES, 1)
+    assert (data.classes, data.channels) == (ISBI_CLASSES, 1)
     np.testing.assert_array_equal(data.train[10].image[..., 0], images[10])  # 10.png comes after 9.png.
     np.testing.assert_array_equal(data.test[0].label, labels[24] // 255)
 
@@ -158,7 +164,7 @@ def test_download_is_asked_for_where_nothing_is(tmp_path, monkeypatch):
         asked.append(root)
         folder(root)
 
-    monkeypatch.setattr(download, "fetch", fetch)
+    monkeypatch.setattr(isbi2012, "fetch_isbi2012", fetch)
     for _ in range(2):
         assert len(read(tmp_path / "new", download=True).train) == 20
     assert asked == [tmp_path / "new"]
@@ -201,24 +207,13 @@ def test_a_sample_fits_together():
 
 
 @settings(deadline=None)  # Other processes may share the machine.
-@given(st.integers(1, 60), st.integers(1, 60))
-def test_blocks_are_contiguous_disjoint_and_cover(count, folds):
-    if folds > count:
-        with pytest.raises(ValueError, match="do not make"):
-            contiguous_blocks(count, folds)
-        return
-    blocks = contiguous_blocks(count, folds)
-    assert [index for block in blocks for index in block] == list(range(count))
-    sizes = {len(block) for block in blocks}
-    assert len(blocks) == folds
-    assert max(sizes) - min(sizes) <= 1
-
-
-@settings(deadline=None)  # Other processes may share the machine.
 @given(st.integers(3, 60), st.data())
 def test_folds_are_disjoint_and_cover(count, data):
     folds = data.draw(st.integers(3, count))
     splits = [split_indices(count, fold, folds) for fold in range(folds)]
+    assert [index for split in splits for index in split.test] == list(range(count))
+    sizes = {len(split.test) for split in splits}
+    assert max(sizes) - min(sizes) <= 1
     for split in splits:
         assert sorted(split.train + split.val + split.test) == list(range(count))
         assert min(map(len, split)) > 0
@@ -278,4 +273,4 @@ def test_real_data():
         "test/image": np.stack([sample.image for sample in data.unlabelled]),
     }
     for place, pixels in found.items():
-        assert hashlib.sha256(pixels.tobytes()).hexdigest() == download.CHECKSUMS[place]
+        assert hashlib.sha256(pixels.tobytes()).hexdigest() == ISBI_CHECKSUMS[place]

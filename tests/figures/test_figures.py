@@ -15,7 +15,7 @@ from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.data.io.images import read_image
 from unet_exp.figures import overlay
 from unet_exp.figures.curves import draw_curves
-from unet_exp.figures.overlay import grey_view, panels
+from unet_exp.figures.overlay import draw_panels, view_as_rgb
 
 CLASSES = [
     ClassSpec(name="membrane", value=0, color=[10, 20, 30]),
@@ -53,7 +53,7 @@ def test_four_panels_with_a_truth_and_three_without(size: tuple[int, int], chann
     height, width = size
     image, truth, prediction = drawn(height, width, channels)
     for label, count in ((truth, 4), (None, 3)):
-        picture = panels(image, label, prediction, CLASSES, "IoU 0.123")
+        picture = draw_panels(image, label, prediction, CLASSES, "IoU 0.123")
         assert picture.dtype == np.uint8
         assert picture.shape == (height + overlay._HEADER + overlay._GAP, count * (width + overlay._GAP), 3)
         assert len(parts(picture, width)) == count
@@ -61,7 +61,7 @@ def test_four_panels_with_a_truth_and_three_without(size: tuple[int, int], chann
 
 def test_each_panel_shows_what_it_says() -> None:
     image, truth, prediction = drawn()
-    seen, true, predicted, _ = parts(panels(image, truth, prediction, CLASSES), 40)
+    seen, true, predicted, _ = parts(draw_panels(image, truth, prediction, CLASSES), 40)
     assert (seen == image).all()
     for index, spec in enumerate(CLASSES):
         assert (true[truth == index] == spec.color).all()
@@ -72,7 +72,7 @@ def test_each_panel_shows_what_it_says() -> None:
 
 def test_an_error_is_red_where_it_is_wrong_and_only_there() -> None:
     image, truth, prediction = drawn()
-    error = parts(panels(image, truth, prediction, CLASSES), 40)[3]
+    error = parts(draw_panels(image, truth, prediction, CLASSES), 40)[3]
     ignored = truth == IGNORE_LABEL
     wrong = (truth != prediction) & ~ignored
     assert wrong.any()
@@ -86,13 +86,13 @@ def test_an_error_is_red_where_it_is_wrong_and_only_there() -> None:
 
 def test_the_share_of_errors_is_of_the_counted_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     titles: list[str] = []
-    monkeypatch.setattr(overlay, "_titled", lambda title, panel: (titles.append(title), panel)[1])
+    monkeypatch.setattr(overlay, "_add_title", lambda title, panel: (titles.append(title), panel)[1])
     truth = np.array([[0, 0, 1, 1, IGNORE_LABEL, IGNORE_LABEL]], np.uint8)
     prediction = np.array([[0, 0, 1, 0, 0, 1]], np.uint8)
     image = np.zeros((1, 6, 1), np.uint8)
-    panels(image, truth, prediction, CLASSES, "IoU 0.9")
-    panels(image, np.full_like(truth, IGNORE_LABEL), prediction, CLASSES)
-    panels(image, None, prediction, CLASSES)
+    draw_panels(image, truth, prediction, CLASSES, "IoU 0.9")
+    draw_panels(image, np.full_like(truth, IGNORE_LABEL), prediction, CLASSES)
+    draw_panels(image, None, prediction, CLASSES)
     assert titles == [
         *("input", "truth", "prediction IoU 0.9", "error 25.0%"),
         *("input", "truth", "prediction", "error 0.0%"),
@@ -103,13 +103,13 @@ def test_the_share_of_errors_is_of_the_counted_pixels(monkeypatch: pytest.Monkey
 def test_panels_leave_their_inputs_alone() -> None:
     inputs = drawn(channels=3)
     before = [array.copy() for array in inputs]
-    panels(*inputs, CLASSES)
+    draw_panels(*inputs, CLASSES)
     assert all((array == old).all() for array, old in zip(inputs, before, strict=True))
 
 
 def test_without_a_truth_the_last_panel_is_a_blend() -> None:
     image, _, prediction = drawn()
-    _, predicted, blend = parts(panels(image, None, prediction, CLASSES), 40)
+    _, predicted, blend = parts(draw_panels(image, None, prediction, CLASSES), 40)
     expected = 0.6 * image + 0.4 * predicted
     assert np.abs(blend - expected).max() <= 1
 
@@ -119,7 +119,7 @@ def test_without_a_truth_the_last_panel_is_a_blend() -> None:
 def test_any_image_can_be_shown(dtype: str, channels: int) -> None:
     ramp = np.linspace(0, 1, 30 * 40 * channels).reshape(30, 40, channels)
     image = (ramp * {"uint8": 255, "uint16": 3000, "float32": 1}[dtype]).astype(dtype)
-    shown = grey_view(image)
+    shown = view_as_rgb(image)
     assert shown.shape == (30, 40, 3)
     assert shown.dtype == np.uint8
     assert shown.min() < 5
@@ -133,7 +133,7 @@ def test_any_image_can_be_shown(dtype: str, channels: int) -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_a_constant_image_can_be_shown(dtype: str) -> None:
     image = np.full((4, 5, 1), 7, dtype)
-    assert grey_view(image).shape == (4, 5, 3)
+    assert view_as_rgb(image).shape == (4, 5, 3)
 
 
 # --- learning curves ---

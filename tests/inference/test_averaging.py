@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unet_exp.config.running import FlipTTAConfig, InferenceConfig, PlainInferenceConfig, RotationTTAConfig
 from unet_exp.geometry import Architecture, lost_border, out_channels, output_size, receptive_field_radius
-from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
 from unet_exp.inference.tiling.tile_plan import surround
 from unet_exp.inference.tta import average_probabilities, to_logits
 from unet_exp.network import UNet, probabilities
@@ -83,7 +83,7 @@ def averaged(network: Any, image: Tensor, config: InferenceConfig, activation: A
 
 
 def once(network: UNet, image: Tensor, config: InferenceConfig, activation: Any = "softmax") -> NDArray[np.float32]:
-    logits = tiled_logits(network, mirrored_source(image), image.shape[-2], image.shape[-1], config)
+    logits = tiled_logits(network, mirror_source(image), image.shape[-2], image.shape[-1], config)
     return probabilities(logits, activation)[0].numpy()
 
 

@@ -322,7 +322,7 @@ def test_score_hands_on_what_it_predicts(inference: str, loss: str, classes: int
     assert (predicted == prediction).all()
     assert (prediction == shares.argmax(axis=0)).all()
     ((logits, target, pixel_weights),) = noted.given
-    np.testing.assert_allclose(probabilities(logits, ours.checkpoint.parsed().activation)[0], shares, atol=1e-6)
+    np.testing.assert_allclose(probabilities(logits, ours.checkpoint.parse_config().activation)[0], shares, atol=1e-6)
     assert (target == 2).all()
     assert (pixel_weights == 3).all()
     assert target.shape == pixel_weights.shape == (1, 24, 31)
@@ -335,8 +335,8 @@ def test_the_checkpoint_says_how_and_the_caller_may_say_otherwise() -> None:
     image = random_image((40, 55))
     given = made("model=valid", "inference=flips8", "inference.tile=24")
     ours = Predictor(given, "cpu", "32")
-    assert ours.inference == given.parsed().inference
-    other = given.parsed().inference.model_copy(update={"tile": 1024, "batch_size": 3})
+    assert ours.inference == given.parse_config().inference
+    other = given.parse_config().inference.model_copy(update={"tile": 1024, "batch_size": 3})
     np.testing.assert_allclose(
         Predictor(given, "cpu", "32", other).probabilities(image), ours.probabilities(image), atol=1e-5
     )
@@ -388,7 +388,7 @@ def test_a_checkpoint_gives_back_the_network_and_all_that_it_needs(model: str, t
         opened = open_checkpoint(place)
         assert opened.path == path
         assert (opened.record, opened.step) == (given.record, 5)
-        assert opened.parsed() == parse(given.record.config)
+        assert opened.parse_config() == parse(given.record.config)
         assert opened.weights.keys() == given.weights.keys()
         assert not opened.network().training
     assert (unet_exp.load(tmp_path, "cpu", "32").probabilities(image) == expected).all()

@@ -18,8 +18,8 @@ from tifffile import imread
 from unet_exp.config import ClassSpec
 from unet_exp.data.io.images import read_image, read_pages, write_image, write_pages
 from unet_exp.data.sets.synthetic import generate
-from unet_exp.inference.instances import instances, measured, separated, write_instances
-from unet_exp.runs.folder import RunFolder
+from unet_exp.inference.instances import measure_cells, number_cells, split_cells, write_instances
+from unet_exp.runs.run_folder import RunFolder
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 MASKS = arrays(np.uint8, SHAPES, elements=st.integers(0, 2))
@@ -56,13 +56,13 @@ def picture(*rows: str) -> np.ndarray:
 
 @given(MASKS, st.sampled_from([[1], [2], [1, 2], [2, 1]]), st.integers(0, 4))
 def test_cells_and_their_table_equal_a_plain_count(prediction: np.ndarray, classes: list[int], smallest: int) -> None:
-    ids, owners = instances(prediction, classes, smallest=smallest)
+    ids, owners = number_cells(prediction, classes, smallest=smallest)
     wanted = [
         (index, pixels) for index in classes for pixels in components(prediction, index) if len(pixels) >= smallest
     ]
     assert owners.tolist() == [index for index, _ in wanted]
     probabilities = shares(prediction)
-    table = measured(ids, owners, probabilities, NAMES)
+    table = measure_cells(ids, owners, probabilities, NAMES)
     expected = []
     for number, (index, pixels) in enumerate(wanted, start=1):
         assert {(int(row), int(column)) for row, column in np.argwhere(ids == number)} == pixels
@@ -92,7 +92,7 @@ def test_cells_and_their_table_equal_a_plain_count(prediction: np.ndarray, class
 def test_numbers_have_no_gaps_and_every_cell_is_in_one_piece(
     prediction: np.ndarray, holes: int, smallest: int, split: float
 ) -> None:
-    ids, owners = instances(prediction, [1, 2], holes, smallest, split)
+    ids, owners = number_cells(prediction, [1, 2], holes, smallest, split)
     assert ids.dtype == np.uint16
     assert sorted(set(ids.ravel().tolist()) | {0}) == list(range(len(owners) + 1))
     for number in range(1, len(owners) + 1):
@@ -106,33 +106,33 @@ def test_numbers_have_no_gaps_and_every_cell_is_in_one_piece(
 @given(MASKS, st.sampled_from([0.5, 1, 2]))
 def test_a_split_cuts_cells_and_neither_loses_nor_joins_any(prediction: np.ndarray, depth: float) -> None:
     cells = ndimage.label(prediction == 1)[0]
-    parts = separated(cells, depth)
+    parts = split_cells(cells, depth)
     np.testing.assert_array_equal(parts > 0, cells > 0)
     for part in range(1, int(parts.max()) + 1):
         assert len(np.unique(cells[parts == part])) == 1
-    np.testing.assert_array_equal(separated(cells, 100.0), cells)
+    np.testing.assert_array_equal(split_cells(cells, 100.0), cells)
 
 
 def test_two_discs_that_touch_are_cut_at_their_waist() -> None:
     prediction = np.zeros((40, 70), np.uint8)
     for column in (20, 46):
         prediction[disk((20, column), 15)] = 1
-    assert len(instances(prediction, [1])[1]) == 1
-    ids, owners = instances(prediction, [1], split=2)
+    assert len(number_cells(prediction, [1])[1]) == 1
+    ids, owners = number_cells(prediction, [1], split=2)
     assert owners.tolist() == [1, 1]
     assert ids[20, 10] == 1
     assert ids[20, 56] == 2
     waist = np.flatnonzero(np.diff(ids[20].astype(int)) == 1)[-1]
     assert abs(waist - 33) <= 1
     # The waist's half width is sqrt(15^2 - 13^2) = 7.5: the bumps stand out by 7.5 pixels of radius.
-    assert len(instances(prediction, [1], split=9)[1]) == 1
+    assert len(number_cells(prediction, [1], split=9)[1]) == 1
 
 
 def test_bumps_of_one_height_are_one_where_the_waist_is_shallow() -> None:
     prediction = np.zeros((40, 60), np.uint8)
     for column in (20, 28):
         prediction[disk((20, column), 15)] = 1
-    assert len(instances(prediction, [1], split=3)[1]) == 1
+    assert len(number_cells(prediction, [1], split=3)[1]) == 1
 
 
 def test_holes_are_filled_up_to_their_size_and_not_at_the_border() -> None:
@@ -146,8 +146,8 @@ def test_holes_are_filled_up_to_their_size_and_not_at_the_border() -> None:
         "0001000",
         "1111000",
     )
-    assert instances(prediction, [1], holes=4)[0].tolist() == instances(prediction, [1])[0].tolist()
-    filled, owners = instances(prediction, [1], holes=5)
+    assert number_cells(prediction, [1], holes=4)[0].tolist() == number_cells(prediction, [1])[0].tolist()
+    filled, owners = number_cells(prediction, [1], holes=5)
     assert filled[1:3, 2:5].tolist() == [[1, 1, 1], [1, 1, 1]]
     assert filled[6].tolist() == [0, 0, 0, 2, 0, 0, 0]  # a bay of three pixels that reaches the border
     assert len(owners) == 2
@@ -155,23 +155,23 @@ def test_holes_are_filled_up_to_their_size_and_not_at_the_border() -> None:
 
 def test_a_hole_that_leaks_over_a_corner_is_none_and_one_with_a_cell_of_another_class_stays() -> None:
     leaks = picture("00000", "01110", "01010", "01100", "00000")
-    assert instances(leaks, [1], holes=9)[0][2, 2] == 0
+    assert number_cells(leaks, [1], holes=9)[0][2, 2] == 0
     nested = picture("11111", "10001", "10201", "10001", "11111")
-    ids, owners = instances(nested, [1, 2], holes=20)
+    ids, owners = number_cells(nested, [1, 2], holes=20)
     assert (ids[2].tolist(), owners.tolist()) == ([1, 0, 2, 0, 1], [1, 2])
-    ids, owners = instances(nested, [1], holes=20)  # the other class is not asked for: it lies in the hole
+    ids, owners = number_cells(nested, [1], holes=20)  # the other class is not asked for: it lies in the hole
     assert (ids.min(), owners.tolist()) == (1, [1])
 
 
 def test_small_parts_are_dropped_after_filling() -> None:
     ring = picture("00000", "01110", "01010", "01110", "00000")
-    assert len(instances(ring, [1], smallest=9)[1]) == 0
-    assert len(instances(ring, [1], holes=1, smallest=9)[1]) == 1
+    assert len(number_cells(ring, [1], smallest=9)[1]) == 0
+    assert len(number_cells(ring, [1], holes=1, smallest=9)[1]) == 1
 
 
 def test_more_cells_than_16_bits_can_number() -> None:
     prediction = (np.indices((400, 400)).sum(axis=0) % 2).astype(np.uint8)
-    ids, owners = instances(prediction, [1])
+    ids, owners = number_cells(prediction, [1])
     assert (ids.dtype, ids.max(), len(owners)) == (np.uint32, 80_000, 80_000)
 
 
@@ -227,7 +227,7 @@ class TestPredict:
             table = pd.read_csv(tmp_path / "masks" / f"{stem}_instances.csv")
             assert len(found) == len(masks) == count
             for page, (mask, ids) in enumerate(zip(masks, found, strict=True)):
-                expected = instances((mask[..., 0] > 0).astype(np.uint8), [1], 3, 4)[0]
+                expected = number_cells((mask[..., 0] > 0).astype(np.uint8), [1], 3, 4)[0]
                 np.testing.assert_array_equal(ids[..., 0], expected)
                 rows = table[table["page"] == page]
                 assert rows["area"].tolist() == np.bincount(expected.ravel())[1:].tolist()

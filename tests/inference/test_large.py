@@ -32,11 +32,11 @@ from unet_exp.data.normalization import Normalization
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.inference.large import by_tiles as large
-from unet_exp.inference.large.budget import forward_bytes, read_size, shown, tile_bytes
+from unet_exp.inference.large.budget import format_size, forward_bytes, read_size, tile_bytes
 from unet_exp.inference.large.pipeline import AHEAD, run_overlapped
 from unet_exp.inference.predictor import Predictor
 from unet_exp.network import Network, build
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 Cli = Callable[..., Said]
 BUDGET = "memory=40MB"
@@ -190,7 +190,7 @@ def test_a_first_pass_finds_the_numbers_of_the_whole_image(
     )
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", tile=(64, 64))
     with open_pages(tmp_path / "a.tif") as (page,):
-        found, used = large.survey(predictor(3), page)
+        found, used = large.survey_page(predictor(3), page)
     assert used == 3
     np.testing.assert_allclose(found(pixels), Normalization(mode="image")(pixels), atol=1e-6 * 10)
 
@@ -213,7 +213,10 @@ def test_channels_are_chosen_as_in_memory(
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", rowsperstrip=8, compression="lzw")
     with open_pages(tmp_path / "a.tif") as (page,):
         if isinstance(used, str):
-            for ask in (lambda: large.survey(predictor(channels), page), lambda: predictor(channels).prepare(pixels)):
+            for ask in (
+                lambda: large.survey_page(predictor(channels), page),
+                lambda: predictor(channels).prepare(pixels),
+            ):
                 with pytest.raises(DataError, match=used):
                     ask()
         else:
@@ -486,7 +489,7 @@ def test_a_larger_tile_takes_more() -> None:
 
 @given(st.integers(1000, 10**13))
 def test_sizes_are_shown_so_that_they_can_be_typed(size: int) -> None:
-    assert size <= read_size(shown(size)) <= 1.12 * size
+    assert size <= read_size(format_size(size)) <= 1.12 * size
 
 
 @pytest.mark.parametrize("text", ["", "2", "GB", "-1GB", "0MB", "1e9", "2 gigabytes"])

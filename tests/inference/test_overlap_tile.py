@@ -27,7 +27,7 @@ from unet_exp.geometry import (
     tile_step,
     total_stride,
 )
-from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
 from unet_exp.inference.tiling.tile_plan import plan_tiles, plan_whole, surround
 from unet_exp.network import UNet
 
@@ -71,7 +71,7 @@ def one_piece(network: UNet, image: Tensor) -> Tensor:
 
 
 def stitched(network: UNet, image: Tensor, config: PlainInferenceConfig) -> Tensor:
-    return tiled_logits(network, mirrored_source(image), image.shape[-2], image.shape[-1], config)
+    return tiled_logits(network, mirror_source(image), image.shape[-2], image.shape[-1], config)
 
 
 def assert_equal_logits(found: Tensor, expected: Tensor) -> None:

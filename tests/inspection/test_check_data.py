@@ -24,10 +24,9 @@ from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import UserError
-from unet_exp.inspection import survey
-from unet_exp.inspection import tables as check_tables
+from unet_exp.inspection import survey, tables
 from unet_exp.inspection.check import check_data
-from unet_exp.inspection.findings import LabelMap, Totals, propose, suspicious_images
+from unet_exp.inspection.findings import LabelMap, Totals, find_suspicious_images, propose_classes
 from unet_exp.inspection.survey import survey_files, survey_samples
 
 RNG = np.random.default_rng(0)
@@ -103,7 +102,7 @@ def stats(root):
 
 
 def proposal(root, classes=()):
-    return propose(Totals.of(one.mask for one in stats(root)), classes, None)
+    return propose_classes(Totals.of(one.mask for one in stats(root)), classes, None)
 
 
 @given(arrays(np.uint8, (7, 9), elements=st.integers(0, 40)), st.booleans())
@@ -301,7 +300,7 @@ def test_a_float_image_in_another_scale_is_told(tmp_path):
     for number in range(9):
         image = RNG.normal(0.5, 0.1, (16, 16, 1)).astype(np.float32) * (255 if number == 4 else 1)
         put(tmp_path, number, image, two_values(16), ".tif")
-    (row,) = suspicious_images(stats(tmp_path), 16)
+    (row,) = find_suspicious_images(stats(tmp_path), 16)
     assert (row.what, row.where) == ("much brighter than the others", ["4"])
 
 
@@ -387,7 +386,7 @@ def test_it_refuses_what_a_training_refuses(check, root, change, words):
     change(root)
     said = check(**words)
     try:
-        data.load(config(**words).data)
+        data.load_data(config(**words).data)
     except UserError:
         assert said.code == 2
         assert "mistake:" in said.out
@@ -513,5 +512,5 @@ def test_ignored_pixels_without_a_value_are_no_object():
     (stats,) = survey_samples(DataSet([sample], [], [], [], classes, 1, ("seg",)))
     label_map = LabelMap(classes, None, objects=False)
     pixels = {"x": label_map.pixels(stats.mask)}
-    table = check_tables.classes(classes, label_map, Totals.of([stats.mask]), pixels, {"x": "train"}, objects=True)
+    table = tables.tabulate_classes(classes, label_map, Totals.of([stats.mask]), pixels, {"x": "train"}, objects=True)
     assert table.caption == "2 objects, 2 to 2 a mask"

@@ -18,7 +18,7 @@ from skimage import measure
 
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.data.sets.synthetic import generate
-from unet_exp.weight_map import border_term, instances_of, open_touching
+from unet_exp.weight_map import border_term, find_instances, open_touching
 
 Where = Literal["background", "everywhere"]
 BOTH: tuple[Where, ...] = ("background", "everywhere")
@@ -87,7 +87,7 @@ def test_cells_are_4_connected_pixels_of_the_foreground() -> None:
         ],
         np.uint8,
     )
-    found = instances_of(label)
+    found = find_instances(label)
     assert found.dtype == np.int32
     cells = {frozenset(map(tuple, np.argwhere(found == number).tolist())) for number in range(1, found.max() + 1)}
     assert cells == {
@@ -102,7 +102,7 @@ def test_cells_are_4_connected_pixels_of_the_foreground() -> None:
 @given(label=LABELS)
 def test_cells_are_those_of_an_independent_labelling(label: NDArray[np.uint8]) -> None:
     before = label.copy()
-    found = instances_of(label)
+    found = find_instances(label)
     other = measure.label((label != IGNORE_LABEL) & (label != 0), connectivity=1)
     pairs = {(int(one), int(two)) for one, two in zip(found.flat, other.flat, strict=True)}
     assert len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs})
@@ -316,7 +316,7 @@ def test_weights_lie_between_0_and_w0(instances: NDArray[np.int32], w0: float, s
 @pytest.mark.parametrize("where", BOTH)
 def test_a_whole_real_slice(isbi2012_root: Path, where: Where) -> None:
     label = real_label(isbi2012_root, 12)
-    _, instances = open_touching(label, instances_of(label))
+    _, instances = open_touching(label, find_instances(label))
     assert instances.max() > 80
     np.testing.assert_allclose(border_term(instances, 10, 5, where), full_size(instances, 10, 5, where), atol=1e-5)
 
@@ -324,7 +324,7 @@ def test_a_whole_real_slice(isbi2012_root: Path, where: Where) -> None:
 @pytest.mark.parametrize("index", [0, 7, 29])
 def test_parts_of_real_slices(isbi2012_root: Path, index: int) -> None:
     label = real_label(isbi2012_root, index)[100:220, 60:230]
-    opened, instances = open_touching(label, instances_of(label))
+    opened, instances = open_touching(label, find_instances(label))
     assert not touching(instances)
     assert 0 <= (opened != label).sum() <= 5, "cells of this data touch at corners alone"
     for w0, sigma, where in ((10, 5, "background"), (10, 5, "everywhere"), (40, 11.5, "background")):

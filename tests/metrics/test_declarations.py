@@ -16,9 +16,9 @@ from unet_exp.metrics import declarations
 from unet_exp.metrics.declarations import (
     METRICS,
     Metric,
-    declared,
     direction,
     find_metric,
+    list_metrics,
     metric_names,
     threshold_names,
 )
@@ -88,7 +88,7 @@ def test_the_declarations_are_whole() -> None:
     assert {metric.name for metric in METRICS} == DIRECTIONS.keys()
     assert len({metric.title for metric in METRICS}) == len(METRICS)
     assert [metric.name for metric in METRICS if metric.function is None] == ["loss"]
-    assert declared(("isbi", "seg"), warping=True) == list(METRICS)
+    assert list_metrics(("isbi", "seg"), warping=True) == list(METRICS)
     assert all("/" not in metric.name for metric in METRICS)
     names = metric_names(CLASSES, ("isbi", "seg"), warping=True)
     assert len(set(names)) == len(names)

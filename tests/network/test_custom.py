@@ -30,10 +30,10 @@ from unet_exp.config import IGNORE_LABEL, Config, parse
 from unet_exp.data.io.images import write_image
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import CustomArchitecture
-from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
 from unet_exp.losses import CrossEntropy, CustomLoss
 from unet_exp.network import Network, cost
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "extend.md").read_text()
 LOSSES, NETWORKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -149,7 +149,7 @@ def test_a_checkpoint_of_it_opens_only_where_its_package_is_trusted(checkpoint: 
 @pytest.mark.usefixtures("package")
 def test_a_trusted_checkpoint_opens(checkpoint: Path, trust: str) -> None:
     opened = open_checkpoint(checkpoint, trust=["other", trust])
-    loss = losses.build(opened.parsed().loss, opened.record.class_weights)
+    loss = losses.build(opened.parse_config().loss, opened.record.class_weights)
     assert isinstance(loss, CustomLoss)
     assert unet_exp.load(checkpoint, "cpu", "32", trust=[trust]).checkpoint.record == opened.record
 
@@ -228,7 +228,7 @@ def stitched_and_whole(*words: str, size: tuple[int, int] = (61, 75), tile: int 
     inference = config_of("model=custom", *words, f"inference.tile={tile}").inference
     made, image = network_of(*words), torch.randn(1, 1, *size)
     with torch.no_grad():
-        return tiled_logits(made, mirrored_source(image), *size, inference), whole_image_logits(made, image)
+        return tiled_logits(made, mirror_source(image), *size, inference), whole_image_logits(made, image)
 
 
 @pytest.mark.usefixtures("package")

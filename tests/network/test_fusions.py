@@ -181,6 +181,6 @@ def test_a_yaml_makes_it_a_word(train: Callable[..., Any], tmp_path: Path) -> No
     config = parse(compose_train(words))
     assert config.fusion.name == "gated"
     summary = folder.read_summary()
-    assert summary["status"] == "finished"
+    assert summary.status == "finished"
     with pytest.raises(ConfigError, match=r"fusion\.name='multiply': must be one of concat, add, none"):
         parse({**compose_train([]), "fusion": {"name": "multiply"}})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from unet_exp.files import holder, is_locked, locked
+from unet_exp.files import find_holder, hold_lock, is_locked
 
 HOLD = """
 import sys, time, warnings
@@ -20,11 +20,11 @@ if sys.argv[2] == "soft":
     sys.modules["fcntl"] = None
     warnings.simplefilter("ignore")
 from pathlib import Path
-from unet_exp.files import holder, is_locked, locked
+from unet_exp.files import find_holder, is_locked, hold_lock
 
 path = Path(sys.argv[1])
-print(is_locked(path), holder(path), flush=True)
-with locked(path):
+print(is_locked(path), find_holder(path), flush=True)
+with hold_lock(path):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -65,14 +65,14 @@ def test_a_forked_process_does_not_hold_it(tmp_path: Path) -> None:
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        with locked(path):
+        with hold_lock(path):
             os.write(write, f"{os.fork()}\n".encode())
             time.sleep(60)
         os._exit(0)
     os.close(write)
     with os.fdopen(read) as told:  # the worker's number, and 0 from itself
         worker = max(int(told.readline()), int(told.readline()))
-    assert holder(path) == child
+    assert find_holder(path) == child
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     os.kill(worker, 0)  # it lives
@@ -84,20 +84,20 @@ def test_held_by_this_process(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     path.write_text("1 elsewhere\n")  # as earlier versions left it
     assert not is_locked(path)
-    with locked(path):
+    with hold_lock(path):
         assert path.read_text().split() == [str(os.getpid()), socket.gethostname()]
         assert is_locked(path)
-        assert holder(path) == os.getpid()
-        with pytest.raises(BlockingIOError), locked(path):
+        assert find_holder(path) == os.getpid()
+        with pytest.raises(BlockingIOError), hold_lock(path):
             pass
         path.chmod(0o400)
         assert is_locked(path)
-    assert holder(path) is None
+    assert find_holder(path) is None
 
 
 def test_a_holder_on_another_machine_is_none_of_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / ".lock"
-    with locked(path):
+    with hold_lock(path):
         monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
         assert is_locked(path)
-        assert holder(path) is None
+        assert find_holder(path) is None

@@ -16,9 +16,9 @@ from conftest import TINY, Said, run_training, summary, table
 
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.errors import TrainingError
-from unet_exp.files import locked
+from unet_exp.files import hold_lock
 from unet_exp.runs.differences import RerunReport, compare_numbers
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 Cli = Callable[..., Said]
 
@@ -255,10 +255,10 @@ class TestRefused:
             told(other, status=status)
             said = f"this run has not finished (status: {status}); resume={other.path} goes on with it"
             assert mistake().startswith(said)
-        with locked(other.lock):
+        with hold_lock(other.lock):
             assert mistake() == "a process is still at this run; wait for its end"
         told(other, status="stopped", pruned_at=3)
-        assert mistake().startswith("a search gave this run up early")
+        assert mistake().startswith("a search pruned this run")
 
     def test_a_summary_that_does_not_tell(self, mistake: Callable[..., str], other: RunFolder) -> None:
         told(other, steps="many")
@@ -289,7 +289,7 @@ class TestRefused:
         assert mistake() == f"it started from init_from={initial}, which is gone; bring it back"
         shutil.copy(finished.last, initial)
         told(other, init_from_sha256=hashlib.sha256(finished.best.read_bytes()).hexdigest())
-        assert mistake().startswith(f"it started from another file than init_from={initial} is now")
+        assert mistake().startswith(f"init_from={initial} has changed since it started from it")
         initial.unlink()
         assert mistake().endswith("which is gone; bring it back, or give its new place with init_from=")
         told(other, precision="bf16-mixed")  # what is found next

@@ -16,9 +16,9 @@ from PIL import Image
 
 from unet_exp.compare.collect import collect
 from unet_exp.compare.comparison import compare_runs
-from unet_exp.compare.pictures import strips
+from unet_exp.compare.pictures import make_strips
 from unet_exp.errors import DataError
-from unet_exp.runs.folder import RunFolder, refuse_links
+from unet_exp.runs.run_folder import RunFolder, refuse_links
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import SweepFolder
 
@@ -288,5 +288,5 @@ def test_pictures_come_from_the_run_alone(name: str, tmp_path: Path) -> None:
         (run.predictions / "test_synthetic_003.png").write_bytes(data)
     (tmp_path / "photo.png").write_bytes(picture())
     runs, apart = collect([tmp_path / "runs"])
-    (strip,) = strips(compare_runs(runs, apart))
+    (strip,) = make_strips(compare_runs(runs, apart))
     assert {panel.source is not None for panel in strip.panels} == {shown}

@@ -26,7 +26,7 @@ from PIL import Image
 from unet_exp.cli.command import read_command
 from unet_exp.compose import compose_command, compose_train, conf_dir, parse_overrides
 from unet_exp.config import Config, parse
-from unet_exp.config.search import OptunaConfig, parse_search
+from unet_exp.config.multirun import OptunaConfig, parse_search
 from unet_exp.errors import ConfigError
 from unet_exp.metrics.declarations import direction
 from unet_exp.sweeps.search import Outcome, Search, Trial

@@ -21,8 +21,8 @@ from rich.console import Console
 from unet_exp.cli.command import read_command
 from unet_exp.config import Config
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.files import locked
-from unet_exp.runs.folder import RunFolder
+from unet_exp.files import hold_lock
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import NAME_LIMIT, PlannedRun, SweepFolder, run_names
 from unet_exp.sweeps.plan import SweepPlan
@@ -267,7 +267,7 @@ class TestRun:
     def test_two_processes_do_not_write_to_one_sweep(self, cli: Cli, tmp_path: Path) -> None:
         assert cli("train", "-m", *TINY, "output=out", "seed=0,1", "sweep.report=false").code == 0
         sweep = the_sweep(tmp_path / "out")
-        with locked(sweep.lock):
+        with hold_lock(sweep.lock):
             said = cli("train", f"sweep.resume={sweep.path}")
         assert "this sweep is still running" in said.mistake
 
@@ -311,7 +311,7 @@ class TestRun:
         assert cli("train", "-m", *TINY, "output=out", "seed=0,1", "sweep.report=false").code == 0
         sweep = the_sweep(tmp_path / "out")
         before = sweep.folder(sweep.runs[0]).summary.read_text()
-        with locked(sweep.folder(sweep.runs[0]).lock):
+        with hold_lock(sweep.folder(sweep.runs[0]).lock):
             said = cli("train", f"sweep.resume={sweep.path}")
         assert "seed=0 is still trained by a process of an earlier start" in said.mistake
         assert sweep.folder(sweep.runs[0]).summary.read_text() == before

@@ -25,8 +25,8 @@ from wandb_server import WandbServer
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.data.sets.synthetic import generate  # noqa: F401  (imported before a child gives up its rights)
 from unet_exp.errors import DataError
-from unet_exp.files import locked
-from unet_exp.runs.folder import RunFolder
+from unet_exp.files import hold_lock
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.loggers import wandb_run
 from unet_exp.training.module import SegmentationModule
 
@@ -97,7 +97,7 @@ def a_bug(_: RunFolder) -> None:
 
 FULL = "no space is left on the device; free some, or choose another folder with output="
 LAST, BEST, PICTURE = "checkpoints/last.ckpt", "checkpoints/best.ckpt", "predictions/test_synthetic_003.png"
-WORKER = "a process that reads the data was killed, as a system does that runs out of memory: take fewer data"
+WORKER = "a process that reads the data was killed, probably for lack of memory: take fewer data"
 ONE_WORKER = ("data.num_workers=1", "data.tiles_per_epoch=8", "trainer.max_steps=12")
 FAULTS = [
     Fault("disk full while last.ckpt is written", full(side(LAST)), f"<run>/{LAST}: {FULL}"),
@@ -203,7 +203,7 @@ def test_another_process_at_the_same_run(cli: Cli, tmp_path: Path, when_at_step:
         cli("train", *WORDS, "output=out")
     folder = the_run(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*") if path != folder.lock}
-    with locked(folder.lock):
+    with hold_lock(folder.lock):
         said = cli("train", f"resume={folder.path}")
         assert "a process is still at this run" in said.mistake
     assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -11,8 +11,9 @@ from torch.utils.data import DataLoader
 
 from unet_exp.compose import compose_train
 from unet_exp.config import parse
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.callbacks import build_callbacks
+from unet_exp.training.loggers import TrainingLogger
 
 RISING, FALLING = (0.2, 0.9, 0.4, 0.3, 0.1), (0.9, 0.2, 0.4, 0.6, 0.8)
 
@@ -52,8 +53,8 @@ def test_the_best_epoch_is_kept_whatever_a_class_is_called(
     monitor: str, scores: tuple[float, ...], tmp_path: Path
 ) -> None:
     words = [f"trainer.monitor={monitor}", "trainer.early_stopping=2", "logger=csv"]
-    built = build_callbacks(parse(compose_train(words)), RunFolder(tmp_path), [], [], None)
-    kept = [one for one in built if isinstance(one, EarlyStopping | ModelCheckpoint)]
+    built = build_callbacks(parse(compose_train(words)), RunFolder(tmp_path), [], [], None, TrainingLogger())
+    kept = [one for one in built.all if isinstance(one, EarlyStopping | ModelCheckpoint)]
     (best,) = (one for one in kept if isinstance(one, ModelCheckpoint))
     loader = DataLoader([0.0])  # type: ignore[arg-type]
     trainer = pl.Trainer(

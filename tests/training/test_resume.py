@@ -33,9 +33,9 @@ from resuming import (
 from unet_exp.checkpoints.reading import read_content
 from unet_exp.config import parse
 from unet_exp.errors import DataError
-from unet_exp.files import locked
+from unet_exp.files import hold_lock
 from unet_exp.runs.earlier import find_unfinished
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training import resume_point as training
 from unet_exp.training.resume_point import ResumePoint
 
@@ -141,7 +141,7 @@ class TestCommandLine:
         )
         assert mistake(*TINY, resume, "debug=fast").startswith(changed)
         assert "a sweep, with sweep.resume=<its folder>" in mistake(resume, "seed=3,4", "-m")
-        with locked(folder.lock):
+        with hold_lock(folder.lock):
             assert mistake(resume) == "a process is still at this run; wait for its end, or end it"
         told = summary(folder)
         change_summary(folder, data_fingerprint="0" * 64)
@@ -213,7 +213,7 @@ def test_auto_takes_the_newest_unfinished_run_of_this_config(finished: RunFolder
     assert found(trust=["mine"], data={**before["data"], "num_workers": 3}) == other.path
     assert found(trainer={**before["trainer"], "max_steps": 7}) is None
     assert found(seed=2) is None
-    with locked(other.lock):
+    with hold_lock(other.lock):
         assert found() == one.path
     change_summary(other, status="finished")
     assert found() == one.path
@@ -227,7 +227,7 @@ def test_auto_leaves_a_run_to_the_process_that_was_faster(
     words = (*EPOCH, "trainer.max_steps=1")
     folder = part(*words, batch=0)
     with ExitStack() as other:
-        monkeypatch.setattr(training, "refuse_links", lambda _: other.enter_context(locked(folder.lock)))
+        monkeypatch.setattr(training, "refuse_links", lambda _: other.enter_context(hold_lock(folder.lock)))
         assert train("resume=auto", *words).path != folder.path
 
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 
 class Remembering(nn.Module):

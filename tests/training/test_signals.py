@@ -19,7 +19,7 @@ from unet_exp import signals
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.reading import read_content
 from unet_exp.data.io.images import read_image, write_image
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.sweep_folder import SweepFolder
 from unet_exp.training.loggers import TrainingLogger
 from unet_exp.training.module import SegmentationModule

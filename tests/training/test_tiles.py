@@ -21,8 +21,8 @@ from unet_exp.config import IGNORE_LABEL, ClassSpec, Config, parse
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.geometry import input_for_output
-from unet_exp.mirror import mirror_indices, mirrored_window
-from unet_exp.training.datamodule import SegmentationData, class_counts
+from unet_exp.mirror import mirror_indices, mirror_window
+from unet_exp.training.datamodule import SegmentationData, count_classes
 from unet_exp.training.module import SegmentationModule
 from unet_exp.training.patches import Draw, PatchDataset, PatchSampler, count_patches
 
@@ -106,15 +106,15 @@ def test_mirrored_window_is_cut_from_the_mirrored_image(
     top: int, left: int, height: int, width: int, size: tuple[int, int]
 ) -> None:
     image = coordinates(*size).image
-    window = mirrored_window(image, top, left, height, width)
+    window = mirror_window(image, top, left, height, width)
     assert window.flags.c_contiguous
     assert (window == numpy_mirror(image, top, left, height, width)).all()
-    assert (mirrored_window(image[..., 0], top, left, height, width) == window[..., 0]).all()
+    assert (mirror_window(image[..., 0], top, left, height, width) == window[..., 0]).all()
 
 
 def test_a_window_is_a_copy() -> None:
     image = coordinates(4, 4).image
-    mirrored_window(image, 0, 0, 4, 4)[:] = 0
+    mirror_window(image, 0, 0, 4, 4)[:] = 0
     assert image.min() == 1
 
 
@@ -548,7 +548,7 @@ def labelled(*rows: list[int], classes: int = 2) -> DataSet:
 
 
 def balanced(data: DataSet) -> list[float] | None:
-    return losses.class_weights(config("loss.class_weights=inverse").loss, class_counts(data))
+    return losses.class_weights(config("loss.class_weights=inverse").loss, count_classes(data))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from run_folders import FIVE, TWO, check_folder
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.errors import ConfigError, DataError, TrainingError
 from unet_exp.network import build
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.module import SegmentationModule
 
@@ -242,14 +242,14 @@ class TestInitFrom:
 
     def test_the_same_classes_take_every_weight(self, finished: RunFolder) -> None:
         checkpoint = open_checkpoint(finished.best)
-        network = build(checkpoint.parsed(), 1, 2)
+        network = build(checkpoint.parse_config(), 1, 2)
         assert not equal(network.state_dict(), checkpoint.weights)
         assert load_initial_weights(network, checkpoint) == []
         assert equal(network.state_dict(), checkpoint.weights)
 
     def test_another_number_of_classes_starts_with_a_fresh_head(self, finished: RunFolder) -> None:
         checkpoint = open_checkpoint(finished.best)
-        network = build(checkpoint.parsed(), 1, 5)
+        network = build(checkpoint.parse_config(), 1, 5)
         head = network.head.weight.clone()
         fresh = load_initial_weights(network, checkpoint)
         assert set(fresh) == {"head.weight", "head.bias"}
@@ -270,7 +270,7 @@ class TestInitFrom:
 
     @pytest.mark.parametrize("word", ["model.width=5", "model.depth=3", "fusion=add", "model.norm=batch"])
     def test_another_network_is_refused(self, train: Train, finished: RunFolder, tmp_path: Path, word: str) -> None:
-        with pytest.raises(ConfigError, match=r"its network is another one: .* there and .* here; set model, fusion"):
+        with pytest.raises(ConfigError, match=r"its network differs: .* there and .* here; set model, fusion"):
             train("model=same", f"init_from={finished.best}", word)
         assert no_run_in(tmp_path)
 

@@ -1,8 +1,8 @@
 """What happens to a training patch before the network sees it."""
 
-from unet_exp.augmentation.base import Augmentation, Window
 from unet_exp.augmentation.flips import Flips, Unchanged
 from unet_exp.augmentation.paper import PaperAugmentation
+from unet_exp.augmentation.protocol import Augmentation, Window
 from unet_exp.augmentation.strong import StrongAugmentation
 from unet_exp.config import AugmentationConfig, PaperAugmentationConfig
 from unet_exp.config.learning import StrongAugmentationConfig

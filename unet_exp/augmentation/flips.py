@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.augmentation.base import Window
-from unet_exp.mirror import mirrored_window
+from unet_exp.augmentation.protocol import Window
+from unet_exp.mirror import mirror_window
 
 # It looks for updates when it is imported.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -26,7 +26,7 @@ class Unchanged:
         """See `Augmentation`."""
         del seed
         top, left = window.top - window.surround, window.left - window.surround
-        return tuple(mirrored_window(whole, top, left, window.side, window.side) for whole in (image, *maps))
+        return tuple(mirror_window(whole, top, left, window.side, window.side) for whole in (image, *maps))
 
 
 class Flips:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unet_exp.augmentation.base import Window
+from unet_exp.augmentation.protocol import Window
 from unet_exp.config import PaperAugmentationConfig
-from unet_exp.mirror import mirrored_window
+from unet_exp.mirror import mirror_window
 
 Floats = NDArray[np.float32]
 
@@ -101,7 +101,7 @@ def resample(image: NDArray[np.float32], source: Floats, *maps: NDArray[Any]) ->
     # Only the part that is looked at, with room for the cubic kernel: OpenCV takes fewer than 32767 rows and columns,
     # and beyond an image that is one pixel wide it never comes to an end.
     (top, bottom), (left, right) = ((int(places.min()) - 2, int(places.max()) + 4) for places in (rows, columns))
-    part = mirrored_window(image, top, left, bottom - top, right - left)
+    part = mirror_window(image, top, left, bottom - top, right - left)
     channels = [
         cv2.remap(
             part[..., first : first + _CV2_CHANNELS],

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from unet_exp.augmentation.base import Window
 from unet_exp.augmentation.paper import Floats, Motion, resample
+from unet_exp.augmentation.protocol import Window
 from unet_exp.config.learning import StrongAugmentationConfig
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint: a trained network with all that is known of it."""
+"""A checkpoint: a trained network with its record."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ CUSTOM_GROUPS = ("loss", "model")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network, as a file keeps it.
+    """A trained network in a file.
 
     Attributes:
         path: the file.
-        record: what the network is, and what it was trained on.
+        record: of the network and its training data.
         weights: its state dict; the moving average where the training kept one.
-        step: optimizer steps that made it.
-        imports: groups of the config whose own classes are imported when it is used, so that they have to be trusted.
+        step: optimizer steps of its training.
+        imports: groups of the config whose own classes are imported on use, and need trust.
     """
 
     imports: ClassVar[Sequence[str]] = CUSTOM_GROUPS
@@ -42,17 +42,10 @@ class Checkpoint:
     def read(
         cls, path: Path, plain: dict[str, Any], step: object, weights: dict[str, Tensor], trust: Collection[str]
     ) -> Self:
-        """The checkpoint that a file describes.
-
-        Args:
-            path: the file.
-            plain: its record, as it stands there.
-            step: likewise.
-            weights: the network's.
-            trust: see `unet_exp.checkpoints.opening.open_checkpoint`.
+        """Checks the parts of a file and makes a checkpoint of them; see `unet_exp.checkpoints.opening`.
 
         Raises:
-            DataError: if it is of a newer format, names a class that is not trusted, or is damaged.
+            DataError: if it has a newer format, names a class without trust, or is damaged.
         """
         try:
             record = CheckpointRecord.read(plain)
@@ -69,8 +62,8 @@ class Checkpoint:
                 )
         return cls(path, record, weights, step)
 
-    def parsed(self) -> Config:
-        """The config of its training, checked against the schema of today.
+    def parse_config(self) -> Config:
+        """Parses the config of its training with the schema of this version.
 
         Raises:
             DataError: if it does not fit.
@@ -81,15 +74,15 @@ class Checkpoint:
             raise DataError(f"checkpoint={self.path}: its config is not of this version of unet_exp: {error}") from None
 
     def architecture(self) -> geometry.AnyArchitecture:
-        """Of its network, in plain integers.
+        """The architecture of its network, in plain integers.
 
         Raises:
-            DataError: see `parsed`.
+            DataError: see `parse_config`.
         """
-        return self.parsed().architecture(self.record.channels, len(self.record.classes))
+        return self.parse_config().architecture(self.record.channels, len(self.record.classes))
 
     def network(self) -> Network:
-        """The trained network, in evaluation mode, on the CPU.
+        """Builds the trained network, in evaluation mode, on the CPU.
 
         Raises:
             ConfigError: if a user's own class cannot be imported or does not fit.
@@ -97,16 +90,16 @@ class Checkpoint:
         """
         architecture = self.architecture()
         if isinstance(architecture, geometry.Architecture):
-            # Memory that several weights share counts once.
+            # Memory shared by several weights counts once.
             memory = {value.untyped_storage().data_ptr(): value for value in self.weights.values()}
             there = sum(value.untyped_storage().nbytes() // value.element_size() for value in memory.values())
             needed = geometry.parameters(architecture)
-            if needed > there:  # before memory is taken for it
+            if needed > there:  # checked before it takes memory
                 raise DataError(
                     f"checkpoint={self.path}: it holds {there:,} numbers, and the network that its config describes "
                     f"has {needed:,} parameters"
                 )
-        network = build(self.parsed(), self.record.channels, len(self.record.classes))
+        network = build(self.parse_config(), self.record.channels, len(self.record.classes))
         try:
             network.load_state_dict(self.weights)
         except RuntimeError as error:
@@ -118,12 +111,7 @@ class Checkpoint:
 
 
 def custom_targets(config: dict[str, Any], groups: Sequence[str] = CUSTOM_GROUPS) -> dict[str, str]:
-    """The users' own classes that a plain config names, such as `{"loss.target": "their_package.TheirLoss"}`.
-
-    Args:
-        config: of a training.
-        groups: that are looked at.
-    """
+    """Lists users' own classes in groups of a plain config, such as `{"loss.target": "their_package.TheirLoss"}`."""
     found = {name: config.get(name) for name in groups}
     return {
         f"{name}.target": str(values.get("target"))

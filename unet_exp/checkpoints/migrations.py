@@ -1,15 +1,15 @@
-"""What earlier versions kept of a network, brought to the form of today step by step."""
+"""Migrations of records of earlier versions to the current format, step by step."""
 
 from collections.abc import Callable
 from textwrap import shorten
 from typing import Any
 
 Plain = dict[str, Any]
-"""A record as it stands in a file; see `unet_exp.checkpoints.record.CheckpointRecord`."""
+"""An unchecked record; see `unet_exp.checkpoints.record.CheckpointRecord`."""
 
 
 def _to_2(plain: Plain) -> Plain:
-    """The words of class weights changed, and whole images came to be cut into tiles; nothing was known of digests."""
+    """Format 2 renamed a word of class weights, and added tiles for whole images, metrics and digests."""
     config = {**plain["config"], "inference": _WHOLE_IMAGES, "metrics": {"warping": False, "warping_radius": None}}
     if config["loss"].get("class_weights") == "balanced":
         config["loss"] = {**config["loss"], "class_weights": "inverse"}
@@ -17,25 +17,22 @@ def _to_2(plain: Plain) -> Plain:
 
 
 def _to_3(plain: Plain) -> Plain:
-    """A class of the user's own may be named since, and `trust` is a key of the config."""
+    """Format 3 added users' own classes, and the key `trust`."""
     return {**plain, "config": {"trust": [], **plain["config"]}}
 
 
 _WHOLE_IMAGES = {"name": "none", "tile": 1024, "batch_size": 1, "context": "auto", "blend": 0}
 MIGRATIONS: dict[int, Callable[[Plain], Plain]] = {1: _to_2, 2: _to_3}
-"""From a format to the one after it."""
+"""From each format to the next."""
 FORMAT = max(MIGRATIONS) + 1
-"""Of the files that are written. It is raised, with a migration, when a file of today could not be read any more."""
+"""The current format. Raise it, with a migration, when a change makes current files unreadable."""
 
 
 def migrate(plain: Plain) -> Plain:
-    """Brings what a file says to today's form.
-
-    Args:
-        plain: as it stands in the file; anybody may have written it.
+    """Brings an unchecked record to the current format.
 
     Raises:
-        ValueError: with the reason why it cannot be read, to go on from the name of the file.
+        ValueError: if it is damaged or has a newer format; the message continues the name of the file.
     """
     version = plain.get("format")
     if type(version) is not int or version < 1:

@@ -1,4 +1,4 @@
-"""A trained network written as an ONNX file, and compared with what ONNX Runtime makes of it."""
+"""Export of a trained network to ONNX, with a comparison of ONNX Runtime and PyTorch."""
 
 import json
 import logging
@@ -21,21 +21,16 @@ from unet_exp.geometry import legal_sizes
 from unet_exp.network import Network
 
 TOLERANCE = 1e-4
-"""Largest difference of a logit that is taken for rounding, as a part of the largest logit where that is above 1."""
+"""Largest difference of a logit by rounding, as a part of the largest logit where that is above 1."""
 _LARGEST = 2**31
-"""Bytes that one ONNX file can hold."""
+"""Most bytes of one ONNX file."""
 
 
 def export_to_onnx(checkpoint: Checkpoint, path: Path, opset: int) -> dict[tuple[int, ...], float]:
-    """Writes the network to `path`, and compares what ONNX Runtime makes of it with what PyTorch does.
-
-    Args:
-        checkpoint: opened.
-        path: the file to write.
-        opset: version of ONNX's operators.
+    """Writes the network to `path`, and compares the logits of ONNX Runtime with those of PyTorch.
 
     Returns:
-        The largest absolute difference of a logit for each shape (batch, channels, height, width) that was tried.
+        The largest absolute difference of a logit for each tested shape (batch, channels, height, width).
 
     Raises:
         DataError: if one is above `TOLERANCE`, the network is too large for one file, or it cannot be exported.
@@ -43,7 +38,7 @@ def export_to_onnx(checkpoint: Checkpoint, path: Path, opset: int) -> dict[tuple
     network = checkpoint.network()
     if sum(value.nbytes for value in network.state_dict().values()) >= _LARGEST:
         raise DataError(f"checkpoint={checkpoint.path}: its network has 2 GB or more, too much for one ONNX file")
-    stride = max(1, 17 // network.architecture.sizes.step)  # where any size is legal, some that lie further apart
+    stride = max(1, 17 // network.architecture.sizes.step)  # where any size is legal, take sizes further apart
     sizes = list(islice(legal_sizes(network.architecture), 0, 8 * stride, stride))
     generator = torch.Generator().manual_seed(0)
 
@@ -55,12 +50,12 @@ def export_to_onnx(checkpoint: Checkpoint, path: Path, opset: int) -> dict[tuple
             raise DataError(
                 f"checkpoint={checkpoint.path}: its network gives nan or infinity: export one that does not"
             )
-    # Height and width differ and neither bottom is a single pixel: the exporter takes such sizes for rules.
+    # Height and width differ and no bottleneck is a single pixel: the exporter would make constants of these.
     try:
         _write(network, image(2, sizes[5], sizes[6]), path, opset, _metadata(checkpoint))
     except torch.onnx.OnnxExporterError as error:
         raise DataError(
-            f"checkpoint={checkpoint.path}: PyTorch cannot export its network with free sizes: {_cause(error)}"
+            f"checkpoint={checkpoint.path}: PyTorch cannot export its network with free sizes: {_explain(error)}"
         ) from error
     written = open_onnx(path, custom_targets(checkpoint.record.config).values()).network()
     small, large = (1, sizes[0], sizes[0]), (1, sizes[7], sizes[7])
@@ -92,17 +87,17 @@ def _compare(network: Network, written: Network, pixels: Tensor) -> float:
 
 
 def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
-    """What an ONNX file says of its network, each a JSON text under `unet_exp.<name>`.
+    """Metadata of an ONNX file, JSON texts under `unet_exp.<name>`.
 
     Returns:
-        The record and `step`; and for programs that know nothing of this project `activation`, which makes
-        probabilities of logits, and `sizes`: legal heights and widths in pixels are `smallest`, `smallest` + `step`
-        and so on, and the logits lack `context` pixels on each side.
+        The record and `step`; and for other programs `activation`, which turns logits into probabilities, and `sizes`:
+        legal heights and widths in pixels are `smallest`, `smallest` + `step` and so on, and the logits lack `context`
+        pixels on each side.
     """
     sizes = checkpoint.architecture().sizes
     known = checkpoint.record.model_dump() | {
         "step": checkpoint.step,
-        "activation": checkpoint.parsed().activation,
+        "activation": checkpoint.parse_config().activation,
         "sizes": {"smallest": sizes.smallest, "step": sizes.step, "context": sizes.lost_border},
     }
     return {f"{KEY}.{name}": json.dumps(value) for name, value in known.items()}
@@ -123,14 +118,14 @@ def _write(network: Network, example: Tensor, path: Path, opset: int, metadata: 
             verbose=False,
         )
         assert program is not None
-        for node in program.model.graph.all_nodes():  # lines of code, with the folders of this machine
+        for node in program.model.graph.all_nodes():  # it holds folders of this machine
             node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
         program.model.metadata_props.update(metadata)
         program.save(path)
 
 
-def _cause(error: BaseException) -> str:
-    """The exporter wraps what went wrong, and explains at length."""
+def _explain(error: BaseException) -> str:
+    """The first line of the cause inside the exporter's long errors."""
     while error.__cause__ is not None:
         error = error.__cause__
     return shorten(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}", 200)
@@ -138,7 +133,7 @@ def _cause(error: BaseException) -> str:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """The exporter warns of operators that no U-Net has."""
+    """Silences the exporter's warnings of operators that no U-Net has."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""An exported network as a checkpoint: what predicts with the one predicts with the other."""
+"""An exported network behind the interface of a checkpoint."""
 
 import json
 from collections.abc import Collection
@@ -25,59 +25,59 @@ INPUT, OUTPUT = "image", "logits"
 
 
 class OnnxNetwork(Network):
-    """A network that ONNX Runtime computes, on the CPU and in float32.
+    """A network in ONNX Runtime, on the CPU and in float32.
 
     Args:
         session: of the file.
-        architecture: of the network that was exported.
+        architecture: of the exported network.
     """
 
     def __init__(self, session: "InferenceSession", architecture: AnyArchitecture) -> None:
         super().__init__()
         self.architecture = architecture
         self._session = session
-        # Callers send images to the device of the parameters, and here they are none.
+        # Callers send images to the device of the parameters; the session has none.
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute logits on the CPU; see `Network`.
+        """Computes logits on the CPU; see `Network`.
 
         Raises:
             ConfigError: If a size is illegal.
-            DataError: If the file holds another network than it says.
-            MemoryError: If there is too little for images of this size.
+            DataError: If the network does not match its metadata.
+            MemoryError: If images of this size do not fit.
         """
         self.check_sizes(x)
         try:
             (logits,) = self._session.run([OUTPUT], {INPUT: x.float().cpu().numpy()})
-        except Exception as error:  # ONNX Runtime's have no common class of their own.
+        except Exception as error:  # ONNX Runtime has no exception class of its own.
             if "alloc" in str(error).lower():
                 raise MemoryError(str(error)) from None
             raise DataError(f"ONNX Runtime cannot compute the network: {shorten(str(error), 200)}") from error
         height, width = (output_size(self.architecture, size) for size in x.shape[-2:])
-        promised = (x.shape[0], self.architecture.out_channels, height, width)
-        if logits.shape != promised:
+        expected = (x.shape[0], self.architecture.out_channels, height, width)
+        if logits.shape != expected:
             raise DataError(
-                f"the ONNX file's network gives logits {logits.shape} where the config in it promises {promised}"
+                f"the ONNX file's network gives logits {logits.shape} where the config in it promises {expected}"
             )
         return torch.from_numpy(logits)
 
 
 @dataclass(frozen=True)
 class OnnxCheckpoint(Checkpoint):
-    """What an exported network knows of its training; `weights` is empty, they are in the file."""
+    """An exported network with its record; `weights` is empty, they are in the file."""
 
-    # A user's own network is in the file too: its class is not imported, its name says nothing but where it came from.
+    # The file holds a user's own network too: its class is not imported.
     imports = ("loss",)
 
     def network(self) -> Network:
-        """The network, for prediction alone."""
-        return OnnxNetwork(_session(self.path), self.architecture()).eval()
+        """Opens the network, for prediction only."""
+        return OnnxNetwork(_open_session(self.path), self.architecture()).eval()
 
 
 def open_onnx(path: Path, trust: Collection[str]) -> OnnxCheckpoint:
-    """Opens a network that `scripts/export.py` wrote; see `unet_exp.checkpoints.opening.open_checkpoint`."""
-    session = _session(path)
+    """Opens a file of `scripts/export.py`; see `unet_exp.checkpoints.opening.open_checkpoint`."""
+    session = _open_session(path)
     texts = session.get_modelmeta().custom_metadata_map
     try:
         own = {name.removeprefix(f"{KEY}."): text for name, text in texts.items() if name.startswith(f"{KEY}.")}
@@ -95,8 +95,8 @@ def open_onnx(path: Path, trust: Collection[str]) -> OnnxCheckpoint:
     return checkpoint
 
 
-def _session(path: Path) -> "InferenceSession":
-    """The network of an ONNX file, ready to compute."""
+def _open_session(path: Path) -> "InferenceSession":
+    """Opens an ONNX file in ONNX Runtime."""
     try:
         import onnxruntime
     except ImportError:
@@ -107,8 +107,8 @@ def _session(path: Path) -> "InferenceSession":
         raise DataError(f"checkpoint={path}: it cannot be opened ({error.strerror})") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4  # what it says is in the exception too
+    options.log_severity_level = 4  # the exception has its messages too
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception:  # ONNX Runtime's have no common class of their own.
+    except Exception:  # ONNX Runtime has no exception class of its own.
         raise DataError(f"checkpoint={path}: this is no ONNX file, or it is damaged") from None

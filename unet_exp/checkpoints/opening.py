@@ -13,17 +13,16 @@ from unet_exp.errors import DataError
 
 
 def open_checkpoint(path: str | Path, trust: Collection[str] = ()) -> Checkpoint:
-    """Opens a checkpoint of this project, or a network that it exported, without running any code that it may bring.
+    """Opens a checkpoint, or an exported network, without running any code in it.
 
     Args:
         path: the file, or a run's folder, whose `best.ckpt` is taken.
-        trust: packages, modules or classes that the checkpoint may name (`loss=custom`, `model=custom`); they will be
-            imported.
+        trust: packages, modules or classes that the checkpoint may name (`loss=custom`, `model=custom`) and import.
 
     Raises:
         ConfigError: if it is an ONNX file and ONNX Runtime is not installed.
         DataError: if it is missing, is no checkpoint, is one of another program or a newer version, or names a class
-            that is not trusted.
+            without trust.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""A `.ckpt` file's content, read without Lightning and without running any code that it might bring along."""
+"""Reads the content of a `.ckpt` file without Lightning and without running any code in it."""
 
 import pickle
 import re
@@ -17,13 +17,13 @@ from unet_exp.errors import DataError
 from unet_exp.schema import leaves
 
 STEP, WEIGHTS, LOOPS = "global_step", "state_dict", "loops"
-"""Entries that Lightning writes beside the record: optimizer steps taken, all weights, where its loops are."""
+"""Entries of Lightning beside the record: optimizer steps, all weights, states of its loops."""
 NETWORK_PREFIX = "network."
-"""How the names of the network's weights begin."""
+"""Prefix of the names of the network's weights."""
 EPOCH_LOSSES = "epoch_losses"
-"""The losses of the epoch in which it was saved."""
+"""The losses of the epoch in progress."""
 RANDOM_STATES = "random"
-"""Those of PyTorch's generators, (processes, bytes) by their device."""
+"""States of PyTorch's generators, (processes, bytes) by device."""
 
 _DAMAGED = (
     RuntimeError,
@@ -38,20 +38,20 @@ _DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What `torch.load` raises for arbitrary bytes: it takes them for instructions, sizes and places in the file."""
+"""Exceptions of `torch.load` for arbitrary bytes, read as instructions, sizes and offsets."""
 _PLAIN = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_\w+|torch(\.storage)? \w+Storage|torch \w*(int|float)\w*"
 )
-"""What tensors and state dicts are made of, as a pickle names it."""
+"""Names in the pickle of tensors and state dicts."""
 _MOST_BUILDS = 20
-"""State dicts in a checkpoint at most."""
+"""Most state dicts in a checkpoint."""
 
 
 def read_content(path: Path) -> dict[str, Any]:
-    """All that a checkpoint of this project holds, plain containers and tensors, if its checksums say that it is whole.
+    """Reads a checkpoint of this project, plain containers and tensors, and verifies its checksums.
 
-    They are those of the zip archive that `torch.save` writes, one for each tensor; PyTorch itself does not look.
-    It never compresses and never stores a thing twice: what does so could unpack to any size.
+    `torch.save` writes a zip archive with a checksum for each tensor; `torch.load` does not verify them. It never
+    compresses and never stores anything twice: an archive that does could unpack to any size.
 
     Raises:
         DataError: if it is damaged, no checkpoint, or one of another program.
@@ -62,12 +62,12 @@ def read_content(path: Path) -> dict[str, Any]:
             packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
             size = path.stat().st_size
             twice = sum(entry.file_size for entry in entries) > size
-            # PyTorch reads what stands before an archive, and these checksums are not of that.
+            # PyTorch reads bytes before an archive, which have no checksum.
             before = min((entry.header_offset for entry in entries), default=0) > 0
             if packed or twice or before or archive.testzip():
                 raise zipfile.BadZipFile
             for entry in entries:
-                if entry.filename.lower().endswith("data.pkl"):  # capitals are all the same to PyTorch
+                if entry.filename.lower().endswith("data.pkl"):  # PyTorch ignores case
                     _require_plain(archive.read(entry))
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not all(_is_stored(leaf) for leaf in leaves(content, size) if isinstance(leaf, Tensor)):
@@ -88,16 +88,16 @@ def read_content(path: Path) -> dict[str, Any]:
 
 
 def _require_plain(pickled: bytes) -> None:
-    """Finds calls with which a few bytes fill any memory, such as `bytearray(10**12)`; `weights_only=True` makes them.
+    """Refuses calls that fill the memory, such as `bytearray(10**12)`; `weights_only=True` runs them.
 
     Raises:
-        UnpicklingError: if it calls anything but tensors and empty containers.
+        UnpicklingError: for calls of anything but tensors and empty containers.
         ValueError: if it is no pickle.
     """
     before, last, builds = "", "", 0
     for step, argument, _ in genops(pickled):
         foreign = "GLOBAL" in step.name and not _PLAIN.fullmatch(str(argument))
-        # Nothing is copied by a call without arguments, nor by one that ends with such a call, as each tensor's does.
+        # A call without arguments copies nothing, nor does one that ends with such a call, as each tensor's does.
         copies = step.name == "REDUCE" and last != "EMPTY_TUPLE" and (before, last) != ("REDUCE", "TUPLE")
         builds += step.name == "BUILD"  # copies attributes; of each state dict
         if foreign or copies or step.name == "NEWOBJ" or builds > _MOST_BUILDS:
@@ -107,6 +107,6 @@ def _require_plain(pickled: bytes) -> None:
 
 
 def _is_stored(tensor: Tensor) -> bool:
-    """Whether each number of a tensor lies in the file; one that is repeated, sparse or `meta` can claim any size."""
+    """Whether the file holds each number of a tensor; an expanded, sparse or `meta` one can claim any size."""
     dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
     return dense and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

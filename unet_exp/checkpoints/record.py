@@ -1,4 +1,4 @@
-"""What a checkpoint says of its network: one schema for every file that this project writes."""
+"""The record of a network in a checkpoint: one schema for every file that this project writes."""
 
 from textwrap import shorten
 from typing import Annotated, Any, Self
@@ -13,11 +13,11 @@ from unet_exp.errors import ConfigError
 from unet_exp.schema import Strict, validate
 
 KEY = "unet_exp"
-"""Where a file keeps the record: an entry of a `.ckpt`, the prefix of an ONNX file's metadata."""
+"""Key of the record: an entry of a `.ckpt`, the prefix of an ONNX file's metadata."""
 
 
 class CheckpointRecord(Strict, extra="ignore"):
-    """All that a trained network needs besides its weights; `model_dump()` is what stands in a file.
+    """All that a trained network needs besides its weights; a file holds its `model_dump()`.
 
     Attributes:
         format: of the file; see `unet_exp.checkpoints.migrations`.
@@ -44,20 +44,17 @@ class CheckpointRecord(Strict, extra="ignore"):
             raise ValueError(f"normalization={self.normalization.mode} has {values} values of mean and std")
         if self.class_weights is not None and len(self.class_weights) != len(self.classes):
             raise ValueError(f"{len(self.class_weights)} class_weights are not those of {len(self.classes)} classes")
-        # The configs of trainings are resolved. What is not would be looked up here, such as variables of the shell.
+        # Configs of trainings are resolved. Others would read variables of this shell.
         if "${" in repr(self.config):
             raise ValueError("its config refers to something beside it with ${...}")
         return self
 
     @classmethod
     def read(cls, plain: dict[str, Any]) -> Self:
-        """The record of a file of any format.
-
-        Args:
-            plain: as it stands in the file; anybody may have written it.
+        """Migrates and checks the record of a file of any format, which anybody may have written.
 
         Raises:
-            ValueError: with the reason why it cannot be read, to go on from the name of the file.
+            ValueError: if it cannot be read; the message continues the name of the file.
         """
         try:
             return validate(cls, migrate(plain))

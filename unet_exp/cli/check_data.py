@@ -1,9 +1,9 @@
-"""Check data: a look at images and masks before a training."""
+"""The command check_data: inspects images and masks before a training."""
 
 import sys
 from pathlib import Path
 
-from unet_exp.cli.entry import report_user_errors
+from unet_exp.cli.entry import print_usage, report_user_errors
 from unet_exp.errors import UserError
 
 USAGE = """Check images and masks before a training.
@@ -26,16 +26,14 @@ Examples:
 
 
 def main() -> None:
-    """Runs `scripts/check_data.py`: a look at images and masks before a training."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(USAGE)
+    """Runs `scripts/check_data.py`."""
+    if print_usage(USAGE):
         return
     with report_user_errors():
         from argparse import ArgumentParser
 
         from unet_exp.compose import compose_train, parse_overrides, prepare_words
         from unet_exp.config import parse
-        from unet_exp.inspection.check import check_data
 
         parser = ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--config-dir", "-cd")
@@ -46,4 +44,7 @@ def main() -> None:
             )
         config = parse(compose_train(overrides, args.config_dir))
         typed = any(override.key_or_group == "output" for override in parse_overrides(overrides))
+
+        from unet_exp.inspection.check import check_data  # only now: a mistake in the config needs none of its imports
+
         check_data(config, Path(config.output) if typed else Path(config.output, "check_data", config.data.name))

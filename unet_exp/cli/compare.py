@@ -1,4 +1,4 @@
-"""Compare: which difference between finished runs is real."""
+"""The command compare: which difference between finished runs is real."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,11 +49,11 @@ DEFAULTS: dict[str, Any] = {"runs": "", "baseline": None, "metric": None, "alpha
 
 
 def main() -> None:
-    """Runs `scripts/compare.py`: which difference between finished runs is real."""
-    run_with_own_keys(USAGE, DEFAULTS, _compare)
+    """Runs `scripts/compare.py`."""
+    run_with_own_keys(USAGE, DEFAULTS, _run_comparison)
 
 
-def _compare(values: dict[str, Any]) -> Path:
+def _run_comparison(values: dict[str, Any]) -> Path:
     task = validate(CompareTask, values)
     if not task.runs:
         raise ConfigError("runs=<folder> is missing, such as runs=outputs/sweep/<sweep>")

@@ -1,4 +1,4 @@
-"""What the commands share: user errors become one line, and words become values."""
+"""What the commands share: reading the command line, and errors of the user in one line."""
 
 import errno
 import signal
@@ -13,17 +13,15 @@ from unet_exp.errors import UserError
 if TYPE_CHECKING:
     from unet_exp.checkpoints.checkpoint import Checkpoint
 
-EXIT_MISTAKE = 2
-"""Exit code where the user can mend what is wrong."""
-EXIT_DIFFERENT = 1
-"""Exit code where a repeated run has come to other numbers."""
+EXIT_MISTAKE = 2  # an error of the user
+EXIT_DIFFERENT = 1  # a repeated run gives other numbers
 
 
 @contextmanager
 def report_user_errors() -> Iterator[None]:
-    """Turns what a user can mend into one line on standard error and exit code 2; bugs keep their traceback.
+    """Turns errors of the user into one line on standard error and exit code 2; bugs keep their traceback.
 
-    A signal that asks the program to leave is one line too, and 128 + its number.
+    A signal that stops the program is one line too, with exit code 128 + its number.
     """
     try:
         with signals.install_handlers():
@@ -36,8 +34,7 @@ def report_user_errors() -> Iterator[None]:
             errno.EDQUOT: "the disk quota is used up; free some space, or choose another folder with output=",
             errno.EIO: "the disk or the network share has failed; look after it, or choose another with output=",
             errno.ESTALE: "the network share was lost; bring it back, or choose another folder with output=",
-            errno.EACCES: "permission denied",
-            errno.EPERM: "permission denied",
+            **dict.fromkeys((errno.EACCES, errno.EPERM), "permission denied"),
             errno.EROFS: "the file system is read-only; choose another folder with output=",
             errno.ENOLCK: "this file system has no locks; choose another folder with output=",
             errno.ENOTSUP: "this file system has no locks; choose another folder with output=",
@@ -46,7 +43,7 @@ def report_user_errors() -> Iterator[None]:
             raise
         _leave(f"{error.filename or 'writing'}: {reasons[error.errno]}")
     except (signals.Stopped, KeyboardInterrupt) as error:
-        # Ctrl-C reaches a sweep also through a process of its launcher, where it is Python's own.
+        # Ctrl-C also reaches a sweep through a process of its launcher, as Python's own exception.
         stop = error if isinstance(error, signals.Stopped) else signals.Stopped(signal.SIGINT)
         print(stop, file=sys.stderr)
         sys.exit(stop.exit_code)
@@ -54,9 +51,17 @@ def report_user_errors() -> Iterator[None]:
 
 def _leave(message: str) -> None:
     line = " ".join(message.split())
-    # What it quotes from a stranger's file may hold codes that terminals obey.
+    # Text from an unknown file may hold control codes of terminals.
     print("error:", "".join(sign if sign.isprintable() else "?" for sign in line), file=sys.stderr)
     sys.exit(EXIT_MISTAKE)
+
+
+def print_usage(usage: str) -> bool:
+    """Prints the usage if the command line asks for it; whether it does."""
+    wanted = bool({"-h", "--help"} & set(sys.argv[1:]))
+    if wanted:
+        print(usage)
+    return wanted
 
 
 def run_over_checkpoint(
@@ -65,16 +70,15 @@ def run_over_checkpoint(
     more_keys: tuple[str, ...],
     run: Callable[[dict[str, Any], "Checkpoint"], object],
 ) -> None:
-    """An entry point whose base is a checkpoint's config.
+    """Runs a command whose base is the config of a checkpoint.
 
     Args:
         usage: what `--help` prints.
-        defaults: the entry point's own keys.
-        more_keys: what else may be typed; the rest belongs to the network as it was trained.
-        run: takes the entry point's values and the training's values, in one and plain, and the checkpoint.
+        defaults: the command's own keys.
+        more_keys: further keys that may be typed; all others belong to the trained network.
+        run: takes the command's and the training's values in one plain dict, and the checkpoint.
     """
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(usage)
+    if print_usage(usage):
         return
     with report_user_errors():
         from unet_exp.compose import compose_over, parse_overrides, prepare_words
@@ -95,11 +99,11 @@ def run_over_checkpoint(
         with signals.defer():
             from unet_exp.checkpoints.opening import open_checkpoint
 
-        # Only what is typed now: a checkpoint's own config must not vouch for itself.
+        # Only what is typed now: a checkpoint must not declare itself trusted.
         trust = typed.get("trust") or []
         checkpoint = open_checkpoint(str(typed["checkpoint"]), trust if isinstance(trust, list) else [str(trust)])
         # The training's machine and folders are not those of today.
-        trainer = {**checkpoint.parsed().trainer.model_dump(), "accelerator": "auto"}
+        trainer = {**checkpoint.parse_config().trainer.model_dump(), "accelerator": "auto"}
         values = compose_over({**checkpoint.record.config, "trainer": trainer}, defaults, overrides)
         if show:
             from omegaconf import OmegaConf
@@ -110,15 +114,8 @@ def run_over_checkpoint(
 
 
 def run_with_own_keys(usage: str, defaults: dict[str, Any], run: Callable[[dict[str, Any]], object]) -> None:
-    """An entry point that has only keys of its own.
-
-    Args:
-        usage: what `--help` prints.
-        defaults: its keys and their default values.
-        run: takes the values, plain.
-    """
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(usage)
+    """Runs a command that has only the keys of `defaults`; `run` takes their plain values."""
+    if print_usage(usage):
         return
     with report_user_errors():
         from unet_exp.compose import parse_overrides, prepare_words

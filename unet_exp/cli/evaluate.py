@@ -1,4 +1,4 @@
-"""A checkpoint's scores on any split, by the same code that ends a training."""
+"""The command evaluate: scores a checkpoint on any split, by the code that ends a training."""
 
 import shutil
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from unet_exp.cli.entry import run_over_checkpoint
 from unet_exp.config import Config, parse
 from unet_exp.errors import DataError
-from unet_exp.runs.folder import OUTPUTS
+from unet_exp.runs.run_folder import OUTPUTS
 from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from unet_exp.checkpoints.checkpoint import Checkpoint
     from unet_exp.data.samples import DataSet, Sample
-    from unet_exp.inference.predictor import Predictor
     from unet_exp.inference.scoring import Scores
+    from unet_exp.runs.conditions import Conditions
     from unet_exp.runs.summary import Summary
 
 USAGE = """Score a checkpoint and draw what it predicts.
@@ -42,7 +42,7 @@ Examples:
 
 
 class Evaluation(Strict):
-    """The entry point's own keys."""
+    """The command's own keys."""
 
     checkpoint: str
     split: Literal["train", "val", "test", "unlabelled"]
@@ -62,27 +62,25 @@ MORE_KEYS = (
 
 
 def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
-    """Scores and draws one split.
-
-    Args:
-        values: the keys of `Evaluation` and of a training's config, plain.
-        checkpoint: what is scored.
+    """Scores and draws one split, by the keys of `Evaluation` and of a training's config.
 
     Returns:
         The folder with `config.yaml`, `summary.json`, `per_image.csv`, perhaps `per_threshold.csv`, and `predictions/`.
 
     Raises:
-        UserError: for what can be mended.
+        UserError: for what the user can correct.
     """
     task = validate(Evaluation, {key: values.pop(key) for key in DEFAULTS})
     config = parse({**values, "output": task.output})
 
     from rich.console import Console
 
+    from unet_exp.data.samples import fingerprint
     from unet_exp.inference.device import explain_out_of_memory
     from unet_exp.inference.predictor import Predictor
     from unet_exp.inference.scoring import score_split, score_tables, score_test
-    from unet_exp.runs.folder import RunFolder
+    from unet_exp.runs.environment import describe_conditions
+    from unet_exp.runs.run_folder import RunFolder
 
     console = Console(highlight=False)
     quiet = not console.is_terminal
@@ -100,7 +98,8 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
         if scores.metrics:
             folder.write_scores(scores.per_image, scores.per_threshold)
         folder.write_config(config.model_dump())
-        _summarize(predictor, dataset, task.split, scores, seen).write(folder.summary)
+        conditions = describe_conditions(fingerprint(dataset), str(predictor.device), predictor.precision)
+        _summarize(checkpoint, dataset, task.split, scores, seen, conditions).write(folder.summary)
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
@@ -112,7 +111,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
 
 
 def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "DataSet":
-    """The data that the config names.
+    """Loads the data of the config.
 
     Raises:
         UserError: if the checkpoint cannot be scored on them.
@@ -120,7 +119,7 @@ def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "D
     from unet_exp import data
     from unet_exp.data.compatibility import check_metrics
 
-    dataset = data.limit(data.load(config.data), config.trainer.limit_batches)
+    dataset = data.limit(data.load_data(config.data), config.trainer.limit_batches)
     check_metrics(config, dataset)
     names, trained = ([spec.name for spec in classes] for classes in (dataset.classes, checkpoint.record.classes))
     if names != trained:
@@ -136,7 +135,7 @@ def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "D
 
 
 def _warn_of_seen(dataset: "DataSet", split: str, checkpoint: "Checkpoint", console: "Console") -> tuple[int, int]:
-    """Counts the images of the split, and those of validation that choose its thresholds, that were trained on."""
+    """Counts the images of the split, and the validation images that choose its thresholds, that were trained on."""
     from unet_exp.data.samples import image_digest
 
     trained_on = frozenset(checkpoint.record.trained_on)
@@ -159,30 +158,22 @@ def _warn_of_seen(dataset: "DataSet", split: str, checkpoint: "Checkpoint", cons
 
 
 def _summarize(
-    predictor: "Predictor", dataset: "DataSet", split: str, scores: "Scores", seen: tuple[int, int]
+    checkpoint: "Checkpoint", dataset: "DataSet", split: str, scores: "Scores", seen: tuple[int, int], now: "Conditions"
 ) -> "Summary":
-    from unet_exp.data.samples import fingerprint
-    from unet_exp.metrics import METRICS_VERSION
-    from unet_exp.runs.environment import git_state, versions
     from unet_exp.runs.summary import Summary
 
     return Summary(
         status="finished",
         metrics=scores.metrics,
-        checkpoint=str(predictor.checkpoint.path),
-        step=predictor.checkpoint.step,
+        checkpoint=str(checkpoint.path),
+        step=checkpoint.step,
         split={split: [sample.name for sample in getattr(dataset, split)]},
         seen_in_training=seen[0],
         validation_seen_in_training=seen[1],
-        data_fingerprint=fingerprint(dataset),
-        metrics_version=METRICS_VERSION,
-        device=str(predictor.device),
-        precision=predictor.precision,
-        git=git_state(),
-        versions=versions(),
+        **now.model_dump(exclude_unset=True),
     )
 
 
 def main() -> None:
-    """Runs `scripts/evaluate.py`: a checkpoint's scores on any split."""
+    """Runs `scripts/evaluate.py`."""
     run_over_checkpoint(USAGE, DEFAULTS, MORE_KEYS, evaluate)

@@ -1,4 +1,4 @@
-"""A trained network as an ONNX file, which other programs and languages run."""
+"""The command export: writes a trained network as an ONNX file."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +7,7 @@ from pydantic import Field
 
 from unet_exp.cli.entry import run_with_own_keys
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 from unet_exp.schema import Strict, validate
 
 USAGE = """Export a trained network to ONNX.
@@ -31,7 +31,7 @@ Examples:
 
 
 class Export(Strict):
-    """The entry point's own keys."""
+    """The command's own keys."""
 
     checkpoint: str
     output: str
@@ -43,17 +43,11 @@ DEFAULTS: dict[str, Any] = {"checkpoint": "", "output": "model.onnx", "opset": 1
 
 
 def export(values: dict[str, Any]) -> Path:
-    """Writes a checkpoint's network as ONNX, checked against the network.
-
-    Args:
-        values: the keys of `Export`, plain.
-
-    Returns:
-        The file.
+    """Writes the network of a checkpoint as ONNX, by the keys of `Export`, and compares the two.
 
     Raises:
-        UserError: for what can be mended, and where ONNX Runtime gives other logits than the network; then no file is
-            written.
+        UserError: for what the user can correct, and if ONNX Runtime gives other logits than the network; then no file
+            is written.
     """
     task = validate(Export, values)
     output = Path(task.output)
@@ -80,7 +74,7 @@ def export(values: dict[str, Any]) -> Path:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"output={output}: its folder cannot be made ({error.strerror}); choose another") from None
-    with replacing(output) as side:
+    with write_whole(output) as side:
         differences = export_to_onnx(checkpoint, side, task.opset)
     console = Console(highlight=False)
     for shape, difference in differences.items():
@@ -98,5 +92,5 @@ def _is_folder(path: Path) -> bool:
 
 
 def main() -> None:
-    """Runs `scripts/export.py`: a trained network as an ONNX file."""
+    """Runs `scripts/export.py`."""
     run_with_own_keys(USAGE, DEFAULTS, export)

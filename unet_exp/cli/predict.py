@@ -1,4 +1,4 @@
-"""Masks for a user's own images, in the encoding of the labels that the network was trained on."""
+"""The command predict: predicts masks for the user's own images."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,7 +12,7 @@ from unet_exp.cli.entry import run_over_checkpoint
 from unet_exp.config import ClassSpec, parse
 from unet_exp.config.values import Natural, NonNegative
 from unet_exp.errors import ConfigError, DataError, UserError
-from unet_exp.runs.folder import OUTPUTS
+from unet_exp.runs.run_folder import OUTPUTS
 from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ Examples:
 
 
 class Prediction(Strict):
-    """The entry point's own keys."""
+    """The command's own keys."""
 
     checkpoint: str
     input: str
@@ -69,7 +69,7 @@ class Prediction(Strict):
     instances_split: NonNegative
 
     @model_validator(mode="after")
-    def _keys_do_something(self) -> "Prediction":
+    def _check_instances(self) -> "Prediction":
         for key in ("instances_classes", "instances_holes", "instances_smallest", "instances_split"):
             if getattr(self, key) and not self.instances:
                 raise ValueError(f"{key} does nothing without instances=true")
@@ -95,19 +95,12 @@ MORE_KEYS = ("trust", "inference", "trainer.accelerator", "trainer.precision")
 
 
 def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
-    """Predicts a mask for every image.
+    """Predicts a mask for every image, by the keys of `Prediction` and of a training's config; returns the masks.
 
-    A file that cannot be read or does not fit is left out and named at the end; the others are predicted.
-
-    Args:
-        values: the keys of `Prediction` and of a training's config, plain.
-        checkpoint: what predicts.
-
-    Returns:
-        The masks that were written.
+    It skips a file that cannot be read or does not fit, predicts the others, and names it at the end.
 
     Raises:
-        UserError: for what can be mended; DataError at the end if any file was left out.
+        UserError: for what the user can correct; DataError at the end if a file was skipped.
     """
     task = validate(Prediction, {key: values.pop(key) for key in DEFAULTS})
     config = parse({**values, "output": task.output})
@@ -117,23 +110,28 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     from rich.console import Console
 
     from unet_exp.data.io.images import list_images
-    from unet_exp.inference.large.budget import SHARE_OF_FREE, give_back_at_once, read_size
-    from unet_exp.inference.large.file_predictor import Cells, Outputs
+    from unet_exp.inference.instances import write_instances
+    from unet_exp.inference.large.budget import SHARE_OF_FREE, read_size, return_freed_memory
+    from unet_exp.inference.large.file_predictor import Outputs
     from unet_exp.inference.predictor import Predictor
     from unet_exp.memory import free_memory
 
     budget = read_size(task.memory) if task.memory else int(SHARE_OF_FREE * free_memory())
     if task.memory:
-        give_back_at_once()
+        return_freed_memory()
     console = Console(highlight=False)
     paths, output = list_images(task.input), Path(task.output)
     _check_paths(paths, output)
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
-    cells = None
+    write_cells = None
     if task.instances:
-        classes = _cell_classes(task, predictor.classes)
-        cells = Cells(classes, task.instances_holes, task.instances_smallest, task.instances_split)
-    outputs = Outputs(output, task.preview, task.probabilities, cells)
+        settings: dict[str, Any] = {
+            "holes": task.instances_holes,
+            "smallest": task.instances_smallest,
+            "split": task.instances_split,
+        }
+        write_cells = partial(write_instances, classes=_cell_classes(task, predictor.classes), **settings)
+    outputs = Outputs(output, task.preview, task.probabilities, write_cells)
     masks, failures = _predict_files(predictor, paths, outputs, budget, console)
     if masks:
         console.print(f"{len(masks)} of {len(paths)} files predicted; the masks are in")
@@ -147,7 +145,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
 def _predict_files(
     predictor: "Predictor", paths: Sequence[Path], outputs: "Outputs", budget: int, console: "Console"
 ) -> tuple[list[Path], list[str]]:
-    """The masks that were written, and why files were left out."""
+    """The written masks, and why files were skipped."""
     from rich.progress import TaskID
 
     from unet_exp.inference.large.file_predictor import FilePredictor
@@ -177,7 +175,7 @@ def _predict_files(
 
 
 def _progress(console: "Console") -> "Progress":
-    """A bar for the files, and one for each large image, with its speed; nothing where nobody watches."""
+    """A bar for the files, and one for each large image, with its speed; nothing without a terminal."""
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
@@ -193,7 +191,7 @@ def _progress(console: "Console") -> "Progress":
 
 
 def _check_paths(paths: Sequence[Path], output: Path) -> None:
-    """Two inputs must not write one mask or one preview, and no mask may be an input next time."""
+    """Two inputs must not write the same files, and no mask may be an input of the next call."""
     if any(path.parent.resolve() == output.resolve() for path in paths):
         raise DataError(
             f"output={output} is the folder of the input, and its masks would be input next time; choose another"
@@ -211,7 +209,7 @@ def _check_paths(paths: Sequence[Path], output: Path) -> None:
 
 
 def _cell_classes(task: Prediction, specs: Sequence[ClassSpec]) -> list[int]:
-    """Which classes are cells."""
+    """Indices of the classes that are cells."""
     names = [spec.name for spec in specs]
     wanted = names[1:] if task.instances_classes is None else task.instances_classes
     for name in wanted:
@@ -223,5 +221,5 @@ def _cell_classes(task: Prediction, specs: Sequence[ClassSpec]) -> list[int]:
 
 
 def main() -> None:
-    """Runs `scripts/predict.py`: masks for a user's images."""
+    """Runs `scripts/predict.py`."""
     run_over_checkpoint(USAGE, DEFAULTS, MORE_KEYS, predict)

@@ -1,4 +1,4 @@
-"""Train: one training, or a sweep of them."""
+"""The command train: one training, or a sweep."""
 
 import sys
 from argparse import Namespace
@@ -11,7 +11,7 @@ from unet_exp.errors import UserError
 
 def main() -> None:
     """Runs `scripts/train.py`: one training, or with `-m` one for each combination."""
-    # Hydra's own parser, so that it and these checks accept the same options; it has no public name.
+    # Hydra's own parser, which has no public name: these checks must accept the same options.
     from hydra._internal.utils import get_args_parser
 
     sys.argv[1:] = prepare_words(sys.argv[1:])
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def _show(args: Namespace) -> None:
-    """Lets Hydra print its help, the config or the words for completion."""
+    """Lets Hydra print its help, the config or the completions."""
     import hydra
     from omegaconf import DictConfig
 

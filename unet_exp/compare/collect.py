@@ -1,4 +1,4 @@
-"""Finished runs, read from their folders."""
+"""Reads finished runs from their folders."""
 
 import glob
 import os
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from unet_exp.errors import DataError
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import SweepFolder
 from unet_exp.schema import flat
@@ -21,16 +21,15 @@ from unet_exp.schema import flat
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run as its folder tells it.
+    """A finished run, read from its folder.
 
     Attributes:
         folder: the run's folder.
-        config: its resolved config, flat, with dotted keys.
+        config: resolved and flat, with dotted keys.
         summary: its `summary.json`.
-        images: its `per_image.csv`, indexed by image, numbers only; nan where a score is undefined. Empty without test
-            images.
-        history: its `metrics.csv`, a row an epoch. Empty where there is none.
-        order: what runs are sorted by: the time of its start, or where the plan of its sweep has it.
+        images: its `per_image.csv`, indexed by image; nan where a score is undefined. Empty without test images.
+        history: its `metrics.csv`, one row per epoch. Empty where there is none.
+        order: the sort key: time of its start, or its place in the plan of its sweep.
     """
 
     folder: Path
@@ -42,7 +41,7 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """The seed of the training."""
+        """Of the training."""
         return int(self.config["seed"])
 
     @property
@@ -53,14 +52,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Excluded:
-    """A run that is not compared.
-
-    Attributes:
-        folder: the run's folder.
-        reason: why, in words.
-        lost: whether it has no score that could count, which may be the fault of its settings; a run that cannot be
-            compared for another reason is not lost.
-    """
+    """A run that is not compared; `lost` if it has no score at all, perhaps because of its settings."""
 
     folder: Path
     reason: str
@@ -74,25 +66,24 @@ def collect(places: Sequence[str | Path]) -> tuple[list[Run], list[Excluded]]:
         places: run folders, sweep folders, any folders above such, or globs of these.
 
     Returns:
-        The finished runs by their start, each once, and the others with the reason why they cannot be compared.
+        The finished runs by their start, each once, and the excluded ones.
 
     Raises:
         DataError: for a place that does not exist or holds no run.
     """
     found: dict[Path, Path] = {}
     for place in places:
-        folders = [folder for top in _existing(str(place)) for folder in _run_folders(top)]
+        folders = [folder for top in _find_folders(str(place)) for folder in _run_folders(top)]
         if not folders:
             raise DataError(
                 f"{place}: no run is in there; name a run's folder (with summary.json), a sweep's or one above them"
             )
         for folder in folders:
             found.setdefault(folder.resolve(), folder)
-    runs: list[Run] = []
-    excluded: list[Excluded] = []
+    runs, excluded = [], []
     for folder in found.values():
         try:
-            runs.append(_read(folder))
+            runs.append(_read_run(folder))
         except _NotComparable as reason:
             excluded.append(Excluded(folder, str(reason), reason.lost))
     return sorted(runs, key=lambda run: run.order), sorted(excluded, key=lambda item: item.folder)
@@ -106,8 +97,8 @@ class _NotComparable(Exception):
         self.lost = lost
 
 
-def _existing(place: str) -> list[Path]:
-    path = os.path.expanduser(place)  # unlike pathlib's, it raises neither for ~nobody nor for a name that is too long
+def _find_folders(place: str) -> list[Path]:
+    path = os.path.expanduser(place)  # pathlib's raises for ~nobody and for a too long name
     if os.path.isdir(path):
         return [Path(path)]
     if os.path.exists(path):
@@ -122,7 +113,7 @@ def _existing(place: str) -> list[Path]:
 
 
 def _run_folders(top: Path) -> Iterator[Path]:
-    """Run folders in and below `top`, but none inside of another."""
+    """Run folders in and below `top`, but none inside another."""
     for place, below, files in os.walk(top):
         if "config.yaml" in files or "summary.json" in files:
             below.clear()
@@ -130,32 +121,32 @@ def _run_folders(top: Path) -> Iterator[Path]:
         below[:] = sorted(name for name in below if not name.startswith("."))
 
 
-def _read(path: Path) -> Run:
+def _read_run(path: Path) -> Run:
     folder = RunFolder(path)
-    summary = _summary(folder)
+    summary = _read_finished(folder)
     try:
         config = flat(folder.read_config())
     except DataError as error:
         raise _NotComparable(str(error).removeprefix(f"{path}/")) from None
     if not all(type(config.get(key)) is int for key in ("seed", "data.fold", "data.folds")):
         raise _NotComparable("config.yaml is damaged: it lacks seed, data.fold or data.folds")
-    images = _numbers(folder.per_image, index="image")
+    images = _read_numbers(folder.per_image, index="image")
     tested = (summary.split or {})["test"]
     if folder.per_image.exists() and sorted(images.index) != sorted(tested):
         raise _NotComparable(f"per_image.csv is damaged: {len(images)} rows for {len(tested)} test images")
-    return Run(path, config, summary, images, _numbers(folder.metrics), _order(path, summary))
+    return Run(path, config, summary, images, _read_numbers(folder.metrics), _sort_key(path, summary))
 
 
-def _order(path: Path, summary: Summary) -> tuple[str, int, str]:
+def _sort_key(path: Path, summary: Summary) -> tuple[str, int, str]:
     with suppress(DataError):
         sweep = SweepFolder.open(path.parent)
         names = [run.name for run in sweep.runs]
-        if path.name in names:  # also if it was run again, after all the others
+        if path.name in names:  # also if it ran again after the others
             return sweep.created, names.index(path.name), str(path)
     return summary.started or "", 0, str(path)
 
 
-def _summary(folder: RunFolder) -> Summary:
+def _read_finished(folder: RunFolder) -> Summary:
     """The summary of a finished training."""
     try:
         summary = Summary.read(folder.summary)
@@ -170,23 +161,20 @@ def _summary(folder: RunFolder) -> Summary:
     if summary.status != "finished":
         reason = textwrap.shorten(summary.error or "no reason is recorded", 160, placeholder=" ...")
         raise _NotComparable(f"{summary.status or 'not finished'}: {reason}", lost=True)
-    needed = {
-        "data_fingerprint": summary.data_fingerprint,
-        "metrics_version": summary.metrics_version,
-        "split": (summary.split or {}).get("test"),
-    }
-    wrong = [key for key, value in needed.items() if value is None]
-    if wrong := list(dict.fromkeys([*summary.damaged, *wrong])):
-        raise _NotComparable(f"summary.json is damaged: {', '.join(wrong)}")
+    tested = (summary.split or {}).get("test")
+    needed = {"data_fingerprint": summary.data_fingerprint, "metrics_version": summary.metrics_version, "split": tested}
+    missing = [key for key, value in needed.items() if value is None]
+    if damaged := list(dict.fromkeys([*summary.damaged, *missing])):
+        raise _NotComparable(f"summary.json is damaged: {', '.join(damaged)}")
     return summary
 
 
-def _numbers(path: Path, index: str | None = None) -> pd.DataFrame:
-    """A CSV file of numbers, one that is not finite as nan; empty where the file is missing."""
+def _read_numbers(path: Path, index: str | None = None) -> pd.DataFrame:
+    """A CSV file of numbers, with nan for infinite ones; empty where the file is missing."""
     if not path.exists():
         return pd.DataFrame()
     try:
-        # All as text first, or an image called NA would have no name.
+        # As text first, so that an image named NA keeps its name.
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
         if not isinstance(frame.index, pd.RangeIndex):
             raise ValueError("more values than names of columns")

@@ -1,4 +1,4 @@
-"""Groups of runs that differ in a setting, and what the differences between them are worth."""
+"""Compares groups of runs that differ in a setting."""
 
 import math
 from collections.abc import Sequence
@@ -11,8 +11,15 @@ from unet_exp.compare import ALPHA, statistics
 from unet_exp.compare.collect import Excluded, Run
 from unet_exp.compare.results import Comparison, Difference, Estimate, Group, Verdict
 from unet_exp.compare.selection import select_comparable
-from unet_exp.compare.settings import label, telling_keys, text, typed_settings, typed_value, varying_keys
-from unet_exp.compare.wording import sentence, warnings
+from unet_exp.compare.settings import (
+    encode_value,
+    find_varying_keys,
+    format_label,
+    format_value,
+    select_label_keys,
+    select_settings,
+)
+from unet_exp.compare.wording import collect_warnings, write_sentence
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.metrics.declarations import LOSS, Direction, direction, find_metric
 
@@ -28,24 +35,20 @@ def compare_runs(
 ) -> Comparison:
     """Compares the groups of runs that differ in more than seed and fold.
 
-    The unit is a run: its score is the mean of its test images' own scores. Each group is paired with the baseline by
+    The unit is a run: its score is the mean of the scores of its test images. Each group is paired with the baseline by
     seed and fold, tested by flipping the signs of the pairs' differences, and Holm-adjusted over all groups. The two
     runs of a pair are compared on the images whose score is defined in both.
 
     Args:
-        runs: finished runs, as `collect` gives them.
-        excluded: runs that are known to be of no use.
+        runs: finished runs of `collect`.
+        excluded: runs of `collect` that cannot be compared.
         metric: a column of `per_image.csv`, with or without `test/`; None: `iou/mean`.
-        baseline: a group's label, or the settings or values in it that name it alone, such as `concat`; None: the group
-            of the first run.
+        baseline: a group's label, or settings or values that it alone has, such as `concat`; None: the first run's
+            group.
         alpha: level of significance, between 0 and 1.
 
-    Returns:
-        The groups, their differences and what to be careful of.
-
     Raises:
-        ConfigError: for an unknown metric, the loss of groups that are trained with different ones, a baseline that
-            names no group or several, or an alpha out of range.
+        ConfigError: for an unknown metric, losses that differ, an unknown or ambiguous baseline, or a wrong alpha.
         DataError: if no run is left to compare.
     """
     if not 0 < alpha < 1:
@@ -53,69 +56,79 @@ def compare_runs(
     name = (metric or "iou/mean").removeprefix("test/")
     kept, refused = select_comparable(runs, name)
     all_excluded = [*excluded, *refused]
-    if not kept:
-        shown = "; ".join(f"{item.folder}: {item.reason}" for item in all_excluded[:3]) or "there are none"
-        more = f"; and {len(all_excluded) - 3} more" if len(all_excluded) > 3 else ""
-        raise DataError(f"no run can be compared ({shown}{more})")
-    varying = varying_keys(kept)
+    _require_runs(kept, all_excluded)
+    varying = find_varying_keys(kept)
     _check_losses(name, varying, kept)
-    telling = telling_keys(kept, varying)
-    alike: dict[tuple[str, ...], list[Run]] = {}
-    for run in kept:
-        alike.setdefault(tuple(text(run, key) for key in varying), []).append(run)
-    groups = []
-    for members in alike.values():
-        latest = {(run.seed, run.fold): run for run in members}
-        all_excluded += [
-            Excluded(run.folder, f"repeated by the later {latest[run.seed, run.fold].folder.name}")
-            for run in members
-            if latest[run.seed, run.fold] is not run
-        ]
-        groups.append(_group(list(latest.values()), telling, name))
-    base = _named(groups, baseline)
-    groups = [base, *(group for group in groups if group is not base)]
-    differences = _differences(groups, name, alpha)
+    label_keys = select_label_keys(kept, varying)
+    latest, repeated = _drop_repeated(kept, varying)
+    all_excluded += repeated
+    groups = [_build_group(members, label_keys, name) for members in latest]
+    base = _find_baseline(groups, baseline)
+    groups.sort(key=lambda group: group is not base)
+    differences = _compute_differences(groups, name, alpha)
     return Comparison(
         metric=name,
         groups=groups,
         baseline=base,
         differences=differences,
-        varying=[key.removesuffix(".name") for key in telling],
+        varying=[key.removesuffix(".name") for key in label_keys],
         excluded=all_excluded,
-        warnings=warnings(groups, differences, all_excluded, alpha),
+        warnings=collect_warnings(groups, differences, all_excluded, alpha),
         alpha=alpha,
     )
 
 
+def _require_runs(runs: Sequence[Run], excluded: Sequence[Excluded]) -> None:
+    if runs:
+        return
+    reasons = "; ".join(f"{item.folder}: {item.reason}" for item in excluded[:3]) or "there are none"
+    more = f"; and {len(excluded) - 3} more" if len(excluded) > 3 else ""
+    raise DataError(f"no run can be compared ({reasons}{more})")
+
+
+def _drop_repeated(runs: Sequence[Run], varying: Sequence[str]) -> tuple[list[list[Run]], list[Excluded]]:
+    """The runs of each group, only the latest for a seed and fold, and the others."""
+    same: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        same.setdefault(tuple(encode_value(run, key) for key in varying), []).append(run)
+    latest = [{(run.seed, run.fold): run for run in members} for members in same.values()]
+    repeated = [
+        Excluded(run.folder, f"repeated by the later {last[run.seed, run.fold].folder.name}")
+        for members, last in zip(same.values(), latest, strict=True)
+        for run in members
+        if last[run.seed, run.fold] is not run
+    ]
+    return [list(last.values()) for last in latest], repeated
+
+
 def _check_losses(metric: str, varying: Sequence[str], runs: Sequence[Run]) -> None:
-    unlike = [key.removesuffix(".name") for key in varying if key.startswith("loss.")]
-    if unlike and find_metric(metric) is LOSS:
+    different = [key.removesuffix(".name") for key in varying if key.startswith("loss.")]
+    if different and find_metric(metric) is LOSS:
         others = [name for name in runs[0].images.columns if name != LOSS.name]
         known = "iou/mean" if "iou/mean" in others else ", ".join(others)
         raise ConfigError(
-            f"metric={metric}: the groups are trained with different losses ({', '.join(unlike)} varies), and the "
+            f"metric={metric}: the groups are trained with different losses ({', '.join(different)} varies), and the "
             f"value of one says nothing beside that of another; take a score of all, such as metric={known}"
         )
 
 
-def _group(runs: list[Run], telling: Sequence[str], metric: str) -> Group:
+def _build_group(runs: list[Run], label_keys: Sequence[str], metric: str) -> Group:
     runs = sorted(runs, key=lambda run: (run.seed, -1 if run.fold is None else run.fold))
-    settings = typed_settings(runs[0], telling)
+    settings = select_settings(runs[0], label_keys)
     index = pd.MultiIndex.from_tuples([(run.seed, run.fold) for run in runs], names=["seed", "fold"])
     scores = pd.DataFrame([run.images.mean() for run in runs]).set_axis(index)
     values = scores[metric].to_numpy(np.float64)
     std = float(values.std(ddof=1)) if values.size > 1 else math.nan
     estimate = Estimate(values.size, float(values.mean()), std, *statistics.mean_interval(values))
-    return Group(label(settings, telling), settings, runs, scores, estimate)
+    return Group(format_label(settings, label_keys), settings, runs, scores, estimate)
 
 
-def _named(groups: Sequence[Group], wanted: str | None) -> Group:
-    """The baseline."""
+def _find_baseline(groups: Sequence[Group], wanted: str | None) -> Group:
     if wanted is None:
         return groups[0]
 
     def names(group: Group) -> set[str]:
-        values = {key: typed_value(value) for key, value in group.settings.items()}
+        values = {key: format_value(value) for key, value in group.settings.items()}
         return {group.label, *values.values(), *(f"{key}={value}" for key, value in values.items())}
 
     whole = any(wanted in names(group) for group in groups)
@@ -129,7 +142,7 @@ def _named(groups: Sequence[Group], wanted: str | None) -> Group:
     return found[0]
 
 
-def _differences(groups: Sequence[Group], metric: str, alpha: float) -> list[Difference]:
+def _compute_differences(groups: Sequence[Group], metric: str, alpha: float) -> list[Difference]:
     """Of each group from the first one."""
     baseline, *others = groups
     all_gains = [group.gains(baseline, metric) for group in others]
@@ -154,14 +167,14 @@ def _differences(groups: Sequence[Group], metric: str, alpha: float) -> list[Dif
             smallest_p=least,
             pairs_for_significance=statistics.pairs_for_significance(tests, alpha),
             pairs_for_power=statistics.pairs_for_power(effect, alpha / tests),
-            verdict=_verdict(gains, p_holm <= alpha, least * tests > alpha, direction(metric)),
+            verdict=_decide_verdict(gains, p_holm <= alpha, least * tests > alpha, direction(metric)),
             sentence="",
         )
-        result.append(replace(difference, sentence=sentence(difference, baseline, metric, tests)))
+        result.append(replace(difference, sentence=write_sentence(difference, baseline, metric, tests)))
     return result
 
 
-def _verdict(gains: Sequence[float], significant: bool, few: bool, best: Direction) -> Verdict:
+def _decide_verdict(gains: Sequence[float], significant: bool, few: bool, best: Direction) -> Verdict:
     if not gains:
         return "no pairs"
     if not any(gains):

@@ -1,4 +1,4 @@
-"""Which difference is real? Finished runs in, one page out."""
+"""The command compare: finished runs in, one page out."""
 
 import os
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from unet_exp.compare.comparison import compare_runs
 from unet_exp.compare.report import table_rows, write_report
 from unet_exp.compare.results import Comparison
 from unet_exp.compare.wording import VERDICTS
-from unet_exp.runs.folder import OUTPUTS, dated_folder
+from unet_exp.runs.run_folder import OUTPUTS, dated_folder
 
-_COLUMNS = {
+_TERMINAL_COLUMNS = {
     "group": "group",
     "runs": "runs",
     "mean ± std": "mean ± std (95 % interval)",
@@ -26,7 +26,7 @@ _COLUMNS = {
     "parameters": "parameters (mismatch)",
     "minutes": "minutes",
 }
-"""What the terminal shows of the page's table: the first line of its cells."""
+"""Columns of the page's table on the terminal, which shows the first line of each cell."""
 _WIDTH = 120  # of the table in a file, and at most
 
 
@@ -37,31 +37,28 @@ def write_comparison(
     alpha: float = ALPHA,
     output: str | None = None,
 ) -> Path:
-    """Compares runs, prints the verdict and the table, and writes the page.
+    """Compares runs, prints the verdict and the table, and writes the page; returns the path of `report.html`.
 
     Args:
         places: folders or globs, see `unet_exp.compare.collect.collect`.
-        metric: a column of the runs' `per_image.csv`; None: `iou/mean`.
-        baseline: the group that the others are compared with; None: that of the first run.
-        alpha: the risk of calling any difference real by chance, 0..1.
-        output: folder of the page; None: the sweep's own where `places` names one and the three choices above are the
-            default ones, so that its own page stays what it is; else a new folder below `outputs/compare`.
-
-    Returns:
-        The path of `report.html`.
+        metric: see `compare_runs`.
+        baseline: see `compare_runs`.
+        alpha: see `compare_runs`.
+        output: folder of the page; None: the sweep's own if `places` names one and the three choices above are the
+            defaults, so that its own page stays as it is; else a new folder below `outputs/compare`.
 
     Raises:
         ConfigError: for an unknown metric or baseline.
-        DataError: where there are no runs, none that can be compared, or the page cannot be written.
+        DataError: without runs, without comparable ones, or if the page cannot be written.
     """
     comparison = compare_runs(*collect(places), metric, baseline, alpha)
-    # What is told is paths and labels of the user's: brackets and colons in them are no markup.
+    # Brackets and colons in the user's paths and labels are no markup.
     plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
     console = Console(**plain)
-    _tell(comparison, console if console.is_terminal else Console(**plain, width=_WIDTH))
-    sweep = _sweep(places)
+    _print_comparison(comparison, console if console.is_terminal else Console(**plain, width=_WIDTH))
+    sweep = _find_sweep(places)
     if output:
-        folder = _expanded(output)
+        folder = _expand(output)
     elif sweep and (metric, baseline, alpha) == (None, None, ALPHA):
         folder = sweep
     else:
@@ -72,30 +69,27 @@ def write_comparison(
     return report
 
 
-def _sweep(places: Sequence[str]) -> Path | None:
+def _find_sweep(places: Sequence[str]) -> Path | None:
     """The only place, if it is a sweep's folder."""
-    folder = _expanded(places[0])
+    folder = _expand(places[0])
     return folder if len(places) == 1 and os.path.isfile(folder / "sweep.json") else None
 
 
-def _expanded(place: str) -> Path:
+def _expand(place: str) -> Path:
     return Path(os.path.expanduser(place))
 
 
-def _tell(comparison: Comparison, console: Console) -> None:
-    def say(text: str) -> None:
-        console.print(text, soft_wrap=True)
-
+def _print_comparison(comparison: Comparison, console: Console) -> None:
     for difference in comparison.differences:
-        say(f"{VERDICTS[difference.verdict].mark} {difference.sentence}")
+        console.print(f"{VERDICTS[difference.verdict].mark} {difference.sentence}", soft_wrap=True)
     for warning in comparison.warnings:
-        say(f"warning: {warning}")
+        console.print(f"warning: {warning}", soft_wrap=True)
     table = Table(caption=Text(f"{comparison.metric}, baseline {comparison.baseline.label}"), caption_justify="left")
-    for column in _COLUMNS:
+    for column in _TERMINAL_COLUMNS:
         first = column == "group"
         table.add_column(column, justify="left" if first else "right", no_wrap=not first, overflow="fold")
     for row in table_rows(comparison):
-        table.add_row(*(Text(row.cells[cell].partition("\n")[0]) for cell in _COLUMNS.values()))
+        table.add_row(*(Text(row.cells[cell].partition("\n")[0]) for cell in _TERMINAL_COLUMNS.values()))
     console.print(table)
     for run in comparison.excluded:
-        say(f"excluded: {run.folder}: {run.reason}")
+        console.print(f"excluded: {run.folder}: {run.reason}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The same test images side by side for each group, taken from the pictures that the runs drew."""
+"""The same test images side by side for each group, from the pictures of the runs."""
 
 import base64
 import warnings
@@ -13,25 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unet_exp.compare.collect import Run
-from unet_exp.compare.comparison import Comparison
-from unet_exp.figures.overlay import columns
-from unet_exp.runs.folder import RunFolder
+from unet_exp.compare.results import Comparison
+from unet_exp.figures.overlay import split_panels
+from unet_exp.runs.run_folder import RunFolder
 
-MOST_GROUPS = 6
-"""Groups that are shown; more would make the page large and the panels small."""
+MOST_GROUPS = 6  # more groups would make the page large and the panels small
 _BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 _SIDE, _QUALITY = 320, 82  # pixels of a panel at most; of its JPEG
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of a strip.
-
-    Attributes:
-        title: `input`, `truth` or a group's label.
-        score: of the image in that group's run; empty for the first two.
-        source: a `data:` URI, or None where there is no picture.
-    """
+    """One picture of a strip: `input`, `truth` or the label of a group, the score there, a `data:` URI or None."""
 
     title: str
     score: str
@@ -40,13 +33,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Strip:
-    """One test image in every group.
+    """One test image, the `worst`, `median`, `best` or `only` one by the baseline's score, in every group.
 
-    Attributes:
-        rank: `worst`, `median`, `best` or `only`, by the baseline's score.
-        image: its name.
-        run: whose pictures these are, such as `seed 0, fold 1`.
-        panels: input and truth, where there is a picture to take them from, then a panel a group.
+    The panels are input and truth, if there is a picture to take them from, then one per group; `run` names their runs,
+    such as `seed 0, fold 1`.
     """
 
     rank: str
@@ -55,16 +45,16 @@ class Strip:
     panels: list[Panel]
 
 
-def strips(comparison: Comparison) -> list[Strip]:
+def make_strips(comparison: Comparison) -> list[Strip]:
     """The baseline's worst, median and best test image, each from runs of one seed and fold.
 
-    An image's score is its mean over the baseline's runs that tested it. Only images are taken that each of the groups
+    The score of an image is its mean over the baseline's runs that tested it. Only images count that each of the groups
     shown has tested with a common seed and fold; of several runs, those with the most pictures.
 
     Returns:
-        Three strips, fewer where there are fewer images, none where no image is common to the groups shown.
+        Three strips, fewer for fewer images, none if no image is common to the groups shown.
     """
-    shown = [{_name(run): run for run in group.runs} for group in comparison.groups[:MOST_GROUPS]]
+    shown = [{_describe_run(run): run for run in group.runs} for group in comparison.groups[:MOST_GROUPS]]
     paired = [name for name in shown[0] if all(name in runs for runs in shown)]
     sources: dict[str, list[str]] = {}
     for name in paired:
@@ -75,55 +65,57 @@ def strips(comparison: Comparison) -> list[Strip]:
     ranked = scores.groupby(level=0).mean().dropna().sort_values(ascending=comparison.higher_is_better, kind="stable")
     images = [str(image) for image in ranked.index if image in sources]
     made = []
-    for rank, image in _ranks(images).items():
-        name = min(sources[image], key=lambda name: sum(not _picture(runs[name], image).is_file() for runs in shown))
-        made.append(_strip(comparison, rank, image, name, [runs[name] for runs in shown]))
+    for rank, image in _rank(images).items():
+        name = min(
+            sources[image], key=lambda name: sum(not _picture_path(runs[name], image).is_file() for runs in shown)
+        )
+        made.append(_make_strip(comparison, rank, image, name, [runs[name] for runs in shown]))
     return made
 
 
-def _name(run: Run) -> str:
-    """What tells a run from the others of its group."""
+def _describe_run(run: Run) -> str:
+    """What distinguishes a run from the others of its group."""
     return f"seed {run.seed}" + ("" if run.fold is None else f", fold {run.fold}")
 
 
-def _ranks(images: Sequence[str]) -> dict[str, str]:
-    """What is shown of images that are sorted from the worst to the best."""
+def _rank(images: Sequence[str]) -> dict[str, str]:
+    """The shown ones of images that are sorted from the worst to the best."""
     if len(images) < 2:
         return dict(zip(["only"], images, strict=False))
     ends = {"worst": images[0], "best": images[-1]}
     return ends if len(images) == 2 else {"worst": images[0], "median": images[len(images) // 2], "best": images[-1]}
 
 
-def _strip(comparison: Comparison, rank: str, image: str, name: str, runs: Sequence[Run]) -> Strip:
+def _make_strip(comparison: Comparison, rank: str, image: str, name: str, runs: Sequence[Run]) -> Strip:
     first: list[Panel] = []
     errors = []
     for group, run in zip(comparison.groups, runs, strict=False):
-        parts = _parts(run, image)
+        parts = _read_panels(run, image)
         score = f"{run.images[comparison.metric][image]:.3f}"
-        errors.append(Panel(group.label, score, None if parts is None else _encoded(parts[3])))
+        errors.append(Panel(group.label, score, None if parts is None else _encode(parts[3])))
         if parts is not None and not first:
-            first = [Panel("input", "", _encoded(parts[0])), Panel("truth", "", _encoded(parts[1]))]
+            first = [Panel("input", "", _encode(parts[0])), Panel("truth", "", _encode(parts[1]))]
     return Strip(rank, image, name, first + errors)
 
 
-def _picture(run: Run, image: str) -> Path:
+def _picture_path(run: Run, image: str) -> Path:
     return RunFolder(run.folder).predictions / f"test_{image.removeprefix('test_')}.png"
 
 
-def _parts(run: Run, image: str) -> list[NDArray[np.uint8]] | None:
-    """Input, truth, prediction and error; None where the picture is missing or is none of ours."""
-    path = _picture(run, image)
+def _read_panels(run: Run, image: str) -> list[NDArray[np.uint8]] | None:
+    """Input, truth, prediction and error; None where the picture is missing or not ours."""
+    path = _picture_path(run, image)
     try:
         if not path.resolve().is_relative_to(run.folder.resolve()):  # a name such as ../../holiday
             return None
         strict = warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning)
         with strict, Image.open(path, formats=["PNG"]) as picture:
-            return columns(np.asarray(picture.convert("RGB")))
+            return split_panels(np.asarray(picture.convert("RGB")))
     except (OSError, ValueError, SyntaxError, *_BOMB):  # what Pillow raises for damaged files
         return None
 
 
-def _encoded(panel: NDArray[np.uint8]) -> str:
+def _encode(panel: NDArray[np.uint8]) -> str:
     picture = Image.fromarray(np.ascontiguousarray(panel))
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     data = BytesIO()

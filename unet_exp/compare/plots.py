@@ -1,7 +1,7 @@
-"""The page's plots: SVG in which ink takes the page's text colour, so that it reads on white and on dark.
+"""The plots of the page: SVG whose ink has the page's text colour, readable on white and on dark.
 
-A plot is five inches wide, 360 px: a phone shows it as large as it is drawn. So groups stand below each other, their
-labels above what belongs to them, and no label is too long or too many.
+A plot is five inches wide, 360 px: a phone shows it in full size. So groups stand below each other with their labels
+above, and the number and length of labels are limited.
 """
 
 import html
@@ -22,12 +22,11 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from unet_exp.compare.collect import Run
-from unet_exp.compare.comparison import Comparison
+from unet_exp.compare.results import Comparison, Difference, Estimate
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#c972a3", "#b87a00", "#2e97cf", "#7f7f7f")
-"""Okabe and Ito's colours, three of them darkened: all have a contrast of 3 and more on white and on the dark page."""
-MOST_BANDS = 8
-"""Groups whose learning curves have bands; more of them hide each other."""
+"""Okabe and Ito's colours, three darkened for a contrast of at least 3 on white and on the dark page."""
+MOST_BANDS = 8  # groups with bands in the learning curves; more hide each other
 
 _INK = "#0a0b0c"  # replaced by the page's text colour
 _MARKERS = "oDs^vPX*"  # their number and that of the colours have no common divisor: 56 looks
@@ -61,53 +60,44 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing for the page.
-
-    Attributes:
-        title: what it shows, in a few words.
-        caption: how to read it.
-        svg: an `<svg>` element whose ids are unique on the page.
-    """
+    """A drawing for the page: a title, a caption that explains it, and an `<svg>` element with unique ids."""
 
     title: str
     caption: str
     svg: str
 
 
-def interval_plots(comparison: Comparison) -> list[Plot]:
-    """The groups' means, and their differences from the baseline, each with its interval and its single runs."""
+def plot_intervals(comparison: Comparison) -> list[Plot]:
+    """The groups' means, and their differences from the baseline, with intervals and single runs."""
     with rc_context(_STYLE):
-        return [_means(comparison), *([_differences(comparison)] if comparison.differences else [])]
+        return [_plot_means(comparison), *([_plot_differences(comparison)] if comparison.differences else [])]
 
 
-def curve_plots(comparison: Comparison) -> list[Plot]:
+def plot_curves(comparison: Comparison) -> list[Plot]:
     """The monitored validation score and the training loss over the optimizer steps; none where there is no history.
 
-    A group's runs are interpolated to common steps, each inside its own range only. The line is the mean of the runs
-    that reached a step, the band one standard deviation (ddof 1) around it.
+    A group's runs are interpolated to common steps, each inside its own range. The line is the mean of the runs that
+    reached a step, the band one standard deviation (ddof 1).
     """
     monitors = {str(run.config.get("trainer.monitor")) for group in comparison.groups for run in group.runs}
     columns = [*sorted(monitors), "train/loss"]
     with rc_context(_STYLE):
-        return [plot for column in dict.fromkeys(columns) if (plot := _curves(comparison, column))]
+        return [plot for column in dict.fromkeys(columns) if (plot := _plot_curve(comparison, column))]
 
 
-def cost_plots(comparison: Comparison) -> list[Plot]:
-    """The score against what a group's runs cost: MACs and minutes; none where the runs do not say."""
+def plot_costs(comparison: Comparison) -> list[Plot]:
+    """The score against the cost: MACs and minutes; none where the runs lack it."""
     with rc_context(_STYLE):
-        macs = _cost(comparison, "macs", "MACs", "multiply-accumulates of one training input")
-        minutes = _cost(comparison, "seconds_training", "minutes", "minutes of training", unit=60)
+        macs = _plot_cost(comparison, "macs", "MACs", "multiply-accumulates of one training input")
+        minutes = _plot_cost(comparison, "seconds_training", "minutes", "minutes of training", unit=60)
     return [plot for plot in (macs, minutes) if plot]
 
 
-def _means(comparison: Comparison) -> Plot:
+def _plot_means(comparison: Comparison) -> Plot:
     groups, metric = comparison.groups, comparison.metric
-    figure, axes = _rows(_labels(comparison), metric)
+    figure, axes = _make_rows(_shorten_labels(comparison), metric)
     for row, group in enumerate(groups):
-        values, estimate = list(group.paired(metric).values()), group.estimate
-        color, marker, _ = _look(row)
-        axes.plot(values, np.full(len(values), row + 0.25), "o", color=color, ms=3.5, alpha=0.55, mew=0)
-        _interval(axes, row, estimate.mean, estimate.low, estimate.high, color, marker)
+        _draw_interval(axes, row, row, list(group.paired(metric).values()), group.estimate)
     for row, (upper, lower) in enumerate(pairwise(groups)):
         before, after = upper.paired(metric), lower.paired(metric)
         for pair in [pair for pair in before if pair in after]:
@@ -117,36 +107,33 @@ def _means(comparison: Comparison) -> Plot:
         "Large marks are means over runs, bars their 95 % intervals, small dots single runs. "
         "Thin lines join runs of the same seed and fold."
     )
-    return _plot(figure, "means", f"{metric} by group", caption)
+    return _finish_plot(figure, "means", f"{metric} by group", caption)
 
 
-def _differences(comparison: Comparison) -> Plot:
+def _plot_differences(comparison: Comparison) -> Plot:
     baseline = comparison.baseline
-    figure, axes = _rows(_labels(comparison)[1:], f"difference in {comparison.metric}")
+    figure, axes = _make_rows(_shorten_labels(comparison)[1:], f"difference in {comparison.metric}")
     axes.axvline(0, color=_INK, lw=1, ls=(0, (4, 3)))
     for row, difference in enumerate(comparison.differences):
-        color, marker, _ = _look(row + 1)
-        single = difference.gains
-        axes.plot(single, np.full(len(single), row + 0.25), "o", color=color, ms=3.5, alpha=0.55, mew=0)
         real = difference.verdict in ("better", "worse")
-        _interval(axes, row, difference.mean, difference.low, difference.high, color, marker, filled=real)
+        _draw_interval(axes, row, row + 1, difference.gains, difference, filled=real)
     side = "right" if comparison.higher_is_better else "left"
     caption = (
         f"Each group minus {baseline.label}; {side} of the dashed line is better. Bars are 95 % intervals, small dots "
         "single pairs. A filled mark is a difference that the test calls real; of a hollow one it does not say so."
     )
-    return _plot(figure, "differences", f"Difference from {baseline.label}", caption)
+    return _finish_plot(figure, "differences", f"Difference from {baseline.label}", caption)
 
 
-def _curves(comparison: Comparison, column: str) -> Plot | None:
+def _plot_curve(comparison: Comparison, column: str) -> Plot | None:
     groups = comparison.groups
     known = [(place, curve) for place, group in enumerate(groups) if (curve := mean_curve(group.runs, column))]
     if not known:
         return None
-    labels = _labels(comparison)
-    figure, axes = _plain([labels[place] for place, _ in known], [place for place, _ in known], lines=True)
+    labels = _shorten_labels(comparison)
+    figure, axes = _make_axes([labels[place] for place, _ in known], [place for place, _ in known], lines=True)
     for place, (steps, mean, std) in known:
-        color, marker, dash = _look(place)
+        color, marker, dash = _pick_style(place)
         single = "" if len(steps) > 1 else marker
         axes.plot(steps, mean, color=color, ls=dash, lw=1.6, marker=single)
         if len(known) <= MOST_BANDS:
@@ -158,13 +145,13 @@ def _curves(comparison: Comparison, column: str) -> Plot | None:
     caption = f"Lines are means over the runs that reached a step; {bands}."
     if comparison.losses_differ and column in ("train/loss", "val/loss"):
         caption += " The groups' losses are different functions: compare their shapes, not their heights."
-    return _plot(figure, f"curve-{column}", title, caption)
+    return _finish_plot(figure, f"curve-{column}", title, caption)
 
 
 def mean_curve(runs: Sequence[Run], column: str) -> Curve | None:
     """Steps, mean and standard deviation (ddof 1, nan for a single run) of a column of the runs' histories.
 
-    Each run is interpolated to the steps of all, inside its own range only; None if no run has the column.
+    Each run is interpolated to the steps of all, inside its own range; None if no run has the column.
     """
     singles = []
     for run in runs:
@@ -180,7 +167,7 @@ def mean_curve(runs: Sequence[Run], column: str) -> Curve | None:
     return steps, values.mean().to_numpy(), values.std().to_numpy()
 
 
-def _cost(comparison: Comparison, key: str, name: str, axis: str, unit: float = 1) -> Plot | None:
+def _plot_cost(comparison: Comparison, key: str, name: str, axis: str, unit: float = 1) -> Plot | None:
     costs = [
         pd.to_numeric(pd.Series([getattr(run.summary, key) for run in group.runs], dtype=object), errors="coerce")
         for group in comparison.groups
@@ -188,11 +175,11 @@ def _cost(comparison: Comparison, key: str, name: str, axis: str, unit: float = 
     known = [place for place, cost in enumerate(costs) if cost.notna().any()]
     if not known:
         return None
-    labels = _labels(comparison)
-    figure, axes = _plain([labels[place] for place in known], known, lines=False)
+    labels = _shorten_labels(comparison)
+    figure, axes = _make_axes([labels[place] for place in known], known, lines=False)
     for place in known:
         estimate, cost = comparison.groups[place].estimate, costs[place] / unit
-        color, marker, _ = _look(place)
+        color, marker, _ = _pick_style(place)
         middle = cost.mean()
         if np.isfinite(estimate.low):
             axes.plot([middle, middle], [estimate.low, estimate.high], color=color, lw=1.6)
@@ -204,27 +191,27 @@ def _cost(comparison: Comparison, key: str, name: str, axis: str, unit: float = 
         axes.xaxis.set_major_formatter(EngFormatter(sep="\N{NO-BREAK SPACE}"))
     axes.margins(x=0.12)
     caption = "Marks are means over runs, upright bars 95 % intervals, level bars from the cheapest to the dearest run."
-    return _plot(figure, f"cost-{key}", f"{comparison.metric} against {name}", caption)
+    return _finish_plot(figure, f"cost-{key}", f"{comparison.metric} against {name}", caption)
 
 
-def _labels(comparison: Comparison) -> list[str]:
-    """The groups' labels, long ones without their middle; those that are then equal are numbered."""
-    cut = [_without_middle(group.label) for group in comparison.groups]
+def _shorten_labels(comparison: Comparison) -> list[str]:
+    """The groups' labels, long ones without their middle, equal ones numbered."""
+    cut = [_shorten(group.label) for group in comparison.groups]
     return [
         f"{label} ({cut[: place + 1].count(label)})" if cut.count(label) > 1 else label
         for place, label in enumerate(cut)
     ]
 
 
-def _without_middle(label: str) -> str:
+def _shorten(label: str) -> str:
     if len(label) <= _LABEL:
         return label
     end = (_LABEL - 3) // 2
     return f"{label[:end]} … {label[-end:]}"
 
 
-def _rows(labels: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
-    """A sheet with a row a label, from top to bottom."""
+def _make_rows(labels: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
+    """A figure with one row per label, from top to bottom."""
     figure = Figure(figsize=(_WIDTH, 0.65 + _ROW * len(labels)), layout="constrained")
     axes = figure.subplots()
     axes.set(ylim=(len(labels) - 0.5, -0.75), yticks=[], xlabel=xlabel)
@@ -236,37 +223,40 @@ def _rows(labels: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _plain(labels: Sequence[str], looks: Sequence[int], lines: bool) -> tuple[Figure, Axes]:
-    """A sheet with two axes and a legend above them, of lines or of marks."""
+def _make_axes(labels: Sequence[str], looks: Sequence[int], lines: bool) -> tuple[Figure, Axes]:
+    """A figure with two axes, and above them a legend of lines or marks."""
     figure = Figure(figsize=(_WIDTH, 2.9 + 0.2 * len(labels)), layout="constrained")
     axes = figure.subplots()
     handles = []
-    for color, marker, dash in map(_look, looks):
+    for color, marker, dash in map(_pick_style, looks):
         style: dict[str, Any] = {"ls": dash, "lw": 1.6} if lines else {"ls": "", "marker": marker, "ms": 6}
         handles.append(Line2D([], [], color=color, **style))
     figure.legend(handles, labels, loc="outside upper left", handlelength=2.4, borderaxespad=0.2, labelspacing=0.3)
     return figure, axes
 
 
-def _interval(
-    axes: Axes, row: float, mean: float, low: float, high: float, color: str, marker: str, filled: bool = True
+def _draw_interval(
+    axes: Axes, row: int, place: int, single: Sequence[float], around: Estimate | Difference, filled: bool = True
 ) -> None:
-    if np.isfinite(low):
-        axes.plot([low, high], [row, row], color=color, lw=3, alpha=0.6, solid_capstyle="butt")
-    axes.plot(mean, row, marker, color=color, ms=7, mew=1.6, mfc=color if filled else "none")
+    """The mean and interval of the group at `place`, and its single values below."""
+    color, marker, _ = _pick_style(place)
+    axes.plot(single, np.full(len(single), row + 0.25), "o", color=color, ms=3.5, alpha=0.55, mew=0)
+    if np.isfinite(around.low):
+        axes.plot([around.low, around.high], [row, row], color=color, lw=3, alpha=0.6, solid_capstyle="butt")
+    axes.plot(around.mean, row, marker, color=color, ms=7, mew=1.6, mfc=color if filled else "none")
 
 
-def _look(place: int) -> tuple[str, str, str]:
+def _pick_style(place: int) -> tuple[str, str, str]:
     """Colour, marker and dash of a group, the same in every plot."""
     color = PALETTE[place % len(PALETTE)]
     return color, _MARKERS[place % len(_MARKERS)], _DASHES[place // len(PALETTE) % len(_DASHES)]
 
 
-def _plot(figure: Figure, name: str, title: str, caption: str) -> Plot:
-    """The figure as an element of a page: its ids told apart by `name`, ink for `_INK`, nothing that names a server."""
+def _finish_plot(figure: Figure, name: str, title: str, caption: str) -> Plot:
+    """The figure as an element of a page: ids made unique by `name`, `_INK` replaced, no address of a server."""
     text = StringIO()
-    unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(text, format="svg", transparent=True, metadata=unsaid)
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(text, format="svg", transparent=True, metadata=metadata)
     svg = text.getvalue()
     inner = svg[svg.index(">", svg.index("<svg")) + 1 :]
     inner = re.sub(r"<style.*?</style>", "", inner, flags=re.DOTALL)

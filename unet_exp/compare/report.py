@@ -1,5 +1,6 @@
-"""The page of a comparison: `report.html`, one file that opens anywhere, its twin `report.md`, and `table.csv`."""
+"""Writes the page of a comparison: `report.html` in one file, the same as `report.md`, and `table.csv`."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,36 +12,34 @@ from matplotlib.ticker import EngFormatter
 
 from unet_exp.compare.collect import Run
 from unet_exp.compare.comparison import Comparison, Difference
-from unet_exp.compare.pictures import MOST_GROUPS, strips
-from unet_exp.compare.plots import cost_plots, curve_plots, interval_plots
+from unet_exp.compare.pictures import MOST_GROUPS, make_strips
+from unet_exp.compare.plots import plot_costs, plot_curves, plot_intervals
 from unet_exp.compare.statistics import DRAWS, MOST_EXACT
-from unet_exp.compare.wording import VERDICTS, commit, counted, match_note, number, two_digits
+from unet_exp.compare.wording import (
+    VERDICTS,
+    format_commit,
+    format_count,
+    format_interval,
+    format_number,
+    format_two_digits,
+    write_match_note,
+)
 from unet_exp.errors import DataError
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 
 _NONE = "n/a"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A group's line in the table.
-
-    Attributes:
-        cells: text under its heading; what stands in brackets is on a line of its own.
-        tone: class of the verdict's colour.
-    """
+    """A group's line in the table: text by heading, brackets on a line of their own, and the class of the colour."""
 
     cells: dict[str, str]
     tone: str
 
 
 def write_report(comparison: Comparison, folder: Path, title: str) -> Path:
-    """Writes `table.csv`, `report.md` and `report.html`, each whole or not at all.
-
-    Args:
-        comparison: what is told.
-        folder: where; made if it is not there, once the pages are ready.
-        title: stands above the page.
+    """Writes `table.csv`, `report.md` and `report.html`, each completely or not at all; makes the folder if needed.
 
     Returns:
         The path of `report.html`.
@@ -48,14 +47,14 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> Path:
     Raises:
         DataError: if the folder cannot be made or written to.
     """
-    words = _words(comparison, title)
+    words = _describe(comparison, title)
     drawings = {
-        "intervals": interval_plots(comparison),
-        "curves": curve_plots(comparison),
-        "costs": cost_plots(comparison),
-        "strips": strips(comparison),
+        "intervals": plot_intervals(comparison),
+        "curves": plot_curves(comparison),
+        "costs": plot_costs(comparison),
+        "strips": make_strips(comparison),
     }
-    environment = _environment()
+    environment = _make_environment()
     pages = {
         "table.csv": comparison.table().to_csv(index=False, lineterminator="\n"),
         "report.md": environment.get_template("report.md.j2").render(words),
@@ -64,7 +63,7 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, page in pages.items():
-            with replacing(folder / name) as side:
+            with write_whole(folder / name) as side:
                 side.write_text(page, encoding="utf-8")
     except OSError as error:
         raise DataError(
@@ -74,7 +73,7 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> Path:
 
 
 def table_rows(comparison: Comparison) -> list[Row]:
-    """The table for readers: a row a group, numbers as text."""
+    """The table for readers: one row per group, numbers as text."""
     rows = []
     for record, difference in zip(comparison.table().to_dict("records"), [None, *comparison.differences], strict=True):
         numbers: dict[str, Any] = {str(name): value for name, value in record.items()}
@@ -82,77 +81,72 @@ def table_rows(comparison: Comparison) -> list[Row]:
             "group": str(numbers["label"]),
             "verdict": f"{VERDICTS[difference.verdict].mark} {difference.verdict}" if difference else "baseline",
             "runs": f"{numbers['runs']:.0f}",
-            "mean ± std (95 % interval)": _estimate(numbers),
-            **_difference_cells(difference),
-            "parameters (mismatch)": _matched(numbers, "parameters"),
-            "MACs (mismatch)": _matched(numbers, "macs"),
-            "minutes": _NONE if pd.isna(numbers["minutes"]) else two_digits(numbers["minutes"]),
-            "memory (peak)": _amount(numbers["peak_memory"], "B"),
+            "mean ± std (95 % interval)": _format_estimate(numbers),
+            **_format_difference(difference),
+            "parameters (mismatch)": _format_cost(numbers, "parameters"),
+            "MACs (mismatch)": _format_cost(numbers, "macs"),
+            "minutes": _NONE if pd.isna(numbers["minutes"]) else format_two_digits(numbers["minutes"]),
+            "memory (peak)": _format_amount(numbers["peak_memory"], "B"),
         }
         rows.append(Row(cells, VERDICTS[difference.verdict].tone if difference else ""))
     return rows
 
 
-def _estimate(numbers: dict[str, Any]) -> str:
+def _format_estimate(numbers: dict[str, Any]) -> str:
     values = [float(numbers[name]) for name in ("mean", "std", "low", "high")]
-    mean, std, low, high = (number(value, "", values) for value in values)
+    mean, std, low, high = (format_number(value, "", values) for value in values)
     return f"{mean} ± {std}\n({low} to {high})" if numbers["runs"] > 1 else mean
 
 
-def _matched(numbers: dict[str, Any], key: str) -> str:
-    """A cost, and by how much it misses the baseline's."""
-    return f"{_amount(numbers[key])}\n({_rounded(numbers[f'{key}_mismatch'], '+.1f', ' %')})"
+def _format_cost(numbers: dict[str, Any], key: str) -> str:
+    """A cost, and its difference from the baseline's in percent."""
+    return f"{_format_amount(numbers[key])}\n({_round(numbers[f'{key}_mismatch'], '+.1f', ' %')})"
 
 
-def _difference_cells(difference: Difference | None) -> dict[str, str]:
+def _format_difference(difference: Difference | None) -> dict[str, str]:
     names = ("difference (95 % interval)", "pairs (least p)", "p (Holm)", "effect (d_z)")
     if difference is None:
         return dict.fromkeys(names, "")
-    values = (difference.mean, difference.low, difference.high)
-    mean, low, high = (number(value, "+", values) for value in values)
-    least = number(difference.smallest_p, "p")
+    mean, low, high = format_interval(difference)
+    least = format_number(difference.smallest_p, "p")
     cells = (
         f"{mean}\n({low} to {high})" if difference.pairs > 1 else mean,
         f"{difference.pairs}\n({least})" if difference.pairs else "0",
-        number(difference.p_holm, "p"),
-        _rounded(difference.effect, "+.2f"),
+        format_number(difference.p_holm, "p"),
+        _round(difference.effect, "+.2f"),
     )
     return dict(zip(names, cells, strict=True))
 
 
-def _rounded(value: float, form: str, unit: str = "") -> str:
+def _round(value: float, form: str, unit: str = "") -> str:
     return _NONE if pd.isna(value) else f"{value:{form}}{unit}"
 
 
-def _amount(value: float, unit: str = "") -> str:
+def _format_amount(value: float, unit: str = "") -> str:
     """A large number with its prefix: 30.6 M."""
     return _NONE if pd.isna(value) else EngFormatter(unit=unit, places=1)(value).strip()
 
 
-def _words(comparison: Comparison, title: str) -> dict[str, Any]:
-    """All that the pages say."""
+def _describe(comparison: Comparison, title: str) -> dict[str, Any]:
+    """All texts of the pages."""
     runs = [run for group in comparison.groups for run in group.runs]
     rows = table_rows(comparison)
     groups = len(comparison.groups)
+    looks = [(VERDICTS[difference.verdict], difference) for difference in comparison.differences]
     verdicts = [
-        {
-            "mark": VERDICTS[difference.verdict].mark,
-            "word": difference.verdict,
-            "tone": VERDICTS[difference.verdict].tone,
-            "sentence": difference.sentence,
-        }
-        for difference in comparison.differences
+        {"mark": look.mark, "word": difference.verdict, "tone": look.tone, "sentence": difference.sentence}
+        for look, difference in looks
     ]
     more = groups - MOST_GROUPS
     table_note = (
         "Scores are over runs; std is of single runs (ddof 1). The least p is what so many pairs can reach. MACs are "
         "multiply-accumulates of one training input. The mismatch says by how much parameters and MACs are above or "
         "below the baseline's. Minutes are of training; runs side by side share the cores and take longer. Peak memory "
-        f"is of the training process, or of the GPU. {match_note(comparison.groups)}"
+        f"is of the training process, or of the GPU. {write_match_note(comparison.groups)}"
     )
     return {
         "title": title,
-        "subtitle": f"{counted(len(runs), 'run')} in {counted(groups, 'group')}, compared by "
+        "subtitle": f"{format_count(len(runs), 'run')} in {format_count(groups, 'group')}, compared by "
         f"{comparison.metric} on the test images ({'higher' if comparison.higher_is_better else 'lower'} is better); "
         f"the baseline is {comparison.baseline.label}.",
         "comparison": comparison,
@@ -161,13 +155,13 @@ def _words(comparison: Comparison, title: str) -> dict[str, Any]:
         "headings": list(rows[0].cells),
         "table_note": table_note.strip(),
         "left_out": f"Only the first {MOST_GROUPS} groups are shown; {more} more are not." if more > 0 else "",
-        "reading": _reading(comparison),
-        "facts": _facts(comparison, runs),
-        "count": counted(len(runs), "run"),
+        "reading": _explain_method(comparison),
+        "facts": _list_facts(comparison, runs),
+        "count": format_count(len(runs), "run"),
     }
 
 
-def _reading(comparison: Comparison) -> list[str]:
+def _explain_method(comparison: Comparison) -> list[str]:
     many = any(difference.pairs > MOST_EXACT for difference in comparison.differences)
     drawn = f" (of more than {MOST_EXACT} pairs, of {DRAWS:,} drawn ones)" if many else ""
     return [
@@ -190,15 +184,15 @@ def _reading(comparison: Comparison) -> list[str]:
     ]
 
 
-def _facts(comparison: Comparison, runs: list[Run]) -> dict[str, str]:
-    """Where the numbers come from; what differs between runs is listed with commas."""
+def _list_facts(comparison: Comparison, runs: list[Run]) -> dict[str, str]:
+    """Where the numbers come from; values that differ between runs are listed with commas."""
 
     def different(values: Iterable[Any]) -> str:
         return ", ".join(dict.fromkeys(str(value) for value in values if value is not None)) or _NONE
 
     def code(run: Run) -> str | None:
         git = run.summary.git
-        return f"{commit(run)}{' (with changes)' if git.changed else ''}" if git else None
+        return f"{format_commit(run)}{' (with changes)' if git.changed else ''}" if git else None
 
     def data(run: Run) -> str:
         fold = "" if run.fold is None else f"fold {run.fold}: "
@@ -220,20 +214,17 @@ def _facts(comparison: Comparison, runs: list[Run]) -> dict[str, str]:
     }
 
 
-def _environment() -> Environment:
+def _make_environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("unet_exp.compare"),
         autoescape=select_autoescape(("html.j2",)),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = _markdown_cell
+    environment.filters["cell"] = _escape_markdown
     return environment
 
 
-def _markdown_cell(text: object) -> str:
+def _escape_markdown(text: object) -> str:
     """Text that Markdown shows as it is, in a table too."""
-    said = " ".join(str(text).split())
-    for sign in "\\`*_|<>[]":
-        said = said.replace(sign, f"\\{sign}")
-    return said
+    return re.sub(r"[\\`*_|<>\[\]]", r"\\\g<0>", " ".join(str(text).split()))

@@ -1,4 +1,4 @@
-"""What a comparison says: groups of runs, the differences between them, and the table of both."""
+"""The result of a comparison: groups of runs, the differences between them, and the table of both."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from unet_exp.compare.collect import Excluded, Run
-from unet_exp.compare.settings import typed_value
+from unet_exp.compare.settings import format_value
 from unet_exp.metrics.declarations import direction
 
 Verdict = Literal["better", "worse", "not distinguishable", "identical", "too few pairs", "no pairs"]
@@ -17,15 +17,7 @@ Pairing = tuple[int, int | None]
 
 @dataclass(frozen=True)
 class Estimate:
-    """The chosen metric of a group over its runs.
-
-    Attributes:
-        n: how many runs.
-        mean: over the runs.
-        std: standard deviation over the runs (ddof 1); nan for one run.
-        low: lower end of the 95 % bootstrap interval of the mean; nan for one run.
-        high: upper end.
-    """
+    """The chosen metric over `n` runs: mean, std (ddof 1), ends of the 95 % bootstrap interval; nan for one run."""
 
     n: int
     mean: float
@@ -36,14 +28,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but seed and fold.
+    """Runs that differ only in seed and fold.
 
     Attributes:
         label: `fusion=add` or `fusion=add, model=same`; `all runs` if nothing varies.
         settings: the varying keys and their values, as typed words: `{"fusion": "add"}`.
         runs: one per seed and fold, in that order.
-        scores: indexed by (seed, fold), a row a run in the order of `runs`, a column a metric: the mean over the run's
-            images, undefined ones left out. Fold is nan without folds.
+        scores: indexed by (seed, fold), one row per run, one column per metric: the mean over the run's images,
+            undefined ones left out. Fold is nan without folds.
         estimate: of the chosen metric.
     """
 
@@ -58,9 +50,9 @@ class Group:
         return {(run.seed, run.fold): float(x) for run, x in zip(self.runs, self.scores[metric], strict=True)}
 
     def gains(self, baseline: "Group", metric: str) -> list[float]:
-        """This group's scores minus the baseline's, one a pair of runs with the same seed and fold.
+        """This group's scores minus the baseline's, one for each pair of runs with the same seed and fold.
 
-        The mean over the images whose score is defined in both runs; there is no pair where there are none.
+        The mean over the images whose score is defined in both runs; no pair where there are none.
         """
         partners = {(run.seed, run.fold): run for run in baseline.runs}
         found = [
@@ -77,7 +69,7 @@ class Group:
         return math.fsum(numbers) / len(numbers) if len(numbers) == len(values) else math.nan
 
     def mismatch(self, key: str, baseline: "Group") -> float:
-        """Percent by which a cost is above the baseline's; nan where one is not known."""
+        """Percent by which a cost exceeds the baseline's; nan where one is unknown."""
         own, other = self.cost(key), baseline.cost(key)
         return 100 * (own / other - 1) if other else math.nan
 
@@ -87,22 +79,16 @@ class Difference:
     """A group minus the baseline in the chosen metric, over the pairs of runs with the same seed and fold.
 
     Attributes:
-        group: the group.
         gains: of each pair; see `Group.gains`.
-        pairs: how many pairs there are.
-        mean: of the pairs' differences; nan without pairs.
-        low: lower end of its 95 % bootstrap interval; nan for fewer than two pairs.
-        high: upper end.
+        mean: of the gains; nan without pairs.
+        low: lower end of its 95 % bootstrap interval, `high` the upper one; nan for fewer than two pairs.
         p: of the two-sided sign-flip test; nan without pairs.
         p_holm: the same, Holm-adjusted over the differences of the comparison.
         effect: d_z with Hedges' correction; nan for fewer than three pairs.
-        smallest_p: the least p that so many pairs can reach.
-        pairs_for_significance: the fewest pairs that can be significant among so many differences; None where no number
-            is enough.
-        pairs_for_power: pairs for a power of 0.8 if the effect is what it looks like; None if that is not known or
-            beyond reach.
-        verdict: in a word or two.
-        sentence: the same with its numbers.
+        smallest_p: the least p for so many pairs.
+        pairs_for_significance: the fewest pairs that can be significant among so many differences; None if none can.
+        pairs_for_power: pairs for a power of 0.8 if the effect is real; None if unknown or beyond reach.
+        sentence: the verdict with its numbers.
     """
 
     group: Group
@@ -123,16 +109,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found.
+    """The result of `compare_runs`.
 
     Attributes:
         metric: the chosen metric, a column of `Group.scores`.
         groups: the baseline first, then in the order of their first runs.
-        baseline: one of `groups`.
-        differences: one a group that is not the baseline, in the order of `groups`.
+        differences: one for each other group, in the order of `groups`.
         varying: the keys that differ between groups, as typed.
-        excluded: runs that were not compared.
-        warnings: what a reader should know, a sentence each.
+        warnings: a sentence each.
         alpha: the level of significance.
     """
 
@@ -156,7 +140,7 @@ class Comparison:
         return any(key.partition(".")[0] == "loss" for key in self.varying)
 
     def table(self) -> pd.DataFrame:
-        """A row a group: its settings, estimate, difference from the baseline, cost and verdict.
+        """One row per group: its settings, estimate, difference from the baseline, cost and verdict.
 
         `parameters`, `macs` (of one training input), `minutes` of training and `peak_memory` (bytes) are means over the
         runs; `..._mismatch` is in percent of the baseline's. The baseline's own difference is empty.
@@ -169,12 +153,12 @@ class Comparison:
         estimate = group.estimate
         return {
             "label": group.label,
-            "settings": " ".join(f"{key}={typed_value(value)}" for key, value in group.settings.items()),
+            "settings": " ".join(f"{key}={format_value(value)}" for key, value in group.settings.items()),
             "runs": estimate.n,
             **{field: getattr(estimate, field) for field in ("mean", "std", "low", "high")},
-            "difference": difference.mean if difference else None,
-            "difference_low": difference.low if difference else None,
-            "difference_high": difference.high if difference else None,
+            "difference": getattr(difference, "mean", None),
+            "difference_low": getattr(difference, "low", None),
+            "difference_high": getattr(difference, "high", None),
             **{field: getattr(difference, field, None) for field in fields},
             "parameters": group.cost("parameters"),
             "macs": group.cost("macs"),

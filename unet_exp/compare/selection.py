@@ -1,25 +1,53 @@
-"""Which runs can be compared with each other."""
+"""Selects the runs that can be compared with each other."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from itertools import compress
 
 import numpy as np
 
 from unet_exp.compare.collect import Excluded, Run
-from unet_exp.compare.settings import NO_SETTING, typed_value
+from unet_exp.compare.settings import NO_SETTING, format_value
+from unet_exp.compare.wording import format_count
 from unet_exp.errors import ConfigError
 from unet_exp.metrics.declarations import LOSS, find_metric
 
 _OF_DATA = ("data.name", "data.folds", "data.seed", "data.split")
-"""Keys without which fingerprints cannot be expected to be the same."""
+"""Keys that determine the fingerprint of the data."""
+
+
+@dataclass
+class _Selection:
+    kept: list[Run]
+    excluded: list[Excluded] = field(default_factory=list)
+
+    def keep(self, fits: Callable[[Run], bool], reason: Callable[[Run], str], lost: bool = False) -> None:
+        fitting = [fits(run) for run in self.kept]
+        rest = compress(self.kept, (not fit for fit in fitting))
+        self.excluded += [Excluded(run.folder, reason(run), lost) for run in rest]
+        self.kept = list(compress(self.kept, fitting))
+
+    def keep_most_common(
+        self,
+        value: Callable[[Run], Hashable],
+        reason: Callable[[Run, Run], str],
+        group: Callable[[Run], Hashable] = lambda _: None,
+    ) -> None:
+        """In each group; `reason` also gets the earliest run with the most common value."""
+        models: dict[Hashable, Run] = {}
+        for name in {group(run) for run in self.kept}:
+            runs = [run for run in self.kept if group(run) == name]
+            common = Counter(map(value, runs)).most_common(1)[0][0]
+            models[name] = next(run for run in runs if value(run) == common)
+        self.keep(lambda run: value(run) == value(models[group(run)]), lambda run: reason(run, models[group(run)]))
 
 
 def select_comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Excluded]]:
-    """Parts runs that measured the same thing on the same images from the others.
+    """Separates runs that measured the same score on the same images from the others.
 
-    What most runs have in common is kept, what the earliest have where two are equally common: the version of the
-    metrics, the data in words, then the fingerprint of each fold, which holds images, labels and split.
+    It keeps what most runs have in common, of equally common values that of the earliest: the version of the metrics,
+    the data in words, then the fingerprint of each fold, which covers images, labels and split.
 
     Args:
         runs: finished runs.
@@ -31,74 +59,53 @@ def select_comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list
     Raises:
         ConfigError: for a metric that none of the runs has.
     """
-    kept = sorted(runs, key=lambda run: run.order)
-    excluded: list[Excluded] = []
-
-    def keep(fits: Callable[[Run], bool], reason: Callable[[Run], str], lost: bool = False) -> None:
-        nonlocal kept
-        fitting = [fits(run) for run in kept]
-        excluded.extend(
-            Excluded(run.folder, reason(run), lost) for run, fit in zip(kept, fitting, strict=True) if not fit
+    selection = _Selection(sorted(runs, key=lambda run: run.order))
+    _require_scores(selection, metric)
+    selection.keep_most_common(
+        lambda run: run.summary.metrics_version,
+        lambda run, model: f"metrics version {run.summary.metrics_version}, the others {model.summary.metrics_version}",
+    )
+    if find_metric(metric).name == "warping_error":
+        selection.keep_most_common(
+            lambda run: run.config.get("metrics.warping_radius"),
+            lambda run, model: _list_differences(run, model, ["metrics.warping_radius"]),
         )
-        kept = list(compress(kept, fitting))
+    selection.keep_most_common(lambda run: tuple(format_value(run.config.get(key)) for key in _OF_DATA), _describe_data)
+    selection.keep_most_common(lambda run: run.summary.data_fingerprint, _describe_data, lambda run: run.fold)
+    return selection.kept, selection.excluded
 
-    def keep_commonest(of: Callable[[Run], Hashable], reason: Callable[[Run, Run], str]) -> None:
-        if kept:
-            common = Counter(of(run) for run in kept).most_common(1)[0][0]
-            model = next(run for run in kept if of(run) == common)
-            keep(lambda run: of(run) == common, lambda run: reason(run, model))
 
-    keep(lambda run: not run.images.empty, lambda _: "no test scores", lost=True)
-    names = list(dict.fromkeys(name for run in kept for name in run.images.columns))
-    if kept and metric not in names:
+def _require_scores(selection: _Selection, metric: str) -> None:
+    """Keeps the runs with a defined score; a loss that is not finite is a result, and the worst that there is."""
+    selection.keep(lambda run: not run.images.empty, lambda _: "no test scores", lost=True)
+    names = list(dict.fromkeys(name for run in selection.kept for name in run.images.columns))
+    if selection.kept and metric not in names:
         raise ConfigError(f"metric={metric}: the runs do not have it; choose one of {', '.join(names)}")
-    declared = find_metric(metric)
-    keep(lambda run: metric in run.images, lambda _: f"{metric} is not among its scores")
-    if declared is LOSS:
-        # A loss is defined for every image: one that is not finite is a result, and the worst that there is.
-        keep(lambda run: not _not_finite(run, metric), lambda run: _its_loss(_not_finite(run, metric)), lost=True)
-    keep(
+    selection.keep(lambda run: metric in run.images, lambda _: f"{metric} is not among its scores")
+    if find_metric(metric) is LOSS:
+        selection.keep(
+            lambda run: not _count_not_finite(run, metric),
+            lambda run: f"its loss is not finite on {format_count(_count_not_finite(run, metric), 'image')}",
+            lost=True,
+        )
+    selection.keep(
         lambda run: bool(run.images[metric].notna().any()),
         lambda _: f"{metric} is undefined for all its images",
         lost=True,
     )
-    keep_commonest(
-        lambda run: run.summary.metrics_version,
-        lambda run, model: f"metrics version {run.summary.metrics_version}, the others {model.summary.metrics_version}",
-    )
-    if declared.name == "warping_error":
-        keep_commonest(
-            lambda run: run.config.get("metrics.warping_radius"),
-            lambda run, model: _unlike(run, model, ["metrics.warping_radius"]),
-        )
-    keep_commonest(lambda run: tuple(typed_value(run.config.get(key)) for key in _OF_DATA), _other_data)
-    fingerprints = {
-        fold: Counter(run.summary.data_fingerprint for run in kept if run.fold == fold).most_common(1)[0][0]
-        for fold in {run.fold for run in kept}
-    }
-    models = {run.fold: run for run in reversed(kept) if run.summary.data_fingerprint == fingerprints[run.fold]}
-    keep(
-        lambda run: run.summary.data_fingerprint == fingerprints[run.fold],
-        lambda run: _other_data(run, models[run.fold]),
-    )
-    return kept, excluded
 
 
-def _not_finite(run: Run, metric: str) -> int:
+def _count_not_finite(run: Run, metric: str) -> int:
     return int(np.count_nonzero(~np.isfinite(run.images[metric])))
 
 
-def _its_loss(images: int) -> str:
-    return f"its loss is not finite on {images} image{'' if images == 1 else 's'}"
-
-
-def _other_data(run: Run, model: Run) -> str:
-    """Names every setting of the data that differs; one that only one of them has goes with the data's name."""
+def _describe_data(run: Run, model: Run) -> str:
+    """Names every setting of the data that differs and that both have; the others follow from the data's name."""
     keys = [key for key in run.config if key.startswith("data.") and key not in NO_SETTING and key in model.config]
-    unlike = _unlike(run, model, keys)
-    return f"other data or split than {model.folder.name}{': ' if unlike else ''}{unlike}"
+    different = _list_differences(run, model, keys)
+    return f"other data or split than {model.folder.name}{': ' if different else ''}{different}"
 
 
-def _unlike(run: Run, model: Run, keys: Sequence[str]) -> str:
-    words = [(key, typed_value(run.config.get(key)), typed_value(model.config.get(key))) for key in keys]
-    return "; ".join(f"{key}={own}, the others {others}" for key, own, others in words if own != others)
+def _list_differences(run: Run, model: Run, keys: Sequence[str]) -> str:
+    values = [(key, format_value(run.config.get(key)), format_value(model.config.get(key))) for key in keys]
+    return "; ".join(f"{key}={own}, the others {others}" for key, own, others in values if own != others)

@@ -1,4 +1,4 @@
-"""Which settings differ between runs, and what a user would type for them."""
+"""The settings that differ between runs, in the words of a user."""
 
 import json
 from collections import defaultdict
@@ -25,27 +25,22 @@ NO_SETTING = {
 }
 """Keys that cannot change a result, each with the reason; so do all of `logger`."""
 
-_PRESETS = {
-    "model": ("padding", "align", "relu_after_upsample", "keep_last_upsample_channels", "upconv_fan_in"),
-}
-"""Keys that a word stands for: where it says all of them, it is shown alone."""
+_PRESETS = {"model": ("padding", "align", "relu_after_upsample", "keep_last_upsample_channels", "upconv_fan_in")}
+"""Keys that a word implies."""
 
 
-def varying_keys(runs: Sequence[Run]) -> list[str]:
-    """Keys of the configs whose values differ, in the order of the configs, without those that cannot matter.
-
-    A key that one run has and another has not differs too.
-    """
+def find_varying_keys(runs: Sequence[Run]) -> list[str]:
+    """Keys of the configs whose values differ, or that only some have, in the order of the configs."""
     keys = dict.fromkeys(key for run in runs for key in run.config)
     settings = [key for key in keys if key not in NO_SETTING and not key.startswith("logger.")]
-    return [key for key in settings if len({text(run, key) for run in runs}) > 1]
+    return [key for key in settings if len({encode_value(run, key) for run in runs}) > 1]
 
 
-def telling_keys(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
-    """Those of the varying keys that tell the runs apart: the rest is implied by the word of its group.
+def select_label_keys(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
+    """The varying keys that distinguish the runs; the word of a group implies the others.
 
-    Implied is a key that nobody typed and of which every option of its group's varying word has one value, if it
-    belongs to a preset or has that one value wherever it exists.
+    A key is implied if nobody typed it and every option of its group's varying word has one value of it, provided that
+    it belongs to a preset or has that one value wherever it exists.
     """
     typed = {str(word).lstrip("+~").partition("=")[0] for run in runs for word in run.summary.overrides or ()}
 
@@ -56,33 +51,33 @@ def telling_keys(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
             return False
         values: defaultdict[str, set[str]] = defaultdict(set)
         for run in runs:
-            values[text(run, word)].add(text(run, key))
+            values[encode_value(run, word)].add(encode_value(run, key))
         if any(len(of_word) > 1 for of_word in values.values()):
             return False
-        there = {text(run, key) for run in runs if key in run.config}
+        there = {encode_value(run, key) for run in runs if key in run.config}
         return len(there) == 1 or last in _PRESETS.get(group, ())
 
     return [key for key in varying if not implied(key)]
 
 
-def typed_settings(run: Run, telling: Sequence[str]) -> dict[str, Any]:
-    """The telling keys that a run has and their values, as they are typed: `fusion` for `fusion.name`."""
-    return {key.removesuffix(".name"): run.config[key] for key in telling if key in run.config}
+def select_settings(run: Run, label_keys: Sequence[str]) -> dict[str, Any]:
+    """The label keys of a run with their values, as typed: `fusion` for `fusion.name`."""
+    return {key.removesuffix(".name"): run.config[key] for key in label_keys if key in run.config}
 
 
-def label(settings: dict[str, Any], telling: Sequence[str]) -> str:
-    """`fusion=add, model.width=16`; `all runs` if no key tells runs apart."""
-    if not telling:
+def format_label(settings: dict[str, Any], label_keys: Sequence[str]) -> str:
+    """`fusion=add, model.width=16`; `all runs` without label keys."""
+    if not label_keys:
         return "all runs"
-    named = ", ".join(f"{key}={typed_value(value)}" for key, value in settings.items())
-    return named or f"without {', '.join(telling)}"
+    named = ", ".join(f"{key}={format_value(value)}" for key, value in settings.items())
+    return named or f"without {', '.join(label_keys)}"
 
 
-def typed_value(value: Any) -> str:
-    """A value as it is typed: words bare, the rest as JSON without spaces."""
+def format_value(value: Any) -> str:
+    """A value as typed: words bare, the rest as JSON without spaces."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
 
 
-def text(run: Run, key: str) -> str:
-    """A run's value of a key as text that can be compared; empty where the run has no such key."""
+def encode_value(run: Run, key: str) -> str:
+    """A value as text for comparisons; empty where the run has no such key."""
     return repr(run.config[key]) if key in run.config else ""

@@ -42,7 +42,7 @@ def mean_interval(values: ArrayLike) -> tuple[float, float]:
     Raises:
         ValueError: for values that are not finite or not one-dimensional.
     """
-    sample = _checked(values)
+    sample = _require_finite(values)
     if sample.size < 2:
         return math.nan, math.nan
     if np.ptp(sample) == 0:
@@ -75,7 +75,7 @@ def sign_flip_test(differences: ArrayLike) -> float:
     Raises:
         ValueError: for differences that are not finite or not one-dimensional.
     """
-    sample = _checked(differences)
+    sample = _require_finite(differences)
     if sample.size == 0:
         return math.nan
     largest = np.abs(sample).max()
@@ -178,7 +178,7 @@ def effect_size(differences: Sequence[float] | NDArray[np.float64]) -> float:
     Raises:
         ValueError: for differences that are not finite or not one-dimensional.
     """
-    sample = _checked(differences)
+    sample = _require_finite(differences)
     if sample.size < 3:
         return math.nan
     mean, spread = float(sample.mean()), float(sample.std(ddof=1))
@@ -189,7 +189,7 @@ def effect_size(differences: Sequence[float] | NDArray[np.float64]) -> float:
     return correction * mean / spread
 
 
-def _checked(values: ArrayLike) -> NDArray[np.float64]:
+def _require_finite(values: ArrayLike) -> NDArray[np.float64]:
     sample = np.asarray(values, np.float64)
     if sample.ndim != 1 or not np.isfinite(sample).all():
         raise ValueError("finite numbers in one dimension are needed")

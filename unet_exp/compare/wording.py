@@ -1,4 +1,4 @@
-"""How a comparison is put into words: numbers, verdicts, and what a reader should be warned of."""
+"""The words of a comparison: numbers, verdicts and warnings."""
 
 import math
 from collections.abc import Sequence
@@ -7,23 +7,17 @@ from typing import Literal
 
 from unet_exp.compare.collect import Excluded, Run
 from unet_exp.compare.results import Difference, Group, Pairing, Verdict
-from unet_exp.compare.settings import typed_value
+from unet_exp.compare.settings import format_value
 from unet_exp.compare.statistics import DRAWS
 from unet_exp.metrics.declarations import direction
 
 MISMATCH = 2.0
-"""Percent in parameters or MACs above which groups are warned to be unequal."""
+"""Percent of difference in parameters or MACs that causes a warning."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a verdict appears.
-
-    Attributes:
-        claim: what follows the group's label in a sentence.
-        mark: a sign, so that colour is not the only one.
-        tone: class of its colour.
-    """
+    """How a verdict appears: the claim after the label of a group, a sign, and the class of the colour."""
 
     claim: str
     mark: str
@@ -40,16 +34,16 @@ VERDICTS: dict[Verdict, Look] = {
 }
 
 
-def number(value: float, style: Literal["", "+", "p"] = "", among: Sequence[float] = ()) -> str:
-    """A number as a reader wants it.
+def format_number(value: float, style: Literal["", "+", "p"] = "", among: Sequence[float] = ()) -> str:
+    """A number for readers.
 
     Args:
         value: any number.
         style: empty for a score (`0.8123`), `+` for a difference (`+0.0020`), `p` for a p value (`0.043`).
-        among: numbers that stand beside it and shall have as many decimals.
+        among: neighbouring numbers, which get the same decimals.
 
     Returns:
-        A score or a difference with four decimals, or with so many that the largest around has two digits; a p value
+        A score or a difference with four decimals, more if the largest of all shows fewer than two digits; a p value
         with two digits; `undefined` for nan.
     """
     if math.isnan(value):
@@ -60,69 +54,64 @@ def number(value: float, style: Literal["", "+", "p"] = "", among: Sequence[floa
     return f"{value:{style}.{max(4, _decimals(largest))}f}"
 
 
-def two_digits(value: float) -> str:
-    """A number of 0 or more with two significant digits, and no fewer than it has before the point: 0.034, 2.0, 123."""
+def format_two_digits(value: float) -> str:
+    """A number of 0 or more with two significant digits, but all digits before the point: 0.034, 2.0, 123."""
     return f"{value:.{_decimals(value)}f}"
 
 
 def _decimals(value: float) -> int:
-    """How many show two significant digits."""
+    """Decimals that show two significant digits."""
     return max(0, 1 - math.floor(math.log10(value))) if value else 0
 
 
-def counted(count: int, noun: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """`1 pair`, `2 pairs`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def commit(run: Run) -> str:
+def format_commit(run: Run) -> str:
     """The first digits of a run's commit."""
     return "unknown" if run.summary.git is None else run.summary.git.commit[:10]
 
 
-def sentence(difference: Difference, baseline: Group, metric: str, tests: int) -> str:
-    """The verdict on a difference with its numbers.
-
-    Args:
-        difference: of a group from the baseline.
-        baseline: the other group.
-        metric: the scores' name.
-        tests: how many differences are tested together.
-    """
+def write_sentence(difference: Difference, baseline: Group, metric: str, tests: int) -> str:
+    """The verdict on a difference from the baseline with its numbers; `tests` differences are tested together."""
     verdict = difference.verdict
     claim = f"{difference.group.label} {VERDICTS[verdict].claim.format(baseline=baseline.label)}"
-    pairs = counted(difference.pairs, "pair")
+    pairs = format_count(difference.pairs, "pair")
     if verdict == "no pairs":
         return claim
     if verdict == "identical":
         return f"{claim}: the same {metric} in {pairs}"
-    values = (difference.mean, difference.low, difference.high)
-    mean, low, high = (number(value, "+", values) for value in values)
+    mean, low, high = format_interval(difference)
     details = [f"difference {mean} in {metric}{'' if direction(metric) == 'max' else ' (lower is better)'}"]
     if verdict == "too few pairs":
-        details += [pairs, _needed(difference)]
+        details += [pairs, _describe_needed(difference)]
     else:
-        p = f"p = {number(difference.p_holm, 'p')}{' (Holm)' if tests > 1 else ''}"
+        p = f"p = {format_number(difference.p_holm, 'p')}{' (Holm)' if tests > 1 else ''}"
         details += [f"95 % interval {low} to {high}", pairs, p]
     if verdict in ("too few pairs", "not distinguishable") and difference.pairs_for_power is not None:
-        enough = counted(difference.pairs_for_power, "pair")
+        enough = format_count(difference.pairs_for_power, "pair")
         details[-1] += f"; about {enough} would find an effect of this size in 4 of 5 cases"
     return f"{claim}: {', '.join(details)}"
 
 
-def _needed(difference: Difference) -> str:
+def format_interval(difference: Difference) -> tuple[str, str, str]:
+    """The mean difference and both ends of its interval, with equally many decimals."""
+    values = (difference.mean, difference.low, difference.high)
+    mean, low, high = (format_number(value, "+", values) for value in values)
+    return mean, low, high
+
+
+def _describe_needed(difference: Difference) -> str:
     fewest = difference.pairs_for_significance
     if fewest is None:
         return f"and no number is enough at this alpha, as {DRAWS:,} patterns of signs are drawn at most"
     return f"at least {fewest} are needed"
 
 
-def match_note(groups: Sequence[Group]) -> str:
-    """What `model.match` leaves unequal because it equalises something else; empty if nothing.
-
-    Args:
-        groups: all of them, the baseline first.
-    """
+def write_match_note(groups: Sequence[Group]) -> str:
+    """What `model.match` leaves unequal while it equalises something else; empty if nothing. The baseline is first."""
     baseline, *others = groups
     notes = []
     for match, equal in _MATCHED.items():
@@ -130,111 +119,98 @@ def match_note(groups: Sequence[Group]) -> str:
         left = [
             f"{group.label}: {group.mismatch(other, baseline):+.1f} %"
             for group in others
-            if _matching(group, baseline) == match and abs(group.mismatch(other, baseline)) > MISMATCH
+            if _get_match_word(group, baseline) == match and abs(group.mismatch(other, baseline)) > MISMATCH
         ]
         if left:
-            notes.append(f"model.match={match} equalises {_COUNTS[equal]}, not {_COUNTS[other]} ({_some(left)}).")
+            notes.append(f"model.match={match} equalises {_COUNTS[equal]}, not {_COUNTS[other]} ({_list_first(left)}).")
     return " ".join(notes)
 
 
-def warnings(
+def collect_warnings(
     groups: Sequence[Group], differences: Sequence[Difference], excluded: Sequence[Excluded], alpha: float
 ) -> list[str]:
-    """What a reader should know before believing a comparison.
-
-    Args:
-        groups: all of them, the baseline first.
-        differences: of the others from it.
-        excluded: runs that are not compared.
-        alpha: the level of significance.
-
-    Returns:
-        A sentence each; none if all is well.
-    """
+    """What a reader should know before trusting a comparison: a sentence each. The baseline is the first group."""
     return [
-        *_few_pairs(differences, alpha),
-        *_single_runs(groups),
-        *_lost(excluded),
-        *_unpaired(groups),
-        *_mismatch(groups),
-        *_circumstances([run for group in groups for run in group.runs]),
+        *_warn_of_few_pairs(differences, alpha),
+        *_warn_of_single_runs(groups),
+        *_warn_of_lost_runs(excluded),
+        *_warn_of_unpaired(groups),
+        *_warn_of_mismatch(groups),
+        *_warn_of_conditions([run for group in groups for run in group.runs]),
     ]
 
 
-_NAMED = 3
-"""Groups that a warning names; it says how many more there are."""
-
+_NAMED = 3  # groups that a warning names
 _COUNTS = {"parameters": "parameters", "macs": "MACs"}
 _MATCHED = {"parameters": "parameters", "flops": "macs"}
-"""What each word of `model.match` makes equal."""
+"""What each word of `model.match` equalises."""
 
 
-def _some(items: Sequence[str]) -> str:
+def _list_first(items: Sequence[str]) -> str:
     return "; ".join(items[:_NAMED]) + (f" and {len(items) - _NAMED} more" if len(items) > _NAMED else "")
 
 
-def _few_pairs(differences: Sequence[Difference], alpha: float) -> list[str]:
+def _warn_of_few_pairs(differences: Sequence[Difference], alpha: float) -> list[str]:
     few = [item for item in differences if item.verdict == "too few pairs"]
     if not few:
         return []
-    counts = _some([f"{item.group.label} ({item.pairs})" for item in few])
-    tested = counted(sum(item.pairs > 0 for item in differences), "difference")
+    counts = _list_first([f"{item.group.label} ({item.pairs})" for item in few])
+    tested = format_count(sum(item.pairs > 0 for item in differences), "difference")
     return [
         f"too few pairs of runs with the same seed and fold for any verdict: {counts}. With {tested} tested at "
-        f"{alpha:g}, {_needed(few[0])}"
+        f"{alpha:g}, {_describe_needed(few[0])}"
     ]
 
 
-def _single_runs(groups: Sequence[Group]) -> list[str]:
+def _warn_of_single_runs(groups: Sequence[Group]) -> list[str]:
     single = [group.label for group in groups if len(group.runs) == 1]
-    return [f"a single run each, so that nothing is known of their spread: {_some(single)}"] if single else []
+    return [f"a single run each, so that nothing is known of their spread: {_list_first(single)}"] if single else []
 
 
-def _lost(excluded: Sequence[Excluded]) -> list[str]:
+def _warn_of_lost_runs(excluded: Sequence[Excluded]) -> list[str]:
     lost = sum(item.lost for item in excluded)
     if not lost:
         return []
-    are = "is" if lost == 1 else "are"
+    have, are = ("has", "is") if lost == 1 else ("have", "are")
     return [
-        f"{counted(lost, 'run')} failed, did not finish or {'has' if lost == 1 else 'have'} no score, and {are} not "
+        f"{format_count(lost, 'run')} failed, did not finish or {have} no score, and {are} not "
         "counted; if the setting itself is why, the difference flatters it"
     ]
 
 
-def _unpaired(groups: Sequence[Group]) -> list[str]:
-    """Unequal seeds or folds."""
+def _warn_of_unpaired(groups: Sequence[Group]) -> list[str]:
+    """Groups with other seeds or folds than the baseline."""
     baseline, *others = ({(run.seed, run.fold) for run in group.runs} for group in groups)
     return [
         f"{group.label} and {groups[0].label} have no comparable run for every seed and fold: those without a partner "
-        f"({_places(own ^ baseline)}) count in the mean of their group and not in the difference"
+        f"({_format_pairings(own ^ baseline)}) count in the mean of their group and not in the difference"
         for group, own in zip(groups[1:], others, strict=True)
         if own != baseline
     ]
 
 
-def _places(places: set[Pairing]) -> str:
+def _format_pairings(places: set[Pairing]) -> str:
     ordered = sorted(places, key=lambda place: (place[0], -1 if place[1] is None else place[1]))
-    return _some([f"seed={seed}" + ("" if fold is None else f" fold={fold}") for seed, fold in ordered])
+    return _list_first([f"seed={seed}" + ("" if fold is None else f" fold={fold}") for seed, fold in ordered])
 
 
-def _matching(group: Group, baseline: Group) -> str | None:
-    """The word of `model.match` of two groups that differ in their fusion alone; None where they differ in more."""
+def _get_match_word(group: Group, baseline: Group) -> str | None:
+    """The word of `model.match` of two groups that differ only in their fusion; else None."""
     own, others = group.settings, baseline.settings
-    unlike = {key.partition(".")[0] for key in {*own, *others} if own.get(key) != others.get(key)}
-    return group.runs[0].config.get("model.match") if unlike == {"fusion"} else None
+    different = {key.partition(".")[0] for key in {*own, *others} if own.get(key) != others.get(key)}
+    return group.runs[0].config.get("model.match") if different == {"fusion"} else None
 
 
-def _mismatch(groups: Sequence[Group]) -> list[str]:
+def _warn_of_mismatch(groups: Sequence[Group]) -> list[str]:
     baseline, *others = groups
     found = []
     for group in others:
-        match = _matching(group, baseline)
+        match = _get_match_word(group, baseline)
+        counts, advice = list(_COUNTS), ""
         if match == "none":
-            counts, advice = list(_COUNTS), "; model.match=parameters or model.match=flops brings them together"
+            advice = "; model.match=parameters or model.match=flops brings them together"
         elif match in _MATCHED:
             counts, advice = [_MATCHED[match]], "; a larger model.width comes closer"
-        else:
-            counts, advice = list(_COUNTS), ""
         percents = {name: group.mismatch(name, baseline) for name in counts}
         parts = [
             f"{abs(percent):.1f} % {'more' if percent > 0 else 'fewer'} {_COUNTS[name]}"
@@ -246,24 +222,21 @@ def _mismatch(groups: Sequence[Group]) -> list[str]:
     return found
 
 
-def _circumstances(runs: Sequence[Run]) -> list[str]:
+def _warn_of_conditions(runs: Sequence[Run]) -> list[str]:
     def version(package: str) -> list[str]:
         return [str((run.summary.versions or {}).get(package, "unknown")) for run in runs]
 
-    seen = {
+    conditions = {
         "devices": [str(run.summary.device) for run in runs],
-        "numbers of devices": [typed_value(run.config.get("trainer.devices")) for run in runs],
+        "numbers of devices": [format_value(run.config.get("trainer.devices")) for run in runs],
         "precisions": [str(run.summary.precision) for run in runs],
-        "commits of the code": [commit(run) for run in runs],
+        "commits of the code": [format_commit(run) for run in runs],
         "versions of unet-exp": version("unet-exp"),
         "versions of torch": version("torch"),
     }
-    found = [
-        f"the runs are of different {name}: {', '.join(sorted(set(of)))}"
-        for name, of in seen.items()
-        if len(set(of)) > 1
-    ]
+    different = {name: sorted(set(values)) for name, values in conditions.items() if len(set(values)) > 1}
+    found = [f"the runs are of different {name}: {', '.join(values)}" for name, values in different.items()]
     changed = sum(run.summary.git is not None and run.summary.git.changed for run in runs)
     if changed:
-        found.append(f"{changed} of {counted(len(runs), 'run')} had changes in the code beyond its commit")
+        found.append(f"{changed} of {format_count(len(runs), 'run')} had changes in the code beyond its commit")
     return found

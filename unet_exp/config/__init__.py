@@ -1,7 +1,7 @@
-"""The typed schema of every word and key that a user can type. Knows nothing of torch, Hydra or files.
+"""The schema of every word and key that a user can type. It knows nothing of torch, Hydra or files.
 
-`Config` is one training; `conf/` holds its default values, one folder a choice. Each group whose options differ in
-their keys is a union told apart by `name`, so that a key which an option does not use is an unknown key.
+`Config` is one training; `conf/` holds its default values, one folder per choice. A group whose options have different
+keys is a union with `name` as discriminator, so that a key of another option is an unknown key.
 """
 
 import re
@@ -22,13 +22,7 @@ from unet_exp.config.learning import (
     SchedulerConfig,
 )
 from unet_exp.config.model import CustomModelConfig, FusionConfig, ModelConfig
-from unet_exp.config.running import (
-    InferenceConfig,
-    LoggerConfig,
-    MetricsConfig,
-    RotationTTAConfig,
-    TrainerConfig,
-)
+from unet_exp.config.running import InferenceConfig, LoggerConfig, MetricsConfig, RotationTTAConfig, TrainerConfig
 from unet_exp.config.values import IGNORE_LABEL, ClassSpec, duration_seconds
 from unet_exp.geometry import (
     Activation,
@@ -68,7 +62,7 @@ __all__ = [
 
 
 class Config(Strict):
-    """One training. `resume` and `rerun` say what to do with it; they are no part of what is recorded of it."""
+    """One training. `resume` and `rerun` say what to do with it, and are not recorded."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     name: str
@@ -91,13 +85,13 @@ class Config(Strict):
 
     @field_validator("name")
     @classmethod
-    def _name_is_a_file_name(cls, value: str) -> str:
+    def _check_name(cls, value: str) -> str:
         if not re.fullmatch(r"[\w.,=+-]{1,100}", value) or value.startswith("."):
             raise ValueError("must be 1 to 100 letters, digits or _ . , = + - (it names the run's folder)")
         return value
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> "Config":
+    def _check_combinations(self) -> "Config":
         if self.resume is not None and self.rerun is not None:
             raise ValueError("rerun repeats a run and resume goes on with one: type one of them")
         trainer = self.trainer
@@ -120,7 +114,7 @@ class Config(Strict):
         return "sigmoid" if self.loss.name == "bce" else "softmax"
 
     def architecture(self, in_channels: int, classes: int) -> AnyArchitecture:
-        """The network that these words mean, its width resolved by `model.match`.
+        """The network of this config, its width resolved by `model.match`.
 
         Raises:
             ConfigError: for words that do not go together, such as `release` with `add`.
@@ -129,19 +123,8 @@ class Config(Strict):
         if isinstance(model, CustomModelConfig):
             keys: dict[str, Any] = model.model_dump(exclude={"name"})
             return CustomArchitecture(in_channels=in_channels, out_channels=logits, **keys)
-        requested = Architecture(
-            padding=model.padding,
-            align=model.align,
-            depth=model.depth,
-            width=model.width,
-            in_channels=in_channels,
-            out_channels=logits,
-            fusion=self.fusion.name,
-            norm=model.norm,
-            upsample=model.upsample,
-            relu_after_upsample=model.relu_after_upsample,
-            keep_last_upsample_channels=model.keep_last_upsample_channels,
-        )
+        choices = model.model_dump(exclude={"name", "dropout", "upconv_fan_in", "match"})
+        requested = Architecture(in_channels=in_channels, out_channels=logits, fusion=self.fusion.name, **choices)
         if model.match == "none":
             return requested
         size = input_for_output(requested, self.data.tile)
@@ -149,20 +132,14 @@ class Config(Strict):
 
 
 def is_trusted(target: str, trust: Collection[str]) -> bool:
-    """Whether a class's import path lies in one of the packages (or modules, or is one of the classes) in `trust`."""
+    """Whether a class's import path lies in one of the packages, modules or classes of `trust`."""
     return any(f"{target}.".startswith(f"{package}.") for package in trust)
 
 
 def parse(values: dict[str, Any]) -> Config:
-    """Check plain values against the schema.
-
-    Args:
-        values: what `conf/` and the command line gave, as plain containers.
-
-    Returns:
-        The configuration, frozen.
+    """Checks plain values of `conf/` and the command line against the schema.
 
     Raises:
-        ConfigError: in one line, for the first thing that is wrong: the key, the value and what is allowed.
+        ConfigError: in one line, for the first mistake: the key, the value and what is allowed.
     """
     return validate(Config, values)

@@ -1,4 +1,4 @@
-"""Which images, how they are split, and how patches are cut from them."""
+"""Config of the data: images, splits and patches."""
 
 import re
 from typing import Annotated, Any, Literal, Self
@@ -19,7 +19,7 @@ class _DataConfig(Strict):
     folds: Natural
 
     @model_validator(mode="after")
-    def _fold_exists(self) -> "_DataConfig":
+    def _check_fold(self) -> "_DataConfig":
         if self.folds in (1, 2):
             raise ValueError("data.folds must be 0 (the standard split) or at least 3 (train, validate, test)")
         if self.folds and self.fold >= self.folds:
@@ -48,7 +48,7 @@ class _BenchmarkConfig(_DataConfig):
     split: Literal["held_out", "all"]
 
     @model_validator(mode="after")
-    def _all_has_no_folds(self) -> Self:
+    def _check_split(self) -> Self:
         if self.split == "all" and self.folds:
             raise ValueError("data.split=all trains on every image and has no folds: leave data.folds at 0")
         return self
@@ -66,12 +66,11 @@ class CellTrackingConfig(_BenchmarkConfig):
     name: Literal["phc_u373", "dic_hela"]
 
 
-MAX_CLASSES = 254
-"""Labels are bytes; 255 is ignored, and a mask's table wants 0 for what is unknown."""
+MAX_CLASSES = 254  # labels are bytes; 255 is ignored, and the table of a mask has 0 for unknown values
 
 
 class FolderClass(Strict):
-    """A class of a user's own masks: its name, its grey value or RGB colour there, and its colour in pictures."""
+    """A class of the user's own masks: its name, its grey value or RGB colour there, and its colour in pictures."""
 
     name: Annotated[str, Field(pattern=r"^[^/\s][^/\n]{0,59}$")]
     value: Grey | Color
@@ -98,8 +97,8 @@ class FolderConfig(_DataConfig):
 
     @field_validator("classes", mode="before")
     @classmethod
-    def _each_class_is_told(cls, classes: Any) -> Any:
-        """A mistake in a list is else told without the entry that it is in."""
+    def _check_each_class(cls, classes: Any) -> Any:
+        """Names the entry of a mistake, which pydantic would not."""
         if not isinstance(classes, list):
             raise ValueError("must be a list such as [{name: background, value: 0}, {name: cell, value: 255}]")
         for number, entry in enumerate(classes, start=1):
@@ -117,12 +116,12 @@ class FolderConfig(_DataConfig):
         return classes
 
     @model_validator(mode="after")
-    def _classes_fit(self) -> "FolderConfig":
+    def _check_classes(self) -> "FolderConfig":
         names, values = ([getattr(spec, key) for spec in self.classes] for key in ("name", "value"))
         if not 2 <= len(names) <= MAX_CLASSES:
             raise ValueError(f"data.classes: {len(names)} classes; give 2 to {MAX_CLASSES}, the background among them")
         for key, found in (("name", names), ("value", values)):
-            twice = [one for place, one in enumerate(found) if one in found[:place]]
+            twice = [value for place, value in enumerate(found) if value in found[:place]]
             if twice:
                 raise ValueError(f"data.classes: the {key} {twice[0]} is given twice; give each class one of its own")
         if "mean" in names:
@@ -143,7 +142,7 @@ class FolderConfig(_DataConfig):
         return self
 
     @model_validator(mode="after")
-    def _split_fits(self) -> "FolderConfig":
+    def _check_folder_split(self) -> "FolderConfig":
         if self.folds and self.split != "fractions":
             raise ValueError(f"data.folds={self.folds} and data.split={self.split} are two splits: give one of them")
         if self.split == "fractions" and (not self.val or self.val + self.test >= 1):

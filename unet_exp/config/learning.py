@@ -1,4 +1,4 @@
-"""What is learned from, and how: loss, augmentation, optimizer, schedule."""
+"""Config of learning: loss, augmentation, optimizer, schedule."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,7 +8,7 @@ from unet_exp.config.values import Fraction, ImportPath, Natural, NonNegative, P
 from unet_exp.schema import Strict
 
 
-def _some_weight(weights: list[float]) -> list[float]:
+def _require_weight(weights: list[float]) -> list[float]:
     if not any(weights):
         raise ValueError("at least one weight must be more than 0")
     return weights
@@ -16,7 +16,7 @@ def _some_weight(weights: list[float]) -> list[float]:
 
 ClassWeights = Annotated[
     Literal["inverse", "frequency"]
-    | Annotated[list[NonNegative], Field(min_length=2), AfterValidator(_some_weight)]
+    | Annotated[list[NonNegative], Field(min_length=2), AfterValidator(_require_weight)]
     | None,
     BeforeValidator(lambda value: None if value == "none" else value),
 ]
@@ -24,21 +24,14 @@ ClassWeights = Annotated[
 
 
 class CrossEntropyConfig(Strict):
-    """Softmax cross-entropy."""
+    """Softmax cross-entropy; `bce`: binary, with one logit for two classes, else one class against the rest."""
 
-    name: Literal["cross_entropy"]
-    class_weights: ClassWeights
-
-
-class BCEConfig(Strict):
-    """Binary cross-entropy: one logit for two classes, else one against the rest."""
-
-    name: Literal["bce"]
+    name: Literal["cross_entropy", "bce"]
     class_weights: ClassWeights
 
 
 class FocalConfig(Strict):
-    """Cross-entropy that pixels which are right already hardly count in."""
+    """Cross-entropy in which correct pixels count little."""
 
     name: Literal["focal"]
     class_weights: ClassWeights
@@ -69,14 +62,14 @@ class DiceCEConfig(_RegionConfig):
     ce_weight: NonNegative
 
     @model_validator(mode="after")
-    def _something_is_added(self) -> "DiceCEConfig":
+    def _require_part(self) -> "DiceCEConfig":
         if not self.dice_weight and not self.ce_weight:
             raise ValueError("loss.dice_weight or loss.ce_weight must be above 0")
         return self
 
 
 class TverskyConfig(_RegionConfig):
-    """Dice with weights of its own for false positives and false negatives."""
+    """Dice with separate weights of false positives and false negatives."""
 
     name: Literal["tversky"]
     alpha: NonNegative
@@ -84,7 +77,7 @@ class TverskyConfig(_RegionConfig):
     smooth: NonNegative
 
     @model_validator(mode="after")
-    def _something_is_wrong(self) -> "TverskyConfig":
+    def _require_penalty(self) -> "TverskyConfig":
         if not self.alpha and not self.beta:
             raise ValueError("loss.alpha or loss.beta must be above 0")
         return self
@@ -100,9 +93,9 @@ class CustomLossConfig(Strict):
     """A user's own class.
 
     Attributes:
-        target: where it is imported from, `package.module.Name`.
-        params: keyword arguments that it is built with; null stands for none.
-        class_weights: null, or what it is given as one more argument `class_weights`, a list of numbers.
+        target: `package.module.Name`.
+        params: keyword arguments; null for none.
+        class_weights: null, or its further argument `class_weights`, a list of numbers.
     """
 
     name: Literal["custom"]
@@ -125,7 +118,6 @@ class BorderWeightedConfig(Strict):
 
 LossConfig = Annotated[
     CrossEntropyConfig
-    | BCEConfig
     | BorderWeightedConfig
     | FocalConfig
     | DiceConfig
@@ -160,20 +152,20 @@ class PaperAugmentationConfig(_DeformationConfig):
     name: Literal["paper"]
 
 
-def _in_order(limits: list[float]) -> list[float]:
+def _require_order(limits: list[float]) -> list[float]:
     if limits[0] > limits[1]:
         raise ValueError("must be [low, high] with low at most high")
     return limits
 
 
 Factors = Annotated[
-    list[Annotated[float, Field(ge=0.1, le=10)]], Field(min_length=2, max_length=2), AfterValidator(_in_order)
+    list[Annotated[float, Field(ge=0.1, le=10)]], Field(min_length=2, max_length=2), AfterValidator(_require_order)
 ]
 """A range of factors around 1, `[low, high]`."""
 
 
 class StrongAugmentationConfig(_DeformationConfig):
-    """The paper's and more, each of it now and then; `unet_exp.augmentation.strong` explains the keys."""
+    """The augmentation of the paper and more; `unet_exp.augmentation.strong` explains the keys."""
 
     name: Literal["strong"]
     probability: Annotated[float, Field(ge=0, le=1)]
@@ -202,7 +194,7 @@ class SGDConfig(_OptimizerConfig):
     nesterov: bool
 
     @model_validator(mode="after")
-    def _nesterov_has_momentum(self) -> "SGDConfig":
+    def _check_nesterov(self) -> "SGDConfig":
         if self.nesterov and not self.momentum:
             raise ValueError("optimizer.nesterov=true needs optimizer.momentum above 0")
         return self

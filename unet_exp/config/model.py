@@ -1,4 +1,4 @@
-"""What the network looks like and how it joins its two paths."""
+"""Config of the network."""
 
 from typing import Annotated, Any, Literal
 
@@ -59,7 +59,7 @@ class FusionConfig(Strict):
 
     @field_validator("name")
     @classmethod
-    def _name_is_known(cls, value: str) -> str:
+    def _check_name(cls, value: str) -> str:
         if value not in FUSIONS:
             raise ValueError(f"must be one of {', '.join(FUSIONS)}")
         return value

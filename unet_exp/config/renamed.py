@@ -1,4 +1,4 @@
-"""Keys that have a better word since; this version still takes the old one."""
+"""Renamed keys; this version still takes the old ones."""
 
 from typing import Any
 
@@ -21,13 +21,10 @@ def rename_keys(values: Any, group: str = "") -> Any:
 
 
 def rename_override(text: str) -> tuple[str, str | None]:
-    """An override as typed, under the words of today.
-
-    Args:
-        text: such as `model.margin=16`.
+    """Renames the key of an override such as `model.margin=16`.
 
     Returns:
-        The override, and a note where its key has changed.
+        The override, and a note if its key has changed.
     """
     typed, equals, value = text.partition("=")
     key = typed.lstrip("+~")

@@ -1,4 +1,4 @@
-"""How a training runs, how whole images are predicted and scored, and who is told."""
+"""Config of running: trainer, inference, metrics and logger."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -33,7 +33,7 @@ class TrainerConfig(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _some_limit(cls, values: Any) -> Any:
+    def _set_default_limit(cls, values: Any) -> Any:
         limits = ("max_epochs", "max_steps", "max_time")
         if isinstance(values, dict) and all(values.get(key) is None for key in limits):
             return {**values, "max_epochs": 50}
@@ -41,12 +41,12 @@ class TrainerConfig(Strict):
 
     @field_validator("precision", mode="before")
     @classmethod
-    def _precision_as_word(cls, value: Any) -> Any:
+    def _convert_precision(cls, value: Any) -> Any:
         return str(value) if type(value) is int else value
 
     @field_validator("max_time", "save_every")
     @classmethod
-    def _time_can_be_read(cls, value: str | int | None) -> str | int | None:
+    def _check_duration(cls, value: str | int | None) -> str | int | None:
         if value is not None:
             duration_seconds(value)
         return value
@@ -89,7 +89,7 @@ class MetricsConfig(Strict):
 
 
 class _LoggerConfig(Strict):
-    def of_sweep(self, sweep: str) -> Self:
+    def join_sweep(self, sweep: str) -> Self:
         """The same for a run of this sweep."""
         del sweep
         return self
@@ -112,7 +112,7 @@ class WandbConfig(_PictureLoggerConfig):
     init_timeout: Positive
     log_checkpoint: bool
 
-    def of_sweep(self, sweep: str) -> Self:
+    def join_sweep(self, sweep: str) -> Self:
         """W&B shows the runs of a sweep as one group."""
         return self.model_copy(update={"group": sweep}) if self.group is None else self
 

@@ -1,4 +1,4 @@
-"""Kinds of values that several groups share."""
+"""Types of values that several groups share."""
 
 import re
 from typing import Annotated
@@ -35,14 +35,11 @@ def duration_seconds(text: str | int) -> int:
     """Seconds in `240`, `"4m"`, `"1h30m"`, `"2d"` or Lightning's `"DD:HH:MM:SS"`.
 
     Raises:
-        ValueError: for anything else, and for nothing at all.
+        ValueError: for anything else, and for 0.
     """
     if isinstance(text, int):
         seconds = text
-    elif re.fullmatch(r"\d+:\d+:\d+:\d+", text):
-        days, hours, minutes, rest = map(int, text.split(":"))
-        seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
-    elif text and (match := _DURATION.fullmatch(text)):
+    elif match := _DURATION.fullmatch(text) or re.fullmatch(r"(\d+):(\d+):(\d+):(\d+)", text):
         days, hours, minutes, rest = (int(part or 0) for part in match.groups())
         seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
     else:
@@ -52,12 +49,12 @@ def duration_seconds(text: str | int) -> int:
     return seconds
 
 
-def _import_path(target: str) -> str:
+def _check_import_path(target: str) -> str:
     parts = target.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise ValueError("must be a class's import path, such as their_package.module.TheirClass")
     return target
 
 
-ImportPath = Annotated[str, AfterValidator(_import_path)]
+ImportPath = Annotated[str, AfterValidator(_check_import_path)]
 """`package.module.Name`."""

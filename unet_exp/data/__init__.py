@@ -7,7 +7,7 @@ from unet_exp.data.samples import DataSet
 from unet_exp.data.sets import DATA_SETS
 
 
-def load(config: DataConfig) -> DataSet:
+def load_data(config: DataConfig) -> DataSet:
     """Reads, generates or downloads the images that the config names.
 
     Raises:

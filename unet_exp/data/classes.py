@@ -1,4 +1,4 @@
-"""Class colours: where a pixel of a label file becomes a class, and a class a pixel again."""
+"""Class values: from the pixels of a label file to class indices, and back."""
 
 import colorsys
 import math
@@ -12,18 +12,18 @@ import yaml
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import MAX_CLASSES
+from unet_exp.data.arrays import Array
 from unet_exp.errors import DataError
 
-Array = np.ndarray[Any, Any]
 Value = int | tuple[int, ...]
 """A grey value, or (red, green, blue)."""
 
 IGNORE_COLOR = (128, 128, 128)
 """RGB of ignored pixels in previews."""
 
-_SHOWN = 8
-_KNOWN_SHOWN = 12
-_FILES_SHOWN = 3
+_MOST_VALUES = 8
+_MOST_KNOWN = 12
+_MOST_FILES = 3
 
 
 class UnknownValues(DataError):
@@ -31,26 +31,26 @@ class UnknownValues(DataError):
 
     Attributes:
         counts: pixels of each value or (red, green, blue).
-        paths: the files that hold them.
-        known: the values that have a class, and its name.
-        seen: those of them that these files hold as well.
-        what: the message without its mend.
+        paths: their files.
+        known: the name of the class of each known value.
+        seen: the known values in these files.
+        what: the message without a remedy.
     """
 
     def __init__(
         self, counts: "Counter[Value]", paths: Sequence[str], known: Mapping[Value, str], seen: Collection[Value]
     ) -> None:
         self.counts, self.paths, self.known, self.seen = counts, paths, known, frozenset(seen)
-        values = _few([f"{_word(value)} x {count}" for value, count in counts.most_common()], _SHOWN)
-        classes = _few([f"{_word(value)} {name}" for value, name in known.items()], _KNOWN_SHOWN)
+        values = list_few([f"{_format_value(value)} x {count}" for value, count in counts.most_common()], _MOST_VALUES)
+        classes = list_few([f"{_format_value(value)} {name}" for value, name in known.items()], _MOST_KNOWN)
         if any(isinstance(value, tuple) for value in counts) and not any(isinstance(value, tuple) for value in known):
             classes += ", and this is a colour file" if len(paths) == 1 else ", and these are colour files"
         self.what = (
-            f"{_few(paths, _FILES_SHOWN, ' files')}: {counts.total()} pixels belong to no class: {values} "
+            f"{list_few(paths, _MOST_FILES, ' files')}: {counts.total()} pixels belong to no class: {values} "
             f"(value x pixels); known are {classes}"
         )
-        mend = "JPEG changes pixels: save labels as PNG" if self.jpeg else "mend the file" + "s" * (len(paths) > 1)
-        super().__init__(f"{self.what}; {mend}, or give these values a class")
+        remedy = "JPEG changes pixels: save labels as PNG" if self.jpeg else "mend the file" + "s" * (len(paths) > 1)
+        super().__init__(f"{self.what}; {remedy}, or give these values a class")
 
     @property
     def jpeg(self) -> bool:
@@ -58,26 +58,23 @@ class UnknownValues(DataError):
         return any(path.lower().endswith((".jpg", ".jpeg")) for path in self.paths)
 
     @classmethod
-    def merged(cls, errors: Sequence["UnknownValues"]) -> "UnknownValues":
-        """One error for a whole data set of the errors of its files, all with the same classes."""
+    def merge(cls, errors: Sequence["UnknownValues"]) -> "UnknownValues":
+        """Joins the errors of several files with the same classes into one."""
         counts: Counter[Value] = sum((error.counts for error in errors), Counter())
         seen = frozenset[Value]().union(*(error.seen for error in errors))
         return cls(counts, [path for error in errors for path in error.paths], errors[0].known, seen)
 
 
 def decode(
-    pixels: Array,
-    classes: Sequence[ClassSpec],
-    path: str | Path,
-    ignore_value: int | Sequence[int] | None = None,
+    pixels: Array, classes: Sequence[ClassSpec], path: str | Path, ignore_value: int | Sequence[int] | None = None
 ) -> Array:
-    """Class indices of a label file.
+    """Reads the class indices of a label file.
 
     Args:
-        pixels: (H, W, C) as `unet_exp.data.io.images` reads them, C 1, 3 or 4 (wholly opaque).
-        classes: the class i is at index i; values either all grey or all RGB. Three equal channels count as
+        pixels: (H, W, C) as `unet_exp.data.io.images` reads them, C 1, 3 or 4 (opaque).
+        classes: class i at index i; values either all grey or all RGB. Three equal channels count as
             grey, and grey pixels as the colour of three equal channels.
-        path: where the pixels come from, for the error.
+        path: of the file, for the error.
         ignore_value: grey value or RGB colour of pixels that become `IGNORE_LABEL`; a grey value means its
             RGB grey in a colour file.
 
@@ -85,28 +82,31 @@ def decode(
         (H, W) uint8, the index of each pixel's class or `IGNORE_LABEL`.
 
     Raises:
-        UnknownValues: for pixels that no class names (which, how often, and what is known); all pixels of a colour file
-            where the classes have grey values.
+        UnknownValues: for pixels without a class; all pixels of a colour file where the classes have grey values.
         DataError: for transparent or fractional pixels.
     """
-    colored = _colored(classes)
-    if not colored and shows_colors(pixels):
-        raise _unknown(_codes(pixels, True, path), np.array([]), classes, path, ignore_value, True)
-    codes = _codes(pixels, colored, path)
-    # 0 is unknown, class i is i + 1. Zeros that nobody touches cost nothing.
-    table = np.zeros(2**24 if colored else 2**16, np.uint8)
-    for index, spec in enumerate(classes):
-        table[_code(spec.value, colored)] = index + 1
+    colored = _has_colors(classes)
+    in_color = colored or shows_colors(pixels)
+    codes = _codes(pixels, in_color, path)
+    # 0 is unknown, class i is i + 1. Zeros that are not read cost no memory.
+    table = np.zeros(2**24 if in_color else 2**16, np.uint8)
+    known = {_as_key(spec.value): spec.name for spec in classes}
+    if colored == in_color:
+        for index, spec in enumerate(classes):
+            table[_code(spec.value, colored)] = index + 1
+        if ignore_value is not None:
+            table[_code(ignore_value, colored)] = IGNORE_LABEL
     if ignore_value is not None:
-        table[_code(ignore_value, colored)] = IGNORE_LABEL
+        known[_as_key(ignore_value)] = "ignored"
     found = table[codes]
     if not found.all():
-        raise _unknown(codes[found == 0], codes[found > 0], classes, path, ignore_value, colored)
+        counts = _count_values(codes[found == 0], in_color)
+        raise UnknownValues(counts, [str(path)], known, _count_values(codes[found > 0], in_color))
     return np.where(found == IGNORE_LABEL, np.uint8(IGNORE_LABEL), found - np.uint8(1))
 
 
 def encode(label: Array, classes: Sequence[ClassSpec], ignore_value: int | Sequence[int] | None = None) -> Array:
-    """A mask as the label files were: the inverse of `decode`.
+    """Turns class indices into the values of label files: the inverse of `decode`.
 
     Args:
         label: (H, W) uint8 class indices; `IGNORE_LABEL` only with an `ignore_value`.
@@ -114,42 +114,41 @@ def encode(label: Array, classes: Sequence[ClassSpec], ignore_value: int | Seque
         ignore_value: as in `decode`.
 
     Returns:
-        (H, W, 1) grey values, uint8 or, where one is above 255, uint16; or (H, W, 3) uint8 RGB where the classes have
-        colours.
+        (H, W, 1) grey values, uint8 or, above 255, uint16; or (H, W, 3) uint8 RGB for classes with colours.
 
     Raises:
         ValueError: for an index without a class.
     """
     values = [spec.value for spec in classes]
-    return _paint(label, values, ignore_value, 3 if _colored(classes) else 1)
+    return _look_up(label, values, ignore_value, 3 if _has_colors(classes) else 1)
 
 
 def colorize(label: Array, classes: Sequence[ClassSpec]) -> Array:
-    """A preview: (H, W) uint8 class indices as (H, W, 3) uint8 RGB, ignored pixels grey.
+    """Paints (H, W) uint8 class indices as (H, W, 3) uint8 RGB, ignored pixels grey.
 
     Raises:
         ValueError: for an index without a class.
     """
-    return _paint(label, [spec.color for spec in classes], IGNORE_COLOR, 3)
+    return _look_up(label, [spec.color for spec in classes], IGNORE_COLOR, 3)
 
 
 def object_ids(pixels: Array, path: str | Path, ignore_value: int | Sequence[int] | None = None) -> tuple[Array, Array]:
-    """The objects of a label file in which each has a number or a colour of its own, and 0 or black is none.
+    """Numbers the objects of a label file in which each has a value or colour of its own, and 0 or black is none.
 
     Args:
         pixels: as in `decode`.
         path: as in `decode`.
-        ignore_value: number or colour of pixels that are ignored.
+        ignore_value: number or colour of ignored pixels.
 
     Returns:
-        (H, W) int32 numbers from 1, 0 where there is no object, and (H, W) bool, where it is ignored.
+        (H, W) int32 numbers from 1, 0 where there is no object, and (H, W) bool, True where ignored.
 
     Raises:
         DataError: for transparent, fractional or negative pixels.
     """
     colored = shows_colors(pixels)
     codes = _codes(pixels, colored, path).astype(np.int32)
-    if not colored and isinstance(ignore_value, Sequence):  # A page that shows greys alone.
+    if not colored and isinstance(ignore_value, Sequence):  # A page of greys alone.
         ignore_value = ignore_value[0] if len(set(ignore_value)) == 1 else None
     ignored = np.zeros(codes.shape, bool) if ignore_value is None else codes == _code(ignore_value, colored)
     codes[ignored] = 0
@@ -163,61 +162,52 @@ def shows_colors(pixels: Array) -> bool:
     return pixels.shape[2] in (3, 4) and bool((pixels[:, :, :3] != pixels[:, :, :1]).any())
 
 
-def proposed(values: Collection[Value], classes: Sequence[ClassSpec]) -> str:
-    """What to write as `data.classes` for the values of masks, in one line of YAML.
-
-    Args:
-        values: all that the masks hold.
-        classes: as configured; the names of those that are found are kept.
-    """
+def name_values(values: Collection[Value], classes: Sequence[ClassSpec]) -> list[dict[str, Any]]:
+    """Makes `data.classes`, a `name` and a `value` each, of all values in masks; configured values keep their names."""
     colored = any(isinstance(value, tuple) for value in values)
     found: set[Value] = {(value,) * 3 if colored and isinstance(value, int) else value for value in values}
     names = {_as_key(spec.value): spec.name for spec in classes}
-    kept = {value: name for value, name in names.items() if value in found}
-    taken = set(kept.values())
+    names = {value: name for value, name in names.items() if value in found}
+    taken = set(names.values())
     entries = []
     for index, value in enumerate(sorted(found, key=lambda value: value if isinstance(value, tuple) else (value,))):
-        name = ("background", "foreground")[index] if len(found) == 2 else f"class_{index}"
-        spare = (f"class_{number}" for number in (index, *range(len(found), 2 * len(found))))
-        if value in kept:
-            name = kept[value]
-        else:
-            name = next(one for one in (name, *spare) if one not in taken)
-            taken.add(name)
-        entries.append({"name": name, "value": value if isinstance(value, int) else list(value)})
-    text: str = yaml.safe_dump(entries, default_flow_style=True, sort_keys=False, width=math.inf)
+        if value not in names:
+            first = ("background", "foreground")[index] if len(found) == 2 else f"class_{index}"
+            spare = (f"class_{number}" for number in (index, *range(len(found), 2 * len(found))))
+            names[value] = next(name for name in (first, *spare) if name not in taken)
+            taken.add(names[value])
+        entries.append({"name": names[value], "value": value if isinstance(value, int) else list(value)})
+    return entries
+
+
+def dump_in_one_line(plain: object) -> str:
+    """YAML for a config or the command line."""
+    text: str = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
     return text.strip()
 
 
 def picture_color(index: int) -> list[int]:
-    """A colour for pictures where a class has none: dark for class 0, then far apart in hue (golden-section steps)."""
+    """The default colour of a class in pictures: dark for class 0, then far apart in hue (golden-section steps)."""
     if index == 0:
         return [38, 50, 110]
     red, green, blue = colorsys.hsv_to_rgb((0.12 + 0.618034 * (index - 1)) % 1, 0.6, 0.95 if index % 2 else 0.75)
     return [round(255 * part) for part in (red, green, blue)]
 
 
-def _paint(
-    label: Array,
-    values: Sequence[int | Sequence[int]],
-    ignore_value: int | Sequence[int] | None,
-    channels: int,
+def _look_up(
+    label: Array, values: Sequence[int | Sequence[int]], ignore_value: int | Sequence[int] | None, channels: int
 ) -> Array:
     wide = any(isinstance(value, int) and value > 255 for value in [*values, ignore_value])
-    table = np.zeros((256, channels), np.uint16 if wide else np.uint8)
-    known = np.zeros(256, bool)
-    for index, value in [
-        *enumerate(values),
-        *([(IGNORE_LABEL, ignore_value)] if ignore_value is not None else []),
-    ]:
-        table[index] = value
-        known[index] = True
+    table, known = np.zeros((256, channels), np.uint16 if wide else np.uint8), np.zeros(256, bool)
+    for index, value in [*enumerate(values), (IGNORE_LABEL, ignore_value)]:
+        if value is not None:
+            table[index], known[index] = value, True
     if label.dtype != np.uint8 or not known[label].all():
         raise ValueError(f"labels must be uint8 indices below {len(values)}, got {label.dtype} up to {label.max()}")
     return table[label]
 
 
-def _colored(classes: Sequence[ClassSpec]) -> bool:
+def _has_colors(classes: Sequence[ClassSpec]) -> bool:
     """Whether the classes' values are RGB."""
     kinds = {not isinstance(spec.value, int) for spec in classes}
     if len(kinds) != 1 or len(classes) > MAX_CLASSES:
@@ -262,29 +252,18 @@ def _as_key(value: int | Sequence[int]) -> Value:
     return value if isinstance(value, int) else tuple(value)
 
 
-def _word(value: int | Sequence[int]) -> str:
+def _format_value(value: int | Sequence[int]) -> str:
     return str(value) if isinstance(value, int) else "({}, {}, {})".format(*value)
 
 
-def _few(words: Sequence[str], shown: int, noun: str = "") -> str:
+def list_few(words: Sequence[str], shown: int, noun: str = "") -> str:
+    """The first words, and how many more there are."""
     more = f" and {len(words) - shown} more{noun}" if len(words) > shown else ""
     return ", ".join(words[:shown]) + more
 
 
-def _unknown(
-    codes: Array,
-    others: Array,
-    classes: Sequence[ClassSpec],
-    path: str | Path,
-    ignore_value: int | Sequence[int] | None,
-    colored: bool,
-) -> UnknownValues:
-    def value(code: int) -> Value:
-        return (code >> 16, code >> 8 & 255, code & 255) if colored else code
-
-    codes, counts = np.unique(codes, return_counts=True)
-    unknown = Counter(dict(zip(map(value, codes.tolist()), counts.tolist(), strict=True)))
-    known = {_as_key(spec.value): spec.name for spec in classes}
-    if ignore_value is not None:
-        known[_as_key(ignore_value)] = "ignored"
-    return UnknownValues(unknown, [str(path)], known, {value(code) for code in np.unique(others).tolist()})
+def _count_values(codes: Array, colored: bool) -> Counter[Value]:
+    """Counts the pixels of each value in whole numbers of `_codes`."""
+    values, counts = (found.tolist() for found in np.unique(codes, return_counts=True))
+    keys = [(code >> 16, code >> 8 & 255, code & 255) if colored else code for code in values]
+    return Counter(dict(zip(keys, counts, strict=True)))

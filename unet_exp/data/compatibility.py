@@ -1,4 +1,4 @@
-"""Whether the words of a training go with the classes and images of a data set; needs no Lightning."""
+"""Checks that a config fits the classes and images of a data set; needs no Lightning."""
 
 from collections.abc import Sequence
 
@@ -11,17 +11,13 @@ from unet_exp.metrics.declarations import ScoreFamily, find_metric, metric_names
 
 
 def check_fits(config: Config, dataset: DataSet) -> tuple[ScoreFamily, ...]:
-    """Refuses words that do not go with these classes and images.
-
-    Args:
-        config: of a training.
-        dataset: of its labels only the values count.
+    """Checks the config of a training; of the labels only the values count.
 
     Returns:
         The scores beyond those of the classes that each validation computes.
 
     Raises:
-        ConfigError: for class weights, a monitored score or a network that do not fit them.
+        ConfigError: for class weights, a monitored score or a network that does not fit these classes and images.
     """
     names = [spec.name for spec in dataset.classes]
     families = _validation_families(config.trainer.monitor, names, dataset)
@@ -35,7 +31,7 @@ def check_fits(config: Config, dataset: DataSet) -> tuple[ScoreFamily, ...]:
 
 
 def _validation_families(monitor: str, class_names: Sequence[str], dataset: DataSet) -> tuple[ScoreFamily, ...]:
-    """The scores that each validation computes: those of borders and cells take long, and only if one is monitored."""
+    """The scores of each validation: those of borders and cells take long, and count only if one is monitored."""
     if monitor in {f"val/{name}" for name in metric_names(class_names)}:
         return ()
     names = [f"val/{name}" for name in metric_names(class_names, dataset.metrics)]
@@ -45,7 +41,7 @@ def _validation_families(monitor: str, class_names: Sequence[str], dataset: Data
 
 
 def _check_monitor_is_seen(monitor: str, dataset: DataSet) -> None:
-    """A score of what no validation image shows is never a number, and would call the first epoch best."""
+    """Without its class or cells in the validation images a score is nan, and would make the first epoch best."""
     shown = set().union(*(np.unique(sample.label).tolist() for sample in dataset.val if sample.label is not None))
     metric = find_metric(monitor)
     for index, spec in enumerate(dataset.classes):
@@ -58,10 +54,10 @@ def _check_monitor_is_seen(monitor: str, dataset: DataSet) -> None:
 
 
 def check_metrics(config: Config, dataset: DataSet) -> None:
-    """Refuses scores that the data do not have.
+    """Checks the metrics.
 
     Raises:
-        ConfigError: for the warping error of data without borders to be scored.
+        ConfigError: for the warping error of data without scores of borders.
     """
     if config.metrics.warping and "isbi" not in dataset.metrics:
         raise ConfigError(f"metrics.warping=true: data={config.data.name} has no such score; set it to false")

@@ -1,4 +1,4 @@
-"""How a user's own images are split: in contiguous blocks of groups, by folders or by lists; no group straddles."""
+"""Splits a user's own images in contiguous blocks of groups, by folders or by lists; a group stays in one part."""
 
 import logging
 import re
@@ -20,25 +20,18 @@ UNLABELLED = "unlabelled"
 _log = logging.getLogger(__name__)
 
 
-class Item(NamedTuple):
-    """An image to be split: the name of its file, and its own, which differ for the pages of a stack."""
+class SplitItem(NamedTuple):
+    """An image to split: the name of its file, and its own, which differ for the pages of a stack."""
 
     file: str
     name: str
 
 
-def split(items: Sequence[Item], config: FolderConfig) -> list[list[int]]:
-    """Which labelled images train, validate and test.
-
-    Args:
-        items: in natural order.
-        config: the words.
-
-    Returns:
-        Three lists of places in `items`.
+def split(items: Sequence[SplitItem], config: FolderConfig) -> list[list[int]]:
+    """Splits labelled images, in natural order, into train, val and test: three lists of indices into `items`.
 
     Raises:
-        ConfigError: for words that these images do not fit.
+        ConfigError: for a config that does not fit these images.
         DataError: for lists that cannot be read or do not fit.
     """
     groups = _groups(items, config.group)
@@ -48,7 +41,7 @@ def split(items: Sequence[Item], config: FolderConfig) -> list[list[int]]:
     for part, places in zip(PARTS[:2], parts, strict=False):
         if not places:
             raise ConfigError(
-                f"data.split={config.split}: there is no image in {part}; train and val need one at least"
+                f"data.split={config.split}: there is no image in {part}; train and val need at least one"
             )
     owner: dict[int, str] = {}
     of_item = {place: number for number, group in enumerate(groups) for place in group}
@@ -63,8 +56,8 @@ def split(items: Sequence[Item], config: FolderConfig) -> list[list[int]]:
     return parts
 
 
-def _groups(items: Sequence[Item], rule: str) -> list[list[int]]:
-    """Places in `items` of each group, in the order of their first images."""
+def _groups(items: Sequence[SplitItem], rule: str) -> list[list[int]]:
+    """Indices into `items` of each group, in the order of their first images."""
     groups: dict[str, list[int]] = {}
     for place, item in enumerate(items):
         if rule in ("image", "file"):
@@ -93,7 +86,7 @@ def _blocks(groups: Sequence[Sequence[int]], config: FolderConfig) -> list[list[
     if config.folds:
         parts: Sequence[Sequence[int]] = split_indices(count, config.fold, config.folds)
     else:
-        # A group belongs to the part that its middle lies in; a part that is wanted has one at least.
+        # The middle of a group decides its part; each part has one group at least.
         ends = list(accumulate(map(len, groups)))
         middles = [(end - len(group) / 2) / ends[-1] for end, group in zip(ends, groups, strict=True)]
         test = min(max(2, bisect_left(middles, 1 - config.test)), count - 1) if config.test else count
@@ -102,7 +95,7 @@ def _blocks(groups: Sequence[Sequence[int]], config: FolderConfig) -> list[list[
     return [[place for number in part for place in groups[number]] for part in parts]
 
 
-def _by_folders(items: Sequence[Item]) -> list[list[int]]:
+def _by_folders(items: Sequence[SplitItem]) -> list[list[int]]:
     parts: dict[str, list[int]] = {part: [] for part in PARTS}
     for place, item in enumerate(items):
         part = item.name.split("/")[0]
@@ -114,7 +107,7 @@ def _by_folders(items: Sequence[Item]) -> list[list[int]]:
     return list(parts.values())
 
 
-def _by_lists(items: Sequence[Item], folder: Path) -> list[list[int]]:
+def _by_lists(items: Sequence[SplitItem], folder: Path) -> list[list[int]]:
     known: dict[str, list[int]] = {}
     for place, item in enumerate(items):
         for name in {item.name, item.file}:
@@ -126,9 +119,8 @@ def _by_lists(items: Sequence[Item], folder: Path) -> list[list[int]]:
         parts.append([])
         if part == "test" and not path.exists():
             continue
-        names = _lines(path)
-        missing = [name for name in names if name not in known]
-        if missing:
+        names = _read_names(path)
+        if missing := [name for name in names if name not in known]:
             raise DataError(
                 f"{path}: {len(missing)} of {len(names)} names have no labelled image, {', '.join(missing[:3])} first; "
                 f"names look like {items[0].name}"
@@ -139,15 +131,13 @@ def _by_lists(items: Sequence[Item], folder: Path) -> list[list[int]]:
                 if other != path.name or place in parts[-1]:
                     raise DataError(f"{path}: {name} is in {other} already; name each image once")
                 parts[-1].append(place)
-    if len(listed) < len(items):
-        _log.warning(
-            "%s: %d of %d images are in no list, and are not used", folder, len(items) - len(listed), len(items)
-        )
+    if unused := len(items) - len(listed):
+        _log.warning("%s: %d of %d images are in no list, and are not used", folder, unused, len(items))
     return [sorted(part) for part in parts]
 
 
-def _lines(path: Path) -> list[str]:
-    """Names, without the suffixes of images."""
+def _read_names(path: Path) -> list[str]:
+    """Reads the names in a list, without the suffixes of images."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Grey values to network input, always by the whole image: normalising each tile would make seams."""
+"""Grey values to network input, by the whole image: normalising each tile would make seams."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, Self
@@ -15,12 +15,12 @@ _Mode = Literal["image", "dataset", "none"]
 
 
 class Normalization(Strict):
-    """How an image becomes the network's input.
+    """Turns an image into the network's input.
 
     Attributes:
         mode: `image` (each channel of each image to mean 0 and standard deviation 1), `dataset` (by the mean and
             standard deviation of the training images) or `none` (0..1).
-        mean: a value a channel, in units of full scale; empty but for `dataset`.
+        mean: of each channel, in units of full scale; empty but for `dataset`.
         std: likewise.
     """
 
@@ -29,14 +29,7 @@ class Normalization(Strict):
     std: list[NonNegative] = Field(default_factory=list)
 
     def __call__(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Normalises one whole image.
-
-        Args:
-            image: (H, W, C) uint8, uint16 or float32.
-
-        Returns:
-            (H, W, C) float32.
-        """
+        """Normalises one whole image, (H, W, C) uint8, uint16 or float32: (H, W, C) float32."""
         scaled = full_scale(image)
         if self.mode == "none":
             return scaled
@@ -50,10 +43,10 @@ class Normalization(Strict):
 
     @classmethod
     def fit(cls, mode: _Mode, samples: Sequence[Sample]) -> Self:
-        """What `mode` needs to know of the training images."""
+        """Computes mean and standard deviation of the training images where `mode` needs them."""
         if mode != "dataset":
             return cls(mode=mode)
-        # Image by image, twice: all of them in float64 would take eight times as much as they do.
+        # Image by image, twice: all of them in float64 would take eight times their memory.
         pixels = sum(sample.image.shape[0] * sample.image.shape[1] for sample in samples)
         mean = sum(full_scale(sample.image).sum(axis=(0, 1), dtype=np.float64) for sample in samples) / pixels
         squares = (((full_scale(sample.image) - mean) ** 2).sum(axis=(0, 1)) for sample in samples)

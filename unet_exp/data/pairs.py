@@ -1,4 +1,4 @@
-"""Which image belongs to which mask, by the names of their files alone."""
+"""Pairs images with masks by the names of their files."""
 
 import os
 import re
@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from unet_exp.data.classes import list_few
 from unet_exp.data.io.images import SUFFIXES, natural_key
 from unet_exp.errors import DataError
 
 _SHOWN = 3
 _WILD = re.compile(r"[*?\[]")
-_UNTOLD = {"Cc", "Cs"}
-"""Unicode's control letters, and what Python reads bytes as that are no UTF-8: no table or picture can show them."""
+_UNPRINTABLE = {"Cc", "Cs"}
+"""Unicode's control letters, and surrogates for bytes that are not UTF-8: no table or picture can show them."""
 
 
 class Pair(NamedTuple):
@@ -26,22 +27,22 @@ class Pair(NamedTuple):
 
 
 def find_pairs(images: str, masks: str, mask_suffix: str, mask_missing: Callable[[str], bool]) -> list[Pair]:
-    """The images that a user's words mean, each with the mask of the same name, in natural order.
+    """Finds images, each with the mask of the same name, in natural order.
 
-    The name of a file is its path below the folder, or what the wildcards of the glob stand for; two single files are
-    a pair whatever their names.
+    The name of a file is its path below the folder, or the text that the wildcards of the glob match; two single files
+    are a pair whatever their names.
 
     Args:
-        images: a folder (read with its subfolders), a glob or a file.
+        images: a folder (with its subfolders), a glob or a file.
         masks: likewise.
         mask_suffix: what the names of masks have more at their end; images and masks may then lie in one folder.
-        mask_missing: whether the image of this name may be without a mask.
+        mask_missing: whether the image of this name may lack a mask.
 
     Raises:
         DataError: for nothing found, two files of one name, and images and masks without their counterpart.
     """
-    found, masked = _named(images, "data.images"), _named(masks, "data.masks")
-    if found == masked:  # One folder: the masks are those whose names say so.
+    found, masked = _find_files(images, "data.images"), _find_files(masks, "data.masks")
+    if found == masked:  # One folder: the suffix tells masks from images.
         found = {name: path for name, path in found.items() if not mask_suffix or not name.endswith(mask_suffix)}
         masked = {name: path for name, path in masked.items() if name not in found}
         if not masked:
@@ -49,53 +50,46 @@ def find_pairs(images: str, masks: str, mask_suffix: str, mask_missing: Callable
                 f"data.masks={masks}: these are the files of data.images; give the folder of the masks, or "
                 "data.mask_suffix, which the names of masks have more at their end"
             )
-    masked = _without(masked, mask_suffix)
+    masked = _strip_suffix(masked, mask_suffix)
     if Path(images).expanduser().is_file() and Path(masks).expanduser().is_file():
         masked = dict(zip(found, masked.values(), strict=True))
-    bare = [str(path) for name, path in found.items() if name not in masked and not mask_missing(name)]
+    bare = [name for name in found if name not in masked and not mask_missing(name)]
     if bare:
-        name = next(name for name, path in found.items() if str(path) == bare[0])
+        files = list_few([str(found[name]) for name in bare], _SHOWN)
         raise DataError(
-            f"{_few(bare)}: no mask in data.masks={masks}, where {name}{mask_suffix}.png or the like is looked for; "
+            f"{files}: no mask in data.masks={masks}, where {bare[0]}{mask_suffix}.png or the like is looked for; "
             "add it, set data.mask_suffix, or data.without_mask=unlabelled"
         )
     orphans = [str(path) for name, path in masked.items() if name not in found]
     if orphans:
-        raise DataError(
-            f"{_few(orphans)}: a mask without an image in data.images={images}; add the image or move it away"
-        )
+        files = list_few(orphans, _SHOWN)
+        raise DataError(f"{files}: a mask without an image in data.images={images}; add the image or move it away")
     return [Pair(name, path, masked.get(name)) for name, path in found.items()]
 
 
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
-
-
-def _without(named: dict[str, Path], suffix: str) -> dict[str, Path]:
+def _strip_suffix(named: dict[str, Path], suffix: str) -> dict[str, Path]:
     for name, path in named.items():
         if not name.endswith(suffix):
-            raise DataError(
-                f"{path}: does not end in data.mask_suffix={suffix}; rename it, move it away or mend the key"
-            )
+            raise DataError(f"{path}: does not end in data.mask_suffix={suffix}; rename it, move it or fix the key")
     return {name.removesuffix(suffix): path for name, path in named.items()}
 
 
-def _named(spec: str, key: str) -> dict[str, Path]:
-    """Files by name, in natural order."""
+def _find_files(spec: str, key: str) -> dict[str, Path]:
+    """Lists files by name, in natural order."""
     path = Path(spec).expanduser()
     try:
         if path.is_file():
             files = {normalize_name(path.stem): [path]}
         else:
-            files = _below(path) if path.is_dir() else _matching(path)
+            files = _list_folder(path) if path.is_dir() else _match_glob(path)
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be opened ({error.strerror}); check its permissions") from None
     if not files:
-        there = "no images in this folder" if path.is_dir() else "there is no such file or folder, and nothing matches"
-        raise DataError(f"{key}={spec}: {there}{_others(path)}; check the path (images end in {' '.join(SUFFIXES)})")
+        what = "no images in this folder" if path.is_dir() else "there is no such file or folder, and nothing matches"
+        what += _describe_others(path)
+        raise DataError(f"{key}={spec}: {what}; check the path (images end in {' '.join(SUFFIXES)})")
     for name, (first, *_) in files.items():
-        if _UNTOLD & {unicodedata.category(letter) for letter in name}:
+        if _UNPRINTABLE & {unicodedata.category(letter) for letter in name}:
             raise DataError(
                 f"{ascii(str(first))[1:-1]}: its name holds a line break or the like, or is not UTF-8; rename it"
             )
@@ -108,29 +102,29 @@ def _named(spec: str, key: str) -> dict[str, Path]:
     return named
 
 
-def _others(folder: Path) -> str:
-    """What else lies in a folder, if it is one."""
+def _describe_others(folder: Path) -> str:
+    """Names the kinds of other files in a folder, if it is one."""
     files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."] if folder.is_dir() else []
     kinds = Counter(path.suffix.lower() for path in files)
     return ", only files such as " + ", ".join(f"*{kind}" for kind, _ in kinds.most_common(_SHOWN)) if kinds else ""
 
 
 def normalize_name(name: str) -> str:
-    """A name with one code for each accented letter: macOS may write two for what other systems write as one."""
+    """Writes each accented letter as one code: macOS may use two."""
     return unicodedata.normalize("NFC", name)
 
 
-def _below(folder: Path) -> dict[str, list[Path]]:
+def _list_folder(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in _walk(folder):
         found.setdefault(normalize_name(path.relative_to(folder).with_suffix("").as_posix()), []).append(path)
     return found
 
 
-def _matching(pattern: Path) -> dict[str, list[Path]]:
-    """Files that a glob matches, by what its wildcards stand for."""
+def _match_glob(pattern: Path) -> dict[str, list[Path]]:
+    """Lists files that a glob matches, by the text that its wildcards match."""
     parts = pattern.parts
-    # A folder that is there under this very name, such as `scans [old]`, is meant as it is.
+    # A folder that exists under this very name, such as `scans [old]`, is no pattern.
     fixed = next(
         (place for place, part in enumerate(parts) if _WILD.search(part) and not Path(*parts[: place + 1]).is_dir()),
         len(parts),
@@ -139,7 +133,7 @@ def _matching(pattern: Path) -> dict[str, list[Path]]:
     if not rest or not base.is_dir():
         return {}
     try:
-        regex = re.compile("/".join(map(_translated, rest)).replace("(.*)/", "(?:(.*)/)?"))
+        regex = re.compile("/".join(map(_to_regex, rest)).replace("(.*)/", "(?:(.*)/)?"))
     except re.error as error:
         raise DataError(f"{pattern}: its brackets are no set of letters ({error.msg}); write such as [a-z]") from None
     found: dict[str, list[Path]] = {}
@@ -152,8 +146,8 @@ def _matching(pattern: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _translated(part: str) -> str:
-    """One part of a glob as a regular expression, its wildcards as groups."""
+def _to_regex(part: str) -> str:
+    """Turns one part of a glob into a regular expression, its wildcards into groups."""
     if part == "**":
         return "(.*)"
     words = {"*": "([^/]*)", "?": "([^/])"}
@@ -165,7 +159,7 @@ def _translated(part: str) -> str:
 
 
 def _walk(folder: Path, depth: int | None = None) -> Iterator[Path]:
-    """The images below a folder but hidden ones; a link that leads back into its own folder is followed once."""
+    """Lists the images below a folder but hidden ones; follows a link that leads back into its own folder once."""
     seen: set[str] = set()
 
     def refuse(error: OSError) -> None:

@@ -1,4 +1,4 @@
-"""What a data set is: named samples in four splits; how slices are split; and a fingerprint of it all.
+"""Data sets: named samples in four splits, how slices are split, and a fingerprint of it all.
 
 Shapes: H height, W width, C channels.
 """
@@ -7,26 +7,25 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from itertools import product
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 
 from unet_exp.config import ClassSpec
+from unet_exp.data.arrays import Array
 from unet_exp.errors import ConfigError
 from unet_exp.metrics.declarations import ScoreFamily
 
-Array = np.ndarray[Any, Any]
-
 SPLITS = ("train", "val", "test", "unlabelled")
 STANDARD_COUNT = 30
-"""Slices that the standard split is made for: train 0-19, validate 20-23, test 24-29."""
+"""Slices of the standard split: train 0-19, validate 20-23, test 24-29."""
 MIN_FOLDS = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image with what is known of it.
+    """One image with its label.
 
     Attributes:
         name: unique in its data set.
@@ -55,8 +54,8 @@ class DataSet:
     Attributes:
         classes: the class of label i at index i.
         channels: C of every image.
-        metrics: which scores beyond those of the classes these images are made for: `isbi` (boundary map of a
-            stack: V_Rand, V_Info, warping, Rand and pixel error), `seg` (objects: SEG of the Cell Tracking Challenge).
+        metrics: scores beyond those of the classes: `isbi` (boundary map of a stack: V_Rand, V_Info, warping, Rand and
+            pixel error), `seg` (objects: SEG of the Cell Tracking Challenge).
     """
 
     train: Sequence[Sample]
@@ -66,6 +65,20 @@ class DataSet:
     classes: tuple[ClassSpec, ...]
     channels: int
     metrics: tuple[ScoreFamily, ...] = ()
+
+    @classmethod
+    def divide(
+        cls,
+        samples: Sequence[Sample],
+        split: Sequence[Sequence[int]],
+        classes: tuple[ClassSpec, ...],
+        channels: int,
+        metrics: tuple[ScoreFamily, ...] = (),
+        unlabelled: Sequence[Sample] = (),
+    ) -> Self:
+        """Puts the samples of the three index lists of `split` into train, val and test."""
+        train, val, test = ([samples[index] for index in part] for part in split)
+        return cls(train, val, test, unlabelled, classes, channels, metrics)
 
 
 class Split(NamedTuple):
@@ -80,12 +93,9 @@ def fingerprint(dataset: DataSet) -> str:
     """sha256 in hexadecimal over split names, sample names, shapes, types, pixels, labels and instances."""
     digest = hashlib.sha256()
     for split in SPLITS:
-        samples: Sequence[Sample] = getattr(dataset, split)
-        for sample in samples:
-            for kind in ("image", "label", "instances"):
-                array: Array | None = getattr(sample, kind)
-                if array is None:
-                    continue
+        for sample, kind in product(getattr(dataset, split), ("image", "label", "instances")):
+            array: Array | None = getattr(sample, kind)
+            if array is not None:
                 little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
                 header = json.dumps([split, sample.name, kind, list(little.shape), little.dtype.str])
                 digest.update(header.encode() + b"\n")
@@ -99,25 +109,12 @@ def image_digest(image: Array) -> str:
     return hashlib.sha256(header + np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
-def contiguous_blocks(count: int, folds: int) -> list[range]:
-    """`range(count)` cut into `folds` blocks of neighbours, as equal as can be, the longer ones first.
-
-    Raises:
-        ValueError: unless 1 <= folds <= count.
-    """
-    if not 1 <= folds <= count:
-        raise ValueError(f"{count} slices do not make {folds} blocks")
-    size, longer = divmod(count, folds)
-    starts = [block * size + min(block, longer) for block in range(folds + 1)]
-    return [range(start, stop) for start, stop in pairwise(starts)]
-
-
 def split_indices(count: int, fold: int, folds: int | None, mode: Literal["held_out", "all"] = "held_out") -> Split:
-    """Which slices of a stack train, validate and test: contiguous blocks, for neighbours look alike.
+    """Splits the slices of a stack into contiguous blocks, for neighbours look alike.
 
     Args:
         count: number of labelled slices.
-        fold: the block that is tested; the next one (the first after the last) validates, the rest trains.
+        fold: the block that tests; the next one (the first after the last) validates, the rest trains.
         folds: number of blocks, or 0 or None: train 0-19, validate 20-23, test 24-29 of 30 slices.
         mode: `all` trains on every slice and tests none; validation then is on slices seen in training (20-23
             of 30, the same share of fewer) and only monitors.
@@ -151,7 +148,6 @@ def split_indices(count: int, fold: int, folds: int | None, mode: Literal["held_
         raise ConfigError(f"data.folds={folds} is more than the {count} labelled slices: set it to {count} at most")
     if not 0 <= fold < folds:
         raise ConfigError(f"data.fold={fold} must be 0 or more and less than data.folds={folds}")
-    blocks = contiguous_blocks(count, folds)
-    val = (fold + 1) % folds
-    train = [index for block, part in enumerate(blocks) if block not in (fold, val) for index in part]
-    return Split(train, list(blocks[val]), list(blocks[fold]))
+    blocks = [block.tolist() for block in np.array_split(np.arange(count), folds)]
+    test, val = blocks[fold], blocks[(fold + 1) % folds]
+    return Split([index for block in blocks if block not in (test, val) for index in block], val, test)

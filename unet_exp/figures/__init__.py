@@ -1,1 +1,1 @@
-"""Pictures: overlays of predictions, learning curves, and the drawings in `docs/`."""
+"""Pictures: overlays of predictions, learning curves, search plots and contact sheets."""

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont  # comes with matplotlib
 
 from unet_exp.data.io.images import write_image
-from unet_exp.figures.overlay import grey_view
+from unet_exp.figures.overlay import view_as_rgb
 
 MOST = 20
-"""Images that a sheet holds."""
+"""Most images on a sheet."""
 _COLUMNS = 4
 _PANEL = 232
 _GAP = 10
@@ -26,7 +26,7 @@ _INK, _GREY, _RED = (34, 34, 34), (110, 110, 110), (200, 40, 30)
 
 @dataclass(frozen=True)
 class Cell:
-    """One image on the sheet; see `cell`."""
+    """One image on the sheet; see `make_cell`."""
 
     title: str
     remark: str
@@ -35,20 +35,20 @@ class Cell:
     overlay: NDArray[np.uint8] | None
 
 
-def cell(title: str, remark: str, warned: bool, image: NDArray[Any], colors: NDArray[np.uint8] | None) -> Cell:
-    """An image made so small that many can be kept.
+def make_cell(title: str, remark: str, warned: bool, image: NDArray[Any], colors: NDArray[np.uint8] | None) -> Cell:
+    """Shrinks an image for the sheet.
 
     Args:
         title: its name.
-        remark: said below the name.
+        remark: below the name.
         warned: draw the remark in red, and a frame.
-        image: (H, W, C), as it was read; shown as `grey_view` does.
+        image: (H, W, C), as read; drawn by `view_as_rgb`.
         colors: (H, W, 3) RGB of its mask, or None.
     """
-    small = grey_view(_fitted(image[..., :3] if image.shape[-1] >= 3 else image[..., :1]))
+    small = view_as_rgb(_fit(image[..., :3] if image.shape[-1] >= 3 else image[..., :1]))
     overlay = None
     if colors is not None:
-        overlay = (0.6 * small + 0.4 * _fitted(colors)).astype(np.uint8)
+        overlay = (0.6 * small + 0.4 * _fit(colors)).astype(np.uint8)
     return Cell(title, remark, warned, small, overlay)
 
 
@@ -63,7 +63,7 @@ def draw_contact_sheet(cells: Sequence[Cell], legend: Sequence[tuple[str, Sequen
     wide = 2 * _PANEL + _GAP // 2
     columns = min(_COLUMNS, max(1, len(cells)))
     width = columns * (wide + _GAP) + _GAP
-    places = _legend_places([name for name, _ in legend], width)
+    places = _place_legend([name for name, _ in legend], width)
     top = _GAP + _ROW * (places[-1][1] + 1 if places else 0)
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     heights = [_TEXT + max(one.image.shape[0] for one in row) + _GAP for row in rows]
@@ -76,8 +76,8 @@ def draw_contact_sheet(cells: Sequence[Cell], legend: Sequence[tuple[str, Sequen
     for number, one in enumerate(cells):
         row = number // columns
         left, upper = _GAP + number % columns * (wide + _GAP), top + sum(heights[:row])
-        pen.text((left, upper), _cut(one.title, wide), fill=_INK, font=_FONT)
-        pen.text((left, upper + 16), _cut(one.remark, wide), fill=_RED if one.warned else _GREY, font=_FONT)
+        pen.text((left, upper), _shorten(one.title, wide), fill=_INK, font=_FONT)
+        pen.text((left, upper + 16), _shorten(one.remark, wide), fill=_RED if one.warned else _GREY, font=_FONT)
         for place, panel in enumerate((one.image, one.overlay)):
             if panel is not None:
                 sheet.paste(Image.fromarray(panel), (left + place * (_PANEL + _GAP // 2), upper + _TEXT))
@@ -91,16 +91,16 @@ def draw_contact_sheet(cells: Sequence[Cell], legend: Sequence[tuple[str, Sequen
 _FONT = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 12)
 
 
-def _fitted(pixels: NDArray[Any]) -> NDArray[Any]:
-    """As large as a panel, (h, w, C): means where it shrinks, whole pixels where it grows."""
+def _fit(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Resizes to a panel, (h, w, C): means where it shrinks, nearest pixels where it grows."""
     scale = _PANEL / max(pixels.shape[:2])
     height, width = (max(1, round(scale * side)) for side in pixels.shape[:2])
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
     return cv2.resize(pixels, (width, height), interpolation=how).reshape(height, width, pixels.shape[2])
 
 
-def _cut(text: str, width: int) -> str:
-    """The end of a text, which tells names apart, where there is no room for all."""
+def _shorten(text: str, width: int) -> str:
+    """Shortens a text to its end, which differs most between names."""
     if _FONT.getlength(text) <= width:
         return text
     while text and _FONT.getlength(f"…{text}") > width:
@@ -108,7 +108,7 @@ def _cut(text: str, width: int) -> str:
     return f"…{text}"
 
 
-def _legend_places(names: Sequence[str], width: int) -> list[tuple[int, int]]:
+def _place_legend(names: Sequence[str], width: int) -> list[tuple[int, int]]:
     """The left edge and the row of each name."""
     places: list[tuple[int, int]] = []
     left, row = _GAP, 0

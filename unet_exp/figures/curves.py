@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 from unet_exp.metrics.declarations import direction
 
 
@@ -17,12 +17,11 @@ def draw_curves(metrics: Path, target: Path, monitor: str) -> None:
     Args:
         metrics: a run's `metrics.csv`.
         target: the PNG to write.
-        monitor: the score that chose the best epoch; its best value is marked.
+        monitor: the score of the best epoch; its best value gets a mark.
     """
     with metrics.open(newline="") as file:
-        rows = [
-            row for row in csv.DictReader(file) if None not in row.values()
-        ]  # the last may be cut where a disk is full
+        # The last row may be incomplete after a full disk.
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     losses, scores, rates = figure.subplots(1, 3)
@@ -53,5 +52,5 @@ def draw_curves(metrics: Path, target: Path, monitor: str) -> None:
     rates.set(title="learning rate", xlabel="step")
     for axes in (losses, scores, rates):
         axes.grid(alpha=0.3)
-    with replacing(target) as side:
+    with write_whole(target) as side:
         figure.savefig(side, dpi=110)

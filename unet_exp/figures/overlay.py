@@ -1,4 +1,4 @@
-"""A prediction beside its image and its truth, with the errors drawn."""
+"""Overlays: a prediction beside its image, its truth and its errors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +16,8 @@ _CORRECT = (70, 70, 70)
 _WRONG = (230, 60, 40)
 
 
-def grey_view(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Any image as (H, W, 3) uint8: its range stretched to 0..255, one or three channels shown."""
+def view_as_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Turns any image into (H, W, 3) uint8: one or three channels, the range stretched to 0..255."""
     shown: NDArray[Any] = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
     if shown.dtype == np.uint8:
         view: NDArray[np.uint8] = shown.copy()
@@ -27,7 +27,7 @@ def grey_view(image: NDArray[Any]) -> NDArray[np.uint8]:
     return (np.clip(stretched, 0, 1) * 255).astype(np.uint8)
 
 
-def panels(
+def draw_panels(
     image: NDArray[Any],
     truth: NDArray[np.uint8] | None,
     prediction: NDArray[np.uint8],
@@ -37,17 +37,17 @@ def panels(
     """Input, truth, prediction and error side by side; without a truth, input, prediction and their blend.
 
     Args:
-        image: (H, W, C), as it was read.
+        image: (H, W, C), as read.
         truth: (H, W) class indices, ignored pixels included, or None.
         prediction: (H, W) class indices.
         classes: their colours.
-        score: said above the prediction.
+        score: text above the prediction.
 
     Returns:
         (H + header, about 4 W, 3) uint8 RGB. In the error panel a wrong pixel is red over the darkened input, and an
         ignored one is blue.
     """
-    grey = grey_view(image)
+    grey = view_as_rgb(image)
     predicted = colorize(prediction, classes)
     if truth is None:
         blend = (0.6 * grey + 0.4 * predicted).astype(np.uint8)
@@ -64,15 +64,15 @@ def panels(
             (f"prediction {score}".strip(), predicted),
             (f"error {share:.1%}", error),
         ]
-    return np.concatenate([_titled(title, panel) for title, panel in columns], axis=1)
+    return np.concatenate([_add_title(title, panel) for title, panel in columns], axis=1)
 
 
-def columns(picture: NDArray[np.uint8], count: int = 4) -> list[NDArray[np.uint8]]:
-    """The panels that `panels` put side by side, without their titles and gaps.
+def split_panels(picture: NDArray[np.uint8], count: int = 4) -> list[NDArray[np.uint8]]:
+    """Cuts the panels out of a picture of `draw_panels`, without titles and gaps.
 
     Args:
-        picture: (H, W, 3) uint8 RGB, as `panels` made it.
-        count: how many panels it has: four with a truth.
+        picture: (H, W, 3) uint8 RGB.
+        count: number of panels: four with a truth.
 
     Returns:
         `count` arrays of one size, from left to right.
@@ -87,7 +87,7 @@ def columns(picture: NDArray[np.uint8], count: int = 4) -> list[NDArray[np.uint8
     return [picture[_HEADER : _HEADER + height, left : left + width] for left in lefts]
 
 
-def _titled(title: str, panel: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _add_title(title: str, panel: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = panel.shape[:2]
     canvas = np.full((height + _HEADER + _GAP, width + _GAP, 3), 255, np.uint8)
     canvas[_HEADER : _HEADER + height, _GAP // 2 : _GAP // 2 + width] = panel

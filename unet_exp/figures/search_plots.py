@@ -1,4 +1,4 @@
-"""What a search has found, drawn by Optuna: scores over trials and validations, and which keys mattered."""
+"""Optuna's plots of a search: scores over trials and validations, and the importance of keys."""
 
 import io
 import sys
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 import numpy as np
 
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -21,8 +21,8 @@ def draw_search(study: "Study", evaluator: "PedAnovaImportanceEvaluator | None",
     """Draws the scores of finished trials with the best so far, those of each validation, and the importance of keys.
 
     Args:
-        study: the search; of a pruned trial the scores of its validations are shown.
-        evaluator: of the importance; None where there are too few trials to tell.
+        study: the search; a pruned trial appears with the scores of its validations.
+        evaluator: of the importance; None for too few trials.
         target: the PNG to write.
         monitor: name of the score.
     """
@@ -39,7 +39,7 @@ def draw_search(study: "Study", evaluator: "PedAnovaImportanceEvaluator | None",
     height = max(4.0, 1.2 + 0.3 * len({key for trial in study.get_trials(deepcopy=False) for key in trial.params}))
     panels = []
     # Each plot is a figure of its own and sets a style for all that come after it.
-    with plt.rc_context(), replacing(target) as side:
+    with plt.rc_context(), write_whole(target) as side:
         history = plot_optimization_history(study, target_name=monitor)
         history.set(title="finished trials", xlabel="trial")
         history.legend(fontsize="small")

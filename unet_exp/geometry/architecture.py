@@ -12,7 +12,7 @@ from unet_exp.geometry.sizes import Sizes
 Padding = Literal["valid", "same"]
 Align = Literal["crop", "exact", "pad"]
 Norm = Literal["none", "batch", "instance", "group"]
-Upsample = Literal["transposed", "bilinear"]
+UpsampleMode = Literal["transposed", "bilinear"]
 Activation = Literal["softmax", "sigmoid"]
 
 MAX_DEPTH = 8
@@ -51,7 +51,7 @@ class Architecture:
     out_channels: int
     fusion: str
     norm: Norm
-    upsample: Upsample
+    upsample: UpsampleMode
     relu_after_upsample: bool = False
     keep_last_upsample_channels: bool = False
 
@@ -61,7 +61,7 @@ class Architecture:
         require_word("model.align", self.align, get_args(Align))
         require_word("fusion", self.fusion, tuple(FUSIONS))
         require_word("model.norm", self.norm, get_args(Norm))
-        require_word("model.upsample", self.upsample, get_args(Upsample))
+        require_word("model.upsample", self.upsample, get_args(UpsampleMode))
         if not 1 <= self.depth <= MAX_DEPTH:
             raise ConfigError(f"model.depth={self.depth} is out of range: set 1 to {MAX_DEPTH} (5 in the paper)")
         for key in ("width", "in_channels", "out_channels"):

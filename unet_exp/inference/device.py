@@ -1,4 +1,4 @@
-"""Which device and which precision the words `auto` mean on this machine, and how much memory a run takes there."""
+"""Device and precision behind `auto` on this machine, and the memory that a run takes there."""
 
 import gc
 import sys
@@ -13,7 +13,7 @@ from unet_exp.errors import ConfigError, UserError
 
 
 def resolve_device(accelerator: str) -> torch.device:
-    """The device that `trainer.accelerator` means here.
+    """Returns the device for `trainer.accelerator` on this machine.
 
     Raises:
         ConfigError: if this machine does not have it.
@@ -29,7 +29,7 @@ def resolve_device(accelerator: str) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """The precision that `trainer.precision` means on a device.
+    """Returns the precision for `trainer.precision` on a device.
 
     Raises:
         ConfigError: for 16-mixed on a CPU, which Lightning would silently change.
@@ -47,7 +47,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 @contextmanager
 def explain_out_of_memory(advice: str) -> Iterator[None]:
-    """Turns the many ways in which PyTorch runs out of memory into one line.
+    """Turns the many out-of-memory errors of PyTorch into one line.
 
     Raises:
         UserError: with `advice`.
@@ -62,15 +62,15 @@ def explain_out_of_memory(advice: str) -> Iterator[None]:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """The context in which a network of a resolved precision computes."""
+    """The autocast context of a resolved precision."""
     dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=precision != "32")
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Starts the count of `peak_memory` anew, so that a run does not show what an earlier one in this process took."""
+    """Resets `peak_memory`, so that a run does not report the peak of an earlier one in this process."""
     if device.type == "cuda":
-        gc.collect()  # an earlier run's network may hang in a ring of references
+        gc.collect()  # an earlier run's network may be in a reference cycle
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
         with suppress(OSError):  # a sandbox may forbid it; psutil resets no peak
@@ -80,9 +80,8 @@ def reset_peak_memory(device: torch.device) -> None:
 def peak_memory(device: torch.device) -> int:
     """The most memory since `reset_peak_memory`, in bytes.
 
-    Returns:
-        What tensors took on a GPU; else what the whole process had in memory (resident set size). Where the system
-        cannot start the count anew (macOS, Windows), the most that this process has ever had.
+    On a GPU it is that of tensors; else the resident set size of the process, on macOS and Windows, which cannot reset
+    it, since its start.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -1,4 +1,4 @@
-"""Labelled cells out of a predicted mask: its connected components, tidied, numbered and measured.
+"""Cells of a predicted mask: its connected components, cleaned, numbered and measured.
 
 Shapes: H height and W width in pixels; rows and columns count from 0 at the top left.
 """
@@ -17,37 +17,37 @@ from tifffile import TiffWriter
 
 from unet_exp.config import ClassSpec
 from unet_exp.data.io.images import write_pages
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 
 Ids = NDArray[np.uint16] | NDArray[np.uint32]
 
 
-def instances(
+def number_cells(
     prediction: NDArray[np.uint8], classes: Sequence[int], holes: int = 0, smallest: int = 0, split: float = 0
 ) -> tuple[Ids, NDArray[np.uint8]]:
     """Numbers the cells of a mask: the 4-connected components of each class.
 
     Args:
         prediction: (H, W) class indices.
-        classes: which of them are cells, each once; what is of another class lies between cells.
-        holes: what a cell encloses is filled up to so many pixels, unless it holds a cell of another class. What
-            reaches the border of the image is no hole.
+        classes: the indices of cells, each once; pixels of other classes lie between cells.
+        holes: largest hole, in pixels, that is filled. A hole holds no cell of another class, and does not touch the
+            border of the image.
         smallest: cells of fewer pixels are dropped, after filling and splitting.
-        split: 0 leaves cells that touch as one; else see `separated`.
+        split: 0 leaves cells that touch as one; else see `split_cells`.
 
     Returns:
         (H, W), 0 between cells and 1 to n in the order of `classes`, and in a class from the top left to the bottom
-        right, uint16 where n allows it, else uint32; and the class of each of the n.
+        right, uint16 or, for a larger n, uint32; and the class of each cell, (n,).
     """
     ids: NDArray[np.int64] = np.zeros(prediction.shape, np.int64)
     owner = np.zeros_like(prediction)
     for index in classes:
         mask = prediction == index
         if holes:
-            mask |= _holes(mask, np.isin(prediction, classes), holes)
+            mask |= _find_holes(mask, np.isin(prediction, classes), holes)
         cells: NDArray[np.integer] = ndimage.label(mask)[0]
         if split:
-            cells = separated(cells, split)
+            cells = split_cells(cells, split)
         ids[mask], owner[mask] = cells[mask] + ids.max(initial=0), index
     if smallest:
         ids[np.bincount(ids.ravel())[ids] < smallest] = 0
@@ -59,9 +59,9 @@ def instances(
     return closed.astype(np.uint16) if few else closed.astype(np.uint32), owners[1:]
 
 
-def _holes(mask: NDArray[np.bool_], cells: NDArray[np.bool_], largest: int) -> NDArray[np.bool_]:
-    """Where `mask` (H, W) has holes of up to `largest` pixels that hold none of `cells` (H, W)."""
-    # Cells are 4-connected, so what separates them is 8-connected: each hole then lies in one cell.
+def _find_holes(mask: NDArray[np.bool_], cells: NDArray[np.bool_], largest: int) -> NDArray[np.bool_]:
+    """Finds holes in `mask` (H, W) of up to `largest` pixels without any of `cells` (H, W)."""
+    # Cells are 4-connected, so the space between them is 8-connected: each hole then lies in one cell.
     outside = ndimage.label(~mask, structure=np.ones((3, 3)))[0]
     is_hole = np.bincount(outside.ravel()) <= largest
     is_hole[outside[cells & ~mask]] = False
@@ -72,7 +72,7 @@ def _holes(mask: NDArray[np.bool_], cells: NDArray[np.bool_], largest: int) -> N
     return found
 
 
-def separated(cells: NDArray[np.integer], depth: float) -> NDArray[np.integer]:
+def split_cells(cells: NDArray[np.integer], depth: float) -> NDArray[np.integer]:
     """Cuts cells at their waists, by a watershed of the distance to their border (Soille 2003, sections 6.3.4, 9.2).
 
     A cell is cut between two of its bumps where the waist is narrower than the smaller bump by more than `depth`:
@@ -86,12 +86,12 @@ def separated(cells: NDArray[np.integer], depth: float) -> NDArray[np.integer]:
         (H, W), one number a part, from 1; 0 where `cells` is 0.
     """
     inside = cells > 0
-    # Beyond the image lies no cell: without that, a cell that fills it would have no border.
+    # The padding gives a cell that fills the image a border.
     distance = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
     cross = ndimage.generate_binary_structure(2, 1)
     levelled = reconstruction(np.maximum(distance - depth, 0), distance, footprint=cross)  # type: ignore[no-untyped-call]
     tops = local_maxima(levelled, connectivity=1) & (levelled > 0)  # type: ignore[no-untyped-call]
-    small = inside & ~np.isin(cells, cells[tops])  # no higher than `depth`: in one piece
+    small = inside & ~np.isin(cells, cells[tops])  # no higher than `depth`: not cut
     seeds = label(np.where(tops | small, cells, 0), connectivity=1)  # type: ignore[no-untyped-call]
     parts = watershed(-distance, seeds, connectivity=1, mask=inside)  # type: ignore[no-untyped-call]
     # Numbered from the top left, as cells are.
@@ -99,24 +99,24 @@ def separated(cells: NDArray[np.integer], depth: float) -> NDArray[np.integer]:
     return ordered
 
 
-def measured(
+def measure_cells(
     ids: Ids, owners: NDArray[np.uint8], probabilities: NDArray[np.float32], names: Sequence[str]
 ) -> pd.DataFrame:
-    """A table of numbered cells.
+    """Measures numbered cells.
 
     Args:
-        ids: (H, W), of `instances`.
+        ids: (H, W), from `number_cells`.
         owners: (n,), likewise: the class of each cell.
         probabilities: (classes, H, W).
         names: of the classes.
 
     Returns:
         A row a cell: `id`; `class`, its name; `area` in pixels; `row` and `column` of its centre of mass; its box from
-        `top`, `left` to `bottom`, `right`, the last two not in it; `probability`, the mean over its pixels of the
-        probability of its class.
+        `top`, `left` to `bottom`, `right`, the last two exclusive; `probability`, the mean probability of its class
+        over its pixels.
     """
     found = np.arange(1, len(owners) + 1)
-    # Between cells any class will do.
+    # Pixels between cells are not read: any class serves there.
     own = np.take_along_axis(probabilities, np.append([0], owners)[ids][None], axis=0)[0]
     centres = np.reshape(ndimage.center_of_mass(ids > 0, ids, found), (-1, 2))
     boxes = [box for box in ndimage.find_objects(ids.astype(np.int64)) if box]
@@ -145,33 +145,35 @@ def write_instances(
     smallest: int = 0,
     split: float = 0,
 ) -> None:
-    """Writes the numbered cells of an image as a picture, and beside it their table as a CSV.
+    """Writes the numbered cells of an image as a picture, and beside it their table as a CSV; see `number_cells`.
 
     Args:
         target: of the picture, PNG or TIFF; becomes a TIFF where a PNG cannot hold the numbers or the pages. The table
-            gets its name with `.csv`: what `measured` says after a first column `page`, from 0; centres to a
+            has its name with `.csv`: a first column `page`, from 0, then those of `measure_cells`; centres to a
             thousandth of a pixel, probabilities to six digits.
         pages: prediction (H, W) and probabilities (classes, H, W) of each page; each has numbers of its own.
         specs: all the classes.
-        classes: which are cells.
-        holes: in pixels; see `instances`.
-        smallest: in pixels; see `instances`.
-        split: in pixels; see `instances`.
+        classes: the indices of cells.
+        holes: in pixels.
+        smallest: in pixels.
+        split: in pixels.
 
     Raises:
-        OSError: as writing does.
+        OSError: of the writing.
     """
-    numbered = [instances(prediction, classes, holes, smallest, split) for prediction, _ in pages]
+    numbered = [number_cells(prediction, classes, holes, smallest, split) for prediction, _ in pages]
     names = [spec.name for spec in specs]
-    tables = [measured(ids, owners, found, names) for (ids, owners), (_, found) in zip(numbered, pages, strict=True)]
+    tables = [
+        measure_cells(ids, owners, found, names) for (ids, owners), (_, found) in zip(numbered, pages, strict=True)
+    ]
     for number, table in enumerate(tables):
         table.insert(0, "page", number)
     if max(len(table) for table in tables) > np.iinfo(np.uint16).max:
-        with replacing(target.with_name(f"{target.stem}.tif")) as side, TiffWriter(side) as tiff:
+        with write_whole(target.with_name(f"{target.stem}.tif")) as side, TiffWriter(side) as tiff:
             for ids, _ in numbered:
                 tiff.write(ids.astype(np.uint32), photometric="minisblack", compression="zlib", metadata=None)
     else:
         suffix = ".tif" if len(pages) > 1 else target.suffix
         write_pages(target.with_name(target.stem + suffix), [ids for ids, _ in numbered])
-    with replacing(target.with_name(f"{target.stem}.csv")) as side:
+    with write_whole(target.with_name(f"{target.stem}.csv")) as side:
         pd.concat(tables).round({"row": 3, "column": 3, "probability": 6}).to_csv(side, index=False)

@@ -1,7 +1,6 @@
 """A trained network as users see it: an array in, class probabilities or a label out."""
 
-from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unet_exp.checkpoints.checkpoint import Checkpoint
-from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import InferenceConfig
 from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
 from unet_exp.geometry import tile_step
 from unet_exp.inference.device import autocast, resolve_device, resolve_precision
-from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirrored_source, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirror_source, tiled_logits
 from unet_exp.inference.tta import average_probabilities, part_probabilities, to_logits
 from unet_exp.losses import Targets
 from unet_exp.metrics.scoreboard import Scoreboard
@@ -30,8 +28,8 @@ class Predictor:
         checkpoint: an opened checkpoint.
         accelerator: `auto`, `cpu`, `gpu`, `cuda` or `mps`.
         precision: `auto`, `32`, `bf16-mixed` or `16-mixed`.
-        inference: tiles and averaging; None takes those of the checkpoint's config. Others are made of these by
-            `checkpoint.parsed().inference.model_copy(update={"tile": 512})`, or from their words by
+        inference: tiles and averaging; None takes those of the checkpoint's config. Change them with
+            `checkpoint.parse_config().inference.model_copy(update={"tile": 512})`, or make others with
             `FlipTTAConfig(name="flips8", tile=1024, batch_size=1, context="auto", blend=0)`.
 
     Raises:
@@ -45,7 +43,7 @@ class Predictor:
         precision: str = "auto",
         inference: InferenceConfig | None = None,
     ) -> None:
-        config = checkpoint.parsed()
+        config = checkpoint.parse_config()
         self.checkpoint = checkpoint
         self.classes = checkpoint.record.classes
         self.inference = inference or config.inference
@@ -59,7 +57,7 @@ class Predictor:
             convert(memory_format=torch.channels_last)
 
     def prepare(self, image: NDArray[Any]) -> Tensor:
-        """The normalised image, (1, C, H, W) float32 on the CPU, for an image as it was read.
+        """Normalises an image as read from a file: (1, C, H, W) float32 on the CPU.
 
         Raises:
             DataError: if it has other channels than the training images had.
@@ -78,7 +76,7 @@ class Predictor:
         return torch.from_numpy(self.checkpoint.record.normalization(image).transpose(2, 0, 1)[None]).contiguous()
 
     def channels_used(self, channels: int, opaque: bool, alike: bool) -> int:
-        """How many of an image's first channels the network sees.
+        """The number of an image's first channels that the network takes.
 
         Args:
             channels: of the image.
@@ -101,15 +99,9 @@ class Predictor:
 
     @torch.inference_mode()
     def part_probabilities(self, source: Source, size: Size, part: Part) -> NDArray[np.float32]:
-        """Class probabilities of a part of an image that is not held whole: what `probabilities` gives there.
+        """Class probabilities (classes, height, width) of a part of a large image, in one pass; see `probabilities`.
 
-        Args:
-            source: gives windows of the normalised image, mirrored beyond its border.
-            size: height and width of the image.
-            part: top, left, height and width; it is computed in one piece.
-
-        Returns:
-            (classes, height, width).
+        `source` returns windows of the normalised image of height and width `size`, mirrored beyond its border.
         """
         with autocast(self.precision, self.device):
             found = part_probabilities(self.network, source, size, part, self.inference, self._activation)
@@ -121,15 +113,15 @@ class Predictor:
         """Logits (1, out, H, W) and class probabilities (1, classes, H, W), both float32 on the CPU."""
         pixels, settings = self.prepare(image), self.inference
         with autocast(self.precision, self.device):
-            if settings.name == "none":  # its own logits are exact where probabilities are too small for a float
+            if settings.name == "none":  # exact logits, also where probabilities are too small for a float
                 height, width = pixels.shape[-2:]
-                logits = tiled_logits(self.network, mirrored_source(pixels), height, width, settings)
+                logits = tiled_logits(self.network, mirror_source(pixels), height, width, settings)
                 return logits, probabilities(logits, self._activation)
             mean = average_probabilities(self.network, pixels, settings, self._activation)
         return to_logits(mean, self._activation), mean
 
     def probabilities(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Class probabilities of an image of any size, in tiles and averaged as `inference` says.
+        """Class probabilities of an image of any size, with the tiles and averaging of `inference`.
 
         Args:
             image: (H, W) or (H, W, C), uint8, uint16 or float32, as read from a file.
@@ -151,16 +143,9 @@ class Predictor:
     def score(
         self, samples: Sequence[Sample], loss: nn.Module, targets: Targets, board: Scoreboard
     ) -> Iterator[tuple[Sample, NDArray[np.uint8], dict[str, float | str] | None]]:
-        """Predicts labelled or unlabelled samples one by one, each once; labelled ones are counted on the board.
+        """Predicts samples one by one; labelled ones count on the board. `loss` moves to the CPU.
 
-        Args:
-            samples: whole images.
-            loss: of logits, label and pixel weights; it is moved to the CPU, where the result is.
-            targets: what the loss takes for a label.
-            board: takes the scores.
-
-        Yields:
-            Each sample with its predicted label (H, W), and the board's row for it where it is labelled.
+        Yields each sample with its predicted label (H, W), and its row on the board if it is labelled.
         """
         loss = loss.cpu()
         for sample in samples:
@@ -174,25 +159,3 @@ class Predictor:
                 value = float(loss(logits, torch.from_numpy(label)[None], pixel_weights))
                 row = board.add(sample.name, sample.label, prediction, value, found, sample.instances)
             yield sample, prediction, row
-
-
-def load(
-    path: str | Path,
-    accelerator: str = "auto",
-    precision: str = "auto",
-    inference: InferenceConfig | None = None,
-    trust: Collection[str] = (),
-) -> Predictor:
-    """Opens a checkpoint for prediction.
-
-    Args:
-        path: a checkpoint, a run's folder, whose `best.ckpt` is taken, or a file of `scripts/export.py`.
-        accelerator: `auto`, `cpu`, `gpu`, `cuda` or `mps`.
-        precision: `auto`, `32`, `bf16-mixed` or `16-mixed`.
-        inference: see `Predictor`.
-        trust: see `unet_exp.checkpoints.opening.open_checkpoint`.
-
-    Raises:
-        DataError: if it cannot be opened; see `open_checkpoint` there.
-    """
-    return Predictor(open_checkpoint(path, trust), accelerator, precision, inference)

@@ -1,4 +1,4 @@
-"""Scores and pictures of a trained network: the same code ends a training and makes an evaluation."""
+"""Scores and pictures of a trained network, for the end of a training and for evaluation."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from unet_exp import losses
 from unet_exp.config import ClassSpec, MetricsConfig
 from unet_exp.data.io.images import write_image
 from unet_exp.data.samples import DataSet, Sample
-from unet_exp.figures.overlay import panels
+from unet_exp.figures.overlay import draw_panels
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics.declarations import LOSS, METRICS
 from unet_exp.metrics.scoreboard import Scoreboard
@@ -20,13 +20,13 @@ from unet_exp.metrics.scoreboard import Scoreboard
 
 @dataclass
 class Scores:
-    """What a split came to.
+    """Scores of a split.
 
     Attributes:
         metrics: pooled scores by their full names, such as `test/iou/cell`; empty where nothing is labelled.
-        per_image: a row an image.
-        per_threshold: a row an image and threshold, where there are scores of borders.
-        thresholds: of the scores that have one, the best on this split.
+        per_image: one row per image.
+        per_threshold: one row per image and threshold, for scores of borders.
+        thresholds: the best on this split of each score that has one.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -48,18 +48,15 @@ def score_split(
 
     Args:
         predictor: a checkpoint's.
-        dataset: whose split it is; says which scores it has beyond the classes'.
+        dataset: its data set, with the families of scores beyond those of classes.
         split: `train`, `val`, `test` or `unlabelled`; names the metrics and the pictures.
-        settings: which of the slow scores are wanted.
+        settings: the slow scores to compute.
         pictures: folder of the overlays, `<split>_<name>.png` each; None draws none.
         thresholds: chosen on another split; adds the scores `..._at_val`.
         quiet: no progress bar.
-
-    Returns:
-        The scores.
     """
     samples: Sequence[Sample] = getattr(dataset, split)
-    config = predictor.checkpoint.parsed().loss
+    config = predictor.checkpoint.parse_config().loss
     names = [spec.name for spec in predictor.classes]
     board = Scoreboard(names, dataset.metrics, settings.warping, settings.warping_radius)
     loss, targets = losses.build(config, predictor.checkpoint.record.class_weights), losses.targets(config)
@@ -68,7 +65,7 @@ def score_split(
         if pictures is None:
             continue
         score = f"IoU {row['iou/mean']:.3f}" if row else ""
-        picture = panels(sample.image, sample.label, label, predictor.classes, score)
+        picture = draw_panels(sample.image, sample.label, label, predictor.classes, score)
         name = sample.name.removeprefix(f"{split}_")
         pictures.mkdir(parents=True, exist_ok=True)
         write_image(pictures / f"{split}_{name}.png", picture)
@@ -82,7 +79,7 @@ def score_split(
 def score_test(
     predictor: Predictor, dataset: DataSet, settings: MetricsConfig, pictures: Path, quiet: bool = True
 ) -> Scores:
-    """The test split's scores and pictures; thresholds are taken from the validation images as well as from its own."""
+    """Scores the test split and draws it, with thresholds from the validation images as well as its own."""
     thresholds = None
     if dataset.test and dataset.val and "isbi" in dataset.metrics:
         thresholds = score_split(predictor, dataset, "val", settings, quiet=quiet).thresholds
@@ -90,27 +87,27 @@ def score_test(
 
 
 def score_tables(metrics: Mapping[str, float], classes: Sequence[ClassSpec], split: str) -> list[Table]:
-    """A split's scores: a row a class, then the mean; and a row a score of borders and cells, where there are any."""
+    """Tables of a split's scores: one row per class, then the mean; and one row per score of borders and cells."""
 
-    def value(name: str, digits: int = 4) -> str:
+    def show(name: str, digits: int = 4) -> str:
         number = metrics.get(f"{split}/{name}")
         return "" if number is None else "undefined" if math.isnan(number) else f"{number:.{digits}f}"
 
     of_all = [metric for metric in METRICS if metric.family is None]
     per_class = [metric for metric in of_all if metric.per_class]
     numbers = [*(metric for metric in of_all if not metric.per_class and metric is not LOSS), LOSS]
-    caption = ", ".join(f"{metric.title} {value(metric.name)}" for metric in numbers)
+    caption = ", ".join(f"{metric.title} {show(metric.name)}" for metric in numbers)
     of_classes = _table(split, *(metric.title for metric in per_class), caption=caption)
     for name in [*(spec.name for spec in classes), "mean"]:
-        cells = (value(f"{metric.name}/{name}") for metric in per_class)
+        cells = (show(f"{metric.name}/{name}") for metric in per_class)
         of_classes.add_row(name, *("absent" if cell == "undefined" else cell for cell in cells))
     rows = [metric for metric in METRICS if metric.family is not None and f"{split}/{metric.name}" in metrics]
     if not rows:
         return [of_classes]
     of_borders = _table(split, "best", "threshold", "at val's")
     for metric in rows:
-        at = value(f"{metric.name}_threshold", 1)
-        of_borders.add_row(metric.title, value(metric.name), at, value(f"{metric.name}_at_val"))
+        at = show(f"{metric.name}_threshold", 1)
+        of_borders.add_row(metric.title, show(metric.name), at, show(f"{metric.name}_at_val"))
     return [of_classes, of_borders]
 
 

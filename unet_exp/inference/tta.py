@@ -1,10 +1,10 @@
-"""The mean over turned and flipped versions of an image (paper, section 4: seven rotations for the EM data).
+"""Test-time augmentation: the mean over turned and flipped versions of an image (paper, section 4: seven rotations).
 
-Flips and quarter turns only permute pixels. Any other rotation samples the image anew, on a canvas that holds all of
-it; what the network sees beyond the image is mirrored from it, there too.
+Flips and quarter turns only permute pixels. Any other rotation resamples the image on a canvas that holds all of it,
+with mirrored pixels beyond the image.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, cos, radians, sin
 from typing import Literal
 
@@ -14,12 +14,12 @@ from torch.nn import functional
 
 from unet_exp.config import InferenceConfig, RotationTTAConfig
 from unet_exp.geometry import Activation
-from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirrored_source, part_logits, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirror_source, part_logits, tiled_logits
 from unet_exp.inference.tiling.tile_plan import surround
 from unet_exp.network import Network, probabilities
 
 Predict = Callable[[Source, int, int], Tensor]
-"""From a source, a height and a width to class probabilities (1, classes, height, width)."""
+"""Returns class probabilities (1, classes, height, width) of a source, a height and a width."""
 
 
 @torch.no_grad()
@@ -29,11 +29,11 @@ def average_probabilities(network: Network, image: Tensor, settings: InferenceCo
     Args:
         network: in eval mode, on any device.
         image: (1, C, H, W) float32, normalised, on the CPU.
-        settings: `none`, `rotations7` with its `angles`, or `flips8`; and how a version is cut into tiles.
-        activation: what the logits mean.
+        settings: `none`, `rotations7` with its `angles`, or `flips8`; and the tiles of each version.
+        activation: of the logits.
 
     Returns:
-        (1, classes, H, W) float32 on the CPU, summing to 1 over the classes.
+        (1, classes, H, W) float32 on the CPU, with the sum 1 over the classes.
 
     Raises:
         ConfigError: if `settings.tile` is too small for the network.
@@ -42,60 +42,45 @@ def average_probabilities(network: Network, image: Tensor, settings: InferenceCo
     def predict(source: Source, height: int, width: int) -> Tensor:
         return probabilities(tiled_logits(network, source, height, width, settings), activation)
 
-    def versions() -> Iterator[Tensor]:
-        if isinstance(settings, RotationTTAConfig):
-            border = surround(network.architecture, settings.context)
-            for angle in settings.angles:
-                yield rotated(predict, image, angle, border)
-        else:
-            for quarters, flip in list_turns(settings) or []:
-                yield turned(predict, image, quarters, flip)
-
-    count, total = 0, torch.zeros(())
-    for version in versions():
-        count, total = count + 1, total + version
-    return total / count
+    if isinstance(settings, RotationTTAConfig):
+        border = surround(network.architecture, settings.context)
+        rotated = (predict_rotated(predict, image, angle, border) for angle in settings.angles)
+        return sum(rotated, torch.zeros(())) / len(settings.angles)
+    turns = list_turns(settings) or []
+    return sum((predict_turned(predict, image, *turn) for turn in turns), torch.zeros(())) / len(turns)
 
 
 @torch.no_grad()
 def part_probabilities(
     network: Network, source: Source, size: Size, part: Part, settings: InferenceConfig, activation: Activation
 ) -> Tensor:
-    """Class probabilities of a part of an image: what `average_probabilities` gives there.
+    """Class probabilities (1, classes, height, width), float32 on the CPU, of a part of an image of `size`.
 
-    Args:
-        network: in eval mode, on any device.
-        source: gives the normalised image, mirrored beyond its border.
-        size: height and width of the image.
-        part: top, left, height and width.
-        settings: as for `average_probabilities`, its angles multiples of 90; see `turns`.
-        activation: what the logits mean.
-
-    Returns:
-        (1, classes, height, width) float32 on the CPU.
+    They equal those of `average_probabilities` there, for angles that are multiples of 90. `source` returns the
+    normalised image, mirrored beyond its border.
     """
-    count, total = 0, torch.zeros(())
-    for quarters, flip in list_turns(settings) or []:
+    turns, total = list_turns(settings) or [], torch.zeros(())
+    for quarters, flip in turns:
         seen_size = size if quarters % 2 == 0 else size[::-1]
-        seen_part = _unturned(part, seen_size, -quarters % 4)
-        seen_part = _flipped(seen_part, seen_size) if flip else seen_part
+        seen_part = _undo_turns(part, seen_size, -quarters % 4)
+        seen_part = _flip_window(seen_part, seen_size) if flip else seen_part
 
         def seen(*window: int, quarters: int = quarters, flip: bool = flip, seen_size: Size = seen_size) -> Tensor:
-            inside = _flipped(window, seen_size) if flip else window
-            pixels = source(*_unturned(inside, size, quarters)).rot90(quarters, (-2, -1))
+            inside = _flip_window(window, seen_size) if flip else window
+            pixels = source(*_undo_turns(inside, size, quarters)).rot90(quarters, (-2, -1))
             return pixels.flip(-1) if flip else pixels
 
         found = probabilities(part_logits(network, seen, seen_size, seen_part, settings), activation)
         found = found.flip(-1) if flip else found
-        count, total = count + 1, total + found.rot90(-quarters, (-2, -1))
-    return total / count
+        total = total + found.rot90(-quarters, (-2, -1))
+    return total / len(turns)
 
 
 def list_turns(settings: InferenceConfig) -> list[tuple[int, bool]] | None:
-    """The versions that are averaged: quarter turns counter-clockwise, and whether a flip from left to right follows.
+    """Lists the versions to average: quarter turns counter-clockwise, and whether a flip from left to right follows.
 
     Returns:
-        None where other rotations are among them.
+        None if other rotations are among them.
     """
     if isinstance(settings, RotationTTAConfig):
         if any(angle % 90 for angle in settings.angles):
@@ -106,8 +91,8 @@ def list_turns(settings: InferenceConfig) -> list[tuple[int, bool]] | None:
     return [(0, False)]
 
 
-def _unturned(window: Sequence[int], size: Size, quarters: int) -> Part:
-    """Where a window of an image that was turned by `quarters` lies in the image, of `size` before the turns."""
+def _undo_turns(window: Sequence[int], size: Size, quarters: int) -> Part:
+    """Maps a window of an image after `quarters` turns back to the image, of `size` before the turns."""
     top, left, height, width = window
     for turn in reversed(range(quarters)):
         across = size[1] if turn % 2 == 0 else size[0]  # before this turn
@@ -115,65 +100,47 @@ def _unturned(window: Sequence[int], size: Size, quarters: int) -> Part:
     return top, left, height, width
 
 
-def _flipped(window: Sequence[int], size: Size) -> Part:
-    """Where a window of an image that was flipped from left to right lies in the image."""
+def _flip_window(window: Sequence[int], size: Size) -> Part:
+    """Maps a window of an image after a flip from left to right back to the image."""
     top, left, height, width = window
     return top, size[1] - left - width, height, width
 
 
-def turned(predict: Predict, image: Tensor, quarters: int, flip: bool = False) -> Tensor:
-    """Probabilities of an image seen after `quarters` quarter turns counter-clockwise and a flip from left to right."""
+def predict_turned(predict: Predict, image: Tensor, quarters: int, flip: bool = False) -> Tensor:
+    """Probabilities of an image from its version after `quarters` turns counter-clockwise and a flip, turned back."""
     seen = image.rot90(quarters, (-2, -1))
     seen = seen.flip(-1) if flip else seen
-    found = predict(mirrored_source(seen), seen.shape[-2], seen.shape[-1])
+    found = predict(mirror_source(seen), seen.shape[-2], seen.shape[-1])
     found = found.flip(-1) if flip else found
     return found.rot90(-quarters, (-2, -1))
 
 
-def rotated(predict: Predict, image: Tensor, angle: float, border: int) -> Tensor:
-    """Probabilities of an image (1, C, H, W) seen after a rotation.
+def predict_rotated(predict: Predict, image: Tensor, angle: float, border: int) -> Tensor:
+    """Probabilities (1, classes, H, W) of an image from its version after a rotation, turned back.
 
     Args:
-        predict: what sees it.
-        image: normalised.
+        predict: predicts the version.
+        image: (1, C, H, W), normalised.
         angle: degrees, counter-clockwise; multiples of 90 are exact.
-        border: pixels of the mirrored image that are predicted around it, for networks whose padding would otherwise
-            touch its corners.
-
-    Returns:
-        (1, classes, H, W), turned back.
+        border: pixels of the mirrored image to predict around it, so that padding does not touch its corners.
     """
     if angle % 90 == 0:
-        return turned(predict, image, int(angle // 90))
+        return predict_turned(predict, image, int(angle // 90))
     height, width = image.shape[-2:]
     cosine, sine = abs(cos(radians(angle))), abs(sin(radians(angle)))
     high = ceil(height * cosine + width * sine) + 2 * border
     wide = ceil(width * cosine + height * sine) + 2 * border
 
     def source(top: int, left: int, rows: int, columns: int) -> Tensor:
-        return _sampled(image, angle, (high, wide), (top, left, rows, columns), "bicubic")
+        return _sample(image, angle, (high, wide), (top, left, rows, columns), "bicubic")
 
-    return _sampled(predict(source, high, wide), -angle, (height, width), (0, 0, height, width), "bilinear")
+    return _sample(predict(source, high, wide), -angle, (height, width), (0, 0, height, width), "bilinear")
 
 
-def _sampled(
-    pixels: Tensor,
-    angle: float,
-    canvas: tuple[int, int],
-    window: tuple[int, int, int, int],
-    mode: Literal["bicubic", "bilinear"],
-) -> Tensor:
-    """A window of a canvas in whose middle lie pixels, turned counter-clockwise by `angle` degrees and mirrored.
+def _sample(pixels: Tensor, angle: float, canvas: Size, window: Part, mode: Literal["bicubic", "bilinear"]) -> Tensor:
+    """Samples a window of a canvas of which pixels (1, C, H, W), turned counter-clockwise by degrees, fill the middle.
 
-    Args:
-        pixels: (1, C, H, W).
-        angle: degrees.
-        canvas: its height and width.
-        window: top, left, height and width, on the canvas or beyond it.
-        mode: how to interpolate; `bilinear` keeps probabilities positive and their sum 1.
-
-    Returns:
-        (1, C, height, width).
+    Beyond their border they are mirrored. `bilinear` keeps probabilities positive and their sum 1.
     """
     top, left, rows, columns = window
     y = (torch.arange(top, top + rows, dtype=torch.float64) - (canvas[0] - 1) / 2)[:, None]
@@ -181,12 +148,12 @@ def _sampled(
     cosine, sine = cos(radians(angle)), sin(radians(angle))
     places = torch.stack([x * cosine - y * sine, x * sine + y * cosine], dim=-1)  # from the centre of the pixels
     half = torch.tensor([max(size - 1, 1) / 2 for size in (pixels.shape[-1], pixels.shape[-2])])
-    grid = (places / half).float()[None]  # -1 and 1 are the centres of the border pixels, which are not repeated
+    grid = (places / half).float()[None]  # -1 and 1 are the centres of the border pixels; these are not repeated
     return functional.grid_sample(pixels, grid, mode, padding_mode="reflection", align_corners=True)
 
 
 def to_logits(mean: Tensor, activation: Activation) -> Tensor:
-    """Logits that `unet_exp.network.probabilities` turns into given probabilities, for a loss that wants logits.
+    """Inverts `unet_exp.network.probabilities`, for a loss that needs logits.
 
     Args:
         mean: (B, classes, H, W) probabilities.

@@ -1,1 +1,1 @@
-"""A look at images and masks before a training."""
+"""Inspection of images and masks before a training."""

@@ -1,117 +1,104 @@
-"""A look at images and masks before a training: tables, suspicious files, the classes that masks seem to have."""
+"""Inspects images and masks before a training: tables, suspicious files, the classes that masks seem to have."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec, Config
 from unet_exp.config.data import FolderConfig
+from unet_exp.data import groups, load_data
+from unet_exp.data.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
+from unet_exp.data.compatibility import check_fits
+from unet_exp.data.io.images import make_output_folder
+from unet_exp.data.pairs import Pair, find_pairs
+from unet_exp.data.samples import SPLITS, DataSet, Sample
+from unet_exp.data.sets.folder import (
+    check_exact,
+    check_memory,
+    class_specs,
+    may_lack_mask,
+    means_indices,
+    sample_names,
+    used_channels,
+)
 from unet_exp.errors import DataError, UserError
+from unet_exp.figures.contact_sheet import MOST, draw_contact_sheet, make_cell
+from unet_exp.inspection import findings, survey, tables
+from unet_exp.inspection.findings import UNKNOWN, ClassProposal, LabelMap, Suspicion, Totals
+from unet_exp.inspection.survey import ImageStats
+from unet_exp.metrics.declarations import ScoreFamily
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from rich.console import Console
-
-    from unet_exp.data.pairs import Pair
-    from unet_exp.data.samples import DataSet
-    from unet_exp.inspection.findings import LabelMap, Proposal, Suspicion
-    from unet_exp.inspection.survey import ImageStats
-
-    Seen = tuple[NDArray[Any], NDArray[np.uint8] | None]
+Seen = tuple[NDArray[Any], NDArray[np.uint8] | None]
 
 SHEET = "contact_sheet.png"
-_SHOWN = 20
+_MOST_MISTAKES = 20
 
 
 @dataclass(frozen=True)
-class _Inspected:
-    """What was read.
+class _Inspection:
+    """Everything that was read.
 
     Attributes:
-        stats: of every image that can be used.
-        parts: the split of images, by name, as far as it is known.
+        stats: of every usable image.
+        parts: the known split of images by name.
         split: images of each part.
         dataset: the images themselves, where they are in memory.
         classes: as configured.
         label_map: of the values in masks.
-        objects: whether masks tell objects apart.
-        legend: the classes as they are drawn.
+        objects: whether masks number objects.
+        legend: the classes of the contact sheet.
         look: reads an image once more: (H, W, C), and its mask in colours (H, W, 3).
         mistakes: why a training cannot start.
-        proposal: other classes, where those do not fit.
+        proposal: other classes, where the configured ones do not fit.
     """
 
-    stats: "Sequence[ImageStats]"
+    stats: Sequence[ImageStats]
     parts: Mapping[str, str]
     split: Mapping[str, int]
-    dataset: "DataSet | None"
+    dataset: DataSet | None
     classes: Sequence[ClassSpec]
-    label_map: "LabelMap"
+    label_map: LabelMap
     objects: bool
     legend: Sequence[ClassSpec]
-    look: "Callable[[ImageStats], Seen]"
+    look: Callable[[ImageStats], Seen]
     mistakes: list[str]
-    proposal: "Proposal | None" = None
+    proposal: ClassProposal | None = None
 
 
 def check_data(config: Config, output: Path) -> Path:
-    """Reads all images and masks, prints what they are and draws some.
-
-    Args:
-        config: of a training.
-        output: the folder of the contact sheet; it is made.
+    """Reads all images and masks, prints statistics and draws some on a contact sheet in the folder `output`.
 
     Returns:
         The contact sheet.
 
     Raises:
-        UserError: at the end, if a training could not start with this config; the contact sheet is there then. Before
-            that where there is nothing to read, or the sheet cannot be written.
+        UserError: if a training cannot start with this config, after the contact sheet is written; at once if there is
+            nothing to read, or the sheet cannot be written.
     """
-    from rich.console import Console
-
-    from unet_exp.data.compatibility import check_fits
-    from unet_exp.inspection import tables as check_tables
-    from unet_exp.inspection.findings import Totals, suspicious_classes, suspicious_images, suspicious_twins
-
     console = Console(highlight=False)
-    inspected = _folder(config.data, console) if isinstance(config.data, FolderConfig) else _built_in(config)
-    stats, parts, mistakes = inspected.stats, inspected.parts, inspected.mistakes
-    names = [spec.name for spec in inspected.classes]
-    masks = {one.item.name: one.mask for one in stats if one.mask is not None}
-    pixels = {name: inspected.label_map.pixels(mask) for name, mask in masks.items()}
-    if not mistakes:
-        with _kept(mistakes):
-            check_fits(config, inspected.dataset or _outline(inspected, pixels))
-    trained = [found for name, found in pixels.items() if parts.get(name) == "train"]
-    if trained and all(found.keys() == {IGNORE_LABEL} for found in trained):
-        mistakes.append("data.ignore: all pixels of the training masks are ignored: there is nothing to learn from")
-    suspicions = [
-        *suspicious_images(stats, config.data.tile),
-        *suspicious_twins(stats, parts),
-    ]
-    if masks and inspected.proposal is None:
-        suspicions += suspicious_classes(names, list(pixels.values()), [parts.get(name, "") for name in pixels])
-    if stats:
-        console.print(check_tables.images(stats, inspected.split))
-    if masks:
-        totals = Totals.of(masks.values())
-        console.print(
-            check_tables.classes(inspected.classes, inspected.label_map, totals, pixels, parts, inspected.objects)
-        )
-    if suspicions:
-        console.print(check_tables.suspicious(suspicions))
-    sheet = _draw(inspected, pixels, suspicions, output) if stats else None
-    for mistake in mistakes[:_SHOWN]:
+    inspection = (
+        _inspect_folder(config.data, console) if isinstance(config.data, FolderConfig) else _inspect_built_in(config)
+    )
+    mistakes, label_map = inspection.mistakes, inspection.label_map
+    pixels = {one.item.name: label_map.pixels(one.mask) for one in inspection.stats if one.mask is not None}
+    _check_training(config, inspection, pixels)
+    suspicions = _find_suspicions(config, inspection, pixels)
+    _print_tables(inspection, pixels, suspicions, console)
+    sheet = _draw(inspection, pixels, suspicions, output) if inspection.stats else None
+    for mistake in mistakes[:_MOST_MISTAKES]:
         console.print(f"mistake: {mistake}", style="red", markup=False, soft_wrap=True)
-    if len(mistakes) > _SHOWN:
-        console.print(f"and {len(mistakes) - _SHOWN} mistakes more", style="red")
-    if inspected.proposal is not None:
-        check_tables.propose(inspected.proposal, console)
+    if len(mistakes) > _MOST_MISTAKES:
+        console.print(f"and {len(mistakes) - _MOST_MISTAKES} mistakes more", style="red")
+    if inspection.proposal is not None:
+        tables.print_proposal(inspection.proposal, console)
     if not mistakes:
         console.print("A training can start with these words. Images with their masks over them are in")
     if sheet is not None:
@@ -122,91 +109,115 @@ def check_data(config: Config, output: Path) -> Path:
     return sheet
 
 
+def _check_training(config: Config, inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> None:
+    """Adds the mistakes for which a training would stop before its first step."""
+    if not inspection.mistakes:
+        with _collect_mistake(inspection.mistakes):
+            check_fits(config, inspection.dataset or _outline_dataset(inspection, pixels))
+    trained = [found for name, found in pixels.items() if inspection.parts.get(name) == "train"]
+    if trained and all(found.keys() == {IGNORE_LABEL} for found in trained):
+        inspection.mistakes.append(
+            "data.ignore: all pixels of the training masks are ignored: there is nothing to learn from"
+        )
+
+
+def _find_suspicions(config: Config, inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> list[Suspicion]:
+
+    stats, parts = inspection.stats, inspection.parts
+    suspicions = [*findings.find_suspicious_images(stats, config.data.tile), *findings.find_twins(stats, parts)]
+    if pixels and inspection.proposal is None:
+        names = [spec.name for spec in inspection.classes]
+        suspicions += findings.find_suspicious_classes(
+            names, list(pixels.values()), [parts.get(name, "") for name in pixels]
+        )
+    return suspicions
+
+
+def _print_tables(
+    inspection: _Inspection, pixels: Mapping[str, Counter[int]], suspicions: Sequence[Suspicion], console: Console
+) -> None:
+
+    if inspection.stats:
+        console.print(tables.tabulate_images(inspection.stats, inspection.split))
+    if pixels:
+        totals = Totals.of(one.mask for one in inspection.stats if one.mask is not None)
+        classes, label_map = inspection.classes, inspection.label_map
+        console.print(tables.tabulate_classes(classes, label_map, totals, pixels, inspection.parts, inspection.objects))
+    if suspicions:
+        console.print(tables.tabulate_suspicions(suspicions))
+
+
 @contextmanager
-def _kept(mistakes: list[str]) -> Iterator[None]:
+def _collect_mistake(mistakes: list[str]) -> Iterator[None]:
+    """Adds a user's mistake to the list in place of raising it."""
     try:
         yield
     except UserError as error:
         mistakes.append(str(error))
 
 
-def _built_in(config: Config) -> _Inspected:
-    """Data that the program itself reads or makes."""
-    from unet_exp import data
-    from unet_exp.data.classes import colorize
-    from unet_exp.data.samples import SPLITS
-    from unet_exp.inspection.findings import LabelMap
-    from unet_exp.inspection.survey import survey_samples
-
-    dataset = data.load(config.data)
+def _inspect_built_in(config: Config) -> _Inspection:
+    """Inspects data that the program itself reads or makes."""
+    dataset = load_data(config.data)
+    # With data.split=all an image is in two splits, and counts in the first.
     parts = {sample.name: part for part in reversed(SPLITS) for sample in getattr(dataset, part)}
     samples = {sample.name: sample for part in SPLITS for sample in getattr(dataset, part)}
 
-    def look(stats: "ImageStats") -> "Seen":
+    def look(stats: ImageStats) -> Seen:
         sample = samples[stats.item.name]
         return sample.image, None if sample.label is None else colorize(sample.label, dataset.classes)
 
     label_map = LabelMap(dataset.classes, None, objects=False)
     objects = any(sample.instances is not None for sample in samples.values())
     split = {part: len(getattr(dataset, part)) for part in SPLITS}
-    stats = survey_samples(dataset)
-    return _Inspected(stats, parts, split, dataset, dataset.classes, label_map, objects, dataset.classes, look, [])
+    stats = survey.survey_samples(dataset)
+    return _Inspection(stats, parts, split, dataset, dataset.classes, label_map, objects, dataset.classes, look, [])
 
 
-def _folder(config: FolderConfig, console: "Console") -> _Inspected:
-    """The user's own, whether or not the words fit them."""
-    from rich.progress import track
-
-    from unet_exp.data.sets.folder import check_exact, check_memory, class_specs, means_indices, sample_names
-    from unet_exp.inspection.findings import UNKNOWN, LabelMap, Totals, propose
-    from unet_exp.inspection.survey import read_page, stored_value, survey_files
-
+def _inspect_folder(config: FolderConfig, console: Console) -> _Inspection:
+    """Inspects a user's own data, whether or not the config fits them."""
     classes = class_specs(config)
     objects = config.labels == "instances"
     indices = means_indices(config)
-    pairs, mistakes = _pairs(config)
+    pairs, mistakes = _find_pairs(config)
     for check in (check_exact, check_memory):
-        with _kept(mistakes):
+        with _collect_mistake(mistakes):
             check(pairs, config)
     stats: list[ImageStats] = []
-    quiet = not console.is_terminal
-    read = survey_files(pairs, indices)
-    for found in track(read, "reading", len(pairs), disable=quiet, transient=True, console=console):
+    bar: Any = {"total": len(pairs), "disable": not console.is_terminal, "transient": True, "console": console}
+    for found in track(survey.survey_files(pairs, indices), "reading", **bar):
         if isinstance(found, DataError):
             mistakes.append(str(found))
         else:
             stats += found
-    mistakes += _unlike(stats)
-    with _kept(mistakes):
+    mistakes += _find_differences(stats)
+    with _collect_mistake(mistakes):
         sample_names([(one.source, one.item) for one in stats if one.source is not None])
     totals = Totals.of(one.mask for one in stats if one.mask is not None)
-    label_map = LabelMap(classes, None if config.ignore is None else stored_value(config.ignore), objects)
+    label_map = LabelMap(classes, None if config.ignore is None else survey.stored_value(config.ignore), objects)
     proposal = None
     if unknown := sum(label_map.pixels(mask)[UNKNOWN] for mask in totals.masks):
         mistakes.append(
             f"data.classes: {unknown} pixels of the masks have values without a class (none in the table above)"
         )
-        proposal = propose(totals, classes, config.ignore)
+        proposal = findings.propose_classes(totals, classes, config.ignore)
     fitting, ignore = (proposal.classes, proposal.ignore) if proposal else (classes, config.ignore)
     if objects or (proposal and proposal.kind != "classes"):
         fitting = ()
 
-    def look(one: "ImageStats") -> "Seen":
-        image, mask = read_page(one, indices)
+    def look(one: ImageStats) -> Seen:
+        image, mask = survey.read_page(one, indices)
         if mask is None or one.mask_source is None:
             return image, None
-        return image, _painted(mask, one.mask_source, fitting, ignore)
+        return image, _paint_mask(mask, one.mask_source, fitting, ignore)
 
-    parts = _parts(stats, config, mistakes)
+    parts = _split_images(stats, config, mistakes)
     split = Counter(parts.values())
-    return _Inspected(stats, parts, split, None, classes, label_map, objects, fitting, look, mistakes, proposal)
+    return _Inspection(stats, parts, split, None, classes, label_map, objects, fitting, look, mistakes, proposal)
 
 
-def _pairs(config: FolderConfig) -> "tuple[list[Pair], list[str]]":
-    """Images with their masks; those that have none and should have one are read too."""
-    from unet_exp.data.pairs import find_pairs
-    from unet_exp.data.sets.folder import may_lack_mask
-
+def _find_pairs(config: FolderConfig) -> tuple[list[Pair], list[str]]:
+    """Finds images with their masks; one that lacks its mask is a mistake, and is inspected too."""
     words = config.images, config.masks, config.mask_suffix
     try:
         return find_pairs(*words, lambda name: may_lack_mask(name, config)), []
@@ -214,16 +225,14 @@ def _pairs(config: FolderConfig) -> "tuple[list[Pair], list[str]]":
         return find_pairs(*words, lambda _: True), [str(error)]
 
 
-def _parts(stats: "Sequence[ImageStats]", config: FolderConfig, mistakes: list[str]) -> dict[str, str]:
-    """The split of each image by its name; a mistake where there is none."""
-    from unet_exp.data import groups
-
+def _split_images(stats: Sequence[ImageStats], config: FolderConfig, mistakes: list[str]) -> dict[str, str]:
+    """Splits the images, by name; a mistake where there is no split."""
     labelled = [one.item for one in stats if one.mask is not None]
     parts = {one.item.name: groups.UNLABELLED for one in stats if one.mask is None}
     if not labelled:
         mistakes.append(f"data.masks={config.masks}: no image has a mask that can be used: nothing to learn from")
         return parts
-    with _kept(mistakes):
+    with _collect_mistake(mistakes):
         split = groups.split(labelled, config)
         parts |= {
             labelled[place].name: part for part, places in zip(groups.PARTS, split, strict=True) for place in places
@@ -231,10 +240,8 @@ def _parts(stats: "Sequence[ImageStats]", config: FolderConfig, mistakes: list[s
     return parts
 
 
-def _unlike(stats: "Sequence[ImageStats]") -> list[str]:
-    """Images must be of one type and have as many channels."""
-    from unet_exp.data.sets.folder import used_channels
-
+def _find_differences(stats: Sequence[ImageStats]) -> list[str]:
+    """Lists mistakes where images differ in type or number of channels."""
     channels = Counter(f"{count} channel(s)" for count in used_channels([one.kind for one in stats]))
     types = Counter(f"{one.dtype} pixels" for one in stats)
     return [
@@ -244,31 +251,21 @@ def _unlike(stats: "Sequence[ImageStats]") -> list[str]:
     ]
 
 
-def _outline(inspected: _Inspected, pixels: Mapping[str, Counter[int]]) -> "DataSet":
-    """The data set as far as words must fit it: each label is one row of the classes that the mask shows."""
-    import numpy as np
-
-    from unet_exp.data.samples import SPLITS, DataSet, Sample
-    from unet_exp.data.sets.folder import used_channels
-    from unet_exp.metrics.declarations import ScoreFamily
-
-    channels = used_channels([one.kind for one in inspected.stats])[0]
+def _outline_dataset(inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> DataSet:
+    """Makes a data set for the checks of a config: each label is one row of the classes in its mask."""
+    channels = used_channels([one.kind for one in inspection.stats])[0]
     samples: dict[str, list[Sample]] = {part: [] for part in SPLITS}
-    for name, part in inspected.parts.items():
+    for name, part in inspection.parts.items():
         label = np.array([sorted(pixels.get(name, ()))], np.uint8)
         samples[part].append(Sample(name, np.zeros((*label.shape, channels), np.uint8), label))
-    metrics: tuple[ScoreFamily, ...] = ("seg",) if inspected.objects else ()
-    return DataSet(**samples, classes=tuple(inspected.classes), channels=channels, metrics=metrics)
+    metrics: tuple[ScoreFamily, ...] = ("seg",) if inspection.objects else ()
+    return DataSet(**samples, classes=tuple(inspection.classes), channels=channels, metrics=metrics)
 
 
-def _painted(
-    mask: "NDArray[Any]", path: Path, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None
-) -> "NDArray[np.uint8] | None":
-    """A mask in colours: those of the classes or, where these do not fit, one for each of its values."""
-    import numpy as np
-
-    from unet_exp.data.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
-
+def _paint_mask(
+    mask: NDArray[Any], path: Path, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None
+) -> NDArray[np.uint8] | None:
+    """Paints a mask in the colours of the classes or, where these do not fit, in one for each of its values."""
     if classes:
         try:
             painted: NDArray[np.uint8] = colorize(decode(mask, classes, path, ignore), classes)
@@ -285,34 +282,27 @@ def _painted(
 
 
 def _draw(
-    inspected: _Inspected, pixels: Mapping[str, Counter[int]], suspicions: "Sequence[Suspicion]", output: Path
+    inspection: _Inspection, pixels: Mapping[str, Counter[int]], suspicions: Sequence[Suspicion], output: Path
 ) -> Path:
-    """Some of the images with their masks over them."""
-    from unet_exp.figures.contact_sheet import cell, draw_contact_sheet
-
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"output={output}: this folder cannot be made ({error.strerror}); choose another") from None
-    # What most images share marks none of them.
-    marked = [row for row in suspicions if 2 * len(row.where) <= len(inspected.stats)]
+    """Draws some of the images with their masks over them."""
+    make_output_folder(output)
+    # A suspicion of most images marks none of them.
+    marked = [row for row in suspicions if 2 * len(row.where) <= len(inspection.stats)]
     remarks = {name: row.what for row in reversed(marked) for name in row.where}
     cells = []
-    for one in _chosen(inspected.stats, pixels, [row.where for row in marked]):
+    for one in _choose_images(inspection.stats, pixels, [row.where for row in marked]):
         name = one.item.name
         size = f"{one.width} x {one.height} x {one.kind.channels} {one.dtype}"
-        remark = " · ".join(word for word in (remarks.get(name), inspected.parts.get(name), size) if word)
-        cells.append(cell(name, remark, name in remarks, *inspected.look(one)))
-    draw_contact_sheet(cells, [(spec.name, spec.color) for spec in inspected.legend], output / SHEET)
+        remark = " · ".join(word for word in (remarks.get(name), inspection.parts.get(name), size) if word)
+        cells.append(make_cell(name, remark, name in remarks, *inspection.look(one)))
+    draw_contact_sheet(cells, [(spec.name, spec.color) for spec in inspection.legend], output / SHEET)
     return output / SHEET
 
 
-def _chosen(
-    stats: "Sequence[ImageStats]", pixels: Mapping[str, Counter[int]], suspicious: Sequence[Sequence[str]]
-) -> "list[ImageStats]":
-    """The image that shows most of each class, the rarest first; two of each suspicion; and others from end to end."""
-    from unet_exp.figures.contact_sheet import MOST
-
+def _choose_images(
+    stats: Sequence[ImageStats], pixels: Mapping[str, Counter[int]], suspicious: Sequence[Sequence[str]]
+) -> list[ImageStats]:
+    """Chooses the image with most of each class, rarest first; two of each suspicion; and others from end to end."""
     totals = sum(pixels.values(), Counter[int]())
     rarest = sorted(totals, key=lambda index: totals[index])[: MOST // 2]
     wanted = [max(pixels, key=lambda name: pixels[name][index]) for index in rarest]

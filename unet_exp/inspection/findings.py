@@ -1,21 +1,19 @@
-"""What a survey says: which classes masks seem to have, and which files are suspicious."""
+"""Findings of a survey: the classes that masks seem to have, and suspicious files."""
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import yaml
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import MAX_CLASSES
-from unet_exp.data.classes import Value, picture_color, proposed
+from unet_exp.data.classes import Value, dump_in_one_line, name_values, picture_color
 from unet_exp.inspection.survey import IGNORED, ImageStats, MaskStats, stored_value
 
 UNKNOWN = -1
-"""Stands for the class of a value that has none."""
+"""Index for values without a class."""
 RARE = 0.001
 """Share of the pixels below which a class is rare."""
 _MANY_VALUES = 10
@@ -25,7 +23,7 @@ _FEWEST = 8
 
 
 class LabelMap:
-    """Which class a stored value has.
+    """Maps stored values to classes.
 
     Args:
         classes: as configured; two of them where masks hold objects.
@@ -45,7 +43,7 @@ class LabelMap:
         return int(value != 0) if self._objects else self._indices.get(value, UNKNOWN)
 
     def pixels(self, mask: MaskStats) -> Counter[int]:
-        """Pixels of each class that a mask shows."""
+        """Counts the pixels of each class in a mask."""
         pixels: Counter[int] = Counter()
         for value, count in mask.counts.items():
             pixels[self(value)] += count
@@ -55,13 +53,7 @@ class LabelMap:
 
 @dataclass(frozen=True)
 class Totals:
-    """All masks together.
-
-    Attributes:
-        pixels: of each value.
-        images: masks that hold it.
-        masks: what was added up.
-    """
+    """All masks together: the pixels of each value, and the number of masks with it."""
 
     masks: list[MaskStats]
     pixels: Counter[Value] = field(default_factory=Counter[Value])
@@ -69,7 +61,7 @@ class Totals:
 
     @classmethod
     def of(cls, masks: Iterable[MaskStats]) -> "Totals":
-        """Adds up."""
+        """Adds up masks."""
         totals = cls(list(masks))
         for mask in totals.masks:
             totals.pixels.update(mask.counts)
@@ -78,13 +70,13 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """What masks seem to be.
+class ClassProposal:
+    """The meaning that the values of masks seem to have.
 
     Attributes:
         kind: `classes`; `objects` (a number or colour each); `smeared` (a few values with a blur of others around them,
             by JPEG or smooth resizing); `unclear`.
-        classes: that would fit, or, of a smeared mask, that it seems to have had.
+        classes: that fit; of a smeared mask, those before the blur.
         ignore: a value that seems to mean "ignored".
     """
 
@@ -98,97 +90,79 @@ class Proposal:
             {"name": spec.name, "value": spec.value, **({"color": spec.color} if spec.color != spec.value else {})}
             for spec in self.classes
         ]
-        lines = ["classes:", *(f"  - {_in_one_line(entry)}" for entry in entries)]
+        lines = ["classes:", *(f"  - {dump_in_one_line(entry)}" for entry in entries)]
         return "\n".join(lines if self.ignore is None else [*lines, f"ignore: {self.ignore}"])
 
     def words(self) -> list[str]:
         """The same as words on a command line."""
         entries = [{"name": spec.name, "value": spec.value} for spec in self.classes]
-        words = [f"data.classes={_in_one_line(entries)}"]
+        words = [f"data.classes={dump_in_one_line(entries)}"]
         return words if self.ignore is None else [*words, f"data.ignore={self.ignore}"]
 
 
-def propose(totals: Totals, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None) -> Proposal:
-    """Reads the values of masks as a person would.
-
-    Args:
-        totals: of the masks.
-        classes: as configured; the names of those that are found are kept.
-        ignore: as configured.
-    """
+def propose_classes(totals: Totals, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None) -> ClassProposal:
+    """Guesses the meaning of the values of masks; `classes` and `ignore`, as configured, keep names and values."""
     found = set(totals.pixels)
     parts, specks = (sum(getattr(mask, key) for mask in totals.masks) for key in ("parts", "specks"))
     many = any(mask.rest for mask in totals.masks) or len(found) > _MANY_VALUES
     kept = ignore if ignore is not None and stored_value(ignore) in found else None
     if many and 2 * specks > parts:
-        peaks = _peaks(totals.pixels)
-        return Proposal("smeared", _specs(peaks, classes)) if 2 <= len(peaks) <= _MANY_VALUES else Proposal("unclear")
+        peaks = _find_peaks(totals.pixels)
+        return (
+            ClassProposal("smeared", _to_specs(peaks, classes))
+            if 2 <= len(peaks) <= _MANY_VALUES
+            else ClassProposal("unclear")
+        )
     if kept is None and _ends_in_255(found):
         kept = 255
     values = found - ({IGNORED} if kept is None else {stored_value(kept)})
-    specs = _specs(values, classes) if 2 <= len(values) <= MAX_CLASSES else ()
+    specs = _to_specs(values, classes) if 2 <= len(values) <= MAX_CLASSES else ()
     ignored = kept if kept is None or isinstance(kept, int) else list(kept)
     if many and sum(mask.lit for mask in totals.masks if mask.parts) >= 0.8 * parts:
-        return Proposal("objects", specs, ignored)
-    return Proposal("classes", specs, ignored) if specs else Proposal("unclear")
+        return ClassProposal("objects", specs, ignored)
+    return ClassProposal("classes", specs, ignored) if specs else ClassProposal("unclear")
 
 
 def _ends_in_255(found: set[Value]) -> bool:
-    """Whether values count up from 0, and 255 stands apart: it then says "nobody knows"."""
+    """Whether values count up from 0, and 255 is apart: it then means "unknown"."""
     others = found - {255}
     return 255 in found and 2 <= len(others) < 255 and others == set(range(len(others)))
 
 
-def _peaks(pixels: Counter[Value]) -> list[Value]:
-    """Values that are common, and no shade of a more common one."""
+def _find_peaks(pixels: Counter[Value]) -> list[Value]:
+    """Common values that are no shade of a more common one."""
     peaks: list[Value] = []
     for value, count in pixels.most_common():
         if count < _PEAK_SHARE * pixels.total():
             break
-        if all(np.abs(np.subtract(_color(value), _color(peak))).max() >= _PEAK_DISTANCE for peak in peaks):
+        if all(np.abs(np.subtract(_to_color(value), _to_color(peak))).max() >= _PEAK_DISTANCE for peak in peaks):
             peaks.append(value)
     return peaks
 
 
-def _color(value: Value) -> tuple[int, ...]:
+def _to_color(value: Value) -> tuple[int, ...]:
     return (value,) * 3 if isinstance(value, int) else value
 
 
-def _specs(values: Collection[Value], classes: Sequence[ClassSpec]) -> tuple[ClassSpec, ...]:
+def _to_specs(values: Collection[Value], classes: Sequence[ClassSpec]) -> tuple[ClassSpec, ...]:
     return tuple(
         ClassSpec(**entry, color=picture_color(index) if isinstance(entry["value"], int) else entry["value"])
-        for index, entry in enumerate(yaml.safe_load(proposed(values, classes)))
+        for index, entry in enumerate(name_values(values, classes))
     )
-
-
-def _in_one_line(plain: object) -> str:
-    text: str = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
-    return text.strip()
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """Something that may be right and rarely is.
-
-    Attributes:
-        what: is suspicious.
-        where: names of images or classes.
-        hint: what may be done.
-    """
+    """A probable mistake: what, the names of its images or classes, and a hint what to do."""
 
     what: str
     where: list[str]
     hint: str
 
 
-def suspicious_images(stats: Sequence[ImageStats], tile: int) -> list[Suspicion]:
-    """Images that look wrong by themselves or beside the others.
-
-    Args:
-        stats: of all images.
-        tile: side of the labelled patch, pixels.
-    """
-    dark, bright = _outliers(stats)
+def find_suspicious_images(stats: Sequence[ImageStats], tile: int) -> list[Suspicion]:
+    """Finds images that look wrong alone or beside the others; `tile` is the side of the labelled patch in pixels."""
+    dark, bright = _find_outliers(stats)
     rescale = "inverted, or scaled unlike the others?"
     found = [
         ("constant image: all pixels are equal", [one for one in stats if one.low == one.high], "leave it out"),
@@ -213,13 +187,8 @@ def suspicious_images(stats: Sequence[ImageStats], tile: int) -> list[Suspicion]
     return [Suspicion(what, [one.item.name for one in ones], hint) for what, ones, hint in found if ones]
 
 
-def suspicious_twins(stats: Sequence[ImageStats], parts: Mapping[str, str]) -> list[Suspicion]:
-    """Images with the same pixels.
-
-    Args:
-        stats: of all images.
-        parts: the split of each image by its name, as far as it is known.
-    """
+def find_twins(stats: Sequence[ImageStats], parts: Mapping[str, str]) -> list[Suspicion]:
+    """Finds images with the same pixels; `parts` is the known split of images by name."""
     twins: dict[str, list[str]] = {}
     for one in stats:
         if one.low < one.high:
@@ -238,15 +207,12 @@ def suspicious_twins(stats: Sequence[ImageStats], parts: Mapping[str, str]) -> l
     return [Suspicion(what, where, hint) for what, where, hint in rows if where]
 
 
-def suspicious_classes(
+def find_suspicious_classes(
     names: Sequence[str], pixels: Sequence[Mapping[int, int]], parts: Sequence[str]
 ) -> list[Suspicion]:
-    """Classes that are rare or that the training would not see.
+    """Finds classes that are rare or that the training does not see.
 
-    Args:
-        names: of the classes.
-        pixels: of each class, a mapping a mask.
-        parts: the split of each mask; an empty text where it is not known.
+    `pixels` counts those of each class in each mask, `parts` is the split of each mask, empty where unknown.
     """
     total = sum((Counter(one) for one in pixels), Counter[int]())
     labelled = sum(total[index] for index in range(len(names)))
@@ -262,17 +228,15 @@ def suspicious_classes(
     return [Suspicion(what, where, hint) for what, where, hint in rows if where]
 
 
-def _outliers(stats: Sequence[ImageStats]) -> tuple[list[ImageStats], list[ImageStats]]:
-    """Images much darker and much brighter than the median, in units of the median deviation from it."""
+def _find_outliers(stats: Sequence[ImageStats]) -> tuple[list[ImageStats], list[ImageStats]]:
+    """Finds images much darker and much brighter than the median, in units of the median deviation from it."""
     means = np.array([one.mean for one in stats])
     if len(means) < _FEWEST:
         return [], []
+    whole = 1.0
+    if any(one.dtype == "float32" for one in stats):
+        whole = max(one.high for one in stats) - min(one.low for one in stats)
     # Where nearly all are equally bright, a tenth of all values is still no outlier.
-    whole = (
-        1.0
-        if all(one.dtype != "float32" for one in stats)
-        else max(one.high for one in stats) - min(one.low for one in stats)
-    )
     distance = means - np.median(means)
     limit = max(_OUTLIER * float(np.median(np.abs(distance))), 0.1 * whole)
     dark, bright = np.flatnonzero(distance < -limit), np.flatnonzero(distance > limit)

@@ -1,6 +1,6 @@
-"""Every image and mask of a data set, read once and not kept: what `scripts/check_data.py` knows of them.
+"""Statistics of every image and mask of a data set, read once and not kept, for `scripts/check_data.py`.
 
-Masks are counted as they are stored, whatever classes the config names, so that wrong classes are no obstacle.
+Counts are of stored values, whatever classes the config names, so that wrong classes are no obstacle.
 """
 
 import os
@@ -9,24 +9,22 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from skimage.measure import label as connected
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.data.arrays import Array
 from unet_exp.data.classes import UnknownValues, Value, decode, object_ids, shows_colors
-from unet_exp.data.groups import Item
+from unet_exp.data.groups import SplitItem
 from unet_exp.data.io.images import read_pages
 from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import SPLITS, DataSet, image_digest
 from unet_exp.data.sets.folder import ImageKind, read_pair
 from unet_exp.errors import DataError
 
-Array = np.ndarray[Any, Any]
-
 IGNORED: Value = -1
-"""What stands for an ignored pixel of data that have no value for it."""
+"""Value of ignored pixels in data that have none for it."""
 _KEPT = 256
 _SPECK = 4
 _THREADS = min(8, os.cpu_count() or 1)
@@ -34,15 +32,15 @@ _THREADS = min(8, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class MaskStats:
-    """What a mask holds.
+    """Statistics of a mask.
 
     Attributes:
-        counts: pixels of each grey value or (red, green, blue), equal channels as grey; the most common ones.
-        rest: pixels of the values that `counts` leaves out.
+        counts: pixels of the most common grey values or (red, green, blue), equal channels as grey.
+        rest: pixels of all other values.
         distinct: number of values.
         lit: number of values but 0 or black: of objects, where each has a number or colour of its own.
-        parts: connected regions (8 neighbours) of one value, without 0 or black; 0 where there are 2 values or fewer.
-        specks: those of them that have 4 pixels or fewer, as the edges of smeared masks do.
+        parts: connected regions (8 neighbours) of one value, without 0 or black; 0 for 2 values or fewer.
+        specks: regions of 4 pixels or fewer, as at the edges of smeared masks.
         is_image: whether these are the pixels of the image.
     """
 
@@ -57,26 +55,25 @@ class MaskStats:
 
 @dataclass(frozen=True)
 class ImageStats:
-    """What one image (a page of a stack) and its mask come to.
+    """Statistics of one image (a page of a stack) and its mask.
 
     Attributes:
-        item: how the splits know it.
-        source: its file; None where it was not read from one of the user's.
+        item: its name in splits.
+        source: its file; None for data that are not a user's files.
         mask_source: the file of its mask.
-        page: its place in the file.
+        page: its index in the file.
         height: pixels.
         width: pixels.
         kind: its channels.
         dtype: as stored: uint8, uint16 or float32.
-        low: smallest value, an alpha that says nothing left out.
+        low: smallest value, an opaque alpha left out, as in `high` and `mean`.
         high: largest value.
         mean: of all values, integers divided by their type's largest.
         digest: of the pixels; equal for equal images.
-        mask: None where there is none.
-        part: `train`, `val`, `test` or `unlabelled`, where that is known already.
+        mask: None without a mask.
     """
 
-    item: Item
+    item: SplitItem
     source: Path | None
     mask_source: Path | None
     page: int
@@ -89,18 +86,13 @@ class ImageStats:
     mean: float
     digest: str
     mask: MaskStats | None
-    part: str | None = None
 
 
 def survey_files(pairs: Sequence[Pair], indices: bool) -> Iterator[list[ImageStats] | DataError]:
-    """Reads images with their masks side by side, a few files at a time.
-
-    Args:
-        pairs: the files.
-        indices: read the indices of masks with a palette, not its colours.
+    """Reads images with their masks in parallel, a few files at a time.
 
     Yields:
-        For each pair, in their order, the stats of its pages, or what is wrong with it.
+        For each pair in order the stats of its pages, or its mistake.
     """
 
     def attempt(pair: Pair) -> list[ImageStats] | DataError:
@@ -124,7 +116,7 @@ def survey_files(pairs: Sequence[Pair], indices: bool) -> Iterator[list[ImageSta
 
 
 def survey_samples(dataset: DataSet) -> list[ImageStats]:
-    """The same for data in memory; values are those of the classes, and `IGNORED`."""
+    """Computes the same for data in memory; values are those of the classes, and `IGNORED`."""
     values = {index: stored_value(spec.value) for index, spec in enumerate(dataset.classes)} | {IGNORE_LABEL: IGNORED}
     found: dict[str, ImageStats] = {}
     for part in SPLITS:
@@ -136,23 +128,23 @@ def survey_samples(dataset: DataSet) -> list[ImageStats]:
                 objects = 0 if sample.instances is None else len(np.setdiff1d(sample.instances, 0))
                 mask = MaskStats(shown, distinct=len(shown), lit=objects)
             # With data.split=all an image is in two splits.
-            item = Item(sample.name, sample.name)
-            found.setdefault(sample.name, _image_stats(item, None, None, 0, sample.image, mask, part))
+            item = SplitItem(sample.name, sample.name)
+            found.setdefault(sample.name, _image_stats(item, None, None, 0, sample.image, mask))
     return list(found.values())
 
 
 def stored_value(value: int | Sequence[int]) -> Value:
-    """A class's value as `MaskStats.counts` has it."""
+    """Turns a class's value into a key of `MaskStats.counts`."""
     if isinstance(value, int):
         return value
     return value[0] if len(set(value)) == 1 else tuple(value)
 
 
 def read_page(stats: ImageStats, indices: bool) -> tuple[Array, Array | None]:
-    """The pixels (H, W, C) of an image, and of its mask if it has one, once more.
+    """Reads the pixels (H, W, C) of an image, and of its mask if it has one, once more.
 
     Raises:
-        DataError: where a file has gone or changed since.
+        DataError: for a file that is gone or has changed.
     """
     assert stats.source is not None
     image = read_pages(stats.source)[stats.page]
@@ -170,32 +162,16 @@ def _stats_of_pair(pair: Pair, indices: bool) -> list[ImageStats]:
 
 
 def _image_stats(
-    item: Item,
-    source: Path | None,
-    mask_source: Path | None,
-    page: int,
-    image: Array,
-    mask: MaskStats | None,
-    part: str | None = None,
+    item: SplitItem, source: Path | None, mask_source: Path | None, page: int, image: Array, mask: MaskStats | None
 ) -> ImageStats:
     scale = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
     kind = ImageKind.of(image)
     shown = image[:, :, :3] if kind.opaque else image
+    height, width = image.shape[:2]
+    low, high, mean = float(shown.min()), float(shown.max()), float(shown.mean(dtype=np.float64)) / scale
+    digest = image_digest(shown)
     return ImageStats(
-        item=item,
-        source=source,
-        mask_source=mask_source,
-        page=page,
-        height=image.shape[0],
-        width=image.shape[1],
-        kind=kind,
-        dtype=str(image.dtype),
-        low=float(shown.min()),
-        high=float(shown.max()),
-        mean=float(shown.mean(dtype=np.float64)) / scale,
-        digest=image_digest(shown),
-        mask=mask,
-        part=part,
+        item, source, mask_source, page, height, width, kind, str(image.dtype), low, high, mean, digest, mask
     )
 
 
@@ -218,7 +194,7 @@ def _count_greys(ids: Array) -> Counter[Value]:
 
 
 def _count_colors(pixels: Array, path: Path) -> Counter[Value]:
-    """Pixels of each colour: `decode` counts what no class names, and the only class here is black."""
+    """Counts the pixels of each colour: `decode` counts those without a class, and the only class here is black."""
     counts: Counter[Value] = Counter()
     try:
         decode(pixels, [ClassSpec(name="black", value=[0, 0, 0], color=[0, 0, 0])], path)

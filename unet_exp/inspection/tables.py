@@ -1,4 +1,4 @@
-"""What `check_data` prints: tables of images, classes and suspicions, and the classes that would fit."""
+"""The tables of `check_data`: images, classes and suspicions, and the classes that fit."""
 
 import shlex
 from collections import Counter
@@ -12,7 +12,7 @@ from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.data.classes import Value
 from unet_exp.data.samples import SPLITS
 from unet_exp.data.sets.folder import used_channels
-from unet_exp.inspection.findings import UNKNOWN, LabelMap, Proposal, Suspicion, Totals
+from unet_exp.inspection.findings import UNKNOWN, ClassProposal, LabelMap, Suspicion, Totals
 from unet_exp.inspection.survey import IGNORED, ImageStats
 
 _ROWS = 8
@@ -21,13 +21,8 @@ _MOST_CLASSES = 64
 _MOST_BESIDE_OBJECTS = 12
 
 
-def images(stats: Sequence[ImageStats], split: Mapping[str, int]) -> Table:
-    """Images by size, channels and type.
-
-    Args:
-        stats: of all images.
-        split: images of each part; empty where there is no split.
-    """
+def tabulate_images(stats: Sequence[ImageStats], split: Mapping[str, int]) -> Table:
+    """Images by size, channels and type; `split` counts the images of each part, empty without a split."""
     kinds: dict[tuple[int, int, int, str], list[ImageStats]] = {}
     for one, channels in zip(stats, used_channels([one.kind for one in stats]), strict=True):
         kinds.setdefault((one.width, one.height, channels, one.dtype), []).append(one)
@@ -47,7 +42,7 @@ def images(stats: Sequence[ImageStats], split: Mapping[str, int]) -> Table:
     return table
 
 
-def classes(
+def tabulate_classes(
     specs: Sequence[ClassSpec],
     label_map: LabelMap,
     totals: Totals,
@@ -57,15 +52,9 @@ def classes(
 ) -> Table:
     """Each class's pixels, and how many masks of each split hold it; values without a class in red.
 
-    Args:
-        specs: as configured.
-        label_map: of the values.
-        totals: of the masks.
-        pixels: of each class, by the name of the image.
-        parts: the split of images by name.
-        objects: whether each object has a value of its own.
+    `pixels` counts those of each class by image, `parts` is the split of images by name.
     """
-    # Where ignored pixels have a value of their own, it was counted as that of an object.
+    # `lit` counts a value of ignored pixels as an object.
     found = [
         mask.lit - any(value != IGNORED and label_map(value) == IGNORE_LABEL for value in mask.counts)
         for mask in totals.masks
@@ -87,19 +76,21 @@ def classes(
         holders = [parts.get(one) for one, found in pixels.items() if found[index]]
         share = "" if index == IGNORE_LABEL else f"{every[index] / max(1, labelled):.3%}"
         of_parts = [str(holders.count(part)) for part in shown]
-        table.add_row(_listed(values, colored), Text(name), str(every[index]), share, str(len(holders)), *of_parts)
+        table.add_row(
+            _format_values(values, colored), Text(name), str(every[index]), share, str(len(holders)), *of_parts
+        )
     unknown = Counter({value: count for value, count in totals.pixels.items() if label_map(value) == UNKNOWN})
     for value, count in unknown.most_common(_ROWS):
         numbers = str(count), f"{count / labelled:.3%}", str(totals.images[value])
-        table.add_row(_word(value, colored), "none", *numbers, *[""] * len(shown), style="red")
+        table.add_row(_format_value(value, colored), "none", *numbers, *[""] * len(shown), style="red")
     if rest := every[UNKNOWN] - sum(count for _, count in unknown.most_common(_ROWS)):
         words = f"{max(1, len(unknown) - _ROWS)} values more" if len(unknown) > _ROWS else "more"
         table.add_row(words, "none", str(rest), f"{rest / labelled:.3%}", "", *[""] * len(shown), style="red")
     return table
 
 
-def suspicious(rows: Iterable[Suspicion]) -> Table:
-    """What may be right and rarely is."""
+def tabulate_suspicions(rows: Iterable[Suspicion]) -> Table:
+    """Probable mistakes, with hints."""
     table = Table(min_width=60)
     for column in ("suspicious", "number", "first", "what to do"):
         table.add_column(column, justify="right" if column == "number" else "left")
@@ -109,42 +100,44 @@ def suspicious(rows: Iterable[Suspicion]) -> Table:
     return table
 
 
-def propose(proposal: Proposal, console: Console) -> None:
-    """Says which words would fit the masks."""
+def print_proposal(proposal: ClassProposal, console: Console) -> None:
+    """Prints the words that fit the masks."""
 
-    def tell(text: str) -> None:
+    def show(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
     if proposal.kind == "unclear" or (proposal.kind == "classes" and len(proposal.classes) > _MOST_CLASSES):
-        tell("The masks hold too few or too many values to be classes: does data.masks name the masks?")
+        show("The masks hold too few or too many values to be classes: does data.masks name the masks?")
         return
     if proposal.kind == "objects":
-        tell("Each value is one connected region, as if every object had a number or colour of its own. Then:")
-        tell("  data.labels=instances")
+        show("Each value is one connected region, as if every object had a number or colour of its own. Then:")
+        show("  data.labels=instances")
         if not 0 < len(proposal.classes) <= _MOST_BESIDE_OBJECTS:
             return
-        tell("If the values are classes:")
+        show("If the values are classes:")
     elif proposal.kind == "smeared":
-        tell(
+        show(
             "Around a few values lie many others, as JPEG or smooth resizing leaves them. Save the masks again, as PNG "
             "and resized by nearest neighbour. The values that were meant are probably:"
         )
     else:
-        tell(
+        show(
             "These classes would fit the masks; mend the names, and leave out a value that means nothing: it is "
             "data.ignore. In a file such as mine/data/tissue.yaml (docs/your_images.md):"
         )
-    tell(f"\n{proposal.yaml()}\n")
-    tell("or on the command line:")
-    tell("  " + " ".join(shlex.quote(word) for word in proposal.words()))
+    show(f"\n{proposal.yaml()}\n")
+    show("or on the command line:")
+    show("  " + " ".join(shlex.quote(word) for word in proposal.words()))
 
 
-def _listed(values: Sequence[Value], colored: bool) -> str:
-    words = [_word(value, colored) for value in sorted(values, key=lambda value: (isinstance(value, tuple), value))]
+def _format_values(values: Sequence[Value], colored: bool) -> str:
+    words = [
+        _format_value(value, colored) for value in sorted(values, key=lambda value: (isinstance(value, tuple), value))
+    ]
     return ", ".join(words) if len(words) <= _NAMES else f"{', '.join(words[: _NAMES - 1])} ... ({len(words)})"
 
 
-def _word(value: Value, colored: bool) -> str:
+def _format_value(value: Value, colored: bool) -> str:
     if value == IGNORED:
         return ""
     if isinstance(value, int) and not colored:

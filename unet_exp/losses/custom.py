@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from unet_exp.config.learning import CustomLossConfig
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.user_class import build_custom, said
+from unet_exp.user_class import build_custom, describe_error
 
 
 class CustomLoss(nn.Module):
@@ -64,7 +64,7 @@ def try_loss(config: CustomLossConfig, class_weights: Sequence[float] | None, cl
         except Exception as error:  # whatever the user's code does
             shape = " x ".join(map(str, logits.shape))
             raise ConfigError(
-                f"loss.target={config.target}: its forward on logits {shape} raises {said(error)}"
+                f"loss.target={config.target}: its forward on logits {shape} raises {describe_error(error)}"
             ) from error
     if not value.requires_grad:
         raise ConfigError(f"loss.target={config.target}: what it returns has no gradient, so that nothing is learned")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config import BorderWeightedConfig, LossConfig
-from unet_exp.weight_map import Instances, Label, border_term, instances_of, open_touching, reach
+from unet_exp.weight_map import Instances, Label, border_term, find_instances, open_touching, reach
 
 
 class Targets(Protocol):
@@ -52,7 +52,7 @@ class _BorderTargets:
 
     def __call__(self, label: Label, instances: Instances | None) -> tuple[Label, NDArray[np.float32]]:
         if instances is None:
-            instances = instances_of(label)
+            instances = find_instances(label)
         if self.config.open_touching:
             label, instances = open_touching(label, instances)
         return label, border_term(instances, self.config.w0, self.config.sigma, self.config.where)

@@ -1,4 +1,4 @@
-"""A stack of slices scored at each threshold, and at the best one."""
+"""Border scores of a stack of slices at each threshold, and at the best one."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -7,36 +7,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.metrics.declarations import declared
+from unet_exp.metrics.declarations import list_metrics
 from unet_exp.metrics.isbi import proposals, v_rand_precision, v_rand_recall
 
 THRESHOLDS: NDArray[np.float32] = np.arange(11, dtype=np.float32) / np.float32(10)
-"""0, 0.1 .. 1.0, each rounded to float32 as the maps are.
+"""0, 0.1 .. 1.0 in float32, as the maps are.
 
-A pixel belongs to a cell where its value is `> t`, compared in float32. Then a value that was written as 0.1 is never
-above the threshold 0.1; in float64 it would be, because float32(0.1) is a little more than 0.1. At 1.0 every proposal
-is empty. (The challenge's own program adds 0.1 ten times in float64 and ends a little below 1.)
+A pixel belongs to a cell where its value is `> t`, compared in float32. So a value of 0.1 is never above the threshold
+0.1; in float64 it would be, because float32(0.1) is more than 0.1. At 1.0 every proposal is empty. (The challenge's own
+program adds 0.1 ten times in float64 and ends a little below 1.)
 """
 
 
 class BorderStack:
-    """Scores of the slices of a stack at each threshold, and of the whole at the best one.
+    """Scores of the slices of a stack at each threshold, and of the stack at the best one.
 
-    A stack's score is the mean over its slices at one threshold for all; then the best threshold is taken. The errors
-    of 2012 are 1 - F: `rand_error` is `v_rand` without thinning, turned round. A slice without any cell has no score:
-    nan, left out of the mean.
+    The score of a stack is the mean over its slices at one threshold for all, at the best such threshold. The errors of
+    2012 are 1 - F: `rand_error` is 1 - `v_rand` without thinning. A slice without cells has no score: nan, left out of
+    the mean.
 
     Args:
-        warping: also measure `warping_error`, which takes seconds a slice; see `unet_exp.metrics.warping`.
+        warping: also measure `warping_error`, which takes seconds per slice; see `unet_exp.metrics.warping`.
         warping_radius: pixels; for `warping_error`.
 
     Attributes:
         curves: (slices, 11) by name: `v_rand` with `v_rand_precision` and `v_rand_recall`, `v_info`, `rand_error`,
-            `pixel_error` and, if asked for, `warping_error` (nan at 1.0, where it is not defined).
+            `pixel_error` and, with `warping`, `warping_error` (nan at 1.0, where it is not defined).
     """
 
     def __init__(self, warping: bool = False, warping_radius: int | None = None) -> None:
-        metrics = declared(["isbi"], warping)
+        metrics = list_metrics(["isbi"], warping)
         self._metrics = {metric.name: metric for metric in metrics if metric.family == "isbi"}
         self._radius = warping_radius
         self.curves: dict[str, NDArray[np.float64]] = {name: np.empty((0, THRESHOLDS.size)) for name in self._columns()}
@@ -71,25 +71,23 @@ class BorderStack:
     def best(self) -> dict[str, float]:
         """Each measure at its best threshold, and `<measure>_threshold`.
 
-        Of equally good thresholds the one nearest to 0.5 is taken. Without any slice that has cells all are nan.
+        Of equally good thresholds the nearest to 0.5 counts. All are nan if no slice has cells.
         """
         result: dict[str, float] = {}
         for name in self._metrics:
-            index = self._best_index(name)
-            result[name] = math.nan if index is None else float(self._means(name)[index])
-            result[f"{name}_threshold"] = math.nan if index is None else index / 10
+            result[name], result[f"{name}_threshold"] = self._score(name, self._best_index(name))
         return result
 
     def thresholds(self) -> dict[str, float]:
-        """The best threshold by measure: what a validation stack hands to `at` of a test stack."""
+        """The best threshold by measure, for `at` of a test stack."""
         best = self.best()
         return {name: best[f"{name}_threshold"] for name in self._metrics}
 
     def at(self, thresholds: Mapping[str, float]) -> dict[str, float]:
-        """Scores at thresholds that were chosen elsewhere, on the validation stack.
+        """Scores at thresholds chosen on the validation stack.
 
         Args:
-            thresholds: by measure; a measure that this stack does not have is left out, as is one not named.
+            thresholds: by measure; measures that only one of the two has are left out.
 
         Returns:
             `<measure>_at_val` and `<measure>_threshold_at_val` for each; nan for a threshold of nan.
@@ -100,13 +98,12 @@ class BorderStack:
         result: dict[str, float] = {}
         for name in self._metrics:
             if name in thresholds:
-                index = self._index(name, thresholds[name])
-                result[f"{name}_at_val"] = math.nan if index is None else float(self._means(name)[index])
-                result[f"{name}_threshold_at_val"] = math.nan if index is None else index / 10
+                score, threshold = self._score(name, self._index(name, thresholds[name]))
+                result |= {f"{name}_at_val": score, f"{name}_threshold_at_val": threshold}
         return result
 
     def rows(self, thresholds: Mapping[str, float]) -> list[dict[str, float]]:
-        """Each slice's measures at the stack's best thresholds, and as `<measure>_at_val` at those of another stack."""
+        """Each slice's measures at the best thresholds, and as `<measure>_at_val` at those of another stack."""
         chosen = {name: self._best_index(name) for name in self._metrics}
         known = [name for name in self._metrics if name in thresholds]
         chosen |= {f"{name}_at_val": self._index(name, thresholds[name]) for name in known}
@@ -118,6 +115,10 @@ class BorderStack:
             for index in range(len(self.curves["v_rand"]))
         ]
 
+    def _score(self, name: str, index: int | None) -> tuple[float, float]:
+        """A measure and its threshold; both nan without one."""
+        return (math.nan, math.nan) if index is None else (float(self._means(name)[index]), index / 10)
+
     def _means(self, name: str) -> NDArray[np.float64]:
         """The mean over the slices that have cells, by threshold."""
         curve = self.curves[name]
@@ -128,7 +129,7 @@ class BorderStack:
         if np.isnan(self.curves[name][:, 0]).all():
             return None
         values = -self._means(name) if self._metrics[name].direction == "min" else self._means(name)
-        # 1e-12: thresholds that draw the same cells must not be told apart by rounding.
+        # 1e-12: thresholds with the same cells must tie despite rounding.
         return min(np.flatnonzero(values >= np.nanmax(values) - 1e-12).tolist(), key=lambda index: abs(index - 5))
 
     def _index(self, name: str, threshold: float) -> int | None:

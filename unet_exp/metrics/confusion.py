@@ -1,4 +1,4 @@
-"""Scores that follow from one confusion matrix pooled over a whole set of images."""
+"""Scores of one confusion matrix, pooled over a whole set of images."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Every score, declared once: its name, its title, which way it is better and how it is computed.
+"""The declaration of every score: its name, its title, its direction and its function.
 
 To add a score, write its function beside those of its family (`confusion`, `isbi`, `seg`) and a line in `METRICS`.
 """
@@ -25,13 +25,15 @@ class Metric:
         name: as in `metrics.csv`, `summary.json` and `per_image.csv`, without the split before it.
         title: for people.
         direction: whether the best value is the smallest or the largest.
-        function: computes it; None for the loss, which the training's own function gives. It takes
+        function: computes it; None for the loss, which the training computes. It takes
 
             - without a family: a confusion matrix; it returns a number or, with `per_class`, (classes,), nan where a
-              class has no score;
+            class
+              has no score;
             - `isbi`: a `unet_exp.metrics.isbi.Proposal`; it returns a number, nan where the slice has no cell;
             - `seg`: truth, instances and prediction of an image; it returns (objects,), and their mean over all images
-              is the score.
+            is
+              the score.
         family: of a score that only some data sets have.
         per_class: its full names are `<name>/<class>` and `<name>/mean`.
         slow: computed only where `metrics.warping` is true.
@@ -47,7 +49,7 @@ class Metric:
 
     @property
     def has_threshold(self) -> bool:
-        """Whether its best threshold is a result too (`<name>_threshold`), and scores at the validation's best."""
+        """Whether its best threshold is a result too (`<name>_threshold`), and its value at that of validation."""
         return self.family == "isbi"
 
     def names(self, class_names: Sequence[str]) -> list[str]:
@@ -97,10 +99,7 @@ def find_metric(name: str) -> Metric:
 
 
 def direction(name: str) -> Direction:
-    """Whether the best value of a score is the smallest (`min`) or the largest (`max`).
-
-    Args:
-        name: as for `find_metric`.
+    """Whether the best value of a score is the smallest (`min`) or the largest (`max`); `name` as for `find_metric`.
 
     Raises:
         ConfigError: for a name that no score has.
@@ -108,12 +107,8 @@ def direction(name: str) -> Direction:
     return find_metric(name).direction
 
 
-def declared(families: Collection[ScoreFamily] = (), warping: bool = False) -> list[Metric]:
-    """The scores of a data set.
-
-    Args:
-        families: what it has beyond the scores of the classes.
-        warping: with those that take long.
+def list_metrics(families: Collection[ScoreFamily] = (), warping: bool = False) -> list[Metric]:
+    """The scores of a data set with these families, and with slow ones if `warping`.
 
     Raises:
         ValueError: for a family that does not exist, or for the warping error without `isbi`.
@@ -132,10 +127,10 @@ def declared(families: Collection[ScoreFamily] = (), warping: bool = False) -> l
 def metric_names(
     class_names: Sequence[str], families: Collection[ScoreFamily] = (), warping: bool = False
 ) -> list[str]:
-    """The full names of `declared`: what a training can monitor."""
-    return [name for metric in declared(families, warping) for name in metric.names(class_names)]
+    """The full names of `list_metrics`: what a training can monitor."""
+    return [name for metric in list_metrics(families, warping) for name in metric.names(class_names)]
 
 
 def threshold_names(families: Collection[ScoreFamily] = (), warping: bool = False) -> list[str]:
-    """The results beside `metric_names` that are thresholds and not scores: nothing to monitor."""
-    return [f"{metric.name}_threshold" for metric in declared(families, warping) if metric.has_threshold]
+    """The results beside `metric_names` that are thresholds; none can be monitored."""
+    return [f"{metric.name}_threshold" for metric in list_metrics(families, warping) if metric.has_threshold]

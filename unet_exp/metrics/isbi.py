@@ -20,13 +20,7 @@ from unet_exp.metrics.warping import warping_errors
 
 
 class RandScore(NamedTuple):
-    """V_Rand with its two parts, each 0..1.
-
-    Attributes:
-        score: their harmonic mean.
-        precision: falls with every merger.
-        recall: falls with every split.
-    """
+    """V_Rand, the harmonic mean of precision (falls with a merger) and recall (falls with a split), each 0..1."""
 
     score: float
     precision: float
@@ -34,16 +28,13 @@ class RandScore(NamedTuple):
 
 
 def thin(cells: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Thins the borders between cells to lines of one pixel, so that their width does not count.
+    """Thins the borders between cells (H, W) to lines of one pixel, so that their width does not count.
 
     A 4-connected watershed on the inverted map, flooded from the cells.
 
-    Args:
-        cells: (H, W), true inside cells.
-
     Returns:
-        (H, W): the cells' ids from 1, and 0 on the lines. Without any cell all is 0, so that each pixel is a piece of
-        its own (the challenge's own program makes the whole image one piece).
+        (H, W): the cells' ids from 1, and 0 on the lines. Without any cell all is 0, so that each pixel is its own
+        piece (the challenge's own program makes the whole image one piece).
     """
     seeds = components(cells)
     if cells.all() or not cells.any():
@@ -119,15 +110,7 @@ def _sums(pieces: Overlap) -> _Sums:
 
 
 def pixel_score(truth: NDArray[np.bool_], proposal: NDArray[np.bool_]) -> float:
-    """F of the pixels with the cells as positives: 2 TP / (2 TP + FP + FN).
-
-    Args:
-        truth: true inside cells, of any shape.
-        proposal: the same shape.
-
-    Returns:
-        0..1; nan where the truth has no cell.
-    """
+    """F of the pixels with the cells as positives: 2 TP / (2 TP + FP + FN), 0..1; nan where the truth has no cell."""
     positives = int(truth.sum())
     if not positives:
         return math.nan
@@ -160,14 +143,7 @@ def proposals(
     thresholds: NDArray[np.float32],
     warping_radius: int | None = None,
 ) -> Iterator[Proposal]:
-    """A slice at each threshold: what the scores below are functions of.
-
-    Args:
-        truth: (H, W) class indices; class 0 is the membrane.
-        foreground: (H, W), 0..1, the probability of not being class 0.
-        thresholds: (T,).
-        warping_radius: pixels; for `warping_error`.
-    """
+    """A slice at each of (T,) thresholds, see `Proposal`: what the scores below are functions of."""
     inside = (truth != 0) & (truth != IGNORE_LABEL)
     cells = components(inside)[inside]
     for threshold in thresholds:
@@ -182,12 +158,12 @@ def v_rand(proposal: Proposal) -> float:
 
 
 def v_rand_precision(proposal: Proposal) -> float:
-    """Falls with every merger."""
+    """See `RandScore`."""
     return rand_score(proposal.thinned).precision
 
 
 def v_rand_recall(proposal: Proposal) -> float:
-    """Falls with every split."""
+    """See `RandScore`."""
     return rand_score(proposal.thinned).recall
 
 

@@ -1,4 +1,4 @@
-"""Components of a mask, and how the pieces of two partitions overlap."""
+"""Connected components of a mask, and the overlap of two partitions."""
 
 from typing import Literal, NamedTuple
 
@@ -8,27 +8,13 @@ from numpy.typing import NDArray
 
 
 def components(mask: NDArray[np.bool_], connectivity: Literal[4, 8] = 4) -> NDArray[np.int32]:
-    """Connected components of a mask.
-
-    Args:
-        mask: (H, W).
-        connectivity: 4 (edges) or 8 (edges and corners).
-
-    Returns:
-        (H, W): 1, 2 ... inside, 0 outside.
-    """
+    """Connected components of a mask (H, W): 1, 2 ... inside, 0 outside. Connectivity 4: edges; 8: also corners."""
     _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)
     return labels.astype(np.int32, copy=False)
 
 
 class Overlap(NamedTuple):
-    """The cells of a contingency table that are not zero: pixels by their piece in either partition.
-
-    Attributes:
-        first: (K,) ids in the first partition.
-        second: (K,) ids in the second partition.
-        counts: (K,) pixels that have both, each at least 1.
-    """
+    """The nonzero cells of a contingency table, (K,) each: ids in both partitions, and their common pixels."""
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
@@ -36,15 +22,7 @@ class Overlap(NamedTuple):
 
 
 def overlap(first: NDArray[np.int32], second: NDArray[np.int32]) -> Overlap:
-    """Counts the pixels of each pair of ids.
-
-    Args:
-        first: ids of any shape, at least 0.
-        second: ids of the same shape, at least 0.
-
-    Returns:
-        One entry a pair that occurs.
-    """
+    """Counts the pixels of each pair of ids, both of one shape and at least 0."""
     width = int(second.max(initial=0)) + 1
     pairs = (first.astype(np.int64) * width + second).ravel()
     # Neighbouring pixels mostly belong to the same pieces: sorting runs is ten times faster than sorting pixels.

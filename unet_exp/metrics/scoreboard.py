@@ -1,4 +1,4 @@
-"""Scores of a set of images: pooled over the set, and image by image."""
+"""Scores of a set of images: pooled over the set, and per image."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 
 from unet_exp.metrics.border_stack import THRESHOLDS, BorderStack
 from unet_exp.metrics.confusion import confusion_matrix
-from unet_exp.metrics.declarations import ScoreFamily, declared
+from unet_exp.metrics.declarations import ScoreFamily, list_metrics
 from unet_exp.metrics.seg import mean_seg
 
 
 class Scoreboard:
-    """Collects images one after another.
+    """Scores images one after another.
 
     Args:
         class_names: in the order of the class indices.
-        families: what else to measure.
-        warping: with `isbi`: also the warping error, which takes seconds an image.
+        families: further scores.
+        warping: with `isbi`: also the warping error, which takes seconds per image.
         warping_radius: pixels; see `unet_exp.metrics.warping.warp`.
 
     Raises:
@@ -32,7 +32,7 @@ class Scoreboard:
         warping: bool = False,
         warping_radius: int | None = None,
     ) -> None:
-        metrics = declared(families, warping)
+        metrics = list_metrics(families, warping)
         self._names = tuple(class_names)
         self._matrix = np.zeros((len(self._names),) * 2, np.int64)
         self._borders = BorderStack(warping, warping_radius) if "isbi" in families else None
@@ -51,21 +51,21 @@ class Scoreboard:
         probabilities: NDArray[np.float32] | None = None,
         instances: NDArray[np.int32] | None = None,
     ) -> dict[str, float | str]:
-        """Counts one image.
+        """Scores one image.
 
         Args:
             name: of the image.
             truth: (H, W) class indices, ignored pixels included.
             prediction: (H, W) class indices.
             loss: the mean over the image.
-            probabilities: (classes, H, W); `isbi` needs them, and takes 1 - that of class 0 as the map of the cells.
-            instances: (H, W), 0 or the id of an object; `seg` needs them.
+            probabilities: (classes, H, W), for `isbi`; 1 - that of class 0 is the map of the cells.
+            instances: (H, W), 0 or the id of an object; for `seg`.
 
         Returns:
             Its row so far, without the scores of borders: these depend on the whole set.
 
         Raises:
-            ValueError: for shapes that differ, or for probabilities or instances that are needed and missing.
+            ValueError: for shapes that differ, or for missing probabilities or instances.
         """
         matrix = confusion_matrix(truth, prediction, len(self._names))
         row: dict[str, float | str] = {"image": name, "loss": loss, **class_scores(matrix, self._names)}
@@ -83,14 +83,9 @@ class Scoreboard:
         return row
 
     def per_image(self, thresholds: Mapping[str, float] | None = None) -> list[dict[str, float | str]]:
-        """A row an image.
+        """One row per image: `image`, `loss`, its scores, and those of its borders at the set's best thresholds.
 
-        Args:
-            thresholds: as for `result`.
-
-        Returns:
-            `image`, `loss`, its own scores, and those of its borders at the set's best thresholds and, with
-            `thresholds`, as `<measure>_at_val`.
+        With `thresholds`, as for `result`, also `<measure>_at_val`.
         """
         if self._borders is None:
             return [dict(row) for row in self._rows]
@@ -98,7 +93,7 @@ class Scoreboard:
         return [{**row, **more} for row, more in zip(self._rows, borders, strict=True)]
 
     def per_threshold(self) -> list[dict[str, float | str]]:
-        """A row an image and threshold with the scores of its borders; none without `isbi`."""
+        """One row per image and threshold with the border scores; none without `isbi`."""
         if self._borders is None:
             return []
         curves = self._borders.curves
@@ -116,14 +111,14 @@ class Scoreboard:
         """The scores of the whole set.
 
         Args:
-            thresholds: of another board's `thresholds`, which saw the validation images; adds `<measure>_at_val`.
+            thresholds: `thresholds` of the board of the validation images; adds `<measure>_at_val`.
 
         Returns:
-            `loss` (the mean over the images) and the pooled `class_scores`; `isbi`: those of
-            `unet_exp.metrics.border_stack.BorderStack.best`; `seg`: the mean over all objects of the set.
+            `loss` (the mean over the images) and the pooled `class_scores`; `isbi`: those of `BorderStack.best`; `seg`:
+            the mean over all objects of the set.
 
         Raises:
-            ValueError: for a threshold that was never tried.
+            ValueError: for a threshold that is not one of `THRESHOLDS`.
         """
         losses = [float(row["loss"]) for row in self._rows]
         mean = math.fsum(losses) / len(losses) if losses else math.nan
@@ -135,23 +130,19 @@ class Scoreboard:
         return result
 
     def thresholds(self) -> dict[str, float]:
-        """The best threshold of each border measure, to be handed to the `result` of a test board; else empty."""
+        """The best threshold of each border measure, for `result` of a test board; else empty."""
         return self._borders.thresholds() if self._borders is not None else {}
 
 
 def class_scores(matrix: NDArray[np.int64], class_names: Sequence[str]) -> dict[str, float]:
-    """Pixel accuracy, IoU and Dice: the scores that every data set has but the loss.
-
-    Args:
-        matrix: (classes, classes) of `unet_exp.metrics.confusion.confusion_matrix`.
-        class_names: in the order of the matrix.
+    """Pixel accuracy, IoU and Dice of a (classes, classes) `confusion_matrix`.
 
     Returns:
         `accuracy`, `iou/<class>`, `iou/mean`, `dice/<class>` and `dice/mean`, each 0..1. A class absent from both truth
         and prediction has no score: nan, left out of the means.
     """
     result: dict[str, float] = {}
-    for metric in declared():
+    for metric in list_metrics():
         if metric.function is None:
             continue
         values = np.atleast_1d(metric.function(matrix))

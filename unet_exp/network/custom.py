@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.geometry import CustomArchitecture, output_size
 from unet_exp.network.base import Network
-from unet_exp.user_class import build_custom, said
+from unet_exp.user_class import build_custom, describe_error
 
 
 class CustomNetwork(Network):
@@ -63,7 +63,9 @@ class CustomNetwork(Network):
         except UserError:
             raise
         except Exception as error:  # whatever the user's code does
-            raise ConfigError(f"{self._where}: its forward on {_shown(shape)} raises {said(error)}") from error
+            raise ConfigError(
+                f"{self._where}: its forward on {_shown(shape)} raises {describe_error(error)}"
+            ) from error
         self.train()
 
     def _check(self, logits: Any, x: Tensor) -> None:

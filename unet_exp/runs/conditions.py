@@ -5,34 +5,34 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from unet_exp.errors import ConfigError, DataError
+
 _CHANGED = " with changes that were not committed"
 
 
-class Part(BaseModel):
-    """Plain values of exactly these types. What a later version has added is ignored."""
+class PlainRecord(BaseModel):
+    """Plain values of exactly these types; unknown keys, of later versions, are ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
 
-class GitState(Part):
-    """Commit of the code, and whether it was changed since."""
+class GitState(PlainRecord):
+    """Commit of the code, and whether the code has uncommitted changes."""
 
     commit: str
     changed: bool = False
 
 
-class Conditions(Part):
+class Conditions(PlainRecord):
     """What the numbers of a training depend on beside its config. None: not recorded, as in earlier versions.
 
     Attributes:
         data_fingerprint: sha256 of its images and labels.
-        metrics_version: of how scores are computed.
-        device: on which it runs, such as `cpu` or `cuda`.
-        precision: resolved.
-        processes: that share the work.
-        threads: of PyTorch in each process: sums are cut into as many parts, and rounded accordingly.
-        init_from_sha256: of the checkpoint that its weights start from, in hexadecimal; also None if there is none.
-        git: of the code; also None outside a checkout.
+        metrics_version: version of the scores' definitions.
+        processes: how many share the work.
+        threads: of PyTorch in each process: they split sums, and so change the rounding.
+        init_from_sha256: of the checkpoint that its weights start from; None if there is none.
+        git: of the code; None outside a checkout.
         versions: of Python and of packages.
     """
 
@@ -46,18 +46,35 @@ class Conditions(Part):
     git: GitState | None = None
     versions: dict[str, str] | None = None
 
-    def changes_to(self, now: "Conditions") -> Iterator[str]:
-        """What is different now and may change how numbers are computed or rounded, in words."""
-        before, today = self._in_words(), now._in_words()
-        for name in {**before, **today}:
-            pair = before.get(name, "unknown"), today.get(name, "unknown")
-            # Two sets of changes on top of one commit need not be the same.
+    def list_changes(self, now: "Conditions") -> Iterator[str]:
+        """What differs now and may change how numbers are computed or rounded, in words."""
+        words = self._in_words(), now._in_words()
+        for name in {**words[0], **words[1]}:
+            pair = [each.get(name, "unknown") for each in words]
+            # Uncommitted changes on top of one commit need not be the same.
             if pair[0] != pair[1] or _CHANGED in pair[0]:
                 yield f"{name}: {pair[0]} then, {pair[1]} now"
         if self.processes not in (None, now.processes):
             yield f"processes: {self.processes} then, {now.processes} now"
         if self.threads != now.threads:
             yield f"threads (OMP_NUM_THREADS): {self.threads or 'unknown'} then, {now.threads} now"
+
+    def require_same(self, now: "Conditions", run: str, data_advice: str, precision_advice: str) -> None:
+        """Checks that a run can continue or repeat under the conditions `now`.
+
+        Raises:
+            UserError: if the data or the precision differ; it begins with `run` and ends with the advice.
+        """
+        if self.data_fingerprint != now.data_fingerprint:
+            raise DataError(
+                f"{run}: the data are no longer those that it was trained on (their fingerprint in summary.json is "
+                f"different); bring them back{data_advice}"
+            )
+        if self.precision != now.precision:
+            raise ConfigError(
+                f"{run}: its precision on {self.device} was {self.precision} and would be {now.precision} on "
+                f"{now.device}{precision_advice}"
+            )
 
     def _in_words(self) -> dict[str, str]:
         words = {"code": "unknown"}

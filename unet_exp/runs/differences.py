@@ -1,4 +1,4 @@
-"""The numbers of two runs side by side: how many are equal, where the runs part, and how far they go."""
+"""Differences between the numbers of two runs: how many, where they begin, and how large."""
 
 import csv
 import math
@@ -11,22 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 
 Number = int | float | str | None
-"""As a file has it: text where it is no number, None where there is nothing."""
+"""As in the file: text where it is no number, None where it is empty."""
 
 
 @dataclass(frozen=True)
 class ChangedNumber:
-    """A number that two runs do not share.
-
-    Attributes:
-        number: which one, such as `metrics.csv, epoch 3: val/loss`.
-        then: what the earlier run has.
-        now: what the later one has.
-    """
+    """A number that differs between two runs, named such as `metrics.csv, epoch 3: val/loss`."""
 
     number: str
     then: Number
@@ -34,7 +28,7 @@ class ChangedNumber:
 
     @property
     def size(self) -> float:
-        """How far they are apart; infinite where one of them is no finite number."""
+        """The absolute difference; infinite where one of the two is no finite number."""
         if not isinstance(self.then, int | float) or not isinstance(self.now, int | float):
             return math.inf
         apart = abs(self.now - self.then)
@@ -43,14 +37,13 @@ class ChangedNumber:
 
 @dataclass
 class RerunReport:
-    """What comparing a run with its repetition found.
+    """The comparison of a run with its repetition.
 
     Attributes:
         numbers: how many were compared; each weight is one.
         differing: how many of them differ.
-        differences: the numbers that differ, in the order in which a training makes them; of each tensor of weights
-            only the one that differs most.
-        lost: files of the later run that the earlier one does not have any more; they were not compared.
+        differences: in the order in which a training makes them; of each tensor only the element that differs most.
+        lost: files of the later run that the earlier one lacks; they were not compared.
     """
 
     numbers: int = 0
@@ -65,35 +58,33 @@ class RerunReport:
 
     def table(self) -> Table:
         """The first and the largest difference; there must be one."""
-        first, largest = self.differences[0], max(self.differences, key=lambda one: one.size)
-        shown = {"first": first, "largest": largest} if first != largest else {"first and largest": first}
+        first, largest = self.differences[0], max(self.differences, key=lambda found: found.size)
+        columns = {"first": first, "largest": largest} if first != largest else {"first and largest": first}
         table = Table("")
-        for which in shown:
+        for which in columns:
             table.add_column(f"{which} difference", overflow="fold")
-        for row, told in {
-            "number": lambda one: one.number,
-            "then": lambda one: _text(one.then),
-            "now": lambda one: _text(one.now),
-            "apart": lambda one: f"{one.size:.3g}" if math.isfinite(one.size) else "",
-        }.items():
-            table.add_row(row, *map(told, shown.values()))
+        table.add_row("number", *(found.number for found in columns.values()))
+        table.add_row("then", *(_format_number(found.then) for found in columns.values()))
+        table.add_row("now", *(_format_number(found.now) for found in columns.values()))
+        sizes = (found.size for found in columns.values())
+        table.add_row("apart", *(f"{size:.3g}" if math.isfinite(size) else "" for size in sizes))
         return table
 
     def add(self, before: Mapping[str, Number], after: Mapping[str, Number]) -> None:
-        """Compares numbers by their names; nan is equal to nan."""
+        """Compares numbers by name; nan equals nan."""
         names = dict.fromkeys([*before, *after])
         pairs = [ChangedNumber(name, before.get(name), after.get(name)) for name in names]
-        found = [pair for pair in pairs if _text(pair.then) != _text(pair.now)]
+        found = [pair for pair in pairs if _format_number(pair.then) != _format_number(pair.now)]
         self.numbers += len(pairs)
         self.differing += len(found)
         self.differences += found
 
     def add_weights(self, before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]) -> None:
-        """Compares arrays by their names, element by element; nan is equal to nan."""
+        """Compares arrays by name, element by element; nan equals nan."""
         for name in dict.fromkeys([*before, *after]):
             then, now = before.get(name), after.get(name)
             if then is None or now is None or then.shape != now.shape:
-                self.add({f"{name}: shape": _shape(then)}, {f"{name}: shape": _shape(now)})
+                self.add({f"{name}: shape": _format_shape(then)}, {f"{name}: shape": _format_shape(now)})
                 continue
             self.numbers += now.size
             differ = (then != now) & ~((then != then) & (now != now))
@@ -109,12 +100,7 @@ class RerunReport:
 def compare_numbers(
     before: RunFolder, after: RunFolder, read_weights: Callable[[Path], Mapping[str, NDArray[Any]]]
 ) -> RerunReport:
-    """Compares two finished runs of one config: all epochs, the best weights, the test scores.
-
-    Args:
-        before: the earlier one.
-        after: the later one.
-        read_weights: gives the weights in a checkpoint by their names.
+    """Compares two finished runs of one config: all epochs, the best weights (by `read_weights`), the test scores.
 
     Raises:
         DataError: if a checkpoint cannot be opened.
@@ -127,53 +113,53 @@ def compare_numbers(
         return then.exists()
 
     if is_there(before.metrics, after.metrics):
-        found.add(_rows(before.metrics, "epoch"), _rows(after.metrics, "epoch"))
+        found.add(_read_rows(before.metrics, "epoch"), _read_rows(after.metrics, "epoch"))
     if is_there(before.best, after.best):
-        found.add_weights(*(_named(path, read_weights(path)) for path in (before.best, after.best)))
+        found.add_weights(*(_prefix_names(path, read_weights(path)) for path in (before.best, after.best)))
     summaries = before.read_summary(), after.read_summary()
-    found.add(*map(_ends, summaries))
+    found.add(*map(_select_ends, summaries))
     for then, now, keys in (
         (before.per_image, after.per_image, ("image",)),
         (before.per_threshold, after.per_threshold, ("image", "threshold")),
     ):
         if is_there(then, now):
-            found.add(_rows(then, *keys), _rows(now, *keys))
+            found.add(_read_rows(then, *keys), _read_rows(now, *keys))
     found.add(*(summary.metrics for summary in summaries))
     return found
 
 
-def _rows(path: Path, *keys: str) -> dict[str, Number]:
-    """The numbers of a table, but for its seconds, named by the columns that tell its rows apart."""
+def _read_rows(path: Path, *keys: str) -> dict[str, Number]:
+    """The numbers of a table but the seconds, named by the columns `keys`."""
     if not path.exists():
         return {}
     with path.open(newline="") as file:
         return {
-            f"{path.name}, {', '.join(f'{key} {row[key]}' for key in keys)}: {column}": _number(text)
+            f"{path.name}, {', '.join(f'{key} {row[key]}' for key in keys)}: {column}": _parse_number(text)
             for row in csv.DictReader(file)
             for column, text in row.items()
             if column not in (*keys, "seconds")
         }
 
 
-def _named(path: Path, weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _prefix_names(path: Path, weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {f"{path.name}, {name}": value for name, value in weights.items()}
 
 
-def _ends(summary: Summary) -> dict[str, Number]:
+def _select_ends(summary: Summary) -> dict[str, Number]:
     best = {} if summary.best is None else {f"best {summary.best.monitor}": summary.best.value}
     return {"steps": summary.steps, "epochs": summary.epochs, **best}
 
 
-def _number(text: str) -> Number:
+def _parse_number(text: str) -> Number:
     try:
         return float(text)
     except ValueError:
         return text or None
 
 
-def _shape(array: NDArray[Any] | None) -> str | None:
+def _format_shape(array: NDArray[Any] | None) -> str | None:
     return None if array is None else str(array.shape)
 
 
-def _text(value: Number) -> str:
+def _format_number(value: Number) -> str:
     return "nothing" if value is None else str(value)

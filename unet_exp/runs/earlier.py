@@ -1,4 +1,4 @@
-"""Which run a training goes on with: one of the same config in all that matters. Nothing here imports torch."""
+"""Finds the earlier run that a training resumes: one whose config agrees in all that changes the result."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from unet_exp.config import Config, parse
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.schema import flat
 
 AUTO = "auto"
@@ -25,23 +25,20 @@ FREE = (
     "trainer.save_every",
     "trainer.profiler",
 )
-"""Keys that may be others than before: they change where things are and who is told, not what is computed.
+"""Keys that may differ: they change places and logs, not the computation.
 
-Not so: the limits of the training, since schedules depend on them and the undisturbed run would have ended there; what
-changes how numbers are rounded (`compile`, `channels_last`, `precision`, `devices`); the name, by which people tell
-two trainings of one config apart. Where the data lie is free because the images themselves are compared. The
-accelerator is free because a machine with another is better than none: then the results are no longer equal bit by bit.
+The limits of the training may not differ, since schedules depend on them; nor what changes the rounding (`compile`,
+`channels_last`, `precision`, `devices`); nor the name, which distinguishes trainings of one config. The place of the
+data may differ because the images are compared. The accelerator may differ because another machine is better than
+none; then the results are not equal bit by bit.
 """
 
 
 def find_unfinished(config: Config) -> RunFolder | None:
-    """The folder of the run that a config says to go on with; None for a new run.
-
-    Args:
-        config: as typed.
+    """The folder of the run that a config resumes; None for a new run.
 
     Raises:
-        UserError: if `resume` names a folder whose run cannot go on in this way.
+        UserError: if `resume` names a folder whose run cannot be resumed in this way.
     """
     if config.resume is None:
         return None
@@ -60,28 +57,24 @@ def find_unfinished(config: Config) -> RunFolder | None:
             f"resume={folder.path}: its checkpoints are gone, and to begin again would empty this folder; bring them "
             "back, or start a new run"
         )
-    if changed := changes(before, config):
-        listed = ", ".join(changed)
+    if changed := list_changes(before, config):
         raise ConfigError(
-            f"resume={folder.path}: what is typed would change its result: {listed}; leave it out, or start a new run"
+            f"resume={folder.path}: what is typed would change its result: {', '.join(changed)}; leave it out, or "
+            "start a new run"
         )
     return folder
 
 
 def explain_still_running(folder: RunFolder) -> UserError:
-    """The mistake of going on with a run that has not ended."""
+    """The error of resuming a run that still runs."""
     return UserError(f"resume={folder.path}: a process is still at this run; wait for its end, or end it")
 
 
 def read_config(folder: RunFolder, key: str = "resume") -> Config:
-    """The config that a run was started with.
-
-    Args:
-        folder: of the run.
-        key: by which it was named, for the message.
+    """Reads the config that a run was started with; `key` named the run, for messages.
 
     Raises:
-        UserError: if it is not there, or not of this version.
+        UserError: if it is missing, or not of this version.
     """
     if not folder.config.is_file():
         wanted = "one of the runs in this sweep" if (folder.path / "sweep.json").is_file() else "a run"
@@ -93,26 +86,16 @@ def read_config(folder: RunFolder, key: str = "resume") -> Config:
         raise DataError(f"{folder.config}: it is not of this version of unet_exp: {error}") from None
 
 
-def changes(before: Config, now: Config, free: Sequence[str] = FREE) -> list[str]:
-    """What differs between two configs and would change a training's result, such as `seed: 0 -> 1`.
-
-    Args:
-        before: one of them.
-        now: the other.
-        free: keys, and groups of them, that may differ.
-    """
+def list_changes(before: Config, now: Config, free: Sequence[str] = FREE) -> list[str]:
+    """Differences of two configs in keys that may not differ, such as `seed: 0 -> 1`; `free` are keys or groups."""
     old, new = flat(before.model_dump()), flat(now.model_dump())
-    keys = [key for key in {**old, **new} if not any(f"{key}.".startswith(f"{one}.") for one in free)]
-    nothing = "nothing"
-    return [
-        f"{key}: {old.get(key, nothing)} -> {new.get(key, nothing)}"
-        for key in keys
-        if old.get(key, nothing) != new.get(key, nothing)
-    ]
+    keys = [key for key in {**old, **new} if not any(f"{key}.".startswith(f"{prefix}.") for prefix in free)]
+    pairs = {key: (old.get(key, "nothing"), new.get(key, "nothing")) for key in keys}
+    return [f"{key}: {then} -> {today}" for key, (then, today) in pairs.items() if then != today]
 
 
 def _lacks_checkpoints(folder: RunFolder) -> bool:
-    """Whether a run has saved and its checkpoints are gone: one is written when an epoch follows a validation."""
+    """Whether a run has lost its checkpoints: it has an epoch after a validation, when one is written."""
     if folder.has_checkpoint or not folder.metrics.exists():
         return False
     rows = folder.metrics.read_text(errors="replace").splitlines()
@@ -120,13 +103,13 @@ def _lacks_checkpoints(folder: RunFolder) -> bool:
 
 
 def _list_unfinished(config: Config) -> Iterator[RunFolder]:
-    """Runs of this config that have not come to their end and are no process's, the newest first."""
+    """Unfinished runs of this config that no process trains, the newest first."""
     for summary in sorted((Path(config.output) / "train").glob("*/summary.json"), reverse=True):
         folder = RunFolder(summary.parent)
         if is_locked(folder.lock) or folder.is_over or not os.access(folder.path, os.W_OK):
             continue
         try:
-            if not changes(read_config(folder), config) and not _lacks_checkpoints(folder):
+            if not list_changes(read_config(folder), config) and not _lacks_checkpoints(folder):
                 yield folder
         except UserError:  # of another version, or not ours
             continue

@@ -5,8 +5,10 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from unet_exp.runs.conditions import GitState
+from unet_exp.metrics import METRICS_VERSION
+from unet_exp.runs.conditions import Conditions, GitState
 
 _PACKAGES = (
     "unet-exp", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "wandb", "albumentations", "numpy",
@@ -14,8 +16,14 @@ _PACKAGES = (
 )  # fmt: skip
 
 
+def describe_conditions(data_fingerprint: str, device: str, precision: str, **more: Any) -> Conditions:
+    """The conditions of a result that is computed now, by this code and these packages."""
+    more |= {"metrics_version": METRICS_VERSION, "git": git_state(), "versions": versions()}
+    return Conditions(data_fingerprint=data_fingerprint, device=device, precision=precision, **more)
+
+
 def versions() -> dict[str, str]:
-    """Versions of what computed a result."""
+    """Versions of Python and of the packages that compute a result."""
     found = {"python": sys.version.split()[0]}
     for package in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -24,7 +32,7 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> GitState | None:
-    """Commit of the code and whether it was changed since; None outside a checkout."""
+    """Commit of the code and whether it has changed since; None outside a checkout."""
     here = Path(__file__).parent
 
     def git(*words: str) -> str:

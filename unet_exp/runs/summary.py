@@ -10,59 +10,51 @@ from pydantic import Field, ValidationError
 
 from unet_exp.errors import DataError
 from unet_exp.files import write_text
-from unet_exp.runs.conditions import Conditions, Part
+from unet_exp.runs.conditions import Conditions, PlainRecord
 from unet_exp.schema import explain
 
 Status = Literal["running", "finished", "stopped", "failed"]
 
 
-class Width(Part):
+class Width(PlainRecord):
     """Channels of the first level: as typed, and as `model.match` resolved them."""
 
     requested: int
     resolved: int
 
 
-class BestEpoch(Part):
-    """The best validation score of a training; what a search looks at."""
+class BestEpoch(PlainRecord):
+    """The best validation score of a training; a search compares it."""
 
     monitor: str
     value: float | None
 
 
 class Summary(Conditions):
-    """What `summary.json` says of a training or of an evaluation, beside its conditions; None where it does not say.
+    """What `summary.json` says of a training or an evaluation, beside its conditions; None where it does not say.
 
     Attributes:
         status: `running` until the run has ended, also if it was killed.
-        metrics: scores by their full names, such as `test/iou/cell`; null where one is undefined.
-        name: of the run.
+        metrics: scores by their full names, such as `test/iou/cell`; null where undefined.
         started: ISO time of the first start.
-        seed: of the training.
         fold: that was tested; None without folds.
-        overrides: what was typed.
         split: names of the images of each part.
-        width: of a U-Net.
-        parameters: of the network.
         macs: multiply-accumulates of one training input.
-        rerun: of what earlier run it is a repetition, and the verdict.
+        rerun: the earlier run that it repeats, and the verdict.
         resumed: step and time of each later start.
-        wandb_id: of its W&B run.
         seconds_setup: until the first batch.
         seconds_training: of all starts.
-        best: its best epoch.
-        pruned_at: optimizer steps after which a search gave it up.
+        pruned_at: optimizer steps at which a search pruned it.
         overfit: the verdict of `debug=overfit`.
-        error: why it was stopped or has failed.
+        error: why it was stopped or failed.
         steps: optimizer steps taken.
-        epochs: taken.
         peak_memory: in bytes.
         seconds: in all.
-        checkpoint: of an evaluation: the file that was scored.
+        checkpoint: of an evaluation: the scored file.
         step: of that checkpoint.
         seen_in_training: how many of the scored images were trained on.
         validation_seen_in_training: how many of the images that choose thresholds were trained on.
-        damaged: what is wrong with each field that was none of its type; it reads as missing. Not written.
+        damaged: the error of each field with a wrong type; such a field reads as missing. Not written.
     """
 
     status: Status | None = None
@@ -97,34 +89,30 @@ class Summary(Conditions):
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has come to its end: it finished, or a search gave it up."""
+        """Whether the run finished, or a search pruned it."""
         return self.status == "finished" or self.pruned_at is not None
 
     def missing_conditions(self) -> str:
-        """What it would have to say of how the run was made and does not; empty where nothing is missing."""
+        """The conditions that it lacks, as a list in words; empty where nothing is missing."""
         needed = ("data_fingerprint", "metrics_version", "device", "precision", "git", "versions")
         return ", ".join(key for key in needed if key not in self.model_fields_set)
 
     def updated(self, **fields: Any) -> Self:
-        """A copy with other values.
-
-        Args:
-            **fields: by their names; each of the type that the schema says.
-        """
+        """A copy with other values of these fields."""
         return self.model_validate({**{key: getattr(self, key) for key in self.model_fields_set}, **fields})
 
     def write(self, path: Path) -> None:
-        """Writes `summary.json`, whole or not at all; a number that is not finite becomes null."""
+        """Writes `summary.json` completely or not at all; a number that is not finite becomes null."""
         values = self.model_dump(exclude_unset=True)
         first = {key: values[key] for key in ("status", "error", "metrics") if key in values}
         write_text(path, json.dumps(_finite({**first, **values}), indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """What a file says, whoever has written it.
+        """Reads a file, whoever has written it.
 
         Raises:
-            DataError: if there is none, or it is no JSON object.
+            DataError: if it is missing, or no JSON object.
         """
         try:
             values = json.loads(path.read_text())
@@ -136,7 +124,7 @@ class Summary(Conditions):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            fields = dict.fromkeys(str(one["loc"][0]) for one in error.errors())
+            fields = dict.fromkeys(str(found["loc"][0]) for found in error.errors())
             damaged = {field: explain(error, values, field) for field in fields}
             kept = {key: value for key, value in values.items() if key not in damaged}
             return cls.model_validate({**kept, "damaged": damaged})

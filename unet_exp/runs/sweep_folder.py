@@ -1,10 +1,10 @@
-"""The folder of a sweep: its plan, a run folder for each of its runs, and what has become of them."""
+"""The folder of a sweep: its plan, and a run folder for each run."""
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
@@ -16,46 +16,40 @@ from pydantic import AfterValidator
 from unet_exp.config.renamed import rename_override
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.files import write_text
-from unet_exp.runs.folder import RunFolder, dated_folder, refuse_links
+from unet_exp.runs.run_folder import RunFolder, dated_folder, refuse_links
 from unet_exp.runs.summary import Status
 from unet_exp.schema import Strict, validate
 
-NAME_LIMIT = 80
-"""Characters of a run's name; file systems allow 255 bytes, and people read them in tables."""
+NAME_LIMIT = 80  # characters of a run's name; file systems allow 255 bytes, and people read names in tables
 _PLAIN_LAUNCHER = re.compile(r"hydra/launcher=\w+|hydra\.launcher\.[a-z]\w*=[\w:.-]*")
 """What chooses a launcher or gives it a number or a word, such as a partition's name."""
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a sweep.
-
-    Attributes:
-        name: of its folder.
-        overrides: the words that it is started with.
-    """
+    """One run of a sweep: the name of its folder, and the words that start it."""
 
     name: str
     overrides: list[str]
 
 
-def _legal(text: str) -> str:
+def _make_legal(text: str) -> str:
     return re.sub(r"[^\w.,=+-]+", "-", text, flags=re.ASCII).strip("-.,")
 
 
-def _is_legal(name: str) -> str:
-    if not name or name != _legal(name):
+def _check_legal(name: str) -> str:
+    if not name or name != _make_legal(name):
         raise ValueError("must be the name of a folder")
     return name
 
 
 class _Run(Strict):
-    name: Annotated[str, AfterValidator(_is_legal)]
+    name: Annotated[str, AfterValidator(_check_legal)]
     overrides: list[str]
 
 
 class _Plan(Strict):
-    """What `sweep.json` says; anybody may have written it, and runs empty the folders that it names."""
+    """`sweep.json`; anybody may have written it, and runs empty the folders that it names."""
 
     created: str
     words: list[str]
@@ -64,39 +58,33 @@ class _Plan(Strict):
     runs: list[_Run]
 
 
+@dataclass(eq=False)
 class SweepFolder:
-    """A sweep's folder.
+    """The folder of a sweep.
 
     Attributes:
         path: the folder itself.
         words: what was typed.
-        config_dir: folder of the user's own configs, if there was one.
-        search: the word of the search that plans the runs one after another, None where all were known at once.
+        config_dir: folder of the user's own configs, if any.
+        search: the word of the search that plans the runs one after another; None where all are known at once.
         runs: planned so far.
-        created: when it was planned first, ISO time.
-        lock: held by the process that runs it.
-        stop: there while a signal has that process leave, so that no further run is begun.
+        created: ISO time of the first plan.
+        lock: of the process that runs it.
+        stop: exists while a signal makes that process exit, so that no further run begins.
         journal: where a search keeps its trials.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        words: Sequence[str],
-        config_dir: str | None = None,
-        search: str | None = None,
-        runs: Sequence[PlannedRun] = (),
-        created: str | None = None,
-    ) -> None:
-        self.path = path
-        self.words = list(words)
-        self.config_dir = config_dir
-        self.search = search
-        self.runs = list(runs)
-        self.created = created or datetime.now().isoformat(timespec="milliseconds")
-        self.lock = path / ".lock"
-        self.stop = path / ".stop"
-        self.journal = path / "search.journal"
+    path: Path
+    words: list[str]
+    config_dir: str | None = None
+    search: str | None = None
+    runs: list[PlannedRun] = field(default_factory=list)
+    created: str = field(default_factory=lambda: datetime.now().isoformat(timespec="milliseconds"))
+
+    def __post_init__(self) -> None:
+        self.lock = self.path / ".lock"
+        self.stop = self.path / ".stop"
+        self.journal = self.path / "search.journal"
 
     @classmethod
     def create(
@@ -113,7 +101,7 @@ class SweepFolder:
         Raises:
             DataError: if it cannot be made.
         """
-        folder = cls(dated_folder(parent, name), words, config_dir, search, runs)
+        folder = cls(dated_folder(parent, name), list(words), config_dir, search, list(runs))
         folder._write_plan()
         return folder
 
@@ -122,27 +110,27 @@ class SweepFolder:
         """Reads the plan of an earlier sweep.
 
         Raises:
-            DataError: if there is none, or it is damaged.
+            DataError: if it is missing or damaged.
         """
         plan = path / "sweep.json"
         if not plan.is_file():
             raise DataError(f"sweep.resume={path}: there is no {plan.name} in it; give the folder of a sweep")
         try:
             values = json.loads(plan.read_text())
-            told = validate(_Plan, values)
+            read = validate(_Plan, values)
         except (OSError, ValueError, RecursionError, ConfigError) as error:
             raise DataError(f"{plan}: it is damaged ({shorten(str(error), 200)}); start the sweep anew") from None
         # An earlier version may have written it.
-        runs = [PlannedRun(run.name, [rename_override(word)[0] for word in run.overrides]) for run in told.runs]
-        words = [rename_override(word)[0] for word in told.words]
-        return cls(path, words, told.config_dir, told.search, runs, told.created)
+        runs = [PlannedRun(run.name, [rename_override(word)[0] for word in run.overrides]) for run in read.runs]
+        words = [rename_override(word)[0] for word in read.words]
+        return cls(path, words, read.config_dir, read.search, runs, read.created)
 
     def check_harmless(self) -> None:
-        """Finds what would let a stranger's sweep reach beyond its folder; its words are about to be run again.
+        """Finds what would let a stranger's sweep reach beyond its folder: its words run again.
 
         Raises:
-            DataError: for links in it, for settings of Hydra that may name other programs, and for words that look up
-                what only this machine knows.
+            DataError: for links, for settings of Hydra that may name other programs, and for words that read values of
+                this machine.
         """
         refuse_links(self.path)
         for word in self.words:
@@ -161,44 +149,39 @@ class SweepFolder:
         self._write_plan()
 
     def folder(self, run: PlannedRun) -> RunFolder:
-        """Where a run is recorded."""
+        """The folder of a run."""
         return RunFolder(self.path / run.name)
 
     def status(self, run: PlannedRun) -> Status | None:
-        """What a run's summary says; None where there is none."""
+        """The status in the summary of a run; None where there is none."""
         return self.folder(run).read_summary().status
 
     def is_done(self, run: PlannedRun) -> bool:
-        """Whether a run has come to its end; see `RunFolder.is_over`."""
+        """See `RunFolder.is_over`."""
         return self.folder(run).is_over
 
     def _write_plan(self) -> None:
-        plan: dict[str, Any] = {
-            "created": self.created,
-            "words": self.words,
-            "config_dir": self.config_dir,
-            "search": self.search,
-            "runs": [asdict(run) for run in self.runs],
-        }
+        plan: dict[str, Any] = {key: getattr(self, key) for key in ("created", "words", "config_dir", "search")}
+        plan["runs"] = [asdict(run) for run in self.runs]
         write_text(self.path / "sweep.json", json.dumps(plan, indent=2) + "\n")
 
 
 def run_names(settings: Sequence[Mapping[str, str]]) -> list[str]:
-    """Names of a sweep's runs: legal as file names, short, and each of them once.
+    """Names of a sweep's runs: legal as file names, short, and unique.
 
     Args:
         settings: of each run, the keys that vary in the sweep with their values as typed.
 
     Returns:
-        Such as `fusion=add,optimizer.lr=0.01`; `run` where nothing varies. Where that is too long, keys lose all but
-        their last part, then the end gives way to six digits of a checksum.
+        Such as `fusion=add,optimizer.lr=0.01`; `run` where nothing varies. If too long, only the last part of each key;
+        if still too long, cut with six digits of a checksum.
     """
-    names: dict[str, None] = {}  # as a set that keeps its order
+    names: dict[str, None] = {}  # an ordered set
     for values in settings:
-        whole = _legal(",".join(f"{key}={value}" for key, value in values.items())) or "run"
+        whole = _make_legal(",".join(f"{key}={value}" for key, value in values.items())) or "run"
         short = whole
         if len(short) > NAME_LIMIT:
-            short = _legal(",".join(f"{key.rpartition('.')[2]}={value}" for key, value in values.items()))
+            short = _make_legal(",".join(f"{key.rpartition('.')[2]}={value}" for key, value in values.items()))
         if len(short) > NAME_LIMIT:
             short = f"{short[: NAME_LIMIT - 7]}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
         numbered = chain([short], (f"{short}_{number}" for number in count(2)))

@@ -1,4 +1,4 @@
-"""A sweep's runs: started by any of Hydra's launchers, recorded in their folders, compared at the end."""
+"""Starts the runs of a sweep with any of Hydra's launchers, and compares them at the end."""
 
 import os
 import shlex
@@ -19,13 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from unet_exp import signals
-from unet_exp.compose import initialized, quoted, search_path
+from unet_exp.compose import initialize_hydra, quote, search_path
 from unet_exp.config import Config, parse
-from unet_exp.config.sweeping import SweepConfig
+from unet_exp.config.multirun import SweepConfig
 from unet_exp.errors import ConfigError, DataError, UserError
-from unet_exp.files import holder, is_locked, locked
-from unet_exp.runs.folder import RunFolder
-from unet_exp.runs.record import record_failure
+from unet_exp.files import find_holder, hold_lock, is_locked
+from unet_exp.runs.lifecycle import record_failure
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.schema import validate
 from unet_exp.sweeps.plan import SweepPlan
@@ -36,15 +36,12 @@ Launch = Callable[[Sequence[PlannedRun]], None]
 
 
 def run_sweep(plan: SweepPlan) -> None:
-    """Runs a sweep, or what is missing of it, to its end.
-
-    Args:
-        plan: checked.
+    """Runs a sweep, or its missing runs, to the end.
 
     Raises:
-        UserError: before the first run, for what can be mended; at the end, if runs have failed.
+        UserError: before the first run, for what the user can correct; at the end, if runs have failed.
     """
-    # The runs' own output goes to their logs. Users' words may hold brackets, which are no markup.
+    # The output of the runs goes to their logs. Brackets in users' words are no markup.
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     _check_data(plan)
     folder = plan.folder or SweepFolder.create(
@@ -57,15 +54,15 @@ def run_sweep(plan: SweepPlan) -> None:
     )
     search: Search | None = None
     try:
-        with locked(folder.lock):
-            folder = SweepFolder.open(folder.path)  # as it is now that it is ours
+        with hold_lock(folder.lock):
+            folder = SweepFolder.open(folder.path)  # read again under the lock
             _check_orphans(folder)
             total = plan.search.trials if plan.search else len(folder.runs)
-            with SweepProgress(folder, total, console), _launcher(plan, folder, console) as launch:
+            with SweepProgress(folder, total, console), _open_launcher(plan, folder, console) as launch:
                 if plan.search is None:
                     launch([run for run in folder.runs if not folder.is_done(run)])
                 else:
-                    search = _search(plan, folder, launch)
+                    search = _run_search(plan, folder, launch)
     except BlockingIOError:
         raise UserError(f"sweep.resume={folder.path}: this sweep is still running; wait for its end") from None
     except (signals.Stopped, KeyboardInterrupt) as error:
@@ -75,12 +72,12 @@ def run_sweep(plan: SweepPlan) -> None:
 
 
 def run_planned(composed: DictConfig) -> None:
-    """One run of a sweep, in whatever process the launcher has for it; what becomes of it is recorded in its folder.
+    """Runs one run of a sweep in the process of the launcher, and records its result in its folder.
 
-    Where a signal has stopped the sweep, it is left out.
+    It does nothing if a signal has stopped the sweep.
 
     Args:
-        composed: a training's config, with the run's folder in `sweep.run`.
+        composed: config of a training, with the run's folder in `sweep.run`.
     """
     values: Any = OmegaConf.to_container(composed, resolve=True)
     sweep = validate(SweepConfig, values.pop("sweep"))
@@ -92,8 +89,8 @@ def run_planned(composed: DictConfig) -> None:
         return
     words = [word for word in HydraConfig.get().overrides.task if not word.startswith("+sweep.")]
     folder.path.mkdir(exist_ok=True)
-    with signals.install_handlers(), locked(folder.lock):
-        if stop.exists():  # made since: a process that stops the sweep tells only the runs that hold their locks
+    with signals.install_handlers(), hold_lock(folder.lock):
+        if stop.exists():  # made since: only runs with a lock get the signal
             return
         if not folder.has_checkpoint:
             folder.clear()
@@ -103,8 +100,7 @@ def run_planned(composed: DictConfig) -> None:
             redirect_stderr(log),
             record_failure(folder, words),
         ):
-            config = _of_a_sweep(parse(values), folder)
-
+            config = _adapt_config(parse(values), folder)
             with signals.defer():
                 from unet_exp.training.pruning import Pruning
                 from unet_exp.training.run import train
@@ -116,13 +112,13 @@ def run_planned(composed: DictConfig) -> None:
 
 
 def _check_data(plan: SweepPlan) -> None:
-    """Reads the data of every run and builds its network; once where runs differ in how they learn alone.
+    """Reads the data of every run and builds its network; once for runs that differ only in how they learn.
 
     Raises:
-        UserError: for what can be mended.
+        UserError: for what the user can correct.
     """
     target = str(plan.launcher["_target_"])
-    if "slurm" in target.lower():  # its machines may have what this one lacks
+    if "slurm" in target.lower():  # its machines may have other data and devices
         from unet_exp.metrics.declarations import direction
 
         for config in plan.configs:
@@ -147,7 +143,7 @@ def _check_data(plan: SweepPlan) -> None:
 
 
 def _check_orphans(folder: SweepFolder) -> None:
-    """Processes of a start that was killed may still be at their runs."""
+    """Refuses a sweep with runs that processes of a killed start still train."""
     busy = [run.name for run in folder.runs if is_locked(folder.folder(run).lock)]
     if busy:
         raise UserError(
@@ -157,13 +153,13 @@ def _check_orphans(folder: SweepFolder) -> None:
 
 
 @contextmanager
-def _launcher(plan: SweepPlan, folder: SweepFolder, console: Console) -> Iterator[Launch]:
-    """Hydra's launcher of the plan, as a function that runs jobs and returns when they have ended."""
-    sweep_dir = f"hydra.sweep.dir={quoted(str(folder.path.resolve()))}"
+def _open_launcher(plan: SweepPlan, folder: SweepFolder, console: Console) -> Iterator[Launch]:
+    """Hydra's launcher of the plan, as a function that runs jobs and returns at their end."""
+    sweep_dir = f"hydra.sweep.dir={quote(str(folder.path.resolve()))}"
     words = [*plan.runs[0].overrides, *plan.hydra, *search_path(plan.config_dir), sweep_dir]
-    with initialized() as loader:
+    with initialize_hydra() as loader:
         config = hydra.compose("train", words, return_hydra_config=True)
-        # A launcher runs jobs with the context's callbacks, and their class has no public name.
+        # A launcher needs the callbacks of the context, and their class has no public name.
         context = HydraContext(config_loader=loader, callbacks=Callbacks(config))
         launcher = Plugins.instance().instantiate_launcher(
             config=config, hydra_context=context, task_function=run_planned
@@ -172,13 +168,13 @@ def _launcher(plan: SweepPlan, folder: SweepFolder, console: Console) -> Iterato
         def launch(runs: Sequence[PlannedRun]) -> None:
             if not runs:
                 return
-            places = [f"+sweep.run={quoted(str(folder.folder(run).path.resolve()))}" for run in runs]
+            places = [f"+sweep.run={quote(str(folder.folder(run).path.resolve()))}" for run in runs]
             jobs = [[*run.overrides, place] for run, place in zip(runs, places, strict=True)]
             with _stop_runs_on_signal(plan, folder):
                 try:
                     ended = launcher.launch(jobs, initial_job_idx=0)
                 except Exception as error:
-                    # A process that is killed takes some launchers' other processes with it, each in its own way.
+                    # With some launchers a killed process takes the others with it; each raises its own error.
                     console.print(f"the launcher gave up: {type(error).__name__}: {error}", soft_wrap=True)
                     return
             for run, job in zip(runs, ended, strict=True):
@@ -190,20 +186,22 @@ def _launcher(plan: SweepPlan, folder: SweepFolder, console: Console) -> Iterato
 
 @contextmanager
 def _stop_runs_on_signal(plan: SweepPlan, folder: SweepFolder) -> Iterator[None]:
-    """On a signal, all runs that are under way save before this process leaves, and no other is begun.
+    """On a signal, all current runs save before this process exits, and no other run begins.
 
     Raises:
         Stopped: if a signal has come.
     """
 
     def signal_runs() -> bool:
-        """Whether other processes of this machine have runs under way, which now know of the signal."""
+        """Sends the signal to other processes of this machine that train runs; whether there are any."""
         folder.stop.touch()
-        found = (holder(folder.folder(run).lock) for run in folder.runs)
+        found = (find_holder(folder.folder(run).lock) for run in folder.runs)
         holders = {process for process in found if process is not None and process != os.getpid()}
         for process in holders:
             with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGUSR1)  # submitit takes SIGTERM and SIGUSR2, a background job no SIGINT
+                os.kill(
+                    process, signal.SIGUSR1
+                )  # submitit handles SIGTERM and SIGUSR2, a background job ignores SIGINT
         return bool(holders)
 
     if "slurm" in str(plan.launcher["_target_"]).lower():  # jobs live on without this process
@@ -217,19 +215,19 @@ def _stop_runs_on_signal(plan: SweepPlan, folder: SweepFolder) -> Iterator[None]
         folder.stop.unlink(missing_ok=True)
 
 
-def _of_a_sweep(config: Config, folder: RunFolder) -> Config:
+def _adapt_config(config: Config, folder: RunFolder) -> Config:
     """A run has its folder's name and one device; its logger knows the sweep."""
     return config.model_copy(
         update={
             "name": folder.path.name,
             "trainer": config.trainer.model_copy(update={"devices": 1}),
-            "logger": config.logger.of_sweep(folder.path.parent.name),
+            "logger": config.logger.join_sweep(folder.path.parent.name),
         }
     )
 
 
-def _search(plan: SweepPlan, folder: SweepFolder, launch: Launch) -> Search:
-    """Runs trials until there are as many as wanted.
+def _run_search(plan: SweepPlan, folder: SweepFolder, launch: Launch) -> Search:
+    """Runs all trials of a search.
 
     Raises:
         UserError: if the journal of an earlier start is damaged, or of another search.
@@ -238,7 +236,13 @@ def _search(plan: SweepPlan, folder: SweepFolder, launch: Launch) -> Search:
     monitor = plan.configs[0].trainer.monitor
     try:
         search = Search(plan.search, monitor, folder.journal)
-    except (AssertionError, LookupError, TypeError, ValueError, RecursionError) as error:  # Optuna checks no line
+    except (
+        AssertionError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:  # Optuna does not check its lines
         raise DataError(f"{folder.journal}: it is damaged ({type(error).__name__}); start the search anew") from None
     common = plan.runs[0].overrides
     while trials := search.ask():
@@ -250,21 +254,13 @@ def _search(plan: SweepPlan, folder: SweepFolder, launch: Launch) -> Search:
         folder.plan_more([run for run in runs if run.name not in planned])
         launch([run for run in runs if not folder.is_done(run)])
         for trial, run in zip(trials, runs, strict=True):
-            search.tell(trial.number, _outcome(folder.folder(run)) or Outcome("failed", None))
+            search.tell(trial.number, _read_outcome(folder.folder(run)) or Outcome("failed", None))
     search.write(folder.path)
     return search
 
 
-def _tell_best(search: Search, console: Console) -> None:
-    counts = [f"{count} {status}" for status, count in search.counts().items() if count]
-    console.print(f"trials: {', '.join(counts)}")
-    if best := search.best():
-        trial, value = best
-        console.print(f"best: {value:.4f} by trial {trial.number}: {' '.join(trial.overrides)}", soft_wrap=True)
-
-
-def _outcome(folder: RunFolder) -> Outcome | None:
-    """What a trial came to; None if it has not come to its end."""
+def _read_outcome(folder: RunFolder) -> Outcome | None:
+    """The outcome of a trial; None if it has not ended."""
     summary = folder.read_summary()
     if not summary.is_over:
         return None
@@ -273,29 +269,33 @@ def _outcome(folder: RunFolder) -> Outcome | None:
 
 
 def _conclude(plan: SweepPlan, folder: SweepFolder, search: Search | None, console: Console) -> None:
-    """Says what failed, compares what finished, and names the folder in its last line.
+    """Prints what failed, compares what finished, and names the folder in the last line.
 
     Raises:
         UserError: if anything failed.
     """
     unfinished = [run for run in folder.runs if not folder.is_done(run)]
     for run in unfinished:
-        lost = "it is still running" if is_locked(folder.folder(run).lock) else "its process has died"
-        error = folder.folder(run).read_summary().error or lost
+        reason = "it is still running" if is_locked(folder.folder(run).lock) else "its process has died"
+        error = folder.folder(run).read_summary().error or reason
         console.print(f"failed: {run.name}: {error}", soft_wrap=True)
     if search is not None:
-        _tell_best(search, console)
+        counts = [f"{count} {status}" for status, count in search.counts().items() if count]
+        console.print(f"trials: {', '.join(counts)}")
+        if best := search.best():
+            trial, value = best
+            console.print(f"best: {value:.4f} by trial {trial.number}: {' '.join(trial.overrides)}", soft_wrap=True)
     elif plan.sweep.report and len(unfinished) < len(folder.runs):
-        _compare(folder, console)
+        _write_page(folder, console)
     console.print(str(folder.path), style="bold", soft_wrap=True)
     if unfinished:
         again = f"{shlex.quote(f'sweep.resume={folder.path}')} runs them again"
         names = ", ".join(run.name for run in unfinished)
-        then = again if search is None else "a search leaves them behind"
-        raise UserError(f"{len(unfinished)} of {len(folder.runs)} runs failed: {names}; {then}")
+        advice = again if search is None else "a search does not repeat them"
+        raise UserError(f"{len(unfinished)} of {len(folder.runs)} runs failed: {names}; {advice}")
 
 
-def _compare(folder: SweepFolder, console: Console) -> None:
+def _write_page(folder: SweepFolder, console: Console) -> None:
     from unet_exp.compare.page import write_comparison
 
     try:

@@ -1,4 +1,4 @@
-"""A sweep from its words to the runs that they stand for, all of them checked."""
+"""Plans a sweep: from the words of the command line to the runs, all of them checked."""
 
 import itertools
 import os
@@ -10,52 +10,41 @@ from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
 
 from unet_exp.compose import Composed, compose_command, parse_overrides
 from unet_exp.config import Config, is_trusted, parse
-from unet_exp.config.search import OptunaConfig, parse_search
-from unet_exp.config.sweeping import SweepConfig
+from unet_exp.config.multirun import OptunaConfig, SweepConfig, parse_search
 from unet_exp.errors import ConfigError
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder, run_names
 from unet_exp.schema import validate
 from unet_exp.sweeps.search import require_optuna
 from unet_exp.sweeps.space import add_typed, check_space
 
+# Keys that may be typed to resume a sweep, beside those of Hydra: none changes a result.
 _BESIDE_RESUME = ("sweep.resume", "sweep.report", "search.trials", "search.parallel", "trust")
-"""What can be typed to go on with a sweep, beside words for Hydra: nothing that would change a result."""
 
-
-OF_ONE_RUN = {
+EARLIER_RUN = {
     "resume": "this goes on with one training; a sweep, with sweep.resume=<its folder>",
     "rerun": "this repeats one training, without -m and without a search; of a sweep, give the folder of one run",
 }
-"""Keys that name an earlier run, and why they are none of a sweep's."""
-_THE_SWEEPS_OWN = (
-    "hydra/sweeper",
-    "hydra.sweeper",
-    "hydra.sweep",
-    "hydra.run",
-    "hydra.mode",
-    "sweep.run",
-    "sweep.trial",
-)
-"""Words that the program gives by itself."""
-_ONE_FOR_ALL = ("output", "sweep", "search", "hydra", "hydra/launcher")
+"""Keys that name an earlier run, and the reason why a sweep cannot have them."""
+_RESERVED = ("hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.run", "hydra.mode", "sweep.run", "sweep.trial")
+"""Words that only the program sets."""
+_SHARED = ("output", "sweep", "search", "hydra", "hydra/launcher")
 """Keys that a whole sweep shares."""
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """A sweep that has been checked.
+    """A checked sweep.
 
     Attributes:
-        words: as typed; of the first start, where it goes on.
-        config_dir: folder of the user's own configs, a whole path.
+        words: as typed; of the first start, where it is resumed.
+        config_dir: folder of the user's own configs, an absolute path.
         hydra: words for Hydra itself, such as the launcher's.
         runs: all of them; for a search one that stands for its trials.
         configs: of these runs.
-        sweep: how it is run.
         search: what plans its runs one after another; None where all are known.
-        name: of the folder to be made.
+        name: of the folder to make.
         launcher: Hydra's settings of it.
-        folder: the one there is already, where the sweep goes on.
+        folder: the existing one, where the sweep is resumed.
     """
 
     words: list[str]
@@ -73,76 +62,63 @@ class SweepPlan:
 def plan_sweep(
     words: Sequence[str], typed: Sequence[Override], composed: Composed, config_dir: str | None
 ) -> SweepPlan:
-    """Plans a sweep and checks every run of it.
-
-    Args:
-        words: as typed.
-        typed: the same, parsed.
-        composed: the config of these words, each key with its first value.
-        config_dir: folder of the user's own configs.
+    """Plans a sweep and checks every run of it; `composed` has each key with its first value.
 
     Raises:
         ConfigError: for the first mistake in any of the trainings.
     """
     for override in typed:
-        check_place(override)
-        if override.key_or_group in OF_ONE_RUN and override.value() is not None:
-            raise ConfigError(f"{line_of(override)}: {OF_ONE_RUN[override.key_or_group]}")
+        check_override(override)
+        if override.key_or_group in EARLIER_RUN and override.value() is not None:
+            raise ConfigError(f"{get_line(override)}: {EARLIER_RUN[override.key_or_group]}")
     sweep, search = validate(SweepConfig, composed.sweep), parse_search(composed.search)
     given = parse_overrides([f"{key}={value}" for key, value in composed.params.items()], sweeps=True)
-    # What is typed takes the place of what an experiment sweeps over by itself.
+    # Typed words replace what an experiment sweeps over by itself.
     keyed = {
         override.get_key_element(): override
         for override in [*given, *typed]
-        if override.key_or_group.split(".")[0] not in ("sweep", "search") and not _is_hydras(override)
+        if override.key_or_group.split(".")[0] not in ("sweep", "search") and not _is_for_hydra(override)
     }
-    hydra = [line_of(override) for override in typed if _is_hydras(override)]
+    hydra = [get_line(override) for override in typed if _is_for_hydra(override)]
     if search is not None:
-        # The words of the search itself are in the composed config, and are none of its trials'.
-        search = _as_parallel(add_typed(search, keyed.values()), composed.launcher)
-        common = [line_of(override) for override in keyed.values() if not override.is_sweep_override()]
+        search = _resolve_parallel(add_typed(search, keyed.values()), composed.launcher)
+        common = [get_line(override) for override in keyed.values() if not override.is_sweep_override()]
         runs = [PlannedRun("trials", common)]
         require_optuna()
         check_space(search, lambda more: parse(compose_command([*common, *more, *hydra], config_dir).training))
     else:
-        runs = _product(keyed)
+        runs = _plan_product(keyed)
     configs = [parse(compose_command([*run.overrides, *hydra], config_dir).training) for run in runs]
     for config in configs:
         if config.trainer.devices not in (1, "auto"):
             raise ConfigError(f"trainer.devices={config.trainer.devices}: a run of a sweep has one device; set it to 1")
     whole = None if config_dir is None else str(Path(config_dir).resolve())
-    name = _name(configs, search, keyed)
+    name = _name_sweep(configs, search, keyed)
     return SweepPlan(list(words), whole, hydra, runs, configs, sweep, search, name, composed.launcher)
 
 
-def _name(configs: Sequence[Config], search: OptunaConfig | None, keyed: Mapping[str, Override]) -> str:
-    """Of the sweep's folder: that of its runs where they share one, else the keys that vary."""
+def _name_sweep(configs: Sequence[Config], search: OptunaConfig | None, keyed: Mapping[str, Override]) -> str:
+    """The folder's name: that of its runs where they share one, else the keys that vary."""
     names = {config.name for config in configs}
-    varying = list(search.space) if search else [key for key, one in keyed.items() if one.is_sweep_override()]
+    varying = list(search.space) if search else [key for key, override in keyed.items() if override.is_sweep_override()]
     one_name = len(names) == 1 and not (search and {"data", "model", "fusion"} & search.space.keys())
     return names.pop() if one_name else "-".join(key.rpartition(".")[2] for key in varying)
 
 
 def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) -> SweepPlan:
-    """Plans what is missing of an earlier sweep.
-
-    Args:
-        typed: beside its own words.
-        config_dir: folder of the user's own configs, as typed now.
-        path: of the sweep.
+    """Plans the missing runs of an earlier sweep; `typed` are the words beside its own.
 
     Raises:
-        UserError: if it cannot go on in this way.
+        UserError: if it cannot be resumed in this way.
     """
     for override in typed:
-        if not _is_hydras(override) and override.key_or_group not in _BESIDE_RESUME:
+        if not _is_for_hydra(override) and override.key_or_group not in _BESIDE_RESUME:
             raise ConfigError(
                 f"{override.input_line}: sweep.resume goes on with the words of the sweep; beside it only "
                 f"hydra/launcher, {', '.join(_BESIDE_RESUME[1:])} can be typed"
             )
     folder = SweepFolder.open(path)
-    # It may be somebody else's.
-    folder.check_harmless()
+    folder.check_harmless()  # it may come from anybody
     if folder.config_dir is not None and config_dir is None:
         raise ConfigError(
             f"sweep.resume={path}: some of its words are configs in {folder.config_dir}; if you trust them, add "
@@ -154,11 +130,13 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
             override for override in before if not override.key_or_group.startswith(("hydra/launcher", "hydra.l"))
         ]
     # Later words win: another launcher, more trials.
-    words = [line_of(one) for one in before if one.key_or_group != "sweep.resume"]
-    words += [line_of(one) for one in typed if one.key_or_group not in ("sweep.resume", "trust")]
+    words = [get_line(word) for word in before if word.key_or_group != "sweep.resume"]
+    words += [get_line(word) for word in typed if word.key_or_group not in ("sweep.resume", "trust")]
     parsed = parse_overrides(words, sweeps=True)
-    plan = plan_sweep(words, parsed, compose_command([first_value(one) for one in parsed], config_dir), config_dir)
-    trust = {str(package) for one in typed if one.key_or_group == "trust" for package in _as_list(one)}
+    plan = plan_sweep(
+        words, parsed, compose_command([take_first_value(word) for word in parsed], config_dir), config_dir
+    )
+    trust = {str(package) for word in typed if word.key_or_group == "trust" for package in _as_list(word)}
     for config in plan.configs:
         require_trust(f"sweep.resume={path}", config, trust)
         if not trust.issuperset(config.trust):
@@ -171,16 +149,10 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
 
 
 def require_trust(where: str, config: Config, trust: Collection[str], keys: Collection[str] = ()) -> None:
-    """A class that an earlier run's folder names is imported only where its package is trusted now.
-
-    Args:
-        where: the key and the folder, for the message.
-        config: what is about to be trained.
-        trust: what was typed for it now.
-        keys: that were typed now.
+    """Checks that classes which the folder of an earlier run names are typed or trusted now, before they are imported.
 
     Raises:
-        ConfigError: if it is not.
+        ConfigError: if not; it begins with `where`.
     """
     for group in ("model", "loss"):
         target = getattr(getattr(config, group), "target", None)
@@ -191,23 +163,23 @@ def require_trust(where: str, config: Config, trust: Collection[str], keys: Coll
             )
 
 
-def check_place(override: Override) -> None:
+def check_override(override: Override) -> None:
     """Refuses a word that has no meaning where it stands.
 
     Raises:
         ConfigError: for what the program sets itself, several values of what a sweep has once, and empty paths.
     """
     key = override.key_or_group
-    if key in (*OF_ONE_RUN, "sweep.resume") and override.value() == "":  # a variable of the shell that is not set
+    if key in (*EARLIER_RUN, "sweep.resume") and override.value() == "":  # a variable of the shell that is not set
         raise ConfigError(f"{override.input_line}: there is no folder behind it; give that of an earlier run or sweep")
-    if any(key == own or key.startswith(f"{own}.") for own in _THE_SWEEPS_OWN):
+    if any(key == own or key.startswith(f"{own}.") for own in _RESERVED):
         raise ConfigError(f"{override.input_line}: this is not typed; commas make a sweep, and search=optuna a search")
-    if override.is_sweep_override() and (key in _ONE_FOR_ALL or key.split(".")[0] in _ONE_FOR_ALL):
+    if override.is_sweep_override() and (key in _SHARED or key.split(".")[0] in _SHARED):
         raise ConfigError(f"{override.input_line}: a sweep has one of it; type one value")
 
 
-def _as_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> OptunaConfig:
-    """The search with `parallel` as a number: null means as many as joblib runs side by side."""
+def _resolve_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> OptunaConfig:
+    """The search with `parallel` as a number: null means the number of jobs of joblib."""
     if search.parallel is not None:
         return search
     jobs = launcher.get("n_jobs", 1)
@@ -215,20 +187,20 @@ def _as_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> Optuna
     return search.model_copy(update={"parallel": jobs if jobs > 0 else os.cpu_count() or 1})
 
 
-def _is_hydras(override: Override) -> bool:
+def _is_for_hydra(override: Override) -> bool:
     return override.key_or_group.split(".")[0].split("/")[0] == "hydra"
 
 
-def line_of(override: Override) -> str:
+def get_line(override: Override) -> str:
     """An override as it was typed."""
     assert override.input_line is not None
     return override.input_line
 
 
-def first_value(override: Override) -> str:
+def take_first_value(override: Override) -> str:
     """An override as typed, with the first of its values where it has several."""
     if not override.is_sweep_override():
-        return line_of(override)
+        return get_line(override)
     if override.is_interval_sweep():
         interval = override.value()
         assert isinstance(interval, IntervalSweep)
@@ -255,7 +227,7 @@ def _values(override: Override) -> list[str]:
     return values
 
 
-def _product(keyed: Mapping[str, Override]) -> list[PlannedRun]:
+def _plan_product(keyed: Mapping[str, Override]) -> list[PlannedRun]:
     """A run for each combination of values; the last key changes first."""
     choices: list[list[tuple[str, str, str]]] = []
     for key, override in keyed.items():
@@ -264,7 +236,7 @@ def _product(keyed: Mapping[str, Override]) -> list[PlannedRun]:
         if override.is_sweep_override():
             choices.append([(key, value.strip("'\""), f"{key}={value}") for value in _values(override)])
         else:
-            choices.append([("", "", line_of(override))])
+            choices.append([("", "", get_line(override))])
     combinations = list(itertools.product(*choices))
-    names = run_names([{key: value for key, value, _ in one if key} for one in combinations])
-    return [PlannedRun(name, [word for _, _, word in one]) for name, one in zip(names, combinations, strict=True)]
+    names = run_names([{key: value for key, value, _ in choice if key} for choice in combinations])
+    return [PlannedRun(name, [word for _, _, word in choice]) for name, choice in zip(names, combinations, strict=True)]

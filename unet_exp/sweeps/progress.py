@@ -1,4 +1,4 @@
-"""One line on the terminal for a whole sweep, whatever process runs its trainings."""
+"""One line on the terminal for a whole sweep, in whatever process its trainings run."""
 
 import threading
 import time
@@ -15,15 +15,10 @@ _INTERVAL = 1.0  # seconds between two looks at the run folders
 
 
 class SweepProgress:
-    """Counts a sweep's runs by what their folders say, in a thread of its own.
+    """Counts the runs of a sweep by their folders, in a thread of its own.
 
-    On a terminal it is rich's bar; elsewhere a line whenever a run has ended. The time left is computed here, for both:
+    On a terminal it is a bar of rich; elsewhere a line whenever a run has ended. The remaining time is computed here:
     rich looks at the last 30 seconds, in which often no run ends.
-
-    Args:
-        folder: the sweep's.
-        total: runs that there will be.
-        console: where it is shown.
     """
 
     def __init__(self, folder: SweepFolder, total: int, console: Console) -> None:
@@ -41,7 +36,7 @@ class SweepProgress:
             transient=True,
         )
         self._task = self._bar.add_task("", total=total)
-        # What an earlier start left unfinished says nothing until it is begun anew.
+        # The unfinished runs of an earlier start do not count until they begin again.
         self._stale = {run.name: self._changed(run) for run in folder.runs if not folder.is_done(run)}
         self._known: dict[str, str] = {}
         self._ended_before = self._ended = self._look()[0]
@@ -86,7 +81,7 @@ class SweepProgress:
         """How many runs have ended, and the counts in words."""
         counts = Counter(self._status(run) for run in self._folder.runs)
         done, failed = counts["finished"], counts["failed"]
-        # A search gives up trials that promise little; they are stopped, and nothing is wrong with them.
+        # A search prunes trials; they are stopped, and nothing is wrong with them.
         stopped = counts["stopped"]
         words = [f"{done} of {self._total} done"]
         words += [f"{stopped} stopped"] if stopped else []

@@ -1,7 +1,6 @@
-"""What decides the runs of `search=optuna`: trials that are asked for, and their outcomes.
+"""Search: draws the trials of `search=optuna` and records their outcomes.
 
-Nothing here imports torch; Optuna is imported when a search begins. What prunes a trial from inside its run is
-`unet_exp.training.pruning`.
+Optuna is imported when a search begins; `unet_exp.training.pruning` prunes a trial from inside its run.
 """
 
 import importlib.util
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from unet_exp.config.search import OptunaConfig, Range
+from unet_exp.config.multirun import OptunaConfig, Range
 from unet_exp.errors import ConfigError
 from unet_exp.files import write_csv, write_text
 from unet_exp.sweeps.space import to_overrides, to_word
@@ -24,20 +23,14 @@ if TYPE_CHECKING:
     from optuna.importance import PedAnovaImportanceEvaluator
     from optuna.samplers import BaseSampler
 
-Status = Literal["finished", "pruned", "failed"]
+TrialStatus = Literal["finished", "pruned", "failed"]
 
-_ENOUGH = 10
-"""Finished trials from which on the importance of a key can be told: PED-ANOVA looks at the best five or more."""
+_ENOUGH = 10  # finished trials for an importance: PED-ANOVA looks at the best five or more
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Values that the search wants to know the score of.
-
-    Attributes:
-        number: counted from 0.
-        overrides: words to append to the run's, in Hydra's grammar.
-    """
+    """A trial: its number, counted from 0, and the words to append to those of the run."""
 
     number: int
     overrides: list[str]
@@ -45,31 +38,26 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What has become of a trial.
+    """The result of a trial: a finished one has the best validation score; without a finite one it counts as failed."""
 
-    Attributes:
-        status: a finished one without a finite value counts as failed.
-        value: the best validation score; only a finished trial needs one.
-    """
-
-    status: Status
+    status: TrialStatus
     value: float | None = None
 
 
 class Search:
-    """A study of Optuna in a journal file, which further processes report to.
+    """A study of Optuna in a journal file, to which further processes report.
 
-    Each trial is drawn by a fresh sampler, seeded with the search's seed and the trial's number. Therefore a search
-    that was stopped and goes on asks for what an undisturbed one would have asked for, if trials come one at a time
-    and their scores repeat; with several at once it depends on which of them ends first.
+    A fresh sampler draws each trial, seeded with the search's seed and the trial's number. So a resumed search draws
+    what an uninterrupted one would have drawn, if trials come one at a time and their scores repeat; with several at
+    once it depends on which ends first.
 
     Args:
         config: its space, how it is searched, and how many trials.
         monitor: the score, such as `val/iou/mean`.
-        journal: made where it is not there; else the search in it goes on.
+        journal: a new file, or that of the search to resume.
 
     Raises:
-        ConfigError: if Optuna is missing, or the journal belongs to a search for something else or in another space.
+        ConfigError: if Optuna is missing, or the journal belongs to a search of another score or space.
     """
 
     def __init__(self, config: OptunaConfig, monitor: str, journal: Path) -> None:
@@ -82,9 +70,9 @@ class Search:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._config, self._monitor, self._mode = config, monitor, direction(monitor)
-        self._out: set[int] = set()
+        self._running: set[int] = set()
         _drop_torn_line(journal)
-        # A whole path: the lock of a dead process is found only by one.
+        # Optuna finds the lock of a dead process only by the absolute path.
         self._storage = JournalStorage(JournalFileBackend(str(journal.resolve())))
         goal: Literal["minimize", "maximize"] = "minimize" if self._mode == "min" else "maximize"
         self._study = optuna.create_study(
@@ -98,30 +86,32 @@ class Search:
                 self._study.set_user_attr(key, value)
 
     def ask(self) -> list[Trial]:
-        """The next trials, so many that `parallel` (None: 1) are out; what an earlier start left half-done comes first.
+        """The next trials, up to `parallel` (None: 1) at once; interrupted ones of an earlier start come first.
 
         Returns:
-            Empty if all `trials` are told of, or as many as may be are out.
+            Empty if all trials have an outcome, or `parallel` are running.
         """
         known = self._trials()
-        room = (self._config.parallel or 1) - len(self._out)
-        half_done = [trial.number for trial in known if not trial.state.is_finished() and trial.number not in self._out]
+        room = (self._config.parallel or 1) - len(self._running)
+        half_done = [
+            trial.number for trial in known if not trial.state.is_finished() and trial.number not in self._running
+        ]
         again = half_done[: max(room, 0)]
         new = max(min(room - len(again), self._config.trials - len(known)), 0)
-        return [self._drawn(number) for number in (*again, *[None] * new)]
+        return [self._draw(number) for number in (*again, *[None] * new)]
 
     def tell(self, number: int, outcome: Outcome) -> None:
-        """Records what has become of a trial; of one that was told already the first word counts."""
+        """Records the outcome of a trial; only the first outcome counts."""
         from optuna.trial import TrialState
 
         value = outcome.value if outcome.status == "finished" else None
         if value is not None and math.isfinite(value):
             self._study.tell(number, value, skip_if_finished=True)
         else:
-            # A pruned trial's value is the last that it has reported.
+            # The value of a pruned trial is the last that it reported.
             state = TrialState.PRUNED if outcome.status == "pruned" else TrialState.FAIL
             self._study.tell(number, state=state, skip_if_finished=True)
-        self._out.discard(number)
+        self._running.discard(number)
 
     def best(self) -> tuple[Trial, float] | None:
         """The finished trial with the best value, and that value."""
@@ -135,8 +125,8 @@ class Search:
         return Trial(found.number, to_overrides(words)), found.value
 
     def counts(self) -> dict[str, int]:
-        """How many trials are `finished`, `pruned`, `failed` and `running` (asked for and not told of)."""
-        states = [_status(trial) for trial in self._trials()]
+        """How many trials are `finished`, `pruned`, `failed` and `running` (without an outcome)."""
+        states = [_name_status(trial) for trial in self._trials()]
         return {status: states.count(status) for status in ("finished", "pruned", "failed", "running")}
 
     def write(self, folder: Path) -> None:
@@ -146,7 +136,7 @@ class Search:
         rows = [
             {
                 "trial": trial.number,
-                "status": _status(trial),
+                "status": _name_status(trial),
                 self._monitor: trial.value,
                 "validations": len(trial.intermediate_values),
                 **trial.params,
@@ -154,7 +144,7 @@ class Search:
             for trial in self._trials()
         ]
         write_csv(folder / "trials.csv", rows)
-        with _quiet():
+        with _silence_warnings():
             draw_search(self._study, self._evaluator(), folder / "search.png", self._monitor)
         if best := self.best():
             write_text(folder / "best.txt", shlex.join(best[0].overrides) + "\n")
@@ -162,24 +152,24 @@ class Search:
     def _trials(self) -> "list[optuna.trial.FrozenTrial]":
         return self._study.get_trials(deepcopy=False)
 
-    def _drawn(self, number: int | None) -> Trial:
-        """The words of a new trial, or of one that was asked for before."""
+    def _draw(self, number: int | None) -> Trial:
+        """A new trial, or an earlier one by its number."""
         import optuna
 
-        with _quiet():
-            self._study.sampler = _sampler(self._config, len(self._trials()) if number is None else number)
+        with _silence_warnings():
+            self._study.sampler = _make_sampler(self._config, len(self._trials()) if number is None else number)
             if number is None:
                 trial = self._study.ask()
             else:
                 study_id = self._storage.get_study_id_from_name(self._study.study_name)
                 trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
                 trial = optuna.Trial(self._study, trial_id)
-            words = {key: _suggested(trial, key, entry) for key, entry in self._config.space.items()}
-        self._out.add(trial.number)
+            words = {key: _suggest(trial, key, entry) for key, entry in self._config.space.items()}
+        self._running.add(trial.number)
         return Trial(trial.number, to_overrides(words))
 
     def _evaluator(self) -> "PedAnovaImportanceEvaluator | None":
-        """What tells the share of each key in what sets the best trials apart; None where there are too few."""
+        """Measures the importance of each key for the best trials; None for too few trials."""
         from optuna.importance import PedAnovaImportanceEvaluator
 
         finished = self.counts()["finished"]
@@ -199,13 +189,13 @@ class Search:
             )
 
 
-def _status(trial: "optuna.trial.FrozenTrial") -> str:
+def _name_status(trial: "optuna.trial.FrozenTrial") -> str:
     names = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
     return names.get(trial.state.name, "running")
 
 
 def require_optuna() -> None:
-    """Finds out whether the extra that a search needs is installed.
+    """Checks that the extra of a search is installed.
 
     Raises:
         ConfigError: if not.
@@ -215,15 +205,15 @@ def require_optuna() -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what Optuna says of parts that may change in its next release."""
+def _silence_warnings() -> Iterator[None]:
+    """Hides Optuna's warnings about features that may change."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _drop_torn_line(journal: Path) -> None:
-    """Cuts off a line that a killed process did not write to its end; Optuna would append to it and lose both."""
+    """Removes a half-written last line of a killed process; Optuna would append to it and lose both."""
     if journal.exists():
         content = journal.read_bytes()
         whole = content.rfind(b"\n") + 1
@@ -232,7 +222,7 @@ def _drop_torn_line(journal: Path) -> None:
                 file.truncate(whole)
 
 
-def _sampler(config: OptunaConfig, number: int) -> "BaseSampler":
+def _make_sampler(config: OptunaConfig, number: int) -> "BaseSampler":
     import numpy as np
     from optuna import samplers
 
@@ -240,19 +230,19 @@ def _sampler(config: OptunaConfig, number: int) -> "BaseSampler":
     if config.sampler == "random":
         return samplers.RandomSampler(seed)
     if config.sampler == "qmc":
-        # The points of one sequence; its place in it is in the journal. Only the first trial is drawn at random.
+        # The points of one sequence, whose position is in the journal. Only the first trial is random.
         return samplers.QMCSampler(
             scramble=True,
             seed=config.seed,
             independent_sampler=samplers.RandomSampler(seed),
             warn_independent_sampling=False,
         )
-    # Trials that are still out count as bad ones ("constant liar"), so that several at once differ.
+    # Running trials count as bad ones ("constant liar"), so that several at once differ.
     return samplers.TPESampler(n_startup_trials=config.startup_trials, constant_liar=True, seed=seed)
 
 
-def _suggested(trial: "optuna.Trial", key: str, entry: list[Any] | Range) -> str:
-    """The trial's value of a key, as a word."""
+def _suggest(trial: "optuna.Trial", key: str, entry: list[Any] | Range) -> str:
+    """The value of a key for a trial, as a word."""
     if isinstance(entry, list):
         return trial.suggest_categorical(key, [to_word(value) for value in entry])
     if entry.whole:

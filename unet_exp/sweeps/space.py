@@ -1,4 +1,4 @@
-"""The space of a search: which values of which keys, as written in `conf/search/` and as typed."""
+"""The space of a search: values of keys, from `conf/search/` and from the command line."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, Quote, Quo
 
 from unet_exp.compose import parse_overrides
 from unet_exp.config import Config
-from unet_exp.config.search import OptunaConfig, Range, parse_search
+from unet_exp.config.multirun import OptunaConfig, Range, parse_search
 from unet_exp.errors import ConfigError
 from unet_exp.schema import flat
 
@@ -18,11 +18,7 @@ _MEASURING = tuple(f"trainer.{key}" for key in ("monitor", "val_every_epochs", "
 
 
 def add_typed(config: OptunaConfig, typed: Iterable[Override]) -> OptunaConfig:
-    """The search with what was typed: several values of a key join its space, a single one takes the key out.
-
-    Args:
-        config: the search as composed.
-        typed: the command line.
+    """The search with the typed words: several values of a key join its space, a single value removes the key.
 
     Raises:
         ConfigError: for a sweep that cannot be searched.
@@ -43,7 +39,7 @@ def space_entry(override: Override) -> list[Any] | dict[str, Any]:
 
     Args:
         override: `fusion=concat,add`, `model.width=range(8,33,8)`, `optimizer.lr=interval(0.0001,0.01)`, or one of the
-            latter as `tag(log, ...)`. An end of an interval is included; `int(interval(1,9))` is of whole numbers.
+            latter as `tag(log, ...)`. Both ends of an interval are included; `int(interval(1,9))` is of whole numbers.
 
     Returns:
         Plain values, as in `conf/search/`.
@@ -61,7 +57,7 @@ def space_entry(override: Override) -> list[Any] | dict[str, Any]:
     if isinstance(sweep, IntervalSweep):
         return {"low": sweep.start, "high": sweep.end, "log": log}
     if isinstance(sweep, RangeSweep):
-        # Hydra adds the steps up; their rounding errors are no part of what was meant.
+        # Hydra adds the steps up; rounding removes the errors of the sum.
         values: list[Any] = sorted(
             value if isinstance(value, int) else float(f"{value:.12g}") for value in override.sweep_iterator()
         )
@@ -74,13 +70,10 @@ def space_entry(override: Override) -> list[Any] | dict[str, Any]:
 
 
 def check_space(config: OptunaConfig, compose: Callable[[list[str]], Config]) -> None:
-    """Finds out before the first trial what would make trials fail, or their scores incomparable.
+    """Finds before the first trial what would make trials fail, or their scores incomparable.
 
-    Every value of a list and both ends of a range are composed with the first value of all other keys.
-
-    Args:
-        config: the search, its space complete.
-        compose: makes a training's config of words beside those that all trials share.
+    It composes every value of a list and both ends of a range with the first value of all other keys; `compose` adds
+    the words that all trials share.
 
     Raises:
         ConfigError: in one line that names the key.
@@ -129,7 +122,7 @@ def to_word(value: Any) -> str:
 
 
 def _is_measured(key: str, monitor: str) -> bool:
-    """Whether scores can be compared only where this key has one value."""
+    """Whether scores are comparable only where this key has one value."""
     if key.startswith("data."):
         return key not in _LEARNING
     return key == "seed" or key in _MEASURING or (monitor == "val/loss" and key.startswith("loss."))

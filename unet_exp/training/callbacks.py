@@ -1,4 +1,4 @@
-"""What happens around the training loop: limits, the metrics file, checkpoints, pictures in the loggers."""
+"""Callbacks around the training loop: limits, the metrics file, pictures for the loggers."""
 
 import csv
 import time
@@ -8,58 +8,51 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import (
-    Callback,
-    EarlyStopping,
-    EMAWeightAveraging,
-    LearningRateMonitor,
-    Timer,
-)
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, LearningRateMonitor, Timer
 
 from unet_exp.config import Config, duration_seconds
 from unet_exp.data.samples import Sample
-from unet_exp.files import named, replacing
+from unet_exp.files import name_in_errors, write_whole
 from unet_exp.metrics.declarations import direction
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.last_checkpoint import BestCheckpoint, LastCheckpoint
 from unet_exp.training.loggers import Predictions, TrainingLogger
 from unet_exp.training.module import SegmentationModule
 
 
 class StopAtStep(Callback):
-    """Stops at the last step in the way that Lightning follows with a validation.
+    """Stops at the last step with a validation.
 
-    Its own `max_steps` leaves without one, and the best epoch could be missed.
+    Lightning's own `max_steps` ends without one, and could miss the best epoch.
     """
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Called after each batch."""
+        """Stops at the limit."""
         if trainer.global_step >= self._steps:
             trainer.should_stop = True
 
 
 class TimeLimit(Timer):
-    """Lightning's, which lets a training that is resumed when its time is up take a step, so that it is validated."""
+    """Lightning's timer, which also lets a training resumed after its time take one step, so that it is validated."""
 
     def on_fit_start(self, *_: Any, **__: Any) -> None:
-        """Leaves it to the end of the first batch."""
+        """Leaves the check to the end of the first batch."""
 
 
 class History(Callback):
-    """Writes a row of `metrics.csv` for every epoch; it stands beside every logger.
+    """Writes a row of `metrics.csv` for every epoch, beside every logger.
 
-    A resumed training writes the file anew with the rows of its checkpoint: what came after it is done again, and what
-    was lost or damaged since is whole again.
+    A resumed training first rewrites the file with the rows of its checkpoint: later rows come again, lost rows return.
 
     Args:
         path: the file.
         metrics: names of the validation scores, without `val/`.
 
     Attributes:
-        start: when this part of the training began, by the monotonic clock.
+        start: monotonic time at which this part of the training began.
         before: seconds of the parts before it.
     """
 
@@ -73,7 +66,7 @@ class History(Callback):
 
     @property
     def seconds(self) -> float:
-        """Of training so far, all parts of it."""
+        """Seconds of training so far, all parts included."""
         return self.before + time.monotonic() - self.start
 
     @property
@@ -81,18 +74,17 @@ class History(Callback):
         """The mean training loss of each epoch."""
         return [row["train/loss"] for row in self._rows]
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Starts the file."""
-        del module
         self.start = time.monotonic()
         if trainer.is_global_zero:
-            with replacing(self._path) as side, side.open("w", newline="") as file:
+            with write_whole(self._path) as side, side.open("w", newline="") as file:
                 writer = csv.DictWriter(file, self._fields)
                 writer.writeheader()
                 writer.writerows(self._rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training goes on counting from."""
+        """What a resumed training continues from."""
         return {"seconds": self.seconds, "rows": list(self._rows)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -100,9 +92,8 @@ class History(Callback):
         self.before, self.start = state_dict["seconds"], time.monotonic()
         self._rows = list(state_dict["rows"])
 
-    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_validation_end(self, *_: Any) -> None:
         """Remembers that this epoch has scores."""
-        del trainer, module
         self._validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -120,17 +111,17 @@ class History(Callback):
         self._validated = False
         self._rows.append(row)
         if trainer.is_global_zero:
-            with named(self._path), self._path.open("a", newline="") as file:
+            with name_in_errors(self._path), self._path.open("a", newline="") as file:
                 csv.DictWriter(file, self._fields).writerow(row)
 
 
 class PredictionPictures(Callback):
-    """Sends validation images with their true and predicted masks to the logger at chosen epochs.
+    """Sends validation images with their true and predicted masks to the logger.
 
     Args:
-        logger: of the training.
+        logger: receives the pictures.
         samples: the images.
-        every: epochs between two pictures, counted at validations; the last validation has one too.
+        every: epochs between two pictures, counted at validations; the last validation always has one.
     """
 
     def __init__(self, logger: TrainingLogger, samples: Sequence[Sample], every: int) -> None:
@@ -141,13 +132,13 @@ class PredictionPictures(Callback):
         self._sent_at = -1
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Asks for the labels."""
+        """Requests the predicted labels of these images."""
         del trainer
         assert isinstance(module, SegmentationModule)
         module.pictures = len(self._samples)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Sends the pictures of the validation that has just ended."""
+        """Sends the pictures of this validation if they are due."""
         assert isinstance(module, SegmentationModule)
         epochs = trainer.current_epoch + 1
         if epochs >= self._due or trainer.should_stop:
@@ -155,7 +146,7 @@ class PredictionPictures(Callback):
             self._send(trainer, module)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Sends the last validation's pictures where early stopping has come between."""
+        """Sends the pictures of the last validation if early stopping skipped them."""
         assert isinstance(module, SegmentationModule)
         if self._sent_at != trainer.global_step:
             self._send(trainer, module)
@@ -171,19 +162,13 @@ class PredictionPictures(Callback):
     def _send(self, trainer: pl.Trainer, module: SegmentationModule) -> None:
         self._sent_at = trainer.global_step
         labels = module.picture_labels
-        shown = self._samples[: len(labels)]
-        step = trainer.global_step - 1  # that of the validation's scores, as Lightning counts for the loggers
-        self._logger.log_predictions(Predictions(step, trainer.current_epoch, shown, labels, module.classes))
+        samples = self._samples[: len(labels)]
+        step = trainer.global_step - 1  # the step that Lightning gives the loggers for this validation
+        self._logger.log_predictions(Predictions(step, trainer.current_epoch, samples, labels, module.classes))
 
 
 class Callbacks(NamedTuple):
-    """The callbacks of a training, and those of them that it asks for results.
-
-    Attributes:
-        all: in the order in which Lightning calls them.
-        history: writes `metrics.csv`.
-        best: keeps the best epoch.
-    """
+    """The callbacks of a training, in the order in which Lightning calls them, and two that give results."""
 
     all: list[Callback]
     history: History
@@ -198,48 +183,35 @@ def build_callbacks(
     steps: int | None,
     logger: TrainingLogger,
 ) -> Callbacks:
-    """All callbacks that the config asks for, but for the progress bar.
+    """Builds all callbacks of a training but the progress bar.
 
     Args:
-        config: the training's.
-        folder: where its files go.
+        config: of the training.
+        folder: where the files go.
         samples: validation images.
         metrics: names of the validation scores, without `val/`.
-        steps: optimizer steps of the whole training, None where only the time ends it.
+        steps: optimizer steps of the whole training; None where only the time ends it.
         logger: of this process.
     """
     trainer = config.trainer
-    # The first, for at the end the moving average takes the place of the weights.
-    callbacks: list[Callback] = [LastCheckpoint(folder.last, duration_seconds(trainer.save_every))]
     history = History(folder.metrics, metrics)
-    callbacks.append(history)
+    # LastCheckpoint comes first: at the end of the training the moving average replaces the weights.
+    callbacks: list[Callback] = [LastCheckpoint(folder.last, duration_seconds(trainer.save_every)), history]
     if trainer.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=trainer.ema_decay))
     if config.logger.name != "csv" and logger.lightning:
         callbacks.append(LearningRateMonitor(logging_interval="step"))
         if config.logger.images:
-            shown = samples[: config.logger.images]
-            callbacks.append(PredictionPictures(logger, shown, config.logger.images_every_epochs))
+            pictured = samples[: config.logger.images]
+            callbacks.append(PredictionPictures(logger, pictured, config.logger.images_every_epochs))
     if steps is not None:
         callbacks.append(StopAtStep(steps))
     if trainer.max_time is not None:
         callbacks.append(TimeLimit(timedelta(seconds=duration_seconds(trainer.max_time)), verbose=False))
+    monitor: dict[str, Any] = {"monitor": trainer.monitor, "mode": direction(trainer.monitor)}
     if trainer.early_stopping is not None:
-        callbacks.append(
-            EarlyStopping(
-                trainer.monitor,
-                patience=trainer.early_stopping,
-                mode=direction(trainer.monitor),
-                check_on_train_epoch_end=False,
-                check_finite=False,
-            )
-        )
-    best = BestCheckpoint(
-        folder.checkpoints,
-        folder.best.stem,
-        monitor=trainer.monitor,
-        mode=direction(trainer.monitor),
-        save_on_train_epoch_end=False,
-        enable_version_counter=False,
-    )
+        stopping: dict[str, Any] = {"patience": trainer.early_stopping, "check_finite": False}
+        callbacks.append(EarlyStopping(**monitor, **stopping, check_on_train_epoch_end=False))
+    saving: dict[str, Any] = {"save_on_train_epoch_end": False, "enable_version_counter": False}
+    best = BestCheckpoint(folder.checkpoints, folder.best.stem, **monitor, **saving)
     return Callbacks([*callbacks, best], history, best)

@@ -20,13 +20,7 @@ from unet_exp.training.patches import PatchDataset, count_patches
 
 
 class WholeImages(Dataset[dict[str, Any]]):
-    """Whole normalised images with their labels, for validation.
-
-    Args:
-        samples: labelled images.
-        normalization: of the network's input.
-        targets: of the loss.
-    """
+    """Whole normalised images with their labels, for validation."""
 
     def __init__(self, samples: Sequence[Sample], normalization: Normalization, targets: Targets) -> None:
         self._samples = samples
@@ -37,11 +31,11 @@ class WholeImages(Dataset[dict[str, Any]]):
         return len(self._samples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """One image.
+        """Returns one image.
 
         Returns:
-            `name`, `image` (C, H, W) float32, `label` (H, W) uint8, what the loss wants: `target` (H, W) uint8 and
-            perhaps `weights` (H, W) float32, and where they are known `instances` (H, W) int32.
+            `name`, `image` (C, H, W) float32, `label` and `target` (H, W) uint8, and, where they exist, `weights` (H,
+            W) float32 and `instances` (H, W) int32.
         """
         sample = self._samples[index]
         assert sample.label is not None
@@ -58,14 +52,7 @@ class WholeImages(Dataset[dict[str, Any]]):
 
 
 class SegmentationData(pl.LightningDataModule):
-    """Feeds a training from images in memory.
-
-    Args:
-        config: the training's.
-        dataset: its images.
-        normalization: of the network's input.
-        processes: that share an epoch's patches.
-    """
+    """Feeds a training from images in memory; `processes` share the patches of an epoch."""
 
     def __init__(self, config: Config, dataset: DataSet, normalization: Normalization, processes: int = 1) -> None:
         super().__init__()
@@ -78,7 +65,7 @@ class SegmentationData(pl.LightningDataModule):
 
     @property
     def tiles(self) -> int:
-        """Patches in an epoch."""
+        """Patches per epoch."""
         data = self._config.data
         if self._config.trainer.overfit:
             return data.batch_size
@@ -86,7 +73,7 @@ class SegmentationData(pl.LightningDataModule):
 
     @property
     def batches(self) -> int:
-        """Batches in an epoch of one process."""
+        """Batches per epoch of one process."""
         whole = -(-(self.tiles // self._processes) // self._config.data.batch_size)
         return min(whole, self._config.trainer.limit_batches or whole)
 
@@ -102,17 +89,16 @@ class SegmentationData(pl.LightningDataModule):
             losses.targets(config.loss),
             config.seed,
         )
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = ResumableSampler(
-            len(self._dataset.train), self.tiles, config.seed, config.trainer.overfit, rank, world
-        )
+        process = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        images = len(self._dataset.train)
+        sampler = ResumableSampler(images, self.tiles, config.seed, config.trainer.overfit, *process)
         if self.trainer:
             progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
-            sampler.go_on(self.trainer.current_epoch, progress.completed * data.batch_size)
+            sampler.start_at(self.trainer.current_epoch, progress.completed * data.batch_size)
         return self._loader(dataset, sampler=sampler, batch_size=data.batch_size, num_workers=data.num_workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Whole images, one by one, not batched."""
+        """Whole images, one at a time, not batched."""
         images = WholeImages(self._dataset.val, self._normalization, losses.targets(self._config.loss))
         return self._loader(images, batch_size=None, num_workers=0)
 
@@ -120,19 +106,19 @@ class SegmentationData(pl.LightningDataModule):
         return DataLoader(
             dataset,
             num_workers=num_workers,
-            # Inside a process of joblib's the default is a kind of worker that PyTorch cannot start.
+            # In a joblib process PyTorch cannot start its default kind of worker.
             multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
             persistent_workers=num_workers > 0,
             worker_init_fn=signals.leave_to_parent,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-            # A generator of its own: the loader must not draw from the one that dropout draws from.
+            # Its own generator: the loader must not share the one of dropout.
             generator=torch.Generator().manual_seed(self._config.seed),
             **settings,
         )
 
 
-def class_counts(dataset: DataSet) -> list[int]:
-    """Pixels of each class in the training labels."""
+def count_classes(dataset: DataSet) -> list[int]:
+    """Counts the pixels of each class in the training labels."""
     counts = np.zeros(256, np.int64)
     for sample in dataset.train:
         assert sample.label is not None

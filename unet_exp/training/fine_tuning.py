@@ -1,4 +1,4 @@
-"""Fine-tuning: a new network starts from a checkpoint's weights."""
+"""Fine-tuning: a new network starts from the weights of a checkpoint."""
 
 from torch import nn
 
@@ -7,19 +7,16 @@ from unet_exp.errors import ConfigError
 
 
 def load_initial_weights(network: nn.Module, checkpoint: Checkpoint) -> list[str]:
-    """Copies a checkpoint's weights into a network.
+    """Copies the weights of a checkpoint into a network, in place.
 
-    The last 1x1 convolution keeps its fresh weights where the number of classes is another.
-
-    Args:
-        network: freshly initialised; changed in place.
-        checkpoint: of the same network but for its classes.
+    The last 1x1 convolution keeps its fresh weights where the number of classes differs.
 
     Returns:
         Names of the weights that stay fresh.
 
     Raises:
-        ConfigError: if it has no weights, or the networks differ in anything else; names the first difference.
+        ConfigError: if the checkpoint has no weights, or the networks differ in anything else; names the first
+            difference.
     """
     if not checkpoint.weights:
         raise ConfigError(f"init_from={checkpoint.path}: it has no weights to start from; name a .ckpt or a run")
@@ -32,13 +29,10 @@ def load_initial_weights(network: nn.Module, checkpoint: Checkpoint) -> list[str
     ]
     taken = {name: value for name, value in checkpoint.weights.items() if name not in fresh}
     for name in dict.fromkeys([*wanted, *taken]):
-        if name in fresh:
-            continue
-        there = tuple(taken[name].shape) if name in taken else "missing"
-        here = tuple(wanted[name].shape) if name in wanted else "missing"
-        if there != here:
+        there, here = (tuple(each[name].shape) if name in each else "missing" for each in (taken, wanted))
+        if name not in fresh and there != here:
             raise ConfigError(
-                f"init_from={checkpoint.path}: its network is another one: {name} is {there} there and {here} here; "
+                f"init_from={checkpoint.path}: its network differs: {name} is {there} there and {here} here; "
                 "set model, fusion and the keys of model as they were"
             )
     network.load_state_dict(taken, strict=False)

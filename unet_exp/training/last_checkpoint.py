@@ -1,6 +1,6 @@
-"""What lets a training go on from `last.ckpt` and end with the very weights of one that nothing has disturbed.
+"""`last.ckpt`: an interrupted training resumes from it and ends with the weights of an uninterrupted one.
 
-The state that Lightning does not save, or saves at a moment that it cannot go on from, has its home here.
+It adds the state that Lightning does not save, or saves at a moment from which a training cannot resume.
 """
 
 import signal
@@ -21,17 +21,17 @@ from unet_exp.training.patches import Draw, PatchSampler
 
 
 class LastCheckpoint(Callback):
-    """Writes `last.ckpt`: after each validation, whenever `every` seconds have passed, on a signal, and at the end.
+    """Writes `last.ckpt`: after each validation, every `every` seconds, on a signal, and at the end.
 
-    It saves between two batches, when the optimizer has taken its step, validation, schedules and metrics are done with
-    the one, and nothing is begun of the other: one kind of moment, whatever part of the training it lies in.
+    It saves between two batches, when the optimizer step, validation, schedules and metrics of the one are complete and
+    nothing of the other has begun.
 
     Args:
         path: of the file.
-        every: seconds between two of them at most, but for the batches until the next optimizer step.
+        every: the most seconds between two saves, plus the batches until the next optimizer step.
 
     Attributes:
-        over: whether the training that was resumed had come to its end already.
+        over: whether the resumed training had already ended.
     """
 
     def __init__(self, path: Path, every: float) -> None:
@@ -43,50 +43,46 @@ class LastCheckpoint(Callback):
         self._random: dict[str, Tensor] = {}
         self._resumed = False
 
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Leaves a training as it is that had come to its end."""
-        del module
+    def on_fit_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Stops at once a training that had already ended."""
         if self.over:
             trainer.should_stop = True
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Lets no other handler of Lightning's stop a training, which would not save first."""
-        del trainer, module
+    def on_train_start(self, *_: Any) -> None:
+        """Replaces Lightning's signal handlers, which would stop a training without saving."""
         signals.reinstall()
 
-    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Asks for a checkpoint at the next batch: EMA and the schedules are not done with this one."""
-        del trainer, module
+    def on_validation_end(self, *_: Any) -> None:
+        """Requests a checkpoint at the next batch: EMA and the schedules still have work on this one."""
         self._validated = True
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Goes on where the checkpoint was saved, or saves one where it is due."""
+        """Restores the state of the resumed checkpoint, or saves a new one if it is due."""
         del module, batch
         if self._resumed:
-            self._go_on(trainer)
+            self._restore(trainer)
             self._resumed = False
         late = time.monotonic() - self._saved_at >= self._every
-        # All processes of a training do the same, whichever of them the clock or a signal has reached.
+        # All processes must agree, whichever of them the clock or a signal reaches.
         due = trainer.strategy.reduce_boolean_decision(self._validated or late, all=False)
-        asked = trainer.strategy.reduce_boolean_decision(signals.received() is not None, all=False)
+        stopping = trainer.strategy.reduce_boolean_decision(signals.received() is not None, all=False)
         if batch_idx % trainer.accumulate_grad_batches:
             return
-        if (due or asked) and trainer.global_step:
+        if (due or stopping) and trainer.global_step:
             self._save(trainer)
-        if asked:
+        if stopping:
             raise signals.Stopped(signals.received() or signal.SIGTERM)
 
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Saves the end."""
-        del module
         self.over = True
         self._save(trainer)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Adds the random states, and forgets the batch that was fetched and not begun: Lightning counts it as seen."""
+        """Adds the random states, and drops the fetched batch that has not begun: Lightning counts it as seen."""
         del module
         checkpoint[RANDOM_STATES] = {
-            device: _of_every_process(trainer, state) for device, state in _random_state(trainer).items()
+            device: _gather_states(trainer, state) for device, state in _get_random_states(trainer).items()
         }
         progress = checkpoint[LOOPS]["fit_loop"]["epoch_loop.batch_progress"]
         for count in (progress["total"], progress["current"]):
@@ -94,10 +90,10 @@ class LastCheckpoint(Callback):
         progress["is_last_batch"] = False
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Takes up this process's random states."""
+        """Reads this process's random states."""
         del module
         rank = trainer.global_rank
-        # PyTorch sets a generator from the first byte of the memory that a view looks into: a copy has its own.
+        # PyTorch reads a generator state from the start of the memory, also for a view: copy it.
         self._random = {device: states[rank].clone() for device, states in checkpoint[RANDOM_STATES].items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,55 +110,55 @@ class LastCheckpoint(Callback):
         self._validated = False
         self._saved_at = time.monotonic()
 
-    def _go_on(self, trainer: pl.Trainer) -> None:
+    def _restore(self, trainer: pl.Trainer) -> None:
         torch.set_rng_state(self._random["cpu"])
         device = trainer.strategy.root_device
         if device.type != "cpu" and device.type in self._random:
             torch.get_device_module(device).set_rng_state(self._random[device.type])
-        # Lightning counts a step too many for the loggers, and would leave the plateau out at the end of this epoch.
+        # Lightning counts a step too many for the loggers, and would skip the plateau at the end of this epoch.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         trainer.fit_loop.restarting = False
 
 
-def _random_state(trainer: pl.Trainer) -> dict[str, Tensor]:
-    """Of the generators that this process draws from, by their device; a GPU that it does not use is left alone."""
+def _get_random_states(trainer: pl.Trainer) -> dict[str, Tensor]:
+    """States of the generators that this process uses, by device; the states of unused GPUs stay out."""
     states, device = {"cpu": torch.get_rng_state()}, trainer.strategy.root_device
     if device.type != "cpu":
         states[device.type] = torch.get_device_module(device).get_rng_state()
     return states
 
 
-def _of_every_process(trainer: pl.Trainer, state: Tensor) -> Tensor:
-    """(processes, bytes): networks and losses that draw as the data have it come to states of their own."""
+def _gather_states(trainer: pl.Trainer, state: Tensor) -> Tensor:
+    """(processes, bytes): with random layers each process reaches a state of its own."""
     states: Tensor = trainer.strategy.all_gather(state.to(trainer.strategy.root_device))
     return states.cpu().view(trainer.world_size, -1)
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's, which forgets the best score of a run whose folder has been moved."""
+    """Lightning's checkpoint of the best epoch; unlike it, it keeps the best score when the folder has moved."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the best checkpoint to be in today's folder."""
+        """Replaces the paths of the best checkpoint by those in today's folder."""
         paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        moved = {key: self._moved(state_dict[key]) for key in paths}
-        scores = {self._moved(path): score for path, score in state_dict["best_k_models"].items()}
+        moved = {key: self._move(state_dict[key]) for key in paths}
+        scores = {self._move(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **moved, "best_k_models": scores, "dirpath": self.dirpath})
         self.current_score = state_dict["current_score"]
 
-    def _moved(self, path: str) -> str:
+    def _move(self, path: str) -> str:
         assert self.dirpath is not None
         return str(Path(self.dirpath) / Path(path).name) if path else ""
 
 
 class ResumableSampler(PatchSampler):
-    """Can begin in the middle of an epoch; what is skipped is not decoded."""
+    """A sampler that can start in the middle of an epoch; it does not decode the images that it skips."""
 
     _seen = 0
 
-    def go_on(self, epoch: int, seen: int) -> None:
-        """Begins anew, once, behind the first `seen` draws of an epoch.
+    def start_at(self, epoch: int, seen: int) -> None:
+        """Skips, once, the first `seen` draws of an epoch.
 
-        Loaders with workers ask for draws before Lightning names the epoch, so it is named here.
+        Loaders with workers draw before Lightning sets the epoch, so it is set here.
         """
         self.set_epoch(epoch)
         self._seen = seen

@@ -13,7 +13,7 @@ from unet_exp.checkpoints.reading import EPOCH_LOSSES
 from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.config import parse
 from unet_exp.errors import TrainingError
-from unet_exp.inference.tiling.overlap_tile import mirrored_source, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import center_crop, probabilities
@@ -21,23 +21,22 @@ from unet_exp.training.schedule import build_optimizer, build_schedulers
 
 
 class SegmentationModule(pl.LightningModule):
-    """Trains a U-Net. Its hyperparameters are plain values, so that its checkpoints open with `weights_only=True`.
+    """Trains a network. Its hyperparameters are plain values, so that its checkpoints open with `weights_only=True`.
 
     Args:
-        record: a plain `CheckpointRecord`: what is trained, and on what.
+        record: a plain `CheckpointRecord`.
         horizon: optimizer steps of the whole training, for the schedule.
 
     Attributes:
-        record: what its checkpoints will say of it.
-        families: scores of a validation beyond the classes', see `unet_exp.metrics.scoreboard.Scoreboard`.
-        pictures: of how many validation images the predicted labels are kept.
+        families: scores of a validation beyond those of the classes, see `unet_exp.metrics.scoreboard.Scoreboard`.
+        pictures: of how many validation images it keeps the predicted labels.
         picture_labels: (H, W) each, of the last validation.
         scores: of the last validation, in full precision (Lightning keeps them as float32).
     """
 
     def __init__(self, record: dict[str, Any], horizon: int) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)  # each logger has been given the config alone
+        self.save_hyperparameters(logger=False)  # the loggers already have the config
         self.record = CheckpointRecord.model_validate(record)
         self.config = parse(self.record.config)
         self.classes = self.record.classes
@@ -50,7 +49,7 @@ class SegmentationModule(pl.LightningModule):
         self._horizon = horizon
         self._layout = torch.channels_last if self.config.trainer.channels_last else torch.contiguous_format
         self._train_losses: list[float] = []
-        convert: Any = self.network.to  # PyTorch's stubs do not know that it takes a memory format
+        convert: Any = self.network.to  # PyTorch's stubs lack the memory format
         convert(memory_format=self._layout)
         if self.config.trainer.compile:
             self.network.compile()
@@ -85,7 +84,7 @@ class SegmentationModule(pl.LightningModule):
             )
 
     def epoch_loss(self) -> float:
-        """The mean loss of the epoch's batches so far; the sum is our own, because Lightning's is lost on resume."""
+        """The mean loss of the epoch's batches so far. Lightning would lose this sum on resume."""
         return torch.tensor(self._train_losses, dtype=torch.float64).mean().item()
 
     def on_train_epoch_end(self) -> None:
@@ -94,23 +93,23 @@ class SegmentationModule(pl.LightningModule):
         self._train_losses.clear()
 
     def on_validation_epoch_start(self) -> None:
-        """Starts a new count."""
+        """Resets the scores."""
         self.picture_labels.clear()
         self._board = Scoreboard([spec.name for spec in self.classes], self.families)
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Counts one whole image, an item of `unet_exp.training.datamodule.WholeImages`."""
-        image, (height, width) = batch["image"][None], batch["label"].shape
+        """Scores one whole image, an item of `unet_exp.training.datamodule.WholeImages`."""
+        source = mirror_source(batch["image"][None])
         weights = batch["weights"][None] if "weights" in batch else None
-        logits = tiled_logits(self.network, mirrored_source(image), height, width, self.config.inference)
-        logits = logits.to(self.device)
+        height, width = batch["label"].shape
+        logits = tiled_logits(self.network, source, height, width, self.config.inference).to(self.device)
         loss = self.loss(logits, batch["target"][None], weights)
         self._require_finite(loss, "validation loss")
         classes = probabilities(logits, self.config.activation)[0]
         label = classes.argmax(dim=0).to(torch.uint8).cpu().numpy()
         instances = batch["instances"].cpu().numpy() if "instances" in batch else None
-        truth, shown = batch["label"].cpu().numpy(), classes.cpu().numpy()
-        self._board.add(batch["name"], truth, label, float(loss), shown, instances)
+        truth = batch["label"].cpu().numpy()
+        self._board.add(batch["name"], truth, label, float(loss), classes.cpu().numpy(), instances)
         if batch_index < self.pictures:
             self.picture_labels.append(label)
 
@@ -120,7 +119,7 @@ class SegmentationModule(pl.LightningModule):
         self.log_dict(self.scores)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer and its schedule."""
+        """Builds the optimizer and its schedule."""
         optimizer = build_optimizer(self.config.optimizer, self.network.parameters())
         schedulers = build_schedulers(self.config.scheduler, self.config.trainer, optimizer, self._horizon)
         return [optimizer], schedulers
@@ -131,5 +130,5 @@ class SegmentationModule(pl.LightningModule):
         content[EPOCH_LOSSES] = list(self._train_losses)
 
     def on_load_checkpoint(self, content: dict[str, Any]) -> None:
-        """Takes up the epoch's losses where it was broken off."""
+        """Restores the losses of the interrupted epoch."""
         self._train_losses = list(content[EPOCH_LOSSES])

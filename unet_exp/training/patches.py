@@ -1,7 +1,7 @@
-"""Training patches: where they lie, in which order they come, and how each is cut.
+"""Training patches: where they lie, in which order they come, and how they are cut.
 
-Everything is a function of (seed, epoch, position), so that two equal trainings draw the same patches for any number
-of workers, and a resumed one draws what the undisturbed one would have.
+Everything is a function of (seed, epoch, position): the number of workers changes nothing, and a resumed training draws
+the patches of an uninterrupted one.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,11 +18,11 @@ from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
 from unet_exp.losses import Targets
 from unet_exp.network import center_crop
-from unet_exp.weight_map import instances_of
+from unet_exp.weight_map import find_instances
 
 
 class Draw(NamedTuple):
-    """One patch to cut: its epoch, its position in the epoch and the image it comes from."""
+    """One patch to cut: its epoch, its position in the epoch and its image."""
 
     epoch: int
     position: int
@@ -30,16 +30,10 @@ class Draw(NamedTuple):
 
 
 class PatchDataset(Dataset[dict[str, Tensor]]):
-    """Random labelled patches with the context that the network needs around them.
+    """Random labelled patches with the surroundings that the network needs.
 
-    Args:
-        samples: labelled images.
-        normalization: applied to each whole image, once.
-        tile: side of the labelled patch, pixels.
-        input_size: side of the network's input, pixels; at least `tile`, with the patch in its middle.
-        augmentation: cuts input, label and weights together.
-        targets: what the loss asks of a label: the label that it takes, and the weights of its pixels.
-        seed: of the training.
+    The labelled patch has a side of `tile` pixels and lies in the middle of the network's input of `input_size` pixels.
+    The normalization is applied to each whole image, once.
     """
 
     def __init__(
@@ -71,7 +65,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         """
         random = np.random.default_rng([self._seed, draw.epoch, draw.position])
         surround = (self._input_size - self._tile) // 2
-        top, left = (_place(random, size, self._tile) - surround for size in self._label(draw.image).shape)
+        top, left = (_draw_place(random, size, self._tile) - surround for size in self._label(draw.image).shape)
         cut = self._cut_then_weigh if self._augmentation.deforms else self._weigh_then_cut
         patch, *maps = cut(draw.image, Window(top, left, self._input_size), int(random.integers(2**31)))
         arrays = {"image": patch.transpose(2, 0, 1), **dict(zip(("label", "weights"), maps, strict=False))}
@@ -81,18 +75,18 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         }
 
     def _weigh_then_cut(self, index: int, window: Window, seed: int) -> tuple[NDArray[Any], ...]:
-        """Image, label and weights where there are any: the whole image's, computed once."""
+        """Cuts image, label and weights; the weights of the whole image are computed once."""
         if index not in self._known_targets:
-            self._known_targets[index] = _known(self._targets(self._label(index), self._samples[index].instances))
+            self._known_targets[index] = _drop_none(self._targets(self._label(index), self._samples[index].instances))
         return self._augmentation(self._images[index], window, seed, *self._known_targets[index])
 
     def _cut_then_weigh(self, index: int, window: Window, seed: int) -> tuple[NDArray[Any], ...]:
-        """The same, computed from the deformed label; what they depend on beyond the network's input is cut too."""
+        """The same with weights of the deformed label; cuts as much more around it as they depend on."""
         reach, label = self._targets.reach, self._label(index)
         window = window._replace(surround=max(0, reach - (self._input_size - self._tile) // 2))
         maps = (label, self._instances(index)) if reach else (label,)
         patch, moved, *instances = self._augmentation(self._images[index], window, seed, *maps)
-        return patch, *_known(self._targets(moved, instances[0] if reach else None))
+        return patch, *_drop_none(self._targets(moved, instances[0] if reach else None))
 
     def _label(self, index: int) -> NDArray[np.uint8]:
         label = self._samples[index].label
@@ -100,22 +94,22 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         return label
 
     def _instances(self, index: int) -> NDArray[np.int32]:
-        """The objects of a whole image: one that a border or a fold cuts in two stays one."""
+        """The objects of a whole image: an object that a border or a fold cuts in two stays one."""
         if index not in self._known_instances:
             given = self._samples[index].instances
-            self._known_instances[index] = instances_of(self._label(index)) if given is None else given
+            self._known_instances[index] = find_instances(self._label(index)) if given is None else given
         return self._known_instances[index]
 
 
-def _known(arrays: Iterable[NDArray[Any] | None]) -> tuple[NDArray[Any], ...]:
+def _drop_none(arrays: Iterable[NDArray[Any] | None]) -> tuple[NDArray[Any], ...]:
     return tuple(array for array in arrays if array is not None)
 
 
-def _place(random: np.random.Generator, size: int, tile: int) -> int:
+def _draw_place(random: np.random.Generator, size: int, tile: int) -> int:
     """A patch's first row or column; one larger than the image is centred on it.
 
-    A uniform place would almost never show the corners: the centre of the patch is drawn from the whole line, and a
-    patch that would leave the image is moved back to its border.
+    A uniform place would almost never show the corners: the centre is drawn from the whole line, and a patch that
+    leaves the image is moved back to its border.
     """
     if tile >= size:
         return (size - tile) // 2
@@ -123,15 +117,10 @@ def _place(random: np.random.Generator, size: int, tile: int) -> int:
 
 
 class PatchSampler(Sampler[Draw]):
-    """The draws of an epoch: over the epochs every image equally often, in an order of its own for each epoch.
+    """The draws of an epoch. Over the epochs every image comes equally often, in a new order each epoch.
 
-    Args:
-        images: number of images.
-        tiles: draws in an epoch over all processes.
-        seed: of the training.
-        repeat: draw the first epoch again and again, to overfit on it.
-        rank: this process of a distributed training.
-        world: number of processes.
+    The processes of a distributed training, `rank` of `world`, share the `tiles` draws of an epoch. `repeat` repeats
+    the first epoch, to overfit on it.
     """
 
     def __init__(self, images: int, tiles: int, seed: int, repeat: bool = False, rank: int = 0, world: int = 1) -> None:
@@ -144,7 +133,7 @@ class PatchSampler(Sampler[Draw]):
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
+        """Sets the epoch; Lightning calls it before each one."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -153,7 +142,7 @@ class PatchSampler(Sampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         epoch = 0 if self._repeat else self._epoch
         random = np.random.default_rng([self._seed, epoch])
-        # An epoch goes on where the last one ended, or those beyond `tiles` would never be drawn.
+        # Each epoch starts where the last one ended; otherwise images beyond `tiles` never come.
         order: NDArray[np.intp] = (random.permutation(self._tiles) + epoch * self._tiles) % self._images
         for position in range(self._rank, len(self) * self._world, self._world):
             yield Draw(epoch, position, int(order[position]))

@@ -1,4 +1,4 @@
-"""A training from its config to the point where it can start: every mistake that can be found by then is found here."""
+"""From a config to a training that is ready to start: every mistake that can be found before is found here."""
 
 import hashlib
 import os
@@ -12,7 +12,6 @@ import pytorch_lightning as pl
 import torch
 
 from unet_exp import data, losses
-from unet_exp.checkpoints.checkpoint import Checkpoint
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import CheckpointRecord
 from unet_exp.config import Config
@@ -25,13 +24,12 @@ from unet_exp.geometry import Architecture, parameters
 from unet_exp.inference.device import resolve_device, resolve_precision
 from unet_exp.losses.custom import try_loss
 from unet_exp.memory import free_memory
-from unet_exp.metrics import METRICS_VERSION
 from unet_exp.metrics.declarations import metric_names, threshold_names
 from unet_exp.network import cost
 from unet_exp.runs.conditions import Conditions
-from unet_exp.runs.environment import git_state, versions
-from unet_exp.runs.folder import RunFolder
-from unet_exp.training.datamodule import SegmentationData, class_counts
+from unet_exp.runs.environment import describe_conditions
+from unet_exp.runs.run_folder import RunFolder
+from unet_exp.training.datamodule import SegmentationData, count_classes
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.loggers import check_logger
 from unet_exp.training.module import SegmentationModule
@@ -39,20 +37,20 @@ from unet_exp.training.module import SegmentationModule
 
 @dataclass
 class Job:
-    """A training that has been checked and is ready to start.
+    """A checked training, ready to start.
 
     Attributes:
         config: what to train.
-        overrides: what was typed.
+        overrides: the words of the command line.
         dataset: its images.
         device: where it runs.
         precision: resolved.
-        processes: that share the work.
+        processes: how many share the work.
         parameters: of the network.
-        macs: of one training input; None where they are not known.
+        macs: multiply-accumulates of one training input; None where unknown.
         datamodule: feeds it.
         module: the network, its loss and its optimizer.
-        steps: optimizer steps until the first limit, None where only the time ends it.
+        steps: optimizer steps until the first limit; None where only the time ends it.
         metrics: names of the validation scores, without `val/`.
     """
 
@@ -73,84 +71,87 @@ class Job:
     def conditions(self) -> Conditions:
         """What its numbers depend on beside its config; the data are hashed once."""
         initial = self.config.init_from
-        return Conditions(
-            data_fingerprint=fingerprint(self.dataset),
-            metrics_version=METRICS_VERSION,
-            device=str(self.device),
-            precision=self.precision,
+        return describe_conditions(
+            fingerprint(self.dataset),
+            str(self.device),
+            self.precision,
             processes=self.processes,
             threads=torch.get_num_threads(),
             init_from_sha256=None if initial is None else _sha256(Path(initial)),
-            git=git_state(),
-            versions=versions(),
         )
 
 
 def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = None) -> Job:
-    """Reads the data, builds the network and checks all that can go wrong before there is a folder.
+    """Reads the data, builds the network and checks all that can fail before a folder exists.
 
-    Args:
-        config: what to train.
-        overrides: what was typed.
-        resumed: folder of the run whose checkpoint the training goes on from; None where it starts from the beginning.
+    `resumed` is the folder of the run that the training resumes; None for a start from the beginning.
 
     Raises:
-        UserError: for what can be mended.
+        UserError: for what the user can correct.
     """
     check_logger(config)
-    if config.trainer.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
-        raise ConfigError("trainer.compile=true needs a C++ compiler (g++ or clang++), and none is found here")
+    _check_compiler(config)
     device = resolve_device(config.trainer.accelerator)
     precision = resolve_precision(config.trainer.precision, device)
-    # What it started from is in the checkpoint of a resumed training, and may be gone.
+    # A resumed training has these weights in its checkpoint already, and the file may be gone.
     initial = open_checkpoint(config.init_from, config.trust) if config.init_from and resumed is None else None
-    dataset = data.limit(data.load(config.data), config.trainer.limit_batches)
-    names = [spec.name for spec in dataset.classes]
+    dataset = data.limit(data.load_data(config.data), config.trainer.limit_batches)
     families = check_fits(config, dataset)
     _check_memory(config, dataset)
-    # Lightning's seed_everything also sets the environment of processes yet to come.
+    # Lightning's seed_everything also sets the environment of later processes.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     normalization = Normalization.fit(config.data.normalization, dataset.train)
-    processes = _processes(config, device)
+    processes = _count_processes(config, device)
     datamodule = SegmentationData(config, dataset, normalization, processes)
+    steps = _total_steps(config, datamodule)
     if not datamodule.batches:
         raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
-    steps = _total_steps(config, datamodule)
+    module = _build_module(config, dataset, normalization, steps)
+    count, macs = cost(module.network, datamodule.input_size)
+    _check_space(config, resumed, count)
+    module.families = families
+    if initial is not None and (fresh := load_initial_weights(module.network, initial)):
+        print(f"init_from={initial.path}: another number of classes, so {', '.join(fresh)} start fresh")
+    names = [spec.name for spec in dataset.classes]
+    if isinstance(config.loss, CustomLossConfig):
+        try_loss(config.loss, module.record.class_weights, len(names), config.data.tile)
+    return Job(
+        config=config,
+        overrides=list(overrides),
+        dataset=dataset,
+        device=device,
+        precision=precision,
+        processes=processes,
+        parameters=count,
+        macs=macs,
+        datamodule=datamodule,
+        module=module,
+        steps=steps,
+        metrics=[*metric_names(names, families), *threshold_names(families)],
+    )
+
+
+def _check_compiler(config: Config) -> None:
+    if config.trainer.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise ConfigError("trainer.compile=true needs a C++ compiler (g++ or clang++), and none is found here")
+
+
+def _build_module(
+    config: Config, dataset: DataSet, normalization: Normalization, steps: int | None
+) -> SegmentationModule:
     record = CheckpointRecord(
         config=config.model_dump(),
         classes=list(dataset.classes),
         normalization=normalization,
         channels=dataset.channels,
-        class_weights=losses.class_weights(config.loss, class_counts(dataset)),
+        class_weights=losses.class_weights(config.loss, count_classes(dataset)),
         trained_on=[image_digest(sample.image) for sample in dataset.train],
     )
-    module = SegmentationModule(record.model_dump(), horizon=steps or 0)
-    count, macs = cost(module.network, datamodule.input_size)
-    _check_space(config, resumed, count)
-    module.families = families
-    if initial is not None:
-        _start_from(module, initial)
-    if isinstance(config.loss, CustomLossConfig):
-        try_loss(config.loss, record.class_weights, len(names), config.data.tile)
-    metrics = [*metric_names(names, families), *threshold_names(families)]
-    return Job(
-        config,
-        list(overrides),
-        dataset,
-        device,
-        precision,
-        processes,
-        count,
-        macs,
-        datamodule,
-        module,
-        steps,
-        metrics,
-    )
+    return SegmentationModule(record.model_dump(), horizon=steps or 0)
 
 
 def _check_memory(config: Config, dataset: DataSet) -> None:
-    """Before they are made: float32 weights and their gradients. Of a user's own network nobody knows before."""
+    """Checks the memory for float32 weights and gradients; the size of a user's own network is unknown."""
     architecture = config.architecture(dataset.channels, len(dataset.classes))
     if not isinstance(architecture, Architecture):
         return
@@ -164,10 +165,10 @@ def _check_memory(config: Config, dataset: DataSet) -> None:
 
 
 def _check_space(config: Config, resumed: Path | None, count: int) -> None:
-    """A checkpoint has float32 weights, two moments of the optimizer and perhaps a moving average.
+    """Checks the disk space for checkpoints: each has float32 weights, two optimizer moments and perhaps an average.
 
-    There are three of them (the best, the last and the one before) and the one that is being written; where a training
-    goes on, only that one is new.
+    There are at most four: best, last, the one before, and the one being written. A resumed training adds only the
+    last.
     """
     needed = (4 if resumed is None else 1) * count * 4 * 4
     folder = Path(config.output).absolute() if resumed is None else resumed
@@ -180,32 +181,26 @@ def _check_space(config: Config, resumed: Path | None, count: int) -> None:
         )
 
 
-def _start_from(module: SegmentationModule, initial: Checkpoint) -> None:
-    fresh = load_initial_weights(module.network, initial)
-    if fresh:
-        print(f"init_from={initial.path}: another number of classes, so {', '.join(fresh)} start fresh")
-
-
 def _total_steps(config: Config, datamodule: SegmentationData) -> int | None:
-    """Optimizer steps until the first limit, None where only the time ends the training."""
+    """Optimizer steps until the first limit; None where only the time ends the training."""
     limits = [] if config.trainer.max_steps is None else [config.trainer.max_steps]
     if config.trainer.max_epochs is not None:
         limits.append(config.trainer.max_epochs * -(-datamodule.batches // config.trainer.accumulate))
     return min(limits, default=None)
 
 
-def _processes(config: Config, device: torch.device) -> int:
+def _count_processes(config: Config, device: torch.device) -> int:
     devices = config.trainer.devices
-    there = torch.cuda.device_count() if device.type == "cuda" else 1
+    available = torch.cuda.device_count() if device.type == "cuda" else 1
     if devices == "auto":
-        return there
-    if devices > there and device.type != "cpu":
-        raise ConfigError(f"trainer.devices={devices}: there are {there} here; take at most so many, or auto")
+        return available
+    if devices > available and device.type != "cpu":
+        raise ConfigError(f"trainer.devices={devices}: there are {available} here; take at most so many, or auto")
     return devices
 
 
 def _sha256(initial: Path) -> str | None:
-    """Of a checkpoint, or of a run's best one; None where it is gone, which a training that goes on does not need."""
+    """Hash of a checkpoint, or of a run's best one; None where it is gone, which a resumed training does not need."""
     path = RunFolder(initial).best if initial.is_dir() else initial
     if not path.exists():
         return None

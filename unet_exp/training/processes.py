@@ -1,33 +1,28 @@
-"""The processes of one training: the first one prints and writes, and the others, which it starts, find its run."""
+"""The processes of a distributed training: the first one prints and writes, and starts the others."""
 
 import os
 from pathlib import Path
 
 from unet_exp.errors import ConfigError
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 _FOLDER = "UNET_EXP_RUN_FOLDER"
 _CHECKPOINT = "UNET_EXP_RUN_CHECKPOINT"
 
 
 def is_first() -> bool:
-    """Whether this is the first process of a training, or the only one."""
+    """Whether this is the first or only process of a training."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def publish_run(folder: RunFolder, checkpoint: Path | None) -> None:
-    """Says where the run is to the processes that will be started.
-
-    Args:
-        folder: of the run.
-        checkpoint: that it goes on from, if there is one.
-    """
+    """Names the run and the checkpoint that it resumes from, if any, to the processes that will start."""
     os.environ[_FOLDER] = str(folder.path.resolve())
     os.environ[_CHECKPOINT] = str(checkpoint or "")
 
 
-def folder_of_first() -> RunFolder:
-    """The run's folder, which the first process has made.
+def get_folder() -> RunFolder:
+    """The run folder that the first process made.
 
     Raises:
         ConfigError: if this process was not started by it.
@@ -37,6 +32,6 @@ def folder_of_first() -> RunFolder:
     return RunFolder(Path(os.environ[_FOLDER]))
 
 
-def checkpoint_of_first() -> str | None:
-    """The checkpoint that all processes go on from, if there is one."""
+def get_checkpoint() -> str | None:
+    """The checkpoint that all processes resume from, if any."""
     return os.environ[_CHECKPOINT] or None

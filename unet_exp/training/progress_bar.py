@@ -1,6 +1,6 @@
-"""The training on the terminal: a bar where there is one, else a line for each validation.
+"""Training progress on the terminal: a bar, or a line for each validation where there is no terminal.
 
-Lightning's own bars begin anew with each epoch, know no time left of the whole training, and fill a log file.
+Lightning's own bars restart with each epoch, do not know the remaining time of the whole training, and fill a log file.
 """
 
 import time
@@ -13,12 +13,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 
 class TrainingProgress(ProgressBar):
-    """One bar over the whole training, with loss, validation score and time left.
+    """One bar over the whole training, with loss, validation score and remaining time.
 
     Args:
-        console: where it is shown.
-        steps: optimizer steps of the whole training, None where only the time ends it.
-        seconds: the most it may take, None for no limit.
+        console: where it appears.
+        steps: optimizer steps of the whole training; None where only the time ends it.
+        seconds: the time limit; None for no limit.
         monitor: the validation score to show.
     """
 
@@ -44,25 +44,24 @@ class TrainingProgress(ProgressBar):
         self._task: TaskID = self._bar.add_task("", total=1.0, state="")
 
     def disable(self) -> None:
-        """Called by Lightning on all processes but the first."""
+        """Hides the bar; Lightning calls it in all processes but the first."""
         self._bar.disable = True
 
     def enable(self) -> None:
-        """Called by Lightning."""
+        """Shows the bar on a terminal."""
         self._bar.disable = not self._console.is_terminal
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Shows the bar."""
-        del trainer, module
+    def on_train_start(self, *_: Any) -> None:
+        """Starts the bar."""
         self._start = time.monotonic()
         self._bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Moves the bar."""
         loss = trainer.callback_metrics.get("train/loss_step")
-        shown = "" if loss is None else f"loss {loss.item():.4f}"
+        loss_text = "" if loss is None else f"loss {loss.item():.4f}"
         limit = "" if self._steps is None else f"/{self._steps}"
-        state = f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}{limit}  {shown}  {self._score}"
+        state = f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}{limit}  {loss_text}  {self._score}"
         done = [0.0]
         if self._steps:
             done.append(trainer.global_step / self._steps)
@@ -70,9 +69,8 @@ class TrainingProgress(ProgressBar):
             done.append((time.monotonic() - self._start) / self._seconds)
         self._bar.update(self._task, completed=min(max(done), 1.0), state=state)
 
-    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Takes in the new score."""
-        del module
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Shows the new score."""
         score = trainer.callback_metrics.get(self._monitor)
         if score is None:
             return
@@ -82,12 +80,10 @@ class TrainingProgress(ProgressBar):
             seconds = time.monotonic() - self._start
             self._console.print(f"step {trainer.global_step}  loss {loss:.4f}  {self._score}  {seconds:.0f} s")
 
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Takes the bar away."""
-        del trainer, module
+    def on_train_end(self, *_: Any) -> None:
+        """Removes the bar."""
         self._bar.stop()
 
-    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
-        """Gives the terminal back."""
-        del trainer, module, exception
+    def on_exception(self, *_: Any) -> None:
+        """Restores the terminal."""
         self._bar.stop()

@@ -1,6 +1,6 @@
-"""A training that is one trial of a search, ended early where the search does not believe in it any more.
+"""Pruning: ends a training that is a trial of a search, where the search expects no good result of it.
 
-Nothing here imports Optuna until a training is one.
+Optuna is imported only in such a training.
 """
 
 import logging
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from unet_exp.config.search import OptunaConfig
+from unet_exp.config.multirun import OptunaConfig
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -23,21 +23,21 @@ _log = logging.getLogger(__name__)
 
 
 class Pruning(Callback):
-    """Reports the monitored score after each validation, and stops the training where the search says so.
+    """Reports the monitored score after each validation, and stops the training if the search prunes it.
 
-    It opens its trial from the search's journal by itself, so that it works in whatever process the training runs.
-    Scores are compared at the same validation: trials with other batch sizes have then seen as many images, but under
-    `trainer.max_steps` they are at other places of the schedule: to search over batch sizes, set `trainer.max_epochs`.
+    It opens its trial from the search's journal, so that it works in whatever process the training runs. Scores are
+    compared at the same validation: with other batch sizes trials have seen as many images, but are at other places of
+    the schedule under `trainer.max_steps`. To search over batch sizes, set `trainer.max_epochs`.
 
-    A journal that cannot be used costs one warning; the training goes on to its end.
+    An unusable journal costs one warning; the training continues to its end.
 
     Args:
         journal: the file that `unet_exp.sweeps.search.Search` made.
         number: of the trial.
-        monitor: the score, such as `val/iou/mean`; one that is not finite is not reported.
+        monitor: the score, such as `val/iou/mean`; a value that is not finite is not reported.
 
     Attributes:
-        pruned_at: optimizer steps taken when the training was stopped; None if it was not.
+        pruned_at: optimizer steps at which the training was pruned; None if it was not.
     """
 
     def __init__(self, journal: Path, number: int, monitor: str) -> None:
@@ -50,28 +50,26 @@ class Pruning(Callback):
         self._startup_trials = 0
         self._reported = -1
 
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Opens the trial."""
-        del module
         if trainer.is_global_zero:
-            with self._guarded():
+            with self._warn_on_error():
                 self._open()
 
-    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Reports the score and asks."""
-        del module
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Reports the score, and stops the training if the search prunes it."""
         prune = False
         if self._trial is not None:
-            with self._guarded():
-                prune = self._asked_to_prune(self._trial, float(trainer.callback_metrics[self._monitor]))
+            with self._warn_on_error():
+                prune = self._should_prune(self._trial, float(trainer.callback_metrics[self._monitor]))
         self._validations += 1
-        # A training that has come to its end by itself has not been pruned.
+        # A training that ends by itself is not pruned.
         if trainer.strategy.reduce_boolean_decision(prune, all=False) and not trainer.should_stop:
             self.pruned_at = trainer.global_step
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training goes on counting from."""
+        """What a resumed training continues from."""
         return {"validations": self._validations, "pruned_at": self.pruned_at}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -84,21 +82,21 @@ class Pruning(Callback):
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        # Optuna would make a file that is not there; the lock of a dead process is found only by a whole path.
+        # Optuna would create a missing file; it finds the lock of a dead process only by the absolute path.
         storage = JournalStorage(JournalFileBackend(str(self._journal.resolve(strict=True))))
         study = optuna.load_study(study_name=None, storage=storage)
         config = OptunaConfig.model_validate(study.user_attrs["config"])
-        study.pruner = _pruner(config)
+        study.pruner = _make_pruner(config)
         study_id = storage.get_study_id_from_name(study.study_name)
         trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, self._number)
         self._startup_trials = config.startup_trials
         self._reported = max(storage.get_trial(trial_id).intermediate_values, default=-1)
         self._trial = optuna.Trial(study, trial_id)
 
-    def _asked_to_prune(self, trial: "Trial", score: float) -> bool:
+    def _should_prune(self, trial: "Trial", score: float) -> bool:
         from optuna.trial import TrialState
 
-        # A run that was broken off and starts again passes what it has passed before; of the last report nobody knows.
+        # A restarted run repeats its earlier validations; whether it would have been pruned at the last is unknown.
         if self._validations < self._reported or not math.isfinite(score):
             return False
         if self._validations > self._reported:
@@ -108,11 +106,11 @@ class Pruning(Callback):
         return prune and len(finished) >= self._startup_trials
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Turns whatever Optuna raises into one warning, after which there is no pruning.
+    def _warn_on_error(self) -> Iterator[None]:
+        """Turns an error of Optuna into one warning, and pruning off.
 
-        That is `OSError`, `ValueError`, `KeyError`, `RuntimeError` and errors of its own, for a journal that is gone,
-        damaged or locked. No narrower net holds them all, and a training must outlive each.
+        A missing, damaged or locked journal raises `OSError`, `ValueError`, `KeyError`, `RuntimeError` or errors of
+        Optuna, and a training must survive each of them.
         """
         try:
             yield
@@ -122,7 +120,7 @@ class Pruning(Callback):
             _log.warning("search: %s cannot be used (%s); this trial runs to its end", self._journal, reason)
 
 
-def _pruner(config: OptunaConfig) -> "BasePruner":
+def _make_pruner(config: OptunaConfig) -> "BasePruner":
     from optuna import pruners
 
     # Optuna counts from 0: validation number `warmup_validations` is the first after the warm-up.

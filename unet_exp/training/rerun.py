@@ -1,4 +1,4 @@
-"""A finished run repeated from its folder: trained once more, and compared number by number."""
+"""Rerun: repeats a finished run and compares the two number by number."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,26 +16,21 @@ from unet_exp.config import Config
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked
 from unet_exp.runs.differences import compare_numbers
-from unet_exp.runs.earlier import FREE, changes, read_config
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.earlier import FREE, list_changes, read_config
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.training import processes
 from unet_exp.training.prepare import Job
 
-_MOST_LISTED = 20
-"""Differences that the summary lists at most."""
+_MOST_LISTED = 20  # differences in the summary
 
 
 @dataclass(frozen=True)
 class Rerun:
-    """A finished run that is about to be trained once more.
+    """A finished run that is about to be repeated.
 
-    Attributes:
-        earlier: its folder.
-        summary: of it.
-        config: for the new training.
-        overrides: of the earlier run, and what was typed over them.
-        notes: what may make the numbers differ; found by `check`.
+    `config` is that of the new training; `overrides` are those of the earlier run, then those typed now. `check` adds
+    notes on what may make the numbers differ.
     """
 
     earlier: RunFolder
@@ -49,7 +44,7 @@ class Rerun:
         """Reads the earlier run.
 
         Args:
-            config: of that run, which `rerun` names, with what was typed over it.
+            config: of the run that `rerun` names, with what was typed over it.
             words: as typed.
 
         Raises:
@@ -60,9 +55,9 @@ class Rerun:
         config_then, summary = read_config(earlier, "rerun"), _read_finished(earlier)
         if missing := summary.missing_conditions():
             raise DataError(f"{earlier.summary}: it does not say how the run was made: {missing} is missing")
-        # Their names do not matter: the precision is compared as it is resolved, the checkpoint by its checksum.
+        # Precision and checkpoint are compared as resolved and by checksum, whatever their words are.
         free = [*FREE, "name", "trainer.precision", *(["init_from"] if summary.init_from_sha256 else [])]
-        if changed := changes(config_then, config, free):
+        if changed := list_changes(config_then, config, free):
             raise ConfigError(
                 f"rerun={earlier.path}: what is typed would change its numbers: {', '.join(changed)}; leave it out, or "
                 "start a new run"
@@ -72,16 +67,11 @@ class Rerun:
         new = config.model_copy(update={"rerun": None})
         return cls(earlier, summary, new, [*(summary.overrides or []), *typed])
 
-    @property
-    def threads(self) -> int | None:
-        """Of PyTorch in the earlier run; None where its summary does not say."""
-        return self.summary.threads
-
     def check(self, job: Job) -> None:
-        """Refuses conditions under which the numbers could not be equal, and notes and prints those that may differ.
+        """Refuses conditions under which the numbers must differ; notes and prints those under which they may.
 
         Raises:
-            UserError: if the data, the precision or the checkpoint that it starts from are different.
+            UserError: if the data, the precision or the initial checkpoint differ.
         """
         if processes.is_first():
             _check_conditions(self, job)
@@ -89,16 +79,16 @@ class Rerun:
             _print(f"repeating {self.earlier.path}", *_as_notes(self.notes))
 
     def describe(self) -> dict[str, Any]:
-        """What the new run's summary says under `rerun`, until `conclude` adds the verdict."""
+        """The `rerun` field of the new run's summary; `conclude` adds the verdict."""
         return {"of": str(self.earlier.path.resolve()), "notes": self.notes}
 
 
 def conclude(folder: RunFolder) -> bool:
-    """Compares a run that has ended with the one that it repeats, prints the verdict and adds it to its summary.
+    """Compares a finished run with the run that it repeats, prints the verdict and adds it to the summary.
 
     Returns:
         Whether all numbers are equal; True where the run repeats none, and in further processes of a distributed
-        training, which do not compare.
+        training.
 
     Raises:
         DataError: if the earlier run is gone.
@@ -115,7 +105,7 @@ def conclude(folder: RunFolder) -> bool:
         "equal": found.equal,
         "numbers": found.numbers,
         "differing": found.differing,
-        "differences": [asdict(one) for one in found.differences[:_MOST_LISTED]],
+        "differences": [asdict(difference) for difference in found.differences[:_MOST_LISTED]],
         "not_compared": found.lost,
     }
     summary.updated(rerun=verdict).write(folder.summary)
@@ -131,39 +121,36 @@ def conclude(folder: RunFolder) -> bool:
 
 
 def _read_finished(earlier: RunFolder) -> Summary:
-    """The summary of a run that has come to its end.
+    """Reads the summary of a finished run.
 
     Raises:
-        UserError: if there is none.
+        UserError: if the run has none, or has not finished.
     """
-    this = f"rerun={earlier.path}"
+    run = f"rerun={earlier.path}"
     try:
         summary = Summary.read(earlier.summary)
     except DataError:
-        raise DataError(
-            f"{this}: there is no {earlier.summary.name} in it that can be read; give the folder of a run"
-        ) from None
-    missing = [
-        key for key in ("metrics", "steps", "epochs") if key not in summary.model_fields_set | summary.damaged.keys()
-    ]
+        raise DataError(f"{run}: there is no summary.json in it that can be read; give the folder of a run") from None
+    there = summary.model_fields_set | summary.damaged.keys()
+    missing = [key for key in ("metrics", "steps", "epochs") if key not in there]
     if summary.status == "finished" and missing:
         raise DataError(f"{earlier.summary}: it is damaged: the key {missing[0]} is missing")
     if summary.damaged:
         raise DataError(f"{earlier.summary}: it is damaged: {next(iter(summary.damaged.values()))}")
     if summary.pruned_at is not None:
-        raise UserError(f"{this}: a search gave this run up early; only a run that finished can be repeated")
+        raise UserError(f"{run}: a search pruned this run; only a finished run can be repeated")
     if summary.status != "finished":
         if is_locked(earlier.lock):
-            raise UserError(f"{this}: a process is still at this run; wait for its end")
+            raise UserError(f"{run}: a process is still at this run; wait for its end")
         raise UserError(
-            f"{this}: this run has not finished (status: {summary.status}); resume={earlier.path} goes on with it, and "
-            "what has finished can be repeated"
+            f"{run}: this run has not finished (status: {summary.status}); resume={earlier.path} goes on with it, and "
+            "a finished run can be repeated"
         )
     return summary
 
 
 def _check_files(earlier: RunFolder, summary: Summary, config: Config) -> None:
-    """Finds out whether the checkpoint that the weights started from is there, and whether the best one is whole.
+    """Checks that the initial checkpoint exists and that the best one can be read.
 
     Raises:
         DataError: if not.
@@ -181,31 +168,20 @@ def _check_files(earlier: RunFolder, summary: Summary, config: Config) -> None:
 
 
 def _check_conditions(rerun: Rerun, job: Job) -> None:
-    this, before, now = f"rerun={rerun.earlier.path}", rerun.summary, job.conditions
-    if before.data_fingerprint != now.data_fingerprint:
-        raise DataError(
-            f"{this}: the data are no longer those that it was trained on (their fingerprint in "
-            f"{rerun.earlier.summary.name} is different); bring them back"
-        )
-    if before.precision != now.precision:
-        mend = f"add trainer.precision={before.precision}"
-        if before.precision == "16-mixed" and job.device.type == "cpu":
-            mend = "repeat it on a machine with a GPU"
-        raise ConfigError(
-            f"{this}: its precision on {before.device} was {before.precision} and would be {now.precision} on "
-            f"{now.device}, so the numbers would differ; {mend}"
-        )
+    run, before, now = f"rerun={rerun.earlier.path}", rerun.summary, job.conditions
+    advice = f"add trainer.precision={before.precision}"
+    if before.precision == "16-mixed" and job.device.type == "cpu":
+        advice = "repeat it on a machine with a GPU"
+    before.require_same(now, run, "", f", so the numbers would differ; {advice}")
     if before.init_from_sha256 not in (None, now.init_from_sha256):
-        raise DataError(
-            f"{this}: it started from another file than init_from={job.config.init_from} is now; bring it back"
-        )
+        raise DataError(f"{run}: init_from={job.config.init_from} has changed since it started from it; bring it back")
 
 
 def _find_risks(before: Summary, job: Job) -> Iterator[str]:
     config, now = job.config, job.conditions
     if config.init_from is not None and before.init_from_sha256 is None:
         yield f"whether init_from={config.init_from} is still the file that it started from is not recorded"
-    yield from before.changes_to(now)
+    yield from before.list_changes(now)
     if config.trainer.max_time is not None:
         yield "the clock may end it elsewhere (trainer.max_time)"
     if job.device.type != "cpu" and config.trainer.deterministic is not True:
@@ -214,7 +190,7 @@ def _find_risks(before: Summary, job: Job) -> Iterator[str]:
 
 def _read_weights(path: Path, trust: Collection[str]) -> dict[str, NDArray[Any]]:
     weights = open_checkpoint(path, trust).weights
-    # NumPy has no bfloat16, and float32 holds each of its numbers.
+    # NumPy has no bfloat16; float32 represents all its numbers.
     return {key: (value.float() if value.dtype == torch.bfloat16 else value).numpy() for key, value in weights.items()}
 
 

@@ -1,4 +1,4 @@
-"""Where a run goes on that was started before: its folder, a checkpoint that is whole, the same data and conditions."""
+"""Where an interrupted run resumes: its folder, an undamaged checkpoint, the same data and conditions."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -9,28 +9,20 @@ from unet_exp.checkpoints.reading import EPOCH_LOSSES, RANDOM_STATES, STEP, read
 from unet_exp.checkpoints.record import KEY
 from unet_exp.config import Config, parse
 from unet_exp.errors import ConfigError, DataError, UserError
-from unet_exp.files import locked
-from unet_exp.runs.earlier import AUTO, changes, explain_still_running, find_unfinished, read_config
-from unet_exp.runs.folder import RunFolder, refuse_links
+from unet_exp.files import hold_lock
+from unet_exp.runs.earlier import AUTO, explain_still_running, find_unfinished, list_changes, read_config
+from unet_exp.runs.run_folder import RunFolder, refuse_links
 from unet_exp.runs.summary import Summary
 from unet_exp.training import processes
 from unet_exp.training.prepare import Job
 
+# Fields of the summary that a resumed run keeps from its first start.
 _FROM_FIRST_START = ("started", "overrides", "wandb_id", "init_from_sha256", "rerun", "resumed")
-"""Fields of the summary that a resumed run keeps from its first start."""
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """What earlier starts of a run have left.
-
-    Attributes:
-        folder: of the run.
-        summary: as the last start left it.
-        checkpoint: to go on from; None where none was saved.
-        step: optimizer steps that it has taken.
-        notes: what the user should know of it.
-    """
+    """What earlier starts of a run have left: the last summary, and the last checkpoint with its step, if any."""
 
     folder: RunFolder
     summary: Summary
@@ -40,10 +32,10 @@ class ResumePoint:
 
     @classmethod
     def find(cls, folder: RunFolder) -> "ResumePoint":
-        """The last checkpoint in a folder; the one before it where the last is damaged.
+        """The last checkpoint in a folder, or the one before it where the last is damaged.
 
         Raises:
-            DataError: if no checkpoint is whole.
+            DataError: if all checkpoints are damaged.
         """
         notes: list[str] = []
         for path in filter(Path.exists, (folder.last, folder.previous)):
@@ -58,19 +50,11 @@ class ResumePoint:
         notes.append(f"{folder.path} has no checkpoint yet: it starts from the beginning")
         return cls(folder, folder.read_summary(), notes=notes)
 
-    @property
-    def threads(self) -> int | None:
-        """Of PyTorch at the first start; None where its summary does not say."""
-        return self.summary.threads
-
     def check(self, job: Job) -> None:
         """Refuses conditions that would change the result, and notes those that may.
 
-        Args:
-            job: that is about to go on.
-
         Raises:
-            UserError: if the data, the precision or the number of processes are different.
+            UserError: if the data, the precision or the number of processes differ.
         """
         if self.checkpoint is None:
             return
@@ -78,33 +62,26 @@ class ResumePoint:
         if missing := then.missing_conditions():
             self.notes.append(f"{self.folder.summary} lacks {missing}; whether the data are the same is not known")
             return
-        if then.data_fingerprint != now.data_fingerprint:
-            raise DataError(
-                f"resume={self.folder.path}: the data are no longer those that it was trained on (their fingerprint in "
-                "summary.json is different); bring them back, or start a new run, for resume=auto with another name="
-            )
-        if then.precision != now.precision:
-            raise ConfigError(
-                f"resume={self.folder.path}: its precision on {then.device} was {then.precision} and would be "
-                f"{now.precision} on {now.device}; go on with it on a machine of the first kind"
-            )
+        run = f"resume={self.folder.path}"
+        new_run = ", or start a new run, for resume=auto with another name="
+        then.require_same(now, run, new_run, "; go on with it on a machine of the first kind")
         if then.processes not in (None, now.processes):
             raise ConfigError(
-                f"resume={self.folder.path}: {then.processes} processes shared its work and today it would be "
+                f"{run}: {then.processes} processes shared its work and today it would be "
                 f"{now.processes}; go on with it on a machine with as many devices"
             )
-        if others := ", ".join(then.changes_to(now)):
-            self.notes.append(f"it goes on under other conditions and may differ from an undisturbed run: {others}")
+        if changed := ", ".join(then.list_changes(now)):
+            self.notes.append(f"it goes on under other conditions and may differ from an undisturbed run: {changed}")
 
     def clean_up(self) -> None:
-        """Removes what must not be mistaken for a part of this run."""
+        """Removes files that do not belong to the resumed run."""
         if self.checkpoint is None:
             self.folder.clear()
         elif self.checkpoint == self.folder.previous:
-            self.folder.last.unlink(missing_ok=True)  # damaged: it must not take the place of the one before
+            self.folder.last.unlink(missing_ok=True)  # damaged: it must not replace the one before
 
     def keep_first_start(self, summary: Summary) -> Summary:
-        """A summary of this start with what the run keeps of its first one, and the list of the later ones."""
+        """The summary of this start with the kept fields of the first start and the list of the later ones."""
         kept = _FROM_FIRST_START if self.checkpoint is not None else ("rerun",)
         fields = {key: getattr(self.summary, key) for key in kept if key in self.summary.model_fields_set}
         if self.checkpoint is not None:
@@ -114,22 +91,22 @@ class ResumePoint:
 
 
 def find_resume_point(config: Config, folder: RunFolder | None, stack: ExitStack) -> ResumePoint | None:
-    """Where a training goes on; None for a new run.
+    """Where a training resumes; None for a new run.
 
     Args:
         config: as typed.
-        folder: of a sweep's run, whose lock the sweep holds; None looks for what `resume` names, and locks it.
-        stack: holds the lock.
+        folder: of a sweep's run, which the sweep has locked; None looks for what `resume` names, and locks it.
+        stack: releases the lock at its end.
 
     Raises:
-        UserError: if the run that `resume` names cannot go on in this way.
+        UserError: if the run that `resume` names cannot be resumed in this way.
     """
     if folder is not None:
         return _find_in_sweep(folder, config) if folder.has_checkpoint else None
     while found := find_unfinished(config):
         refuse_links(found.path)
         try:
-            stack.enter_context(locked(found.lock))
+            stack.enter_context(hold_lock(found.lock))
         except BlockingIOError:
             if config.resume == AUTO:  # another process has just taken it
                 continue
@@ -140,21 +117,17 @@ def find_resume_point(config: Config, folder: RunFolder | None, stack: ExitStack
     return None
 
 
-def resumed_folder(point: ResumePoint | None) -> Path | None:
-    """The folder of the run whose checkpoint the training goes on from; None where it starts from the beginning.
-
-    Args:
-        point: where the first process goes on; the others know it from that process.
-    """
+def find_resumed_folder(point: ResumePoint | None) -> Path | None:
+    """The folder of the run whose checkpoint the training resumes; `point` is that of the first process."""
     if processes.is_first():
         return None if point is None or point.checkpoint is None else point.folder.path
-    return processes.folder_of_first().path if processes.checkpoint_of_first() else None
+    return processes.get_folder().path if processes.get_checkpoint() else None
 
 
 def _find_in_sweep(folder: RunFolder, config: Config) -> ResumePoint:
-    """What a run of a sweep goes on with: nothing where its config in `conf/` has changed since, or all is damaged."""
+    """Where a run of a sweep resumes: at the beginning if its config in `conf/` has changed or all is damaged."""
     try:
-        changed = changes(read_config(folder), config)
+        changed = list_changes(read_config(folder), config)
         if not changed:
             return ResumePoint.find(folder)
         note = f"its config has changed ({', '.join(changed)})"
@@ -164,7 +137,7 @@ def _find_in_sweep(folder: RunFolder, config: Config) -> ResumePoint:
 
 
 def _check_checkpoint(folder: RunFolder, path: Path) -> int:
-    """The step of a checkpoint from which this run can go on.
+    """The step of a checkpoint that this run can resume.
 
     Raises:
         UserError: if it is damaged, of an earlier version or of another run.
@@ -172,7 +145,7 @@ def _check_checkpoint(folder: RunFolder, path: Path) -> int:
     content = read_content(path)
     if content[KEY].get("format") != FORMAT or not {EPOCH_LOSSES, RANDOM_STATES} <= content.keys():
         raise DataError(f"checkpoint={path}: it is of an earlier version, which could not go on exactly")
-    if changed := changes(read_config(folder), parse(content[KEY].get("config", {}))):
+    if changed := list_changes(read_config(folder), parse(content[KEY].get("config", {}))):
         raise DataError(f"checkpoint={path}: it is of another run ({', '.join(changed)})")
     step = content.get(STEP)
     if not isinstance(step, int):

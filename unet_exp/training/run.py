@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,13 @@ from unet_exp.config import Config
 from unet_exp.config.model import UNetConfig
 from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
-from unet_exp.files import locked
+from unet_exp.files import hold_lock
 from unet_exp.geometry import Architecture, layer_table, output_size
 from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.scoring import Scores, score_split, score_tables, score_test
-from unet_exp.runs.folder import RunFolder
-from unet_exp.runs.record import RunRecord, record_run
+from unet_exp.runs.lifecycle import RunRecord, record_run
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import BestEpoch, Summary, Width
 from unet_exp.training import processes
 from unet_exp.training.callbacks import Callbacks, build_callbacks
@@ -35,8 +36,8 @@ from unet_exp.training.loggers import Start, TrainingLogger, open_logger
 from unet_exp.training.prepare import Job, prepare
 from unet_exp.training.pruning import Pruning
 from unet_exp.training.rerun import Rerun
-from unet_exp.training.resume_point import ResumePoint, find_resume_point, resumed_folder
-from unet_exp.training.run_log import log_to
+from unet_exp.training.resume_point import ResumePoint, find_resume_point, find_resumed_folder
+from unet_exp.training.run_log import redirect_logs
 from unet_exp.training.trainer import build_trainer, explain_dead_worker
 
 
@@ -51,18 +52,15 @@ def train(
 
     Args:
         config: what to train.
-        overrides: what was typed, for the summary.
+        overrides: the words of the command line, for the summary.
         folder: where it is recorded; None makes one below `<output>/train`.
-        pruning: ends the training early, if a search gives it up; then it is not tested.
+        pruning: ends the training early if a search prunes it; a pruned training is not tested.
         rerun: the earlier run that this one repeats.
 
-    Returns:
-        The run's folder.
-
     Raises:
-        UserError: for what can be mended; before the folder is made wherever it can be found by then.
+        UserError: for what the user can correct; before the folder exists wherever it can be found by then.
     """
-    # Names of the user's may hold brackets and colons, which are no markup.
+    # Brackets and colons in the user's names are no markup.
     console = Console(highlight=False, markup=False, emoji=False)
     started = datetime.now(), time.monotonic()
     first = processes.is_first()
@@ -70,18 +68,14 @@ def train(
         stack.enter_context(signals.install_handlers())
         resume = find_resume_point(config, folder, stack) if first else None
         earlier = resume or rerun
-        if earlier is not None and earlier.threads is not None:
-            stack.callback(torch.set_num_threads, torch.get_num_threads())  # this process may train other runs later
-            torch.set_num_threads(earlier.threads)
-        job = prepare(config, overrides, resumed_folder(resume))
+        _set_threads(earlier, stack)
+        job = prepare(config, overrides, find_resumed_folder(resume))
         if earlier is not None:
             earlier.check(job)
         if first:
             _show_network(job, console)
-            folder = _make_folder(config, folder, resume, stack)
-        else:
-            folder = processes.folder_of_first()
-        with log_to(folder.log):
+        folder = _make_folder(config, folder, resume, stack) if first else processes.get_folder()
+        with redirect_logs(folder.log):
             training = _Training(job, folder, console, started, resume, pruning)
             with record_run(folder, training.describe(rerun), first) as record:
                 training.fit(record)
@@ -93,8 +87,15 @@ def train(
     return folder
 
 
+def _set_threads(earlier: ResumePoint | Rerun | None, stack: ExitStack) -> None:
+    """Takes the threads of the earlier start, which change the rounding; restored for later runs of this process."""
+    if earlier is not None and earlier.summary.threads is not None:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(earlier.summary.threads)
+
+
 def _show_network(job: Job, console: Console) -> None:
-    """The U-Net layer by layer; of a user's own network what is known."""
+    """Prints the U-Net layer by layer; of a user's own network what is known."""
     architecture, size = job.module.network.architecture, job.datamodule.input_size
     if isinstance(architecture, Architecture):
         lines = layer_table(architecture, size)
@@ -113,13 +114,13 @@ def _show_network(job: Job, console: Console) -> None:
 
 
 def _make_folder(config: Config, folder: RunFolder | None, resume: ResumePoint | None, stack: ExitStack) -> RunFolder:
-    """The run's folder, ready and locked; further processes of a distributed training will find it."""
+    """Makes or opens the folder, locks it, and publishes it to further processes of a distributed training."""
     if resume is not None:
         folder = resume.folder
         resume.clean_up()
     elif folder is None:
         folder = RunFolder.create(Path(config.output) / "train", config.name)
-        stack.enter_context(locked(folder.lock))
+        stack.enter_context(hold_lock(folder.lock))
     checkpoint = None if resume is None else resume.checkpoint
     processes.publish_run(folder, checkpoint)
     folder.prepare()
@@ -128,46 +129,33 @@ def _make_folder(config: Config, folder: RunFolder | None, resume: ResumePoint |
     return folder
 
 
+@dataclass
 class _Training:
-    """A training from its first step to its summary.
+    """A training from its first step to its summary; `started` is the calendar and the monotonic time of its start."""
 
-    Args:
-        job: prepared.
-        folder: of the run.
-        console: for the user.
-        started: when, by the calendar and by the monotonic clock.
-        resume: where it goes on; None for a new run.
-        pruning: of a search's trial.
-    """
-
-    def __init__(
-        self,
-        job: Job,
-        folder: RunFolder,
-        console: Console,
-        started: tuple[datetime, float],
-        resume: ResumePoint | None,
-        pruning: Pruning | None,
-    ) -> None:
-        self._job, self._folder, self._console = job, folder, console
-        self._started, self._resume, self._pruning = started, resume, pruning
-        self._logger = TrainingLogger()
-        self._trainer: pl.Trainer | None = None
-        self._callbacks: Callbacks | None = None
-        self._scores = Scores()
+    job: Job
+    folder: RunFolder
+    console: Console
+    started: tuple[datetime, float]
+    resume: ResumePoint | None
+    pruning: Pruning | None
+    logger: TrainingLogger = field(default_factory=TrainingLogger)
+    trainer: pl.Trainer | None = None
+    callbacks: Callbacks | None = None
+    scores: Scores = field(default_factory=Scores)
 
     @property
     def steps(self) -> int:
-        """Optimizer steps taken, those before a resume included."""
-        return 0 if self._trainer is None else self._trainer.global_step
+        """Optimizer steps, those before a resume included."""
+        return 0 if self.trainer is None else self.trainer.global_step
 
     def describe(self, rerun: Rerun | None) -> Summary:
-        """What is known of the run at its start."""
-        job, config = self._job, self._job.config
+        """The summary at the start of the run."""
+        job, config = self.job, self.job.config
         parts = ("train", "val", "test", "unlabelled")
         summary = Summary(
             name=config.name,
-            started=self._started[0].isoformat(timespec="milliseconds"),
+            started=self.started[0].isoformat(timespec="milliseconds"),
             seed=config.seed,
             fold=config.data.fold if config.data.folds else None,
             overrides=job.overrides,
@@ -179,11 +167,11 @@ class _Training:
         )
         if rerun is not None:
             summary = summary.updated(rerun=rerun.describe())
-        return summary if self._resume is None else self._resume.keep_first_start(summary)
+        return summary if self.resume is None else self.resume.keep_first_start(summary)
 
     def fit(self, record: RunRecord) -> None:
-        """Trains until the first limit, with everything that reports on it."""
-        job, folder, first = self._job, self._folder, processes.is_first()
+        """Trains until the first limit, with callbacks and loggers."""
+        job, folder, first = self.job, self.folder, processes.is_first()
         record.measure = self._measure
         if first:
             self._report_resume()
@@ -191,78 +179,77 @@ class _Training:
             record.at_end(lambda: self._finish_logger(record))
             self._open_logger(record)
         reset_peak_memory(job.device)
-        self._callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self._logger)
-        extra = [] if self._pruning is None else [self._pruning]
-        self._trainer = build_trainer(
-            job, folder, [*self._callbacks.all, *extra], self._logger.lightning, self._console
-        )
+        self.callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self.logger)
+        extra = [] if self.pruning is None else [self.pruning]
+        callbacks = [*self.callbacks.all, *extra]
+        self.trainer = build_trainer(job, folder, callbacks, self.logger.lightning, self.console)
         with (
             signals.defer(),
             explain_out_of_memory("take a smaller data.batch_size, data.tile or model.width"),
             explain_dead_worker(folder),
             warnings.catch_warnings(),
         ):
-            # Lightning looks for a loader that can go on in mid-epoch; here the sampler does.
+            # Lightning expects a loader that resumes in mid-epoch; here the sampler does.
             warnings.filterwarnings("ignore", ".*dataloader is not resumable")
-            checkpoint = processes.checkpoint_of_first()
-            self._trainer.fit(job.module, job.datamodule, ckpt_path=checkpoint, weights_only=True)
-        history, best = self._callbacks.history, self._callbacks.best
+            checkpoint = processes.get_checkpoint()
+            self.trainer.fit(job.module, job.datamodule, ckpt_path=checkpoint, weights_only=True)
+        history, best = self.callbacks.history, self.callbacks.best
         record.note(
-            seconds_setup=round(history.start - self._started[1], 3),
+            seconds_setup=round(history.start - self.started[1], 3),
             seconds_training=round(history.seconds, 1),
             best=_best_epoch(best),
         )
-        if self._pruning is not None and self._pruning.pruned_at is not None:
-            record.note(pruned_at=self._pruning.pruned_at)
+        if self.pruning is not None and self.pruning.pruned_at is not None:
+            record.note(pruned_at=self.pruning.pruned_at)
 
     def test(self, record: RunRecord) -> None:
-        """Scores the test images with the best epoch and draws them, and the unlabelled ones."""
-        job, folder, console = self._job, self._folder, self._console
+        """Scores and draws the test images with the best epoch, and draws the unlabelled ones."""
+        job, folder, console = self.job, self.folder, self.console
         own = custom_targets(job.config.model_dump()).values()
         quiet = not console.is_terminal
         with explain_out_of_memory("the training is kept; score it with evaluate.py and a smaller inference.tile"):
             predictor = Predictor(open_checkpoint(folder.best, trust=own), job.device.type, job.precision)
-            self._scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions, quiet)
+            self.scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions, quiet)
             score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions, quiet=quiet)
-        if self._scores.metrics:
-            folder.write_scores(self._scores.per_image, self._scores.per_threshold)
-            console.print(*score_tables(self._scores.metrics, job.dataset.classes, "test"))
+        if self.scores.metrics:
+            folder.write_scores(self.scores.per_image, self.scores.per_threshold)
+            console.print(*score_tables(self.scores.metrics, job.dataset.classes, "test"))
         if job.config.trainer.overfit:
-            assert self._callbacks is not None
-            record.note(overfit=_check_overfit(self._callbacks.history.losses, console))
+            assert self.callbacks is not None
+            record.note(overfit=_check_overfit(self.callbacks.history.losses, console))
 
     def _report_resume(self) -> None:
-        for note in self._resume.notes if self._resume else ():
-            self._console.print(note, soft_wrap=True)
+        for note in self.resume.notes if self.resume else ():
+            self.console.print(note, soft_wrap=True)
             logging.getLogger(__name__).info(note)
 
     def _open_logger(self, record: RunRecord) -> None:
-        step = None if self._resume is None or self._resume.checkpoint is None else self._resume.step
-        self._logger = open_logger(Start(self._job.config, self._folder, step, record.summary.wandb_id))
-        if self._logger.run_id is not None:
-            record.note(wandb_id=self._logger.run_id)
+        step = None if self.resume is None or self.resume.checkpoint is None else self.resume.step
+        self.logger = open_logger(Start(self.job.config, self.folder, step, record.summary.wandb_id))
+        if self.logger.run_id is not None:
+            record.note(wandb_id=self.logger.run_id)
             record.save()
 
     def _measure(self) -> dict[str, Any]:
-        before = self._callbacks.history.before if self._callbacks else 0.0
+        before = self.callbacks.history.before if self.callbacks else 0.0
         return {
-            "metrics": self._scores.metrics,
+            "metrics": self.scores.metrics,
             "steps": self.steps,
-            "epochs": 0 if self._trainer is None else self._trainer.current_epoch,
-            "peak_memory": peak_memory(self._job.device),
-            "seconds": round(time.monotonic() - self._started[1] + before, 1),
+            "epochs": 0 if self.trainer is None else self.trainer.current_epoch,
+            "peak_memory": peak_memory(self.job.device),
+            "seconds": round(time.monotonic() - self.started[1] + before, 1),
         }
 
     def _draw_curves(self) -> None:
-        if self._folder.metrics.is_file():
-            draw_curves(self._folder.metrics, self._folder.curves, self._job.config.trainer.monitor)
+        if self.folder.metrics.is_file():
+            draw_curves(self.folder.metrics, self.folder.curves, self.job.config.trainer.monitor)
 
     def _finish_logger(self, record: RunRecord) -> None:
-        self._logger.finish(self._scores.metrics, self.steps, failed=record.summary.error is not None)
+        self.logger.finish(self.scores.metrics, self.steps, failed=record.summary.error is not None)
 
 
 def _width(job: Job) -> Width | None:
-    """As it was typed and as `model.match` resolved it; only the U-Net has one."""
+    """The width as typed and as `model.match` resolved it; only the U-Net has one."""
     model, architecture = job.config.model, job.module.network.architecture
     if isinstance(model, UNetConfig) and isinstance(architecture, Architecture):
         return Width(requested=model.width, resolved=architecture.width)

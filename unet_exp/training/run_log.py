@@ -1,4 +1,4 @@
-"""What goes to a run's `run.log`, and what of it to the terminal too."""
+"""The log of a run, `run.log`."""
 
 import logging
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 @contextmanager
-def log_to(path: Path) -> Iterator[None]:
-    """Sends what the libraries say to the run's log; the project's own warnings also to the terminal."""
+def redirect_logs(path: Path) -> Iterator[None]:
+    """Sends the messages of all libraries to the run's log, and the project's own warnings also to the terminal."""
     to_file = logging.FileHandler(path)
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_terminal = logging.StreamHandler()

@@ -13,14 +13,14 @@ from unet_exp.metrics.declarations import direction
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimizer that the config names."""
+    """Builds the optimizer of the config."""
     classes: dict[str, Any] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
     optimizer: Optimizer = classes[config.name](parameters, **config.model_dump(exclude={"name"}))
     return optimizer
 
 
 def learning_rate_factor(config: SchedulerConfig, step: int, horizon: int) -> float:
-    """What the learning rate is multiplied by.
+    """The factor of the learning rate at a step.
 
     Args:
         config: any schedule but `plateau`, which depends on the scores.
@@ -50,14 +50,7 @@ def _half_cosine(progress: float) -> float:
 def build_schedulers(
     config: SchedulerConfig, trainer: TrainerConfig, optimizer: Optimizer, horizon: int
 ) -> list[dict[str, Any]]:
-    """Lightning's description of the schedule.
-
-    Args:
-        config: the schedule.
-        trainer: names the score that `plateau` watches and how often there is one.
-        optimizer: whose learning rate is set.
-        horizon: optimizer steps of the whole training.
-    """
+    """Builds the schedule in the form that Lightning reads; `horizon` is in optimizer steps of the whole training."""
     if not isinstance(config, PlateauConfig):
         every_step: LRScheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(config, step, horizon))
         return [{"scheduler": every_step, "interval": "step"}]
@@ -70,7 +63,7 @@ def build_schedulers(
         }
     ]
     if config.warmup_steps:
-        # Multiplies by ratios of neighbours, so that it leaves alone what the plateau has set.
+        # LinearLR multiplies by ratios of neighbours, and so keeps what the plateau has set.
         rise = LinearLR(optimizer, 1 / (config.warmup_steps + 1), total_iters=config.warmup_steps)
         schedulers.insert(0, {"scheduler": rise, "interval": "step"})
     return schedulers

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from unet_exp.config import duration_seconds
 from unet_exp.errors import TrainingError
-from unet_exp.runs.folder import RunFolder
-from unet_exp.runs.record import explain_resume
+from unet_exp.runs.lifecycle import explain_resume
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.checkpoint_io import WholeCheckpoints
 from unet_exp.training.prepare import Job
 from unet_exp.training.progress_bar import TrainingProgress
@@ -25,15 +25,7 @@ from unet_exp.training.progress_bar import TrainingProgress
 def build_trainer(
     job: Job, folder: RunFolder, callbacks: Sequence[Callback], loggers: Sequence[Logger], console: Console
 ) -> pl.Trainer:
-    """The Trainer of a job.
-
-    Args:
-        job: prepared.
-        folder: of the run.
-        callbacks: all but the progress bar.
-        loggers: open; none in further processes of a distributed training.
-        console: for the progress bar.
-    """
+    """Builds the Trainer of a job; `callbacks` lacks only the progress bar."""
     settings = job.config.trainer
     limit = settings.limit_batches or 1.0
     seconds = None if settings.max_time is None else duration_seconds(settings.max_time)
@@ -49,7 +41,7 @@ def build_trainer(
             precision=precision,
             logger=list(loggers) or False,
             callbacks=[*callbacks, TrainingProgress(console, job.steps, seconds, settings.monitor)],
-            # The limits are callbacks, because Lightning's own leave without a last validation.
+            # The limits are callbacks: Lightning's own end without a last validation.
             max_epochs=-1,
             max_steps=-1,
             min_epochs=0,
@@ -64,7 +56,7 @@ def build_trainer(
             gradient_clip_val=settings.clip_norm,
             deterministic=settings.deterministic,
             profiler=profiler,
-            # Not SLURM's environment, by which Lightning requeues jobs and saves at moments of its own.
+            # Not SLURM's environment: with it Lightning requeues jobs and saves at moments of its own.
             plugins=[WholeCheckpoints(folder), LightningEnvironment()],
             use_distributed_sampler=False,
             default_root_dir=folder.path,
@@ -73,10 +65,10 @@ def build_trainer(
 
 @contextmanager
 def explain_dead_worker(folder: RunFolder) -> Iterator[None]:
-    """Turns the death of a process that reads the data into one line.
+    """Turns the death of a data-loading process into one line.
 
     Raises:
-        TrainingError: with the advice.
+        TrainingError: with advice.
     """
     try:
         yield
@@ -84,6 +76,6 @@ def explain_dead_worker(folder: RunFolder) -> Iterator[None]:
         if re.match(r"DataLoader worker \(pid", str(error)) is None:
             raise
         raise TrainingError(
-            "a process that reads the data was killed, as a system does that runs out of memory: take fewer "
+            "a process that reads the data was killed, probably for lack of memory: take fewer "
             f"data.num_workers, and {explain_resume(folder)}"
         ) from None

@@ -1,6 +1,6 @@
 """Unpacks a ZIP archive from elsewhere: nothing outside the target, nothing but files and folders, no bomb.
 
-`zipfile`, and pooch through it, unpacks what leads out of its folder under another name, and knows no limit.
+`zipfile`, and pooch through it, unpacks members outside of the folder under another name, and has no limit.
 """
 
 import stat
@@ -13,21 +13,16 @@ MAX_BYTES = 2**31
 
 
 class BadArchive(Exception):
-    """An archive that is not unpacked; the message goes on from "the archive"."""
+    """An archive that cannot be unpacked safely; the message continues "the archive"."""
 
 
 def unpack(path: Path, target: Path, limit: int = MAX_BYTES) -> None:
-    """Unpack an archive; everything is looked at before the first byte is written.
-
-    Args:
-        path: the archive.
-        target: where its content goes; made where it is missing.
-        limit: most bytes unpacked.
+    """Unpacks an archive of at most `limit` bytes into `target` after a check of all its members.
 
     Raises:
         BadArchive: for a damaged or encrypted archive, members outside `target`, links and devices, and more than
             `limit` bytes.
-        OSError: where the content cannot be written.
+        OSError: if the content cannot be written.
     """
     try:
         with zipfile.ZipFile(path) as archive:

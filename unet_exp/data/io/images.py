@@ -1,7 +1,7 @@
 """Image files: PNG, JPEG, TIFF and NumPy arrays in, PNG and TIFF out.
 
-Pillow reads PNG and JPEG, tifffile reads and writes TIFF, imagecodecs writes PNG. What they pass over in silence is
-refused here: checksums that do not fit, strips that are missing, a chain of pages that breaks off.
+Pillow reads PNG and JPEG, tifffile reads and writes TIFF, imagecodecs writes PNG. Damage that they ignore silently is
+an error here: wrong checksums, missing strips, a broken chain of pages.
 """
 
 import glob
@@ -21,22 +21,15 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from tifffile import TiffFile, TiffPage, TiffWriter
 
-from unet_exp.data.io.tiff import (
-    DTYPES,
-    Array,
-    check_chain,
-    check_page,
-    explain_damage,
-    interpret_pixels,
-    to_standard_type,
-)
+from unet_exp.data.arrays import Array
+from unet_exp.data.io.tiff import DTYPES, check_page, explain_damage, interpret_pixels, list_pages, to_standard_type
 from unet_exp.errors import DataError
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 TIFF_SUFFIXES = (".tif", ".tiff")
 SUFFIXES = (".png", *JPEG_SUFFIXES, *TIFF_SUFFIXES, ".npy")
-"""What is read, in lower case."""
+"""Of files that can be read, in lower case."""
 WRITE_SUFFIXES = (".png", *TIFF_SUFFIXES)
 MAX_PIXELS = 2**28
 """Most pixels of one page; more is a broken header or a bomb."""
@@ -47,24 +40,23 @@ _PNG, _JPEG, _TIFF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", (b"II*\0", b"MM\0*",
 _NUMPY = b"\x93NUMPY"
 _CHANNELS = ((), (1,), (3,), (4,))
 
-# What these say on stderr is harmless, or becomes a DataError here.
+# Their messages on stderr are harmless, or become a DataError here.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def read_pages(path: str | Path, indices: bool = False) -> list[Array]:
-    """All pages of an image file.
+    """Reads all pages of an image file.
 
     Args:
         path: a PNG, a JPEG, a TIFF (with one page or many) or a NumPy array: (H, W), (H, W, C) or, as pages,
-            (N, H, W, C); told apart by content, not by suffix.
-        indices: give the indices of a palette that has colours, as label files mean them, not its colours.
+            (N, H, W, C); recognised by content, not by suffix.
+        indices: return the indices of a palette that has colours, as label files need, not its colours.
 
     Returns:
         One (H, W, C) array a page, C 1 (grey), 3 (RGB), 4 (RGBA) or any other number up to `MAX_CHANNELS`, uint8,
         uint16 or float32 as stored. Palettes are resolved; one-bit pages and booleans are 0 and 255; other integers
-        that fit become uint16, other floats become float32. Rows and columns are as stored, whatever orientation a
-        camera noted.
+        that fit become uint16, other floats become float32. EXIF orientation is ignored.
 
     Raises:
         DataError: for a file that is missing, unreadable, damaged, cut short, absurdly large or not an image,
@@ -95,7 +87,7 @@ def read_pages(path: str | Path, indices: bool = False) -> list[Array]:
 
 
 def read_image(path: str | Path) -> Array:
-    """The only page of an image file, as in `read_pages`; a DataError where there are several."""
+    """Reads the only page of an image file, as `read_pages` does; a DataError for several pages."""
     pages = read_pages(path)
     if len(pages) != 1:
         raise DataError(f"{path}: has {len(pages)} pages where one image is expected; save each page as a file")
@@ -103,11 +95,11 @@ def read_image(path: str | Path) -> Array:
 
 
 def stored_size(path: Path) -> tuple[int, int]:
-    """What an image file claims to hold, from its headers alone.
+    """Reads the size of an image file's pixels from its headers.
 
     Returns:
         The values of all its pages (H x W x C), and the bytes of each. A broken file counts by its own size; one that
-        cannot be opened, and a page that is too large to be read, for nothing: `read_pages` says what is wrong.
+        cannot be opened, and a page too large to be read, as nothing: `read_pages` raises the error.
     """
     try:
         if not path.is_file():  # Opening a pipe would wait for ever.
@@ -137,12 +129,12 @@ def stored_size(path: Path) -> tuple[int, int]:
 
 
 def write_image(path: str | Path, array: Array) -> None:
-    """Write one image; see `write_pages`."""
+    """Writes one image; see `write_pages`."""
     write_pages(path, [array])
 
 
 def write_pages(path: str | Path, pages: Sequence[Array]) -> None:
-    """Write images as the pages of one file, without loss; the file appears whole or not at all.
+    """Writes images as the pages of one file, without loss; the file appears whole or not at all.
 
     Args:
         path: ends in .png, .tif or .tiff; its folder exists.
@@ -163,7 +155,7 @@ def write_pages(path: str | Path, pages: Sequence[Array]) -> None:
     # Copies: a view of one pixel counts as contiguous whatever its strides, and imagecodecs refuses them.
     stored = [np.array(page[:, :, 0] if page.shape[2:] == (1,) else page, order="C") for page in pages]
     try:
-        with replacing(path) as side:
+        with write_whole(path) as side:
             if suffix == ".png":
                 side.write_bytes(imagecodecs.png_encode(stored[0], level=1))
             else:
@@ -175,15 +167,27 @@ def write_pages(path: str | Path, pages: Sequence[Array]) -> None:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None
 
 
-def list_images(spec: str | Path) -> list[Path]:
-    """The image files that a word on the command line means, in natural order: 2.png before 10.png.
-
-    Args:
-        spec: a file (taken whatever its suffix), a folder (its own images, hidden files left out) or a glob
-            such as `scans/*.tif` or `scans/**/*.png`.
+def make_output_folder(folder: Path) -> None:
+    """Makes the folder of the key `output`, and its parents.
 
     Raises:
-        DataError: where nothing matches, or nothing that matches is an image.
+        DataError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"output={folder}: this folder cannot be made ({error.strerror}); choose another") from None
+
+
+def list_images(spec: str | Path) -> list[Path]:
+    """Lists image files in natural order: 2.png before 10.png.
+
+    Args:
+        spec: a file (of any suffix), a folder (its own images but hidden files) or a glob such as `scans/*.tif` or
+            `scans/**/*.png`.
+
+    Raises:
+        DataError: if no image matches.
     """
     path = Path(spec).expanduser()
     try:
@@ -201,19 +205,19 @@ def list_images(spec: str | Path) -> list[Path]:
 
 
 def natural_key(path: Path) -> list[str | int]:
-    """Sorts numbers inside names by value."""
+    """Sort key with the numbers inside names by value."""
     parts = re.split(r"([0-9]+)", path.as_posix())  # Every second one is a number.
     return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def _check(path: Path, width: int, height: int, channels: int = 1) -> None:
-    """Before anything is decoded."""
+    """Checks the size of a page before it is decoded."""
     if excess := _excess(width, height, channels):
         raise DataError(f"{path}: {excess}")
 
 
 def _excess(width: int, height: int, channels: int) -> str:
-    """What is too much of a page, and the mend; nothing where it can be read."""
+    """The message for a page that is too large; empty for one that can be read."""
     if not 1 <= channels <= MAX_CHANNELS:
         return f"has {channels} channels; save it with 1 to {MAX_CHANNELS}, the channels last"
     # As many values as the largest RGBA page has.
@@ -227,7 +231,7 @@ def _excess(width: int, height: int, channels: int) -> str:
 
 
 def _numpy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order (True: the first axis is the fastest) and type of a NumPy file, then read up to its pixels."""
+    """Reads a NumPy file up to its pixels: shape, order (True: the first axis is the fastest) and type."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
@@ -252,15 +256,15 @@ def _read_numpy(path: Path, data: bytes) -> list[Array]:
 
 
 def _read_picture(path: Path, data: bytes, indices: bool) -> Array:
-    """The pixels of a PNG or JPEG."""
+    """Reads the pixels of a PNG or JPEG."""
     # Not Image.open, which knows other formats, and warns of large images.
     kind = PngImageFile if data.startswith(_PNG) else JpegImageFile
     unread, picture, low = (kind(BytesIO(data)) for _ in range(3))
     _check(path, *unread.size)
-    unread.verify()  # The checksums of a PNG, which load() passes over.
+    unread.verify()  # The checksums of a PNG, which load() ignores.
     picture.load()
     if kind is PngImageFile and data[24] == 16 and picture.mode != "I;16":  # IHDR's bits a sample.
-        if data[25] == 4:  # IHDR's kind of colours: grey with an alpha, whose low bytes Pillow cannot be made to give.
+        if data[25] == 4:  # IHDR's colour type: grey with an alpha, whose low bytes Pillow cannot read.
             return np.ascontiguousarray(imagecodecs.png_decode(data)[:, :, [0, 0, 0, 1]])
         # Of 16-bit colours Pillow keeps the high bytes; in the other byte order those are the low ones.
         low.tile = [tile._replace(args=str(tile.args).replace("16B", "16L")) for tile in low.tile]
@@ -273,24 +277,18 @@ def _read_picture(path: Path, data: bytes, indices: bool) -> Array:
 
 
 def _has_colours(picture: Image) -> bool:
-    """Whether a palette is more than shades of grey, which stand for themselves."""
+    """Whether a palette has more than shades of grey."""
     palette = np.array(picture.getpalette("RGB")).reshape(-1, 3)
     return bool((palette != palette[:, :1]).any())
 
 
 def _read_tiff(path: Path, data: bytes, indices: bool) -> list[Array]:
-    pages: dict[int, Array] = {}
     with TiffFile(BytesIO(data)) as tiff:
-        for page in tiff.pages:
-            if page.offset in pages:
-                raise ValueError("its pages form a ring")
-            pages[page.offset] = _read_page(path, page.aspage(), len(data), indices)
-        check_chain(tiff)
-    return list(pages.values())
+        return [_read_page(path, page, len(data), indices) for page in list_pages(tiff)]
 
 
 def _read_page(path: Path, page: TiffPage, size: int, indices: bool) -> Array:
-    """The pixels of one page of a TIFF of `size` bytes."""
+    """Reads the pixels of one page of a TIFF of `size` bytes."""
     _check(path, page.imagewidth, page.imagelength, page.samplesperpixel)
     _check(path, page.tilewidth, page.tilelength)
     check_page(page, size)

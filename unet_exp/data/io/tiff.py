@@ -1,17 +1,15 @@
-"""What the pixels of a TIFF page mean, for pages that are read whole and for pages that are read by window."""
+"""Checks of TIFF pages and the meaning of their pixels, for pages read whole and pages read by window."""
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tifffile import TiffFile, TiffPage
 
+from unet_exp.data.arrays import Array
 from unet_exp.errors import DataError
-
-Array = np.ndarray[Any, Any]
 
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 _GREY, _PALETTE, _YCBCR = (0, 1), 3, 6
@@ -20,10 +18,10 @@ _JPEG = 7
 
 @contextmanager
 def explain_damage(path: Path) -> Iterator[None]:
-    """Turns whatever a library says of broken bytes into one line.
+    """Turns the errors of libraries for broken bytes into a DataError of one line; DataErrors pass.
 
     Raises:
-        DataError: with the reason; DataErrors pass.
+        DataError: with the reason.
     """
     try:
         yield
@@ -31,18 +29,14 @@ def explain_damage(path: Path) -> Iterator[None]:
         raise
     except MemoryError:
         raise DataError(f"{path}: does not fit into memory; cut the image into smaller ones") from None
-    except Exception as error:  # The libraries promise no set of exceptions for broken bytes.
+    except Exception as error:  # No library lists its exceptions for broken bytes.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         what = f"the file is damaged, cut short or of an unknown kind ({reason})"
         raise DataError(f"{path}: {what}; copy or export it again") from None
 
 
 def check_page(page: TiffPage, size: int) -> None:
-    """Refuses what tifffile would pass over in silence.
-
-    Args:
-        page: not yet decoded.
-        size: bytes of its file.
+    """Checks a page of a file of `size` bytes, before it is decoded, for what tifffile ignores silently.
 
     Raises:
         ValueError: for strips that are missing, three dimensions, and colours that are not grey, RGB or a palette.
@@ -57,13 +51,19 @@ def check_page(page: TiffPage, size: int) -> None:
         raise ValueError("its colours are not grey, RGB or a palette")
 
 
-def check_chain(file: TiffFile) -> None:
-    """Refuses a TIFF, all of whose pages were seen, without any, or whose chain of pages breaks off.
+def list_pages(file: TiffFile) -> Iterator[TiffPage]:
+    """The pages of a TIFF.
 
     Raises:
-        ValueError: if it does.
+        ValueError: if there are none, or their chain forms a ring or breaks off.
     """
-    found = len(file.pages)
+    offsets = set()
+    for page in file.pages:
+        if page.offset in offsets:
+            raise ValueError("its pages form a ring")
+        offsets.add(page.offset)
+        yield page.aspage()
+    found = len(offsets)
     claimed = (file.imagej_metadata or {}).get("images", 1) if found else 1  # ImageJ may write many as one page.
     end, width = file.pages.next_page_offset or 0, file.tiff.offsetsize
     file.filehandle.seek(end)
@@ -72,15 +72,12 @@ def check_chain(file: TiffFile) -> None:
 
 
 def interpret_pixels(page: TiffPage, pixels: Array, indices: bool = False) -> Array:
-    """Decoded pixels as people mean them: palettes become colours, few bits full scale, and 0 black.
+    """Turns palettes into colours, stretches 1, 2 and 4 bits to full scale, and makes 0 black.
 
     Args:
-        page: that they are of.
-        pixels: (H, W) or (H, W, C), all of the page or a window of it.
+        page: their page.
+        pixels: decoded, (H, W) or (H, W, C), of all of the page or a window.
         indices: keep the indices of a palette that has colours.
-
-    Returns:
-        (H, W) or (H, W, C).
     """
     if _photometric(page) == _PALETTE:
         palette = np.asarray(page.colormap)  # 16 bits; some writers fill but 8.
@@ -93,19 +90,12 @@ def interpret_pixels(page: TiffPage, pixels: Array, indices: bool = False) -> Ar
 
 
 def count_channels(page: TiffPage) -> int:
-    """Channels of what `interpret_pixels` gives."""
+    """Channels of the result of `interpret_pixels`."""
     return 3 if _photometric(page) == _PALETTE else page.samplesperpixel
 
 
 def to_standard_type(path: Path, pixels: Array) -> Array:
-    """Decoded pixels in one of the three types that images have here.
-
-    Args:
-        path: of the file, for the error.
-        pixels: (H, W) or (H, W, C).
-
-    Returns:
-        (H, W, C) uint8, uint16 or float32.
+    """Converts decoded pixels, (H, W) or (H, W, C), to (H, W, C) uint8, uint16 or float32.
 
     Raises:
         DataError: for pixels that are not finite or do not fit.

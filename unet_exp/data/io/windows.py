@@ -1,7 +1,7 @@
-"""Windows of TIFF pages that are too large to be held whole: only the strips or tiles that a window needs are decoded.
+"""Windows of TIFF pages too large for memory: only the strips or tiles of a window are decoded.
 
-Pixels mean what they mean where a page is read whole (`unet_exp.data.io.images`). Pages whose pixels lie uncompressed
-in one run are read in bands of rows, wherever their strips end.
+Pixels are as in pages read whole (`unet_exp.data.io.images`). Pages whose pixels lie uncompressed in one run are read
+in bands of rows, wherever their strips end.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,51 +9,45 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tifffile import TiffFile, TiffPage, TiffWriter
 
+from unet_exp.data.arrays import Array
 from unet_exp.data.io.tiff import (
-    Array,
-    check_chain,
     check_page,
     count_channels,
     explain_damage,
     interpret_pixels,
+    list_pages,
     to_standard_type,
 )
 from unet_exp.errors import DataError
-from unet_exp.files import replacing
+from unet_exp.files import write_whole
 
 Rows = Callable[[int, int], Array]
-"""From the first row and the row after the last to these rows."""
+"""Returns rows, given the first one and the one after the last."""
 
 TILE = 512
-"""Side of the tiles that are written, in pixels."""
+"""Side of written tiles, in pixels."""
 _JPEG = (6, 7)
 _BAND = 2**20
-"""Values that are decoded at a time where any number could be."""
+"""Values to decode at a time where the file sets no number."""
 
 
 class WindowedPage:
-    """A page of an open TIFF, read by window.
-
-    Args:
-        path: of the file, for errors.
-        page: of the open file.
-        size: bytes of the file.
+    """A page of an open TIFF of `size` bytes, read by window.
 
     Attributes:
         height: pixels.
         width: pixels.
-        channels: of what `region` gives.
-        planes: that lie apart in the file, each with strips or tiles of its own.
+        channels: of the result of `region`.
+        planes: separate in the file, each with strips or tiles of its own.
         itemsize: bytes of a decoded value.
-        chunk_bytes: of the smallest part that can be decoded by itself.
+        chunk_bytes: of the smallest part that can be decoded alone.
 
     Raises:
-        ValueError: for a page that cannot be read; see `unet_exp.data.io.tiff.check_page`.
+        ValueError: see `unet_exp.data.io.tiff.check_page`.
     """
 
     def __init__(self, path: Path, page: TiffPage, size: int) -> None:
@@ -81,17 +75,17 @@ class WindowedPage:
         return self.height, self.width
 
     def keep(self, size: int) -> None:
-        """Says how many bytes of decoded strips or tiles may be kept for the next windows; one a plane in any case."""
+        """Sets the bytes of decoded strips or tiles to cache for the next windows, at least one a plane."""
         self._decoded = lru_cache(maxsize=max(self.planes, size // self.chunk_bytes))(self._decode)
 
     def row_bytes(self, height: int) -> int:
-        """Bytes of all strips or tiles that windows of `height` rows, one beside the other, are cut from."""
+        """Bytes of all decoded strips or tiles behind a row of windows of `height` rows."""
         across = -(-self.width // self._chunk[1])
         down = 1 + -(-height // self._chunk[0])
         return min(down, -(-self.height // self._chunk[0])) * across * self.planes * self.chunk_bytes
 
     def region(self, top: int, left: int, height: int, width: int) -> Array:
-        """A window inside the page: (height, width, C) uint8, uint16 or float32.
+        """Reads a window inside the page: (height, width, C) uint8, uint16 or float32.
 
         Raises:
             DataError: for pixels that are damaged, not finite, or of another type.
@@ -113,7 +107,7 @@ class WindowedPage:
             return to_standard_type(self.path, interpret_pixels(self._page, flat))
 
     def parts(self) -> Iterator[Array]:
-        """All pixels once, in windows of about a million, each strip or tile decoded about once."""
+        """Reads all pixels once, in windows of about a million, and decodes each strip or tile about once."""
         tall, wide = self._chunk
         high = max(1, _BAND // (wide * self._samples))
         if wide < self.width:
@@ -122,7 +116,7 @@ class WindowedPage:
             yield self.region(top, left, min(high, self.height - top), min(wide, self.width - left))
 
     def _decode(self, plane: int, row: int, column: int) -> Array:
-        """A strip, tile or band: (rows, columns, samples), at the image's end perhaps with rows and columns beyond."""
+        """Decodes a strip, tile or band: (rows, columns, samples), at the image's end perhaps with some beyond."""
         file = self._page.parent.filehandle
         tall, wide = self._chunk
         if self._in_one_run:
@@ -135,10 +129,9 @@ class WindowedPage:
         index = (plane * down + row) * across + column
         file.seek(self._page.dataoffsets[index])
         data = file.read(self._page.databytecounts[index])  # before anything else of the page, which may seek
-        given: dict[str, Any] = {}
-        if self._page.compression in _JPEG:
-            given = {"jpegtables": self._page.jpegtables, "jpegheader": self._page.jpegheader}
-        chunk, _, _ = self._page.decode(data, index, **given)
+        jpeg = self._page.compression in _JPEG
+        tables = {"jpegtables": self._page.jpegtables, "jpegheader": self._page.jpegheader} if jpeg else {}
+        chunk, _, _ = self._page.decode(data, index, **tables)
         if chunk is None:
             raise ValueError("some of its pixels are missing")
         decoded: Array = chunk[0]
@@ -147,10 +140,7 @@ class WindowedPage:
 
 @contextmanager
 def open_pages(path: Path) -> Iterator[list[WindowedPage]]:
-    """Opens a TIFF for reading by window.
-
-    Yields:
-        Its pages.
+    """Opens a TIFF for reading by window, and yields its pages.
 
     Raises:
         DataError: for a file that cannot be read, or is damaged.
@@ -161,33 +151,24 @@ def open_pages(path: Path) -> Iterator[list[WindowedPage]]:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
     with stream:
         with explain_damage(path):
-            pages = _pages(path, TiffFile(stream), path.stat().st_size)
+            size = path.stat().st_size
+            pages = [WindowedPage(path, page, size) for page in list_pages(TiffFile(stream))]
         yield pages
-
-
-def _pages(path: Path, file: TiffFile, size: int) -> list[WindowedPage]:
-    found: dict[int, WindowedPage] = {}
-    for page in file.pages:
-        if page.offset in found:
-            raise ValueError("its pages form a ring")
-        found[page.offset] = WindowedPage(path, page.aspage(), size)
-    check_chain(file)
-    return list(found.values())
 
 
 def write_by_rows(
     path: Path, pages: Sequence[tuple[int, int, Rows]], paint: Callable[[Array], Array], like: Array
 ) -> None:
-    """Writes pages that are not held whole as a tiled TIFF; it appears whole or not at all.
+    """Writes pages too large for memory as a tiled TIFF; it appears whole or not at all.
 
     Args:
         path: its folder exists.
-        pages: height and width of each, and what gives its rows, (rows, width).
-        paint: from (h, w) of these to pixels (h, w, C).
-        like: what it paints, of any size: C is 1, or 3 for RGB; its type is the file's.
+        pages: height, width and reader of rows, (rows, width), of each page.
+        paint: turns (h, w) of these into pixels (h, w, C).
+        like: example of painted pixels: C is 1, or 3 for RGB; its type is the file's.
 
     Raises:
-        OSError: as writing does; it names `path`.
+        OSError: of the writing; it names `path`.
     """
     channels = like.shape[2]
 
@@ -201,7 +182,7 @@ def write_by_rows(
                 yield tile if channels > 1 else tile[:, :, 0]
 
     size = sum(height * width * channels * like.itemsize for height, width, _ in pages)
-    with replacing(path) as side, TiffWriter(side, bigtiff=size > 2**31) as tiff:
+    with write_whole(path) as side, TiffWriter(side, bigtiff=size > 2**31) as tiff:
         for height, width, rows in pages:
             tiff.write(
                 tiles(height, width, rows),

@@ -1,6 +1,6 @@
 """A user's own images and masks: found, read in parallel, checked against each other, split.
 
-A mistake in any file is told before the first epoch, in one message for the whole data set.
+Mistakes in files are reported before the first epoch, in one message for the whole data set.
 """
 
 import logging
@@ -9,86 +9,85 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import FolderConfig
 from unet_exp.data import groups
-from unet_exp.data.classes import UnknownValues, decode, object_ids, picture_color, proposed, shows_colors
-from unet_exp.data.groups import UNLABELLED, Item
+from unet_exp.data.arrays import Array, check_same_size
+from unet_exp.data.classes import (
+    UnknownValues,
+    decode,
+    dump_in_one_line,
+    name_values,
+    object_ids,
+    picture_color,
+    shows_colors,
+)
+from unet_exp.data.groups import UNLABELLED, SplitItem
 from unet_exp.data.io.images import JPEG_SUFFIXES, read_pages, stored_size
 from unet_exp.data.pairs import Pair, find_pairs
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.memory import free_memory
+from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.weight_map import open_touching
-
-Array = np.ndarray[Any, Any]
 
 _log = logging.getLogger(__name__)
 
-_SHOWN = 5
-_FEW_VALUES = 12
+_MOST_MISTAKES = 5
+_MOST_VALUES = 12
 _SHARE_OF_FREE = 0.8
 _LONGEST_NAME = 200
 _THREADS = min(8, os.cpu_count() or 1)
 
 
 class _Page(NamedTuple):
-    """A page of an image file, with what its mask says; no label where there is no mask."""
+    """A page of an image file with its label, None without a mask."""
 
     source: Path
-    item: Item
+    item: SplitItem
     image: Array
     label: Array | None
     instances: Array | None
 
 
-def load(config: FolderConfig) -> DataSet:
+def load_folder(config: FolderConfig) -> DataSet:
     """Reads a user's images and masks; see `docs/your_images.md`.
 
     Returns:
-        Samples named as their files, `/` as `_` and the pages of a stack `_000` ...; images (H, W, C) of one type and
-        one C. With `labels=instances` the label is class 1 on objects, and class 0 also on a line between objects that
-        touch; the instances are as they were drawn.
+        Samples with the names of their files, `/` as `_` and the pages of a stack `_000` ...; images (H, W, C) of one
+        type and one C. With `labels=instances` the label is class 1 on objects, and class 0 also on a line between
+        objects that touch; the instances are as drawn.
 
     Raises:
         DataError: for files that are missing, unreadable or do not fit, and masks with unknown values.
-        ConfigError: for a split that these images do not make, and images that would not fit into the memory.
+        ConfigError: for a split that these images do not make, and images that do not fit into memory.
     """
     pairs = find_pairs(config.images, config.masks, config.mask_suffix, lambda name: may_lack_mask(name, config))
     check_exact(pairs, config)
     check_memory(pairs, config)
     classes = class_specs(config)
-    pages = _alike(_read_all(pairs, config, classes))
+    pages = _unify(_read_all(pairs, config, classes))
     labelled = [page for page in pages if page.label is not None]
     if not labelled:
         raise DataError(
             f"data.masks={config.masks}: no image has a mask, so there is nothing to learn from; check the paths"
         )
-    samples = _samples(labelled)
-    train, val, test = (
-        [samples[place] for place in part] for part in groups.split([page.item for page in labelled], config)
-    )
-    _check_shown(train, classes)
-    return DataSet(
-        train=train,
-        val=val,
-        test=test,
-        unlabelled=_samples([page for page in pages if page.label is None]),
-        classes=classes,
-        channels=pages[0].image.shape[2],
-        metrics=("seg",) if config.labels == "instances" else (),
-    )
+    samples, unlabelled = _samples(labelled), _samples([page for page in pages if page.label is None])
+    split = groups.split([page.item for page in labelled], config)
+    _check_classes_shown([samples[index] for index in split[0]], classes)
+    metrics: tuple[ScoreFamily, ...] = ("seg",) if config.labels == "instances" else ()
+    return DataSet.divide(samples, split, classes, pages[0].image.shape[2], metrics, unlabelled)
 
 
-DATA_SETS["folder"] = load
+DATA_SETS["folder"] = load_folder
 
 
-def _check_shown(train: Sequence[Sample], classes: Sequence[ClassSpec]) -> None:
+def _check_classes_shown(train: Sequence[Sample], classes: Sequence[ClassSpec]) -> None:
     labels = [sample.label for sample in train if sample.label is not None]
     absent = [spec.name for index, spec in enumerate(classes) if not any((label == index).any() for label in labels)]
     if len(absent) == len(classes):
@@ -101,32 +100,31 @@ def _check_shown(train: Sequence[Sample], classes: Sequence[ClassSpec]) -> None:
 
 
 def may_lack_mask(name: str, config: FolderConfig) -> bool:
-    """Whether the image of this name (its path without suffix) may be without a mask."""
+    """Whether the image of this name (its path without suffix) may lack a mask."""
     return config.without_mask == "unlabelled" or (config.split == "folders" and name.split("/")[0] == UNLABELLED)
 
 
 def class_specs(config: FolderConfig) -> tuple[ClassSpec, ...]:
     """The classes, each with a colour for pictures."""
+    defaults = [
+        picture_color(i) if isinstance(spec.value, int) else spec.value for i, spec in enumerate(config.classes)
+    ]
     return tuple(
-        ClassSpec(
-            name=spec.name,
-            value=spec.value,
-            color=spec.color or (picture_color(index) if isinstance(spec.value, int) else spec.value),
-        )
-        for index, spec in enumerate(config.classes)
+        ClassSpec(name=spec.name, value=spec.value, color=spec.color or default)
+        for spec, default in zip(config.classes, defaults, strict=True)
     )
 
 
 def means_indices(config: FolderConfig) -> bool:
-    """Whether the indices of masks with a palette are meant: grey values of its colours would be nobody's."""
+    """Whether the indices of masks with a palette are the values, not its colours."""
     return config.labels == "instances" or isinstance(config.classes[0].value, int)
 
 
 def check_exact(pairs: Sequence[Pair], config: FolderConfig) -> None:
-    """Refuses objects in JPEG files: each shade that JPEG adds would be an object more, and nothing would tell.
+    """Refuses objects in JPEG files: each shade that JPEG adds would silently be one more object.
 
     Raises:
-        DataError: with the first file, and how many there are.
+        DataError: if there are any.
     """
     smeared = [pair.mask for pair in pairs if pair.mask and pair.mask.suffix.lower() in JPEG_SUFFIXES]
     if smeared and config.labels == "instances":
@@ -137,7 +135,7 @@ def check_exact(pairs: Sequence[Pair], config: FolderConfig) -> None:
 
 
 def check_memory(pairs: Sequence[Pair], config: FolderConfig) -> None:
-    """Before anything is decoded: images as stored and, for the network, as float32; a label and perhaps instances.
+    """Estimates the memory from headers: images as stored and as float32, labels and perhaps instances.
 
     Raises:
         ConfigError: for more than `max_memory`, or than is free.
@@ -159,7 +157,7 @@ def check_memory(pairs: Sequence[Pair], config: FolderConfig) -> None:
 
 
 def _read_all(pairs: Sequence[Pair], config: FolderConfig, classes: Sequence[ClassSpec]) -> list[_Page]:
-    """Reads files side by side, and tells what is wrong with all of them at once."""
+    """Reads files in parallel, and reports the mistakes of all of them at once."""
 
     def attempt(pair: Pair) -> list[_Page] | DataError:
         try:
@@ -174,27 +172,28 @@ def _read_all(pairs: Sequence[Pair], config: FolderConfig, classes: Sequence[Cla
     unknown = [error for error in errors if isinstance(error, UnknownValues)]
     others = [str(error) for error in errors if not isinstance(error, UnknownValues)]
     if unknown:
-        others.insert(0, _explained(UnknownValues.merged(unknown), pages, classes))
+        others.insert(0, _explain(UnknownValues.merge(unknown), pages, classes))
     if len(others) > 1:
-        more = f"; and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        raise DataError(f"{len(errors)} of {len(pairs)} images cannot be used: " + "; ".join(others[:_SHOWN]) + more)
+        more = f"; and {len(others) - _MOST_MISTAKES} more" if len(others) > _MOST_MISTAKES else ""
+        first = "; ".join(others[:_MOST_MISTAKES])
+        raise DataError(f"{len(errors)} of {len(pairs)} images cannot be used: {first}{more}")
     if others:
         raise DataError(others[0])
     return pages
 
 
-def _explained(error: UnknownValues, good: Sequence[_Page], classes: Sequence[ClassSpec]) -> str:
-    """The message with its mend: what to type, where the values are few enough to be classes."""
+def _explain(error: UnknownValues, good: Sequence[_Page], classes: Sequence[ClassSpec]) -> str:
+    """The message with a remedy: the classes to type, where the values are few enough."""
     if error.jpeg:
         return f"{error.what}; JPEG changes pixels: save masks as PNG"
     used = {int(index) for page in good if page.label is not None for index in np.unique(page.label)} - {IGNORE_LABEL}
     known = list(error.known)[: len(classes)]  # The ignored one is the last.
     values = {*error.counts, *error.seen.intersection(known), *(known[index] for index in used)}
     blurred = 255 in values and not values.isdisjoint(range(248, 255))
-    if len(values) <= _FEW_VALUES and not blurred:
+    if len(values) <= _MOST_VALUES and not blurred:
         return (
             f"{error.what}; mend the masks, ignore one value (data.ignore), or, if these are the classes, type "
-            f"'data.classes={proposed(values, classes)}'"
+            f"'data.classes={dump_in_one_line(name_values(values, classes))}'"
         )
     return (
         f"{error.what}; these may be what JPEG or smooth resizing leaves (save masks as PNG, resize them without "
@@ -202,22 +201,15 @@ def _explained(error: UnknownValues, good: Sequence[_Page], classes: Sequence[Cl
     )
 
 
-def read_pair(pair: Pair, indices: bool) -> list[tuple[Item, Array, Array | None]]:
-    """The pages of an image file with those of its mask, if there is one.
-
-    Args:
-        pair: the files.
-        indices: see `means_indices`.
-
-    Returns:
-        For each page what the splits know it by, the image (H, W, C) and the mask (H, W, C), as stored.
+def read_pair(pair: Pair, indices: bool) -> list[tuple[SplitItem, Array, Array | None]]:
+    """Reads the name, image (H, W, C) and mask (H, W, C) of each page of an image file, as stored; see `means_indices`.
 
     Raises:
         DataError: for files that cannot be read or do not fit each other.
     """
     images = read_pages(pair.image)
     count = len(images)
-    items = [Item(pair.name, f"{pair.name}_{page:03d}" if count > 1 else pair.name) for page in range(count)]
+    items = [SplitItem(pair.name, f"{pair.name}_{page:03d}" if count > 1 else pair.name) for page in range(count)]
     if pair.mask is None:
         return [(item, image, None) for item, image in zip(items, images, strict=True)]
     masks = read_pages(pair.mask, indices)
@@ -226,18 +218,14 @@ def read_pair(pair: Pair, indices: bool) -> list[tuple[Item, Array, Array | None
         channels = ", an image's channels as one page (docs/your_images.md)" if count > len(masks) == 1 else ""
         raise DataError(f"{pair.mask}: has {have} and its image {pair.image} has {want}; export both again{channels}")
     for image, mask in zip(images, masks, strict=True):
-        if mask.shape[:2] != image.shape[:2]:
-            have, want = ("{1} x {0}".format(*array.shape) for array in (mask, image))
-            turned = mask.shape[:2] == image.shape[1::-1] and pair.image.suffix.lower() in JPEG_SUFFIXES
-            raise DataError(
-                f"{pair.mask}: is {have} pixels and its image {pair.image} is {want}; save both in one size"
-                + ", and a photograph as it is seen: a camera's note to turn it is not heeded" * turned
-            )
+        turned = mask.shape[:2] == image.shape[1::-1] and pair.image.suffix.lower() in JPEG_SUFFIXES
+        mend = "save both in one size" + ", and a photograph as it looks: EXIF orientation is ignored" * turned
+        check_same_size(pair.mask, mask, image, f"its image {pair.image}", mend)
     return list(zip(items, images, masks, strict=True))
 
 
 def _read(pair: Pair, config: FolderConfig, classes: Sequence[ClassSpec]) -> list[_Page]:
-    """The pages of one image file with their labels."""
+    """Reads the pages of one image file with their labels."""
     pages = []
     for item, image, mask in read_pair(pair, means_indices(config)):
         label = instances = None
@@ -252,17 +240,20 @@ def _read(pair: Pair, config: FolderConfig, classes: Sequence[ClassSpec]) -> lis
     return pages
 
 
-def _alike(pages: list[_Page]) -> list[_Page]:
-    """All with as many channels and of one type."""
+def _unify(pages: list[_Page]) -> list[_Page]:
+    """Brings all images to one number of channels; refuses those of several types."""
     used = used_channels([ImageKind.of(page.image) for page in pages])
-    pages = [_first_channels(page, count) for page, count in zip(pages, used, strict=True)]
+    pages = [
+        page._replace(image=np.ascontiguousarray(page.image[:, :, :count])) if count < page.image.shape[2] else page
+        for page, count in zip(pages, used, strict=True)
+    ]
     _check_one_kind(pages, [f"{page.image.shape[2]} channel(s)" for page in pages], "save all as grey, or all as RGB")
     _check_one_kind(pages, [f"{page.image.dtype} pixels" for page in pages], "save all with as many bits")
     return pages
 
 
 class ImageKind(NamedTuple):
-    """Channels of an image as stored, whether one is an alpha that says nothing, and whether it shows colours."""
+    """Channels of an image as stored, whether the fourth is an opaque alpha, and whether it shows colours."""
 
     channels: int
     opaque: bool
@@ -270,28 +261,22 @@ class ImageKind(NamedTuple):
 
     @classmethod
     def of(cls, image: Array) -> "ImageKind":
-        """Of (H, W, C) pixels."""
+        """The kind of (H, W, C) pixels."""
         opaque = image.shape[2] == 4 and image.dtype.kind == "u"
         opaque = opaque and bool((image[:, :, 3] == np.iinfo(image.dtype).max).all())
         return cls(image.shape[2], opaque, shows_colors(image))
 
 
 def used_channels(kinds: Sequence[ImageKind]) -> list[int]:
-    """How many channels of each image are used.
+    """The number of channels in use of each image, without an alpha that is opaque in all images.
 
-    An alpha that is opaque in all images is left out, and images saved as RGB that show greys are grey if others are.
+    RGB images that show only greys count as grey if other images are grey.
     """
     opaque = all(kind.opaque for kind in kinds if kind.channels == 4)
     counts = [3 if opaque and kind.channels == 4 else kind.channels for kind in kinds]
     if set(counts) == {1, 3}:
         counts = [count if kind.colors else 1 for count, kind in zip(counts, kinds, strict=True)]
     return counts
-
-
-def _first_channels(page: _Page, count: int) -> _Page:
-    if count == page.image.shape[2]:
-        return page
-    return page._replace(image=np.ascontiguousarray(page.image[:, :, :count]))
 
 
 def _check_one_kind(pages: Sequence[_Page], kinds: Sequence[str], mend: str) -> None:
@@ -309,11 +294,11 @@ def _samples(pages: Sequence[_Page]) -> list[Sample]:
     return [Sample(name, page.image, page.label, page.instances) for name, page in zip(names, pages, strict=True)]
 
 
-def sample_names(images: Sequence[tuple[Path, Item]]) -> list[str]:
-    """What images are called in a data set: names of files, `/` as `_`.
+def sample_names(images: Sequence[tuple[Path, SplitItem]]) -> list[str]:
+    """Names of images in a data set: names of files, `/` as `_`.
 
     Raises:
-        DataError: for two of one name, and one too long for the files that are named after it.
+        DataError: for two of one name, and one too long for the name of its prediction.
     """
     names: dict[str, None] = {}
     for source, item in images:

@@ -5,101 +5,123 @@ A folder holds it in one of two layouts: PNG files (`train/image/N.png`, `train/
 `test-volume.tif`).
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from unet_exp.config import ClassSpec, ISBI2012Config
+from unet_exp.data.arrays import Array, check_same_size
 from unet_exp.data.classes import decode
-from unet_exp.data.io import download as download_
+from unet_exp.data.io.download import Download, fetch_files, needs_download, server_url
 from unet_exp.data.io.images import list_images, read_image, read_pages
 from unet_exp.data.samples import DataSet, Sample, split_indices
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import DataError
 
-Array = np.ndarray[Any, Any]
-_Slices = list[tuple[str, Array]]  # Where a slice comes from, and its pixels (H, W, C).
+_Slices = list[tuple[str, Array]]
+"""Source of each slice for messages, and its pixels (H, W, C)."""
 
-# Dark and light as in the micrograph, and told apart with any colour vision.
-CLASSES = (
+# Dark and light as in the micrograph, and distinct with any colour vision.
+ISBI_CLASSES = (
     ClassSpec(name="membrane", value=0, color=[38, 50, 110]),
     ClassSpec(name="cell", value=255, color=[250, 230, 160]),
 )
+ISBI_URL_VARIABLE = "UNET_EXP_ISBI2012_URL"
+"""Environment variable that names another server."""
+ISBI_CHECKSUMS = {
+    "train/image": "200da3d452d726e6c9ca1ce04b869d4edb727320d23b516d01cce707dc8c4760",
+    "train/label": "a7cb64000a1a7e542682927e19c91339f58f9f178e0bcce4e207371116f0ca36",
+    "test/image": "1b58fa7ec1d0ff9d39a855622db3ff66a97863036339b0d04be51b2f5a99b0e9",
+}
+"""sha256 over the decoded uint8 pixels of each folder's slices, one after another."""
 
+_URL = "https://raw.githubusercontent.com/zhixuhao/unet/b45af4d458437d8281cc218a07fd4380818ece4a/data/membrane"
+_TERMS = (
+    "ISBI-2012 is free for developing and comparing segmentation software for non-commercial ends; "
+    "cite Cardona et al., PLoS Biology 2010, and TrakEM2 (Cardona et al., PLoS ONE 2012)"
+)
+_SERVED_IN = {"train/image": "train/image", "train/label": "train/label", "test/image": "test"}
+_SLICES = 30
 _LAYOUT = "train/image/N.png and train/label/N.png, or train-volume.tif and train-labels.tif"
 
 
-def load(config: ISBI2012Config) -> DataSet:
-    """Reads the data set; see `read`."""
-    return read(config.root, config.split, config.fold, config.folds, config.download)
+def load_isbi2012(config: ISBI2012Config) -> DataSet:
+    """Reads the data set, and downloads it first where `config.root` is missing or empty and `config.download` is set.
 
-
-DATA_SETS["isbi2012"] = load
-
-
-def read(
-    root: str | Path,
-    split: Literal["held_out", "all"] = "held_out",
-    fold: int = 0,
-    folds: int = 0,
-    download: bool = False,
-    *,
-    base_url: str | None = None,
-    checksums: Mapping[str, str] = download_.CHECKSUMS,
-) -> DataSet:
-    """Read the data set.
-
-    Args:
-        root: its folder.
-        split: `held_out` (train 0-19, validate 20-23, test 24-29, or blocks by `fold`) or `all` (train on
-            every slice, validate on slices seen in training, test on none).
-        fold: see `unet_exp.data.samples.split_indices`.
-        folds: see `unet_exp.data.samples.split_indices`.
-        download: whether to fetch the data into `root` where that folder is missing or empty.
-        base_url: see `unet_exp.data.io.download.fetch`.
-        checksums: see `unet_exp.data.io.download.fetch`.
+    `config.split` is `held_out` (train 0-19, validate 20-23, test 24-29, or blocks by `fold`) or `all` (train on every
+    slice, validate on slices seen in training, test on none).
 
     Returns:
         Samples `train_00` ... and, unlabelled, `test_00` ...; images (H, W, 1) uint8, labels (H, W) uint8
         with 0 membrane and 1 cell.
 
     Raises:
-        DataError: for missing, unreadable, surplus or unfitting files, unknown label values and a failed
-            download.
+        DataError: for missing, unreadable, surplus or unfitting files, unknown label values and a failed download.
         ConfigError: for a split that these slices do not make.
     """
-    root = Path(root).expanduser()
-    if download_.is_missing(root):
-        if not download:
-            raise DataError(f"{root}: no data here; set data.download=true, or data.root to a folder with {_LAYOUT}")
-        download_.fetch(root, base_url=base_url, checksums=checksums)
+    root = Path(config.root).expanduser()
+    if needs_download(root, config.download, _LAYOUT):
+        fetch_isbi2012(root)
     if (root / "train" / "image").is_dir():
         images, labels, tests = _read_folders(root)
     elif (root / "train-volume.tif").exists():
         images, labels, tests = _read_stacks(root)
     else:
         raise DataError(f"{root}: is not a folder with {_LAYOUT}; set data.root to one")
-    # The split comes before the labels: a wrong word should not wait for them.
-    parts = split_indices(len(images), fold, folds, split)
+    # Before the labels are decoded: a wrong split is reported at once.
+    split = split_indices(len(images), config.fold, config.folds, config.split)
     samples = [
-        Sample(f"train_{index:02d}", _grey(image, source), _label(label, label_source, image, source))
+        Sample(f"train_{index:02d}", _to_grey(image, source), _to_label(label, label_source, image, source))
         for index, ((source, image), (label_source, label)) in enumerate(zip(images, labels, strict=True))
     ]
-    return DataSet(
-        train=[samples[index] for index in parts.train],
-        val=[samples[index] for index in parts.val],
-        test=[samples[index] for index in parts.test],
-        unlabelled=[Sample(f"test_{index:02d}", _grey(*pair[::-1])) for index, pair in enumerate(tests)],
-        classes=CLASSES,
-        channels=1,
-        metrics=("isbi",),
-    )
+    unlabelled = [Sample(f"test_{index:02d}", _to_grey(image, source)) for index, (source, image) in enumerate(tests)]
+    return DataSet.divide(samples, split, ISBI_CLASSES, 1, ("isbi",), unlabelled)
+
+
+DATA_SETS["isbi2012"] = load_isbi2012
+
+
+def fetch_isbi2012(root: Path, checksums: Mapping[str, str] = ISBI_CHECKSUMS, **transfer: Any) -> None:
+    """Downloads the three stacks into `root`, from the public repository or the server in `ISBI_URL_VARIABLE`.
+
+    Args:
+        root: becomes a folder with `train/image/N.png`, `train/label/N.png` and `test/image/N.png`.
+        checksums: sha256 of each folder's decoded pixels.
+        transfer: see `unet_exp.data.io.download.fetch_files`.
+
+    Raises:
+        DataError: as `fetch_files`, and for pixels that are not the published ones.
+    """
+    url = server_url(ISBI_URL_VARIABLE, _URL)
+    layout = "train/image/N.png, train/label/N.png and test/image/N.png"
+    job = Download("ISBI-2012", url, _TERMS, root.resolve(), layout, "train/image")
+    files = {
+        f"{folder}/{number}.png": f"{url}/{served}/{number}.png"
+        for folder, served in _SERVED_IN.items()
+        for number in range(_SLICES)
+    }
+
+    def check(content: Path) -> None:
+        digests = {folder: hashlib.sha256() for folder in checksums}
+        for name, address in files.items():
+            try:
+                pixels = read_image(content / name)
+            except DataError as error:
+                what = str(error).removeprefix(f"{content / name}: ").split(";")[0]
+                raise job.failure(address, f"what arrived is no slice ({what})") from None
+            digests[name.rpartition("/")[0]].update(pixels.tobytes())
+        for folder, wanted in checksums.items():
+            if digests[folder].hexdigest() != wanted:
+                raise job.failure(f"{url}/{_SERVED_IN[folder]}", "the pixels are not the published ones (sha256)")
+
+    fetch_files(job, files, check, **transfer)
 
 
 def _read_folders(root: Path) -> tuple[_Slices, _Slices, _Slices]:
-    images, labels = _by_stem(root / "train" / "image"), _by_stem(root / "train" / "label")
+    images, labels = _list_by_stem(root / "train" / "image"), _list_by_stem(root / "train" / "label")
     for here, there, what in ((images, labels, "label"), (labels, images, "image")):
         for stem, path in here.items():
             if stem not in there:
@@ -107,18 +129,16 @@ def _read_folders(root: Path) -> tuple[_Slices, _Slices, _Slices]:
                 raise DataError(f"{path}: has no {what} of the same name in {place}; add it, or move this file away")
     tests: dict[str, Path] = {}
     if (root / "test" / "image").is_dir():
-        tests = _by_stem(root / "test" / "image")
+        tests = _list_by_stem(root / "test" / "image")
     elif (root / "test").is_dir() and any((root / "test").glob("[0-9]*.png")):
         # The public repository's layout; pictures such as 0_predict.png stand beside its slices.
-        tests = {stem: path for stem, path in _by_stem(root / "test").items() if stem.isdecimal()}
-    return (
-        [(str(path), read_image(path)) for path in images.values()],
-        [(str(labels[stem]), read_image(labels[stem])) for stem in images],
-        [(str(path), read_image(path)) for path in tests.values()],
-    )
+        tests = {stem: path for stem, path in _list_by_stem(root / "test").items() if stem.isdecimal()}
+    ordered = images.values(), [labels[stem] for stem in images], tests.values()
+    read = [[(str(path), read_image(path)) for path in paths] for paths in ordered]
+    return read[0], read[1], read[2]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _list_by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: this folder is missing; data.root needs {_LAYOUT}")
     found: dict[str, Path] = {}
@@ -131,28 +151,25 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 def _read_stacks(root: Path) -> tuple[_Slices, _Slices, _Slices]:
     paths = [root / f"{name}.tif" for name in ("train-volume", "train-labels", "test-volume")]
-    stacks = [
+    images, labels, tests = (
         [(f"{path}, page {number}", page) for number, page in enumerate(read_pages(path))]
         if path.exists() or path != paths[2]
         else []
         for path in paths
-    ]
-    images, labels, tests = stacks
+    )
     if len(images) != len(labels):
         raise DataError(f"{paths[1]}: has {len(labels)} pages and {paths[0].name} has {len(images)}; export them again")
     return images, labels, tests
 
 
-def _grey(pixels: Array, source: str) -> Array:
+def _to_grey(pixels: Array, source: str) -> Array:
     """(H, W, 1) uint8."""
     if pixels.dtype != np.uint8 or (pixels[:, :, :3] != pixels[:, :, :1]).any():
         raise DataError(f"{source}: is not an 8-bit grey image; save it as one, or take data=folder for other images")
     return np.ascontiguousarray(pixels[:, :, :1])
 
 
-def _label(pixels: Array, source: str, image: Array, image_source: str) -> Array:
+def _to_label(pixels: Array, source: str, image: Array, image_source: str) -> Array:
     """(H, W) uint8 class indices of the image's size."""
-    if pixels.shape[:2] != image.shape[:2]:
-        have, want = ("{1} x {0}".format(*array.shape) for array in (pixels, image))
-        raise DataError(f"{source}: is {have} pixels and its image {image_source} is {want}; save both in one size")
-    return decode(pixels, CLASSES, source)
+    check_same_size(source, pixels, image, f"its image {image_source}", "save both in one size")
+    return decode(pixels, ISBI_CLASSES, source)

@@ -11,11 +11,11 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -23,31 +23,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unet_exp.config import ClassSpec, SyntheticConfig
+from unet_exp.data.arrays import Array
 from unet_exp.data.samples import DataSet, Sample, split_indices
 from unet_exp.data.sets import DATA_SETS
-from unet_exp.data.sets.synthetic_texture import GRANULE, MITOCHONDRION, VESICLE, Layout, paint, smooth_noise
+from unet_exp.data.sets.synthetic_texture import Layout, paint, smooth_noise
 from unet_exp.errors import ConfigError
-from unet_exp.files import replacing
-
-__all__ = [
-    "CELL",
-    "CLASSES",
-    "GENERATOR_VERSION",
-    "GRANULE",
-    "MANY_CLASSES",
-    "MEMBRANE",
-    "MINIMUM_SIDE",
-    "MITOCHONDRION",
-    "VESICLE",
-    "Micrograph",
-    "default_cache",
-    "generate",
-    "generate_set",
-    "load",
-]
+from unet_exp.files import write_whole
 
 GENERATOR_VERSION = 1
-"""Part of a cached set's name: raise it with every change that changes a pixel."""
+"""Part of a cached set's name: raise it with every change of a pixel."""
 
 MINIMUM_SIDE = 32
 MEMBRANE, CELL = 0, 1
@@ -64,11 +48,10 @@ MANY_CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (
 )
 """The same for `organelles=True`."""
 
-_MARGIN = 40  # px of tissue around the image, so that the warp finds cells there
+_ARRAYS = ("image", "label", "instances")
+_TISSUE = 40  # px around the image, so that the warp finds cells there
 _MOST_MEMBRANE = 0.33  # share of an image, before corners are rounded
 _SMALLEST_CELL = 20  # px; what is left of a cell below this is membrane
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -87,18 +70,10 @@ class Micrograph:
 
 
 def generate(height: int, width: int, seed: int, index: int, organelles: bool = False) -> Micrograph:
-    """Generate one micrograph; equal arguments give equal pixels.
+    """Generates image `index` of set `seed`, (height, width) of at least 32 px; equal arguments give equal pixels.
 
-    Args:
-        height: Rows, at least 32.
-        width: Columns, at least 32.
-        seed: Which data set, 0 or more.
-        index: Which image of it, 0 or more.
-        organelles: Label mitochondria, vesicles and granules too (`MANY_CLASSES`); the image and the
-            membranes stay the same. Otherwise all of a cell's inside is `CELL`.
-
-    Returns:
-        Image, label and instances, each (height, width).
+    With `organelles` the label of the same image has mitochondria, vesicles and granules too (`MANY_CLASSES`); else all
+    of a cell's inside is `CELL`.
 
     Raises:
         ValueError: A side is too short, or seed or index is negative.
@@ -121,7 +96,7 @@ def generate(height: int, width: int, seed: int, index: int, organelles: bool = 
 
 def _layout(rng: np.random.Generator, height: int, width: int) -> Layout:
     """Draw the cells and the membranes between them."""
-    owner = _warp(rng, _tessellate(rng, height + 2 * _MARGIN, width + 2 * _MARGIN), height, width)
+    owner = _warp(rng, _tessellate(rng, height + 2 * _TISSUE, width + 2 * _TISSUE), height, width)
     edge = np.zeros((height, width), bool)  # one pixel of every 4-neighbour pair of two owners
     edge[:, :-1] |= owner[:, :-1] != owner[:, 1:]
     edge[:-1] |= owner[:-1] != owner[1:]
@@ -147,7 +122,7 @@ def _layout(rng: np.random.Generator, height: int, width: int) -> Layout:
 
 def _tessellate(rng: np.random.Generator, height: int, width: int) -> Array:
     """Fill a plane with ellipses, the large ones first; each pixel belongs to the nearest: int32 (H, W)."""
-    largest = float(np.clip((min(height, width) - 2 * _MARGIN) / 3.5, 13, 80))
+    largest = float(np.clip((min(height, width) - 2 * _TISSUE) / 3.5, 13, 80))
     radii = np.exp(rng.normal(np.log(15), 0.6, height * width // 500))
     radii = np.sort(np.clip(radii, 6, largest))[::-1]
     grain = smooth_noise(rng, height, width, 150)  # direction in which the elongated cells lie
@@ -180,11 +155,10 @@ def _tessellate(rng: np.random.Generator, height: int, width: int) -> Array:
 def _warp(rng: np.random.Generator, owner: Array, height: int, width: int) -> Array:
     """The middle (height, width) of a tessellation seen through a smooth displacement of some 15 px."""
     rows, columns = owner.shape
-    down, right = (
-        8 * smooth_noise(rng, rows, columns, 50) + 2 * smooth_noise(rng, rows, columns, 15) for _ in range(2)
-    )
+    noise = [[smooth_noise(rng, rows, columns, scale) for scale in (50, 15)] for _ in range(2)]
+    down, right = (8 * coarse + 2 * fine for coarse, fine in noise)
     warped = _look_up(owner.astype(np.float32), down, right, cv2.INTER_NEAREST)
-    return warped[_MARGIN : _MARGIN + height, _MARGIN : _MARGIN + width].astype(np.int32)
+    return warped[_TISSUE : _TISSUE + height, _TISSUE : _TISSUE + width].astype(np.int32)
 
 
 def _look_up(field: Array, down: Array, right: Array, interpolation: int) -> Array:
@@ -225,23 +199,13 @@ def generate_set(
     cache: Path | None = None,
     workers: int = 1,
 ) -> list[Micrograph]:
-    """Generate the images 0 .. count - 1 of a set, or read them from the cache.
+    """Generates the images 0 .. count - 1 of a set, or reads them from the cache; see `generate`.
 
-    Args:
-        count: Number of images, at least 1.
-        height: Rows of each.
-        width: Columns of each.
-        seed: Which set.
-        organelles: See `generate`.
-        cache: Folder of cached sets; None stands for `default_cache()`. A damaged file in it is replaced, and
-            a folder that cannot be read or written costs time only.
-        workers: Threads that generate.
-
-    Returns:
-        `count` micrographs; the same whatever `cache` and `workers` are.
+    `cache` is by default `default_cache()`. A damaged file in it is replaced, and an unusable folder costs time only.
+    `workers` is the number of threads that generate.
 
     Raises:
-        ValueError: As `generate` does, or count is less than 1.
+        ValueError: As `generate`, or count is less than 1.
     """
     if count < 1:
         raise ValueError(f"a synthetic set needs at least 1 image, not {count}")
@@ -249,22 +213,22 @@ def generate_set(
     key = {"version": GENERATOR_VERSION, "count": count, "height": height, "width": width, "seed": seed}
     name = hashlib.sha256(json.dumps({**key, "organelles": organelles}, sort_keys=True).encode()).hexdigest()[:24]
     path = None if folder is None else folder / f"synthetic-{name}.npz"
-    found = None if path is None else _load(path, (count, height, width))
+    found = None if path is None else _read_cache(path, (count, height, width))
     if found is not None:
         return found
     with ThreadPoolExecutor(max(1, workers)) as pool:
         made = list(pool.map(lambda index: generate(height, width, seed, index, organelles), range(count)))
     if path is not None:
         with suppress(OSError):
-            _save(path, made)
+            _write_cache(path, made)
     return made
 
 
-def _load(path: Path, shape: tuple[int, int, int]) -> list[Micrograph] | None:
-    """Read a cached set; None where it is missing, damaged or of another shape (count, H, W)."""
+def _read_cache(path: Path, shape: tuple[int, int, int]) -> list[Micrograph] | None:
+    """Reads a cached set; None if it is missing, damaged or of another shape (count, H, W)."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            stacks = [file[name] for name in ("image", "label", "instances")]
+            stacks = [file[name] for name in _ARRAYS]
     except (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return None
     types = (np.uint8, np.uint8, np.int32)
@@ -273,20 +237,15 @@ def _load(path: Path, shape: tuple[int, int, int]) -> list[Micrograph] | None:
     return [Micrograph(*slices) for slices in zip(*stacks, strict=True)]
 
 
-def _save(path: Path, micrographs: list[Micrograph]) -> None:
-    """Write a set beside its place, then move it there, so that no reader sees half a file."""
+def _write_cache(path: Path, micrographs: list[Micrograph]) -> None:
+    image, label, instances = (np.stack([getattr(one, name) for one in micrographs]) for name in _ARRAYS)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as side:
-        np.savez_compressed(
-            side,
-            image=np.stack([item.image for item in micrographs]),
-            label=np.stack([item.label for item in micrographs]),
-            instances=np.stack([item.instances for item in micrographs]),
-        )
+    with write_whole(path) as side:
+        np.savez_compressed(side, image=image, label=label, instances=instances)
 
 
-def load(config: SyntheticConfig) -> DataSet:
-    """The images of a config, generated or from the cache, and split.
+def load_synthetic(config: SyntheticConfig) -> DataSet:
+    """Generates the images of a config, or reads them from the cache, and splits them.
 
     Raises:
         ConfigError: for more folds than images.
@@ -299,15 +258,14 @@ def load(config: SyntheticConfig) -> DataSet:
         Sample(f"synthetic_{index:03d}", made.image[:, :, None], made.label, made.instances)
         for index, made in enumerate(generate_set(count, config.height, config.width, config.seed, config.organelles))
     ]
+    split: Sequence[Sequence[int]] = range(train), range(train, train + val), range(train + val, count)
     if config.folds:
-        parts = [[images[index] for index in part] for part in split_indices(count, config.fold, config.folds)]
-    else:
-        parts = [images[:train], images[train : train + val], images[train + val :]]
+        split = split_indices(count, config.fold, config.folds)
     classes = tuple(
         ClassSpec(name=name, value=list(color) if config.organelles else 255 * index, color=list(color))
         for index, (name, color) in enumerate(MANY_CLASSES if config.organelles else CLASSES)
     )
-    return DataSet(parts[0], parts[1], parts[2], (), classes, channels=1, metrics=("isbi", "seg"))
+    return DataSet.divide(images, split, classes, 1, ("isbi", "seg"))
 
 
-DATA_SETS["synthetic"] = load
+DATA_SETS["synthetic"] = load_synthetic

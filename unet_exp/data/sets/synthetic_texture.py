@@ -7,14 +7,12 @@ scale is that of the ISBI-2012 slices (4 nm a pixel); the constants were matched
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-Array = NDArray[Any]
+from unet_exp.data.arrays import Array
 
 MITOCHONDRION, VESICLE, GRANULE = 2, 3, 4
 """Class indices of the organelles in the many-class variant."""
@@ -42,16 +40,9 @@ class Layout:
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, scale: float) -> Array:
-    """Smooth random field of about unit variance: coarse normal noise, bicubic between its knots.
+    """Smooth random field, float32 (height, width), of about unit variance: normal noise, bicubic between knots.
 
-    Args:
-        rng: Source of the knots.
-        height: Rows of the field.
-        width: Columns of the field.
-        scale: Distance of the knots in pixels.
-
-    Returns:
-        float32 (H, W).
+    The knots are `scale` pixels apart.
     """
     rows, columns = int(height / scale) + 4, int(width / scale) + 4
     knots = rng.standard_normal((rows, columns), dtype=np.float32)
@@ -61,14 +52,10 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, scale: float
 
 
 def paint(rng: np.random.Generator, layout: Layout) -> tuple[Array, Array]:
-    """Paint a layout.
-
-    Args:
-        rng: Source of everything random.
-        layout: The geometry.
+    """Paints a layout.
 
     Returns:
-        The image, uint8 (H, W), and the organelles, uint8 (H, W): 0 where there is none, else a class index.
+        The image, uint8 (H, W), and the organelles, uint8 (H, W): a class index, or 0 where there is none.
     """
     height, width = layout.cells.shape
     image = _cytoplasm(rng, layout)

@@ -1,6 +1,6 @@
-"""How much memory there is, and how much a prediction takes: what decides whether an image is held whole or by tiles.
+"""Estimates of the memory of a prediction, to choose between the whole image and tiles.
 
-Every count is of bytes, for float32; what a network of mixed precision takes is less.
+All numbers are bytes for float32; mixed precision takes less.
 """
 
 import ctypes
@@ -35,19 +35,19 @@ Shape = tuple[int, int, int]
 """Height and width in pixels, and channels."""
 
 SHARE_OF_FREE = 0.75
-"""Of the memory that is free, what a prediction may take where the user sets no budget."""
+"""Default budget of a prediction, as a share of the free memory."""
 OVERHEAD = 32 * 10**6
-"""What a first pass loads once, and what small objects take."""
+"""Bytes of what a first pass loads once, and of small objects."""
 SCRATCH = 1.2
-"""What a library takes for a convolution beside its maps, as a factor of them."""
+"""Memory of a convolution with a library's scratch space, as a factor of its maps."""
 
-_PAPERS_BYTES = 2000  # a pixel of the input
+_PAPERS_BYTES = 2000  # per pixel of the input of the paper's network
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 def read_size(text: str) -> int:
-    """Bytes in `500MB`, `2GB` or `1.5GiB`.
+    """Parses bytes such as `500MB`, `2GB` or `1.5GiB`.
 
     Raises:
         ConfigError: for anything else.
@@ -59,8 +59,8 @@ def read_size(text: str) -> int:
     return size
 
 
-def shown(size: int) -> str:
-    """Bytes as `read_size` reads them, rounded up to three digits."""
+def format_size(size: int) -> str:
+    """Writes bytes for `read_size`, rounded up to three digits."""
     for unit in ("kB", "MB", "GB"):
         scale = _UNITS[unit[0].lower()]
         if size < 1000 * scale:
@@ -69,35 +69,30 @@ def shown(size: int) -> str:
     return f"{-(-size // 10**9)}GB"
 
 
-def give_back_at_once() -> None:
-    """Has large blocks of memory given back to the system when they are freed, for the rest of this process.
+def return_freed_memory() -> None:
+    """Makes glibc return large freed blocks to the system at once, for the rest of this process.
 
-    glibc keeps freed blocks of up to 32 MB for later, and a prediction by tiles then holds twice what it uses. Python
-    and PyTorch have no word for it; other C libraries are left alone.
+    By default it keeps freed blocks of up to 32 MB, and a prediction by tiles takes twice the memory that it uses.
+    Python and PyTorch have no setting for it; other C libraries stay as they are.
     """
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def forward_bytes(network: Network, height: int, width: int) -> int:
-    """The most that the feature maps of one forward pass without gradients take at once, for one image.
+    """The peak of the feature maps of one forward pass without gradients, for one image of a legal size.
 
-    In a block of two convolutions live: the image, the skips of the levels passed, what the block was given, and two
-    maps of its own, the one that is read and the one that is written. A decoder's block was given the map below, the
-    up-sampled map, and both joined, and its fusion may have needed more before that. In a user's own network all that
-    its modules give counts; one into which nobody can see is taken for one as wide as the paper's.
-
-    Args:
-        network: any.
-        height: of its input, a legal size.
-        width: likewise.
+    In a block of two convolutions live: the image, the skips of the levels passed, the inputs of the block, and two
+    maps of its own, the one it reads and the one it writes. The inputs of a decoder's block are the map below, the
+    up-sampled map, and both joined, and its fusion may need more before that. In a user's own network all outputs of
+    its modules count; an opaque one counts as wide as the paper's.
 
     Raises:
         ConfigError: if a size is illegal.
     """
     architecture = network.architecture
     if isinstance(architecture, CustomArchitecture):
-        return _given_by_modules(network) * height * width
+        return _bytes_per_pixel(network) * height * width
     skips: list[int] = []
     image = 4 * architecture.in_channels * height * width
     peak = leaving = image
@@ -107,8 +102,8 @@ def forward_bytes(network: Network, height: int, width: int) -> int:
         scratch = _scratch(architecture, level, given[-1]) if decoder else 0
         if decoder and not FUSIONS[architecture.fusion].takes_skip:
             given.pop()  # nothing is joined: it is the up-sampled map
-        held = image + sum(skips) + sum(given) + (leaving if decoder else 0)
-        peak = max(peak, held + scratch, held + 2 * max(first, second))
+        alive = image + sum(skips) + sum(given) + (leaving if decoder else 0)
+        peak = max(peak, alive + scratch, alive + 2 * max(first, second))
         leaving = second
         if decoder:
             skips.pop()
@@ -118,14 +113,14 @@ def forward_bytes(network: Network, height: int, width: int) -> int:
 
 
 def _scratch(architecture: Architecture, level: int, joined: int) -> int:
-    """Bytes that the fusion of a level holds beside what it is given and gives, from those of the joined map."""
+    """Bytes of the fusion of a level beside its inputs and output, from those of the joined map."""
     up, skip = upsampled_channels(architecture, level), channels(architecture, level)
     return joined * FUSIONS[architecture.fusion].scratch(up, skip) // fused_channels(architecture, level)
 
 
 @lru_cache(maxsize=1)
-def _given_by_modules(network: Network) -> int:
-    """Bytes a pixel of the input that all innermost modules of a network give, rounded up."""
+def _bytes_per_pixel(network: Network) -> int:
+    """Bytes of the outputs of all innermost modules of a network per pixel of the input, rounded up."""
     sizes, total = network.architecture.sizes, 0
     side = sizes.smallest + sizes.step
 
@@ -149,18 +144,10 @@ def _given_by_modules(network: Network) -> int:
 def tile_bytes(
     network: Network, tile: int, reach: int | Literal["auto"], values: int, itemsize: int, classes: int
 ) -> int:
-    """The most that the prediction of one tile takes.
+    """The peak of the prediction of a tile of `tile` kept pixels a side, with `values` of `itemsize` bytes per pixel.
 
     Measured with single-threaded float32 on a CPU, for four networks of depth 4 and 5 and tiles of 256 to 512 pixels:
-    at most 1.18 times `forward_bytes` and 20 MB more, once `give_back_at_once` was called; before, up to 2.7 times.
-
-    Args:
-        network: any.
-        tile: pixels along each axis that are kept.
-        reach: see `unet_exp.inference.tiling.tile_plan.surround`.
-        values: of a pixel, in the file.
-        itemsize: bytes of each.
-        classes: of the network.
+    at most 1.18 times `forward_bytes` and 20 MB more, after `return_freed_memory`; before, up to 2.7 times.
     """
     kept = tile + 2 * surround(network.architecture, reach)
     # A turned tile may start between two steps.
@@ -175,15 +162,7 @@ def tile_bytes(
 def whole_bytes(
     network: Network, settings: InferenceConfig, pages: Sequence[Shape], itemsize: int, classes: int
 ) -> int:
-    """The most that the prediction of a file takes whose pages are held whole.
-
-    Args:
-        network: any.
-        settings: its tiles.
-        pages: height, width and channels of each.
-        itemsize: bytes of each value.
-        classes: of the network.
-    """
+    """The peak of the prediction of a file with whole pages in memory, `itemsize` bytes per value."""
     read = sum(2 * itemsize * height * width * channels + 5 * height * width for height, width, channels in pages)
     height, width, channels = max(pages, key=math.prod)
     pixels, tile = height * width, min(settings.tile, max(height, width))
@@ -194,7 +173,7 @@ def whole_bytes(
 
 
 def _blocks(architecture: Architecture, height: int, width: int) -> Iterator[tuple[int, list[int]]]:
-    """The level of each block of two convolutions, and the bytes of the maps that come about in it, in their order."""
+    """The level of each block of two convolutions, and the bytes of its maps, in their order."""
     both = zip(layers(architecture, height), layers(architecture, width), strict=True)
     # A fusion's own steps are in _scratch, and the head is small.
     pairs = [(row, column) for row, column in both if row.kind not in ("mix", "head")]

@@ -1,8 +1,8 @@
-"""Predicts TIFFs that are not held whole: read by window, predicted tile by tile, written row of tiles by row of tiles.
+"""Predicts TIFFs too large for memory: read by window, predicted tile by tile, written row of tiles by row of tiles.
 
-What is found equals what `Predictor` finds with the whole image in memory, with the same reserve for norms that see
-the whole of their input (`unet_exp.inference.tiling.overlap_tile`). A first pass reads everything once: it finds what
-is damaged, and what the normalisation and the choice of channels must know of the whole image.
+The result equals that of `Predictor` with the whole image in memory, with the same reserve for norms over the whole
+input (`unet_exp.inference.tiling.overlap_tile`). A first pass reads everything once: it finds damage, and computes the
+normalisation and the choice of channels from the whole image.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from unet_exp.data.io.windows import WindowedPage, write_by_rows
 from unet_exp.data.normalization import Normalization, full_scale
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import total_stride
-from unet_exp.inference.large.budget import OVERHEAD, shown, tile_bytes
+from unet_exp.inference.large.budget import OVERHEAD, format_size, tile_bytes
 from unet_exp.inference.large.part_file import PartFile
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.tiling.overlap_tile import Source
@@ -31,17 +31,17 @@ from unet_exp.mirror import mirror_indices
 
 PREVIEW = 2048
 """Longest side of a preview, in pixels."""
-_SMALLEST = 64  # pixels of a tile: below, nearly all work is done for its surroundings
+_SMALLEST = 64  # pixels of a tile: below, its surroundings are nearly all of the work
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a page is cut up so that a budget is kept.
+class TilePlan:
+    """The tiles of a page within a budget.
 
     Attributes:
         tile: longest side of a tile, in pixels.
-        cache: bytes of decoded strips or tiles that are kept.
-        needed: bytes of all.
+        cache: bytes of decoded strips or tiles in memory.
+        needed: bytes of the whole prediction.
     """
 
     tile: int
@@ -49,45 +49,45 @@ class Plan:
     needed: int
 
 
-def plan(predictor: Predictor, page: WindowedPage, budget: int) -> Plan:
-    """The largest tiles, up to `inference.tile`, with which the prediction of a page takes no more than `budget` bytes.
+def plan_page(predictor: Predictor, page: WindowedPage, budget: int) -> TilePlan:
+    """Plans the largest tiles, up to `inference.tile`, for the prediction of a page within `budget` bytes.
 
     Raises:
-        ConfigError: if there are none; names the least budget that works.
-        DataError: if it is the page's strips that are too large.
+        ConfigError: if the budget is too small; names the least that works.
+        DataError: if the page's strips are too large.
     """
     network, settings = predictor.network, predictor.inference
     step = total_stride(network.architecture)
 
-    def with_tile(tile: int) -> Plan:
+    def with_tile(tile: int) -> TilePlan:
         row = page.row_bytes(tile + 4 * step)
         one = page.planes * page.chunk_bytes
         cache = max(one, min(row, budget // 4))
         passes = tile_bytes(network, tile, settings.context, page.channels, page.itemsize, len(predictor.classes))
         # Beside the cache, a strip or tile as it lies in the file; and the indices of one row of tiles.
-        return Plan(tile, cache, OVERHEAD + cache + 2 * page.chunk_bytes + passes + max(tile, 512) * page.width)
+        return TilePlan(tile, cache, OVERHEAD + cache + 2 * page.chunk_bytes + passes + max(tile, 512) * page.width)
 
     smallest = min(settings.tile, -(-_SMALLEST // step) * step)
     tiles = sorted({smallest, settings.tile, *range(-(-smallest // step) * step, settings.tile, step)})
     fitting = bisect_right(tiles, budget, key=lambda tile: with_tile(tile).needed)
     if fitting:
         return with_tile(tiles[fitting - 1])
-    least = with_tile(smallest)
+    needed = format_size(with_tile(smallest).needed)
     if 4 * page.chunk_bytes > budget:
         raise DataError(
-            f"{page.path}: it is compressed in pieces of {shown(page.chunk_bytes)} that must be decoded whole: save it "
-            f"as a tiled TIFF, or set memory={shown(least.needed)} or more"
+            f"{page.path}: it is compressed in pieces of {format_size(page.chunk_bytes)} that must be decoded whole: "
+            f"save it as a tiled TIFF, or set memory={needed} or more"
         )
     raise ConfigError(
-        f"memory={shown(budget)} is too small for {page.path} and this network: set {shown(least.needed)} or more"
+        f"memory={format_size(budget)} is too small for {page.path} and this network: set {needed} or more"
     )
 
 
-def check(predictor: Predictor) -> None:
+def check_settings(predictor: Predictor) -> None:
     """Refuses settings that need the whole image.
 
     Raises:
-        ConfigError: names what to take instead.
+        ConfigError: with settings that work.
     """
     if list_turns(predictor.inference) is None:
         raise ConfigError(
@@ -101,8 +101,8 @@ def check(predictor: Predictor) -> None:
         )
 
 
-def identity(predictor: Predictor, path: Path, pages: list[WindowedPage]) -> dict[str, Any]:
-    """What decides about the masks of a file, for `part_file`."""
+def identify_job(predictor: Predictor, path: Path, pages: list[WindowedPage]) -> dict[str, Any]:
+    """Everything that determines the masks of a file, for `open_part`."""
     status = path.stat()
     with predictor.checkpoint.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -114,17 +114,10 @@ def identity(predictor: Predictor, path: Path, pages: list[WindowedPage]) -> dic
     }
 
 
-def predict_pages(predictor: Predictor, pages: list[WindowedPage], plans: list[Plan], part: PartFile) -> Iterator[int]:
-    """Predicts what is not yet in a part, and appends it.
-
-    Args:
-        predictor: whose settings passed `check`.
-        pages: of one file.
-        plans: of each page.
-        part: of these pages.
-
-    Yields:
-        How many more pixels are done after each tile.
+def predict_pages(
+    predictor: Predictor, pages: list[WindowedPage], plans: list[TilePlan], part: PartFile
+) -> Iterator[int]:
+    """Predicts the pixels that a part lacks, and appends them; yields the number of new pixels after each tile.
 
     Raises:
         DataError: for pixels that cannot be read, and a page of other channels than the training images.
@@ -137,7 +130,7 @@ def predict_pages(predictor: Predictor, pages: list[WindowedPage], plans: list[P
             page.keep(planned.cache)
             source = normalized_source(predictor, page)
             unit = total_stride(predictor.network.architecture)
-            down, across = (_step(size, planned.tile, unit) for size in (page.height, page.width))
+            down, across = (_balance_step(size, planned.tile, unit) for size in (page.height, page.width))
             for top in range(done, page.height, down):
                 rows = np.zeros((min(down, page.height - top), page.width), np.uint8)
                 for left in range(0, page.width, across):
@@ -158,7 +151,7 @@ def normalized_source(predictor: Predictor, page: WindowedPage) -> Source:
     Raises:
         DataError: for pixels that cannot be read, and for other channels than the training images had.
     """
-    normalization, used = survey(predictor, page)
+    normalization, used = survey_page(predictor, page)
 
     def window(top: int, left: int, height: int, width: int) -> Tensor:
         rows = mirror_indices(top, height, page.height)
@@ -171,8 +164,8 @@ def normalized_source(predictor: Predictor, page: WindowedPage) -> Source:
     return window
 
 
-def survey(predictor: Predictor, page: WindowedPage) -> tuple[Normalization, int]:
-    """Reads a page once: its normalisation with the numbers of the whole page, and how many of its channels are used.
+def survey_page(predictor: Predictor, page: WindowedPage) -> tuple[Normalization, int]:
+    """Reads a page once, for the normalisation of the whole page and the number of channels in use.
 
     Raises:
         DataError: see `normalized_source`.
@@ -207,30 +200,23 @@ def survey(predictor: Predictor, page: WindowedPage) -> tuple[Normalization, int
 
 
 def write_mask(predictor: Predictor, pages: list[WindowedPage], part: PartFile, path: Path) -> None:
-    """Writes the finished part of a file as a tiled TIFF, in the encoding of the labels.
+    """Writes the finished part of a file as a tiled TIFF, with the values of the label files.
 
     Raises:
         OSError: as writing does.
     """
     like = encode(np.zeros((1, 1), np.uint8), predictor.classes)
-    rows = [(page.height, page.width, part.rows(place, page.width)) for place, page in _placed(pages)]
+    rows = [(page.height, page.width, part.rows(place, page.width)) for place, page in _locate_pages(pages)]
     write_by_rows(path, rows, lambda label: encode(label, predictor.classes), like)
 
 
 def write_preview(predictor: Predictor, pages: list[WindowedPage], part: PartFile, path: Path) -> list[tuple[int, int]]:
     """Writes every n-th pixel of a finished part in the classes' colours, the longest side at most `PREVIEW`.
 
-    Args:
-        predictor: knows the colours.
-        pages: of the file.
-        part: of the pages, finished.
-        path: a PNG for one page, a TIFF for several.
-
-    Returns:
-        Height and width of each page of it.
+    `path` is a PNG for one page, a TIFF for several. Returns height and width of each preview.
     """
     reduced = []
-    for place, page in _placed(pages):
+    for place, page in _locate_pages(pages):
         step = -(-max(page.height, page.width) // PREVIEW)
         rows = part.rows(place, page.width)
         label = np.concatenate([rows(top, top + 1)[:, ::step] for top in range(0, page.height, step)])
@@ -239,16 +225,16 @@ def write_preview(predictor: Predictor, pages: list[WindowedPage], part: PartFil
     return [(picture.shape[0], picture.shape[1]) for picture in reduced]
 
 
-def _placed(pages: list[WindowedPage]) -> Iterator[tuple[int, WindowedPage]]:
-    """Each page after the place of its first index in a part."""
+def _locate_pages(pages: list[WindowedPage]) -> Iterator[tuple[int, WindowedPage]]:
+    """The offset of each page in a part, and the page."""
     place = 0
     for page in pages:
         yield place, page
         place += page.height * page.width
 
 
-def _step(size: int, tile: int, multiple: int) -> int:
-    """A side of at most `tile` pixels with which `size` pixels are cut into tiles of about one length."""
+def _balance_step(size: int, tile: int, multiple: int) -> int:
+    """A side of at most `tile` pixels that cuts `size` pixels into tiles of about one length."""
     longest = max(tile // multiple, 1) * multiple
     count = -(-size // longest)
     return min(longest, -(-size // count // multiple) * multiple)

@@ -1,54 +1,46 @@
-"""From image files to mask files: small ones in memory, TIFFs that do not fit by tiles."""
+"""From image files to mask files: small ones in memory, large TIFFs by tiles."""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unet_exp.config import ClassSpec
 from unet_exp.data.classes import colorize, encode
-from unet_exp.data.io.images import MAX_PIXELS, TIFF_SUFFIXES, read_pages, stored_size, write_pages
+from unet_exp.data.io.images import MAX_PIXELS, TIFF_SUFFIXES, make_output_folder, read_pages, stored_size, write_pages
 from unet_exp.data.io.windows import WindowedPage, open_pages
 from unet_exp.errors import DataError, UserError
 from unet_exp.inference.device import explain_out_of_memory
-from unet_exp.inference.instances import write_instances
-from unet_exp.inference.large import by_tiles as large
-from unet_exp.inference.large.budget import OVERHEAD, Shape, give_back_at_once, shown, whole_bytes
-from unet_exp.inference.large.part_file import PartFile, part_file
+from unet_exp.inference.large import by_tiles
+from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
+from unet_exp.inference.large.part_file import PartFile, open_part
 from unet_exp.inference.predictor import Predictor
 
 Probabilities = list[NDArray[np.float32]]
 """(classes, H, W) of each page."""
-
-
-@dataclass(frozen=True)
-class Cells:
-    """What `unet_exp.inference.instances.write_instances` is to do."""
-
-    classes: list[int]
-    holes: int
-    smallest: int
-    split: float
+PredictedPage = tuple[NDArray[np.uint8], NDArray[np.float32]]
+"""Prediction (H, W) and probabilities (classes, H, W) of a page."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is written for each image.
+    """Outputs for each image.
 
     Attributes:
-        folder: where to.
-        preview: whether `<name>_preview` is.
-        probabilities: whether `<name>_probabilities` is.
-        cells: how `<name>_instances` is, or None.
+        folder: of all files.
+        preview: whether to write `<name>_preview`.
+        probabilities: whether to write `<name>_probabilities`.
+        write_cells: writes `<name>_instances`, or None; see `unet_exp.inference.instances.write_instances`.
     """
 
     folder: Path
     preview: bool
     probabilities: bool
-    cells: Cells | None
+    write_cells: Callable[[Path, list[PredictedPage], Sequence[ClassSpec]], None] | None
 
     def mask(self, path: Path) -> Path:
         """The mask of an image."""
@@ -56,14 +48,14 @@ class Outputs:
 
 
 class FilePredictor:
-    """Reading, computing and writing of one file each, for `unet_exp.inference.large.pipeline.run_overlapped`.
+    """Reads, computes and writes single files, for `unet_exp.inference.large.pipeline.run_overlapped`.
 
     Args:
-        predictor: what predicts.
-        outputs: what is written.
-        budget: bytes that may be taken at a time, beside what the process has taken before.
-        tell: is given a line for the user about a large image.
-        progress: is given a large image, how many of its pixels are done, and how many there are.
+        predictor: of the masks.
+        outputs: to write.
+        budget: bytes that all files may take at a time, beside earlier memory of the process.
+        report: prints a line about a large image.
+        progress: shows a large image, its finished pixels, and all its pixels.
     """
 
     def __init__(
@@ -71,25 +63,27 @@ class FilePredictor:
         predictor: Predictor,
         outputs: Outputs,
         budget: int,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         progress: Callable[[Path, int, int], None],
     ) -> None:
         self._predictor, self._outputs, self._budget = predictor, outputs, budget
-        self._tell, self._progress = tell, progress
+        self._report, self._progress = report, progress
         self._large: set[Path] = set()
 
     def cost(self, path: Path) -> int:
-        """Bytes that a file takes from its reading to its writing, from its headers."""
+        """Estimates the bytes of a file from reading to writing, from its headers."""
         tiff = path.suffix.lower() in TIFF_SUFFIXES
         try:
-            pages, itemsize = _shapes(path) if tiff else _as_square(path)
-        except UserError:  # `read` says what is wrong with it
-            return OVERHEAD
+            pages, itemsize = _read_shapes(path) if tiff else _assume_square(path)
+        except UserError:  # `read` raises it again
+            pages = []
         if not pages:
             return OVERHEAD
         settings, classes = self._predictor.inference, len(self._predictor.classes)
         pixels = sum(height * width for height, width, _ in pages)
-        kept = 4 * classes * (self._outputs.probabilities or bool(self._outputs.cells)) + 40 * bool(self._outputs.cells)
+        kept = 4 * classes * (self._outputs.probabilities or bool(self._outputs.write_cells)) + 40 * bool(
+            self._outputs.write_cells
+        )
         needed = whole_bytes(self._predictor.network, settings, pages, itemsize, classes) + kept * pixels
         too_large = any(height * width * max(4, channels) > 4 * MAX_PIXELS for height, width, channels in pages)
         if needed > self._budget or too_large:
@@ -98,24 +92,24 @@ class FilePredictor:
         return needed
 
     def read(self, path: Path) -> list[NDArray[np.generic]]:
-        """The pages of a file; none where it is predicted by tiles.
+        """Reads the pages of a file; none of a large one.
 
         Raises:
-            DataError: for a file that cannot be read, and one that does not fit and cannot be read by window.
+            DataError: for a file that cannot be read, and a large one that cannot be read by window.
         """
         if path not in self._large:
             return list(read_pages(path))
         if path.suffix.lower() not in TIFF_SUFFIXES:
-            needed = shown(self.cost(path))
+            needed = format_size(self.cost(path))
             raise DataError(
-                f"{path}: its prediction takes up to {needed} of memory, and there are {shown(self._budget)}: take a "
-                "smaller inference.tile, save it as a tiled TIFF, which is read by window, or set "
+                f"{path}: its prediction takes up to {needed} of memory, and there are {format_size(self._budget)}: "
+                "take a smaller inference.tile, save it as a tiled TIFF, which is read by window, or set "
                 f"memory={needed} if there is so much"
             )
         return []
 
     def compute(self, path: Path, pages: list[NDArray[np.generic]]) -> Probabilities:
-        """Probabilities of each page; none, and the files written, where it is predicted by tiles.
+        """Computes probabilities of each page; for a large file none, but writes its outputs.
 
         Raises:
             DataError: for a file that does not fit the network or the memory.
@@ -143,85 +137,78 @@ class FilePredictor:
         if path in self._large:
             return mask
         labels = [page.argmax(axis=0).astype(np.uint8) for page in found]
-        self._make_folder()
+        make_output_folder(self._outputs.folder)
         write_pages(mask, [encode(label, classes) for label in labels])
         if outputs.preview:
             write_pages(self._preview(path, len(labels)), [colorize(label, classes) for label in labels])
         if outputs.probabilities:
             shares = [share for page in found for share in page]
             write_pages(outputs.folder / f"{path.stem}_probabilities.tif", shares)
-        if cells := outputs.cells:
+        if outputs.write_cells:
             target = outputs.folder / f"{path.stem}_instances{mask.suffix}"
-            numbered = list(zip(labels, found, strict=True))
-            write_instances(target, numbered, classes, cells.classes, cells.holes, cells.smallest, cells.split)
+            outputs.write_cells(target, list(zip(labels, found, strict=True)), classes)
         return mask
 
     def _predict_by_tiles(self, path: Path) -> None:
-        for key, wanted in (("probabilities", self._outputs.probabilities), ("instances", self._outputs.cells)):
+        for key, wanted in (("probabilities", self._outputs.probabilities), ("instances", self._outputs.write_cells)):
             if wanted:
                 raise DataError(
-                    f"{path}: {key}=true needs the whole image in memory, about {shown(self.cost(path))}: leave it "
-                    "out, set a larger memory= if there is so much, or cut the image"
+                    f"{path}: {key}=true needs the whole image in memory, about {format_size(self.cost(path))}: leave "
+                    "it out, set a larger memory= if there is so much, or cut the image"
                 )
-        large.check(self._predictor)
-        give_back_at_once()
+        by_tiles.check_settings(self._predictor)
+        return_freed_memory()
         mask = self._outputs.mask(path)
         with open_pages(path) as pages:
-            plans = [large.plan(self._predictor, page, self._budget) for page in pages]
-            self._make_folder()
+            plans = [by_tiles.plan_page(self._predictor, page, self._budget) for page in pages]
+            make_output_folder(self._outputs.folder)
             part_path = mask.with_name(f"{path.stem}_mask.part")
-            with part_file(part_path, large.identity(self._predictor, path, pages)) as part:
-                self._tell(f"{path}: {_size_in_words(pages)}, in tiles of {max(plan.tile for plan in plans)}")
+            with open_part(part_path, by_tiles.identify_job(self._predictor, path, pages)) as part:
+                self._report(f"{path}: {_describe_size(pages)}, in tiles of {max(plan.tile for plan in plans)}")
                 if part.differs:
-                    self._tell(f"{part_path} was of another {' and '.join(part.differs)}: it starts anew")
+                    self._report(f"{part_path} was of another {' and '.join(part.differs)}: it starts anew")
                 elif part.size:
-                    self._tell(f"{part_path}: it goes on there")
-                self._find(path, pages, plans, part)
-                large.write_mask(self._predictor, pages, part, mask)
+                    self._report(f"{part_path}: it goes on there")
+                self._predict_pages(path, pages, plans, part)
+                by_tiles.write_mask(self._predictor, pages, part, mask)
                 if self._outputs.preview:
                     preview = self._preview(path, len(pages))
-                    sizes = large.write_preview(self._predictor, pages, part, preview)
-                    self._tell(
+                    sizes = by_tiles.write_preview(self._predictor, pages, part, preview)
+                    self._report(
                         f"{preview}: {sizes[0][1]} x {sizes[0][0]} pixels" + ", reduced" * (sizes[0] != pages[0].size)
                     )
 
-    def _find(self, path: Path, pages: list[WindowedPage], plans: list[large.Plan], part: PartFile) -> None:
-        """Fills a part, and says how fast that went."""
+    def _predict_pages(
+        self, path: Path, pages: list[WindowedPage], plans: list[by_tiles.TilePlan], part: PartFile
+    ) -> None:
+        """Fills a part, and reports the speed."""
         total, began, start = sum(math.prod(page.size) for page in pages), part.size, time.perf_counter()
         done = began
         self._progress(path, done, total)
-        for pixels in large.predict_pages(self._predictor, pages, plans, part):
+        for pixels in by_tiles.predict_pages(self._predictor, pages, plans, part):
             done += pixels
             self._progress(path, done, total)
         seconds = time.perf_counter() - start
-        self._tell(f"{path}: {(done - began) / 1e6:.1f} million pixels in {seconds:.0f} s")
-
-    def _make_folder(self) -> None:
-        try:
-            self._outputs.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(
-                f"output={self._outputs.folder}: this folder cannot be made ({error.strerror}); choose another"
-            ) from None
+        self._report(f"{path}: {(done - began) / 1e6:.1f} million pixels in {seconds:.0f} s")
 
     def _preview(self, path: Path, pages: int) -> Path:
         return self._outputs.folder / f"{path.stem}_preview{'.png' if pages == 1 else '.tif'}"
 
 
-def _shapes(path: Path) -> tuple[list[Shape], int]:
-    """The pages of a TIFF, and the bytes of a value."""
+def _read_shapes(path: Path) -> tuple[list[Shape], int]:
+    """Reads the shapes of the pages of a TIFF, and the bytes of a value."""
     with open_pages(path) as pages:
         return [(*page.size, page.channels) for page in pages], max(page.itemsize for page in pages)
 
 
-def _as_square(path: Path) -> tuple[list[Shape], int]:
-    """One page of as many values as a file has, and the bytes of each."""
+def _assume_square(path: Path) -> tuple[list[Shape], int]:
+    """Assumes one square page with as many values as a file has; and the bytes of each."""
     values, itemsize = stored_size(path)
     side = math.isqrt(max(values - 1, 0)) + 1
     return [(side, side, 1)] if values else [], itemsize
 
 
-def _size_in_words(pages: list[WindowedPage]) -> str:
+def _describe_size(pages: list[WindowedPage]) -> str:
     first = pages[0]
     others = f" and {len(pages) - 1} more pages" if len(pages) > 1 else ""
     return f"{first.width} x {first.height} pixels{others}"

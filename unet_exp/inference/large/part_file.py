@@ -1,7 +1,6 @@
-"""What was found of a large image so far, in a file beside the output: a killed prediction goes on where it was.
+"""Partial results of a large image, in a file beside the output, from which a killed prediction resumes.
 
-The file is a line of JSON, which says of what it is a part, and then class indices, a byte a pixel, row by row and page
-by page.
+The file is a line of JSON, its identity, and then class indices, a byte a pixel, row by row and page by page.
 """
 
 import json
@@ -24,35 +23,35 @@ class PartFile:
 
     Attributes:
         size: bytes of class indices.
-        differs: what a part that lay there was another one of, such as `checkpoint`; it was thrown away.
+        differs: keys of the identity, such as `checkpoint`, by which an earlier part differed; it was discarded.
     """
 
     def __init__(self, file: BinaryIO, identity: dict[str, Any]) -> None:
         self._file = file
         file.seek(0)
-        found = _identity(file.readline())
+        found = _parse_identity(file.readline())
         self.differs = [key for key in identity if found.get(key) != identity[key]] if found else []
         if not found or self.differs:
             file.truncate(0)
             file.write(json.dumps(identity).encode() + b"\n")
-            self._written()
+            self._sync()
         file.seek(0)
         self._start = len(file.readline())
         self.size = file.seek(0, os.SEEK_END) - self._start
 
     def keep(self, size: int) -> None:
-        """Throws away what lies behind `size` bytes of class indices."""
+        """Cuts the file after `size` bytes of class indices."""
         self._file.truncate(self._start + size)
         self.size = size
 
     def append(self, rows: NDArray[np.uint8]) -> None:
-        """Adds whole rows; when it returns they are on the disk."""
+        """Adds whole rows, and waits until they are on the disk."""
         self._file.write(rows.tobytes())
-        self._written()
+        self._sync()
         self.size += rows.size
 
     def rows(self, place: int, width: int) -> Rows:
-        """Reads rows of a page whose first index is the one at `place`."""
+        """A reader of the rows of a page that begins at `place`."""
 
         def read(first: int, stop: int) -> NDArray[np.uint8]:
             self._file.seek(self._start + place + first * width)
@@ -61,21 +60,19 @@ class PartFile:
 
         return read
 
-    def _written(self) -> None:
+    def _sync(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
 
 
 @contextmanager
-def part_file(path: Path, identity: dict[str, Any]) -> Iterator[PartFile]:
-    """Opens a part, or begins it; it is removed if all goes well, and stays if anything fails.
+def open_part(path: Path, identity: dict[str, Any]) -> Iterator[PartFile]:
+    """Opens or begins a part, and removes it at the end; after an error it stays.
 
-    Args:
-        path: the file; its folder exists.
-        identity: all that decides about the result, in plain containers; a part of another identity is thrown away.
+    `identity` is everything that determines the result, in plain containers; a part with another one is discarded.
 
     Raises:
-        DataError: if another process is at it, or it cannot be written.
+        DataError: if another process uses it, or it cannot be written.
     """
     try:
         file = path.open("a+b")
@@ -90,8 +87,8 @@ def part_file(path: Path, identity: dict[str, Any]) -> Iterator[PartFile]:
         path.unlink()
 
 
-def _identity(line: bytes) -> dict[str, Any]:
-    """What a first line says; nothing if it is none."""
+def _parse_identity(line: bytes) -> dict[str, Any]:
+    """The identity in a first line; empty if it holds none."""
     try:
         known = json.loads(line) if line.endswith(b"\n") else {}
     except ValueError:

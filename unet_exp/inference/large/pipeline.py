@@ -1,4 +1,4 @@
-"""Reading, computing and writing many files at once, in their order, with a bound on what lies in memory."""
+"""Reads, computes and writes many files at once, in order, within a memory budget."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -7,76 +7,76 @@ from typing import TypeVar
 
 from unet_exp.errors import UserError
 
-Item = TypeVar("Item")
+FileJob = TypeVar("FileJob")
 Read = TypeVar("Read")
 Computed = TypeVar("Computed")
 Written = TypeVar("Written")
 
 AHEAD = 8
-"""Files that are read before their turn, and as many that wait to be written."""
+"""Most files read in advance, and most files that wait for writing."""
 _READERS = 2
 
 
 def run_overlapped(
-    items: Iterable[tuple[Item, int]],
+    jobs: Iterable[tuple[FileJob, int]],
     budget: int,
-    read: Callable[[Item], Read],
-    compute: Callable[[Item, Read], Computed],
-    write: Callable[[Item, Computed], Written],
-) -> Generator[tuple[Item, Written | UserError], None, None]:
+    read: Callable[[FileJob], Read],
+    compute: Callable[[FileJob, Read], Computed],
+    write: Callable[[FileJob, Computed], Written],
+) -> Generator[tuple[FileJob, Written | UserError], None, None]:
     """Reads in threads, computes in this one, and writes in another.
 
-    Closing it, as an interrupt should, drops what has not begun and waits for the file that is being written.
+    Close it after an interrupt: it drops waiting jobs and finishes the file that it writes.
 
     Args:
-        items: each with the bytes that it takes from its reading to its writing.
-        budget: bytes that all of them may take at a time; an item that takes more goes alone.
-        read: in a thread.
-        compute: in the caller's thread, item by item.
-        write: in a thread, item by item.
+        jobs: each with the bytes that it takes from reading to writing.
+        budget: bytes for all jobs at a time; a job that takes more runs alone.
+        read: runs in a thread.
+        compute: runs in the caller's thread, job by job.
+        write: runs in a thread, job by job.
 
     Yields:
-        Each item in its order, with what `write` returned, or the mistake that any of the three raised.
+        Each job in order, with the result of `write`, or the mistake that any of the three raised.
     """
-    reading: deque[tuple[Item, int, Future[Read]]] = deque()
-    writing: deque[tuple[Item, int, Future[Written]]] = deque()
-    upcoming, held = iter(items), 0
+    reading: deque[tuple[FileJob, int, Future[Read]]] = deque()
+    writing: deque[tuple[FileJob, int, Future[Written]]] = deque()
+    upcoming, in_memory = iter(jobs), 0
     readers, writer = ThreadPoolExecutor(_READERS), ThreadPoolExecutor(1)
     try:
         next_one = next(upcoming, None)
         while next_one or reading or writing:
             alone = not reading and not writing
-            if next_one and (alone or (held + next_one[1] <= budget and len(reading) < AHEAD)):
-                item, size = next_one
-                reading.append((item, size, readers.submit(read, item)))
-                held += size
+            if next_one and (alone or (in_memory + next_one[1] <= budget and len(reading) < AHEAD)):
+                job, size = next_one
+                reading.append((job, size, readers.submit(read, job)))
+                in_memory += size
                 next_one = next(upcoming, None)
             elif reading and len(writing) < AHEAD:
-                item, size, pixels = reading.popleft()
-                writing.append((item, size, _computed(writer, item, pixels, compute, write)))
+                job, size, pixels = reading.popleft()
+                writing.append((job, size, _compute_and_submit(writer, job, pixels, compute, write)))
             else:
-                item, size, done = writing.popleft()
+                job, size, done = writing.popleft()
                 try:
                     result: Written | UserError = done.result()
                 except UserError as error:
                     result = error
-                yield item, result
-                held -= size
+                yield job, result
+                in_memory -= size
     finally:
         for pool in (readers, writer):
             pool.shutdown(cancel_futures=True)
 
 
-def _computed(
+def _compute_and_submit(
     writer: ThreadPoolExecutor,
-    item: Item,
+    job: FileJob,
     pixels: "Future[Read]",
-    compute: Callable[[Item, Read], Computed],
-    write: Callable[[Item, Computed], Written],
+    compute: Callable[[FileJob, Read], Computed],
+    write: Callable[[FileJob, Computed], Written],
 ) -> "Future[Written]":
-    """The writing of what was computed, or a mistake on the way to it, which waits for its turn too."""
+    """Computes a job and submits its writing; a mistake waits for its turn too."""
     try:
-        return writer.submit(write, item, compute(item, pixels.result()))
+        return writer.submit(write, job, compute(job, pixels.result()))
     except UserError as error:
         failed: Future[Written] = Future()
         failed.set_exception(error)

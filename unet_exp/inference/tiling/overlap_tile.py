@@ -1,13 +1,13 @@
 """Images of any size, stitched from tiles (paper, section 2, Fig. 2: the overlap-tile strategy).
 
-What a tile reads beyond its own pixels are the image's; beyond the image's border they are mirrored from the image,
-and never from the tile.
+A tile reads its surroundings from the image; beyond the image's border they are mirrored from the image, never from the
+tile.
 
 With `inference.context=auto` the stitched logits equal those of one pass over the whole image, to the rounding of
 float32, for norm none and batch with either up-sampling. Instance and group norm take their statistics over the input
 of a pass, so there the two differ. Measured on nine networks of depth 3, trained for 60 steps on generated images: the
 mean absolute difference of a probability is 0.02 to 0.06 in tiles of half the image's side and 0.03 to 0.12 in
-quarters. `inference.blend` does not lessen that, it hides the seams.
+quarters. `inference.blend` does not reduce that, it hides the seams.
 """
 
 from collections import defaultdict
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from unet_exp.config import InferenceConfig
-from unet_exp.inference.tiling.tile_plan import Tile, plan_part, plan_tiles
+from unet_exp.inference.tiling.tile_plan import Tile, plan_part, plan_tiles, surround
 from unet_exp.mirror import mirror_indices
 from unet_exp.network import Network
 
@@ -27,11 +27,11 @@ Size = tuple[int, int]
 Part = tuple[int, int, int, int]
 """Top, left, height and width of a rectangle, in pixels."""
 Source = Callable[[int, int, int, int], Tensor]
-"""Gives the window (top, left, height, width) of an image that goes on beyond its border: (1, C, height, width)."""
+"""Returns the window (top, left, height, width) of an image extended beyond its border: (1, C, height, width)."""
 
 
-def mirrored_source(image: Tensor) -> Source:
-    """Windows of images that are mirrored at their border: (B, C, H, W) gives (B, C, height, width)."""
+def mirror_source(image: Tensor) -> Source:
+    """A source of windows (B, C, height, width) of images (B, C, H, W), mirrored at their border."""
 
     def window(top: int, left: int, height: int, width: int) -> Tensor:
         rows = torch.from_numpy(mirror_indices(top, height, image.shape[-2])).to(image.device)
@@ -43,19 +43,14 @@ def mirrored_source(image: Tensor) -> Source:
 
 @torch.no_grad()
 def tiled_logits(network: Network, source: Source, height: int, width: int, settings: InferenceConfig) -> Tensor:
-    """Logits of every pixel of an image, computed in tiles; one tile where the image is not larger.
-
-    Beside the result there is never more than one batch of tiles in memory.
+    """Logits (1, out, height, width), float32 on the CPU, of a whole image, with one batch of tiles in memory.
 
     Args:
         network: in eval mode, on any device.
-        source: gives the normalised image.
+        source: returns the normalised image.
         height: of the image, in pixels.
         width: of the image, in pixels.
         settings: `tile`, `batch_size`, `context`, `blend`.
-
-    Returns:
-        (1, out, height, width) float32, on the CPU.
 
     Raises:
         ConfigError: if `tile` is too small for the network.
@@ -74,39 +69,32 @@ def tiled_logits(network: Network, source: Source, height: int, width: int, sett
             given = network(windows.to(device)).float().cpu()
             for (row, column), logits in zip(batch, given, strict=True):
                 weights = _weights(row, height, settings.blend)[:, None] * _weights(column, width, settings.blend)
-                kept = logits[:, _part(row.offset, row), _part(column.offset, column)]
-                result[0, :, _part(row.first, row), _part(column.first, column)] += weights * kept
+                kept = logits[:, _slice(row.offset, row), _slice(column.offset, column)]
+                result[0, :, _slice(row.first, row), _slice(column.first, column)] += weights * kept
     return result
 
 
 @torch.no_grad()
 def part_logits(network: Network, source: Source, size: Size, part: Part, settings: InferenceConfig) -> Tensor:
-    """Logits of a part of an image, in one pass; what `tiled_logits` gives there.
+    """Logits (1, out, height, width), float32 on the CPU, of a part of an image of `size`, in one pass.
 
-    Args:
-        network: in eval mode, on any device.
-        source: gives the normalised image.
-        size: height and width of the image, in pixels.
-        part: top, left, height and width.
-        settings: `context`.
-
-    Returns:
-        (1, out, height, width) float32, on the CPU.
+    They equal those of `tiled_logits` there. The network is in eval mode; of the settings only `context` counts.
     """
     top, left, high, wide = part
-    row = plan_part(network.architecture, size[0], top, top + high, settings.context)
-    column = plan_part(network.architecture, size[1], left, left + wide, settings.context)
+    extra = surround(network.architecture, settings.context)
+    row = plan_part(network.architecture, size[0], top, top + high, extra)
+    column = plan_part(network.architecture, size[1], left, left + wide, extra)
     device = next(network.parameters()).device
     logits: Tensor = network(source(row.start, column.start, row.size, column.size).to(device))
-    return logits[..., _part(row.offset, row), _part(column.offset, column)].float().cpu()
+    return logits[..., _slice(row.offset, row), _slice(column.offset, column)].float().cpu()
 
 
-def _part(start: int, tile: Tile) -> slice:
+def _slice(start: int, tile: Tile) -> slice:
     return slice(start, start + tile.stop - tile.first)
 
 
 def _weights(tile: Tile, size: int, blend: int) -> Tensor:
-    """What each kept pixel counts for: ramps over the overlaps, whose sum over the two neighbours is 1."""
+    """Weights of kept pixels: ramps over the overlaps, with the sum 1 over two neighbours."""
     pixels = torch.arange(tile.first, tile.stop)
     weights = torch.ones(len(pixels))
     if tile.first > 0:

@@ -1,6 +1,6 @@
-"""The loggers that the config names; `metrics.csv` is written beside all of them.
+"""The loggers of the config; `metrics.csv` is written beside all of them.
 
-A logger is a module of this folder: a `RunLogger` that it enters into `LOGGERS`.
+A logger is a module of this folder: a `RunLogger` that enters itself into `LOGGERS`.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import Logger
 
 from unet_exp.config import Config
 from unet_exp.errors import ConfigError
-from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, guarded
+from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, warn_on_error
 
 __all__ = ["LOGGERS", "Predictions", "RunLogger", "Start", "TrainingLogger", "check_logger", "guarded", "open_logger"]
 
@@ -22,7 +22,7 @@ for _module in iter_modules(__path__):
 
 
 def check_logger(config: Config) -> None:
-    """Finds out before the run whether its logger is installed.
+    """Checks before the run that its logger is installed.
 
     Raises:
         ConfigError: if it is not.
@@ -34,13 +34,7 @@ def check_logger(config: Config) -> None:
 
 
 class TrainingLogger(Logger):
-    """The logger of one training, from before its first step to its end; none of its failures leaves it.
-
-    To Lightning, it is one of its loggers.
-
-    Args:
-        logger: what it guards; None where there is nothing but `metrics.csv`.
-    """
+    """The logger of one training; it turns the failures of a `RunLogger` into warnings. None: only `metrics.csv`."""
 
     def __init__(self, logger: RunLogger | None = None) -> None:
         super().__init__()
@@ -59,7 +53,7 @@ class TrainingLogger(Logger):
 
     @property
     def run_id(self) -> str | None:
-        """By which a resumed training finds its run again, where there is one to find."""
+        """See `RunLogger.run_id`."""
         return None if self._logger is None else self._logger.run_id
 
     @property
@@ -68,42 +62,36 @@ class TrainingLogger(Logger):
         return [] if self._logger is None else [self]
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Takes nothing: a logger has the config from its start."""
+        """Does nothing: a logger has the config from its start."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Passes numbers on, until the logger fails at it."""
+        """Passes numbers on, until the logger fails once."""
         if self._logger is not None and self._takes_metrics:
             self._takes_metrics = False
-            with guarded(self._title, "from here on metrics go to the CSV alone"):
+            with warn_on_error(self._title, "from here on metrics go to the CSV alone"):
                 self._logger.log_metrics(metrics, step or 0)
                 self._takes_metrics = True
 
-    def log_predictions(self, shown: Predictions) -> None:
+    def log_predictions(self, predictions: Predictions) -> None:
         """Passes pictures on."""
         if self._logger is not None:
-            with guarded(self._title, "prediction images are not logged"):
-                self._logger.log_predictions(shown)
+            with warn_on_error(self._title, "prediction images are not logged"):
+                self._logger.log_predictions(predictions)
 
     def finish(self, metrics: Mapping[str, float], step: int, failed: bool) -> None:
-        """Sends the test scores and closes the logger; a second time, nothing happens.
-
-        Args:
-            metrics: the scores, by name.
-            step: optimizer steps taken.
-            failed: whether the run did not finish.
-        """
+        """Logs the test scores after `step` optimizer steps and closes the logger; a second call does nothing."""
         if metrics:
             self.log_metrics(metrics, step)
         logger, self._logger = self._logger, None
         if logger is not None:
-            with guarded(self._title, "the end of the run is not logged"):
+            with warn_on_error(self._title, "the end of the run is not logged"):
                 logger.finish(metrics, failed)
 
 
 def open_logger(start: Start) -> TrainingLogger:
-    """Opens the logger that the config names."""
+    """Opens the logger of the config."""
     name = start.config.logger.name
     if name != "csv":
-        with guarded(LOGGERS[name].title, "it cannot be opened; metrics go to the CSV alone"):
+        with warn_on_error(LOGGERS[name].title, "it cannot be opened; metrics go to the CSV alone"):
             return TrainingLogger(LOGGERS[name].open(start))
     return TrainingLogger()

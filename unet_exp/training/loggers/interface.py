@@ -1,4 +1,4 @@
-"""What a logger is to a training: four things that it can do, and one table of those that there are."""
+"""The interface of a logger, and the table of all loggers."""
 
 import contextlib
 import logging
@@ -11,21 +11,14 @@ from numpy.typing import NDArray
 
 from unet_exp.config import ClassSpec, Config
 from unet_exp.data.samples import Sample
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a logger opens with.
-
-    Attributes:
-        config: the training's.
-        folder: where the logger's files go.
-        step: at which a resumed training goes on; None for a new one.
-        run_id: what `RunLogger.run_id` was before the training was resumed.
-    """
+    """What a logger opens with; a resumed training has the step and the earlier `RunLogger.run_id`."""
 
     config: Config
     folder: RunFolder
@@ -35,15 +28,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a logger draws.
-
-    Attributes:
-        step: optimizer steps so far.
-        epoch: epochs so far.
-        samples: the images.
-        labels: their predicted labels, (H, W) each.
-        classes: in the order of the class indices.
-    """
+    """Images with their predicted labels, (H, W) each, after `step` optimizer steps."""
 
     step: int
     epoch: int
@@ -53,55 +38,46 @@ class Predictions:
 
 
 class RunLogger(ABC):
-    """Where one training's numbers and pictures go, beside its own `metrics.csv`.
+    """Where the numbers and pictures of one training go, beside its own `metrics.csv`.
 
-    Whatever its methods raise becomes a warning: no logger fails a training. A subclass is entered into `LOGGERS`.
+    Whatever its methods raise becomes a warning: no logger fails a training.
     """
 
     title: str
     """As warnings name it."""
     package: str | None = None
-    """An optional package that it needs and imports when it opens; the project has an extra of the logger's word."""
+    """An optional package that it imports when it opens; the extra has the name of the logger."""
     run_id: str | None = None
-    """By which a resumed training finds its run again, where the service gives it one."""
+    """By which a resumed training finds its run again; None where the service gives none."""
 
     @classmethod
     @abstractmethod
     def open(cls, start: Start) -> "RunLogger":
-        """Begins to log, or goes on; only the first process of a training does."""
+        """Opens or resumes the log; only the first process of a training calls it."""
 
     @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Takes numbers by name, as they are after `step` optimizer steps."""
+        """Logs numbers by name, as they are after `step` optimizer steps."""
 
     @abstractmethod
-    def log_predictions(self, shown: Predictions) -> None:
-        """Takes images with their true and predicted labels."""
+    def log_predictions(self, predictions: Predictions) -> None:
+        """Logs images with their true and predicted labels."""
 
     @abstractmethod
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
-        """Ends the logging, once.
-
-        Args:
-            metrics: the test scores by name; they have been logged.
-            failed: whether the training has.
-        """
+        """Closes the log, once; `metrics` are the test scores, which are already logged."""
 
 
 LOGGERS: dict[str, type[RunLogger]] = {}
-"""The loggers by the words of `logger=`; each module of this folder enters its own. `csv` needs none."""
+"""The loggers by the words of `logger=`; `csv` needs none."""
 
 
 @contextlib.contextmanager
-def guarded(title: str, consequence: str) -> Iterator[None]:
-    """Turns whatever is raised into one warning that says what follows from it.
+def warn_on_error(title: str, consequence: str) -> Iterator[None]:
+    """Turns any error into one warning that states the consequence.
 
-    From W&B come its own errors, `OSError` where its service is gone, and bare `Exception`s of private modules (an
-    id in use: `ServerResponseError`). No narrower net holds them all, and a training must outlive each.
-
-    Args:
-        title: of the logger that has failed.
-        consequence: what the user has to live with.
+    W&B raises its own errors, `OSError` where its service is gone, and bare `Exception`s of private modules (an id in
+    use: `ServerResponseError`). A training must survive each of them.
     """
     try:
         yield

@@ -6,12 +6,12 @@ import numpy as np
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from unet_exp.data.classes import colorize
-from unet_exp.figures.overlay import grey_view
+from unet_exp.figures.overlay import view_as_rgb
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start
 
 
 class TensorBoardEvents(RunLogger):
-    """Writes by Lightning's logger."""
+    """Writes event files through Lightning's logger."""
 
     title = "TensorBoard"
     package = "tensorboard"
@@ -21,7 +21,7 @@ class TensorBoardEvents(RunLogger):
 
     @classmethod
     def open(cls, start: Start) -> "TensorBoardEvents":
-        """Starts an event file; TensorBoard forgets what an earlier part has logged from its step on."""
+        """Starts an event file; TensorBoard drops what an earlier part has logged from its step on."""
         events = TensorBoardLogger(
             start.folder.path, name="tensorboard", version="", default_hp_metric=False, purge_step=start.step
         )
@@ -33,12 +33,14 @@ class TensorBoardEvents(RunLogger):
         self._events.log_metrics(metrics, step)
         self._events.save()
 
-    def log_predictions(self, shown: Predictions) -> None:
-        """Writes a picture an image: the image, its true and its predicted labels side by side."""
-        for sample, label in zip(shown.samples, shown.labels, strict=True):
-            truth = colorize(label if sample.label is None else sample.label, shown.classes)
-            picture = np.concatenate([grey_view(sample.image), truth, colorize(label, shown.classes)], axis=1)
-            self._events.experiment.add_image(f"predictions/{sample.name}", picture, shown.step, dataformats="HWC")
+    def log_predictions(self, predictions: Predictions) -> None:
+        """Writes one picture per image: image, true labels and predicted labels side by side."""
+        for sample, label in zip(predictions.samples, predictions.labels, strict=True):
+            truth = colorize(label if sample.label is None else sample.label, predictions.classes)
+            picture = np.concatenate([view_as_rgb(sample.image), truth, colorize(label, predictions.classes)], axis=1)
+            self._events.experiment.add_image(
+                f"predictions/{sample.name}", picture, predictions.step, dataformats="HWC"
+            )
 
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
         """Closes the file."""

@@ -1,8 +1,8 @@
 """A Weights & Biases run that never asks for a key and never fails a training.
 
-What goes wrong on W&B's side (no key, a rejected key, no network, a dead service process) costs a bounded
-time and one warning: an online run that cannot be had becomes an offline one (`wandb sync` sends it later);
-one that dies half-way leaves the training to its CSV. W&B is silent: the progress bar owns the terminal.
+A problem of W&B (no key, a rejected key, no network, a dead service process) costs a bounded time and one warning: a
+run that cannot go online goes offline (`wandb sync` sends it later); one that dies half-way leaves the training to its
+CSV. W&B prints nothing: the progress bar owns the terminal.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ import wandb
 
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.config.running import WandbConfig
-from unet_exp.figures.overlay import grey_view
-from unet_exp.runs.folder import RunFolder
-from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, guarded
+from unet_exp.figures.overlay import view_as_rgb
+from unet_exp.runs.run_folder import RunFolder
+from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, warn_on_error
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class WandbRun(RunLogger):
-    """Sends to an open W&B run; where a resumed one goes on, what the server has already is not sent again.
+    """Logs to an open W&B run; a resumed run does not send again what the server already has.
 
     Args:
         run: see `open_run`.
@@ -49,17 +49,17 @@ class WandbRun(RunLogger):
         self._run, self._folder = run, folder
         self._known_keys: AbstractSet[str] = frozenset()
         self._known_step = -1
-        with guarded("W&B", "the charts have no step axis"):
+        with warn_on_error("W&B", "the charts have no step axis"):
             run.define_metric(STEP_KEY)
             run.define_metric("*", step_metric=STEP_KEY, step_sync=True)
         if run.resumed:
-            with guarded("W&B", "what it has logged before is logged twice"):
+            with warn_on_error("W&B", "what it has logged before is logged twice"):
                 summary = dict(run.summary)
                 self._known_keys, self._known_step = set(summary), summary.get(STEP_KEY, -1)
 
     @classmethod
     def open(cls, start: Start) -> "WandbRun":
-        """Opens a run as the config says, or the one that a resumed training goes on with."""
+        """Opens a new run, or the run of the resumed training."""
         config, settings = start.config, start.config.logger
         assert isinstance(settings, WandbConfig)
         run = open_run(start.folder.path, config.name, config.model_dump(), settings, start.run_id)
@@ -70,20 +70,20 @@ class WandbRun(RunLogger):
         if step > self._known_step or not metrics.keys() <= self._known_keys:
             self._run.log({**metrics, STEP_KEY: step})
 
-    def log_predictions(self, shown: Predictions) -> None:
-        """Sends images with their masks, one key `predictions/<name>` an image, so that a slider shows its epochs."""
-        names = {**dict(enumerate(spec.name for spec in shown.classes)), IGNORE_LABEL: "ignored"}
+    def log_predictions(self, predictions: Predictions) -> None:
+        """Logs images with their masks under `predictions/<name>`, so that a slider shows the epochs."""
+        names = {**dict(enumerate(spec.name for spec in predictions.classes)), IGNORE_LABEL: "ignored"}
         media = {}
-        for sample, prediction in zip(shown.samples, shown.labels, strict=True):
-            masks = {"prediction": prediction}
+        for sample, predicted in zip(predictions.samples, predictions.labels, strict=True):
+            masks = {"prediction": predicted}
             if sample.label is not None:
                 masks["ground_truth"] = sample.label
             layers = {kind: {"mask_data": mask, "class_labels": names} for kind, mask in masks.items()}
-            media[f"predictions/{_safe(sample.name)}"] = wandb.Image(grey_view(sample.image), masks=layers)
-        self._run.log({**media, STEP_KEY: shown.step, "epoch": shown.epoch})
+            media[f"predictions/{_make_safe(sample.name)}"] = wandb.Image(view_as_rgb(sample.image), masks=layers)
+        self._run.log({**media, STEP_KEY: predictions.step, "epoch": predictions.epoch})
 
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
-        """Sends the best checkpoint, if it is wanted, and what else has not been sent."""
+        """Logs the best checkpoint if the config says so, and finishes the run."""
         if self._folder is not None and self._folder.best.exists():
             log_checkpoint_artifact(self._run, self._folder.best, self._folder.path.name, metrics)
         finish(self._run, exit_code=int(failed))
@@ -93,14 +93,14 @@ LOGGERS["wandb"] = WandbRun
 
 
 def resolve_mode(mode: str) -> Mode:
-    """Decide whether a run goes online, offline or nowhere; asks neither the user nor the network.
+    """Decides between online, offline and disabled; asks neither the user nor the network.
 
     Args:
-        mode: `online`, `offline`, `disabled`, or `auto`: WANDB_MODE where it is set, else online where a key
-            is found, else offline. A typed mode is stronger than WANDB_MODE.
+        mode: `online`, `offline`, `disabled`, or `auto`: WANDB_MODE if set, else online if a key is found, else
+            offline. A typed mode precedes WANDB_MODE.
 
     Returns:
-        `online` only where there is a key: without one W&B would stop and ask.
+        `online` only with a key: without one W&B would stop and ask.
     """
     wanted, source = mode, f"mode={mode}"
     if mode == "auto" and (variable := os.environ.get("WANDB_MODE")):
@@ -124,99 +124,94 @@ def open_run(
     run_id: str | None = None,
     finish_timeout: float = 60.0,
 ) -> wandb.Run:
-    """Open a run: online if it can be had within `settings.init_timeout`, else offline, at worst disabled.
+    """Opens a run: online within `settings.init_timeout`, else offline, at worst disabled.
 
-    For the main process (rank zero) alone. A run that is still open in it is finished first.
+    For the first process only. It finishes a run that is still open in this process.
 
     Args:
-        directory: The run folder; W&B's files go to `directory/wandb/`.
-        name: Display name; what exceeds W&B's 128 characters is cut, as in its group (and 64 in a tag).
-        config: Plain containers.
-        settings: Where to. An entity of None is the key's own; empty tags are left out.
-        run_id: Id of the run that a resumed training goes on with; None starts a new one.
-        finish_timeout: Seconds that the end of the run may spend on uploads.
+        directory: the run folder; W&B's files go to `directory/wandb/`.
+        name: display name; W&B's limit of 128 characters cuts it, as it cuts the group (and 64 a tag).
+        config: plain containers.
+        settings: project, entity (None: that of the key), group, tags and timeout.
+        run_id: id of the run that a resumed training continues; None starts a new one.
+        finish_timeout: seconds that the end of the run may spend on uploads.
 
     Returns:
-        The open run; `run.offline` and `run.disabled` say what became of it.
+        The open run; `run.offline` and `run.disabled` tell its mode.
     """
-    identity = run_id or secrets.token_hex(4)
     directory.mkdir(parents=True, exist_ok=True)
-
-    def start(chosen: Mode) -> wandb.Run:
-        _set_up(chosen)
-        return wandb.init(
-            mode=chosen,
-            dir=directory,
-            project=settings.project,
-            entity=settings.entity,
-            name=name[:128],
-            group=settings.group[:128] if settings.group else None,
-            tags=[tag[:64] for tag in settings.tags if tag],
-            config=dict(config),
-            id=identity,
-            resume="allow" if run_id else None,
-            reinit="finish_previous",
-            settings=wandb.Settings(init_timeout=settings.init_timeout, finish_timeout=finish_timeout),
-        )
-
-    if wandb.run is not None:  # as long as one is open, W&B says that there is no key
+    run: dict[str, Any] = {
+        "dir": directory,
+        "project": settings.project,
+        "entity": settings.entity,
+        "name": name[:128],
+        "group": settings.group[:128] if settings.group else None,
+        "tags": [tag[:64] for tag in settings.tags if tag],
+        "config": dict(config),
+        "id": run_id or secrets.token_hex(4),
+        "resume": "allow" if run_id else None,
+        "settings": wandb.Settings(init_timeout=settings.init_timeout, finish_timeout=finish_timeout),
+    }
+    if wandb.run is not None:  # while one is open, W&B reports that there is no key
         finish(wandb.run)
     resolved = resolve_mode(settings.mode)
     former_folders = set((directory / "wandb").glob("*run-*"))
     for chosen, fallback in _FALLBACKS:
         if resolved == chosen:
-            with guarded("W&B", f"the run cannot start {chosen}; it is {fallback}"):
-                return start(chosen)
+            with warn_on_error("W&B", f"the run cannot start {chosen}; it is {fallback}"):
+                return _start(chosen, run)
             _stop_service()
             for empty in set((directory / "wandb").glob("*run-*")) - former_folders:
                 shutil.rmtree(empty, ignore_errors=True)
             resolved = fallback
-    return start("disabled")
+    return _start("disabled", run)
+
+
+def _start(mode: Mode, run: Mapping[str, Any]) -> wandb.Run:
+    _configure(mode)
+    return wandb.init(mode=mode, reinit="finish_previous", **run)
 
 
 def log_checkpoint_artifact(run: wandb.Run, path: Path, name: str, metadata: Mapping[str, Any]) -> None:
-    """Log a checkpoint as an artifact of type `model`; an offline run's is uploaded by `wandb sync`.
+    """Logs a checkpoint as an artifact of type `model`; `wandb sync` uploads that of an offline run.
 
-    The file is read where it lies, not copied: log it when nothing will overwrite it any more. If the network
-    died since the run began, this takes 20 seconds (W&B asks for the artifact's type first), then warns.
+    The file is not copied: log it when nothing overwrites it any more. If the network has died since the run began,
+    this takes 20 seconds (W&B first asks for the artifact's type), then warns.
     """
-    with guarded("W&B", f"{path.name} is not logged as an artifact"):
-        artifact = wandb.Artifact(_safe(name), type="model", metadata=dict(metadata))
+    with warn_on_error("W&B", f"{path.name} is not logged as an artifact"):
+        artifact = wandb.Artifact(_make_safe(name), type="model", metadata=dict(metadata))
         artifact.add_file(str(path), name=path.name, policy="immutable", skip_cache=True)
         run.log_artifact(artifact, aliases=["best"])
 
 
 def finish(run: wandb.Run, exit_code: int = 0) -> None:
-    """Finish a run within its `finish_timeout`; an `exit_code` other than 0 marks it failed."""
-    with guarded("W&B", "not everything was uploaded; `wandb sync` on the run's folder under wandb/ sends it"):
+    """Finishes a run within its `finish_timeout`; an `exit_code` other than 0 marks it as failed."""
+    with warn_on_error("W&B", "not everything was uploaded; `wandb sync` on the run's folder under wandb/ sends it"):
         run.finish(exit_code=exit_code)
         return
     _stop_service()
 
 
-def _set_up(mode: Mode) -> None:
-    """Set W&B's settings for this process: silent, and with our mode before that of WANDB_MODE."""
+def _configure(mode: Mode) -> None:
+    """Makes W&B silent in this process, with our mode before WANDB_MODE."""
     wandb.setup(wandb.Settings(silent=True, console="off", finish_timeout_raises=True, mode=mode))
     logging.getLogger("wandb").propagate = False  # its log has a file of its own in the run's folder
 
 
 def _has_key() -> bool:
-    """Tell whether W&B finds a key in the environment, its settings or a netrc file."""
-    with guarded("W&B", "the key cannot be used"):
-        _set_up("online")  # offline, W&B does not look for a key
+    """Whether W&B finds a key in the environment, its settings or a netrc file."""
+    with warn_on_error("W&B", "the key cannot be used"):
+        _configure("online")  # offline, W&B does not look for a key
         return wandb.login(prompt=False, verify=False)
     return False
 
 
 def _stop_service() -> None:
-    """Stop W&B's service process, which may be dead or may still hold a failed run's id as "in use".
-
-    The next run starts a new one.
-    """
+    """Stops W&B's service process, which may be dead or hold the id of a failed run; the next run starts a new one."""
     with contextlib.suppress(Exception, SystemExit):  # it exits where the service ended badly
         wandb.teardown()
 
 
-def _safe(name: str) -> str:
-    """Return a name that is legal as a W&B key, an artifact's name and a file name."""
+def _make_safe(name: str) -> str:
+    """A name that is legal as a W&B key, as an artifact's name and as a file name."""
     return re.sub(r"[^\w.-]+", "_", name)

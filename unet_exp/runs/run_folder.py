@@ -1,4 +1,4 @@
-"""The folder that tells a run's whole story, and what stands in each of its files."""
+"""The folder of a run and its files."""
 
 import os
 import shutil
@@ -15,15 +15,11 @@ from unet_exp.runs.summary import Summary
 from unet_exp.schema import DEEPEST, leaves
 
 OUTPUTS = "outputs"
-"""Below it all commands write where nothing else is typed; `conf/train.yaml` has the same."""
+"""Where all commands write by default; `conf/train.yaml` has the same."""
 
 
 class RunFolder:
-    """A run's folder.
-
-    Attributes:
-        path: the folder itself.
-    """
+    """The folder of a run; each attribute is the path of a file or folder in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,14 +49,11 @@ class RunFolder:
 
     @property
     def is_over(self) -> bool:
-        """Whether a run has come to its end: it finished, or a search gave it up."""
+        """Whether the run finished, or a search pruned it."""
         return self.read_summary().is_over
 
     def prepare(self) -> "RunFolder":
-        """Makes the folders of a training's files, and its own if it is not there.
-
-        What a killed process has left half-written there is removed.
-        """
+        """Makes the folders of a training and removes half-written files of a killed process."""
         for folder in (self.checkpoints, self.predictions):
             folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.path, self.checkpoints, self.predictions):
@@ -69,10 +62,7 @@ class RunFolder:
         return self
 
     def clear(self) -> None:
-        """Empties the folder of an earlier attempt.
-
-        Its lock and its log stay, which may be open, and its config, without which none could go on.
-        """
+        """Empties the folder but for the lock and the log, which may be open, and the config, which a resume needs."""
         for path in self.path.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -80,10 +70,11 @@ class RunFolder:
                 path.unlink()
 
     def read_config(self) -> dict[str, Any]:
-        """What `config.yaml` says: plain values, whoever has written them.
+        """Reads `config.yaml` as plain values; the file may come from anybody.
 
         Raises:
-            DataError: if it is missing, is no YAML of plain values, or has a value of which only this machine knows.
+            DataError: if it is missing, is no YAML of plain values, or refers to something that only this machine
+                knows.
         """
         try:
             text = self.config.read_text()
@@ -91,13 +82,13 @@ class RunFolder:
             found = list(leaves(values, len(text)))
         except (OSError, ValueError, RecursionError, yaml.YAMLError):
             raise DataError(f"{self.config} is missing or damaged") from None
-        # The configs of trainings are resolved. What is not would be looked up here, such as variables of the shell.
+        # The configs of trainings are resolved. An interpolation would read values of this machine, such as variables.
         if any(isinstance(leaf, str) and "${" in leaf for leaf in found):
             raise DataError(f"{self.config} refers to something beside it with ${{...}}")
         return values if isinstance(values, dict) else {}
 
     def read_summary(self) -> Summary:
-        """What `summary.json` says; nothing where there is none that can be read."""
+        """Reads `summary.json`; an empty summary where it is missing or damaged."""
         try:
             return Summary.read(self.summary)
         except DataError:
@@ -108,7 +99,7 @@ class RunFolder:
         write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
 
     def write_scores(self, images: Sequence[Mapping[str, Any]], thresholds: Sequence[Mapping[str, Any]]) -> None:
-        """Writes the scores image by image, and where there are any of borders, threshold by threshold."""
+        """Writes the scores per image and, for border scores, per threshold."""
         write_csv(self.per_image, images)
         if thresholds:
             write_csv(self.per_threshold, thresholds)
@@ -136,11 +127,11 @@ def dated_folder(parent: Path, name: str, now: datetime | None = None) -> Path:
 
 
 def refuse_links(folder: Path) -> None:
-    """Whoever goes on with a folder writes into it, and what is written to a link lands wherever it leads.
+    """Refuses a folder with links: resuming writes into it, and a link can lead anywhere.
 
     Raises:
-        DataError: if there is a link in it, or in a folder in it but those of W&B and submitit, which make links there
-            themselves and write into new folders alone.
+        DataError: if it holds a link, except in the folders of W&B and submitit, which make links themselves and write
+            into new folders alone.
     """
     for place, folders, files in os.walk(folder):
         for path in (Path(place, name) for name in (*folders, *files)):
@@ -152,11 +143,11 @@ def refuse_links(folder: Path) -> None:
 
 
 def _plain_yaml(text: str) -> Any:
-    """What a YAML text says.
+    """Parses a YAML text of plain values.
 
     Raises:
-        ValueError: if it has tags, merge keys (`<<`: a few copy more than any memory has room for), or parts in one
-            another deeper than any of ours, which the parser in C may not survive.
+        ValueError: if it has tags, merge keys (`<<`: a few fill any memory), or nests deeper than our files, which the
+            parser in C may not survive.
         yaml.YAMLError: if it is no YAML.
     """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C, where PyYAML has it, is ten times faster

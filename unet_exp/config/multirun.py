@@ -1,4 +1,4 @@
-"""How good values of other keys are searched for, and among which."""
+"""Several trainings from one command: a sweep, or a search over values of other keys."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,14 +10,30 @@ from unet_exp.config.values import Count, Natural
 from unet_exp.schema import Strict, validate
 
 
+class SweepConfig(Strict):
+    """A sweep.
+
+    Attributes:
+        resume: folder of an earlier sweep, whose missing and failed runs are run.
+        report: whether it ends with a comparison.
+        run: folder of one run; the sweep sets it for each job.
+        trial: number of the search's trial; the sweep sets it.
+    """
+
+    resume: str | None
+    report: bool
+    run: str | None = None
+    trial: Natural | None = None
+
+
 class Range(Strict):
-    """Numbers from `low` to `high`, both included: whole ones where `low`, `high` and `step` are.
+    """Numbers from `low` to `high`, both included: integers if `low`, `high` and `step` are.
 
     Attributes:
         low: the least.
         high: the largest; more than `low`.
-        log: whether they are even on a logarithmic scale; then `low` is above 0, and there is no `step`.
-        step: distance of neighbours, counted from `low`; None is 1 for whole numbers, any number for others.
+        log: whether the scale is logarithmic; then `low` is above 0, and there is no `step`.
+        step: distance of neighbours, counted from `low`; None is 1 for integers, any number for others.
     """
 
     low: int | float
@@ -32,7 +48,7 @@ class Range(Strict):
 
 
 class NoSearchConfig(Strict):
-    """The runs are what is typed."""
+    """No search."""
 
     name: Literal["none"]
 
@@ -56,12 +72,12 @@ class OptunaConfig(Strict):
 
     @field_validator("space", mode="before")
     @classmethod
-    def _entries(cls, space: Any) -> Any:
+    def _check_space(cls, space: Any) -> Any:
         if not isinstance(space, dict):
             return space
         entries = {key: entry for key, entry in dict(_flat(space)).items() if entry is not None}
         for key, entry in entries.items():
-            if wrong := _mistake(entry):
+            if wrong := _find_mistake(entry):
                 raise ValueError(f"search.space.{key}: {wrong}")
         return entries
 
@@ -74,23 +90,17 @@ class _Group(Strict):
 
 
 def parse_search(values: dict[str, Any]) -> OptunaConfig | None:
-    """Check the plain values of the group `search`.
-
-    Args:
-        values: what `conf/search/` and the command line gave.
-
-    Returns:
-        The search, None for `search=none`.
+    """Checks the plain values of the group `search`; None for `search=none`.
 
     Raises:
-        ConfigError: in one line, for the first thing that is wrong.
+        ConfigError: in one line, for the first mistake.
     """
     search = validate(_Group, {"search": values}).search
     return None if isinstance(search, NoSearchConfig) else search
 
 
 def _flat(space: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Entries by their whole key, written with dots or as mappings inside each other (as a command line makes them)."""
+    """Entries by their full key, whether written with dots or nested (as a command line makes them)."""
     for name, entry in space.items():
         if isinstance(entry, dict) and not entry.keys() & Range.model_fields.keys():
             yield from _flat(entry, f"{above}{name}.")
@@ -98,8 +108,8 @@ def _flat(space: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
             yield f"{above}{name}", entry
 
 
-def _mistake(entry: Any) -> str | None:
-    """What is wrong with an entry of the space."""
+def _find_mistake(entry: Any) -> str | None:
+    """The mistake in an entry of the space."""
     if isinstance(entry, Range):
         return None
     if isinstance(entry, list):
@@ -110,12 +120,9 @@ def _mistake(entry: Any) -> str | None:
         return f"{entry!r} is neither a list of values nor {{low: ..., high: ...}}"
     if unknown := [name for name in entry if name not in Range.model_fields]:
         return f"unknown key {unknown[0]}; a range has low, high, log and step"
-    low: Any = entry.get("low")
-    high: Any = entry.get("high")
-    step: Any = entry.get("step")
-    log = entry.get("log")
-    numbers: list[tuple[str, Any]] = [("low", low), ("high", high)]
-    for name, number in numbers if step is None else [*numbers, ("step", step)]:
+    values: list[Any] = [entry.get(name) for name in ("low", "high", "step", "log")]
+    low, high, step, log = values
+    for name, number in {"low": low, "high": high, **({} if step is None else {"step": step})}.items():
         if type(number) not in (int, float) or not math.isfinite(number):
             return f"{name}={number!r} should be a number (YAML reads 1e-4 as text: write 0.0001)"
     if low >= high:

@@ -1,4 +1,4 @@
-"""The summary of a run that is under way: one place decides whether it finished, was stopped or has failed."""
+"""The life of a run: one place decides whether it finished, was stopped or failed."""
 
 import shlex
 import signal
@@ -9,21 +9,14 @@ from typing import Any
 
 from unet_exp import signals
 from unet_exp.errors import TrainingError, UserError
-from unet_exp.runs.folder import RunFolder
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 
 
 class RunRecord:
-    """What a run writes of itself while it is under way.
-
-    Args:
-        folder: of the run.
-        summary: so far.
-        writes: False in further processes of a distributed training, which leave writing to the first.
+    """What a run records of itself while it runs; only the first process of a distributed training writes.
 
     Attributes:
-        folder: of the run.
-        summary: so far.
         measure: gives the fields that are known only at the end, such as `steps`; called however the run ends.
     """
 
@@ -35,7 +28,7 @@ class RunRecord:
         self._at_end: list[Callable[[], object]] = []
 
     def note(self, **fields: Any) -> None:
-        """Takes fields of `Summary` in; `save` writes them."""
+        """Sets fields of `Summary`; `save` writes them."""
         self.summary = self.summary.updated(**fields)
 
     def save(self) -> None:
@@ -44,19 +37,18 @@ class RunRecord:
             self.summary.write(self.folder.summary)
 
     def at_end(self, action: Callable[[], object]) -> None:
-        """Calls `action` when the run ends, however it ends; the last one first, each even if another one fails."""
+        """Calls `action` at the end of the run, however it ends; the last one first, each even if another fails."""
         self._at_end.append(action)
 
     def close(self) -> None:
-        """Takes the last measures and calls what waits for the end."""
+        """Takes the last measures and runs the actions for the end."""
         self.note(**self.measure())
         if not self._writes or not self.folder.path.exists():
             return
         complete = self.summary.error is None
         with ExitStack() as stack:
-            # A run that is complete cannot be resumed, so that is written when all else is done, and a signal that
-            # comes now ends only what is under way. That a run was broken off is written at once: the rest may take
-            # W&B a minute.
+            # A complete run cannot be resumed, so its summary comes last, and a signal that comes now ends only the
+            # current action. The summary of an interrupted run comes first: the rest may take W&B a minute.
             if complete:
                 stack.enter_context(suppress(signals.Stopped))
                 stack.callback(self.save)
@@ -68,15 +60,10 @@ class RunRecord:
 
 @contextmanager
 def record_run(folder: RunFolder, summary: Summary, writes: bool = True) -> Iterator[RunRecord]:
-    """Records a run from its start to its end.
-
-    Args:
-        folder: of the run.
-        summary: what is known at its start.
-        writes: see `RunRecord`.
+    """Records a run from its start, with what is known there, to its end.
 
     Raises:
-        Stopped: if a signal has stopped it; further processes of a distributed training leave with code 0 then.
+        Stopped: if a signal stops it; further processes of a distributed training then exit with code 0.
         TrainingError: if its folder was removed.
     """
     record = RunRecord(folder, summary.updated(status="running"), writes)
@@ -87,7 +74,7 @@ def record_run(folder: RunFolder, summary: Summary, writes: bool = True) -> Iter
     except (signals.Stopped, KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the last one
         stop = signals.Stopped(signals.received() or signal.SIGINT, explain_resume(folder))
         record.note(status="stopped", error=f"stopped by {stop.signum.name}")
-        if not writes:  # the first process says it, and must not find that this one has failed
+        if not writes:  # the first process reports it, and must not see this one fail
             raise SystemExit(0) from None
         raise stop from None
     except BaseException as error:
@@ -95,7 +82,7 @@ def record_run(folder: RunFolder, summary: Summary, writes: bool = True) -> Iter
         if isinstance(error, FileNotFoundError) and not folder.path.exists():
             raise TrainingError(f"{folder.path}: the run's folder is gone, and with it what was trained") from None
         if isinstance(error, OSError) and folder.has_checkpoint:
-            print(f"what was trained is kept; when that is mended, {explain_resume(folder)}")
+            print(f"what was trained is kept; when that is fixed, {explain_resume(folder)}")
         raise
     finally:
         record.close()
@@ -103,15 +90,10 @@ def record_run(folder: RunFolder, summary: Summary, writes: bool = True) -> Iter
 
 @contextmanager
 def record_failure(folder: RunFolder, overrides: Sequence[str]) -> Iterator[None]:
-    """Ends a run of a sweep without ending the sweep: what fails is written to its summary, a bug with its traceback.
-
-    Args:
-        folder: of the run; it exists.
-        overrides: what it was started with.
-    """
+    """Ends a run of a sweep without ending the sweep: an error goes to its summary, a bug also prints its traceback."""
     try:
         yield
-    except signals.Stopped:  # `record_run` has written it; a launcher would kill the other runs for it
+    except signals.Stopped:  # `record_run` has written it; if raised, a launcher would kill the other runs
         pass
     except Exception as error:
         message = str(error)
@@ -124,5 +106,5 @@ def record_failure(folder: RunFolder, overrides: Sequence[str]) -> Iterator[None
 
 
 def explain_resume(folder: RunFolder) -> str:
-    """What to type to go on with a run."""
+    """The words that resume a run."""
     return f"go on with {shlex.quote(f'resume={folder.path}')}"
