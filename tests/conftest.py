@@ -23,6 +23,8 @@ from hypothesis import settings
 from matplotlib.figure import Figure
 from PIL import Image
 
+gc.disable()  # until all is imported: it would look through the libraries for three seconds in each process
+
 # Before PyTorch is imported: tiny images gain nothing from more threads, lose much where other processes run, and some
 # processors round differently with other numbers of them.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -76,7 +78,7 @@ class Said:
 
 def pytest_collection_finish() -> None:
     """What the libraries keep for ever, a million objects, is not looked at again and again for garbage."""
-    gc.collect()
+    gc.enable()
     gc.freeze()
     gc.set_threshold(5000, 10, 10)
 
