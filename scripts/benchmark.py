@@ -353,9 +353,11 @@ def _sweep() -> list[Pair]:
             (path,) = Path(place, "sweep").iterdir()
             sweep = SweepFolder.open(path)
             folders = [sweep.folder(run) for run in sweep.runs]
-            told = [folder.read_summary() for folder in folders]
+            summaries = [folder.read_summary() for folder in folders]
             ends = [(folder.path / last).stat().st_mtime for folder in folders]
-            starts = [datetime.fromisoformat(run["started"]).timestamp() + run["seconds_setup"] for run in told]
+            starts = [
+                datetime.fromisoformat(run.started or "").timestamp() + (run.seconds_setup or 0) for run in summaries
+            ]
         return Timed(statistics.mean(start - end for end, start in zip(ends, starts[1:], strict=False)))
 
     wandb = "logger=wandb logger.mode=offline"
