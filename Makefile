@@ -34,7 +34,7 @@ lint: $(SETUP)  ## Check style
 	$(VENV)/bin/ruff format --check .
 
 types: $(SETUP)  ## Check types
-	$(VENV)/bin/mypy --strict unet_exp
+	$(VENV)/bin/mypy --strict unet_exp scripts
 
 contract: $(SETUP)  ## Check that each room imports only from rooms below it
 	$(VENV)/bin/lint-imports
