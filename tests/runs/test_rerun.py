@@ -17,6 +17,7 @@ from conftest import TINY, Said, run_training, summary, table
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.errors import TrainingError
 from unet_exp.files import hold_lock
+from unet_exp.inference.predictor import Predictor
 from unet_exp.runs.differences import RerunReport, compare_numbers
 from unet_exp.runs.run_folder import RunFolder
 
@@ -189,7 +190,7 @@ def test_a_repetition_that_is_broken_off_is_compared_when_it_has_gone_on(
         raise TrainingError("broken off")
 
     with monkeypatch.context() as patch:
-        patch.setattr("unet_exp.training.run.score_test", broken)
+        patch.setattr(Predictor, "score", broken)
         assert cli("train", f"rerun={finished.path}", f"output={tmp_path}/out").mistake == "broken off"
     (path,) = (tmp_path / "out" / "train").iterdir()
     said = cli("train", f"resume={path}")

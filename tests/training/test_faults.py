@@ -116,12 +116,6 @@ FAULTS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who reads what stands for a full disk never comes to its end."""
-    monkeypatch.setattr("unet_exp.training.run.draw_curves", lambda *_: None)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """The undisturbed training of `WORDS`."""

@@ -34,6 +34,7 @@ from unet_exp.checkpoints.reading import read_content
 from unet_exp.config import parse
 from unet_exp.errors import DataError
 from unet_exp.files import hold_lock
+from unet_exp.inference.predictor import Predictor
 from unet_exp.runs.earlier import find_unfinished
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training import resume_point as training
@@ -116,7 +117,7 @@ class TestEqual:
     ) -> None:
         words = (*EPOCH, *SETTINGS[FAST[1]].split())
         with monkeypatch.context() as patch:
-            patch.setattr("unet_exp.training.run.score_test", lambda *_: kill())
+            patch.setattr(Predictor, "score", lambda *_: kill())
             in_a_child(lambda: train(*words))
         folder = newest(tmp_path)
         assert folder.read_summary().status == "running"

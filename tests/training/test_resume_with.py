@@ -67,7 +67,7 @@ def test_what_a_loss_remembers_and_after_what_it_began_with_is_gone(
     start.unlink()
     folder.metrics.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr("unet_exp.training.prepare.shutil.disk_usage", lambda _: SimpleNamespace(free=60_000))
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=60_000))
         with pytest.raises(ConfigError, match="MB are free and the checkpoints take up to"):
             train(*[word for word in words if not word.startswith("init_from=")])
         check_equal(train(f"resume={folder.path}", *words), undisturbed)

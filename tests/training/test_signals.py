@@ -15,10 +15,11 @@ import pytest
 from conftest import TINY, Said, run_training, summary, table
 from resuming import at_step, check_equal, in_a_child, in_this_child, newest
 
-from unet_exp import signals
+from unet_exp import data, signals
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.reading import read_content
 from unet_exp.data.io.images import read_image, write_image
+from unet_exp.inference.predictor import Predictor
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.sweep_folder import SweepFolder
 from unet_exp.training.loggers import TrainingLogger
@@ -123,13 +124,13 @@ class TestTraining:
         self, cli: Cli, whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("unet_exp.training.run.prepare", lambda *_: ask())
+            patch.setattr(data, "load_data", lambda *_: ask())
             said = cli("train", *WORDS)
             assert (said.code, said.err) == (128 + signal.SIGTERM, "stopped by SIGTERM\n")
             assert not (tmp_path / "out").exists()
 
             patch.undo()
-            patch.setattr("unet_exp.training.run.score_test", lambda *_: ask())
+            patch.setattr(Predictor, "score", lambda *_: ask())
             assert cli("train", *WORDS).code == 128 + signal.SIGTERM
         folder = newest(tmp_path)
         assert summary(folder)["status"] == "stopped"
@@ -228,7 +229,7 @@ class TestSweep:
         assert [sweep.status(run) for run in sweep.runs] == [None, None]
 
     def test_leaves_a_test_at_once(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("unet_exp.training.run.score_test", lambda *_: ask())
+        monkeypatch.setattr(Predictor, "score", lambda *_: ask())
         assert cli("train", "-m", *WORDS, "seed=0,1").code == 128 + signal.SIGTERM
         sweep = the_sweep(tmp_path)
         assert [sweep.status(run) for run in sweep.runs] == ["stopped", None]
