@@ -156,7 +156,8 @@ def test_a_file_that_cannot_be_used_is_one_error_that_names_it(
     change(path)
     # Of two that do not fit each other, either may be named.
     wrong = (image, label) if change is smaller else (path,)
-    assert any(str(path) in mistake(config) for path in wrong)
+    said = mistake(config)
+    assert any(str(path) in said for path in wrong)
 
 
 @every_folder
