@@ -169,6 +169,13 @@ def composed(*words: str) -> dict[str, Any]:
     return compose_train(words)
 
 
+def options(group: str) -> list[str]:
+    """The words of a config group, such as `loss`, without that of a user's own class."""
+    from unet_exp.compose import conf_dir
+
+    return sorted({path.stem for path in (conf_dir() / group).glob("[!_]*.yaml")} - {"custom"})
+
+
 def run_training(output: Path, *words: str, base: list[str] | None = None) -> Any:
     """Train with `base` (by default `TINY`) and words over it; return the `RunFolder`."""
     from unet_exp.config import parse

@@ -1,8 +1,5 @@
-"""How patches are cut and transformed: the paper's deformation and its statistics, and the targets that go with it."""
+"""`augmentation=paper`: its geometry, its deformation and the statistics of what it draws."""
 
-import pickle
-from collections.abc import Callable
-from functools import cache
 from math import sqrt
 from typing import Any
 
@@ -10,23 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from patterns import Array, noise, numbers, ramps, reflect, smooth
 from scipy import interpolate, ndimage, stats
 
-from unet_exp import augmentation, losses
+from unet_exp import augmentation
 from unet_exp.augmentation import Augmentation, Window
 from unet_exp.augmentation.paper import Motion, resample
-from unet_exp.compose import compose_train
-from unet_exp.config import IGNORE_LABEL, Config, PaperAugmentationConfig, parse
-from unet_exp.config.learning import PlainAugmentationConfig
-from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import Sample
-from unet_exp.data.sets.synthetic import generate
-from unet_exp.losses import Targets
-from unet_exp.training.patches import Draw, PatchDataset
-from unet_exp.weight_map import border_term, find_instances
+from unet_exp.config import PaperAugmentationConfig
 
-Array = NDArray[Any]
 STILL = {"shift": 0, "rotation": 0, "flip": False, "grid": 3, "std": 0, "knots": "border", "contrast": 0,
          "brightness": 0}  # fmt: skip
 
@@ -36,61 +24,9 @@ def paper(**changes: Any) -> Augmentation:
     return augmentation.build(PaperAugmentationConfig.model_validate({"name": "paper", **STILL, **changes}))
 
 
-def plain(name: Any) -> Augmentation:
-    return augmentation.build(PlainAugmentationConfig(name=name))
-
-
-@cache
-def config(*overrides: str) -> Config:
-    return parse(compose_train(overrides))
-
-
-def everything() -> Augmentation:
-    """As `augmentation=paper` has it, and flips."""
-    return augmentation.build(config("augmentation=paper", "augmentation.flip=true").augmentation)
-
-
-EVERY: dict[str, Callable[[], Augmentation]] = {
-    "none": lambda: plain("none"),
-    "flips": lambda: plain("flips"),
-    "paper": everything,
-}
-
-
 def motion(**changes: Any) -> Motion:
     still: dict[str, Any] = {"angle": 0.0, "flip": False, "shift": (0.0, 0.0), "knots": "border"}
     return Motion(**{**still, "vectors": np.zeros((2, 3, 3)), **changes})
-
-
-def ramps(height: int, width: int) -> NDArray[np.float32]:
-    """(H, W, 2): each pixel is its own row and column."""
-    return np.stack(np.mgrid[:height, :width], axis=-1).astype(np.float32)
-
-
-def numbers(height: int, width: int) -> NDArray[np.int32]:
-    """(H, W): each pixel has a number of its own."""
-    return np.arange(height * width, dtype=np.int32).reshape(height, width)
-
-
-def smooth(height: int, width: int, channels: int = 1) -> NDArray[np.float32]:
-    """(H, W, C) of some waves, their gradient at most 0.2 a pixel."""
-    rows, columns, channel = np.ogrid[:height, :width, :channels]
-    return (np.sin(rows / 9 + channel) * np.cos(columns / 11 - channel) + 0.3 * np.sin(columns / 7)).astype(np.float32)
-
-
-def noise(*shape: int) -> NDArray[np.float32]:
-    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
-
-
-def reflected(image: Array, window: Window) -> Array:
-    """The window by `numpy.pad`."""
-    reach = [
-        (max(0, -start), max(0, start + window.size - size))
-        for start, size in zip((window.top, window.left), image.shape, strict=False)
-    ]
-    padded = np.pad(image, [*reach, *[(0, 0)] * (image.ndim - 2)], mode="reflect")
-    top, left = window.top + reach[0][0], window.left + reach[1][0]
-    return padded[top : top + window.size, left : left + window.size]
 
 
 def follows(values: Array, distribution: Any) -> bool:
@@ -102,87 +38,7 @@ windows = st.tuples(st.integers(-70, 40), st.integers(-70, 40), st.integers(1, 9
 sizes = st.tuples(st.integers(1, 30), st.integers(1, 30))
 
 
-# --- the seam: what holds for every augmentation ---
-
-
-def test_only_the_paper_s_deforms() -> None:
-    assert {name: build().deforms for name, build in EVERY.items()} == {"none": False, "flips": False, "paper": True}
-
-
-@pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("channels", [1, 3, 5])
-def test_image_and_maps_are_moved_together_and_no_value_of_a_map_changes(name: str, channels: int) -> None:
-    image, number = smooth(90, 120, channels), numbers(90, 120)
-    random = np.random.default_rng(1)
-    ids = random.integers(0, 2**31 - 1, (90, 120), endpoint=True).astype(np.int32)
-    label = random.choice(np.array([0, 1, IGNORE_LABEL], np.uint8), (90, 120))
-    weights = random.lognormal(0, 20, (90, 120)).astype(np.float32)
-    before = [array.copy() for array in (image, number, ids, label, weights)]
-    augment = EVERY[name]()
-    for seed in range(10):
-        patch, where, *moved = augment(image, Window(-20, 30, 80), seed, number, ids, label, weights)
-        assert patch.shape == (80, 80, channels)
-        assert patch.dtype == np.float32
-        for whole, cut in zip((ids, label, weights), moved, strict=True):
-            assert cut.dtype == whole.dtype
-            assert (cut == whole.ravel()[where]).all()
-        found = image.reshape(-1, channels)[where]
-        if augment.deforms:  # grey values change linearly; the nearest pixel is up to 0.7 px away
-            for channel in range(channels):
-                gain, offset = np.polyfit(found[..., channel].ravel(), patch[..., channel].ravel(), 1)
-                assert np.abs(patch[..., channel] - gain * found[..., channel] - offset).max() < 0.25
-        else:
-            assert (patch == found).all()
-    assert all((array == old).all() for array, old in zip((image, number, ids, label, weights), before, strict=True))
-
-
-@pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (2, 3), (30, 20)])
-def test_any_image_fills_any_window(name: str, size: tuple[int, int]) -> None:
-    image, number = noise(*size, 2), numbers(*size)
-    for window in (Window(-300, -300, 572), Window(5, -2, 1), Window(400, 3, 64), Window(-9, 2, 31, surround=17)):
-        patch, where = EVERY[name]()(image, window, 3, number)
-        assert patch.shape == (window.side, window.side, 2)
-        assert np.isfinite(patch).all()
-        assert where.min() >= 0
-        assert where.max() < number.size
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_equal_seeds_cut_equally_with_any_maps_and_others_differently(name: str) -> None:
-    image, number, window = noise(60, 60, 1), numbers(60, 60), Window(8, 8, 44)
-    one, other = EVERY[name](), EVERY[name]()
-    first = one(image, window, 5, number)
-    other(image, window, 6)
-    again = other(image, window, 5, number, number.astype(np.float32), number)
-    assert (first[0] == again[0]).all()
-    assert (first[1] == again[1]).all()
-    assert (first[1] == again[3]).all()
-    distinct = {one(image, window, seed)[0].tobytes() for seed in range(60)}
-    assert len(distinct) == {"none": 1, "flips": 8, "paper": 60}[name]
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_a_surround_adds_to_the_same_patch(name: str) -> None:
-    image, number = smooth(80, 90), numbers(80, 90)
-    for seed in range(5):
-        patch, where = EVERY[name]()(image, Window(20, -3, 50), seed, number)
-        wide, far = EVERY[name]()(image, Window(20, -3, 50, surround=13), seed, number)
-        assert wide.shape == (76, 76, 1)
-        np.testing.assert_allclose(wide[13:-13, 13:-13], patch, atol=1e-5)
-        assert (far[13:-13, 13:-13] == where).mean() > 0.999
-
-
 # --- geometry ---
-
-
-@given(size=sizes, window=windows, channels=st.sampled_from([1, 3, 5]))
-def test_with_everything_off_the_window_is_cut_as_it_is(size: tuple[int, int], window: Window, channels: int) -> None:
-    image, number = noise(*size, channels), numbers(*size)
-    for augment in (paper(), plain("none")):
-        patch, where = augment(image, window, 0, number)
-        assert (patch == reflected(image, window)).all()
-        assert (where == reflected(number, window)).all()
 
 
 @given(size=sizes, window=windows, turns=st.integers(0, 3), flip=st.booleans())
@@ -192,7 +48,7 @@ def test_quarter_turns_and_mirror_images_are_exact(
     image, number = noise(*size, 1), numbers(*size)
     patch, where = resample(image, motion(angle=90.0 * turns, flip=flip).source(window), number)
     for whole, cut in ((image, patch), (number, where)):
-        expected = np.rot90(reflected(whole, window), turns)
+        expected = np.rot90(reflect(whole, window), turns)
         assert (cut == (np.fliplr(expected) if flip else expected)).all()
 
 
@@ -201,8 +57,8 @@ def test_a_shift_is_another_window(size: tuple[int, int], window: Window, down: 
     image, number = noise(*size, 2), numbers(*size)
     patch, where = resample(image, motion(shift=(down, right)).source(window), number)
     there = Window(window.top + down, window.left + right, window.size)
-    assert (patch == reflected(image, there)).all()
-    assert (where == reflected(number, there)).all()
+    assert (patch == reflect(image, there)).all()
+    assert (where == reflect(number, there)).all()
 
 
 def test_any_rotation_is_that_of_scipy() -> None:
@@ -221,7 +77,7 @@ def test_what_leaves_the_image_is_mirrored_from_it(size: tuple[int, int], seed: 
     moved = motion(angle=random.uniform(-180, 180), vectors=random.normal(0, 8, (2, 3, 3)))
     patch, where = resample(image, moved.source(window), number)
     around = 200
-    whole, known = (reflected(array, Window(-around, -around, 2 * around + 30)) for array in (image, number))
+    whole, known = (reflect(array, Window(-around, -around, 2 * around + 30)) for array in (image, number))
     expected, there = resample(whole, moved.source(window) + np.float32(around), known)
     assert np.abs(patch - expected).max() < 0.02
     assert (where == there).mean() > 0.99  # a place midway between two pixels may fall to either
@@ -241,17 +97,6 @@ def test_images_larger_than_opencv_takes() -> None:
                 near = Window(1000, 4, 60) if image is tall else Window(4, 1000, 60)
                 (expected,) = resample(part, moved.source(near))
                 assert np.abs(patch - expected).max() < 0.02
-
-
-def test_image_and_label_agree_after_all_of_it() -> None:
-    image = smooth(200, 200)
-    label = (image[..., 0] > 0).astype(np.uint8)
-    augment = paper(shift=20, rotation=180, flip=True, std=10)
-    for seed in range(10):
-        patch, moved = augment(image, Window(-30, 20, 160), seed, label)
-        clear = np.abs(patch[..., 0]) > 0.15  # the gradient times the 0.7 px to the nearest pixel
-        assert clear.mean() > 0.5
-        assert (moved[clear] == (patch[..., 0] > 0)[clear]).all()
 
 
 # --- the elastic deformation ---
@@ -403,143 +248,3 @@ def test_any_settings_give_finite_patches_of_the_image(
     assert where.max() < image.size
     most = 2 * np.abs(image).max() * (1 + changes["contrast"]) + changes["brightness"]
     assert np.abs(patch).max() <= most, "a cubic overshoots a little"
-
-
-# --- the targets of a patch ---
-
-
-class Watched:
-    """An augmentation that remembers what it was asked for."""
-
-    def __init__(self, inner: Augmentation) -> None:
-        self._inner = inner
-        self.deforms = inner.deforms
-        self.calls: list[tuple[Window, int, tuple[Array, ...]]] = []
-
-    def __call__(self, image: NDArray[np.float32], window: Window, seed: int, *maps: Array) -> tuple[Array, ...]:
-        self.calls.append((window, seed, maps))
-        return self._inner(image, window, seed, *maps)
-
-
-class Counted:
-    """Targets that remember how often they were asked."""
-
-    def __init__(self, inner: Targets) -> None:
-        self._inner = inner
-        self.reach = inner.reach
-        self.calls = 0
-
-    def __call__(self, label: NDArray[np.uint8], instances: NDArray[np.int32] | None) -> Any:
-        self.calls += 1
-        return self._inner(label, instances)
-
-
-def targets(*overrides: str) -> Targets:
-    return losses.targets(config(*overrides).loss)
-
-
-def cells(size: int = 120, index: int = 0, with_instances: bool = True) -> Sample:
-    """A generated label beside an image that shows each pixel's row and column."""
-    made = generate(size, size, 0, index)
-    return Sample(str(index), ramps(size, size), made.label, made.instances if with_instances else None)
-
-
-BORDER = ("loss=border_weighted",)
-AS_IT_IS = Normalization(mode="none")
-
-
-@pytest.mark.parametrize("name", ["none", "flips"])
-@pytest.mark.parametrize("with_instances", [True, False])
-def test_without_deformation_weights_are_the_whole_image_s_computed_once(name: str, with_instances: bool) -> None:
-    samples = [cells(index=index, with_instances=with_instances) for index in range(2)]
-    asked = Counted(targets(*BORDER))
-    dataset = PatchDataset(samples, AS_IT_IS, 36, 60, plain(name), asked, 3)
-    assert asked.calls == 0, "not before they are needed"
-    for position in range(12):
-        index = position % 2
-        item = dataset[Draw(0, position, index)]
-        label, weights = targets(*BORDER)(samples[index].label, samples[index].instances)  # type: ignore[arg-type]
-        rows, columns = item["image"].numpy().astype(int)
-        assert weights is not None
-        assert item.keys() == {"image", "label", "weights"}
-        assert item["weights"].numpy().dtype == np.float32
-        assert (item["weights"].numpy() == weights[rows, columns]).all()
-        assert (item["label"].numpy() == label[rows, columns]).all()
-    assert asked.calls == 2
-
-
-@pytest.mark.parametrize("with_instances", [True, False])
-@pytest.mark.parametrize("input_size", [36, 41, 120])
-def test_with_deformation_weights_are_those_of_the_deformed_label(input_size: int, with_instances: bool) -> None:
-    sample, tile = cells(with_instances=with_instances), 36
-    assert sample.label is not None
-    watched = Watched(everything())
-    dataset = PatchDataset([sample], AS_IT_IS, tile, input_size, watched, targets(*BORDER), 3)
-    for position in range(4):
-        item = dataset[Draw(0, position, 0)]
-        assert {name: tuple(array.shape) for name, array in item.items()} == {
-            "image": (2, input_size, input_size),
-            "label": (input_size, input_size),
-            "weights": (input_size, input_size),
-        }
-        window, seed, maps = watched.calls[-1]
-        assert window.size == input_size, "what is drawn refers to the network's input alone"
-        assert len(maps) == 2
-        # Once more with ample surround, from the whole image's objects.
-        whole = find_instances(sample.label) if sample.instances is None else sample.instances
-        wide = window._replace(surround=70)
-        patch, label, instances = everything()(sample.image.astype(np.float32), wide, seed, sample.label, whole)
-        expected_label, expected = targets(*BORDER)(label, instances)
-        assert expected is not None
-        middle = (input_size - tile) // 2
-        inner, outer = slice(middle, middle + tile), slice(70 + middle, 70 + middle + tile)
-        np.testing.assert_allclose(item["image"][:, inner, inner], patch.transpose(2, 0, 1)[:, outer, outer], atol=1e-3)
-        assert (item["label"].numpy()[inner, inner] == expected_label[outer, outer]).mean() > 0.999
-        difference = np.abs(item["weights"].numpy()[inner, inner] - expected[outer, outer])
-        assert (difference < 1e-3).mean() > 0.99
-
-
-def test_the_distance_term_follows_the_deformed_label() -> None:
-    sample = cells()
-    unbalanced = targets(*BORDER, "loss.open_touching=false")
-    dataset = PatchDataset([sample], AS_IT_IS, 100, 200, paper(rotation=180, std=10), unbalanced, 0)
-    watched = Watched(paper(rotation=180, std=10))
-    again = PatchDataset([sample], AS_IT_IS, 100, 200, watched, unbalanced, 0)
-    for position in range(3):
-        item = dataset[Draw(1, position, 0)]
-        again[Draw(1, position, 0)]
-        window, seed, maps = watched.calls[-1]
-        _, instances = paper(rotation=180, std=10)(sample.image, window, seed, maps[1])
-        expected = border_term(instances, w0=10, sigma=5, where="background")
-        assert expected.max() > 5
-        np.testing.assert_allclose(item["weights"].numpy(), expected, atol=1e-5)
-
-
-def test_a_loss_without_weights_moves_the_label_alone() -> None:
-    for build in (everything, lambda: plain("flips")):
-        watched = Watched(build())
-        item = PatchDataset([cells()], AS_IT_IS, 20, 44, watched, targets("loss=cross_entropy"), 0)[Draw(0, 0, 0)]
-        assert item.keys() == {"image", "label"}
-        ((window, _, maps),) = watched.calls
-        assert (window.size, window.surround, len(maps)) == (44, 0, 1)
-
-
-def test_the_loss_does_not_change_the_patches() -> None:
-    sample = cells()
-    plainly, weighted = (
-        PatchDataset([sample], AS_IT_IS, 40, 44, everything(), targets(*words, "loss.class_weights=null"), 0)
-        for words in (("loss=cross_entropy",), (*BORDER, "loss.open_touching=false"))
-    )
-    for position in range(3):
-        one, other = (dataset[Draw(0, position, 0)] for dataset in (plainly, weighted))
-        np.testing.assert_allclose(one["image"], other["image"], atol=1e-3)
-        assert (one["label"] == other["label"]).float().mean() > 0.999
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_a_data_set_can_be_sent_to_a_spawned_worker(name: str) -> None:
-    dataset = PatchDataset([cells()], AS_IT_IS, 36, 60, EVERY[name](), targets(*BORDER), 0)
-    sent = pickle.loads(pickle.dumps(dataset))
-    one, other = dataset[Draw(0, 1, 0)], sent[Draw(0, 1, 0)]
-    assert one.keys() == other.keys()
-    assert all((one[key] == other[key]).all() for key in one)

@@ -1,8 +1,6 @@
-"""`augmentation=strong`: its geometry, its grey values, and what it shares with every augmentation."""
+"""`augmentation=strong`: its geometry, its grey values and its config."""
 
-import pickle
 from collections.abc import Iterator
-from functools import cache
 from itertools import product
 from math import log, sqrt
 from typing import Any
@@ -10,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
+from patterns import Array, noise, numbers, smooth
 from scipy import ndimage, stats
 from torch.utils.data import DataLoader
 
@@ -25,10 +22,8 @@ from unet_exp.config.learning import StrongAugmentationConfig
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
 from unet_exp.errors import ConfigError
-from unet_exp.mirror import mirror_window
 from unet_exp.training.patches import Draw, PatchDataset
 
-Array = NDArray[Any]
 OFF: dict[str, Any] = {
     "shift": 0, "rotation": 0, "flip": False, "grid": 3, "std": 0, "knots": "border", "contrast": 0, "brightness": 0,
     "probability": 1, "quarter_turns": False, "zoom": [1, 1], "gamma": [1, 1], "blur": 0, "noise": 0,
@@ -45,46 +40,12 @@ def from_words(*words: str) -> Augmentation:
     return augmentation.build(parse(compose_train(["augmentation=strong", *words])).augmentation)
 
 
-@cache
-def lively() -> Augmentation:
-    """As `conf/` has it, and always all of it."""
-    return from_words("augmentation.probability=1")
-
-
-def noise(*shape: int, seed: int = 0) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def smooth(height: int, width: int, channels: int = 1) -> NDArray[np.float32]:
-    rows, columns, channel = np.ogrid[:height, :width, :channels]
-    return (np.sin(rows / 9 + channel) * np.cos(columns / 11 - channel)).astype(np.float32)
-
-
-def numbers(height: int, width: int) -> NDArray[np.int32]:
-    return np.arange(height * width, dtype=np.int32).reshape(height, width)
-
-
 def many(augment: Augmentation, image: NDArray[np.float32], window: Window, count: int = 300) -> Iterator[Array]:
     for seed in range(count):
         yield augment(image, window, seed)[0]
 
 
 # --- geometry ---
-
-
-@given(
-    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
-    window=st.tuples(st.integers(-40, 40), st.integers(-40, 40), st.integers(1, 60)).map(lambda parts: Window(*parts)),
-    channels=st.sampled_from([1, 3, 4, 6]),
-    probability=st.sampled_from([0, 1]),
-)
-def test_with_everything_off_the_window_is_cut_as_it_is(
-    size: tuple[int, int], window: Window, channels: int, probability: float
-) -> None:
-    image, number = noise(*size, channels), numbers(*size)
-    patch, where = strong(probability=probability)(image, window, 3, number)
-    assert (patch == mirror_window(image, window.top, window.left, window.size, window.size)).all()
-    assert (where == mirror_window(number, window.top, window.left, window.size, window.size)).all()
 
 
 def test_never_chosen_is_off() -> None:
@@ -153,17 +114,6 @@ def test_a_landmark_of_the_label_lies_where_that_of_the_image_lies() -> None:
             assert np.abs(np.array(bright) - middle).max() < 2.5
             seen += 1
     assert seen > 30
-
-
-def test_beyond_the_border_image_and_label_are_mirrored_and_what_is_ignored_stays_so() -> None:
-    number = numbers(40, 40)
-    ignored = np.full((40, 40), IGNORE_LABEL, np.uint8)
-    image = smooth(40, 40)
-    for seed in range(10):
-        augment = strong(shift=20, rotation=180, flip=True, std=5, zoom=[0.5, 2])
-        patch, where, label = augment(image, Window(-30, -30, 100), seed, number, ignored)
-        assert (label == IGNORE_LABEL).all()
-        assert np.abs(patch[..., 0] - image.ravel()[where]).max() < 0.25
 
 
 # --- grey values ---
@@ -237,61 +187,6 @@ def test_each_is_done_as_often_as_configured_and_by_itself(probability: float) -
         assert abs(done / 300 - probability) < 0.09, name
 
 
-# --- what holds for every augmentation ---
-
-
-@pytest.mark.parametrize("channels", [1, 3, 4, 6])
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize("mode", ["image", "none"])
-def test_any_kind_of_image(channels: int, kind: type, mode: Any) -> None:
-    raw = np.random.default_rng(0).uniform(0, 1, (70, 80, channels))
-    image = raw.astype(kind) if kind is np.float32 else (raw * np.iinfo(kind).max).astype(kind)
-    normalized = Normalization(mode=mode)(image)
-    before = normalized.copy()
-    patch, where = from_words()(normalized, Window(-5, 3, 72), 2, numbers(70, 80))
-    assert patch.shape == (72, 72, channels)
-    assert patch.dtype == np.float32
-    assert np.isfinite(patch).all()
-    assert where.shape == (72, 72)
-    assert (normalized == before).all()
-
-
-@given(
-    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    window=st.tuples(st.integers(-70, 40), st.integers(-70, 40), st.integers(1, 70), st.integers(0, 9)),
-    seed=st.integers(0, 2**31 - 1),
-)
-def test_any_image_fills_any_window(size: tuple[int, int], window: tuple[int, int, int, int], seed: int) -> None:
-    patch, where = lively()(noise(*size, 2), Window(*window), seed, numbers(*size))
-    assert patch.shape == (Window(*window).side, Window(*window).side, 2)
-    assert np.isfinite(patch).all()
-    assert where.min() >= 0
-    assert where.max() < size[0] * size[1]
-
-
-def test_equal_seeds_cut_equally_with_any_maps_and_others_differently() -> None:
-    image, number = noise(60, 60, 1), numbers(60, 60)
-    one, other = from_words(), from_words()
-    first = one(image, Window(8, 8, 44), 5, number)
-    other(image, Window(8, 8, 44), 6)
-    again = other(image, Window(8, 8, 44), 5, number.astype(np.float32), number)
-    assert (first[0] == again[0]).all()
-    assert (first[1] == again[2]).all()
-    assert len({one(image, Window(8, 8, 44), seed)[0].tobytes() for seed in range(60)}) == 60
-    assert one.deforms
-
-
-def test_a_surround_adds_to_the_same_patch() -> None:
-    image, number = smooth(80, 90), numbers(80, 90)
-    augment = lively()
-    for seed in range(5):
-        patch, where = augment(image, Window(20, -3, 50), seed, number)
-        wide, far = augment(image, Window(20, -3, 50, surround=13), seed, number)
-        assert wide.shape == (76, 76, 1)
-        np.testing.assert_allclose(wide[13:-13, 13:-13], patch, atol=1e-4)
-        assert (far[13:-13, 13:-13] == where).mean() > 0.999
-
-
 def test_any_number_of_workers_draws_the_same() -> None:
     label = (smooth(90, 90)[..., 0] > 0).astype(np.uint8)
     samples = [Sample("a", smooth(90, 90), label, None)]
@@ -304,12 +199,6 @@ def test_any_number_of_workers_draws_the_same() -> None:
         assert all(torch.equal(one[key], other[key]) for other in others for key in one)
     images = torch.cat([batch["image"] for batch in by_workers[0]])
     assert len({image.numpy().tobytes() for image in images}) == len(draws), "no draw is like another"
-
-
-def test_it_can_be_sent_to_a_spawned_worker() -> None:
-    image = smooth(80, 80)
-    augment = from_words()
-    assert (pickle.loads(pickle.dumps(augment))(image, WHOLE, 7)[0] == augment(image, WHOLE, 7)[0]).all()
 
 
 # --- the config ---

@@ -16,7 +16,7 @@ from PIL import Image
 
 from unet_exp import data, losses, memory
 from unet_exp import load as open_predictor
-from unet_exp.compose import compose_train, conf_dir, quote
+from unet_exp.compose import compose_train, quote
 from unet_exp.config import IGNORE_LABEL, parse
 from unet_exp.data.classes import encode
 from unet_exp.data.groups import SplitItem, split
@@ -321,13 +321,6 @@ def group_of(item, rule):
     return {"image": item.name, "file": item.file, "folder": item.file[0]}.get(rule, item.name[0])
 
 
-def test_folds_are_blocks_each_tested_once(root):
-    for number in range(6):
-        put(root, number)
-    tested = [names(load(root, "data.folds=3", f"data.fold={fold}"))[2] for fold in range(3)]
-    assert tested == [["0", "1"], ["2", "3"], ["4", "5"]]
-
-
 def test_unknown_values_are_one_error_for_the_whole_set(root):
     for number in range(6):
         label = mask()
@@ -450,10 +443,7 @@ def test_a_class_that_no_training_mask_shows_is_told(root, caplog):
     assert "no training mask shows foreground: check data.classes" in caplog.text
 
 
-LOSSES = sorted({path.stem for path in (conf_dir() / "loss").glob("[!_]*.yaml")} - {"custom"})
-
-
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ["cross_entropy", "border_weighted"])
 @pytest.mark.parametrize("labels", ["classes", "instances"])
 def test_what_is_ignored_changes_neither_loss_nor_scores(root, loss, labels):
     """Whatever lies there, in the prediction and, for objects, in the mask."""
@@ -469,8 +459,7 @@ def test_what_is_ignored_changes_neither_loss_nor_scores(root, loss, labels):
     assert 0 < ignored.sum() < ignored.size
     function = losses.build(settings, None)
     label, weights = losses.targets(settings)(sample.label, sample.instances)
-    out = 1 if loss == "bce" else 2
-    logits = torch.randn(1, out, 16, 16, requires_grad=True)
+    logits = torch.randn(1, 2, 16, 16, requires_grad=True)
 
     def outcome(values):
         pixel_weights = None if weights is None else torch.from_numpy(weights)[None]

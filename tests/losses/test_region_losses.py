@@ -1,4 +1,4 @@
-"""Dice, Dice with cross-entropy, Tversky, Lovász-softmax and focal: worked numbers, other libraries, promises."""
+"""Dice, Dice with cross-entropy, Tversky, Lovász-softmax and focal: worked numbers, other libraries, definitions."""
 
 from collections.abc import Callable
 from itertools import pairwise, product
@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from test_losses import check_half_precision
 from torch import Tensor, nn
 
 from unet_exp import losses
@@ -21,15 +20,12 @@ from unet_exp.errors import ConfigError
 from unet_exp.losses import CrossEntropy, Dice, DiceCrossEntropy, Focal, Lovasz, Tversky
 
 LOG3 = log(3)
-EVERY: dict[str, Callable[..., nn.Module]] = {
+REGIONS: dict[str, Callable[..., nn.Module]] = {
     "dice": Dice,
     "dice_ce": DiceCrossEntropy,
     "tversky": Tversky,
     "lovasz": Lovasz,
-    "focal": Focal,
 }
-every = pytest.mark.parametrize("loss", EVERY.values(), ids=list(EVERY))
-REGIONS = {name: kind for name, kind in EVERY.items() if name != "focal"}
 every_region = pytest.mark.parametrize("loss", REGIONS.values(), ids=list(REGIONS))
 
 
@@ -197,7 +193,7 @@ def test_the_definition(name: str, classes: str, seed: int, per_image: bool, wei
     by_class = random.uniform(0.1, 2, 4).tolist()
     extra = torch.tensor(random.exponential(2, label.shape), dtype=torch.float32) if weighted else None
     weights = torch.ones(label.shape) if extra is None else 1 + extra
-    loss = EVERY[name](by_class, per_image=per_image, classes=classes)
+    loss = REGIONS[name](by_class, per_image=per_image, classes=classes)
     groups = [slice(0, 1), slice(1, 2)] if per_image else [slice(None)]
     expected = [plainly(name, logits[part], label[part], weights[part], by_class, classes) for part in groups]
     assert loss(logits, label, extra).item() == pytest.approx(np.mean(expected), rel=1e-4, abs=1e-6)
@@ -228,34 +224,7 @@ def test_dice_is_tversky_with_halves() -> None:
     torch.testing.assert_close(Dice(smooth=2.0)(logits, label), Tversky(None, 0.5, 0.5, 1.0)(logits, label))
 
 
-# --- promises of every loss ---
-
-
-@every
-def test_ignored_pixels_change_nothing_and_get_no_gradient(loss: Callable[..., nn.Module]) -> None:
-    logits, label = random_batch()
-    ignored = (label == IGNORE_LABEL)[:, None].expand_as(logits)
-    logits.requires_grad_()
-    value = loss()(logits, label)
-    value.backward()
-    assert logits.grad is not None
-    assert (logits.grad[ignored] == 0).all()
-    assert (logits.grad[~ignored] != 0).any()
-    torch.testing.assert_close(loss()(torch.where(ignored, -50.0, logits), label), value)
-
-
-@every
-@pytest.mark.parametrize("weights", [None, [0.0, 1.0, 1.0]])
-def test_nothing_to_count_is_zero_with_a_zero_gradient(
-    loss: Callable[..., nn.Module], weights: list[float] | None
-) -> None:
-    logits = (100 * torch.randn(2, 3, 3, 4)).requires_grad_()
-    label = torch.full((2, 3, 4), 0 if weights else IGNORE_LABEL, dtype=torch.uint8)
-    value = loss(weights)(logits, label)
-    value.backward()
-    assert value.item() == 0
-    assert logits.grad is not None
-    assert (logits.grad == 0).all()
+# --- images, and settings beyond the defaults ---
 
 
 @every_region
@@ -277,13 +246,7 @@ def test_images_by_themselves_or_the_batch_as_one(loss: Callable[..., nn.Module]
         torch.testing.assert_close(apart, torch.stack(each).mean())
 
 
-@every
-def test_half_precision_is_computed_in_float32(loss: Callable[..., nn.Module]) -> None:
-    check_half_precision(loss(), *random_batch())
-
-
 SETTINGS = [
-    *[(loss, {}) for loss in EVERY.values()],
     *[(loss, {"per_image": True, "classes": "all"}) for loss in REGIONS.values()],
     (Focal, {"gamma": 0.5}),
     (Dice, {"smooth": 0.0, "classes": "all"}),
@@ -291,7 +254,7 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("loss", "words"), SETTINGS)
+@pytest.mark.parametrize(("loss", "words"), [*[(loss, {}) for loss in (*REGIONS.values(), Focal)], *SETTINGS])
 def test_gradients_are_those_of_finite_differences(loss: Callable[..., nn.Module], words: dict[str, Any]) -> None:
     logits, label = random_batch()
     small = logits[:, :, :2, :3].double().requires_grad_()
@@ -318,57 +281,7 @@ def test_extreme_logits_stay_finite(loss: Callable[..., nn.Module], words: dict[
         assert torch.isfinite(extreme.grad).all()
 
 
-@every
-@given(seed=st.integers(0, 2**16), scale=st.floats(0.01, 20))
-def test_blind_to_the_order_of_pixels_and_to_the_names_of_classes(
-    loss: Callable[..., nn.Module], seed: int, scale: float
-) -> None:
-    random = torch.Generator().manual_seed(seed)
-    logits = scale * torch.randn(1, 3, 4, 6, generator=random)
-    label = torch.randint(0, 3, (1, 4, 6), generator=random)
-    weights = torch.rand(3, generator=random)
-    value = loss(weights.tolist())(logits, label)
-    assert value >= 0
-    order = torch.randperm(24, generator=random)
-    moved = logits.flatten(2)[:, :, order].reshape(logits.shape), label.flatten()[order].reshape(label.shape)
-    torch.testing.assert_close(loss(weights.tolist())(*moved), value)
-    names = torch.randperm(3, generator=random)
-    renamed = loss(weights[names].tolist())(logits[:, names], names.argsort()[label])
-    torch.testing.assert_close(renamed, value)
-
-
-@every
-def test_a_right_prediction_costs_nothing_and_a_wrong_one_much(loss: Callable[..., nn.Module]) -> None:
-    label = random_batch()[1].long().clamp_max(2)
-    right = 50.0 * torch.nn.functional.one_hot(label, 3).movedim(-1, 1)
-    assert loss()(right, label).item() == pytest.approx(0, abs=1e-5)
-    assert loss()(-right, label) > 0.5
-
-
-@every
-def test_it_can_be_learned_from(loss: Callable[..., nn.Module]) -> None:
-    label = random_batch()[1]
-    logits = torch.zeros(2, 3, 5, 7, requires_grad=True)
-    optimizer = torch.optim.Adam([logits], lr=0.5)
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss()(logits, label).backward()
-        optimizer.step()
-    counted = label != IGNORE_LABEL
-    assert (logits.argmax(dim=1)[counted] == label[counted]).all()
-
-
 # --- from the config ---
-
-
-@pytest.mark.parametrize("word", EVERY)
-def test_the_word_builds_the_loss(word: str) -> None:
-    loss = from_words(f"loss={word}", weights=[1.0, 2.5])
-    assert type(loss) is EVERY[word]
-    assert not loss.state_dict(), "class weights belong to the config, not to the weights of a checkpoint"
-    logits, label = random_batch(2)
-    torch.testing.assert_close(loss(logits, label), EVERY[word]([1.0, 2.5])(logits, label))
-    assert parse(compose_train([f"loss={word}"])).activation == "softmax"
 
 
 @pytest.mark.parametrize(
