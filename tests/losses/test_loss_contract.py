@@ -150,8 +150,8 @@ def test_never_negative_and_blind_to_the_order_of_pixels_and_of_classes(case: Ca
 def test_half_precision_is_computed_in_float32(case: Case, half: torch.dtype) -> None:
     """Whatever autocast says."""
     loss, (logits, label, weights) = case.build(), random_batch(case)
-    for size, pixel_weights in product((1, 100), case.optional(weights)):
-        rounded = (size * logits).to(half).requires_grad_()
+    for pixel_weights in case.optional(weights):
+        rounded = (10 * logits).to(half).requires_grad_()
         with torch.autocast("cpu", torch.bfloat16):
             value = loss(rounded, label, pixel_weights)
         found = gradient(value, rounded)
@@ -185,8 +185,8 @@ def test_a_right_prediction_costs_nothing_and_a_wrong_one_much(case: Case) -> No
 def test_it_can_be_learned_from(case: Case) -> None:
     loss, (logits, label, weights) = case.build(), random_batch(case)
     logits = torch.zeros_like(logits, requires_grad=True)
-    optimizer = torch.optim.Adam([logits], lr=0.5)
-    for _ in range(60):
+    optimizer = torch.optim.Adam([logits], lr=1.0)
+    for _ in range(30):
         optimizer.zero_grad()
         loss(logits, label, weights).backward()
         optimizer.step()
