@@ -10,7 +10,7 @@ import pytest
 from conftest import composed, options
 from hypothesis import example, given
 from hypothesis import strategies as st
-from patterns import noise, numbers, reflect, smooth
+from patterns import noise, numbers, ramps, reflect, smooth
 
 from unet_exp import augmentation
 from unet_exp.augmentation import Augmentation, Window
@@ -69,6 +69,15 @@ def test_image_and_maps_are_moved_together_and_no_value_of_a_map_changes(word: s
         else:
             assert (patch == found).all()
     assert all((array == old).all() for array, old in zip((image, number, ids, label, weights), before, strict=True))
+
+
+@every
+def test_a_map_has_the_pixel_that_is_nearest_to_where_the_image_is_looked_up(word: str) -> None:
+    image, number = ramps(200, 220), numbers(200, 220)
+    augment = build(word, **ALL, **EXACT, contrast=0.0, brightness=0.0)
+    for seed in range(10):
+        place, where = augment(image, Window(70, 80, 60), seed, number)
+        assert np.abs(place - image.reshape(-1, 2)[where]).max() < 0.55  # half a pixel, and the cubic's 1/32
 
 
 @every

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import composed
 from numpy.typing import NDArray
 from patterns import Array, noise, numbers, smooth
 from scipy import ndimage, stats
@@ -37,7 +38,7 @@ def strong(**changes: Any) -> Augmentation:
 
 
 def from_words(*words: str) -> Augmentation:
-    return augmentation.build(parse(compose_train(["augmentation=strong", *words])).augmentation)
+    return augmentation.build(parse(composed("augmentation=strong", *words)).augmentation)
 
 
 def many(augment: Augmentation, image: NDArray[np.float32], window: Window, count: int = 300) -> Iterator[Array]:

@@ -132,10 +132,6 @@ def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
 def no_image(path: Path) -> None:
     path.write_bytes(b"%PDF-1.7\n" * 20)
 
@@ -145,7 +141,7 @@ def smaller(path: Path) -> None:
 
 
 @every_folder
-@pytest.mark.parametrize("change", [cut_short, empty, no_image, smaller])
+@pytest.mark.parametrize("change", [cut_short, no_image, smaller])
 @pytest.mark.parametrize("which", ["image", "label"])
 def test_a_file_that_cannot_be_used_is_one_error_that_names_it(
     case: str, which: str, change: Callable[[Path], None], prepare: Callable[[str], tuple[Path, DataConfig]]

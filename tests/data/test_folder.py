@@ -1,4 +1,4 @@
-"""A stranger's images and masks: found, paired, decoded, split, and trained on."""
+"""A user's images and masks: decoded, refused, and trained on."""
 
 import re
 import shlex
@@ -10,22 +10,19 @@ import pytest
 import tifffile
 import torch
 from conftest import TINY_STACK
-from hypothesis import given
-from hypothesis import strategies as st
+from own_images import RNG, grey, load, mask, names, put
 from PIL import Image
 
 from unet_exp import data, losses, memory
 from unet_exp import load as open_predictor
-from unet_exp.compose import compose_train, quote
+from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, parse
 from unet_exp.data.classes import encode
-from unet_exp.data.groups import SplitItem, split
-from unet_exp.data.io.images import read_pages, write_image, write_pages
+from unet_exp.data.io.images import read_pages, write_image
 from unet_exp.data.normalization import Normalization
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.metrics.scoreboard import Scoreboard
 
-RNG = np.random.default_rng(0)
 COLOURS = {
     "ground": (60, 60, 60),
     "grass": (0, 160, 0),
@@ -38,51 +35,11 @@ BY_INDEX = "data.classes=[{name: background, value: 0}, {name: a, value: 1}, {na
 BY_COLOUR = "data.classes=[" + ", ".join(f"{{name: {k}, value: {list(v)}}}" for k, v in COLOURS.items()) + "]"
 
 
-def config(root, *words):
-    return parse(compose_train(["data=folder", f"data.images={root}/images", f"data.masks={root}/masks", *words])).data
-
-
-def load(root, *words):
-    return data.load_data(config(root, *words))
-
-
-def grey(size=16):
-    return RNG.integers(0, 256, (size, size, 1)).astype(np.uint8)
-
-
-def mask(size=16):
-    return (255 * (grey(size)[..., 0] > 127)).astype(np.uint8)
-
-
 @pytest.fixture
 def root(tmp_path):
     for name in ("images", "masks"):
         (tmp_path / name).mkdir()
     return tmp_path
-
-
-def put(root, name, image=None, label=None, suffix=".png"):
-    for place, array in (("images", grey() if image is None else image), ("masks", mask() if label is None else label)):
-        path = root / place / f"{name}{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(path, array)
-
-
-DEFAULTS = config("x")
-
-
-def names(dataset):
-    return [[sample.name for sample in part] for part in (dataset.train, dataset.val, dataset.test, dataset.unlabelled)]
-
-
-def test_images_and_masks_pair_by_name_in_contiguous_blocks(root):
-    for number in range(12, 0, -1):
-        put(root, number)
-    made = load(root, "data.val=0.25", "data.test=0.25")
-    assert names(made) == [["1", "2", "3", "4", "5", "6"], ["7", "8", "9"], ["10", "11", "12"], []]
-    assert made.channels == 1
-    made = load(root, "data.test=0")
-    assert [len(part) for part in names(made)] == [10, 2, 0, 0]
 
 
 def test_labels_are_those_of_the_mask(root):
@@ -190,135 +147,6 @@ def test_an_ignored_colour_is_ignored_on_a_page_of_greys(root, ignored, shown):
     assert (sample.label[:4] == IGNORE_LABEL).all()
     assert (sample.instances[:8] == 0).all()
     assert (sample.instances[8:] > 0).all()
-
-
-def test_pages_of_a_stack_stay_together(root):
-    for number in range(3):
-        write_pages(root / f"images/s{number}.tif", [grey() for _ in range(4)])
-        write_pages(root / f"masks/s{number}.tif", [mask() for _ in range(4)])
-    made = load(root)
-    assert names(made)[0] == [f"s0_{page:03d}" for page in range(4)]
-    assert [len(part) for part in names(made)] == [4, 4, 4, 0]
-    assert [len(part) for part in names(load(root, "data.group=image", "data.val=0.5", "data.test=0"))] == [6, 6, 0, 0]
-    one = load(f"{root}", f"data.images={root}/images/s0.tif", f"data.masks={root}/masks/s1.tif", "data.group=image")
-    assert [len(part) for part in names(one)] == [2, 1, 1, 0]
-    with pytest.raises(ConfigError, match="needs 3 groups and there are 1"):
-        load(root, f"data.images={root}/images/s0.tif", f"data.masks={root}/masks/s1.tif")
-
-
-def test_globs_pair_by_what_their_wildcards_stand_for(tmp_path):
-    for number in range(4):
-        for kind, array in (("image/a.png", grey()), ("mask/a_label.png", mask())):
-            path = tmp_path / f"scan {number}ü" / kind
-            path.parent.mkdir(parents=True)
-            write_image(path, array)
-    images, masks = (quote(f"{tmp_path}/*/{kind}") for kind in ("image/*.png", "mask/*_label.png"))
-    made = load(tmp_path, f"data.images={images}", f"data.masks={masks}")
-    assert names(made)[0] == ["scan 0ü_a", "scan 1ü_a"]
-    deep = quote(f"{tmp_path}/**/a.png"), quote(f"{tmp_path}/**/[a]_label.p?g")
-    with pytest.raises(DataError, match="no mask in"):
-        load(tmp_path, f"data.images={deep[0]}", f"data.masks={deep[1]}")
-
-
-@pytest.mark.parametrize(
-    ("image", "mask"),
-    [("e\u0301", "\u00e9"), ("\u0663", "\u0663"), ("\u06635", "\u06635")],
-    ids=["accents", "digits", "both digits"],
-)
-def test_names_in_any_script_pair_and_sort(root, image, mask):
-    for number in (10, 2):
-        put(root, number)
-    write_image(root / f"images/{image}.png", grey())
-    write_image(root / f"masks/{mask}.png", np.zeros((16, 16), np.uint8))
-    assert [part[0] for part in names(load(root))[:3]] == ["2", "10", mask]
-
-
-def test_a_folder_may_have_brackets_in_its_name(root):
-    for number in range(3):
-        put(root, number)
-    (root / "images").rename(root / "images [old]")
-    assert names(load(root, f"data.images={quote(f'{root}/images [old]/*.png')}"))[:2] == [["0"], ["1"]]
-
-
-def test_names_of_masks_may_have_more(root):
-    for number in range(3):
-        put(root, number)
-        (root / f"masks/{number}.png").rename(root / f"masks/{number}_mask.png")
-    assert names(load(root, "data.mask_suffix=_mask"))[0] == ["0"]
-
-
-def test_split_by_folders(root):
-    for part, count in (("train", 3), ("val", 1), ("test", 2)):
-        for number in range(count):
-            put(root, f"{part}/{number}")
-    (root / "images/unlabelled").mkdir()
-    write_image(root / "images/unlabelled/x.png", grey())
-    made = load(root, "data.split=folders")
-    assert names(made) == [["train_0", "train_1", "train_2"], ["val_0"], ["test_0", "test_1"], ["unlabelled_x"]]
-
-
-def test_split_by_lists(root, caplog):
-    for number in range(6):
-        put(root, f"s/{number}")
-    for part, text in (("train", "s/3.png\n\ns/0\n"), ("val", "s/5"), ("test", "\ufeffs/1\r\n")):
-        (root / f"{part}.txt").write_text(text)
-    made = load(root, "data.split=lists", f"data.lists={root}")
-    assert names(made) == [["s_0", "s_3"], ["s_5"], ["s_1"], []]
-    assert "2 of 6 images are in no list" in caplog.text
-
-
-def test_images_and_masks_can_lie_in_one_folder(root):
-    for number in range(4):
-        write_image(root / f"{number}.png", grey())
-        write_image(root / f"{number}_mask.tif", mask())
-    everything = [f"data.images={root}", f"data.masks={root}"]
-    made = load(root, *everything, "data.mask_suffix=_mask")
-    assert names(made)[:3] == [["0", "1"], ["2"], ["3"]]
-    assert np.array_equal(made.test[0].label * 255, read_pages(root / "3_mask.tif")[0][..., 0])
-    with pytest.raises(DataError, match=r"these are the files of data\.images"):
-        load(root, *everything)
-
-
-def test_images_without_a_mask_can_stay_unlabelled(root):
-    for number in range(5):
-        put(root, number)
-    (root / "masks/4.png").unlink()
-    with pytest.raises(DataError, match=r"4\.png: no mask in data.masks="):
-        load(root)
-    assert names(load(root, "data.without_mask=unlabelled"))[3] == ["4"]
-
-
-@given(
-    counts=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 5)), min_size=1, max_size=12),
-    rule=st.sampled_from(["image", "file", "folder", r"^\w"]),
-    folds=st.sampled_from([0, 3, 4]),
-    fold=st.integers(0, 2),
-    shares=st.tuples(st.floats(0.05, 0.45), st.sampled_from([0, 0.1, 0.5])),
-)
-def test_a_split_is_a_partition_that_no_group_straddles(counts, rule, folds, fold, shares):
-    items = [
-        SplitItem(f"{letter}/{number}", f"{letter}/{number}_{page}")
-        for number, (letter, pages) in enumerate(counts)
-        for page in range(pages)
-    ]
-    wanted = {"folds": folds, "fold": fold} if folds else {"val": shares[0], "test": float(shares[1])}
-    try:
-        parts = split(items, DEFAULTS.model_validate({**DEFAULTS.model_dump(), "group": rule, **wanted}))
-    except ConfigError as error:
-        assert "and there are" in error.args[0]  # noqa: PT017 - whether it fails is what is looked at
-        groups = {group_of(item, rule) for item in items}
-        assert len(groups) < (folds or 2 + (shares[1] > 0))
-        return
-    assert sorted(place for part in parts for place in part) == list(range(len(items)))
-    assert parts[0]
-    assert parts[1]
-    assert bool(parts[2]) == bool(folds or shares[1])
-    of = [{group_of(items[place], rule) for place in part} for part in parts]
-    assert not of[0] & of[1] | of[0] & of[2] | of[1] & of[2]
-
-
-def group_of(item, rule):
-    return {"image": item.name, "file": item.file, "folder": item.file[0]}.get(rule, item.name[0])
 
 
 def test_unknown_values_are_one_error_for_the_whole_set(root):
@@ -475,13 +303,6 @@ def test_what_is_ignored_changes_neither_loss_nor_scores(root, loss, labels):
     assert (logits.grad[:, :, ~ignored] != 0).any()
     for other in (logits + 100 * torch.from_numpy(ignored), logits - 100 * torch.from_numpy(ignored)):
         assert outcome(other)[1] == pytest.approx(scores)
-
-
-def test_many_small_images_are_read_side_by_side(root):
-    label, image = mask(8), grey(8)
-    for number in range(300):
-        put(root, f"{number:04d}", image, label)
-    assert [sample.name for sample in load(root).train] == [f"{number:04d}" for number in range(210)]
 
 
 def test_classes_get_colours_that_differ(root):

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import composed
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from unet_exp import losses
-from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, BorderWeightedConfig, parse
 from unet_exp.losses import BinaryCrossEntropy, BorderWeighted, CrossEntropy, PixelwiseLoss
 
@@ -189,7 +189,7 @@ def test_a_weight_of_two_counts_a_pixel_twice_and_of_zero_ignores_it(
 
 
 def border_config(*words: str) -> BorderWeightedConfig:
-    config = parse(compose_train(["loss=border_weighted", *words])).loss
+    config = parse(composed("loss=border_weighted", *words)).loss
     assert isinstance(config, BorderWeightedConfig)
     return config
 
@@ -331,7 +331,7 @@ def test_given_instances_are_the_cells() -> None:
     ],
 )
 def test_class_weights_by_hand(words: list[str], expected: list[float] | None) -> None:
-    found = losses.class_weights(parse(compose_train(words)).loss, [200, 800, 0])
+    found = losses.class_weights(parse(composed(*words)).loss, [200, 800, 0])
     assert found == (None if expected is None else pytest.approx(expected))
 
 

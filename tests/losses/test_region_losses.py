@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import composed
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ def row(*labels: int) -> Tensor:
 
 
 def from_words(*words: str, weights: list[float] | None = None) -> nn.Module:
-    return losses.build(parse(compose_train(words)).loss, weights)
+    return losses.build(parse(composed(*words)).loss, weights)
 
 
 # --- worked numbers: softmax(0, log 3) is (1/4, 3/4) ---

@@ -1,50 +1,24 @@
-"""`search=optuna`: what can be searched, trials asked for and told of, pruning inside a run, the W&B sweep file."""
+"""`search=optuna`: trials that are handed out, what came of them, and the files that say so."""
 
-import functools
-import logging
 import math
 import os
-import shutil
 import statistics
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import matplotlib.pyplot
 import numpy as np
 import pytest
-import yaml
-from conftest import TINY, table
+from conftest import table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.importance import get_param_importances
 from PIL import Image
+from searching import SPACE, bowl, opener, optuna_config, plain, run
 
-from unet_exp.cli.command import read_command
-from unet_exp.compose import compose_command, compose_train, conf_dir, parse_overrides
-from unet_exp.config import Config, parse
-from unet_exp.config.multirun import OptunaConfig, parse_search
 from unet_exp.errors import ConfigError
-from unet_exp.metrics.declarations import direction
-from unet_exp.sweeps.search import Outcome, Search, Trial
-from unet_exp.sweeps.space import add_typed, check_space, space_entry
-
-SPACE: dict[str, Any] = {"x": {"low": -4.0, "high": 4.0}, "n": {"low": 1, "high": 64, "log": True}, "c": ["a", "b"]}
-
-
-@functools.cache
-def shipped() -> dict[str, Any]:
-    return compose_command(["search=optuna"]).search
-
-
-def optuna_config(**changes: Any) -> OptunaConfig:
-    """The shipped settings, in `SPACE`."""
-    config = parse_search({**shipped(), "space": SPACE, **changes})
-    assert config is not None
-    return config
+from unet_exp.sweeps.search import Outcome, Search
 
 
 @pytest.fixture(autouse=True)
@@ -55,201 +29,7 @@ def _no_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def search(tmp_path: Path) -> Callable[..., Search]:
-    """`search(trials=3, ...)` opens the study in `tmp_path`, or in `journal`."""
-
-    def make(journal: str = "search.journal", monitor: str = "val/iou/mean", **changes: Any) -> Search:
-        return Search(optuna_config(**changes), monitor, tmp_path / journal)
-
-    return make
-
-
-def plain(trial: Trial) -> dict[str, Any]:
-    """A trial's values as Hydra reads its words."""
-    return {override.key_or_group: override.value() for override in parse_overrides(trial.overrides)}
-
-
-def bowl(values: Mapping[str, Any]) -> float:
-    """At most 1, at x = 1.5, c = b."""
-    return 1 - (values["x"] - 1.5) ** 2 / 30 - 0.3 * (values["c"] == "a")
-
-
-def run(search: Search, trials: int | None = None, value: Callable[[Mapping[str, Any]], float] = bowl) -> list[Trial]:
-    """Answers the search until it ends, or that many trials."""
-    done: list[Trial] = []
-    while (trials is None or len(done) < trials) and (asked := search.ask()):
-        for trial in asked:
-            search.tell(trial.number, Outcome("finished", value(plain(trial))))
-        done += asked
-    return done
-
-
-class TestWords:
-    def test_the_word_makes_a_sweep_of_its_own_accord(self) -> None:
-        composed = compose_command(["search=optuna"])
-        assert composed.multirun
-        config = parse_search(composed.search)
-        assert config is not None
-        assert set(config.space) == {"optimizer.lr", "model.dropout"}
-        assert not compose_command([]).multirun
-        assert parse_search(compose_command([]).search) is None
-
-    @pytest.mark.parametrize(
-        ("words", "space"),
-        [
-            (["search.space.optimizer.lr.high=0.1", "search.space.model=null"], {"optimizer.lr": (0.0001, 0.1)}),
-            (["search.space.optimizer=null", "+search.space.model.width=[8,16]"], {"model.width": [8, 16]}),
-        ],
-    )
-    def test_the_space_is_changed_on_the_command_line(self, words: list[str], space: dict[str, Any]) -> None:
-        config = parse_search(compose_command(["search=optuna", *words]).search)
-        assert config is not None
-        for key, wanted in space.items():
-            entry = config.space[key]
-            assert (entry if isinstance(entry, list) else (entry.low, entry.high)) == wanted
-        assert "optimizer.lr" not in config.space or "optimizer.lr" in space
-
-    def test_dots_and_nesting_are_the_same_key(self) -> None:
-        nested = {"optimizer": {"lr": {"low": 0.1, "high": 0.2}}, "fusion": ["add", "none"]}
-        dotted = {"optimizer.lr": {"low": 0.1, "high": 0.2}, "fusion": ["add", "none"]}
-        assert optuna_config(space=nested) == optuna_config(space=dotted)
-        both = {"optimizer": ["adam", "sgd"], "optimizer.lr": {"low": 0.1, "high": 0.2}}
-        assert set(optuna_config(space=both).space) == {"optimizer", "optimizer.lr"}
-
-    @pytest.mark.parametrize(
-        ("entry", "part"),
-        [
-            ({"low": 2, "high": 2}, "low=2 should be less than high=2"),
-            ({"low": 0.0, "high": 1.0, "log": True}, "low=0.0 should be above 0"),
-            ({"low": "1e-4", "high": 1.0}, "low='1e-4' should be a number"),
-            ({"low": 1.0}, "high=None should be a number"),
-            ({"low": 1.0, "high": math.inf}, "high=inf should be a number"),
-            ({"low": 1, "high": 9, "step": 9}, "step=9 should be"),
-            ({"low": 1, "high": 9, "step": 2, "log": True}, "log and step do not go together"),
-            ({"low": 1, "high": 9, "stride": 2}, "unknown key stride"),
-            ([], "leaves nothing to choose"),
-            (["add"], "leaves nothing to choose"),
-            (["add", "none", "add"], "has a value twice"),
-            ("add", "'add' is neither a list"),
-        ],
-    )
-    def test_a_mistake_in_the_space_names_its_key(self, entry: Any, part: str) -> None:
-        with pytest.raises(ConfigError, match=r"search\.space\.some\.key: ") as caught:
-            optuna_config(space={"some": {"key": entry}})
-        assert part in str(caught.value)
-
-    def test_other_mistakes(self) -> None:
-        with pytest.raises(ConfigError, match=r"search\.trials=0"):
-            optuna_config(trials=0)
-        with pytest.raises(ConfigError, match=r"search\.sampler='grid'"):
-            optuna_config(sampler="grid")
-        with pytest.raises(ConfigError, match=r"search\.space"):
-            optuna_config(space=["lr"])
-
-
-class TestTyped:
-    @pytest.mark.parametrize(
-        ("text", "entry"),
-        [
-            ("fusion=concat,add", ["concat", "add"]),
-            ("fusion=choice(concat,add)", ["concat", "add"]),
-            ("trainer.ema_decay=null,0.99", [None, 0.99]),
-            ("model.relu_after_upsample=true,false", [True, False]),
-            ("loss.class_weights=[1.0,2.0],inverse", [[1.0, 2.0], "inverse"]),
-            ("trainer.max_time='4m','1h'", ["4m", "1h"]),
-            ("optimizer.lr=interval(1e-4,1e-2)", {"low": 1e-4, "high": 1e-2, "log": False}),
-            ("optimizer.lr=tag(log, interval(1e-4,1e-2))", {"low": 1e-4, "high": 1e-2, "log": True}),
-            ("model.width=int(interval(4,9))", {"low": 4, "high": 9, "log": False}),
-            ("model.width=range(8,33,8)", {"low": 8, "high": 32, "log": False, "step": 8}),
-            ("model.width=range(32,0,-8)", {"low": 8, "high": 32, "log": False, "step": 8}),
-            ("model.width=tag(log, range(1,65))", {"low": 1, "high": 64, "log": True, "step": None}),
-            ("model.dropout=range(0.0,0.35,0.1)", {"low": 0.0, "high": 0.3, "log": False, "step": 0.1}),
-        ],
-    )
-    def test_a_sweep_becomes_an_entry(self, text: str, entry: Any) -> None:
-        (override,) = parse_overrides([text], sweeps=True)
-        assert space_entry(override) == entry
-        assert override.key_or_group in add_typed(optuna_config(), [override]).space
-
-    @pytest.mark.parametrize(
-        ("text", "part"),
-        [
-            ("fusion=glob(*)", "takes no glob"),
-            ("optimizer.lr=tag(even, interval(1e-4,1e-2))", "the only tag is log"),
-            ("fusion=tag(log, choice(add,none))", "the only tag is log"),
-            ("model.width=range(8,9)", "leaves nothing to choose"),
-            ("model.width=tag(log, range(1,9,2))", "log and step"),
-            ("optimizer.lr=interval(1,1)", "should be less than"),
-        ],
-    )
-    def test_what_has_no_meaning_in_a_search(self, text: str, part: str) -> None:
-        with pytest.raises(ConfigError, match=r".+") as caught:
-            add_typed(optuna_config(), parse_overrides([text], sweeps=True))
-        assert part in str(caught.value)
-        assert text.partition("=")[0] in str(caught.value)
-
-    def test_several_values_join_and_one_value_leaves(self) -> None:
-        typed = parse_overrides(["x=1", "n=2,4", "fusion=add,none", "model=same"], sweeps=True)
-        space = add_typed(optuna_config(), typed).space
-        assert space == {"n": [2, 4], "c": ["a", "b"], "fusion": ["add", "none"]}
-
-
-def composed(*words: str) -> Callable[[list[str]], Config]:
-    return lambda more: parse(compose_train([*words, *more]))
-
-
-class TestCheck:
-    def test_the_shipped_space_goes_with_any_optimizer(self) -> None:
-        config = parse_search(compose_command(["search=optuna"]).search)
-        assert config is not None
-        for name in ("adam", "sgd"):
-            check_space(config, composed(f"optimizer={name}"))
-
-    def test_groups_are_searched_by_their_words(self) -> None:
-        space = {"fusion": ["concat", "add"], "loss": ["cross_entropy", "bce"], "data.batch_size": [1, 2]}
-        check_space(optuna_config(space=space), composed())
-
-    @pytest.mark.parametrize(
-        ("space", "part"),
-        [
-            ({}, "nothing to search"),
-            ({"optimizer.rate": [0.1, 0.2]}, "unknown key optimizer.rate"),
-            ({"fusion": ["add", "concatenate"]}, "fusion=concatenate: no such option"),
-            ({"optimizer": ["sgd", "adam"], "optimizer.momentum": [0.9, 0.99]}, "unknown key optimizer.momentum"),
-            ({"model.dropout": {"low": 0, "high": 1}}, "write 0.0 and 1.0"),
-            ({"model.width": {"low": 4.0, "high": 8.0}}, "model.width"),
-            ({"model.dropout": {"low": 0.0, "high": 1.5}}, "model.dropout=1.5"),
-            ({"seed": [0, 1]}, "search.space.seed: it changes seed"),
-            ({"data.seed": [0, 1]}, "it changes data.seed"),
-            ({"data.organelles": [True, False]}, "it changes data.organelles"),
-            ({"data.fold": [0, 1], "data.folds": [3, 4]}, "it changes data.fold"),
-            ({"trainer.monitor": ["val/loss", "val/accuracy"]}, "it changes trainer.monitor"),
-            ({"trainer.val_every_epochs": [1, 2]}, "it changes trainer.val_every_epochs"),
-            ({"experiment": ["small", "paper_isbi2012_small"]}, "search.space.experiment: it changes data"),
-        ],
-    )
-    def test_mistakes_are_found_before_the_first_trial(self, space: dict[str, Any], part: str) -> None:
-        with pytest.raises(ConfigError, match=r".+") as caught:
-            check_space(optuna_config(space=space), composed())
-        assert part in str(caught.value)
-
-    def test_losses_are_comparable_unless_the_loss_is_the_score(self) -> None:
-        config = optuna_config(space={"loss": ["cross_entropy", "bce"]})
-        check_space(config, composed())
-        with pytest.raises(ConfigError, match=r"search\.space\.loss: it changes loss"):
-            check_space(config, composed("trainer.monitor=val/loss"))
-
-    def test_optuna_is_an_extra(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        config = optuna_config()
-        monkeypatch.setitem(sys.modules, "optuna", None)
-        with pytest.raises(ConfigError, match=r"pip install 'unet-exp\[sweep\]'"):
-            read_command(["search=optuna", *TINY])
-        with pytest.raises(ConfigError, match=r"pip install 'unet-exp\[sweep\]'"):
-            Search(config, "val/iou/mean", tmp_path / "search.journal")
-
-    def test_importing_it_is_quick(self) -> None:
-        heavy = "{'torch', 'optuna', 'numpy', 'matplotlib', 'pytorch_lightning'}"
-        code = f"import sys, unet_exp.sweeps.search; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
-        subprocess.run([sys.executable, "-c", code], check=True)
+    return opener(tmp_path)
 
 
 class TestSearch:
@@ -343,12 +123,15 @@ class TestSearch:
     def test_another_space_or_score_is_another_search(self, search: Callable[..., Search]) -> None:
         run(search(), 1)
         changed = {**SPACE, "n": {"low": 1, "high": 32, "log": True}, "extra": [1, 2]}
-        with pytest.raises(ConfigError, match=r"another search\.space\.n, search\.space\.extra;"):
-            search(space=changed)
-        with pytest.raises(ConfigError, match=r"another trainer\.monitor;"):
-            search(monitor="val/loss")
-        with pytest.raises(ConfigError, match=r"^val/iuo/mean: there is no such score"):
-            search("third.journal", monitor="val/iuo/mean")
+        wrong: list[tuple[dict[str, Any], str]] = [
+            ({"space": changed}, "another search.space.n, search.space.extra;"),
+            ({"monitor": "val/loss"}, "another trainer.monitor;"),
+            ({"journal": "third.journal", "monitor": "val/iuo/mean"}, "val/iuo/mean: there is no such score"),
+        ]
+        for changes, part in wrong:
+            with pytest.raises(ConfigError) as caught:
+                search(**changes)
+            assert part in str(caught.value)
         goes_on = search(sampler="random", trials=4, pruner="none")
         assert [trial.number for trial in run(goes_on)] == [1, 2, 3]
 
@@ -482,195 +265,3 @@ class TestFiles:
         study.write(tmp_path)
         assert sum(drawn.values()) == pytest.approx(1)
         assert max(drawn, key=drawn.__getitem__) == "x"
-
-
-class Trainer(SimpleNamespace):
-    """As much of Lightning's trainer as the callback sees."""
-
-    def __init__(self) -> None:
-        super().__init__(is_global_zero=True, should_stop=False, global_step=0, callback_metrics={})
-        self.strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, **_: decision)
-
-
-def trained(journal: Path, number: int, scores: list[float], state: dict[str, Any] | None = None) -> Any:
-    """A training with these validation scores, ten steps each; returns its `Pruning`."""
-    from unet_exp.training.pruning import Pruning
-
-    pruning: Any = Pruning(journal, number, "val/iou/mean")
-    if state is not None:
-        pruning.load_state_dict(state)
-    trainer: Any = Trainer()
-    pruning.on_fit_start(trainer, None)
-    for index, score in enumerate(scores):
-        trainer.global_step += 10
-        trainer.should_stop = index == len(scores) - 1
-        trainer.callback_metrics = {"val/iou/mean": score}
-        pruning.on_validation_end(trainer, None)
-        if trainer.should_stop:
-            break
-    return pruning
-
-
-GOOD, BAD = [0.5, 0.6, 0.7, 0.8, 0.9, 0.9], [0.1, 0.1, 0.1, 0.1, 0.1, 0.1]
-
-
-class TestPruning:
-    def started(self, search: Callable[..., Search], tmp_path: Path, good: int = 3, **changes: Any) -> Search:
-        """A study with good trials told of and one out."""
-        study = search(trials=20, **{"startup_trials": 3, **changes})
-        for _ in range(good):
-            (trial,) = study.ask()
-            assert trained(tmp_path / "search.journal", trial.number, GOOD).pruned_at is None
-            study.tell(trial.number, Outcome("finished", max(GOOD)))
-        study.ask()
-        return study
-
-    def test_a_bad_trial_is_stopped_after_its_warm_up(self, search: Callable[..., Search], tmp_path: Path) -> None:
-        study = self.started(search, tmp_path)
-        pruning = trained(tmp_path / "search.journal", 3, BAD)
-        assert pruning.pruned_at == 30  # the third validation: two are the warm-up
-        study.tell(3, Outcome("pruned"))
-        assert study.counts()["pruned"] == 1
-        study.write(tmp_path)
-        row = table(tmp_path / "trials.csv")[3]
-        assert (row["status"], row["validations"], float(row["val/iou/mean"])) == ("pruned", "3", 0.1)
-
-    @pytest.mark.parametrize(
-        ("changes", "good", "pruned"),
-        [
-            ({"warmup_validations": 0}, 3, 10),
-            ({"warmup_validations": 4}, 3, 50),
-            ({"pruner": "none"}, 3, None),
-            ({}, 2, None),  # too few have finished
-            ({"pruner": "successive_halving"}, 3, 30),
-            ({"pruner": "hyperband", "warmup_validations": 0}, 3, 20),
-        ],
-    )
-    def test_when(
-        self, search: Callable[..., Search], tmp_path: Path, changes: dict[str, Any], good: int, pruned: int | None
-    ) -> None:
-        self.started(search, tmp_path, good, **changes)
-        assert trained(tmp_path / "search.journal", good, BAD).pruned_at == pruned
-
-    def test_a_good_trial_and_one_at_its_end_are_not_pruned(
-        self, search: Callable[..., Search], tmp_path: Path
-    ) -> None:
-        study = self.started(search, tmp_path)
-        assert trained(tmp_path / "search.journal", 3, GOOD).pruned_at is None
-        study.tell(3, Outcome("finished", max(GOOD)))
-        study.ask()
-        assert trained(tmp_path / "search.journal", 4, BAD[:3]).pruned_at is None
-
-    def test_scores_that_are_not_finite_are_not_reported(self, search: Callable[..., Search], tmp_path: Path) -> None:
-        study = self.started(search, tmp_path)
-        assert trained(tmp_path / "search.journal", 3, [math.nan, math.inf, math.nan, 0.1, 0.1]).pruned_at == 40
-        study.write(tmp_path)
-        assert table(tmp_path / "trials.csv")[3]["validations"] == "1"
-
-    def test_a_run_that_starts_again_passes_what_it_has_passed(
-        self, search: Callable[..., Search], tmp_path: Path
-    ) -> None:
-        study = self.started(search, tmp_path, warmup_validations=4)
-        assert trained(tmp_path / "search.journal", 3, BAD[:4]).pruned_at is None  # killed
-        assert trained(tmp_path / "search.journal", 3, BAD).pruned_at == 50
-        study.write(tmp_path)
-        assert table(tmp_path / "trials.csv")[3]["validations"] == "5"
-
-    def test_a_resumed_training_goes_on_counting(self, search: Callable[..., Search], tmp_path: Path) -> None:
-        self.started(search, tmp_path, warmup_validations=4)
-        state = trained(tmp_path / "search.journal", 3, BAD[:4]).state_dict()
-        assert trained(tmp_path / "search.journal", 3, BAD, state).pruned_at == 10
-
-    @pytest.mark.parametrize("damage", ["missing", "garbage", "no such trial", "told", "vanishes"])
-    def test_a_journal_that_cannot_be_used_costs_one_warning(
-        self, search: Callable[..., Search], tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        study = self.started(search, tmp_path)
-        journal = tmp_path / "search.journal"
-        number = 3
-        if damage == "missing":
-            journal = tmp_path / "elsewhere" / "search.journal"
-        elif damage == "garbage":
-            journal.write_bytes(b"no journal\n" + journal.read_bytes())
-        elif damage == "no such trial":
-            number = 17
-        elif damage == "told":
-            study.tell(3, Outcome("failed"))
-        else:
-            from unet_exp.training.pruning import Pruning
-
-            pruning: Any = Pruning(journal, number, "val/iou/mean")
-            trainer: Any = Trainer()
-            pruning.on_fit_start(trainer, None)
-            shutil.rmtree(tmp_path)
-            trainer.callback_metrics = {"val/iou/mean": 0.1}
-            for _ in range(5):
-                pruning.on_validation_end(trainer, None)
-            assert not trainer.should_stop
-        if damage != "vanishes":
-            with caplog.at_level(logging.WARNING):
-                assert trained(journal, number, BAD).pruned_at is None
-        (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-        assert str(journal) in warning
-        assert "runs to its end" in warning
-
-    def test_lightning_stops_where_it_says(self, search: Callable[..., Search], tmp_path: Path) -> None:
-        import pytorch_lightning as pl
-        import torch
-        from torch.utils.data import DataLoader, TensorDataset
-
-        from unet_exp.training.pruning import Pruning
-
-        class Bad(pl.LightningModule):
-            def __init__(self) -> None:
-                super().__init__()
-                self.layer = torch.nn.Linear(1, 1)
-
-            def training_step(self, batch: Any) -> Any:
-                return self.layer(batch[0]).mean()
-
-            def validation_step(self, *_: Any) -> None:
-                self.log("val/iou/mean", 0.1)
-
-            def configure_optimizers(self) -> Any:
-                return torch.optim.SGD(self.parameters(), 0.1)
-
-        self.started(search, tmp_path)
-        pruning = Pruning(tmp_path / "search.journal", 3, "val/iou/mean")
-        loader: Any = DataLoader(TensorDataset(torch.zeros(4, 1)), batch_size=1)
-        trainer = pl.Trainer(
-            accelerator="cpu", max_epochs=6, callbacks=[pruning], logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, min_epochs=0,
-        )  # fmt: skip
-        trainer.fit(Bad(), loader, loader)
-        assert pruning.pruned_at == trainer.global_step == 12
-
-
-def test_the_wandb_sweep_file() -> None:
-    """Expanded as W&B's agent does (`wandb.wandb_agent.Agent._command_run`), at the ends of every parameter."""
-    # Here, since it takes two seconds.
-    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
-
-    path = conf_dir().parent / "scripts" / "wandb_sweep.yaml"
-    sweep = yaml.safe_load(path.read_text())
-    ends = {
-        key: values if (values := parameter.get("values")) else [parameter["min"], parameter["max"]]
-        for key, parameter in sweep["parameters"].items()
-    }
-    assert sweep["program"] == "scripts/train.py"
-    assert (path.parents[1] / sweep["program"]).is_file()
-    first = {key: values[0] for key, values in ends.items()}
-    for chosen in [first, *({**first, key: value} for key, values in ends.items() for value in values[1:])]:
-        variables = create_sweep_command_args({"args": {key: {"value": value} for key, value in chosen.items()}})
-        variables |= {"env": ["/usr/bin/env"], "program": [sweep["program"]]}
-        words: list[str] = []
-        for chunk in create_sweep_command(list(sweep["command"])):
-            macro = chunk.startswith("${") and chunk.endswith("}")
-            words += variables[chunk[2:-1]] if macro else [chunk]
-        assert words[:3] == ["/usr/bin/env", "python", sweep["program"]]
-        assert sorted(words[-len(chosen) :]) == sorted(f"{key}={value}" for key, value in chosen.items())
-        config = parse(compose_train(words[3:]))
-        assert config.optimizer.lr == chosen["optimizer.lr"]
-        assert config.fusion.name == chosen["fusion"]
-        assert config.logger.name == "wandb"
-        assert sweep["metric"] == {"name": config.trainer.monitor, "goal": f"{direction(config.trainer.monitor)}imize"}
