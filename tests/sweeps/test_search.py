@@ -447,8 +447,9 @@ class TestFiles:
         assert (tmp_path / "search.png").is_file()
         assert not (tmp_path / "best.txt").exists()
 
-    @pytest.mark.parametrize("mode", ["min", "max"])
-    @pytest.mark.parametrize(("count", "panels"), [(0, 2), (1, 2), (2, 2), (28, 3)])
+    @pytest.mark.parametrize(
+        ("mode", "count", "panels"), [("min", 0, 2), ("max", 1, 2), ("min", 2, 2), ("max", 28, 3)]
+    )
     def test_a_picture_of_any_number_of_trials(
         self, search: Callable[..., Search], tmp_path: Path, mode: Literal["min", "max"], count: int, panels: int
     ) -> None:

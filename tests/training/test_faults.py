@@ -157,7 +157,12 @@ def note(fault: str, told: str, folder: RunFolder, then: str) -> None:
     _rows.append((fault, told.replace(str(folder.path), "<run>"), left, then))
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize(
+    "fault",
+    # The disk is full for each of them in "all files" too.
+    [pytest.param(fault, marks=[pytest.mark.slow] * (number < 2)) for number, fault in enumerate(FAULTS)],
+    ids=lambda fault: fault.name,
+)
 def test_fault(fault: Fault, cli: Cli, whole: RunFolder, tmp_path: Path, when_at_step: Any) -> None:
     when_at_step(fault.at, fault.happens)
     words = (*WORDS, *fault.words)

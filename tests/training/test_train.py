@@ -426,6 +426,7 @@ class TestFiles:
 class TestLoggers:
     """Loggers beside the CSV, which is always there."""
 
+    @pytest.mark.slow
     def test_offline_wandb(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 
         import wandb
