@@ -20,6 +20,8 @@ Train = Callable[..., RunFolder]
 Cli = Callable[..., Said]
 
 EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
+LARGE = [name for name in EXPERIMENTS if f"{name}_small" in EXPERIMENTS]
+"""At tiny size they train as those of the same name with `_small` do."""
 SIZE = ["model.depth=2", "model.width=4", "data.tile=16", "trainer.max_steps=2", "trainer.accelerator=cpu"]
 QUICK = [*SIZE, "trainer.precision=32", "logger=csv", "data.tiles_per_epoch=2", "data.batch_size=1"]
 SMALL_IMAGES = [word for word in TINY if word.startswith(("data.height", "data.width", "data.t", "data.val"))]
@@ -27,7 +29,14 @@ WARPED = (*BORDERS, "warping_error")
 PAPER = ["experiment=paper", "inference=rotations7", "inference.angles=[0,45,90]"]
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", LARGE)
+def test_a_large_experiment_composes(experiment: str) -> None:
+    parse(compose_train([f"experiment={experiment}"]))
+
+
+@pytest.mark.parametrize(
+    "experiment", [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in EXPERIMENTS]
+)
 def test_a_shipped_experiment_trains(
     experiment: str, train: Train, isbi_folder: Callable[..., Path], tmp_path: Path
 ) -> None:

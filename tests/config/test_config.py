@@ -59,9 +59,7 @@ def with_value(word: str) -> dict[str, Any]:
 @pytest.mark.parametrize("number", range(max(len(OPTIONS[group]) for group in CHOICES if group != "experiment")))
 def test_every_word_composes_and_its_config_is_plain(number: int) -> None:
     """The options of this number of all groups at once; each experiment is composed and trained elsewhere."""
-    chosen = {
-        group: OPTIONS[group][number % len(OPTIONS[group])] for group in CHOICES if group != "experiment"
-    }
+    chosen = {group: OPTIONS[group][number % len(OPTIONS[group])] for group in CHOICES if group != "experiment"}
     if chosen["model"] == "custom":
         del chosen["fusion"]
     words = [f"{group}={word}" for group, word in chosen.items()]

@@ -88,7 +88,7 @@ def assert_equal_logits(found: Tensor, expected: Tensor) -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("depth", [3, 4, 5])
+@pytest.mark.parametrize("depth", [3, pytest.param(4, marks=pytest.mark.slow), 5])
 def test_stitched_equals_one_piece(depth: int, model: str, norm: str) -> None:
     network, step = build(model, depth, norm), 2 ** (depth - 1)
 

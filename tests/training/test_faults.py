@@ -288,12 +288,20 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
 @pytest.mark.parametrize(
     ("fault", "at", "told", "then"),
     [
-        ("cannot be reached", None, "the run cannot start online; it is offline", "an offline run for `wandb sync`"),
-        (
+        # The first two are fast beside the run of W&B, in test_wandb_run.py.
+        pytest.param(
+            "cannot be reached",
+            None,
+            "the run cannot start online; it is offline",
+            "an offline run for `wandb sync`",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "falls silent",
             2,
             "not everything was uploaded; `wandb sync` on the run's folder",
             "`wandb sync` sends the rest",
+            marks=pytest.mark.slow,
         ),
         ("'s own process is killed", 2, "from here on metrics go to the CSV alone", "metrics.csv is whole"),
     ],
