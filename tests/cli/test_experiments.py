@@ -61,7 +61,7 @@ def test_a_shipped_experiment_trains(
     assert summary(folder)["steps"] == 2
 
 
-@pytest.mark.parametrize("words", [[], ["data.organelles=true"], ["model=same", "model.norm=batch", "fusion=add"]])
+@pytest.mark.parametrize("words", [[], ["data.organelles=true", "model=same", "model.norm=batch", "fusion=add"]])
 def test_the_papers_words_go_with_other_data_and_networks(train: Train, words: list[str]) -> None:
     folder = train(*PAPER, *SMALL_IMAGES, *words, base=QUICK)
     many = "data.organelles=true" in words
