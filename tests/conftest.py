@@ -30,7 +30,7 @@ gc.disable()  # until all is imported: it would look through the libraries for t
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # A few random examples each time; the gate takes more of them.
-settings.register_profile("few", deadline=None, max_examples=15, derandomize=True)
+settings.register_profile("few", deadline=None, max_examples=10, derandomize=True)
 settings.register_profile("many", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "few"))
 

@@ -221,8 +221,10 @@ def _divide(parsed: Sequence[Override]) -> tuple[list[Override], tuple[str, ...]
 def _compose_choices(name: str, choices: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
     """Hydra's composition of these words, with and without its own settings; do not change it."""
     # Other files than ours may change.
-    lasting = name == "train" and not any(word.startswith("hydra.searchpath") for word in choices)
-    return _compose_once(name, choices, _files().state()) if lasting else _compose_once.__wrapped__(name, choices, None)
+    if any(word.startswith("hydra.searchpath") for word in choices):
+        return _compose_once.__wrapped__(name, choices, None)
+    stored = "" if name == "train" else repr(ConfigStore.instance().load(f"{name}.yaml").node)
+    return _compose_once(name, choices, (_files().state(), stored))
 
 
 @lru_cache(maxsize=64)

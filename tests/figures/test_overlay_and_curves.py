@@ -170,7 +170,7 @@ RUNS = {
 
 @pytest.mark.usefixtures("draws")
 @pytest.mark.filterwarnings("ignore:No artists with labels")
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", ["nan scores", "only nan", "never validated", "a loss of zero", "no epoch"])
 def test_curves_are_written_for_any_run(run: str, tmp_path: Path) -> None:
     target = tmp_path / "curves.png"
     draw_curves(write_csv(tmp_path / "metrics.csv", *RUNS[run]), target, "val/iou/mean")

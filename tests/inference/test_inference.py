@@ -297,8 +297,10 @@ class Noted(nn.Module):
         return torch.tensor(2.5)
 
 
-@pytest.mark.parametrize("inference", ["none", "flips8", "rotations7"])
-@pytest.mark.parametrize(("loss", "classes"), [("cross_entropy", 3), ("bce", 2)])
+@pytest.mark.parametrize(
+    ("inference", "loss", "classes"),
+    [("none", "cross_entropy", 3), ("flips8", "bce", 2), ("rotations7", "cross_entropy", 3)],
+)
 def test_score_hands_on_what_it_predicts(inference: str, loss: str, classes: int) -> None:
     words = ("model=same", f"inference={inference}", "inference.tile=16", f"loss={loss}")
     ours = Predictor(made(*words, classes=classes), "cpu", "32")

@@ -88,7 +88,7 @@ def assert_equal_logits(found: Tensor, expected: Tensor) -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("depth", [3, 4, 5])
+@pytest.mark.parametrize("depth", [3, pytest.param(4, marks=pytest.mark.slow), 5])
 def test_stitched_equals_one_piece(depth: int, model: str, norm: str) -> None:
     network, step = build(model, depth, norm), 2 ** (depth - 1)
 
@@ -334,7 +334,7 @@ def normalised(image: Any) -> Tensor:
     return torch.from_numpy((image.astype(np.float32) - image.mean()) / image.std())[None, None].float()
 
 
-@pytest.mark.parametrize("norm", ["instance", "group"])
+@pytest.mark.parametrize("norm", ["instance", pytest.param("group", marks=pytest.mark.slow)])
 def test_the_bound_for_norms_that_see_the_whole_tile(norm: str) -> None:
     """As `overlap_tile` states it: a probability is off by 0.06 at most in the mean in halves, by 0.12 in quarters."""
     network, image = trained(norm), normalised(generate(256, 256, 1, 0).image)

@@ -124,7 +124,7 @@ def test_eight_flips_are_the_mean_over_all_of_them() -> None:
 def test_eight_flips_of_a_flipped_image_are_the_flipped_result(model: str) -> None:
     network = build(model)
 
-    @settings(deadline=None, max_examples=8)
+    @settings(deadline=None, max_examples=4)
     @given(st.integers(1, 50), st.integers(1, 50), st.integers(0, 3), st.booleans(), st.sampled_from([16, 1024]))
     def holds(height: int, width: int, turns: int, flip: bool, tile: int) -> None:
         def moved(pixels: Tensor) -> Tensor:

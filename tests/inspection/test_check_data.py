@@ -380,8 +380,15 @@ GREYS = [{"name": "background", "value": 0}, {"name": "cell", "value": 127}]
 WORDS = [{}, {"folds": 9}, {"ignore": 255, "classes": GREYS}, {"without_mask": "unlabelled"}, {"max_memory": 1e-7}]
 
 
-@pytest.mark.parametrize("words", WORDS, ids=str)
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+# Each change and each word a few times; what they do together is slow.
+TOGETHER = [
+    pytest.param(change, words, id=f"{change.__name__}-{words}", marks=[pytest.mark.slow] * ((number - place) % 5 > 0))
+    for number, change in enumerate(CHANGES)
+    for place, words in enumerate(WORDS)
+]
+
+
+@pytest.mark.parametrize(("change", "words"), TOGETHER)
 def test_it_refuses_what_a_training_refuses(check, root, change, words):
     change(root)
     said = check(**words)

@@ -292,7 +292,14 @@ def test_channels_last_and_bfloat16_give_nearly_the_same(name: str) -> None:
     assert (low.float() - expected).abs().max() < 0.1 * expected.abs().max()
 
 
-@pytest.mark.parametrize(("name", "other"), [("valid", 68), ("same", 32), ("pad", 27)])
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("valid", 68),
+        pytest.param("same", 32, marks=pytest.mark.slow),
+        pytest.param("pad", 27, marks=pytest.mark.slow),
+    ],
+)
 def test_one_exported_program_serves_every_size(name: str, other: int) -> None:
     architecture = replace(VARIANTS[name], depth=2, width=2)
     network = UNet(architecture).eval()

@@ -35,6 +35,7 @@ def test_a_table_and_json(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "torch" in told["versions"]
 
 
+@pytest.mark.slow
 def test_every_group_has_pairs_that_run() -> None:
     (distance,) = GROUPS["weightmap"]()
     assert abs(distance.first() - distance.second()).max() < 1e-4  # type: ignore[operator]

@@ -34,13 +34,13 @@ def search(tmp_path: Path) -> Callable[..., Search]:
 
 class TestSearch:
     def test_it_comes_nearer_than_chance(self, search: Callable[..., Search]) -> None:
-        """The mean of the last ten of thirty trials, the median over five seeds: TPE against random draws."""
+        """The mean of the last ten of thirty trials, the median over three seeds: TPE against random draws."""
 
         def late(sampler: str, seed: int) -> float:
             trials = run(search(f"{sampler}{seed}", sampler=sampler, seed=seed, trials=30))
             return statistics.fmean(bowl(plain(trial)) for trial in trials[20:])
 
-        tpe, random = ([late(sampler, seed) for seed in range(5)] for sampler in ("tpe", "random"))
+        tpe, random = ([late(sampler, seed) for seed in range(3)] for sampler in ("tpe", "random"))
         assert statistics.median(tpe) > statistics.median(random) + 0.1
 
     @pytest.mark.parametrize(("monitor", "mode"), [("val/loss", "min"), ("val/iou/forest_loss", "max")])
@@ -230,8 +230,7 @@ class TestFiles:
         assert (tmp_path / "search.png").is_file()
         assert not (tmp_path / "best.txt").exists()
 
-    @pytest.mark.parametrize("mode", ["min", "max"])
-    @pytest.mark.parametrize(("count", "panels"), [(0, 2), (1, 2), (2, 2), (28, 3)])
+    @pytest.mark.parametrize(("mode", "count", "panels"), [("min", 0, 2), ("max", 1, 2), ("min", 2, 2), ("max", 28, 3)])
     def test_a_picture_of_any_number_of_trials(
         self, search: Callable[..., Search], tmp_path: Path, mode: Literal["min", "max"], count: int, panels: int
     ) -> None:

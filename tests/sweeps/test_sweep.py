@@ -265,8 +265,8 @@ class TestRun:
         assert not list(tmp_path.iterdir())
 
     def test_two_processes_do_not_write_to_one_sweep(self, cli: Cli, tmp_path: Path) -> None:
-        assert cli("train", "-m", *TINY, "output=out", "seed=0,1", "sweep.report=false").code == 0
-        sweep = the_sweep(tmp_path / "out")
+        plan = planned(*TINY, "seed=0,1", "sweep.report=false")
+        sweep = SweepFolder.create(tmp_path, plan.name, plan.words, plan.config_dir, None, plan.runs)
         with hold_lock(sweep.lock):
             said = cli("train", f"sweep.resume={sweep.path}")
         assert "this sweep is still running" in said.mistake

@@ -151,7 +151,12 @@ def note(fault: str, told: str, folder: RunFolder, then: str) -> None:
     _rows.append((fault, told.replace(str(folder.path), "<run>"), left, then))
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize(
+    "fault",
+    # The disk is full for each of them in "all files" too.
+    [pytest.param(fault, marks=[pytest.mark.slow] * (number < 2)) for number, fault in enumerate(FAULTS)],
+    ids=lambda fault: fault.name,
+)
 def test_fault(fault: Fault, cli: Cli, whole: RunFolder, tmp_path: Path, when_at_step: Any) -> None:
     when_at_step(fault.at, fault.happens)
     words = (*WORDS, *fault.words)
@@ -277,12 +282,20 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
 @pytest.mark.parametrize(
     ("fault", "at", "told", "then"),
     [
-        ("cannot be reached", None, "the run cannot start online; it is offline", "an offline run for `wandb sync`"),
-        (
+        # The first two are fast beside the run of W&B, in test_wandb_run.py.
+        pytest.param(
+            "cannot be reached",
+            None,
+            "the run cannot start online; it is offline",
+            "an offline run for `wandb sync`",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "falls silent",
             2,
             "not everything was uploaded; `wandb sync` on the run's folder",
             "`wandb sync` sends the rest",
+            marks=pytest.mark.slow,
         ),
         ("'s own process is killed", 2, "from here on metrics go to the CSV alone", "metrics.csv is whole"),
     ],
