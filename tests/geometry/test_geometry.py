@@ -283,7 +283,9 @@ def test_the_smallest_legal_size_can_be_trained_with_a_norm(norm: Any) -> None:
 
 
 @pytest.mark.parametrize("upsample", ["transposed", "bilinear"])
-@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "depth", [1, pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow), 5]
+)
 @pytest.mark.parametrize("base", [PAPER, SAME], ids=["valid", "same"])
 def test_margin_is_the_farthest_reach_over_all_phases(base: Architecture, depth: int, upsample: Any) -> None:
     """With positive weights and no bias an impulse gives a positive output exactly where it is seen.

@@ -311,7 +311,7 @@ def test_one_exported_program_serves_every_size(name: str, other: int) -> None:
         torch.testing.assert_close(program(x), network(x))
 
 
-@pytest.mark.parametrize("name", ["valid", "pad"])
+@pytest.mark.parametrize("name", ["valid", pytest.param("pad", marks=pytest.mark.slow)])
 def test_it_compiles_into_one_graph(name: str) -> None:
     network = UNet(replace(VARIANTS[name], depth=3, width=2))
     compiled = torch.compile(network, backend="eager", fullgraph=True)

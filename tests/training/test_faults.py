@@ -153,8 +153,11 @@ def note(fault: str, told: str, folder: RunFolder, then: str) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    # The disk is full for each of them in "all files" too.
-    [pytest.param(fault, marks=[pytest.mark.slow] * (number < 2)) for number, fault in enumerate(FAULTS)],
+    # The disk is full for the first two in "all files" too; test_train.py has a bug.
+    [
+        pytest.param(fault, marks=[pytest.mark.slow] * (number < 2 or fault.happens is a_bug))
+        for number, fault in enumerate(FAULTS)
+    ],
     ids=lambda fault: fault.name,
 )
 def test_fault(fault: Fault, cli: Cli, whole: RunFolder, tmp_path: Path, when_at_step: Any) -> None:

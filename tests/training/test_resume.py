@@ -63,7 +63,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], RunFolder
 class TestEqual:
     """To the undisturbed run."""
 
-    @pytest.mark.parametrize(("name", "batch"), [(FAST[0], 8), (FAST[1], 8)])
+    @pytest.mark.parametrize(("name", "batch"), [pytest.param(FAST[0], 8, marks=pytest.mark.slow), (FAST[1], 8)])
     def test_wherever_it_is_broken_off(self, train: Train, part: Part, whole: Whole, name: str, batch: int) -> None:
         words = (*EPOCH, *SETTINGS[name].split())
         folder = part(*words, batch=batch)
