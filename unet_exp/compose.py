@@ -67,12 +67,13 @@ def prepare_words(words: Sequence[str]) -> list[str]:
     Hydra rejects a path with an equals sign or a bracket. Quoted values, `null` and, after `-m`, several paths with
     commas stay as they are.
     """
-    for note in filter(None, (rename_override(word)[1] for word in words)):
+    renamed = [rename_override(word) for word in words]
+    for note in filter(None, (note for _, note in renamed)):
         print(f"note: {note}", file=sys.stderr)
     sweep = bool({"-m", "--multirun"} & set(words))
     parser = OverridesParser.create()
 
-    def checked(word: str) -> str:
+    def quote_path(word: str) -> str:
         key, _, value = word.partition("=")
         if key not in PATHS or value in ("", "null") or value[0] in "'\"" or (sweep and "," in value):
             return word
@@ -82,7 +83,7 @@ def prepare_words(words: Sequence[str]) -> list[str]:
                 return word
         return f"{key}={quote(value)}"
 
-    return [checked(rename_override(word)[0]) for word in words]
+    return [quote_path(word) for word, _ in renamed]
 
 
 def quote(text: str) -> str:
@@ -173,7 +174,7 @@ def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequenc
 
 def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
     """The resolved values, and the config of Hydra itself."""
-    parsed = parse_overrides([rename_override(text)[0] for text in overrides])
+    parsed = parse_overrides(overrides)
     _check_words(parsed)
     keys, choices = _divide(parsed)
     try:
