@@ -107,7 +107,7 @@ def test_a_pair_is_compared_on_the_images_that_both_have_scores_for() -> None:
     (difference,) = compare_runs([before, after, *apart]).differences
     assert difference.pairs == 1
     assert difference.gains == pytest.approx([0.1])
-    assert difference.group.paired("iou/mean")[0, None] == pytest.approx(0.8)
+    assert difference.group.pair_scores("iou/mean")[0, None] == pytest.approx(0.8)
 
 
 def test_losses_of_different_functions_are_not_compared() -> None:

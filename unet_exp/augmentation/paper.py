@@ -76,7 +76,7 @@ def _spline_basis(size: int, surround: int, grid: int, knots: Literal["border", 
     return np.stack(lines, axis=1).astype(np.float32)
 
 
-def _folded(places: Floats, size: int) -> Floats:
+def _fold(places: Floats, size: int) -> Floats:
     """Places on a line mirrored into 0 .. size - 1 for as far as it takes, the border pixel not repeated."""
     if size == 1:
         return np.zeros_like(places)
@@ -96,7 +96,7 @@ def resample(image: NDArray[np.float32], source: Floats, *maps: NDArray[Any]) ->
     Returns:
         (S, S, C) float32, and the maps (S, S).
     """
-    rows, columns = (_folded(places, size) for places, size in zip(source, image.shape, strict=False))
+    rows, columns = (_fold(places, size) for places, size in zip(source, image.shape, strict=False))
     nearest = np.rint(rows).astype(np.intp) * image.shape[1] + np.rint(columns).astype(np.intp)
     # Only the part that is looked at, with room for the cubic kernel: OpenCV takes fewer than 32767 rows and columns,
     # and beyond an image that is one pixel wide it never comes to an end.

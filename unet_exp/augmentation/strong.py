@@ -45,10 +45,10 @@ class StrongAugmentation:
         )
         patch, *moved = resample(image, motion.source(window), *maps)
         inside = slice(window.surround, window.surround + window.size)
-        patch[inside, inside] = self._changed(patch[inside, inside], random)
+        patch[inside, inside] = self._change_values(patch[inside, inside], random)
         return (patch, *moved)
 
-    def _changed(self, values: Floats, random: Generator) -> Floats:
+    def _change_values(self, values: Floats, random: Generator) -> Floats:
         """Other grey values: the microscope's focus first, then its detector's curve, gain and noise."""
         config = self._config
         sigma = config.blur * random.uniform() * self._chosen(random)

@@ -97,9 +97,9 @@ def _plot_means(comparison: Comparison) -> Plot:
     groups, metric = comparison.groups, comparison.metric
     figure, axes = _make_rows(_shorten_labels(comparison), metric)
     for row, group in enumerate(groups):
-        _draw_interval(axes, row, row, list(group.paired(metric).values()), group.estimate)
+        _draw_interval(axes, row, row, list(group.pair_scores(metric).values()), group.estimate)
     for row, (upper, lower) in enumerate(pairwise(groups)):
-        before, after = upper.paired(metric), lower.paired(metric)
+        before, after = upper.pair_scores(metric), lower.pair_scores(metric)
         for pair in [pair for pair in before if pair in after]:
             ends = [before[pair], after[pair]]
             axes.plot(ends, [row + 0.25, row + 1.25], color=_INK, lw=0.5, alpha=0.25, zorder=1)

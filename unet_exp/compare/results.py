@@ -45,7 +45,7 @@ class Group:
     scores: pd.DataFrame
     estimate: Estimate
 
-    def paired(self, metric: str) -> dict[Pairing, float]:
+    def pair_scores(self, metric: str) -> dict[Pairing, float]:
         """The runs' scores by seed and fold."""
         return {(run.seed, run.fold): float(x) for run, x in zip(self.runs, self.scores[metric], strict=True)}
 

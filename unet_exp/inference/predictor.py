@@ -72,10 +72,10 @@ class Predictor:
         opaque = image.shape[2] == 4 and bool((image[:, :, 3] == image[:, :, 3].max()).all())
         colours = image[:, :, :3] if opaque and channels != 4 else image
         alike = channels == 1 and bool((colours == colours[:, :, :1]).all())
-        image = image[:, :, : self.channels_used(image.shape[2], opaque, alike)]
+        image = image[:, :, : self.count_used_channels(image.shape[2], opaque, alike)]
         return torch.from_numpy(self.checkpoint.record.normalization(image).transpose(2, 0, 1)[None]).contiguous()
 
-    def channels_used(self, channels: int, opaque: bool, alike: bool) -> int:
+    def count_used_channels(self, channels: int, opaque: bool, alike: bool) -> int:
         """The number of an image's first channels that the network takes.
 
         Args:

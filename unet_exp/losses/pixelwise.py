@@ -11,7 +11,7 @@ from torch.nn import functional
 from unet_exp.config import IGNORE_LABEL
 
 
-def widened(logits: Tensor) -> Tensor:
+def widen(logits: Tensor) -> Tensor:
     """Half precision as float32, whatever autocast says; float32 and float64 as they are."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
@@ -65,7 +65,7 @@ class PixelwiseLoss(nn.Module, ABC):
         if pixel_weights is not None:
             weights = weights + pixel_weights
         weights = torch.where(counted, weights, 0)
-        losses = self.pixel_losses(widened(logits), target)
+        losses = self.pixel_losses(widen(logits), target)
         total = weights if self.normalize == "weights" else counted.float()
         return (weights * losses).sum() / total.sum().clamp_min(torch.finfo(torch.float32).tiny)
 

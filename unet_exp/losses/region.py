@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unet_exp.config import IGNORE_LABEL
-from unet_exp.losses.pixelwise import CrossEntropy, one_hot, weight_tensor, widened
+from unet_exp.losses.pixelwise import CrossEntropy, one_hot, weight_tensor, widen
 
 
 class RegionLoss(nn.Module, ABC):
@@ -52,9 +52,9 @@ class RegionLoss(nn.Module, ABC):
         """
         counts = (label != IGNORE_LABEL).long()
         weights = counts if pixel_weights is None else counts * (1 + pixel_weights)
-        truth = self._grouped(one_hot(label, logits.shape[1]))
-        weights = self._grouped(weights[:, None])
-        losses = self.class_losses(self._grouped(widened(logits).softmax(dim=1)), truth, weights)
+        truth = self._group(one_hot(label, logits.shape[1]))
+        weights = self._group(weights[:, None])
+        losses = self.class_losses(self._group(widen(logits).softmax(dim=1)), truth, weights)
         shares = weights.sum(dim=2) > 0 if self.classes == "all" else (truth & (weights > 0)).any(dim=2)
         shares = shares.to(losses.dtype).expand_as(losses)
         if self.class_weights is not None:
@@ -63,7 +63,7 @@ class RegionLoss(nn.Module, ABC):
         means = (shares * losses).sum(dim=1) / of_group.clamp_min(torch.finfo(torch.float32).tiny)
         return means.sum() / (of_group > 0).sum().clamp_min(1)
 
-    def _grouped(self, values: Tensor) -> Tensor:
+    def _group(self, values: Tensor) -> Tensor:
         """(B, C, H, W) to (G, C, N)."""
         return values.flatten(2) if self.per_image else values.movedim(1, 0).flatten(1)[None]
 

@@ -29,7 +29,7 @@ class RunRecord:
 
     def note(self, **fields: Any) -> None:
         """Sets fields of `Summary`; `save` writes them."""
-        self.summary = self.summary.updated(**fields)
+        self.summary = self.summary.replace(**fields)
 
     def save(self) -> None:
         """Writes `summary.json`."""
@@ -66,7 +66,7 @@ def record_run(folder: RunFolder, summary: Summary, writes: bool = True) -> Iter
         Stopped: if a signal stops it; further processes of a distributed training then exit with code 0.
         TrainingError: if its folder was removed.
     """
-    record = RunRecord(folder, summary.updated(status="running"), writes)
+    record = RunRecord(folder, summary.replace(status="running"), writes)
     record.save()
     try:
         yield record
@@ -102,7 +102,7 @@ def record_failure(folder: RunFolder, overrides: Sequence[str]) -> Iterator[None
             message = f"{type(error).__name__}: {error}"
         summary = folder.read_summary()
         fields = {"overrides": list(overrides)} if summary.overrides is None else {}
-        summary.updated(**fields, status="failed", error=message).write(folder.summary)
+        summary.replace(**fields, status="failed", error=message).write(folder.summary)
 
 
 def explain_resume(folder: RunFolder) -> str:

@@ -97,7 +97,7 @@ class Summary(Conditions):
         needed = ("data_fingerprint", "metrics_version", "device", "precision", "git", "versions")
         return ", ".join(key for key in needed if key not in self.model_fields_set)
 
-    def updated(self, **fields: Any) -> Self:
+    def replace(self, **fields: Any) -> Self:
         """A copy with other values of these fields."""
         return self.model_validate({**{key: getattr(self, key) for key in self.model_fields_set}, **fields})
 

@@ -37,7 +37,7 @@ class SweepProgress:
         )
         self._task = self._bar.add_task("", total=total)
         # The unfinished runs of an earlier start do not count until they begin again.
-        self._stale = {run.name: self._changed(run) for run in folder.runs if not folder.is_done(run)}
+        self._stale = {run.name: self._read_time(run) for run in folder.runs if not folder.is_done(run)}
         self._known: dict[str, str] = {}
         self._ended_before = self._ended = self._look()[0]
         self._over = threading.Event()
@@ -60,7 +60,7 @@ class SweepProgress:
         while not self._over.wait(_INTERVAL):
             self._show()
 
-    def _changed(self, run: PlannedRun) -> int | None:
+    def _read_time(self, run: PlannedRun) -> int | None:
         """When a run's summary was written, nanoseconds."""
         try:
             return self._folder.folder(run).summary.stat().st_mtime_ns
@@ -69,7 +69,7 @@ class SweepProgress:
 
     def _status(self, run: PlannedRun) -> str | None:
         if run.name not in self._known:
-            if run.name in self._stale and self._stale[run.name] == self._changed(run):
+            if run.name in self._stale and self._stale[run.name] == self._read_time(run):
                 return None
             status = self._folder.status(run)
             if status in (None, "running"):

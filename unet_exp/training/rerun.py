@@ -108,7 +108,7 @@ def conclude(folder: RunFolder) -> bool:
         "differences": [asdict(difference) for difference in found.differences[:_MOST_LISTED]],
         "not_compared": found.lost,
     }
-    summary.updated(rerun=verdict).write(folder.summary)
+    summary.replace(rerun=verdict).write(folder.summary)
     if found.lost:
         _print(f"not compared: {', '.join(found.lost)}, gone from {earlier.path}")
     if found.equal:

@@ -87,7 +87,7 @@ class ResumePoint:
         if self.checkpoint is not None:
             resumed: list[dict[str, int | str]] = [{"step": self.step, "time": str(summary.started)}]
             fields["resumed"] = [*(self.summary.resumed or []), *resumed]
-        return summary.updated(**fields)
+        return summary.replace(**fields)
 
 
 def find_resume_point(config: Config, folder: RunFolder | None, stack: ExitStack) -> ResumePoint | None:

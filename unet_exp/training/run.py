@@ -166,7 +166,7 @@ class _Training:
             **job.conditions.model_dump(),
         )
         if rerun is not None:
-            summary = summary.updated(rerun=rerun.describe())
+            summary = summary.replace(rerun=rerun.describe())
         return summary if self.resume is None else self.resume.keep_first_start(summary)
 
     def fit(self, record: RunRecord) -> None:

@@ -189,7 +189,7 @@ def survey_page(predictor: Predictor, page: WindowedPage) -> tuple[Normalization
             lowest, highest = min(lowest, pixels[:, :, 3].min()), max(highest, pixels[:, :, 3].max())
     opaque = page.channels == 4 and lowest == highest
     try:
-        used = predictor.channels_used(page.channels, opaque, colours_alike if opaque else all_alike)
+        used = predictor.count_used_channels(page.channels, opaque, colours_alike if opaque else all_alike)
     except DataError as error:
         raise DataError(f"{page.path}: {error}") from None
     known = predictor.checkpoint.record.normalization
