@@ -134,11 +134,11 @@ def _compared(predictor: "Predictor", page: "WindowedPage", mask: "WindowedPage"
         The largest difference of a probability, the pixels whose class in the mask is another, and all of them.
     """
     from unet_exp.data.classes import encode
-    from unet_exp.inference.large.by_tiles import normalized_source
+    from unet_exp.inference.large.by_tiles import normalized_source, survey_page
     from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
     from unet_exp.inference.tiling.tile_plan import surround
 
-    architecture, source = predictor.network.architecture, normalized_source(predictor, page)
+    architecture, source = predictor.network.architecture, normalized_source(page, survey_page(predictor, page))
     step, around = architecture.sizes.total_stride, surround(architecture, "auto") + architecture.sizes.lost_border
     around = -(-around // step) * step
     side = min(1000, page.height // 2, page.width // 2)
@@ -154,7 +154,7 @@ def _compared(predictor: "Predictor", page: "WindowedPage", mask: "WindowedPage"
         part = predictor.part_probabilities(source, page.size, (top + y, left + x, high, wide))
         parts[:, y : y + high, x : x + wide] = part
     expected = encode(whole.argmax(axis=0).astype(np.uint8), predictor.classes)
-    different = (expected != mask.region(top, left, side, side)).any(axis=2).sum()
+    different = (expected != mask.region(top, left, side, side)[0]).any(axis=2).sum()
     return float(np.abs(parts - whole).max()), int(different), side**2
 
 

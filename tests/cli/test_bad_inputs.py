@@ -28,7 +28,7 @@ from PIL import Image
 from unet_exp import data
 from unet_exp.compose import compose_train, prepare_words
 from unet_exp.config import parse
-from unet_exp.data.io.images import write_image, write_pages
+from unet_exp.data.io.writing import write_image, write_pages
 from unet_exp.errors import ConfigError, DataError
 
 RNG = np.random.default_rng(0)
@@ -309,8 +309,13 @@ TABLE = [
     # Names and folders.
     Bad("no such folder", nothing, ["data.images=nowhere"], "data.images=nowhere: there is no such file or folder"),
     Bad("no such folder of masks", nothing, ["data.masks=nowhere"], "data.masks=nowhere: there is no such"),
-    Bad("empty folder", emptied, [], "data.images=images: no images in this folder"),
-    Bad("images of another kind (BMP)", bitmaps, [], "no images in this folder, only files such as *.bmp; check"),
+    Bad("empty folder", emptied, [], "data.images=images: no files in this folder"),
+    Bad(
+        "images of another kind (BMP)",
+        bitmaps,
+        [],
+        "data.images=images: holds nothing that is read, only 9 files, such as images/a1.bmp (*.bmp 9); PNG",
+    ),
     Bad("glob that matches nothing", nothing, ["data.images=images/*.jpg"], "nothing matches"),
     Bad("glob that lumps two folders", nothing, ["data.masks=*/a1.png"], "no mask in data.masks=*/a1.png"),
     Bad("image without mask", removed("masks/a1.png"), [], "images/a1.png: no mask in data.masks=masks"),

@@ -17,7 +17,8 @@ from PIL import Image
 
 import unet_exp
 from unet_exp.checkpoints.opening import open_checkpoint
-from unet_exp.data.io.images import read_image, read_pages, write_image, write_pages
+from unet_exp.data.io.images import read_image, read_pages
+from unet_exp.data.io.writing import write_image, write_pages
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import DataError
 from unet_exp.runs.run_folder import RunFolder
@@ -270,7 +271,7 @@ class TestPredict:
             ("", "input=<file, folder or glob> is missing"),
             ("input=none.png", "none.png: there is no such file or folder"),
             ("input=none*.png", "none*.png: "),
-            ("input=empty", "empty: no images in this folder"),
+            ("input=empty", "empty: no files in this folder"),
             ("input=twins", "a.jpg and twins/a.png would both be written to a_"),
             ("input=pair", "a.png and pair/a.tif would both be written to a_"),
             ("input=twins preview=perhaps", "preview='perhaps': should be a valid boolean"),

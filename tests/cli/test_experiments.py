@@ -124,7 +124,7 @@ class TestInferenceOverACheckpoint:
             assert 0 <= told["metrics"]["test/warping_error"] <= 1
 
     def test_predict(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
-        from unet_exp.data.io.images import write_image
+        from unet_exp.data.io.writing import write_image
 
         pixels = np.random.default_rng(0).integers(0, 256, (40, 53), np.uint8)
         write_image(tmp_path / "a.png", pixels)

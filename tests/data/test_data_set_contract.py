@@ -10,7 +10,7 @@ from conftest import composed, options
 
 from unet_exp.config import IGNORE_LABEL, DataConfig, parse
 from unet_exp.data import load_data
-from unet_exp.data.io.images import write_image
+from unet_exp.data.io.writing import write_image
 from unet_exp.data.samples import Sample, fingerprint
 from unet_exp.errors import DataError
 

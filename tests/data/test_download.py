@@ -188,7 +188,7 @@ def test_an_altered_file(server, tmp_path):
 
 def test_a_page_instead_of_a_picture(server, tmp_path):
     server.files["/train/image/5.png"] = b"<html>please log in</html>"
-    assert "/train/image/5.png: what arrived is no slice (is not a PNG" in failure(server, tmp_path)
+    assert "/train/image/5.png: what arrived is no slice (is a web page" in failure(server, tmp_path)
 
 
 @pytest.mark.usefixtures("quick")

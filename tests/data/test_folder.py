@@ -18,7 +18,8 @@ from unet_exp import load as open_predictor
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, parse
 from unet_exp.data.classes import encode
-from unet_exp.data.io.images import read_pages, write_image
+from unet_exp.data.io.images import read_pages
+from unet_exp.data.io.writing import write_image
 from unet_exp.data.normalization import Normalization
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.metrics.scoreboard import Scoreboard
@@ -251,7 +252,7 @@ def test_more_than_fits_into_the_memory_is_refused_unread(root, monkeypatch):
     for number in range(3):
         put(root, number)
     monkeypatch.setattr("unet_exp.data.sets.folder.free_memory", lambda: 5000)
-    monkeypatch.setattr("unet_exp.data.sets.folder.read_pages", None)
+    monkeypatch.setattr("unet_exp.data.sets.folder.read_scenes", None)
     with pytest.raises(ConfigError, match=r"the 3 files and their masks take 4\.61e-06 GB of memory, more than most"):
         load(root)
 
@@ -320,12 +321,11 @@ QUICK = ["model.depth=2", "model.width=4", "trainer.max_steps=2", "trainer.accel
 def test_the_page_prints_what_it_says(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"^```python\n(.*?)^```$(?:\n+```text\n(.*?)^```$)?", RECIPE.read_text(), re.M | re.S)
     monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("cells_imagej.tif", np.zeros((5, 16, 12), np.uint8), imagej=True, metadata={"axes": "CYX"})
     for code, said in blocks:
         exec(code, {})
         assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == said.splitlines()
-    assert [page.shape for page in read_pages("cells_imagej.tif")] == [(16, 12, 1)] * 5
-    assert [page.shape for page in read_pages("cells.tif")] == [(16, 12, 5)]
+    assert [page.shape for page in read_pages("five_slices.tif")] == [(16, 12, 1)] * 5
+    assert [page.shape for page in read_pages("five_channels.tif")] == [(16, 12, 5)]
 
 
 def test_the_words_of_the_page_fit_what_it_describes(tmp_path, monkeypatch):

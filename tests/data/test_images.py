@@ -16,7 +16,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unet_exp.data.io import images
+from unet_exp.data.io import images, listing, writing
 from unet_exp.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -59,7 +59,7 @@ def tiff(array, **options):
 def test_write_then_read(tmp_path, suffix, dtype, channels):
     array = noise(channels, dtype)
     path = tmp_path / f"a{suffix}"
-    images.write_image(path, array)
+    writing.write_image(path, array)
     back = images.read_image(str(path))
     assert back.dtype == array.dtype
     np.testing.assert_array_equal(back, array)
@@ -70,7 +70,7 @@ def test_channels_are_rgb(tmp_path):
     red = np.zeros((4, 5, 3), np.uint8)
     red[..., 0] = 255
     for name in ("red.png", "red.tif"):
-        images.write_image(tmp_path / name, red)
+        writing.write_image(tmp_path / name, red)
         assert cv2.imread(str(tmp_path / name))[0, 0].tolist() == [0, 0, 255]  # OpenCV's order is BGR.
     (tmp_path / "red.tif").write_bytes(tiff(red, photometric="rgb"))
     np.testing.assert_array_equal(images.read_image(tmp_path / "red.tif"), red)
@@ -82,7 +82,7 @@ def test_channels_are_rgb(tmp_path):
 def test_stacks(tmp_path, dtype):
     # Rows of 3 or 4 pixels, or 3 or 4 rows, are easily taken for channels.
     pages = [noise(c, dtype, h, w) for c, h, w in [(1, 24, 17), (3, 9, 30), (4, 4, 4), (1, 5, 3), (3, 3, 1), (1, 1, 1)]]
-    images.write_pages(tmp_path / "s.tif", pages)
+    writing.write_pages(tmp_path / "s.tif", pages)
     for back, page in zip(images.read_pages(tmp_path / "s.tif"), pages, strict=True):
         np.testing.assert_array_equal(back, page)
     assert "6 pages where one" in failure(images.read_image, tmp_path / "s.tif")
@@ -93,7 +93,7 @@ def test_stacks(tmp_path, dtype):
 
 
 def test_what_a_tiff_says_of_itself(tmp_path):
-    images.write_pages(tmp_path / "s.tif", [noise(1, "uint8"), noise(3, "uint8"), noise(4, "uint8")])
+    writing.write_pages(tmp_path / "s.tif", [noise(1, "uint8"), noise(3, "uint8"), noise(4, "uint8")])
     with tifffile.TiffFile(tmp_path / "s.tif") as file:
         assert [page.photometric.name for page in file.pages] == ["MINISBLACK", "RGB", "RGB"]
         assert [[kind.name for kind in page.extrasamples] for page in file.pages] == [[], [], ["UNASSALPHA"]]
@@ -117,7 +117,7 @@ def test_what_a_tiff_says_of_itself(tmp_path):
 def test_tiff_dialects(tmp_path, options):
     stack = np.stack([noise(1, "uint16", 40, 50)[..., 0] for _ in range(3)])
     path = tmp_path / "s.tif"
-    path.write_bytes(tiff(stack, photometric="minisblack", **options))
+    path.write_bytes(tiff(stack, photometric="minisblack", metadata={"axes": "ZYX"}, **options))
     np.testing.assert_array_equal(np.stack(images.read_pages(path))[..., 0], stack)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.7)])
     assert "cut short" in failure(images.read_pages, path)
@@ -210,7 +210,7 @@ def test_pngs_of_16_bits_keep_all_of_them(tmp_path, channels):
 
 
 def test_a_view_of_one_pixel_can_be_written(tmp_path):
-    images.write_image(tmp_path / "a.png", noise(3, "uint8")[:1, :1, :1])
+    writing.write_image(tmp_path / "a.png", noise(3, "uint8")[:1, :1, :1])
     assert images.read_image(tmp_path / "a.png").shape == (1, 1, 1)
 
 
@@ -293,8 +293,10 @@ def tags(*pairs):
 
 BROKEN = {
     "empty": (b"", "not a PNG, JPEG or TIFF"),
-    "gif": (b"GIF89a and so on", "not a PNG, JPEG or TIFF"),
-    "html": (b"<html>404</html>", "not a PNG, JPEG or TIFF"),
+    "gif": (b"GIF89a and so on", "is a GIF image, not a PNG, JPEG or TIFF"),
+    "html": (b"<html>404</html>", "is a web page"),
+    "git lfs pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+    "text": (b"nothing", "is not a PNG, JPEG or TIFF"),
     "png of a signature": (b"\x89PNG\r\n\x1a\n", "damaged"),
     "png without pixels": (png()[:33] + png()[-12:], "damaged"),
     "png of noise": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "damaged"),
@@ -315,13 +317,9 @@ BROKEN = {
         tiff(noise(65, "uint8"), photometric="minisblack", planarconfig="contig"),
         "65 channels",
     ),
-    "tiff in CMYK": (tiff(noise(4, "uint8"), photometric="separated"), "colours are not grey, RGB"),
-    "tiff in Lab": (tiff(noise(3, "uint8"), photometric="cielab"), "colours are not grey, RGB"),
+    "tiff in CMYK": (tiff(noise(4, "uint8"), photometric="separated"), "colours are CMYK, not grey, RGB"),
+    "tiff in Lab": (tiff(noise(3, "uint8"), photometric="cielab"), "colours are CIELAB, not grey, RGB"),
     "tiff of a volume": (tiff(np.zeros((16, 16, 16), np.uint8), volumetric=True, tile=(16, 16, 16)), "shape (16"),
-    "tiff of ImageJ for huge stacks": (
-        tiff(np.zeros((5, 8, 8), np.uint8), imagej=True, truncate=True),
-        "pages are missing",
-    ),
     "png with bytes behind its end": (png() + b"left over", None),
 }
 
@@ -361,8 +359,9 @@ def test_libraries_are_quiet(tmp_path):
     (tmp_path / "cut.tif").write_bytes(BROKEN["tiff whose next page is missing"][0])
     code = """if True:
         import sys
-        from unet_exp.data.io.images import DataError, list_images, read_image
-        for path in list_images(sys.argv[1]):
+        from unet_exp.data.io.images import DataError, read_image
+        from unet_exp.data.io.listing import list_files
+        for _, path in list_files(sys.argv[1]).images:
             try:
                 print(path.name, read_image(path).shape[2])
             except DataError:
@@ -390,7 +389,7 @@ def test_absurd_sizes_are_refused_unread(tmp_path, monkeypatch):
 def test_pixels_must_be_finite(tmp_path):
     array = noise(1, "float32")
     array[0, 0] = np.nan
-    images.write_image(tmp_path / "a.tif", array)
+    writing.write_image(tmp_path / "a.tif", array)
     assert "not finite" in failure(images.read_image, tmp_path / "a.tif")
 
 
@@ -410,35 +409,35 @@ def test_what_cannot_be_opened(tmp_path, monkeypatch):
 
 def test_what_cannot_be_written(tmp_path, monkeypatch):
     grey = noise(1, "uint8")
-    assert "end its name" in failure(images.write_image, tmp_path / "a.jpg", grey)
-    assert "float32" in failure(images.write_image, tmp_path / "a.png", noise(1, "float32"))
-    assert "one page" in failure(images.write_pages, tmp_path / "a.png", [grey, grey])
-    assert "No such file or directory" in failure(images.write_image, tmp_path / "none" / "a.png", grey)
+    assert "end its name" in failure(writing.write_image, tmp_path / "a.jpg", grey)
+    assert "float32" in failure(writing.write_image, tmp_path / "a.png", noise(1, "float32"))
+    assert "one page" in failure(writing.write_pages, tmp_path / "a.png", [grey, grey])
+    assert "No such file or directory" in failure(writing.write_image, tmp_path / "none" / "a.png", grey)
     (tmp_path / "folder.png").mkdir()
-    assert "Is a directory" in failure(images.write_image, tmp_path / "folder.png", grey)
-    images.write_image(tmp_path / "old.png", grey)
+    assert "Is a directory" in failure(writing.write_image, tmp_path / "folder.png", grey)
+    writing.write_image(tmp_path / "old.png", grey)
 
     def full(path, _):
         path.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    assert "No space left" in failure(images.write_image, tmp_path / "old.png", grey + 1)
+    assert "No space left" in failure(writing.write_image, tmp_path / "old.png", grey + 1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.png", "old.png"]
     np.testing.assert_array_equal(images.read_image(tmp_path / "old.png"), grey)
     for wrong in (np.zeros((2, 2), bool), np.zeros((2, 2, 2), np.uint8), np.zeros((0, 2), np.uint8)):
         with pytest.raises(ValueError, match="cannot store"):
-            images.write_image(tmp_path / "b.png", wrong)
+            writing.write_image(tmp_path / "b.png", wrong)
 
 
-def test_list_images(tmp_path):
-    for name in ("10.png", "2.PNG", "1.tif", ".hidden.png", "notes.txt"):
+def test_list_files(tmp_path):
+    for name in ("10.png", "2.PNG", "1.tif", ".hidden.png", "notes.txt", "scan.bmp"):
         (tmp_path / name).touch()
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "3.jpg").touch()
 
     def names(spec):
-        return [path.name for path in images.list_images(spec)]
+        return [path.name for _, path in listing.list_files(spec, recursive=False).images]
 
     assert names(tmp_path) == ["1.tif", "2.PNG", "10.png"]
     assert names(str(tmp_path / "*")) == ["1.tif", "2.PNG", "10.png"]
@@ -446,8 +445,15 @@ def test_list_images(tmp_path):
     assert names(tmp_path / "notes.txt") == ["notes.txt"]
     (tmp_path / "a[1].png").touch()
     assert names(tmp_path / "a[1].png") == ["a[1].png"]
-    assert "no such file or folder" in failure(images.list_images, tmp_path / "none")
-    assert "no image matches" in failure(images.list_images, tmp_path / "z*.png")
-    assert "no image matches" in failure(images.list_images, tmp_path / "*.txt")
+    inside = tmp_path / "run [1]"
+    inside.mkdir()
+    (inside / "4.png").touch()
+    assert names(inside / "*.png") == ["4.png"]
+    assert [path.name for path in listing.list_files(tmp_path).others] == ["notes.txt", "scan.bmp"]
+    assert "no such file or folder" in failure(listing.list_files, tmp_path / "none")
+    assert "nothing matches" in failure(listing.list_files, tmp_path / "z*.png")
+    said = failure(listing.list_files, tmp_path / "s*")
+    assert f"only 1 file, such as {tmp_path / 'scan.bmp'} (*.bmp 1)" in said
+    assert ".png .jpg .jpeg .tif .tiff .npy" in said
     (tmp_path / "empty").mkdir()
-    assert ".png .jpg .jpeg .tif .tiff" in failure(images.list_images, tmp_path / "empty")
+    assert "no files in this folder" in failure(listing.list_files, tmp_path / "empty")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unet_exp.config import ISBI2012Config
-from unet_exp.data.io.images import write_image, write_pages
+from unet_exp.data.io.writing import write_image, write_pages
 from unet_exp.data.samples import Sample, fingerprint, split_indices
 from unet_exp.data.sets import isbi2012
 from unet_exp.data.sets.isbi2012 import ISBI_CHECKSUMS, ISBI_CLASSES, load_isbi2012
@@ -133,7 +133,7 @@ def test_mistakes_are_named(tmp_path):
     assert "8-bit grey" in broken(lambda r: write_image(r / image, stack(1)[0][0].astype(np.uint16)))
     assert "3.tif: has the same name" in broken(lambda r: write_image(r / "train/image/3.tif", small))
     assert "label: this folder is missing" in broken(lambda r: shutil.rmtree(r / "train/label"))
-    assert "no images in this folder" in broken(
+    assert "no files in this folder" in broken(
         lambda r: [p.unlink() for d in ("image", "label") for p in (r / "train" / d).iterdir()]
     )
 

@@ -16,7 +16,8 @@ from skimage.draw import disk
 from tifffile import imread
 
 from unet_exp.config import ClassSpec
-from unet_exp.data.io.images import read_image, read_pages, write_image, write_pages
+from unet_exp.data.io.images import read_image, read_pages
+from unet_exp.data.io.writing import write_image, write_pages
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.inference.instances import measure_cells, number_cells, split_cells, write_instances
 from unet_exp.runs.run_folder import RunFolder

@@ -26,8 +26,9 @@ from unet_exp.compose import compose_train
 from unet_exp.config import ClassSpec, parse
 from unet_exp.config.running import FlipTTAConfig, InferenceConfig, PlainInferenceConfig
 from unet_exp.data.classes import encode
-from unet_exp.data.io.images import read_image, read_pages, write_image
+from unet_exp.data.io.images import read_image, read_pages
 from unet_exp.data.io.windows import open_pages, write_by_rows
+from unet_exp.data.io.writing import write_image
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import ConfigError, DataError, UserError
@@ -86,11 +87,11 @@ def test_a_window_holds_what_the_whole_page_holds(layout: str, tmp_path: Path) -
             page.keep(kept)
             assert (page.height, page.width, page.channels) == (height, width, channels)
             for _ in range(2):
-                found = page.region(top, left, high, wide)
+                found, _ = page.region(top, left, high, wide)
                 assert found.dtype == np.dtype(dtype).newbyteorder("=")
                 np.testing.assert_array_equal(found, pixels[top : top + high, left : left + wide])
-            assert sum(part.size for part in page.parts()) == pixels.size
-            assert sum(part.astype(float).sum() for part in page.parts()) == pixels.astype(float).sum()
+            assert sum(part.size for part, _ in page.parts()) == pixels.size
+            assert sum(part.astype(float).sum() for part, _ in page.parts()) == pixels.astype(float).sum()
 
     holds()
 
@@ -111,7 +112,7 @@ def test_odd_pages_mean_what_they_mean_where_they_are_read_whole(tmp_path: Path)
             whole = read_pages(path)
             assert len(pages) == len(whole), path
             for page, pixels in zip(pages, whole, strict=True):
-                found = page.region(3, 5, 40, 41)
+                found, _ = page.region(3, 5, 40, 41)
                 np.testing.assert_array_equal(found, pixels[3:43, 5:46], str(path))
                 assert found.dtype == pixels.dtype, path
 

@@ -19,7 +19,8 @@ from PIL import Image
 from unet_exp import data
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, ClassSpec, parse
-from unet_exp.data.io.images import read_image, write_image, write_pages
+from unet_exp.data.io.images import read_image
+from unet_exp.data.io.writing import write_image, write_pages
 from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.data.sets.synthetic import generate
@@ -98,7 +99,7 @@ def pairs(root):
 
 
 def stats(root):
-    return [page for found in survey_files(pairs(root), True) for page in found]
+    return [page for found in survey_files(pairs(root), "declared", True) for page in found]
 
 
 def proposal(root, classes=()):
@@ -111,7 +112,7 @@ def test_values_are_counted_as_they_are_stored(tmp_path_factory, values, colored
     pixels = np.stack([values, values // 2, values % 3], -1) if colored else values
     write_image(folder / "image.png", grey(9)[:7])
     write_image(folder / "mask.png", pixels)
-    ((one,),) = survey_files([Pair("x", folder / "image.png", folder / "mask.png")], True)
+    ((one,),) = survey_files([Pair("x", folder / "image.png", folder / "mask.png")], "declared", True)
     told = Counter(map(tuple, pixels.reshape(-1, 3).tolist())) if colored else Counter(values.ravel().tolist())
     if colored:
         told = Counter({value[0] if len(set(value)) == 1 else value: count for value, count in told.items()})
@@ -143,8 +144,8 @@ def test_pages_of_a_stack_are_images_of_their_own(tmp_path):
 
 def test_files_are_read_side_by_side_and_not_far_ahead(root, monkeypatch):
     read = []
-    monkeypatch.setattr(survey, "read_pages", lambda path, *_: read.append(path) or [grey()])
-    some = survey_files(pairs(root) * 200, True)
+    monkeypatch.setattr(survey, "read_pair", lambda pair, *_: read.append(pair) or [])
+    some = survey_files(pairs(root) * 200, "declared", True)
     next(some)
     assert len(read) < 200
     some.close()

@@ -1,6 +1,6 @@
 """The command predict: predicts masks for the user's own images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import model_validator
 
 from unet_exp.cli.entry import run_over_checkpoint
-from unet_exp.config import ClassSpec, parse
+from unet_exp.config import ClassSpec, DataConfig, parse
+from unet_exp.config.data import FolderConfig
 from unet_exp.config.values import Natural, NonNegative
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.runs.run_folder import OUTPUTS
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from unet_exp.checkpoints.checkpoint import Checkpoint
-    from unet_exp.inference.large.file_predictor import Outputs
+    from unet_exp.inference.large.file_predictor import Inputs, Outputs
     from unet_exp.inference.predictor import Predictor
 
 USAGE = """Predict masks for images: PNG, JPEG, TIFF and TIFF stacks of any size.
@@ -43,8 +44,9 @@ Cells are the 4-connected components of a class:
   instances_split     cuts a cell at a waist whose radius is more than this many pixels below its bumps' (0: none)
 
 A mask is written as <name>_mask.png (or .tif for a TIFF), of the input's size, with the values or colours of the
-training labels. More keys: inference=none|rotations7|flips8 (test-time augmentation), inference.<key>,
-trainer.accelerator and trainer.precision. Large images, and how to resume a killed prediction: docs/predict.md.
+training labels. More keys: inference=none|rotations7|flips8 (test-time augmentation), inference.<key>, data.nodata and
+data.field_of_view (pixels without data; as in the training), trainer.accelerator and trainer.precision. Large images,
+and how to resume a killed prediction: docs/predict.md.
 
 Examples:
   python scripts/predict.py checkpoint=outputs/train/<run> input=slice.png
@@ -91,7 +93,7 @@ DEFAULTS: dict[str, Any] = {
     "instances_smallest": 0,
     "instances_split": 0.0,
 }
-MORE_KEYS = ("trust", "inference", "trainer.accelerator", "trainer.precision")
+MORE_KEYS = ("trust", "data.nodata", "data.field_of_view", "inference", "trainer.accelerator", "trainer.precision")
 
 
 def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
@@ -109,7 +111,8 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
 
     from rich.console import Console
 
-    from unet_exp.data.io.images import list_images
+    from unet_exp.data.io.kinds import READ, describe_files, list_unread
+    from unet_exp.data.io.listing import list_files
     from unet_exp.inference.instances import write_instances
     from unet_exp.inference.large.budget import SHARE_OF_FREE, read_size, return_freed_memory
     from unet_exp.inference.large.file_predictor import Outputs
@@ -120,8 +123,12 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     if task.memory:
         return_freed_memory()
     console = Console(highlight=False)
-    paths, output = list_images(task.input), Path(task.output)
+    images, others = list_files(task.input, recursive=False)
+    paths, output = [path for _, path in images], Path(task.output)
+    if unread := list_unread(others):
+        console.print(f"left out are {describe_files(unread)}; {READ}", soft_wrap=True)
     _check_paths(paths, output)
+    inputs = _find_inputs(config.data, checkpoint.record.classes, dict(images))
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
     write_cells = None
     if task.instances:
@@ -132,7 +139,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
         }
         write_cells = partial(write_instances, classes=_cell_classes(task, predictor.classes), **settings)
     outputs = Outputs(output, task.preview, task.probabilities, write_cells)
-    masks, failures = _predict_files(predictor, paths, outputs, budget, console)
+    masks, failures = _predict_files(predictor, paths, inputs, outputs, budget, console)
     if masks:
         console.print(f"{len(masks)} of {len(paths)} files predicted; the masks are in")
         console.print(str(output), style="bold", soft_wrap=True)
@@ -142,8 +149,35 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     return masks
 
 
+def _find_inputs(config: DataConfig, classes: Sequence[ClassSpec], images: Mapping[str, Path]) -> "Inputs":
+    """What is known of the pixels of images, by name, under the data config of the network."""
+    from unet_exp.data.classes import choose_fill
+    from unet_exp.data.pairs import find_views
+    from unet_exp.inference.large.file_predictor import Inputs
+
+    if not isinstance(config, FolderConfig):
+        return Inputs(fill=choose_fill(classes, None))
+    views: dict[str, Path] = {}
+    if config.field_of_view is not None:
+        try:
+            views = find_views(config.field_of_view, images)
+        except DataError as error:
+            raise DataError(
+                f"{error}; the network was trained with data.field_of_view: type those of these images, or "
+                "data.field_of_view=null to take the whole images"
+            ) from None
+    return Inputs(
+        config.nodata, {images[name]: view for name, view in views.items()}, choose_fill(classes, config.ignore)
+    )
+
+
 def _predict_files(
-    predictor: "Predictor", paths: Sequence[Path], outputs: "Outputs", budget: int, console: "Console"
+    predictor: "Predictor",
+    paths: Sequence[Path],
+    inputs: "Inputs",
+    outputs: "Outputs",
+    budget: int,
+    console: "Console",
 ) -> tuple[list[Path], list[str]]:
     """The written masks, and why files were skipped."""
     from rich.progress import TaskID
@@ -161,7 +195,7 @@ def _predict_files(
                 bars[path] = progress.add_task(path.name, total=total, completed=done, unit="pixels")
             progress.update(bars[path], completed=done, visible=done < total)
 
-        work = FilePredictor(predictor, outputs, budget, partial(console.print, soft_wrap=True), show)
+        work = FilePredictor(predictor, outputs, budget, partial(console.print, soft_wrap=True), show, inputs)
         files = progress.add_task("predicting", total=len(paths), unit="files", visible=len(paths) > 1)
         jobs = ((path, work.cost(path)) for path in paths)
         with closing(run_overlapped(jobs, budget, work.read, work.compute, work.write)) as results:

@@ -5,8 +5,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from unet_exp.config.values import Color, Count, Fraction, Grey, Natural, Positive
+from unet_exp.config.values import Color, Count, Fraction, Grey, Natural, Positive, WholeNumber
 from unet_exp.schema import Strict
+
+NoData = Literal["declared"] | float | None
+"""Which pixels are without data: those that their file declares, those of a value, or none."""
 
 
 class _DataConfig(Strict):
@@ -87,7 +90,9 @@ class FolderConfig(_DataConfig):
     without_mask: Literal["error", "unlabelled"]
     labels: Literal["classes", "instances"]
     classes: list[FolderClass]
-    ignore: Grey | Color | None
+    ignore: WholeNumber | Color | None
+    nodata: NoData = None  # for earlier runs, which lack it; conf/ has the default
+    field_of_view: Annotated[str, Field(min_length=1)] | None = None
     split: Literal["fractions", "folders", "lists"]
     val: Fraction
     test: Fraction

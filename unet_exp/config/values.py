@@ -11,6 +11,7 @@ IGNORE_LABEL = 255
 """Label of a pixel that no loss and no metric counts."""
 
 Grey = Annotated[int, Field(ge=0, le=65535)]
+WholeNumber = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Channel = Annotated[int, Field(ge=0, le=255)]
 Color = Annotated[list[Channel], Field(min_length=3, max_length=3)]
 Positive = Annotated[float, Field(gt=0)]

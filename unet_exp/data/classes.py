@@ -21,6 +21,7 @@ Value = int | tuple[int, ...]
 IGNORE_COLOR = (128, 128, 128)
 """RGB of ignored pixels in previews."""
 
+_MOST_OBJECTS = 65535
 _MOST_VALUES = 8
 _MOST_KNOWN = 12
 _MOST_FILES = 3
@@ -66,39 +67,50 @@ class UnknownValues(DataError):
 
 
 def decode(
-    pixels: Array, classes: Sequence[ClassSpec], path: str | Path, ignore_value: int | Sequence[int] | None = None
+    pixels: Array,
+    classes: Sequence[ClassSpec],
+    path: str | Path,
+    ignore_value: int | Sequence[int] | None = None,
+    valid: Array | None = None,
 ) -> Array:
     """Reads the class indices of a label file.
 
     Args:
-        pixels: (H, W, C) as `unet_exp.data.io.images` reads them, C 1, 3 or 4 (opaque).
+        pixels: (H, W, C) as `unet_exp.data.io.images.read_labels` gives them, C 1, 3 or 4 (opaque).
         classes: class i at index i; values either all grey or all RGB. Three equal channels count as
             grey, and grey pixels as the colour of three equal channels.
         path: of the file, for the error.
-        ignore_value: grey value or RGB colour of pixels that become `IGNORE_LABEL`; a grey value means its
-            RGB grey in a colour file.
+        ignore_value: grey value, which may be any whole number, or RGB colour of pixels that become `IGNORE_LABEL`; a
+            grey value means its RGB grey in a colour file.
+        valid: (H, W), False where pixels become `IGNORE_LABEL` whatever they hold; None for all.
 
     Returns:
         (H, W) uint8, the index of each pixel's class or `IGNORE_LABEL`.
 
     Raises:
         UnknownValues: for pixels without a class; all pixels of a colour file where the classes have grey values.
-        DataError: for transparent or fractional pixels.
+        DataError: for transparent or fractional pixels, and colours of 16 bits.
     """
     colored = _has_colors(classes)
     in_color = colored or shows_colors(pixels)
-    codes = _codes(pixels, in_color, path)
+    codes = read_codes(pixels, in_color, path)
     # 0 is unknown, class i is i + 1. Zeros that are not read cost no memory.
     table = np.zeros(2**24 if in_color else 2**16, np.uint8)
     known = {_as_key(spec.value): spec.name for spec in classes}
     if colored == in_color:
         for index, spec in enumerate(classes):
             table[_code(spec.value, colored)] = index + 1
-        if ignore_value is not None:
-            table[_code(ignore_value, colored)] = IGNORE_LABEL
+        ignored = None if ignore_value is None else _code(ignore_value, colored)
+        if ignored is not None and 0 <= ignored < table.size:
+            table[ignored] = IGNORE_LABEL
     if ignore_value is not None:
         known[_as_key(ignore_value)] = "ignored"
-    found = table[codes]
+    found = table[np.clip(codes, 0, table.size - 1)]
+    if codes.dtype.kind == "i":  # what does not fit into the table
+        outside = (codes < 0) | (codes >= table.size)
+        found[outside] = np.where(codes[outside] == ignore_value, IGNORE_LABEL, 0)
+    if valid is not None:
+        found[~valid] = IGNORE_LABEL
     if not found.all():
         counts = _count_values(codes[found == 0], in_color)
         raise UnknownValues(counts, [str(path)], known, _count_values(codes[found > 0], in_color))
@@ -123,6 +135,25 @@ def encode(label: Array, classes: Sequence[ClassSpec], ignore_value: int | Seque
     return _look_up(label, values, ignore_value, 3 if _has_colors(classes) else 1)
 
 
+def choose_fill(classes: Sequence[ClassSpec], ignore_value: int | Sequence[int] | None) -> int | tuple[int, ...]:
+    """The value of pixels without data in predicted masks: the ignored one, or another that no class has.
+
+    Args:
+        classes: as in `decode`.
+        ignore_value: of the training masks; it is taken if a mask can hold it.
+    """
+    colored, taken = _has_colors(classes), {_as_key(spec.value) for spec in classes}
+    wanted: list[Value] = [] if ignore_value is None else [_as_key(ignore_value)]
+    if colored:
+        wanted = [(value,) * 3 if isinstance(value, int) else value for value in wanted]
+        wanted += [IGNORE_COLOR, *((grey,) * 3 for grey in range(256))]
+    else:
+        wanted += [IGNORE_LABEL, *range(IGNORE_LABEL - 1, -1, -1)]
+    fitting = [value for value in wanted if value not in taken and isinstance(value, tuple) == colored]
+    largest = 255 if colored else 65535
+    return next(value for value in fitting if all(0 <= part <= largest for part in np.atleast_1d(value)))
+
+
 def colorize(label: Array, classes: Sequence[ClassSpec]) -> Array:
     """Paints (H, W) uint8 class indices as (H, W, 3) uint8 RGB, ignored pixels grey.
 
@@ -132,29 +163,40 @@ def colorize(label: Array, classes: Sequence[ClassSpec]) -> Array:
     return _look_up(label, [spec.color for spec in classes], IGNORE_COLOR, 3)
 
 
-def object_ids(pixels: Array, path: str | Path, ignore_value: int | Sequence[int] | None = None) -> tuple[Array, Array]:
+def object_ids(
+    pixels: Array, path: str | Path, ignore_value: int | Sequence[int] | None = None, valid: Array | None = None
+) -> tuple[Array, Array]:
     """Numbers the objects of a label file in which each has a value or colour of its own, and 0 or black is none.
 
     Args:
         pixels: as in `decode`.
         path: as in `decode`.
         ignore_value: number or colour of ignored pixels.
+        valid: (H, W), False where pixels are ignored whatever they hold; None for all.
 
     Returns:
-        (H, W) int32 numbers from 1, 0 where there is no object, and (H, W) bool, True where ignored.
+        (H, W) int32 numbers from 1, 0 where there is no object, and (H, W) bool, True where ignored. Numbers are those
+        of the file if they fit into 16 bits; larger ones, and colours, become 1, 2 ... in their order.
 
     Raises:
         DataError: for transparent, fractional or negative pixels.
     """
     colored = shows_colors(pixels)
-    codes = _codes(pixels, colored, path).astype(np.int32)
+    codes = read_codes(pixels, colored, path).astype(np.int64)
     if not colored and isinstance(ignore_value, Sequence):  # A page of greys alone.
         ignore_value = ignore_value[0] if len(set(ignore_value)) == 1 else None
     ignored = np.zeros(codes.shape, bool) if ignore_value is None else codes == _code(ignore_value, colored)
+    if valid is not None:
+        ignored |= ~valid
     codes[ignored] = 0
-    if colored:  # A colour of 24 bits would make tables of 16 million objects.
-        codes = np.unique(np.append(codes, 0), return_inverse=True)[1][:-1].reshape(codes.shape).astype(np.int32)
-    return codes, ignored
+    if codes.min(initial=0) < 0:
+        raise DataError(
+            f"{path}: {(codes < 0).sum()} pixels hold negative numbers, {codes.min()} the least, and 0 is no object: "
+            "if they mean that nothing is known, set data.ignore to it, else save the file with 0 there"
+        )
+    if colored or codes.max(initial=0) > _MOST_OBJECTS:  # They would make tables of millions of objects.
+        codes = np.unique(np.append(codes, 0), return_inverse=True)[1][:-1].reshape(codes.shape)
+    return codes.astype(np.int32), ignored
 
 
 def shows_colors(pixels: Array) -> bool:
@@ -225,8 +267,12 @@ def _code(value: int | Sequence[int], colored: bool) -> int:
     return red << 16 | green << 8 | blue
 
 
-def _codes(pixels: Array, colored: bool, path: str | Path) -> Array:
-    """(H, W) whole numbers, one for each value or colour."""
+def read_codes(pixels: Array, colored: bool, path: str | Path) -> Array:
+    """(H, W) whole numbers, one for each grey value or, if `colored`, each colour, of the pixels of a label file.
+
+    Raises:
+        DataError: for transparent or fractional pixels, and colours of 16 bits.
+    """
     if pixels.shape[2] not in (1, 3, 4):
         raise DataError(f"{path}: a label file with {pixels.shape[2]} channels; save it as grey or RGB")
     if pixels.shape[2] == 4:
@@ -235,9 +281,9 @@ def _codes(pixels: Array, colored: bool, path: str | Path) -> Array:
             raise DataError(f"{path}: a label file with transparent pixels; save it as grey or RGB without alpha")
         pixels = pixels[:, :, :3]
     if pixels.dtype.kind == "f":
-        whole = np.clip(pixels, 0, 65535).astype(np.uint16)
+        whole = pixels.astype(np.int64)
         if (whole != pixels).any():
-            raise DataError(f"{path}: a label file with fractional or negative pixels; save it as uint8 or uint16")
+            raise DataError(f"{path}: a label file with fractional pixels; save it with whole numbers, such as uint16")
         pixels = whole
     if not colored:
         return pixels[:, :, 0]

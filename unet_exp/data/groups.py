@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unet_exp.config.data import FolderConfig
-from unet_exp.data.io.images import SUFFIXES
-from unet_exp.data.pairs import normalize_name
+from unet_exp.data.io.kinds import SUFFIXES
+from unet_exp.data.io.listing import normalize_name
 from unet_exp.data.samples import split_indices
 from unet_exp.errors import ConfigError, DataError
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from unet_exp.config.values import NonNegative
 from unet_exp.data.samples import Sample
+from unet_exp.errors import DataError
 from unet_exp.schema import Strict
 
 _Mode = Literal["image", "dataset", "none"]
@@ -28,18 +29,29 @@ class Normalization(Strict):
     mean: list[float] = Field(default_factory=list)
     std: list[NonNegative] = Field(default_factory=list)
 
-    def __call__(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Normalises one whole image, (H, W, C) uint8, uint16 or float32: (H, W, C) float32."""
+    def __call__(self, image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """Normalises one whole image.
+
+        Args:
+            image: (H, W, C) uint8, uint16 or float32.
+            valid: (H, W), the pixels that count; None for all.
+
+        Returns:
+            (H, W, C) float32, 0 where not valid.
+        """
         scaled = full_scale(image)
-        if self.mode == "none":
-            return scaled
+        counted = scaled if valid is None else scaled[valid][:, None]
         if self.mode == "dataset":
             mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        else:
+            scaled = ((scaled - mean) / np.maximum(std, 1e-6)).astype(np.float32)
+        elif self.mode == "image" and counted.size:
             # In float64: float32 sums of a large colour image are off by a good part of a standard deviation.
-            mean = scaled.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
-            std = scaled.std(axis=(0, 1), dtype=np.float64).astype(np.float32)
-        return ((scaled - mean) / np.maximum(std, 1e-6)).astype(np.float32)
+            mean = counted.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+            std = counted.std(axis=(0, 1), dtype=np.float64).astype(np.float32)
+            scaled = ((scaled - mean) / np.maximum(std, 1e-6)).astype(np.float32)
+        if valid is not None:
+            scaled[~valid] = 0
+        return scaled
 
     @classmethod
     def fit(cls, mode: _Mode, samples: Sequence[Sample]) -> Self:
@@ -47,11 +59,23 @@ class Normalization(Strict):
         if mode != "dataset":
             return cls(mode=mode)
         # Image by image, twice: all of them in float64 would take eight times their memory.
-        pixels = sum(sample.image.shape[0] * sample.image.shape[1] for sample in samples)
-        mean = sum(full_scale(sample.image).sum(axis=(0, 1), dtype=np.float64) for sample in samples) / pixels
-        squares = (((full_scale(sample.image) - mean) ** 2).sum(axis=(0, 1)) for sample in samples)
+        pixels = sum(_count(sample) for sample in samples)
+        if not pixels:
+            raise DataError("data.normalization=dataset: no pixel of the training images holds data (data.nodata)")
+        mean = sum(_scaled(sample).sum(axis=(0, 1), dtype=np.float64) for sample in samples) / pixels
+        squares = (((_scaled(sample) - mean) ** 2).sum(axis=(0, 1)) for sample in samples)
         variance = sum(squares) / pixels
         return cls(mode=mode, mean=mean.tolist(), std=np.sqrt(variance).tolist())
+
+
+def _count(sample: Sample) -> int:
+    return sample.image.shape[0] * sample.image.shape[1] if sample.valid is None else int(sample.valid.sum())
+
+
+def _scaled(sample: Sample) -> NDArray[np.float32]:
+    """The valid pixels, with two axes before the channels."""
+    scaled = full_scale(sample.image)
+    return scaled if sample.valid is None else scaled[sample.valid][:, None]
 
 
 def full_scale(image: NDArray[Any]) -> NDArray[np.float32]:

@@ -32,17 +32,20 @@ class Sample:
         image: (H, W, C) uint8, uint16 or float32, as stored.
         label: (H, W) uint8 class indices, 255 where ignored; None in an unlabelled sample.
         instances: (H, W) int32, 0 where there is no object; None where only classes are known.
+        valid: (H, W) bool, True where a pixel holds data; None: everywhere. Elsewhere the image and the instances are
+            0, and the label is 255.
     """
 
     name: str
     image: Array
     label: Array | None = None
     instances: Array | None = None
+    valid: Array | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.dtype not in (np.uint8, np.uint16, np.float32):
             raise ValueError(f"{self.name}: image {self.image.dtype} {self.image.shape}")
-        for array, dtype in ((self.label, np.uint8), (self.instances, np.int32)):
+        for array, dtype in ((self.label, np.uint8), (self.instances, np.int32), (self.valid, np.bool_)):
             if array is not None and (array.shape != self.image.shape[:2] or array.dtype != dtype):
                 raise ValueError(f"{self.name}: {array.dtype} {array.shape} beside an image {self.image.shape}")
 
@@ -90,10 +93,10 @@ class Split(NamedTuple):
 
 
 def fingerprint(dataset: DataSet) -> str:
-    """sha256 in hexadecimal over split names, sample names, shapes, types, pixels, labels and instances."""
+    """sha256 in hexadecimal over split names, sample names, shapes, types, pixels, labels, instances, valid pixels."""
     digest = hashlib.sha256()
     for split in SPLITS:
-        for sample, kind in product(getattr(dataset, split), ("image", "label", "instances")):
+        for sample, kind in product(getattr(dataset, split), ("image", "label", "instances", "valid")):
             array: Array | None = getattr(sample, kind)
             if array is not None:
                 little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))

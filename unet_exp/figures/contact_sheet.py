@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont  # comes with matplotlib
 
-from unet_exp.data.io.images import write_image
+from unet_exp.data.io.writing import write_image
 from unet_exp.figures.overlay import view_as_rgb
 
 MOST = 20

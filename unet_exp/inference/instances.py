@@ -15,8 +15,8 @@ from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 from tifffile import TiffWriter
 
-from unet_exp.config import ClassSpec
-from unet_exp.data.io.images import write_pages
+from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.data.io.writing import write_pages
 from unet_exp.files import write_whole
 
 Ids = NDArray[np.uint16] | NDArray[np.uint32]
@@ -30,8 +30,8 @@ def number_cells(
     Args:
         prediction: (H, W) class indices.
         classes: the indices of cells, each once; pixels of other classes lie between cells.
-        holes: largest hole, in pixels, that is filled. A hole holds no cell of another class, and does not touch the
-            border of the image.
+        holes: largest hole, in pixels, that is filled. A hole holds no cell of another class and no pixel without data,
+            and does not touch the border of the image.
         smallest: cells of fewer pixels are dropped, after filling and splitting.
         split: 0 leaves cells that touch as one; else see `split_cells`.
 
@@ -44,7 +44,7 @@ def number_cells(
     for index in classes:
         mask = prediction == index
         if holes:
-            mask |= _find_holes(mask, np.isin(prediction, classes), holes)
+            mask |= _find_holes(mask, np.isin(prediction, [*classes, IGNORE_LABEL]), holes)
         cells: NDArray[np.integer] = ndimage.label(mask)[0]
         if split:
             cells = split_cells(cells, split)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unet_exp.checkpoints.checkpoint import Checkpoint
-from unet_exp.config import InferenceConfig
+from unet_exp.config import IGNORE_LABEL, InferenceConfig
+from unet_exp.data.io.valid import Valid, clear_invalid, find_valid
 from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
 from unet_exp.geometry import tile_step
@@ -19,6 +20,13 @@ from unet_exp.inference.tta import average_probabilities, part_probabilities, to
 from unet_exp.losses import Targets
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import probabilities
+
+
+def likeliest_class(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(H, W) class indices from (classes, H, W) probabilities, `IGNORE_LABEL` where these are NaN."""
+    label: NDArray[np.uint8] = probabilities.argmax(axis=0).astype(np.uint8)
+    label[np.isnan(probabilities[0])] = IGNORE_LABEL
+    return label
 
 
 class Predictor:
@@ -56,8 +64,8 @@ class Predictor:
             convert: Any = self.network.to  # PyTorch's stubs do not know that it takes a memory format
             convert(memory_format=torch.channels_last)
 
-    def prepare(self, image: NDArray[Any]) -> Tensor:
-        """Normalises an image as read from a file: (1, C, H, W) float32 on the CPU.
+    def prepare(self, image: NDArray[Any], valid: Valid = None) -> Tensor:
+        """Normalises an image as read from a file: (1, C, H, W) float32 on the CPU; arguments as `probabilities`.
 
         Raises:
             DataError: if it has other channels than the training images had.
@@ -69,11 +77,13 @@ class Predictor:
             image = image.astype(np.float32)
         if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16, np.float32):
             raise DataError(f"{image.dtype} {image.shape} is no image: (H, W) or (H, W, C), uint8, uint16 or float")
-        opaque = image.shape[2] == 4 and bool((image[:, :, 3] == image[:, :, 3].max()).all())
+        alpha = image[:, :, 3:4] if valid is None else image[valid][:, 3:4]
+        opaque = image.shape[2] == 4 and bool((alpha == alpha.max(initial=0)).all())
         colours = image[:, :, :3] if opaque and channels != 4 else image
         alike = channels == 1 and bool((colours == colours[:, :, :1]).all())
         image = image[:, :, : self.count_used_channels(image.shape[2], opaque, alike)]
-        return torch.from_numpy(self.checkpoint.record.normalization(image).transpose(2, 0, 1)[None]).contiguous()
+        pixels = self.checkpoint.record.normalization(image, valid)
+        return torch.from_numpy(pixels.transpose(2, 0, 1)[None]).contiguous()
 
     def count_used_channels(self, channels: int, opaque: bool, alike: bool) -> int:
         """The number of an image's first channels that the network takes.
@@ -109,9 +119,9 @@ class Predictor:
         return result
 
     @torch.inference_mode()
-    def _prediction(self, image: NDArray[Any]) -> tuple[Tensor, Tensor]:
+    def _prediction(self, image: NDArray[Any], valid: Valid) -> tuple[Tensor, Tensor]:
         """Logits (1, out, H, W) and class probabilities (1, classes, H, W), both float32 on the CPU."""
-        pixels, settings = self.prepare(image), self.inference
+        pixels, settings = self.prepare(image, valid), self.inference
         with autocast(self.precision, self.device):
             if settings.name == "none":  # exact logits, also where probabilities are too small for a float
                 height, width = pixels.shape[-2:]
@@ -120,25 +130,30 @@ class Predictor:
             mean = average_probabilities(self.network, pixels, settings, self._activation)
         return to_logits(mean, self._activation), mean
 
-    def probabilities(self, image: NDArray[Any]) -> NDArray[np.float32]:
+    def probabilities(self, image: NDArray[Any], valid: Valid = None) -> NDArray[np.float32]:
         """Class probabilities of an image of any size, with the tiles and test-time augmentation of `inference`.
 
         Args:
             image: (H, W) or (H, W, C), uint8, uint16 or float32, as read from a file.
+            valid: (H, W), the pixels that hold data, as `unet_exp.data.io.images.read_scenes` finds them; None: all but
+                NaN.
 
         Returns:
-            (classes, H, W), summing to 1 over the classes.
+            (classes, H, W), summing to 1 over the classes; NaN where a pixel is not valid.
 
         Raises:
             DataError: if it has other channels than the training images had.
         """
-        result: NDArray[np.float32] = self._prediction(image)[1][0].numpy()
+        if valid is None and image.ndim in (2, 3):
+            valid = find_valid(image, "declared")
+        result: NDArray[np.float32] = self._prediction(clear_invalid(image, valid), valid)[1][0].numpy()
+        if valid is not None:
+            result[:, ~valid] = np.nan
         return result
 
-    def predict(self, image: NDArray[Any]) -> NDArray[np.uint8]:
-        """The likeliest class of each pixel: (H, W) class indices; see `probabilities`."""
-        label: NDArray[np.uint8] = self.probabilities(image).argmax(axis=0).astype(np.uint8)
-        return label
+    def predict(self, image: NDArray[Any], valid: Valid = None) -> NDArray[np.uint8]:
+        """The likeliest class of each pixel: (H, W) class indices, 255 where not valid; see `probabilities`."""
+        return likeliest_class(self.probabilities(image, valid))
 
     def score(
         self, samples: Sequence[Sample], loss: nn.Module, targets: Targets, board: Scoreboard
@@ -149,7 +164,7 @@ class Predictor:
         """
         loss = loss.cpu()
         for sample in samples:
-            logits, shares = self._prediction(sample.image)
+            logits, shares = self._prediction(sample.image, sample.valid)
             found: NDArray[np.float32] = shares[0].numpy()
             prediction = found.argmax(axis=0).astype(np.uint8)
             row = None

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from unet_exp import losses
 from unet_exp.config import ClassSpec, MetricsConfig
-from unet_exp.data.io.images import write_image
+from unet_exp.data.io.writing import write_image
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.figures.overlay import draw_panels
 from unet_exp.inference.predictor import Predictor

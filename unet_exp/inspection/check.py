@@ -17,14 +17,14 @@ from unet_exp.config.data import FolderConfig
 from unet_exp.data import groups, load_data
 from unet_exp.data.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
 from unet_exp.data.compatibility import check_fits
-from unet_exp.data.io.images import make_output_folder
-from unet_exp.data.pairs import Pair, find_pairs
+from unet_exp.data.io.writing import make_output_folder
+from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import SPLITS, DataSet, Sample
 from unet_exp.data.sets.folder import (
     check_exact,
     check_memory,
     class_specs,
-    may_lack_mask,
+    find_folder_pairs,
     means_indices,
     sample_names,
     used_channels,
@@ -185,7 +185,7 @@ def _inspect_folder(config: FolderConfig, console: Console) -> _Inspection:
             check(pairs, config)
     stats: list[ImageStats] = []
     bar: Any = {"total": len(pairs), "disable": not console.is_terminal, "transient": True, "console": console}
-    for found in track(survey.survey_files(pairs, indices), "reading", **bar):
+    for found in track(survey.survey_files(pairs, config.nodata, indices), "reading", **bar):
         if isinstance(found, DataError):
             mistakes.append(str(found))
         else:
@@ -206,7 +206,7 @@ def _inspect_folder(config: FolderConfig, console: Console) -> _Inspection:
         fitting = ()
 
     def look(one: ImageStats) -> Seen:
-        image, mask = survey.read_page(one, indices)
+        image, mask = survey.read_page(one, config.nodata, indices)
         if mask is None or one.mask_source is None:
             return image, None
         return image, _paint_mask(mask, one.mask_source, fitting, ignore)
@@ -218,11 +218,10 @@ def _inspect_folder(config: FolderConfig, console: Console) -> _Inspection:
 
 def _find_pairs(config: FolderConfig) -> tuple[list[Pair], list[str]]:
     """Finds images with their masks; one that lacks its mask is a mistake, and is inspected too."""
-    words = config.images, config.masks, config.mask_suffix
     try:
-        return find_pairs(*words, lambda name: may_lack_mask(name, config)), []
+        return find_folder_pairs(config), []
     except DataError as error:
-        return find_pairs(*words, lambda _: True), [str(error)]
+        return find_folder_pairs(config, lambda _: True), [str(error)]
 
 
 def _split_images(stats: Sequence[ImageStats], config: FolderConfig, mistakes: list[str]) -> dict[str, str]:

@@ -14,10 +14,12 @@ import numpy as np
 from skimage.measure import label as connected
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.config.data import NoData
 from unet_exp.data.arrays import Array
-from unet_exp.data.classes import UnknownValues, Value, decode, object_ids, shows_colors
+from unet_exp.data.classes import UnknownValues, Value, decode, read_codes, shows_colors
 from unet_exp.data.groups import SplitItem
-from unet_exp.data.io.images import read_pages
+from unet_exp.data.io.images import Scene, read_labels, read_scenes
+from unet_exp.data.io.valid import Valid, clear_invalid
 from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import SPLITS, DataSet, image_digest
 from unet_exp.data.sets.folder import ImageKind, read_pair
@@ -25,6 +27,7 @@ from unet_exp.errors import DataError
 
 IGNORED: Value = -1
 """Value of ignored pixels in data that have none for it."""
+_FILL_SHARE = 0.02
 _KEPT = 256
 _SPECK = 4
 _THREADS = min(8, os.cpu_count() or 1)
@@ -71,6 +74,9 @@ class ImageStats:
         mean: of all values, integers divided by their type's largest.
         digest: of the pixels; equal for equal images.
         mask: None without a mask.
+        turned: whether its file says that it is stored in another orientation.
+        invalid: share of the pixels without data, 0..1; they are left out of `low`, `high`, `mean` and `mask`.
+        fill: a value that fills a region at the border, as where nothing was recorded; None without one.
     """
 
     item: SplitItem
@@ -86,10 +92,13 @@ class ImageStats:
     mean: float
     digest: str
     mask: MaskStats | None
+    turned: bool = False
+    invalid: float = 0.0
+    fill: float | None = None
 
 
-def survey_files(pairs: Sequence[Pair], indices: bool) -> Iterator[list[ImageStats] | DataError]:
-    """Reads images with their masks in parallel, a few files at a time.
+def survey_files(pairs: Sequence[Pair], nodata: NoData, indices: bool) -> Iterator[list[ImageStats] | DataError]:
+    """Reads images with their masks in parallel, a few files at a time; `nodata` and `indices` as for `read_pair`.
 
     Yields:
         For each pair in order the stats of its pages, or its mistake.
@@ -97,7 +106,7 @@ def survey_files(pairs: Sequence[Pair], indices: bool) -> Iterator[list[ImageSta
 
     def attempt(pair: Pair) -> list[ImageStats] | DataError:
         try:
-            return _stats_of_pair(pair, indices)
+            return _stats_of_pair(pair, nodata, indices)
         except DataError as error:
             return error
 
@@ -129,7 +138,8 @@ def survey_samples(dataset: DataSet) -> list[ImageStats]:
                 mask = MaskStats(shown, distinct=len(shown), lit=objects)
             # With data.split=all an image is in two splits.
             item = SplitItem(sample.name, sample.name)
-            found.setdefault(sample.name, _image_stats(item, None, None, 0, sample.image, mask))
+            scene = Scene(sample.image, sample.valid)
+            found.setdefault(sample.name, _image_stats(item, None, None, 0, scene, mask))
     return list(found.values())
 
 
@@ -140,47 +150,97 @@ def stored_value(value: int | Sequence[int]) -> Value:
     return value[0] if len(set(value)) == 1 else tuple(value)
 
 
-def read_page(stats: ImageStats, indices: bool) -> tuple[Array, Array | None]:
+def read_page(stats: ImageStats, nodata: NoData, indices: bool) -> tuple[Array, Array | None]:
     """Reads the pixels (H, W, C) of an image, and of its mask if it has one, once more.
 
     Raises:
         DataError: for a file that is gone or has changed.
     """
     assert stats.source is not None
-    image = read_pages(stats.source)[stats.page]
-    return image, read_pages(stats.mask_source, indices)[stats.page] if stats.mask_source else None
+    image = read_scenes(stats.source, nodata)[stats.page].pixels
+    masks = read_labels(stats.mask_source, indices) if stats.mask_source else None
+    return image, None if masks is None else masks[stats.page]
 
 
-def _stats_of_pair(pair: Pair, indices: bool) -> list[ImageStats]:
+def _stats_of_pair(pair: Pair, nodata: NoData, indices: bool) -> list[ImageStats]:
     found = []
-    for page, (item, image, mask) in enumerate(read_pair(pair, indices)):
+    for page, (item, scene, mask) in enumerate(read_pair(pair, nodata, indices)):
         counted = None
         if mask is not None and pair.mask is not None:
-            counted = _mask_stats(mask, pair.mask, np.array_equal(mask, image))
-        found.append(_image_stats(item, pair.image, pair.mask, page, image, counted))
+            is_image = np.array_equal(mask, scene.pixels)
+            counted = _mask_stats(mask, pair.mask, scene.valid, is_image)
+        found.append(_image_stats(item, pair.image, pair.mask, page, scene, counted))
     return found
 
 
 def _image_stats(
-    item: SplitItem, source: Path | None, mask_source: Path | None, page: int, image: Array, mask: MaskStats | None
+    item: SplitItem, source: Path | None, mask_source: Path | None, page: int, scene: Scene, mask: MaskStats | None
 ) -> ImageStats:
+    image, valid, turned = scene
     scale = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
-    kind = ImageKind.of(image)
+    kind = ImageKind.of(scene)
     shown = image[:, :, :3] if kind.opaque else image
-    height, width = image.shape[:2]
-    low, high, mean = float(shown.min()), float(shown.max()), float(shown.mean(dtype=np.float64)) / scale
-    digest = image_digest(shown)
+    counted = shown if valid is None else shown[valid]
+    low = high = mean = 0.0
+    if counted.size:
+        low, high, mean = float(counted.min()), float(counted.max()), float(counted.mean(dtype=np.float64)) / scale
     return ImageStats(
-        item, source, mask_source, page, height, width, kind, str(image.dtype), low, high, mean, digest, mask
+        item,
+        source,
+        mask_source,
+        page,
+        image.shape[0],
+        image.shape[1],
+        kind,
+        str(image.dtype),
+        low,
+        high,
+        mean,
+        image_digest(shown),
+        mask,
+        turned,
+        0.0 if valid is None else 1 - float(valid.mean()),
+        find_fill(shown, valid),
     )
 
 
-def _mask_stats(pixels: Array, path: Path, is_image: bool) -> MaskStats:
-    ids = object_ids(pixels, path)[0]
-    counts = _count_colors(pixels, path) if shows_colors(pixels) else _count_greys(ids)
+def find_fill(image: Array, valid: Valid) -> float | None:
+    """Finds a value that fills a region at the border of an image, as where nothing was recorded.
+
+    Args:
+        image: (H, W, C).
+        valid: (H, W), known valid pixels; None for all.
+
+    Returns:
+        The value, in all channels; None where no such region has `_FILL_SHARE` of the pixels.
+    """
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    values, counts = np.unique(border, axis=0, return_counts=True)
+    value = values[counts.argmax()]
+    if (value != value[0]).any() or 2 * counts.max() < _FILL_SHARE * len(border):
+        return None
+    same = (image == value).all(axis=2)
+    if valid is not None:
+        same &= valid
+    labels = connected(same, background=0, connectivity=1)  # type: ignore[no-untyped-call]
+    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    sizes = np.bincount(labels.ravel())
+    touching = np.setdiff1d(edge, 0)
+    largest = int(sizes[touching].max(initial=0))
+    whole = largest == same.size  # a constant image is told as one
+    return float(value[0]) if largest >= _FILL_SHARE * same.size and not whole else None
+
+
+def _mask_stats(pixels: Array, path: Path, valid: Valid, is_image: bool) -> MaskStats:
+    """Counts the values of a mask where its image is valid."""
+    pixels = clear_invalid(pixels, valid)
+    colored = shows_colors(pixels)
+    codes = read_codes(pixels, colored, path)
+    counted = pixels if valid is None else pixels[valid][:, None]
+    counts = _count_colors(counted, path) if colored else _count_greys(codes if valid is None else codes[valid])
     parts = specks = 0
     if len(counts) > 2:
-        regions = connected(ids, background=0, connectivity=2)  # type: ignore[no-untyped-call]
+        regions = connected(codes, background=0, connectivity=2)  # type: ignore[no-untyped-call]
         sizes = np.bincount(regions.ravel())[1:]
         parts, specks = len(sizes), int((sizes <= _SPECK).sum())
     kept = dict(counts.most_common(_KEPT))
@@ -188,9 +248,12 @@ def _mask_stats(pixels: Array, path: Path, is_image: bool) -> MaskStats:
     return MaskStats(kept, rest, len(counts), len(counts.keys() - {0}), parts, specks, is_image)
 
 
-def _count_greys(ids: Array) -> Counter[Value]:
-    counts = np.bincount(ids.ravel())
-    return Counter({value: int(counts[value]) for value in np.flatnonzero(counts).tolist()})
+def _count_greys(values: Array) -> Counter[Value]:
+    if values.dtype.kind == "u":
+        counts = np.bincount(values.ravel())
+        return Counter({value: int(counts[value]) for value in np.flatnonzero(counts).tolist()})
+    found, numbers = np.unique(values, return_counts=True)
+    return Counter(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
 
 
 def _count_colors(pixels: Array, path: Path) -> Counter[Value]:

@@ -41,7 +41,7 @@ class WholeImages(Dataset[dict[str, Any]]):
         assert sample.label is not None
         target, weights = self._targets(sample.label, sample.instances)
         arrays = {
-            "image": self._normalization(sample.image).transpose(2, 0, 1).copy(),
+            "image": self._normalization(sample.image, sample.valid).transpose(2, 0, 1).copy(),
             "label": sample.label,
             "target": target,
             "weights": weights,

@@ -47,7 +47,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         seed: int,
     ) -> None:
         self._samples = samples
-        self._images = [normalization(sample.image) for sample in samples]
+        self._images = [normalization(sample.image, sample.valid) for sample in samples]
         self._tile = tile
         self._input_size = input_size
         self._augmentation = augmentation
@@ -78,15 +78,24 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         """Cuts image, label and weights; the weights of the whole image are computed once."""
         if index not in self._known_targets:
             self._known_targets[index] = _drop_none(self._targets(self._label(index), self._samples[index].instances))
-        return self._augmentation(self._images[index], window, seed, *self._known_targets[index])
+        return self._cut(index, window, seed, *self._known_targets[index])
 
     def _cut_then_weigh(self, index: int, window: Window, seed: int) -> tuple[NDArray[Any], ...]:
         """The same with weights of the deformed label; cuts as much more around it as they depend on."""
         reach, label = self._targets.reach, self._label(index)
         window = window._replace(surround=max(0, reach - (self._input_size - self._tile) // 2))
         maps = (label, self._instances(index)) if reach else (label,)
-        patch, moved, *instances = self._augmentation(self._images[index], window, seed, *maps)
+        patch, moved, *instances = self._cut(index, window, seed, *maps)
         return patch, *_drop_none(self._targets(moved, instances[0] if reach else None))
+
+    def _cut(self, index: int, window: Window, seed: int, *maps: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Cuts image and maps; pixels without data stay 0 whatever the augmentation does to grey values."""
+        valid = self._samples[index].valid
+        if valid is None:
+            return self._augmentation(self._images[index], window, seed, *maps)
+        patch, *cut, kept = self._augmentation(self._images[index], window, seed, *maps, valid.view(np.uint8))
+        patch[kept == 0] = 0
+        return patch, *cut
 
     def _label(self, index: int) -> NDArray[np.uint8]:
         label = self._samples[index].label

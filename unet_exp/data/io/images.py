@@ -1,36 +1,45 @@
-"""Image files: PNG, JPEG, TIFF and NumPy arrays in, PNG and TIFF out.
+"""Image files in: PNG, JPEG, TIFF and NumPy arrays.
 
-Pillow reads PNG and JPEG, tifffile reads and writes TIFF, imagecodecs writes PNG. Damage that they ignore silently is
-an error here: wrong checksums, missing strips, a broken chain of pages.
+Pillow reads PNG and JPEG, tifffile TIFF. Damage that they ignore silently is an error here: wrong checksums, missing
+strips, a broken chain of pages.
+
+Everything is read as it is seen: turned as its orientation says (EXIF, TIFF tag 274).
 """
 
-import glob
 import logging
 import math
-import re
 import warnings
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import imagecodecs
 import numpy as np
 from PIL.Image import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from tifffile import TiffFile, TiffPage, TiffWriter
+from tifffile import TiffFile
 
+from unet_exp.config.data import NoData
 from unet_exp.data.arrays import Array
-from unet_exp.data.io.tiff import DTYPES, check_page, explain_damage, interpret_pixels, list_pages, to_standard_type
+from unet_exp.data.io.kinds import explain_unread
+from unet_exp.data.io.orientation import TAG, UPRIGHT, Orientation
+from unet_exp.data.io.tiff import (
+    ImagePage,
+    Reading,
+    check_page,
+    explain_damage,
+    find_orientation,
+    find_valid_stored,
+    interpret_pixels,
+    invert_white,
+    list_image_pages,
+    to_standard_type,
+)
+from unet_exp.data.io.tiff_stack import find_stack
+from unet_exp.data.io.valid import Valid, clear_invalid, find_valid
 from unet_exp.errors import DataError
-from unet_exp.files import write_whole
 
-JPEG_SUFFIXES = (".jpg", ".jpeg")
-TIFF_SUFFIXES = (".tif", ".tiff")
-SUFFIXES = (".png", *JPEG_SUFFIXES, *TIFF_SUFFIXES, ".npy")
-"""Of files that can be read, in lower case."""
-WRITE_SUFFIXES = (".png", *TIFF_SUFFIXES)
 MAX_PIXELS = 2**28
 """Most pixels of one page; more is a broken header or a bomb."""
 MAX_CHANNELS = 64
@@ -38,31 +47,67 @@ MAX_CHANNELS = 64
 
 _PNG, _JPEG, _TIFF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NUMPY = b"\x93NUMPY"
-_CHANNELS = ((), (1,), (3,), (4,))
 
 # Their messages on stderr are harmless, or become a DataError here.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def read_pages(path: str | Path, indices: bool = False) -> list[Array]:
-    """Reads all pages of an image file.
+class Scene(NamedTuple):
+    """One image as it is seen.
+
+    Attributes:
+        pixels: (H, W, C) uint8, uint16 or float32; 0 where not valid.
+        valid: (H, W), True where a pixel holds data; None: everywhere.
+        turned: whether its file says that it is stored in another orientation.
+    """
+
+    pixels: Array
+    valid: Valid = None
+    turned: bool = False
+
+
+def read_scenes(path: str | Path, nodata: NoData = "declared") -> list[Scene]:
+    """Reads all images of a file, and which of their pixels are valid.
 
     Args:
         path: a PNG, a JPEG, a TIFF (with one page or many) or a NumPy array: (H, W), (H, W, C) or, as pages,
             (N, H, W, C); recognised by content, not by suffix.
-        indices: return the indices of a palette that has colours, as label files need, not its colours.
+        nodata: which pixels are not valid. `declared`: those that the file calls so (GDAL's nodata value, an alpha of
+            0, a mask page) and NaN; a value: those that hold it in all channels in place of the declared one; None:
+            none, and NaN is an error.
 
     Returns:
-        One (H, W, C) array a page, C 1 (grey), 3 (RGB), 4 (RGBA) or any other number up to `MAX_CHANNELS`, uint8,
-        uint16 or float32 as stored. Palettes are resolved; one-bit pages and booleans are 0 and 255; other integers
-        that fit become uint16, other floats become float32. EXIF orientation is ignored.
+        One a page, or one a slice where metadata arrange pages as slices and channels (ImageJ, OME, MetaMorph). C is 1
+        (grey), 3 (RGB), 4 (RGBA) or any other number up to `MAX_CHANNELS`. Palettes are resolved; one-bit pages and
+        booleans are 0 and 255; other integers that fit become uint16, other floats become float32.
 
     Raises:
         DataError: for a file that is missing, unreadable, damaged, cut short, absurdly large or not an image,
-            and for pixels that are of another type, not finite or of another number of channels.
+            and for valid pixels that are of another type, not finite or of another number of channels.
     """
-    path = Path(path)
+    return _read(Path(path), Reading(nodata))
+
+
+def read_pages(path: str | Path) -> list[Array]:
+    """Reads all images of a file as `read_scenes` does, with every pixel valid."""
+    return [scene.pixels for scene in _read(Path(path), Reading())]
+
+
+def read_labels(path: str | Path, indices: bool = False) -> list[Array]:
+    """Reads all label images of a file, as `read_pages` but for their meaning.
+
+    Whole numbers may be of any type; those that do not fit into 16 bits are int64. White is not made black where a TIFF
+    has white at 0. A label has no channels: where metadata arrange some, they are slices.
+
+    Args:
+        path: as there.
+        indices: return the indices of a palette that has colours, not its colours.
+    """
+    return [scene.pixels for scene in _read(Path(path), Reading(label=True, indices=indices))]
+
+
+def _read(path: Path, reading: Reading) -> list[Scene]:
     try:
         if not path.is_file():
             missing = "is a link to nothing" if path.is_symlink() else "there is no such file"
@@ -74,21 +119,33 @@ def read_pages(path: str | Path, indices: bool = False) -> list[Array]:
             f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions"
         ) from None
     if not data.startswith((_PNG, _JPEG, *_TIFF, _NUMPY)):
-        what = "is not a PNG, JPEG or TIFF image, nor a NumPy array" + ("" if data else " (it is empty)")
-        raise DataError(f"{path}: {what}; convert it to one of them")
+        raise DataError(f"{path}: {explain_unread(data[:1024])}")
     with explain_damage(path):
         if data.startswith(_TIFF):
-            pages = _read_tiff(path, data, indices)
-        elif data.startswith(_NUMPY):
-            pages = _read_numpy(path, data)
-        else:
-            pages = [_read_picture(path, data, indices)]
-        return [to_standard_type(path, page) for page in pages]
+            return _read_tiff(path, data, reading)
+        if data.startswith(_NUMPY):
+            return [_finish(path, page, find_valid(page, reading.nodata), reading) for page in _read_numpy(path, data)]
+        return [_read_picture(path, data, reading)]
+
+
+def _finish(path: Path, pixels: Array, valid: Valid, reading: Reading, orientation: Orientation = UPRIGHT) -> Scene:
+    """A scene of interpreted pixels (H, W) or (H, W, C) and their valid ones, both as stored."""
+    seen = orientation.turn(to_standard_type(path, clear_invalid(pixels, valid), reading.label))
+    valid = None if valid is None else np.ascontiguousarray(orientation.turn(valid))
+    return Scene(np.ascontiguousarray(seen), valid, orientation != UPRIGHT)
 
 
 def read_image(path: str | Path) -> Array:
-    """Reads the only page of an image file, as `read_pages` does; a DataError for several pages."""
-    pages = read_pages(path)
+    """Reads the only image of a file, as `read_pages` does; a DataError for several."""
+    return _require_one(path, read_pages(path))
+
+
+def read_label(path: str | Path) -> Array:
+    """Reads the only label image of a file, as `read_labels` does; a DataError for several."""
+    return _require_one(path, read_labels(path))
+
+
+def _require_one(path: str | Path, pages: list[Array]) -> Array:
     if len(pages) != 1:
         raise DataError(f"{path}: has {len(pages)} pages where one image is expected; save each page as a file")
     return pages[0]
@@ -109,18 +166,16 @@ def stored_size(path: Path) -> tuple[int, int]:
             file.seek(0)
             if start.startswith(_TIFF):
                 with TiffFile(file) as tiff:
-                    pages = [page.aspage() for page in tiff.pages]
-                    sizes = [(page.imagewidth, page.imagelength, page.samplesperpixel) for page in pages]
-                    values = sum(math.prod(size) for size in sizes if not _excess(*size))
-                    return values, max((page.bitspersample + 7) // 8 for page in pages)
+                    shapes, itemsize = shape_tiff(path, tiff, path.stat().st_size)
+                    return sum(math.prod(shape) for shape in shapes if not _excess(*shape)), itemsize
             if start.startswith(_NUMPY):
                 shape, _, dtype = _numpy_header(file)
                 height, width, channels = (*shape, 1) if len(shape) == 2 else shape[-3:]
-                return 0 if _excess(width, height, channels) else math.prod(shape), min(dtype.itemsize, 4)
+                return 0 if _excess(height, width, channels) else math.prod(shape), min(dtype.itemsize, 4)
             png = start.startswith(_PNG)
             picture = (PngImageFile if png else JpegImageFile)(file)
             width, height, channels = *picture.size, len(picture.getbands())
-            values = 0 if _excess(width, height, channels) else width * height * channels
+            values = 0 if _excess(height, width, channels) else width * height * channels
             return values, 1 + (png and start[24] == 16)
     except OSError:
         return 0, 1
@@ -128,95 +183,27 @@ def stored_size(path: Path) -> tuple[int, int]:
         return path.stat().st_size, 1
 
 
-def write_image(path: str | Path, array: Array) -> None:
-    """Writes one image; see `write_pages`."""
-    write_pages(path, [array])
-
-
-def write_pages(path: str | Path, pages: Sequence[Array]) -> None:
-    """Writes images as the pages of one file, without loss; the file appears whole or not at all.
-
-    Args:
-        path: ends in .png, .tif or .tiff; its folder exists.
-        pages: each (H, W) or (H, W, C), C 1, 3 (RGB) or 4 (RGBA); uint8, uint16, or (TIFF only) float32.
+def shape_tiff(path: Path, tiff: TiffFile, size: int) -> tuple[list[tuple[int, int, int]], int]:
+    """Reads height, width and channels of each image of a TIFF of `size` bytes as stored, and the bytes of a value.
 
     Raises:
-        DataError: for another suffix, several pages or float32 in a PNG, or where the file cannot be written.
+        ValueError: see `list_image_pages`.
+        DataError: see `find_stack`.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in WRITE_SUFFIXES:
-        raise DataError(f"{path}: cannot write this kind of file; end its name in one of {' '.join(WRITE_SUFFIXES)}")
-    for page in pages:
-        if page.ndim < 2 or not page.size or page.shape[2:] not in _CHANNELS or page.dtype not in DTYPES:
-            raise ValueError(f"cannot store {page.dtype} of shape {page.shape} as an image")
-    if suffix == ".png" and (len(pages) > 1 or pages[0].dtype == np.float32):
-        raise DataError(f"{path}: a PNG holds one page, and no float32 pixels; end its name in .tif")
-    # Copies: a view of one pixel counts as contiguous whatever its strides, and imagecodecs refuses them.
-    stored = [np.array(page[:, :, 0] if page.shape[2:] == (1,) else page, order="C") for page in pages]
-    try:
-        with write_whole(path) as side:
-            if suffix == ".png":
-                side.write_bytes(imagecodecs.png_encode(stored[0], level=1))
-            else:
-                with TiffWriter(side, bigtiff=sum(page.nbytes for page in stored) > 2**31) as tiff:
-                    for page in stored:
-                        colours = "rgb" if page.ndim == 3 else "minisblack"
-                        tiff.write(page, photometric=colours, planarconfig="contig", compression="zlib", metadata=None)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None
+    pages = [page for page, _ in list_image_pages(tiff)]
+    itemsize = max((page.bitspersample + 7) // 8 for page in pages)
+    if stack := find_stack(path, tiff, len(pages), size):
+        return [(stack.height, stack.width, stack.channels)] * stack.slices, itemsize
+    return [(page.imagelength, page.imagewidth, page.samplesperpixel) for page in pages], itemsize
 
 
-def make_output_folder(folder: Path) -> None:
-    """Makes the folder of the key `output`, and its parents.
-
-    Raises:
-        DataError: if it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"output={folder}: this folder cannot be made ({error.strerror}); choose another") from None
-
-
-def list_images(spec: str | Path) -> list[Path]:
-    """Lists image files in natural order: 2.png before 10.png.
-
-    Args:
-        spec: a file (of any suffix), a folder (its own images but hidden files) or a glob such as `scans/*.tif` or
-            `scans/**/*.png`.
-
-    Raises:
-        DataError: if no image matches.
-    """
-    path = Path(spec).expanduser()
-    try:
-        if path.is_file():
-            return [path]
-        here = path.is_dir()
-        found = path.iterdir() if here else map(Path, glob.glob(str(path), recursive=True))
-        images = [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be opened ({error.strerror or error}); check its permissions") from None
-    if not images:
-        what = "no images in this folder" if here else "there is no such file or folder, and no image matches"
-        raise DataError(f"{path}: {what}; check the path (images end in {' '.join(SUFFIXES)})")
-    return sorted(images, key=natural_key)
-
-
-def natural_key(path: Path) -> list[str | int]:
-    """Sort key with the numbers inside names by value."""
-    parts = re.split(r"([0-9]+)", path.as_posix())  # Every second one is a number.
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
-
-
-def _check(path: Path, width: int, height: int, channels: int = 1) -> None:
+def _check(path: Path, height: int, width: int, channels: int = 1) -> None:
     """Checks the size of a page before it is decoded."""
-    if excess := _excess(width, height, channels):
+    if excess := _excess(height, width, channels):
         raise DataError(f"{path}: {excess}")
 
 
-def _excess(width: int, height: int, channels: int) -> str:
+def _excess(height: int, width: int, channels: int) -> str:
     """The message for a page that is too large; empty for one that can be read."""
     if not 1 <= channels <= MAX_CHANNELS:
         return f"has {channels} channels; save it with 1 to {MAX_CHANNELS}, the channels last"
@@ -246,7 +233,7 @@ def _read_numpy(path: Path, data: bytes) -> list[Array]:
     if len(shape) not in (2, 3, 4) or not all(shape):
         raise DataError(f"{path}: has the shape {shape}; save it as (H, W), (H, W, C) or, for a stack, (N, H, W, C)")
     height, width, channels = (*shape, 1) if len(shape) == 2 else shape[-3:]
-    _check(path, width, height, channels)
+    _check(path, height, width, channels)
     if len(data) - file.tell() != math.prod(shape) * dtype.itemsize:
         raise ValueError("some of its pixels are missing")
     pixels = np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
@@ -255,18 +242,32 @@ def _read_numpy(path: Path, data: bytes) -> list[Array]:
     return list(pixels)
 
 
-def _read_picture(path: Path, data: bytes, indices: bool) -> Array:
-    """Reads the pixels of a PNG or JPEG."""
+def _read_picture(path: Path, data: bytes, reading: Reading) -> Scene:
+    """Reads a PNG or JPEG."""
     # Not Image.open, which knows other formats, and warns of large images.
     kind = PngImageFile if data.startswith(_PNG) else JpegImageFile
-    unread, picture, low = (kind(BytesIO(data)) for _ in range(3))
-    _check(path, *unread.size)
+    unread, picture = kind(BytesIO(data)), kind(BytesIO(data))
+    _check(path, *unread.size[::-1])
     unread.verify()  # The checksums of a PNG, which load() ignores.
     picture.load()
-    if kind is PngImageFile and data[24] == 16 and picture.mode != "I;16":  # IHDR's bits a sample.
+    if getattr(picture, "is_animated", False):
+        raise DataError(f"{path}: is an animation; save each of its frames as a file")
+    pixels = _decode_picture(picture, data, reading.indices)
+    alpha, hidden = 3 if pixels.shape[2:] == (4,) else None, None
+    transparent = picture.info.get("transparency")
+    if pixels.shape[2:] in ((), (3,)) and picture.mode != "P" and isinstance(transparent, int | tuple):
+        hidden = (np.atleast_3d(pixels) == transparent).all(axis=2)  # one grey or colour, and no alpha
+    valid = find_valid(pixels, reading.nodata, alpha=alpha, hidden=hidden)
+    return _finish(path, pixels, valid, reading, _find_orientation(picture))
+
+
+def _decode_picture(picture: PngImageFile | JpegImageFile, data: bytes, indices: bool) -> Array:
+    """The pixels (H, W) or (H, W, C) of a loaded PNG or JPEG."""
+    if isinstance(picture, PngImageFile) and data[24] == 16 and picture.mode != "I;16":  # IHDR's bits a sample.
         if data[25] == 4:  # IHDR's colour type: grey with an alpha, whose low bytes Pillow cannot read.
             return np.ascontiguousarray(imagecodecs.png_decode(data)[:, :, [0, 0, 0, 1]])
         # Of 16-bit colours Pillow keeps the high bytes; in the other byte order those are the low ones.
+        low = PngImageFile(BytesIO(data))
         low.tile = [tile._replace(args=str(tile.args).replace("16B", "16L")) for tile in low.tile]
         pixels: Array = np.array(picture).astype(np.uint16) << 8 | np.array(low)
         return pixels
@@ -276,21 +277,45 @@ def _read_picture(path: Path, data: bytes, indices: bool) -> Array:
     return np.array(picture.convert("L" if picture.mode == "1" else colours))
 
 
+def _find_orientation(picture: Image) -> Orientation:
+    try:
+        return Orientation.of(picture.getexif().get(TAG))
+    except Exception:  # Viewers show an image whose EXIF is broken.
+        return UPRIGHT
+
+
 def _has_colours(picture: Image) -> bool:
     """Whether a palette has more than shades of grey."""
     palette = np.array(picture.getpalette("RGB")).reshape(-1, 3)
     return bool((palette != palette[:, :1]).any())
 
 
-def _read_tiff(path: Path, data: bytes, indices: bool) -> list[Array]:
+def _read_tiff(path: Path, data: bytes, reading: Reading) -> list[Scene]:
     with TiffFile(BytesIO(data)) as tiff:
-        return [_read_page(path, page, len(data), indices) for page in list_pages(tiff)]
+        pages = list_image_pages(tiff)
+        stack = find_stack(path, tiff, len(pages), len(data))
+        if stack is None:
+            return [_read_page(path, page, len(data), reading) for page in pages]
+        _check(path, stack.height, stack.width, stack.channels)
+        first, orientation = pages[0], find_orientation(stack.page)
+        scenes = []
+        for pixels in stack.read(channels_are_slices=reading.label):
+            valid = find_valid_stored(first, pixels, None, reading.nodata)
+            # A palette there is how a channel is shown, and no colours that it has.
+            scenes.append(_finish(path, invert_white(stack.page, pixels, reading), valid, reading, orientation))
+        return scenes
 
 
-def _read_page(path: Path, page: TiffPage, size: int, indices: bool) -> Array:
-    """Reads the pixels of one page of a TIFF of `size` bytes."""
-    _check(path, page.imagewidth, page.imagelength, page.samplesperpixel)
-    _check(path, page.tilewidth, page.tilelength)
-    check_page(page, size)
+def _read_page(path: Path, image: ImagePage, size: int, reading: Reading) -> Scene:
+    """Reads one page of a TIFF of `size` bytes."""
+    page, mask = image.page, None
+    for one in filter(None, image):
+        _check(path, one.imagelength, one.imagewidth, one.samplesperpixel)
+        _check(path, one.tilelength, one.tilewidth)
+        check_page(path, one, size)
     pixels: Array = page.asarray()
-    return interpret_pixels(page, np.moveaxis(pixels, 0, 2) if page.axes == "SYX" else pixels, indices)
+    pixels = np.moveaxis(pixels, 0, 2) if page.axes == "SYX" else pixels
+    if image.mask is not None and reading.nodata is not None:
+        mask = image.mask.asarray()
+    valid = find_valid_stored(image, pixels, mask, reading.nodata)
+    return _finish(path, interpret_pixels(page, pixels, reading), valid, reading, find_orientation(page))

@@ -1,19 +1,49 @@
-"""Checks of TIFF pages and the meaning of their pixels, for pages read whole and pages read by window."""
+"""Pages of TIFFs: which of them are images, their checks, and the meaning of their pixels, read whole or by window."""
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tifffile import TiffFile, TiffPage
 
+from unet_exp.config.data import NoData
 from unet_exp.data.arrays import Array
+from unet_exp.data.io.orientation import TAG, Orientation
+from unet_exp.data.io.valid import Valid, find_valid
 from unet_exp.errors import DataError
 
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
-_GREY, _PALETTE, _YCBCR = (0, 1), 3, 6
+_WHITE_IS_ZERO, _GREY, _PALETTE, _TRANSPARENCY, _YCBCR = 0, (0, 1), 3, 4, 6
 _JPEG = 7
+_GDAL_NODATA = 42113
+_ALPHAS = (1, 2)  # of tag 338: premultiplied or not
+_SLIDES = ("svs", "ndpi", "scn", "bif", "philips", "qpi")
+"""Kinds of tifffile whose files hold a large image, smaller copies of it and photographs of the slide."""
+
+
+class Reading(NamedTuple):
+    """What is wanted of the pixels of a file.
+
+    Attributes:
+        nodata: which pixels of an image count as without data; see `unet_exp.data.io.valid.find_valid`.
+        label: whether they are values of a label: any whole numbers, and white is not made black.
+        indices: whether a palette that has colours is kept as its indices.
+    """
+
+    nodata: NoData = None
+    label: bool = False
+    indices: bool = False
+
+
+class ImagePage(NamedTuple):
+    """A page of a TIFF that is an image, and the page that masks it, if any."""
+
+    page: TiffPage
+    mask: TiffPage | None = None
 
 
 @contextmanager
@@ -35,58 +65,117 @@ def explain_damage(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: {what}; copy or export it again") from None
 
 
-def check_page(page: TiffPage, size: int) -> None:
+def check_page(path: Path, page: TiffPage, size: int) -> None:
     """Checks a page of a file of `size` bytes, before it is decoded, for what tifffile ignores silently.
 
     Raises:
-        ValueError: for strips that are missing, three dimensions, and colours that are not grey, RGB or a palette.
+        ValueError: for strips that are missing.
+        DataError: for pixels of a kind that is not read.
     """
-    if page.dtype is None or page.imagedepth != 1 or not page.imagewidth or not page.imagelength:
-        raise ValueError(f"a page of shape {page.shape} and {page.bitspersample} bits")
+    if not page.imagewidth or not page.imagelength:
+        raise ValueError(f"a page of shape {page.shape}")
+    photometric, volume = _photometric(page), page.imagedepth != 1
+    as_rgb = photometric == _YCBCR and page.compression == _JPEG  # tifffile makes that RGB.
+    if photometric not in (*_GREY, 2, _PALETTE, _TRANSPARENCY) and not as_rgb:
+        name = getattr(page.photometric, "name", str(page.photometric))
+        name = "CMYK" if name == "SEPARATED" else name
+        raise DataError(f"{path}: its colours are {name}, not grey, RGB or a palette; save it as grey or RGB")
+    if page.dtype is None or volume:
+        what = f"of shape {page.shape}, a volume" if volume else f"of {page.bitspersample} bits a value"
+        raise DataError(f"{path}: holds a page {what}, which is not read; save it as pages of 8 or 16 bits or floats")
     strips = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     if len(strips) != math.prod(page.chunked) or any(not count or start + count > size for start, count in strips):
         raise ValueError("some of its pixels are missing")
-    as_rgb = _photometric(page) == _YCBCR and page.compression == _JPEG  # tifffile makes that RGB.
-    if _photometric(page) not in (*_GREY, 2, _PALETTE) and not as_rgb:
-        raise ValueError("its colours are not grey, RGB or a palette")
 
 
-def list_pages(file: TiffFile) -> Iterator[TiffPage]:
-    """The pages of a TIFF.
+def list_pages(file: TiffFile) -> list[TiffPage]:
+    """The pages of a TIFF, images or not.
 
     Raises:
         ValueError: if there are none, or their chain forms a ring or breaks off.
     """
-    offsets = set()
+    offsets, pages = set(), []
     for page in file.pages:
         if page.offset in offsets:
             raise ValueError("its pages form a ring")
         offsets.add(page.offset)
-        yield page.aspage()
-    found = len(offsets)
-    claimed = (file.imagej_metadata or {}).get("images", 1) if found else 1  # ImageJ may write many as one page.
+        pages.append(page.aspage())
     end, width = file.pages.next_page_offset or 0, file.tiff.offsetsize
     file.filehandle.seek(end)
-    if found < claimed or file.filehandle.read(width) != bytes(width):
+    if not pages or file.filehandle.read(width) != bytes(width):
         raise ValueError("some of its pages are missing")
+    return pages
 
 
-def interpret_pixels(page: TiffPage, pixels: Array, indices: bool = False) -> Array:
-    """Turns palettes into colours, stretches 1, 2 and 4 bits to full scale, and makes 0 black.
+def list_image_pages(file: TiffFile) -> list[ImagePage]:
+    """The pages of a TIFF that are images: no smaller copies (overviews, thumbnails), no masks of other pages.
+
+    Where every page calls itself a copy or a mask, as some programs write by mistake, all are images.
+
+    Raises:
+        ValueError: see `list_pages`.
+    """
+    pages = list_pages(file)
+    if any(getattr(file, f"is_{kind}", False) for kind in _SLIDES) or _is_pyramid(pages):
+        return [ImagePage(pages[0])]
+    found: list[ImagePage] = []
+    for page in pages:
+        if not page.is_reduced and not page.is_mask:
+            found.append(ImagePage(page))
+        elif page.is_mask and not page.is_reduced and found and page.shape[:2] == found[-1].page.shape[:2]:
+            found[-1] = found[-1]._replace(mask=page)
+    return found or [ImagePage(page) for page in pages]
+
+
+def _is_pyramid(pages: list[TiffPage]) -> bool:
+    """Whether each page is half as large as the one before: copies that some programs do not mark as such."""
+
+    def is_half(small: TiffPage, large: TiffPage) -> bool:
+        same = small.dtype == large.dtype and small.samplesperpixel == large.samplesperpixel
+        sides = (small.imagelength, large.imagelength), (small.imagewidth, large.imagewidth)
+        return same and all(side in (whole // 2, -(-whole // 2)) for side, whole in sides)
+
+    return len(pages) > 1 and pages[0].is_tiled and all(is_half(*pair[::-1]) for pair in pairwise(pages))
+
+
+def find_valid_stored(page: ImagePage, pixels: Array, mask: Array | None, nodata: NoData) -> Valid:
+    """The valid ones of stored pixels (H, W) or (H, W, C) of a page or a window of it, and the same of its mask."""
+    tags, alpha = page.page.tags, None
+    declared = _parse_number(tags[_GDAL_NODATA].value) if _GDAL_NODATA in tags else None
+    extra = [int(kind) for kind in page.page.extrasamples]
+    for place, kind in enumerate(extra):
+        if kind in _ALPHAS and page.page.samplesperpixel > 1:
+            alpha = page.page.samplesperpixel - len(extra) + place
+    return find_valid(pixels, nodata, declared, alpha, None if mask is None else mask == 0)
+
+
+def interpret_pixels(page: TiffPage, pixels: Array, reading: Reading) -> Array:
+    """Turns palettes into colours, stretches 1, 2 and 4 bits to full scale, and, in images, makes 0 black.
 
     Args:
         page: their page.
         pixels: decoded, (H, W) or (H, W, C), of all of the page or a window.
-        indices: keep the indices of a palette that has colours.
+        reading: what is wanted of them.
     """
     if _photometric(page) == _PALETTE:
         palette = np.asarray(page.colormap)  # 16 bits; some writers fill but 8.
-        if indices and (palette != palette[0]).any():
+        if reading.indices and (palette != palette[0]).any():
             return pixels
         return np.moveaxis(np.take((palette >> 8 * (palette.max() > 255)).astype(np.uint8), pixels, axis=1), 0, 2)
     if page.bitspersample in (1, 2, 4):
         pixels = pixels.astype(np.uint8) * np.uint8(255 // (2**page.bitspersample - 1))
-    return ~pixels if _photometric(page) == 0 and pixels.dtype.kind == "u" else pixels  # 0: white is zero.
+    return invert_white(page, pixels, reading)
+
+
+def invert_white(page: TiffPage, pixels: Array, reading: Reading) -> Array:
+    """Makes 0 black in the image of a page that has white at 0; the values of a label stay."""
+    white = _photometric(page) == _WHITE_IS_ZERO and not reading.label and pixels.dtype.kind == "u"
+    return ~pixels if white else pixels
+
+
+def find_orientation(page: TiffPage) -> Orientation:
+    """How the pixels of a page are to be turned."""
+    return Orientation.of(page.tags[TAG].value if TAG in page.tags else 1)
 
 
 def count_channels(page: TiffPage) -> int:
@@ -94,8 +183,8 @@ def count_channels(page: TiffPage) -> int:
     return 3 if _photometric(page) == _PALETTE else page.samplesperpixel
 
 
-def to_standard_type(path: Path, pixels: Array) -> Array:
-    """Converts decoded pixels, (H, W) or (H, W, C), to (H, W, C) uint8, uint16 or float32.
+def to_standard_type(path: Path, pixels: Array, label: bool = False) -> Array:
+    """Converts decoded pixels, (H, W) or (H, W, C), to (H, W, C) uint8, uint16 or float32; of a label also int64.
 
     Raises:
         DataError: for pixels that are not finite or do not fit.
@@ -103,15 +192,35 @@ def to_standard_type(path: Path, pixels: Array) -> Array:
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     if pixels.dtype.kind == "f":
         with np.errstate(over="ignore"):
-            pixels = pixels.astype(np.float32, copy=False)
-        if not np.isfinite(pixels).all():
-            raise DataError(f"{path}: some pixels are not finite; replace NaN and infinite values")
-    elif pixels.dtype not in DTYPES:
-        if pixels.dtype.kind not in "iu" or pixels.min() < 0 or pixels.max() > 65535:
+            floats = pixels.astype(np.float32, copy=False)
+        if not np.isfinite(floats).all():
+            raise DataError(
+                f"{path}: some pixels are not finite; replace NaN and infinite values, or, in images, count NaN as "
+                "without data (data.nodata=declared)"
+            )
+        whole = (
+            label and pixels.shape[2] == 1 and bool((np.rint(pixels) == pixels).all() and np.abs(pixels).max() < 2**53)
+        )
+        if not whole:
+            return np.ascontiguousarray(floats)
+        pixels = pixels.astype(np.int64)
+    if pixels.dtype not in DTYPES:
+        if pixels.dtype.kind not in "iu":
+            raise DataError(f"{path}: its {pixels.dtype} pixels do not fit into floats; save as float32")
+        fits = int(pixels.min()) >= 0 and int(pixels.max()) <= 65535
+        if not fits and not label:
             raise DataError(f"{path}: its {pixels.dtype} pixels do not fit into 16 bits; save as uint16 or float32")
-        pixels = pixels.astype(np.uint16)
+        pixels = pixels.astype(np.uint16 if fits else np.int64)
     return np.ascontiguousarray(pixels)
 
 
 def _photometric(page: TiffPage) -> int:
     return int(page.photometric) if 262 in page.tags else 1
+
+
+def _parse_number(text: object) -> float | None:
+    """A number as GDAL writes it; None for anything else."""
+    try:
+        return float(str(text).strip("\0 "))
+    except ValueError:
+        return None

@@ -11,17 +11,24 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from tifffile import TiffFile, TiffPage, TiffWriter
+from tifffile import TiffFile, TiffWriter
 
+from unet_exp.config.data import NoData
 from unet_exp.data.arrays import Array
 from unet_exp.data.io.tiff import (
+    ImagePage,
+    Reading,
     check_page,
     count_channels,
     explain_damage,
+    find_orientation,
+    find_valid_stored,
     interpret_pixels,
-    list_pages,
+    list_image_pages,
     to_standard_type,
 )
+from unet_exp.data.io.tiff_stack import find_stack
+from unet_exp.data.io.valid import Valid, clear_invalid
 from unet_exp.errors import DataError
 from unet_exp.files import write_whole
 
@@ -36,11 +43,17 @@ _BAND = 2**20
 
 
 class WindowedPage:
-    """A page of an open TIFF of `size` bytes, read by window.
+    """A page of an open TIFF of `size` bytes, read by window as it is seen.
+
+    Args:
+        path: of the file.
+        image: the page, and the one that masks it.
+        size: bytes.
+        nodata: see `unet_exp.data.io.images.read_scenes`.
 
     Attributes:
-        height: pixels.
-        width: pixels.
+        height: pixels, as seen.
+        width: pixels, as seen.
         channels: of the result of `region`.
         planes: separate in the file, each with strips or tiles of its own.
         itemsize: bytes of a decoded value.
@@ -48,30 +61,39 @@ class WindowedPage:
 
     Raises:
         ValueError: see `unet_exp.data.io.tiff.check_page`.
+        DataError: likewise.
     """
 
-    def __init__(self, path: Path, page: TiffPage, size: int) -> None:
-        check_page(page, size)
-        self.path, self._page = path, page
-        self.height, self.width, self.channels = page.imagelength, page.imagewidth, count_channels(page)
+    def __init__(self, path: Path, image: ImagePage, size: int, nodata: NoData = None) -> None:
+        page = image.page
+        check_page(path, page, size)
+        self.path, self._image, self._page, self._reading = path, image, page, Reading(nodata)
+        # Its values alone are looked at, whatever they hold.
+        hides = image.mask is not None and nodata is not None
+        self._mask = WindowedPage(path, ImagePage(image.mask), size) if hides and image.mask else None
+        self._orientation = find_orientation(page)
+        self._stored_size = page.imagelength, page.imagewidth
+        self.height, self.width = self._orientation.seen_size(*self._stored_size)
+        self.channels = count_channels(page)
         self.planes = page.samplesperpixel if page.planarconfig == 2 else 1
         self._samples = page.samplesperpixel // self.planes
         self._stored = np.dtype(page.dtype)
         self.itemsize = self._stored.itemsize
         self._in_one_run = page.is_contiguous and page.predictor == 1 and page.fillorder == 1
+        height, width = self._stored_size
         if self._in_one_run:
-            rows = max(1, _BAND // (self.width * self._samples))
-            self._chunk = (min(rows, self.height), self.width)
+            rows = max(1, _BAND // (width * self._samples))
+            self._chunk = (min(rows, height), width)
         elif page.is_tiled:
             self._chunk = (page.tilelength, page.tilewidth)
         else:
-            self._chunk = (min(page.rowsperstrip, self.height), self.width)
+            self._chunk = (min(page.rowsperstrip, height), width)
         self.chunk_bytes = self._chunk[0] * self._chunk[1] * self._samples * self.itemsize
         self.keep(0)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width."""
+        """Height and width, as seen."""
         return self.height, self.width
 
     def keep(self, size: int) -> None:
@@ -80,52 +102,66 @@ class WindowedPage:
 
     def row_bytes(self, height: int) -> int:
         """Bytes of all decoded strips or tiles behind a row of windows of `height` rows."""
-        across = -(-self.width // self._chunk[1])
-        down = 1 + -(-height // self._chunk[0])
-        return min(down, -(-self.height // self._chunk[0])) * across * self.planes * self.chunk_bytes
+        tall, wide = self._orientation.seen_size(*self._chunk)
+        down = 1 + -(-height // tall)
+        return min(down, -(-self.height // tall)) * -(-self.width // wide) * self.planes * self.chunk_bytes
 
-    def region(self, top: int, left: int, height: int, width: int) -> Array:
-        """Reads a window inside the page: (height, width, C) uint8, uint16 or float32.
+    def region(self, top: int, left: int, height: int, width: int) -> tuple[Array, Valid]:
+        """Reads a window inside the page.
+
+        Returns:
+            Its pixels (height, width, C) uint8, uint16 or float32, and the valid ones (height, width), None for all.
 
         Raises:
             DataError: for pixels that are damaged, not finite, or of another type.
         """
-        tall, wide = self._chunk
-        pixels = np.empty((height, width, self._samples * self.planes), self._stored)
-        rows = range(top // tall, -(-(top + height) // tall))
-        columns = range(left // wide, -(-(left + width) // wide))
+        window = self._orientation.stored_window((top, left, height, width), self.size)
+        turn = self._orientation.turn
         with explain_damage(self.path):
-            for row, column, plane in product(rows, columns, range(self.planes)):
-                chunk = self._decoded(plane, row, column)
-                y, x = row * tall, column * wide  # of the chunk's first pixel
-                first, last = max(y, top), min(y + tall, top + height)
-                start, stop = max(x, left), min(x + wide, left + width)
-                channels = slice(plane * self._samples, (plane + 1) * self._samples)
-                part = chunk[first - y : last - y, start - x : stop - x]
-                pixels[first - top : last - top, start - left : stop - left, channels] = part
-            flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
-            return to_standard_type(self.path, interpret_pixels(self._page, flat))
+            stored = self._read(*window)
+            mask = None if self._mask is None else self._mask._read(*window)
+            valid = find_valid_stored(self._image, stored, mask, self._reading.nodata)
+            shown = interpret_pixels(self._page, clear_invalid(stored, valid), self._reading)
+            pixels = np.ascontiguousarray(turn(to_standard_type(self.path, clear_invalid(shown, valid))))
+        return pixels, None if valid is None else np.ascontiguousarray(turn(valid))
 
-    def parts(self) -> Iterator[Array]:
+    def parts(self) -> Iterator[tuple[Array, Valid]]:
         """Reads all pixels once, in windows of about a million, and decodes each strip or tile about once."""
-        tall, wide = self._chunk
+        tall, wide = self._orientation.seen_size(*self._chunk)
         high = max(1, _BAND // (wide * self._samples))
         if wide < self.width:
             high = min(high, tall)
         for top, left in product(range(0, self.height, high), range(0, self.width, wide)):
             yield self.region(top, left, min(high, self.height - top), min(wide, self.width - left))
 
+    def _read(self, top: int, left: int, height: int, width: int) -> Array:
+        """Reads a window as stored: (height, width), or (height, width, C) with several samples a pixel."""
+        tall, wide = self._chunk
+        pixels = np.empty((height, width, self._samples * self.planes), self._stored)
+        rows = range(top // tall, -(-(top + height) // tall))
+        columns = range(left // wide, -(-(left + width) // wide))
+        for row, column, plane in product(rows, columns, range(self.planes)):
+            chunk = self._decoded(plane, row, column)
+            y, x = row * tall, column * wide  # of the chunk's first pixel
+            first, last = max(y, top), min(y + tall, top + height)
+            start, stop = max(x, left), min(x + wide, left + width)
+            channels = slice(plane * self._samples, (plane + 1) * self._samples)
+            part = chunk[first - y : last - y, start - x : stop - x]
+            pixels[first - top : last - top, start - left : stop - left, channels] = part
+        return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+
     def _decode(self, plane: int, row: int, column: int) -> Array:
         """Decodes a strip, tile or band: (rows, columns, samples), at the image's end perhaps with some beyond."""
         file = self._page.parent.filehandle
         tall, wide = self._chunk
+        height, width = self._stored_size
         if self._in_one_run:
-            line = self.width * self._samples * self.itemsize
-            rows = min(tall, self.height - row * tall)
-            file.seek(self._page.dataoffsets[0] + (plane * self.height + row * tall) * line)
+            line = width * self._samples * self.itemsize
+            rows = min(tall, height - row * tall)
+            file.seek(self._page.dataoffsets[0] + (plane * height + row * tall) * line)
             raw = np.frombuffer(file.read(rows * line), self._stored.newbyteorder(self._page.parent.byteorder))
             return raw.reshape(rows, wide, self._samples)
-        down, across = -(-self.height // tall), -(-self.width // wide)
+        down, across = -(-height // tall), -(-width // wide)
         index = (plane * down + row) * across + column
         file.seek(self._page.dataoffsets[index])
         data = file.read(self._page.databytecounts[index])  # before anything else of the page, which may seek
@@ -139,11 +175,11 @@ class WindowedPage:
 
 
 @contextmanager
-def open_pages(path: Path) -> Iterator[list[WindowedPage]]:
-    """Opens a TIFF for reading by window, and yields its pages.
+def open_pages(path: Path, nodata: NoData = None) -> Iterator[list[WindowedPage]]:
+    """Opens a TIFF for reading by window, and yields its images; `nodata` as for `WindowedPage`.
 
     Raises:
-        DataError: for a file that cannot be read, or is damaged.
+        DataError: for a file that cannot be read, or is damaged, or whose pages are no images of their own.
     """
     try:
         stream = path.open("rb")
@@ -151,8 +187,15 @@ def open_pages(path: Path) -> Iterator[list[WindowedPage]]:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
     with stream:
         with explain_damage(path):
-            size = path.stat().st_size
-            pages = [WindowedPage(path, page, size) for page in list_pages(TiffFile(stream))]
+            size, tiff = path.stat().st_size, TiffFile(stream)
+            images = list_image_pages(tiff)
+            if stack := find_stack(path, tiff, len(images), size):
+                raise DataError(
+                    f"{path}: its metadata ({stack.series.kind}) arrange its planes as {stack.slices} slices of "
+                    f"{stack.channels} channels, which cannot be read by window; save each slice as a page of its own, "
+                    "with its channels together"
+                )
+            pages = [WindowedPage(path, image, size, nodata) for image in images]
         yield pages
 
 

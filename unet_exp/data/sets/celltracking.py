@@ -18,8 +18,10 @@ from scipy import ndimage
 
 from unet_exp.config import IGNORE_LABEL, CellTrackingConfig, ClassSpec
 from unet_exp.data.arrays import Array, check_same_size
+from unet_exp.data.classes import object_ids
 from unet_exp.data.io.download import Download, fetch_archive, needs_download, server_url
-from unet_exp.data.io.images import natural_key, read_image
+from unet_exp.data.io.images import read_image, read_label
+from unet_exp.data.io.listing import natural_key
 from unet_exp.data.samples import DataSet, Sample, Split, split_indices
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import ConfigError, DataError
@@ -202,8 +204,9 @@ def _read_sample(root: Path, frame: _Frame) -> Sample:
 
 def _read_numbers(path: Path, image: Array) -> NDArray[np.int32]:
     """Reads (H, W) object numbers of a file as large as the image."""
-    pixels = read_image(path)
-    if pixels.shape[2] != 1 or pixels.dtype.kind != "u":
-        raise DataError(f"{path}: is not one plane of whole numbers (a number an object); save it as uint16")
+    pixels = read_label(path)
+    if pixels.shape[2] != 1 or pixels.dtype.kind == "f" or pixels.min() < 0:
+        raise DataError(f"{path}: is not one plane of whole numbers from 0 (a number an object); save it as uint16")
     check_same_size(path, pixels, image, "its image", "take both from the challenge's archive")
-    return pixels[:, :, 0].astype(np.int32)
+    numbers: NDArray[np.int32] = object_ids(pixels, path)[0]
+    return numbers

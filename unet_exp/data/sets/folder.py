@@ -6,7 +6,7 @@ Mistakes in files are reported before the first epoch, in one message for the wh
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.config.data import FolderConfig
+from unet_exp.config.data import FolderConfig, NoData
 from unet_exp.data import groups
 from unet_exp.data.arrays import Array, check_same_size
 from unet_exp.data.classes import (
@@ -27,7 +27,9 @@ from unet_exp.data.classes import (
     shows_colors,
 )
 from unet_exp.data.groups import UNLABELLED, SplitItem
-from unet_exp.data.io.images import JPEG_SUFFIXES, read_pages, stored_size
+from unet_exp.data.io.images import Scene, read_labels, read_scenes, stored_size
+from unet_exp.data.io.kinds import JPEG_SUFFIXES
+from unet_exp.data.io.valid import clear_invalid, join_valid
 from unet_exp.data.pairs import Pair, find_pairs
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.data.sets import DATA_SETS
@@ -50,9 +52,14 @@ class _Page(NamedTuple):
 
     source: Path
     item: SplitItem
-    image: Array
+    scene: Scene
     label: Array | None
     instances: Array | None
+
+    @property
+    def image(self) -> Array:
+        """(H, W, C)."""
+        return self.scene.pixels
 
 
 def load_folder(config: FolderConfig) -> DataSet:
@@ -67,7 +74,7 @@ def load_folder(config: FolderConfig) -> DataSet:
         DataError: for files that are missing, unreadable or do not fit, and masks with unknown values.
         ConfigError: for a split that these images do not make, and images that do not fit into memory.
     """
-    pairs = find_pairs(config.images, config.masks, config.mask_suffix, lambda name: may_lack_mask(name, config))
+    pairs = find_folder_pairs(config)
     check_exact(pairs, config)
     check_memory(pairs, config)
     classes = class_specs(config)
@@ -97,6 +104,16 @@ def _check_classes_shown(train: Sequence[Sample], classes: Sequence[ClassSpec]) 
         )
     if absent:
         _log.warning("no training mask shows %s: check data.classes, and the split", ", ".join(absent))
+
+
+def find_folder_pairs(config: FolderConfig, mask_missing: Callable[[str], bool] | None = None) -> list[Pair]:
+    """Finds the files that the config names; `mask_missing` as for `find_pairs`, None for the config's own rule.
+
+    Raises:
+        DataError: see `find_pairs`.
+    """
+    missing = mask_missing or (lambda name: may_lack_mask(name, config))
+    return find_pairs(config.images, config.masks, config.mask_suffix, missing, config.field_of_view)
 
 
 def may_lack_mask(name: str, config: FolderConfig) -> bool:
@@ -201,50 +218,93 @@ def _explain(error: UnknownValues, good: Sequence[_Page], classes: Sequence[Clas
     )
 
 
-def read_pair(pair: Pair, indices: bool) -> list[tuple[SplitItem, Array, Array | None]]:
-    """Reads the name, image (H, W, C) and mask (H, W, C) of each page of an image file, as stored; see `means_indices`.
+class PairPage(NamedTuple):
+    """A page of an image file: its name, its pixels, and those of its mask (H, W, C) as stored, if it has one."""
+
+    item: SplitItem
+    scene: Scene
+    mask: Array | None
+
+
+def read_pair(pair: Pair, nodata: NoData, indices: bool) -> list[PairPage]:
+    """Reads the pages of an image file, with their masks and their field of view.
+
+    Args:
+        pair: its files.
+        nodata: see `read_scenes`.
+        indices: see `means_indices`.
 
     Raises:
         DataError: for files that cannot be read or do not fit each other.
     """
-    images = read_pages(pair.image)
-    count = len(images)
+    scenes = read_scenes(pair.image, nodata)
+    if pair.view is not None:
+        scenes = [see_within(*both) for both in zip(scenes, read_views(pair.view, pair.image, scenes), strict=True)]
+    count = len(scenes)
     items = [SplitItem(pair.name, f"{pair.name}_{page:03d}" if count > 1 else pair.name) for page in range(count)]
     if pair.mask is None:
-        return [(item, image, None) for item, image in zip(items, images, strict=True)]
-    masks = read_pages(pair.mask, indices)
+        return [PairPage(item, scene, None) for item, scene in zip(items, scenes, strict=True)]
+    masks = read_labels(pair.mask, indices)
     if len(masks) != count:
-        have, want = (f"{len(of)} page{'s' * (len(of) > 1)}" for of in (masks, images))
-        channels = ", an image's channels as one page (docs/your_images.md)" if count > len(masks) == 1 else ""
-        raise DataError(f"{pair.mask}: has {have} and its image {pair.image} has {want}; export both again{channels}")
-    for image, mask in zip(images, masks, strict=True):
-        turned = mask.shape[:2] == image.shape[1::-1] and pair.image.suffix.lower() in JPEG_SUFFIXES
-        mend = "save both in one size" + ", and a photograph as it looks: EXIF orientation is ignored" * turned
-        check_same_size(pair.mask, mask, image, f"its image {pair.image}", mend)
-    return list(zip(items, images, masks, strict=True))
+        have, want = (f"{len(of)} page{'s' * (len(of) > 1)}" for of in (masks, scenes))
+        channels = scenes[0].pixels.shape[2]
+        told = ""
+        if count == 1 and channels == len(masks):
+            told = f" of {channels} channels (if they are slices, save it with the axes ZYX)"
+        elif count > len(masks) == 1:
+            told = " (if they are channels, save them as one page: docs/your_images.md)"
+        raise DataError(
+            f"{pair.mask}: has {have} and its image {pair.image} has {want}{told}; export both with as many pages"
+        )
+    for scene, mask in zip(scenes, masks, strict=True):
+        check_same_size(pair.mask, mask, scene.pixels, f"its image {pair.image}", "save both in one size")
+    return [PairPage(*page) for page in zip(items, scenes, masks, strict=True)]
+
+
+def read_views(path: Path, image: Path, scenes: Sequence[Scene]) -> list[Array]:
+    """Reads the field of view of each page of an image, one for all or one each: (H, W), True inside.
+
+    Raises:
+        DataError: for a file that cannot be read, or does not fit its image.
+    """
+    pages = read_labels(path)
+    if len(pages) not in (1, len(scenes)):
+        raise DataError(f"{path}: has {len(pages)} pages and its image {image} has {len(scenes)}; save one for each")
+    pages = pages * len(scenes) if len(pages) == 1 else pages
+    for page, scene in zip(pages, scenes, strict=True):
+        check_same_size(path, page, scene.pixels, f"its image {image}", "save both in one size")
+    return [(page[:, :, :3] != 0).any(axis=2) for page in pages]
+
+
+def see_within(scene: Scene, view: Array) -> Scene:
+    """A scene whose pixels outside a field of view (H, W) are not valid."""
+    valid = join_valid(scene.valid, None if view.all() else view)
+    return scene._replace(pixels=clear_invalid(scene.pixels, valid), valid=valid)
 
 
 def _read(pair: Pair, config: FolderConfig, classes: Sequence[ClassSpec]) -> list[_Page]:
     """Reads the pages of one image file with their labels."""
     pages = []
-    for item, image, mask in read_pair(pair, means_indices(config)):
+    for item, scene, mask in read_pair(pair, config.nodata, means_indices(config)):
         label = instances = None
         if mask is not None and pair.mask is not None:
             if config.labels == "instances":
-                instances, ignored = object_ids(mask, pair.mask, config.ignore)
+                instances, ignored = object_ids(mask, pair.mask, config.ignore, scene.valid)
                 label = np.where(ignored, np.uint8(IGNORE_LABEL), (instances > 0).astype(np.uint8))
                 label = open_touching(label, instances)[0]
             else:
-                label = decode(mask, classes, pair.mask, config.ignore)
-        pages.append(_Page(pair.image, item, image, label, instances))
+                label = decode(mask, classes, pair.mask, config.ignore, scene.valid)
+        pages.append(_Page(pair.image, item, scene, label, instances))
     return pages
 
 
 def _unify(pages: list[_Page]) -> list[_Page]:
     """Brings all images to one number of channels; refuses those of several types."""
-    used = used_channels([ImageKind.of(page.image) for page in pages])
+    used = used_channels([ImageKind.of(page.scene) for page in pages])
     pages = [
-        page._replace(image=np.ascontiguousarray(page.image[:, :, :count])) if count < page.image.shape[2] else page
+        page._replace(scene=page.scene._replace(pixels=np.ascontiguousarray(page.image[:, :, :count])))
+        if count < page.image.shape[2]
+        else page
         for page, count in zip(pages, used, strict=True)
     ]
     _check_one_kind(pages, [f"{page.image.shape[2]} channel(s)" for page in pages], "save all as grey, or all as RGB")
@@ -253,17 +313,20 @@ def _unify(pages: list[_Page]) -> list[_Page]:
 
 
 class ImageKind(NamedTuple):
-    """Channels of an image as stored, whether the fourth is an opaque alpha, and whether it shows colours."""
+    """Channels of an image as stored, whether the fourth is an alpha that is opaque, and whether it shows colours."""
 
     channels: int
     opaque: bool
     colors: bool
 
     @classmethod
-    def of(cls, image: Array) -> "ImageKind":
-        """The kind of (H, W, C) pixels."""
+    def of(cls, scene: Scene) -> "ImageKind":
+        """The kind of an image."""
+        image = scene.pixels
         opaque = image.shape[2] == 4 and image.dtype.kind == "u"
-        opaque = opaque and bool((image[:, :, 3] == np.iinfo(image.dtype).max).all())
+        if opaque:
+            alpha = image[:, :, 3] if scene.valid is None else image[:, :, 3][scene.valid]
+            opaque = bool((alpha == np.iinfo(image.dtype).max).all())
         return cls(image.shape[2], opaque, shows_colors(image))
 
 
@@ -291,7 +354,10 @@ def _check_one_kind(pages: Sequence[_Page], kinds: Sequence[str], mend: str) -> 
 
 def _samples(pages: Sequence[_Page]) -> list[Sample]:
     names = sample_names([(page.source, page.item) for page in pages])
-    return [Sample(name, page.image, page.label, page.instances) for name, page in zip(names, pages, strict=True)]
+    return [
+        Sample(name, page.image, page.label, page.instances, page.scene.valid)
+        for name, page in zip(names, pages, strict=True)
+    ]
 
 
 def sample_names(images: Sequence[tuple[Path, SplitItem]]) -> list[str]:

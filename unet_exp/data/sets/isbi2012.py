@@ -16,7 +16,8 @@ from unet_exp.config import ClassSpec, ISBI2012Config
 from unet_exp.data.arrays import Array, check_same_size
 from unet_exp.data.classes import decode
 from unet_exp.data.io.download import Download, fetch_files, needs_download, server_url
-from unet_exp.data.io.images import list_images, read_image, read_pages
+from unet_exp.data.io.images import read_image, read_label, read_labels, read_pages
+from unet_exp.data.io.listing import list_files
 from unet_exp.data.samples import DataSet, Sample, split_indices
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import DataError
@@ -133,16 +134,15 @@ def _read_folders(root: Path) -> tuple[_Slices, _Slices, _Slices]:
     elif (root / "test").is_dir() and any((root / "test").glob("[0-9]*.png")):
         # The public repository's layout; pictures such as 0_predict.png stand beside its slices.
         tests = {stem: path for stem, path in _list_by_stem(root / "test").items() if stem.isdecimal()}
-    ordered = images.values(), [labels[stem] for stem in images], tests.values()
-    read = [[(str(path), read_image(path)) for path in paths] for paths in ordered]
-    return read[0], read[1], read[2]
+    slices, unlabelled = ([(str(path), read_image(path)) for path in paths.values()] for paths in (images, tests))
+    return slices, [(str(labels[stem]), read_label(labels[stem])) for stem in images], unlabelled
 
 
 def _list_by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: this folder is missing; data.root needs {_LAYOUT}")
     found: dict[str, Path] = {}
-    for path in list_images(folder):
+    for _, path in list_files(folder, recursive=False).images:
         other = found.setdefault(path.stem, path)
         if other != path:
             raise DataError(f"{path}: has the same name as {other.name}; keep one of the two")
@@ -152,10 +152,10 @@ def _list_by_stem(folder: Path) -> dict[str, Path]:
 def _read_stacks(root: Path) -> tuple[_Slices, _Slices, _Slices]:
     paths = [root / f"{name}.tif" for name in ("train-volume", "train-labels", "test-volume")]
     images, labels, tests = (
-        [(f"{path}, page {number}", page) for number, page in enumerate(read_pages(path))]
+        [(f"{path}, page {number}", page) for number, page in enumerate(read(path))]
         if path.exists() or path != paths[2]
         else []
-        for path in paths
+        for path, read in zip(paths, (read_pages, read_labels, read_pages), strict=True)
     )
     if len(images) != len(labels):
         raise DataError(f"{paths[1]}: has {len(labels)} pages and {paths[0].name} has {len(images)}; export them again")

@@ -7,7 +7,7 @@ normalisation and the choice of channels from the whole image.
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unet_exp.config import IGNORE_LABEL
+from unet_exp.config.data import NoData
 from unet_exp.data.classes import colorize, encode
-from unet_exp.data.io.images import write_pages
 from unet_exp.data.io.windows import WindowedPage, write_by_rows
+from unet_exp.data.io.writing import write_pages
 from unet_exp.data.normalization import Normalization, full_scale
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import total_stride
@@ -101,15 +103,16 @@ def check_settings(predictor: Predictor) -> None:
         )
 
 
-def identify_job(predictor: Predictor, path: Path, pages: list[WindowedPage]) -> dict[str, Any]:
+def identify_job(predictor: Predictor, path: Path, pages: list[WindowedPage], nodata: NoData) -> dict[str, Any]:
     """Everything that determines the masks of a file, for `open_part`."""
     status = path.stat()
     with predictor.checkpoint.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
-        "format": 1,
+        "format": 2,
         "image": [status.st_size, status.st_mtime_ns, *(list(page.size) for page in pages)],
         "checkpoint": digest,
+        "nodata": nodata,
         "settings": [predictor.precision, predictor.inference.model_dump(exclude={"tile", "batch_size"})],
     }
 
@@ -118,6 +121,8 @@ def predict_pages(
     predictor: Predictor, pages: list[WindowedPage], plans: list[TilePlan], part: PartFile
 ) -> Iterator[int]:
     """Predicts the pixels that a part lacks, and appends them; yields the number of new pixels after each tile.
+
+    Pixels without data are `IGNORE_LABEL`.
 
     Raises:
         DataError: for pixels that cannot be read, and a page of other channels than the training images.
@@ -128,7 +133,8 @@ def predict_pages(
         if done < page.height:
             part.keep(place + done * page.width)
             page.keep(planned.cache)
-            source = normalized_source(predictor, page)
+            survey = survey_page(predictor, page)
+            source = normalized_source(page, survey)
             unit = total_stride(predictor.network.architecture)
             down, across = (_balance_step(size, planned.tile, unit) for size in (page.height, page.width))
             for top in range(done, page.height, down):
@@ -137,6 +143,9 @@ def predict_pages(
                     wide = min(across, page.width - left)
                     found = predictor.part_probabilities(source, page.size, (top, left, len(rows), wide))
                     rows[:, left : left + wide] = found.argmax(axis=0)
+                    valid = page.region(top, left, len(rows), wide)[1] if survey.holes else None
+                    if valid is not None:
+                        rows[:, left : left + wide][~valid] = IGNORE_LABEL
                     if left + wide < page.width:
                         yield rows.shape[0] * wide
                 part.append(rows)
@@ -145,35 +154,55 @@ def predict_pages(
         place += page.height * page.width
 
 
-def normalized_source(predictor: Predictor, page: WindowedPage) -> Source:
+@dataclass(frozen=True)
+class PageSurvey:
+    """What a first pass over a page finds.
+
+    Attributes:
+        normalization: of the whole page.
+        channels: the first ones, that the network takes.
+        holes: whether some of its pixels are without data.
+    """
+
+    normalization: Normalization
+    channels: int
+    holes: bool = False
+
+
+def normalized_source(page: WindowedPage, survey: PageSurvey) -> Source:
     """Windows of a page as the network sees them, mirrored at its border: (1, C, height, width) float32.
 
-    Raises:
-        DataError: for pixels that cannot be read, and for other channels than the training images had.
+    Their reading raises a DataError for pixels that cannot be read.
     """
-    normalization, used = survey_page(predictor, page)
 
     def window(top: int, left: int, height: int, width: int) -> Tensor:
         rows = mirror_indices(top, height, page.height)
         columns = mirror_indices(left, width, page.width)
         first, start = int(rows.min()), int(columns.min())
-        pixels = page.region(first, start, int(rows.max()) + 1 - first, int(columns.max()) + 1 - start)[:, :, :used]
-        seen = normalization(pixels[(rows - first)[:, None], columns - start])
+        pixels, valid = page.region(first, start, int(rows.max()) + 1 - first, int(columns.max()) + 1 - start)
+        places = (rows - first)[:, None], columns - start
+        pixels = pixels[:, :, : survey.channels][places]
+        seen = survey.normalization(pixels, None if valid is None else valid[places])
         return torch.from_numpy(seen.transpose(2, 0, 1)[None]).contiguous()
 
     return window
 
 
-def survey_page(predictor: Predictor, page: WindowedPage) -> tuple[Normalization, int]:
-    """Reads a page once, for the normalisation of the whole page and the number of channels in use.
+def survey_page(predictor: Predictor, page: WindowedPage) -> PageSurvey:
+    """Reads a page once.
 
     Raises:
-        DataError: see `normalized_source`.
+        DataError: for pixels that cannot be read, and for other channels than the training images had.
     """
     count, mean, squares = 0, np.zeros(page.channels), np.zeros(page.channels)
     lowest, highest = np.inf, -np.inf
     colours_alike = all_alike = True
-    for pixels in page.parts():
+    holes = False
+    for pixels, valid in page.parts():
+        if valid is not None:
+            holes, pixels = True, pixels[valid][:, None]
+        if not pixels.size:
+            continue
         if predictor.checkpoint.record.normalization.mode == "image":
             # Chan, Golub and LeVeque 1983: mean and squared deviations of two parts give those of both.
             scaled = full_scale(pixels).astype(np.float64)
@@ -194,20 +223,34 @@ def survey_page(predictor: Predictor, page: WindowedPage) -> tuple[Normalization
         raise DataError(f"{page.path}: {error}") from None
     known = predictor.checkpoint.record.normalization
     if known.mode == "image":
-        deviation = np.sqrt(squares / count)
+        deviation = np.sqrt(squares / max(count, 1))
         known = Normalization(mode="dataset", mean=mean[:used].tolist(), std=deviation[:used].tolist())
-    return known, used
+    return PageSurvey(known, used, holes)
 
 
-def write_mask(predictor: Predictor, pages: list[WindowedPage], part: PartFile, path: Path) -> None:
+def write_mask(
+    predictor: Predictor, pages: list[WindowedPage], part: PartFile, path: Path, fill: int | Sequence[int] | None
+) -> None:
     """Writes the finished part of a file as a tiled TIFF, with the values of the label files.
+
+    `fill` is the value of pixels without data; None where there are none.
 
     Raises:
         OSError: as writing does.
     """
-    like = encode(np.zeros((1, 1), np.uint8), predictor.classes)
+    like = encode(np.zeros((1, 1), np.uint8), predictor.classes, fill)
     rows = [(page.height, page.width, part.rows(place, page.width)) for place, page in _locate_pages(pages)]
-    write_by_rows(path, rows, lambda label: encode(label, predictor.classes), like)
+    write_by_rows(path, rows, lambda label: encode(label, predictor.classes, fill), like)
+
+
+def has_holes(pages: list[WindowedPage], part: PartFile) -> bool:
+    """Whether some pixels of a finished part are without data."""
+    found = (
+        (part.rows(place, page.width)(top, min(top + PREVIEW, page.height)) == IGNORE_LABEL).any()
+        for place, page in _locate_pages(pages)
+        for top in range(0, page.height, PREVIEW)
+    )
+    return any(found)
 
 
 def write_preview(predictor: Predictor, pages: list[WindowedPage], part: PartFile, path: Path) -> list[tuple[int, int]]:

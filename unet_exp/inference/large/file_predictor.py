@@ -2,23 +2,29 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tifffile import TiffFile
 
-from unet_exp.config import ClassSpec
-from unet_exp.data.classes import colorize, encode
-from unet_exp.data.io.images import MAX_PIXELS, TIFF_SUFFIXES, make_output_folder, read_pages, stored_size, write_pages
+from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.config.data import NoData
+from unet_exp.data.classes import choose_fill, colorize, encode
+from unet_exp.data.io.images import MAX_PIXELS, Scene, read_scenes, shape_tiff, stored_size
+from unet_exp.data.io.kinds import TIFF_SUFFIXES
+from unet_exp.data.io.tiff import explain_damage
 from unet_exp.data.io.windows import WindowedPage, open_pages
+from unet_exp.data.io.writing import make_output_folder, write_pages
+from unet_exp.data.sets.folder import read_views, see_within
 from unet_exp.errors import DataError, UserError
 from unet_exp.inference.device import explain_out_of_memory
 from unet_exp.inference.large import by_tiles
 from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
 from unet_exp.inference.large.part_file import PartFile, open_part
-from unet_exp.inference.predictor import Predictor
+from unet_exp.inference.predictor import Predictor, likeliest_class
 
 Probabilities = list[NDArray[np.float32]]
 """(classes, H, W) of each page."""
@@ -47,6 +53,21 @@ class Outputs:
         return self.folder / f"{path.stem}_mask{'.tif' if path.suffix.lower() in TIFF_SUFFIXES else '.png'}"
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """Which pixels of the images hold data.
+
+    Attributes:
+        nodata: see `unet_exp.data.io.images.read_scenes`.
+        views: the file of the field of view of each image, if there are any.
+        fill: value of pixels without data in the masks.
+    """
+
+    nodata: NoData = "declared"
+    views: Mapping[Path, Path] = field(default_factory=dict)
+    fill: int | Sequence[int] = IGNORE_LABEL
+
+
 class FilePredictor:
     """Reads, computes and writes single files, for `unet_exp.inference.large.pipeline.run_overlapped`.
 
@@ -56,6 +77,7 @@ class FilePredictor:
         budget: bytes that all files may take at a time, beside earlier memory of the process.
         report: prints a line about a large image.
         progress: shows a large image, its finished pixels, and all its pixels.
+        inputs: which pixels of the images hold data.
     """
 
     def __init__(
@@ -65,10 +87,13 @@ class FilePredictor:
         budget: int,
         report: Callable[[str], None],
         progress: Callable[[Path, int, int], None],
+        inputs: Inputs | None = None,
     ) -> None:
         self._predictor, self._outputs, self._budget = predictor, outputs, budget
         self._report, self._progress = report, progress
+        self._inputs = inputs or Inputs(fill=choose_fill(predictor.classes, None))
         self._large: set[Path] = set()
+        self._told_fill = False
 
     def cost(self, path: Path) -> int:
         """Estimates the bytes of a file from reading to writing, from its headers."""
@@ -91,14 +116,18 @@ class FilePredictor:
             return max(needed, self._budget + 1)
         return needed
 
-    def read(self, path: Path) -> list[NDArray[np.generic]]:
-        """Reads the pages of a file; none of a large one.
+    def read(self, path: Path) -> list[Scene]:
+        """Reads the images of a file; none of a large one.
 
         Raises:
             DataError: for a file that cannot be read, and a large one that cannot be read by window.
         """
         if path not in self._large:
-            return list(read_pages(path))
+            scenes = read_scenes(path, self._inputs.nodata)
+            if path in self._inputs.views:
+                views = read_views(self._inputs.views[path], path, scenes)
+                scenes = [see_within(*both) for both in zip(scenes, views, strict=True)]
+            return scenes
         if path.suffix.lower() not in TIFF_SUFFIXES:
             needed = format_size(self.cost(path))
             raise DataError(
@@ -108,7 +137,7 @@ class FilePredictor:
             )
         return []
 
-    def compute(self, path: Path, pages: list[NDArray[np.generic]]) -> Probabilities:
+    def compute(self, path: Path, pages: list[Scene]) -> Probabilities:
         """Computes probabilities of each page; for a large file none, but writes its outputs.
 
         Raises:
@@ -120,7 +149,9 @@ class FilePredictor:
                     self._predict_by_tiles(path)
                 return []
             with explain_out_of_memory("take a smaller inference.tile"):
-                return [self._predictor.probabilities(page) for page in pages]
+                if any(page.valid is not None for page in pages):
+                    self._tell_fill(path)
+                return [self._predictor.probabilities(page.pixels, page.valid) for page in pages]
         except UserError as error:
             raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
 
@@ -136,9 +167,10 @@ class FilePredictor:
         mask, outputs, classes = self._outputs.mask(path), self._outputs, self._predictor.classes
         if path in self._large:
             return mask
-        labels = [page.argmax(axis=0).astype(np.uint8) for page in found]
+        labels = [likeliest_class(page) for page in found]
+        fill = self._inputs.fill if any((label == IGNORE_LABEL).any() for label in labels) else None
         make_output_folder(self._outputs.folder)
-        write_pages(mask, [encode(label, classes) for label in labels])
+        write_pages(mask, [encode(label, classes, fill) for label in labels])
         if outputs.preview:
             write_pages(self._preview(path, len(labels)), [colorize(label, classes) for label in labels])
         if outputs.probabilities:
@@ -156,21 +188,29 @@ class FilePredictor:
                     f"{path}: {key}=true needs the whole image in memory, about {format_size(self.cost(path))}: leave "
                     "it out, set a larger memory= if there is so much, or cut the image"
                 )
+        if path in self._inputs.views:
+            raise DataError(
+                f"{path}: data.field_of_view needs the whole image in memory, about {format_size(self.cost(path))}: "
+                "set a larger memory= if there is so much, or cut the image"
+            )
         by_tiles.check_settings(self._predictor)
         return_freed_memory()
         mask = self._outputs.mask(path)
-        with open_pages(path) as pages:
+        with open_pages(path, self._inputs.nodata) as pages:
             plans = [by_tiles.plan_page(self._predictor, page, self._budget) for page in pages]
             make_output_folder(self._outputs.folder)
             part_path = mask.with_name(f"{path.stem}_mask.part")
-            with open_part(part_path, by_tiles.identify_job(self._predictor, path, pages)) as part:
+            with open_part(part_path, by_tiles.identify_job(self._predictor, path, pages, self._inputs.nodata)) as part:
                 self._report(f"{path}: {_describe_size(pages)}, in tiles of {max(plan.tile for plan in plans)}")
                 if part.differs:
                     self._report(f"{part_path} was of another {' and '.join(part.differs)}: it starts anew")
                 elif part.size:
                     self._report(f"{part_path}: it goes on there")
                 self._predict_pages(path, pages, plans, part)
-                by_tiles.write_mask(self._predictor, pages, part, mask)
+                fill = self._inputs.fill if by_tiles.has_holes(pages, part) else None
+                if fill is not None:
+                    self._tell_fill(path)
+                by_tiles.write_mask(self._predictor, pages, part, mask, fill)
                 if self._outputs.preview:
                     preview = self._preview(path, len(pages))
                     sizes = by_tiles.write_preview(self._predictor, pages, part, preview)
@@ -191,14 +231,20 @@ class FilePredictor:
         seconds = time.perf_counter() - start
         self._report(f"{path}: {(done - began) / 1e6:.1f} million pixels in {seconds:.0f} s")
 
+    def _tell_fill(self, path: Path) -> None:
+        """Says once which value means that there is no data."""
+        if not self._told_fill:
+            self._report(f"{path} has pixels without data: they are {self._inputs.fill} in the masks")
+        self._told_fill = True
+
     def _preview(self, path: Path, pages: int) -> Path:
         return self._outputs.folder / f"{path.stem}_preview{'.png' if pages == 1 else '.tif'}"
 
 
 def _read_shapes(path: Path) -> tuple[list[Shape], int]:
-    """Reads the shapes of the pages of a TIFF, and the bytes of a value."""
-    with open_pages(path) as pages:
-        return [(*page.size, page.channels) for page in pages], max(page.itemsize for page in pages)
+    """Reads the shapes of the images of a TIFF, and the bytes of a value."""
+    with path.open("rb") as stream, explain_damage(path):
+        return shape_tiff(path, TiffFile(stream), path.stat().st_size)
 
 
 def _assume_square(path: Path) -> tuple[list[Shape], int]:

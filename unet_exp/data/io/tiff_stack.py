@@ -1,0 +1,91 @@
+"""TIFFs whose pages are no images of their own: metadata arrange their planes as slices and channels.
+
+ImageJ and OME write each channel as a page; MetaMorph (STK), ImageJ for huge stacks and tifffile's `truncate` write one
+page that stands for many planes.
+"""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from tifffile import TiffFile, TiffPage, TiffPageSeries
+
+from unet_exp.data.arrays import Array
+from unet_exp.data.io.tiff import check_page, list_pages
+from unet_exp.errors import DataError
+
+_KINDS = ("shaped", "ome", "imagej", "stk", "mmstack", "fluoview")
+"""What tifffile calls the metadata that arrange planes."""
+
+
+class Stack(NamedTuple):
+    """The planes of a file.
+
+    Attributes:
+        series: what tifffile reads.
+        page: the first one, which describes the pixels of all.
+        slices: images.
+        height: of each, in pixels.
+        width: in pixels.
+        channels: of each, planes and samples of a pixel.
+    """
+
+    series: TiffPageSeries
+    page: TiffPage
+    slices: int
+    height: int
+    width: int
+    channels: int
+
+    def read(self, channels_are_slices: bool) -> list[Array]:
+        """The images: (H, W, C) each, as stored; the planes of channels as slices if so wanted."""
+        axes, pixels = self.series.axes, self.series.asarray()
+        behind = [axes.index(axis) for axis in ("YXS" if channels_are_slices else "YXCS") if axis in axes]
+        slices = [place for place in range(len(axes)) if place not in behind]
+        samples = self.page.samplesperpixel if channels_are_slices else self.channels
+        pixels = pixels.transpose(*slices, *behind)
+        return list(pixels.reshape(-1, self.height, self.width, samples))
+
+
+def find_stack(path: Path, file: TiffFile, images: int, size: int) -> Stack | None:
+    """The planes of a file whose metadata arrange them otherwise than one image a page; None for all others.
+
+    Args:
+        path: of the file.
+        file: opened.
+        images: number of its pages that are images.
+        size: of the file, in bytes.
+
+    Raises:
+        DataError: for planes in several series, or in other files.
+        ValueError: for planes that are missing.
+    """
+    if not any(getattr(file, f"is_{kind}") for kind in _KINDS):
+        return None
+    pages = list_pages(file)  # TIFF's own chain: tifffile takes a broken one for its end
+    series = [one for one in file.series if not (one.keyframe.is_reduced or one.keyframe.is_mask)]
+    if not any("C" in one.axes for one in series) and sum(map(_count_slices, series)) == images:
+        return None
+    first = series[0]
+    if len(series) > 1 or not {"Y", "X"} <= set(first.axes):
+        raise DataError(
+            f"{path}: its metadata ({first.kind}) arrange its planes as {len(series)} series with the axes "
+            f"{', '.join(one.axes for one in series)}; save each image, with all of its channels, as a page"
+        )
+    sizes = dict(zip(first.axes, first.shape, strict=True))
+    slices, channels, samples = _count_slices(first), sizes.get("C", 1), sizes.get("S", 1)
+    told = f"{path}: its metadata ({first.kind}) tell of {slices * channels} planes"
+    if any(page is None or page.parent is not file for page in first.pages):
+        raise DataError(f"{told}, and some lie in other files; save all of them in one file")
+    # One page may stand for many planes; several stand for one each.
+    if slices * channels != images and (images > 1 or slices * channels < images):
+        raise DataError(f"{told}, and it has {images} pages; export it again")
+    for page in pages:
+        check_page(path, page, size)
+    if first.dataoffset is not None and first.dataoffset + first.nbytes > size:
+        raise DataError(f"{told}, and it ends before the last of them; export it again")
+    return Stack(first, pages[0], slices, sizes["Y"], sizes["X"], channels * samples)
+
+
+def _count_slices(series: TiffPageSeries) -> int:
+    return math.prod(size for axis, size in zip(series.axes, series.shape, strict=True) if axis not in "YXCS")
