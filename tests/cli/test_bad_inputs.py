@@ -270,7 +270,7 @@ WIDE = np.zeros((SIZE, SIZE + 1), np.uint8)
 
 TABLE = [
     # Files that are broken.
-    Bad("empty file", image(b""), [], "a1.png: is not a PNG, JPEG or TIFF image, nor a NumPy array (it is empty)"),
+    Bad("empty file", image(b""), [], "a1.png: is empty, not a PNG, JPEG or TIFF image"),
     Bad("text named .png", image(b"<html>404</html>"), [], "nor a NumPy array; convert it"),
     Bad("GIF named .png", image(saved(Image.fromarray(CAMERA).save, format="GIF")), [], "convert it to one of them"),
     Bad("gzip named .png", image(gzip.compress(b"x")), [], "nor a NumPy array; convert it"),
@@ -300,7 +300,8 @@ TABLE = [
     Bad("NumPy array of complex numbers", image(npy(np.zeros((4, 4), complex))), [], "holds complex128 and no numbers"),
     Bad("negative integers", image(npy(np.full((4, 4), -1))), [], "int64 pixels do not fit into 16 bits"),
     Bad("integers above 16 bits", image(npy(np.full((4, 4), 70000))), [], "save as uint16 or float32"),
-    Bad("NaN in an image", image(floats(np.nan)), [], "a1.png: some pixels are not finite; replace NaN"),
+    Bad("infinite pixel", image(floats(np.inf)), [], "a1.png: some pixels are not finite; replace NaN"),
+    Bad("NaN that counts", image(floats(np.nan)), ["data.nodata=null"], "count NaN as without data (data.nodata="),
     Bad("infinity in an image", image(floats(np.inf)), [], "not finite"),
     Bad("TIFF in CMYK", image(tiff(np.zeros((8, 8, 4), np.uint8), photometric="separated")), [], "not grey, RGB"),
     Bad(
@@ -314,7 +315,7 @@ TABLE = [
         "images of another kind (BMP)",
         bitmaps,
         [],
-        "data.images=images: holds nothing that is read, only 9 files, such as images/a1.bmp (*.bmp 9); PNG",
+        "images: holds nothing that is read, only 1 file, such as images/a.bmp (*.bmp 1)",
     ),
     Bad("glob that matches nothing", nothing, ["data.images=images/*.jpg"], "nothing matches"),
     Bad("glob that lumps two folders", nothing, ["data.masks=*/a1.png"], "no mask in data.masks=*/a1.png"),
@@ -344,13 +345,13 @@ TABLE = [
         [],
         "masks/a1.png: is 17 x 16 pixels and its image images/a1.png is 16 x 16",
     ),
-    Bad("photograph that its camera turned", turned, [], "EXIF orientation is ignored"),
+    Bad("photograph that is turned and does not say so", turned, [], "save both in one size"),
     Bad("one image in colour", image(png(CAMERA)), [], "a1.png: has 3 channel(s) and other images have not"),
     Bad("real transparency", image(png(np.dstack([CAMERA, CAMERA[..., 0]]))), [], "has 4 channel(s) and other"),
     Bad("one image of 16 bits", image(png(CAMERA[..., 0].astype(np.uint16))), [], "has uint16 pixels and other"),
     Bad("one image of floats", image(floats(0.5)), [], "has float32 pixels and other"),
     Bad("more masks than pages", one_stack(4, 5), STACK, "m.tif: has 5 pages and its image s.tif has 4"),
-    Bad("channels as pages", one_stack(4, 1), STACK, "export both again, an image's channels as one page"),
+    Bad("channels as pages", one_stack(4, 1), STACK, "(if they are channels, save them as one page"),
     # Masks.
     Bad("mask of 0 and 1", mask(png(LABEL // 255)), [], "pixels belong to no class: 1 x"),
     Bad(
@@ -375,13 +376,13 @@ TABLE = [
     Bad("palette with an index too many", mask(palette_png(4, (9, 8, 7))), [], "4 x 256"),
     Bad("palette with an unknown colour", mask(palette_png(4, (9, 8, 7))), COLOURS, "(9, 8, 7) x 256"),
     Bad("transparent mask", mask(png(np.zeros((SIZE, SIZE, 4), np.uint8))), [], "transparent pixels"),
-    Bad("mask of fractions", mask(floats(0.5)), [], "a label file with fractional or negative pixels"),
+    Bad("mask of fractions", mask(floats(0.5)), [], "a label file with fractional pixels"),
     Bad("mask with NaN", mask(floats(np.nan)), [], "masks/a1.png: some pixels are not finite"),
     Bad("mask of two channels", mask(npy(np.zeros((SIZE, SIZE, 2), np.uint8))), [], "a label file with 2 channels"),
     Bad("mask in 16-bit colours", mask(png(np.full((SIZE, SIZE, 3), 999, np.uint16))), COLOURS, "16-bit colours"),
-    Bad("empty mask file", mask(b""), [], "masks/a1.png: is not a PNG"),
+    Bad("empty mask file", mask(b""), [], "masks/a1.png: is empty, not a PNG"),
     Bad("objects in JPEG", mask(jpeg(LABEL), "a1.jpg"), INSTANCES, "masks/a1.jpg: 1 mask in JPEG, which changes the"),
-    Bad("objects with fractions", mask(floats(0.5)), INSTANCES, "fractional or negative"),
+    Bad("objects with fractions", mask(floats(0.5)), INSTANCES, "a label file with fractional pixels"),
     # The list of classes.
     Bad(
         "classes without a name",

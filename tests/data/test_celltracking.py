@@ -205,11 +205,8 @@ SMALLER = plane(shape=(ROWS, 90))
         (lambda r: write(r / SEG, SMALLER), f"{SEG}: is 90 x 24 pixels and its image is 130 x 24"),
         (lambda r: write(r / TRA, SMALLER), f"{TRA}: is 90 x 24 pixels and its image is 130 x 24"),
         (lambda r: write(r / SILVER, SMALLER), f"{SILVER}: is 90 x 24 pixels and its image is 130 x 24"),
-        (lambda r: write(r / SEG, plane(dtype=np.float32) / 2), f"{SEG}: is not one plane of whole numbers"),
-        (
-            lambda r: write(r / SEG, plane((-1, 0, 0, 1, 1), dtype=np.int16)),
-            f"{SEG}: is not one plane of whole numbers",
-        ),
+        (lambda r: write(r / SEG, plane(dtype=np.float32) + 0.5), f"{SEG}: is not one plane of whole numbers"),
+        (lambda r: write(r / SEG, plane((-1, 0, 0, 1, 1), dtype=np.int16)), f"{SEG}: is not one plane of whole"),
         (lambda r: write(r / "01/t001.tif", plane(dtype=np.float32)), "t001.tif: is not a grey image of 8 or 16 bits"),
         (lambda r: tifffile.imwrite(r / SEG, np.zeros((2, ROWS, COLUMNS), np.uint16)), f"{SEG}: has 2 pages"),
         (lambda r: tifffile.imwrite(r / SEG, np.zeros((ROWS, COLUMNS, 3), np.uint8)), f"{SEG}: is not one plane"),

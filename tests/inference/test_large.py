@@ -191,9 +191,9 @@ def test_a_first_pass_finds_the_numbers_of_the_whole_image(
     )
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", tile=(64, 64))
     with open_pages(tmp_path / "a.tif") as (page,):
-        found, used = large.survey_page(predictor(3), page)
-    assert used == 3
-    np.testing.assert_allclose(found(pixels), Normalization(mode="image")(pixels), atol=1e-6 * 10)
+        found = large.survey_page(predictor(3), page)
+    assert (found.channels, found.holes) == (3, False)
+    np.testing.assert_allclose(found.normalization(pixels), Normalization(mode="image")(pixels), atol=1e-6 * 10)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_channels_are_chosen_as_in_memory(
                 with pytest.raises(DataError, match=used):
                     ask()
         else:
-            source = large.normalized_source(predictor(channels), page)
+            source = large.normalized_source(page, large.survey_page(predictor(channels), page))
             np.testing.assert_allclose(source(0, 0, 40, 50), predictor(channels).prepare(pixels), atol=1e-6)
 
 
@@ -241,7 +241,7 @@ def test_parts_equal_the_whole_image_in_memory(words: tuple[str, ...], averaging
     whole = found.probabilities(pixels)
     dice = np.random.default_rng(1)
     with open_pages(tmp_path / "a.tif") as (page,):
-        source = large.normalized_source(found, page)
+        source = large.normalized_source(page, large.survey_page(found, page))
         for _ in range(6):
             top, left = (int(dice.integers(0, size)) for size in pixels.shape)
             high, wide = (

@@ -139,6 +139,8 @@ def _print_tables(
 
     if inspection.stats:
         console.print(tables.tabulate_images(inspection.stats, inspection.split))
+        for line in tables.describe_reading(inspection.stats):
+            console.print(line, soft_wrap=True)
     if pixels:
         totals = Totals.of(one.mask for one in inspection.stats if one.mask is not None)
         classes, label_map = inspection.classes, inspection.label_map

@@ -163,6 +163,8 @@ class Suspicion:
 def find_suspicious_images(stats: Sequence[ImageStats], tile: int) -> list[Suspicion]:
     """Finds images that look wrong alone or beside the others; `tile` is the side of the labelled patch in pixels."""
     dark, bright = _find_outliers(stats)
+    fills = Counter(one.fill for one in stats if one.fill is not None)
+    fill = f"{fills.most_common(1)[0][0]:g}" if fills else ""
     rescale = "inverted, or scaled unlike the others?"
     found = [
         ("constant image: all pixels are equal", [one for one in stats if one.low == one.high], "leave it out"),
@@ -172,6 +174,12 @@ def find_suspicious_images(stats: Sequence[ImageStats], tile: int) -> list[Suspi
             f"smaller than data.tile={tile}",
             [one for one in stats if min(one.height, one.width) < tile],
             "mirrored to that size; a smaller data.tile is faster",
+        ),
+        ("no pixel holds data", [one for one in stats if one.invalid == 1], "leave it out"),
+        (
+            "one value fills a region at the border",
+            [one for one in stats if one.fill is not None],
+            f"if nothing was recorded there: data.nodata={fill}",
         ),
         (
             "the mask is the image",

@@ -42,6 +42,25 @@ def tabulate_images(stats: Sequence[ImageStats], split: Mapping[str, int]) -> Ta
     return table
 
 
+def describe_reading(stats: Sequence[ImageStats]) -> list[str]:
+    """Lines about images that are not read as they are stored, and about pixels without data."""
+    lines = []
+    if turned := sum(one.turned for one in stats):
+        files = len({one.source for one in stats if one.turned})
+        lines.append(
+            f"{turned} of {len(stats)} images, in {files} files, are stored in another orientation (EXIF or TIFF), and "
+            "are read as viewers show them"
+        )
+    if empty := [one for one in stats if one.invalid]:
+        share = sum(one.invalid * one.height * one.width for one in empty) / sum(
+            one.height * one.width for one in stats
+        )
+        lines.append(
+            f"{len(empty)} of {len(stats)} images have pixels without data, {share:.2%} of all; they count nowhere"
+        )
+    return lines
+
+
 def tabulate_classes(
     specs: Sequence[ClassSpec],
     label_map: LabelMap,

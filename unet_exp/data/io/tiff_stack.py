@@ -64,6 +64,9 @@ def find_stack(path: Path, file: TiffFile, images: int, size: int) -> Stack | No
         return None
     pages = list_pages(file)  # TIFF's own chain: tifffile takes a broken one for its end
     series = [one for one in file.series if not (one.keyframe.is_reduced or one.keyframe.is_mask)]
+    claimed = (file.imagej_metadata or {}).get("images", 1)
+    if series[0].kind != "imagej" and claimed > images:  # tifffile takes such a file for one without metadata
+        raise DataError(_explain_count(path, "imagej", claimed, images))
     if not any("C" in one.axes for one in series) and sum(map(_count_slices, series)) == images:
         return None
     first = series[0]
@@ -74,17 +77,23 @@ def find_stack(path: Path, file: TiffFile, images: int, size: int) -> Stack | No
         )
     sizes = dict(zip(first.axes, first.shape, strict=True))
     slices, channels, samples = _count_slices(first), sizes.get("C", 1), sizes.get("S", 1)
-    told = f"{path}: its metadata ({first.kind}) tell of {slices * channels} planes"
+    planes = slices * channels
+    told = f"{path}: its metadata ({first.kind}) tell of {planes} planes"
     if any(page is None or page.parent is not file for page in first.pages):
         raise DataError(f"{told}, and some lie in other files; save all of them in one file")
     # One page may stand for many planes; several stand for one each.
-    if slices * channels != images and (images > 1 or slices * channels < images):
-        raise DataError(f"{told}, and it has {images} pages; export it again")
+    if planes != images and (images > 1 or planes < images):
+        raise DataError(_explain_count(path, first.kind, planes, images))
     for page in pages:
         check_page(path, page, size)
     if first.dataoffset is not None and first.dataoffset + first.nbytes > size:
         raise DataError(f"{told}, and it ends before the last of them; export it again")
     return Stack(first, pages[0], slices, sizes["Y"], sizes["X"], channels * samples)
+
+
+def _explain_count(path: Path, kind: str, planes: int, pages: int) -> str:
+    has = f"it has {pages} page{'s' * (pages > 1)}"
+    return f"{path}: its metadata ({kind}) tell of {planes} planes, and {has}; export it again"
 
 
 def _count_slices(series: TiffPageSeries) -> int:
