@@ -11,6 +11,13 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout, UnixFileLock, lock_descriptor
 
+FETCH_FROM_GIT_LFS = "is a Git LFS pointer, and the file itself is not here; fetch it with: git lfs pull"
+
+
+def is_git_lfs_pointer(start: bytes) -> bool:
+    """Whether a file that starts so only names the real one, which a checkout without Git LFS lacks."""
+    return start.startswith(b"version https://git-lfs")
+
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:

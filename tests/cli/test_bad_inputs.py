@@ -368,7 +368,7 @@ TABLE = [
         "type 'data.classes=[{name: background, value: [0, 0, 0]}, {name: foreground, value: [255, 0, 0]}]'",
     ),
     Bad("unknown values in five masks", many_unknown, [], "1280 pixels belong to no class: 10 x 256, 11 x 256"),
-    Bad("JPEG mask named .png", mask(jpeg(LABEL)), [], "these may be what JPEG or smooth resizing leaves"),
+    Bad("JPEG mask named .png", mask(jpeg(LABEL)), [], "JPEG changes pixels: save masks as PNG"),
     Bad("JPEG mask", mask(jpeg(LABEL), "a1.jpg"), [], "JPEG changes pixels: save masks as PNG"),
     Bad("mask that is a photograph", mask(png(CAMERA)), [], "and this is a colour file"),
     Bad("a number for each object", every_mask(np.arange(256, dtype=np.uint8).reshape(16, 16)), [], "labels=instances"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.data.classes import IGNORE_COLOR, colorize, decode, dump_in_one_line, encode, name_values
+from unet_exp.data.classes import IGNORE_COLOR, colorize, decode, dump_in_one_line, encode, name_values, object_ids
 from unet_exp.errors import DataError
 
 GREY = (
@@ -118,6 +118,24 @@ def test_files_that_are_no_labels():
     assert "transparent" in failure(np.zeros((2, 2, 4), np.uint8), GREY)
     assert "colour file" in failure(np.full((2, 2, 3), (1, 2, 3), np.uint8), GREY)
     assert "16-bit colours" in failure(np.full((2, 2, 3), 300, np.uint16), RGB)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint32, np.float64])
+def test_numbers_of_objects_may_be_of_any_size(dtype):
+    numbers = np.array([[0, 1, 65537], [70000, 1, 2**31]], dtype)[..., None]
+    ids, ignored = object_ids(numbers.astype(np.int64), "a.tif", 70000)
+    assert ids.tolist() == [[0, 1, 2], [0, 1, 3]]  # np.unique's order, without the ignored one
+    assert ignored.tolist() == [[False, False, False], [True, False, False]]
+    assert object_ids(grey(0, 9, 65535, dtype=np.uint16), "a.tif")[0].tolist() == [[0, 9, 65535]]
+
+
+def test_negative_numbers_are_no_objects_unless_they_are_ignored():
+    pixels = grey(-1, 0, 5, dtype=np.int64)
+    with pytest.raises(DataError, match="1 pixels hold negative numbers, -1 the least"):
+        object_ids(pixels, "a.tif")
+    assert object_ids(pixels, "a.tif", -1)[0].tolist() == [[0, 0, 5]]
+    assert decode(grey(-1, 0, 255, 70000, dtype=np.int64)[:, :3], GREY, "a.tif", -1).tolist() == [[IGNORE_LABEL, 0, 1]]
+    assert "-1 x 1, 70000 x 1" in failure(grey(70000, -1, 0, dtype=np.int64), GREY)
 
 
 def test_colorize():

@@ -138,6 +138,23 @@ def test_objects_become_cells_with_a_border_where_they_touch(root, kind):
     assert sample.label[4, 4] == sample.label[4, 12] == 1
 
 
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "float32", "int64"])
+def test_numbers_of_objects_beyond_16_bits_are_objects_of_their_own(root, dtype):
+    ids = two_objects("numbers")[..., 0].astype(dtype)
+    ids[ids == 300] = 2 + 65536  # in 16 bits it would be the object beside it
+    for number in range(3):
+        put(root, number)
+        (root / f"masks/{number}.png").unlink()
+        if dtype == "int64":
+            np.save(root / f"masks/{number}.npy", ids)
+        else:
+            tifffile.imwrite(root / f"masks/{number}.tif", ids)
+    sample = load(root, "data.labels=instances").train[0]
+    assert sample.instances[4, 4] != sample.instances[4, 10]
+    assert len(np.unique(sample.instances)) == 4
+    assert 0 in sample.label[4, 6:10]
+
+
 @pytest.mark.parametrize(("ignored", "shown"), [([255, 255, 255], 255), (255, 255)])
 def test_an_ignored_colour_is_ignored_on_a_page_of_greys(root, ignored, shown):
     for number in range(3):

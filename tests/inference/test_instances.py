@@ -16,7 +16,8 @@ from skimage.draw import disk
 from tifffile import imread
 
 from unet_exp.config import ClassSpec
-from unet_exp.data.io.images import read_image, read_pages
+from unet_exp.data.classes import object_ids
+from unet_exp.data.io.images import read_image, read_labels, read_pages
 from unet_exp.data.io.writing import write_image, write_pages
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.inference.instances import measure_cells, number_cells, split_cells, write_instances
@@ -183,6 +184,8 @@ def test_wide_numbers_and_pages_make_a_tiff(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.tif"]
     written = imread(tmp_path / "a.tif")
     assert (written.dtype, written.max()) == (np.uint32, 68_450)
+    (again,) = read_labels(tmp_path / "a.tif")  # as a mask with data.labels=instances
+    np.testing.assert_array_equal(object_ids(again, "a.tif")[0], written)
     few = picture("110", "001"), shares(picture("110", "001"))
     write_instances(tmp_path / "b.png", [few], SPECS, [1])
     assert read_image(tmp_path / "b.png")[..., 0].tolist() == [[1, 1, 0], [0, 0, 2]]

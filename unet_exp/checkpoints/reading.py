@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unet_exp.checkpoints.record import KEY
 from unet_exp.errors import DataError
+from unet_exp.files import FETCH_FROM_GIT_LFS, is_git_lfs_pointer
 from unet_exp.schema import leaves
 
 STEP, WEIGHTS, LOOPS = "global_step", "state_dict", "loops"
@@ -79,7 +80,10 @@ def read_content(path: Path) -> dict[str, Any]:
     except PermissionError:
         raise DataError(f"checkpoint={path}: there is no permission to read it") from None
     except _DAMAGED:
-        raise DataError(f"checkpoint={path}: this is no checkpoint, or it is damaged") from None
+        with path.open("rb") as file:
+            pointer = is_git_lfs_pointer(file.read(64))
+        what = "this is no checkpoint, or it is damaged"
+        raise DataError(f"checkpoint={path}: {FETCH_FROM_GIT_LFS if pointer else what}") from None
     known = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(known, dict):
         raise DataError(f"checkpoint={path}: this is no checkpoint of unet_exp (it has no entry {KEY!r})")

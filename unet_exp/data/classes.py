@@ -13,6 +13,7 @@ import yaml
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import MAX_CLASSES
 from unet_exp.data.arrays import Array
+from unet_exp.data.io.kinds import is_jpeg
 from unet_exp.errors import DataError
 
 Value = int | tuple[int, ...]
@@ -56,7 +57,7 @@ class UnknownValues(DataError):
     @property
     def jpeg(self) -> bool:
         """Whether a JPEG is among the files."""
-        return any(path.lower().endswith((".jpg", ".jpeg")) for path in self.paths)
+        return any(map(is_jpeg, self.paths))
 
     @classmethod
     def merge(cls, errors: Sequence["UnknownValues"]) -> "UnknownValues":

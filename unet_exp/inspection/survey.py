@@ -25,8 +25,8 @@ from unet_exp.data.samples import SPLITS, DataSet, image_digest
 from unet_exp.data.sets.folder import ImageKind, read_pair
 from unet_exp.errors import DataError
 
-IGNORED: Value = -1
-"""Value of ignored pixels in data that have none for it."""
+IGNORED: Value = 2**64
+"""Value of ignored pixels in data that have none for it; no file holds it."""
 _FILL_SHARE = 0.02
 _KEPT = 256
 _SPECK = 4

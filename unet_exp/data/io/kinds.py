@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from unet_exp.files import FETCH_FROM_GIT_LFS, is_git_lfs_pointer
+
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 TIFF_SUFFIXES = (".tif", ".tiff")
 SUFFIXES = (".png", *JPEG_SUFFIXES, *TIFF_SUFFIXES, ".npy")
@@ -36,7 +38,6 @@ _STARTS = (
     (rb"8BPS", "a Photoshop file"),
     (rb"\s*<(!doctype html|html)", "a web page, as a failed download leaves it"),
 )
-_GIT_LFS = b"version https://git-lfs"
 
 
 def explain_unread(start: bytes) -> str:
@@ -45,13 +46,22 @@ def explain_unread(start: bytes) -> str:
     Args:
         start: its first bytes, 132 at least if it has so many.
     """
-    if start.startswith(_GIT_LFS):
-        return "is a Git LFS pointer, and the image itself is not here; fetch it with: git lfs pull"
+    if is_git_lfs_pointer(start):
+        return FETCH_FROM_GIT_LFS
     found = (what for pattern, what in _STARTS if re.match(pattern, start, re.DOTALL | re.IGNORECASE))
     what = "empty" if not start else next(found, "")
     return (
         f"is {what + ', ' if what else ''}not a PNG, JPEG or TIFF image, nor a NumPy array; convert it to one of them"
     )
+
+
+def is_jpeg(path: str | Path) -> bool:
+    """Whether a file is a JPEG by its content or, where it cannot be opened, by its name."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(3) == b"\xff\xd8\xff"
+    except OSError:
+        return str(path).lower().endswith(JPEG_SUFFIXES)
 
 
 def list_unread(paths: Iterable[Path]) -> list[Path]:

@@ -28,7 +28,7 @@ from unet_exp.data.classes import (
 )
 from unet_exp.data.groups import UNLABELLED, SplitItem
 from unet_exp.data.io.images import Scene, read_labels, read_scenes, stored_size
-from unet_exp.data.io.kinds import JPEG_SUFFIXES
+from unet_exp.data.io.kinds import is_jpeg
 from unet_exp.data.io.valid import clear_invalid, join_valid
 from unet_exp.data.pairs import Pair, find_pairs
 from unet_exp.data.samples import DataSet, Sample
@@ -143,8 +143,8 @@ def check_exact(pairs: Sequence[Pair], config: FolderConfig) -> None:
     Raises:
         DataError: if there are any.
     """
-    smeared = [pair.mask for pair in pairs if pair.mask and pair.mask.suffix.lower() in JPEG_SUFFIXES]
-    if smeared and config.labels == "instances":
+    smeared = [pair.mask for pair in pairs if pair.mask and config.labels == "instances" and is_jpeg(pair.mask)]
+    if smeared:
         raise DataError(
             f"{smeared[0]}: {len(smeared)} mask{'s' * (len(smeared) > 1)} in JPEG, which changes the numbers of "
             "objects (data.labels=instances); save masks as PNG"
