@@ -99,6 +99,21 @@ def test_a_palette_is_its_indices_for_values_and_its_colours_for_colours(root, s
         assert np.array_equal(load(root, words).train[0].label, indices)
 
 
+def test_a_transparent_colour_of_a_palette_is_a_colour_of_a_mask(root):
+    colours = ["{name: ground, value: [0, 0, 0]}", "{name: cell, value: [0, 255, 0]}"]
+    for number in range(3):
+        label = mask() // 255
+        put(root, number, label=label)
+        picture = Image.fromarray(label, mode="P")
+        picture.putpalette([0, 0, 0, 0, 255, 0])
+        picture.save(root / f"masks/{number}.png", transparency=0)
+    for words in (
+        [f"data.classes=[{', '.join(colours)}]"],
+        ["data.classes=[{name: a, value: 0}, {name: b, value: 1}]"],
+    ):
+        assert np.array_equal(load(root, *words).test[0].label, label)
+
+
 def test_a_palette_of_greys_is_what_it_looks_like(root):
     for number in range(3):
         label = mask()

@@ -2,20 +2,24 @@
 
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from conftest import Said
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from unet_exp.data.io.images import read_labels, read_scenes
+from unet_exp.data.io.images import read_labels, read_pages, read_scenes
 from unet_exp.data.io.orientation import Orientation
 from unet_exp.data.io.windows import open_pages
+
+Cli = Callable[..., Said]
 
 STORED = np.arange(8 * 12, dtype=np.uint8).reshape(8, 12)
 SEEN = {
@@ -65,6 +69,7 @@ def test_a_photograph_is_read_as_viewers_show_it(value: int, tmp_path: Path) -> 
     assert scene.pixels.shape == ((64, 96, 3) if value == 3 else (96, 64, 3))
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_an_orientation_in_xmp_alone_and_a_broken_exif(tmp_path: Path) -> None:
     packet = (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description tiff:Orientation="8"/></rdf:RDF></x:xmpmeta>'
@@ -114,3 +119,40 @@ def test_a_stored_window_turned_is_the_window_of_the_turned_image(
     first, start, rows, columns = orientation.stored_window((top, left, high, wide), seen.shape)
     cut = orientation.turn(stored[first : first + rows, start : start + columns])
     np.testing.assert_array_equal(cut, seen[top : top + high, left : left + wide])
+
+
+@pytest.mark.parametrize("value", [2, 6])
+def test_a_mask_lies_over_the_image_as_it_is_seen(value: int, finished: Any, cli: Cli) -> None:
+    upright = np.random.default_rng(0).integers(0, 255, (70, 150), np.uint8)
+    undo = {2: 2, 6: 8}[value]  # stored so that the tag turns it upright
+    Path("in").mkdir()
+    Image.fromarray(upright).save("in/upright.png")
+    stored = np.ascontiguousarray(Orientation.of(undo).turn(upright))
+    png(Path("in/camera.png"), stored, value)
+    tiff(Path("in/scan.tif"), stored, value)
+    tiff(Path("in/tiled.tif"), np.ascontiguousarray(np.tile(stored, (5, 5))), value, tile=(64, 64))
+    Image.fromarray(np.tile(upright, (5, 5))).save("in/large.png")
+    words = [f"checkpoint={finished.path}", "output=out", "trainer.precision=32"]
+    assert cli("predict", *words, "input=in").code == 0
+    masks = {path.stem.removesuffix("_mask"): read_pages(path)[0] for path in Path("out").glob("*_mask.*")}
+    for name in ("camera", "scan"):
+        np.testing.assert_array_equal(masks[name], masks["upright"])
+    np.testing.assert_array_equal(masks["tiled"], masks["large"])
+    said = cli("predict", *words, "input=in/tiled.tif", "memory=45MB")
+    assert "750 x 350 pixels, in tiles of" in said.out
+    np.testing.assert_array_equal(read_pages("out/tiled_mask.tif")[0], masks["large"])
+    assert Image.open("out/camera_mask.png").getexif().get(274) is None
+
+
+def test_check_data_says_how_many_are_turned(cli: Cli) -> None:
+    for number in range(6):
+        for place in ("images", "masks"):
+            Path(place).mkdir(exist_ok=True)
+        picture = np.random.default_rng(number).integers(0, 255, (40, 64), np.uint8)
+        mask = np.where(picture > 99, np.uint8(255), np.uint8(0))
+        png(Path(f"images/{number}.png"), np.rot90(picture) if number < 2 else picture, 6 if number < 2 else 1)
+        png(Path(f"masks/{number}.png"), np.rot90(mask) if number == 1 else mask, 6 if number == 1 else 1)
+    said = cli("check_data", "data=folder", "data.images=images", "data.masks=masks", "data.tile=32")
+    assert said.code == 0
+    assert "2 of 6 images, in 2 files, are stored in another orientation" in said.out
+    assert "64 x 40" in said.out

@@ -166,3 +166,12 @@ def test_white_at_zero_turns_images_and_never_labels(dtype: str, tmp_path: Path)
         np.testing.assert_array_equal(read_labels(tmp_path / "a.tif", indices)[0][..., 0], values)
     with open_pages(tmp_path / "a.tif") as (page,):
         np.testing.assert_array_equal(page.region(0, 0, 40, 32)[0][..., 0], largest - values)
+
+
+def test_a_sparse_file_is_called_one(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", FULL, photometric="rgb", tile=(16, 16))
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        for tag in (324, 325):
+            values = file.pages.first.tags[tag].value
+            file.pages.first.tags[tag].overwrite((0, *values[1:]))
+    assert "is a sparse TIFF" in refusal(tmp_path / "a.tif")

@@ -16,13 +16,14 @@ _CORRECT = (70, 70, 70)
 _WRONG = (230, 60, 40)
 
 
-def view_as_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Turns any image into (H, W, 3) uint8: one or three channels, the range stretched to 0..255."""
+def view_as_rgb(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+    """Turns any image into (H, W, 3) uint8: one or three channels, the range of valid pixels stretched to 0..255."""
     shown: NDArray[Any] = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
     if shown.dtype == np.uint8:
         view: NDArray[np.uint8] = shown.copy()
         return view
-    low, high = np.percentile(shown, (0.5, 99.5))
+    counted = shown if valid is None or not valid.any() else shown[valid]
+    low, high = np.percentile(counted, (0.5, 99.5))
     stretched: NDArray[np.float32] = (shown.astype(np.float32) - low) / max(float(high - low), 1e-6)
     return (np.clip(stretched, 0, 1) * 255).astype(np.uint8)
 
@@ -33,6 +34,7 @@ def draw_panels(
     prediction: NDArray[np.uint8],
     classes: Sequence[ClassSpec],
     score: str = "",
+    valid: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """Input, truth, prediction and error side by side; without a truth, input, prediction and their blend.
 
@@ -42,12 +44,13 @@ def draw_panels(
         prediction: (H, W) class indices.
         classes: their colours.
         score: text above the prediction.
+        valid: (H, W), the pixels of the image that hold data; None for all.
 
     Returns:
         (H + header, about 4 W, 3) uint8 RGB. In the error panel a wrong pixel is red over the darkened input, and an
         ignored one is blue.
     """
-    grey = view_as_rgb(image)
+    grey = view_as_rgb(image, valid)
     predicted = colorize(prediction, classes)
     if truth is None:
         blend = (0.6 * grey + 0.4 * predicted).astype(np.uint8)

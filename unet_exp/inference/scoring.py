@@ -65,7 +65,7 @@ def score_split(
         if pictures is None:
             continue
         score = f"IoU {row['iou/mean']:.3f}" if row else ""
-        picture = draw_panels(sample.image, sample.label, label, predictor.classes, score)
+        picture = draw_panels(sample.image, sample.label, label, predictor.classes, score, sample.valid)
         name = sample.name.removeprefix(f"{split}_")
         pictures.mkdir(parents=True, exist_ok=True)
         write_image(pictures / f"{split}_{name}.png", picture)

@@ -252,7 +252,7 @@ def _read_picture(path: Path, data: bytes, reading: Reading) -> Scene:
     picture.load()
     if getattr(picture, "is_animated", False):
         raise DataError(f"{path}: is an animation; save each of its frames as a file")
-    pixels = _decode_picture(picture, data, reading.indices)
+    pixels = _decode_picture(picture, data, reading)
     alpha, hidden = 3 if pixels.shape[2:] == (4,) else None, None
     transparent = picture.info.get("transparency")
     if pixels.shape[2:] in ((), (3,)) and picture.mode != "P" and isinstance(transparent, int | tuple):
@@ -261,7 +261,7 @@ def _read_picture(path: Path, data: bytes, reading: Reading) -> Scene:
     return _finish(path, pixels, valid, reading, _find_orientation(picture))
 
 
-def _decode_picture(picture: PngImageFile | JpegImageFile, data: bytes, indices: bool) -> Array:
+def _decode_picture(picture: PngImageFile | JpegImageFile, data: bytes, reading: Reading) -> Array:
     """The pixels (H, W) or (H, W, C) of a loaded PNG or JPEG."""
     if isinstance(picture, PngImageFile) and data[24] == 16 and picture.mode != "I;16":  # IHDR's bits a sample.
         if data[25] == 4:  # IHDR's colour type: grey with an alpha, whose low bytes Pillow cannot read.
@@ -271,9 +271,12 @@ def _decode_picture(picture: PngImageFile | JpegImageFile, data: bytes, indices:
         low.tile = [tile._replace(args=str(tile.args).replace("16B", "16L")) for tile in low.tile]
         pixels: Array = np.array(picture).astype(np.uint16) << 8 | np.array(low)
         return pixels
-    if picture.mode in ("L", "I;16", "RGB", "RGBA") or (indices and picture.mode == "P" and _has_colours(picture)):
+    if picture.mode in ("L", "I;16", "RGB", "RGBA") or (
+        reading.indices and picture.mode == "P" and _has_colours(picture)
+    ):
         return np.array(picture)
-    colours = "RGBA" if picture.has_transparency_data else "RGB"
+    # A label's transparent index has a colour, by which it is known.
+    colours = "RGBA" if picture.has_transparency_data and not (reading.label and picture.mode == "P") else "RGB"
     return np.array(picture.convert("L" if picture.mode == "1" else colours))
 
 

@@ -84,6 +84,11 @@ def check_page(path: Path, page: TiffPage, size: int) -> None:
         what = f"of shape {page.shape}, a volume" if volume else f"of {page.bitspersample} bits a value"
         raise DataError(f"{path}: holds a page {what}, which is not read; save it as pages of 8 or 16 bits or floats")
     strips = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    if (0, 0) in strips and len(strips) > 1:
+        raise DataError(
+            f"{path}: is a sparse TIFF, in which blocks without data are not stored; write it whole, as gdal_translate "
+            "does"
+        )
     if len(strips) != math.prod(page.chunked) or any(not count or start + count > size for start, count in strips):
         raise ValueError("some of its pixels are missing")
 

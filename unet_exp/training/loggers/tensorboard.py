@@ -37,7 +37,9 @@ class TensorBoardEvents(RunLogger):
         """Writes one picture per image: image, true labels and predicted labels side by side."""
         for sample, label in zip(predictions.samples, predictions.labels, strict=True):
             truth = colorize(label if sample.label is None else sample.label, predictions.classes)
-            picture = np.concatenate([view_as_rgb(sample.image), truth, colorize(label, predictions.classes)], axis=1)
+            picture = np.concatenate(
+                [view_as_rgb(sample.image, sample.valid), truth, colorize(label, predictions.classes)], axis=1
+            )
             self._events.experiment.add_image(
                 f"predictions/{sample.name}", picture, predictions.step, dataformats="HWC"
             )

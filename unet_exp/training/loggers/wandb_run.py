@@ -79,7 +79,9 @@ class WandbRun(RunLogger):
             if sample.label is not None:
                 masks["ground_truth"] = sample.label
             layers = {kind: {"mask_data": mask, "class_labels": names} for kind, mask in masks.items()}
-            media[f"predictions/{_make_safe(sample.name)}"] = wandb.Image(view_as_rgb(sample.image), masks=layers)
+            media[f"predictions/{_make_safe(sample.name)}"] = wandb.Image(
+                view_as_rgb(sample.image, sample.valid), masks=layers
+            )
         self._run.log({**media, STEP_KEY: predictions.step, "epoch": predictions.epoch})
 
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
