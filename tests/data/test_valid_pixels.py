@@ -196,8 +196,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Trainings on the same images, whose empty corners are declared in several ways."""
     root, before = tmp_path_factory.mktemp("nodata"), dict(os.environ)
     found: dict[str, Any] = {"root": root}
-    for kind in ("-9999", "nan that nothing declares", "alpha of a PNG"):
-        fill_folder(root / kind, kind)
+    for kind in ("-9999", "nan that nothing declares", "alpha of a PNG", "alpha of a PNG, other colours under it"):
+        fill_folder(root / kind, kind.split(",")[0])
         places = [f"data.{place}={root / kind / place}" for place in ("images", "masks")]
         found[kind] = run_training(root / kind / "out", *WORDS, "data=folder", *places, base=TINY_STACK)
     yield found
@@ -205,8 +205,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     os.environ.update(before)
 
 
-def test_a_training_is_the_same_to_the_bit_however_it_is_declared(runs: dict[str, Any]) -> None:
-    one, other = (runs[kind] for kind in ("-9999", "nan that nothing declares"))
+@pytest.mark.parametrize(
+    "kinds",
+    [("-9999", "nan that nothing declares"), ("alpha of a PNG", "alpha of a PNG, other colours under it")],
+)
+def test_a_training_is_the_same_to_the_bit_whatever_lies_where_there_is_no_data(
+    kinds: tuple[str, str], runs: dict[str, Any]
+) -> None:
+    one, other = (runs[kind] for kind in kinds)
+    assert summary(one)["data_fingerprint"] == summary(other)["data_fingerprint"]
     assert summary(one)["metrics"] == summary(other)["metrics"]
     weights = [torch.load(run.best, weights_only=True)["state_dict"] for run in (one, other)]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
