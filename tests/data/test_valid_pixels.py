@@ -196,8 +196,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Trainings on the same images, whose empty corners are declared in several ways."""
     root, before = tmp_path_factory.mktemp("nodata"), dict(os.environ)
     found: dict[str, Any] = {"root": root}
-    for kind in ("-9999", "nan that nothing declares", "alpha of a PNG", "alpha of a PNG, other colours under it"):
-        fill_folder(root / kind, kind.split(",")[0])
+    for kind in ("-9999", "nan that nothing declares", "alpha of a PNG", "alpha of a PNG over other colours"):
+        fill_folder(root / kind, kind.removesuffix(" over other colours"))
         places = [f"data.{place}={root / kind / place}" for place in ("images", "masks")]
         found[kind] = run_training(root / kind / "out", *WORDS, "data=folder", *places, base=TINY_STACK)
     yield found
@@ -207,7 +207,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     "kinds",
-    [("-9999", "nan that nothing declares"), ("alpha of a PNG", "alpha of a PNG, other colours under it")],
+    [("-9999", "nan that nothing declares"), ("alpha of a PNG", "alpha of a PNG over other colours")],
 )
 def test_a_training_is_the_same_to_the_bit_whatever_lies_where_there_is_no_data(
     kinds: tuple[str, str], runs: dict[str, Any]
