@@ -265,6 +265,23 @@ def test_an_infinite_loss_on_disk_is_not_dropped(tmp_path: Path) -> None:
     assert reasons(compare_runs(*collect([tmp_path]), metric="loss")) == ["its loss is not finite on 2 images"]
 
 
+def test_an_image_that_is_ignored_altogether_counts_as_nothing_also_in_runs_that_gave_it_a_loss_of_0(
+    tmp_path: Path,
+) -> None:
+    for seed, loss in enumerate([math.nan, 0.0]):
+        for group, gain in (("concat", 0.0), ("add", 0.1)):
+            scores = pd.DataFrame(
+                {"loss": [0.5 - gain, loss], "accuracy": [0.7, math.nan], "iou/mean": [0.5 + gain, math.nan]},
+                index=["seen", "ignored"],
+            )
+            write_run(tmp_path / f"{group}{seed}", {"seed": seed, "fusion": {"name": group}}, scores)
+    for metric, base, gain in (("loss", 0.5, -0.1), ("iou/mean", 0.5, 0.1)):
+        comparison = compare_runs(*collect([tmp_path]), metric=metric, baseline="fusion=concat")
+        assert comparison.excluded == []
+        assert comparison.baseline.estimate.mean == pytest.approx(base)
+        assert comparison.differences[0].gains == pytest.approx([gain, gain])
+
+
 def test_the_radius_of_the_warping_error_matters_to_that_metric_alone() -> None:
     runs = [*runs_of(CONCAT, {0: 0.5, 1: 0.5}), *runs_of({**ADD, "metrics.warping_radius": 5}, {0: 0.5})]
     for run in runs:

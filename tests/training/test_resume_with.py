@@ -5,12 +5,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from conftest import TINY, TINY_STACK, summary, table
-from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from resuming import (
     EPOCH,
     Broken,
@@ -21,7 +19,7 @@ from resuming import (
     broken_off,
     check_equal,
     in_a_child,
-    in_this_child,
+    in_two_processes,
     kill,
     newest,
 )
@@ -110,16 +108,7 @@ def test_shared_by_two_processes(train: Train, tmp_path: Path, monkeypatch: pyte
     words = (*words, "loss=custom", f"loss.target={__name__}.Remembering")
 
     def run(*words: str) -> None:
-        def start_second(launcher: Any) -> None:  # Lightning's gives the same command once more
-            place = launcher.cluster_environment
-            os.environ |= {"MASTER_ADDR": place.main_address, "MASTER_PORT": str(place.main_port)}
-            os.environ |= {"NODE_RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
-            if os.fork() == 0:
-                os.environ["LOCAL_RANK"] = "1"
-                in_this_child(lambda: train(*words))
-
-        monkeypatch.setattr(_SubprocessScriptLauncher, "_call_children_scripts", start_second)
-        train(*words)
+        in_two_processes(lambda: train(*words), monkeypatch)
 
     in_a_child(lambda: run(*words), ends=0)
     undisturbed = newest(tmp_path)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from unet_exp.errors import DataError
+from unet_exp.metrics.declarations import LOSS
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import SweepFolder
@@ -131,10 +132,19 @@ def _read_run(path: Path) -> Run:
     if not all(type(config.get(key)) is int for key in ("seed", "data.fold", "data.folds")):
         raise _NotComparable("config.yaml is damaged: it lacks seed, data.fold or data.folds")
     images = _read_numbers(folder.per_image, index="image")
+    if LOSS.name in images:
+        images.loc[find_ignored(images), LOSS.name] = np.nan  # earlier versions wrote 0
     tested = (summary.split or {})["test"]
     if folder.per_image.exists() and sorted(images.index) != sorted(tested):
         raise _NotComparable(f"per_image.csv is damaged: {len(images)} rows for {len(tested)} test images")
     return Run(path, config, summary, images, _read_numbers(folder.metrics), _sort_key(path, summary))
+
+
+def find_ignored(images: pd.DataFrame) -> "pd.Series[bool]":
+    """Which images of a `per_image.csv` have no pixel that counts: these have no accuracy."""
+    if "accuracy" not in images:
+        return pd.Series(False, index=images.index)
+    return images["accuracy"].isna()
 
 
 def _sort_key(path: Path, summary: Summary) -> tuple[str, int, str]:

@@ -64,7 +64,7 @@ def score_split(
     for sample, label, row in track(predicted, f"{split} images", total=len(samples), disable=quiet, transient=True):
         if pictures is None:
             continue
-        score = f"IoU {row['iou/mean']:.3f}" if row else ""
+        score = f"IoU {row['iou/mean']:.3f}" if row and not math.isnan(float(row["iou/mean"])) else ""
         picture = draw_panels(sample.image, sample.label, label, predictor.classes, score)
         name = sample.name.removeprefix(f"{split}_")
         pictures.mkdir(parents=True, exist_ok=True)

@@ -58,10 +58,9 @@ class TrainingProgress(ProgressBar):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Moves the bar."""
-        loss = trainer.callback_metrics.get("train/loss_step")
-        loss_text = "" if loss is None else f"loss {loss.item():.4f}"
         limit = "" if self._steps is None else f"/{self._steps}"
-        state = f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}{limit}  {loss_text}  {self._score}"
+        state = f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}{limit}  "
+        state += _describe_loss(trainer) + self._score
         done = [0.0]
         if self._steps:
             done.append(trainer.global_step / self._steps)
@@ -76,9 +75,9 @@ class TrainingProgress(ProgressBar):
             return
         self._score = f"{self._monitor} {score.item():.4f}"
         if not self._console.is_terminal and trainer.is_global_zero:
-            loss = trainer.callback_metrics["train/loss_step"].item()
             seconds = time.monotonic() - self._start
-            self._console.print(f"step {trainer.global_step}  loss {loss:.4f}  {self._score}  {seconds:.0f} s")
+            loss = _describe_loss(trainer)
+            self._console.print(f"step {trainer.global_step}  {loss}{self._score}  {seconds:.0f} s")
 
     def on_train_end(self, *_: Any) -> None:
         """Removes the bar."""
@@ -87,3 +86,9 @@ class TrainingProgress(ProgressBar):
     def on_exception(self, *_: Any) -> None:
         """Restores the terminal."""
         self._bar.stop()
+
+
+def _describe_loss(trainer: pl.Trainer) -> str:
+    """The last training loss, with the space behind it; empty if no pixel has counted yet."""
+    loss = trainer.callback_metrics.get("train/loss_step")
+    return "" if loss is None else f"loss {loss.item():.4f}  "
