@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unet_exp.errors import DataError
+from unet_exp.config import parse
+from unet_exp.config.renamed import rename_keys
+from unet_exp.errors import ConfigError, DataError
 from unet_exp.metrics.declarations import LOSS
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
@@ -126,9 +128,12 @@ def _read_run(path: Path) -> Run:
     folder = RunFolder(path)
     summary = _read_finished(folder)
     try:
-        config = flat(folder.read_config())
+        recorded = rename_keys(folder.read_config())
     except DataError as error:
         raise _NotComparable(str(error).removeprefix(f"{path}/")) from None
+    config = flat(recorded)
+    with suppress(ConfigError):  # of another version
+        config = {**flat(parse(recorded).model_dump()), **config}  # keys of later versions mean what this one did
     if not all(type(config.get(key)) is int for key in ("seed", "data.fold", "data.folds")):
         raise _NotComparable("config.yaml is damaged: it lacks seed, data.fold or data.folds")
     images = _read_numbers(folder.per_image, index="image")

@@ -26,6 +26,7 @@ from unet_exp.geometry import Architecture, layer_table, output_size
 from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.scoring import Scores, score_split, score_tables, score_test
+from unet_exp.runs.earlier import keep_unrecorded
 from unet_exp.runs.lifecycle import RunRecord, record_run
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import BestEpoch, Summary, Width
@@ -66,10 +67,13 @@ def train(
     first = processes.is_first()
     with ExitStack() as stack:
         stack.enter_context(signals.install_handlers())
-        resume = find_resume_point(config, folder, stack) if first else None
+        resume = find_resume_point(config, overrides, folder, stack) if first else None
         earlier = resume or rerun
         _set_threads(earlier, stack)
-        job = prepare(config, overrides, find_resumed_folder(resume))
+        resumed = find_resumed_folder(resume)
+        if resumed is not None:
+            config = keep_unrecorded(config, RunFolder(resumed), overrides)
+        job = prepare(config, overrides, resumed)
         if earlier is not None:
             earlier.check(job)
         if first:
