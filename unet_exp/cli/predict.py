@@ -12,6 +12,7 @@ from unet_exp.cli.entry import run_over_checkpoint
 from unet_exp.config import ClassSpec, parse
 from unet_exp.config.values import Natural, NonNegative
 from unet_exp.errors import ConfigError, DataError, UserError
+from unet_exp.progress import watch
 from unet_exp.runs.run_folder import OUTPUTS
 from unet_exp.schema import Strict, validate
 
@@ -153,13 +154,14 @@ def _predict_files(
 
     masks: list[Path] = []
     failures: list[str] = []
-    with _progress(console) as progress:
+    with watch("predicting", len(paths)) as phase, _progress(console) as progress:
         bars: dict[Path, TaskID] = {}
 
         def show(path: Path, done: int, total: int) -> None:
             if path not in bars:
                 bars[path] = progress.add_task(path.name, total=total, completed=done, unit="pixels")
             progress.update(bars[path], completed=done, visible=done < total)
+            phase.state = f"{path.name} {done / total:.0%}, {len(masks) + len(failures)} of {len(paths)} files done"
 
         work = FilePredictor(predictor, outputs, budget, partial(console.print, soft_wrap=True), show)
         files = progress.add_task("predicting", total=len(paths), unit="files", visible=len(paths) > 1)
@@ -171,6 +173,7 @@ def _predict_files(
                 else:
                     masks.append(result)
                 progress.advance(files)
+                phase.done, phase.state = phase.done + 1, ""
     return masks, failures
 
 
