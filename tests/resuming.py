@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import pytest
 import torch
 from conftest import Said, summary, table
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from unet_exp.checkpoints.reading import read_content
 from unet_exp.runs.run_folder import RunFolder
@@ -110,6 +111,21 @@ def in_this_child(run: Callable[[], Any]) -> NoReturn:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def in_two_processes(run: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a training of `trainer.devices=2` in this process, a forked child (`in_a_child`), and in one more."""
+
+    def start_second(launcher: Any) -> None:  # Lightning's gives the same command once more
+        place = launcher.cluster_environment
+        os.environ |= {"MASTER_ADDR": place.main_address, "MASTER_PORT": str(place.main_port)}
+        os.environ |= {"NODE_RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+        if os.fork() == 0:
+            os.environ["LOCAL_RANK"] = "1"
+            in_this_child(run)
+
+    monkeypatch.setattr(_SubprocessScriptLauncher, "_call_children_scripts", start_second)
+    run()
 
 
 def kill() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from sweeps_on_disk import ADD, CONCAT, reasons, run_in_memory, runs_of, write_run, write_sweep
 
 from unet_exp.compare.collect import collect
@@ -263,6 +264,37 @@ def test_an_infinite_loss_on_disk_is_not_dropped(tmp_path: Path) -> None:
     write_run(tmp_path / "bad", {"seed": 1}, scores)
     write_run(tmp_path / "good", {"seed": 0}, scores.replace(math.inf, 1.0))
     assert reasons(compare_runs(*collect([tmp_path]), metric="loss")) == ["its loss is not finite on 2 images"]
+
+
+def test_a_key_that_an_earlier_version_did_not_have_means_what_that_version_did(tmp_path: Path) -> None:
+    for number, drawn in enumerate(["image", "area", None]):
+        folder = write_run(tmp_path / str(number), {"seed": number, **({"data.sampling": drawn} if drawn else {})})
+        if drawn is None:
+            values = yaml.safe_load((folder / "config.yaml").read_text())
+            del values["data"]["sampling"], values["data"]["foreground_share"]
+            (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    groups = compare_runs(*collect([tmp_path])).groups
+    assert [(group.label, [run.seed for run in group.runs]) for group in groups] == [
+        ("data.sampling=image", [0, 2]),
+        ("data.sampling=area", [1]),
+    ]
+
+
+def test_an_image_that_is_ignored_altogether_counts_as_nothing_also_in_runs_that_gave_it_a_loss_of_0(
+    tmp_path: Path,
+) -> None:
+    for seed, loss in enumerate([math.nan, 0.0]):
+        for group, gain in (("concat", 0.0), ("add", 0.1)):
+            scores = pd.DataFrame(
+                {"loss": [0.5 - gain, loss], "accuracy": [0.7, math.nan], "iou/mean": [0.5 + gain, math.nan]},
+                index=["seen", "ignored"],
+            )
+            write_run(tmp_path / f"{group}{seed}", {"seed": seed, "fusion": {"name": group}}, scores)
+    for metric, base, gain in (("loss", 0.5, -0.1), ("iou/mean", 0.5, 0.1)):
+        comparison = compare_runs(*collect([tmp_path]), metric=metric, baseline="fusion=concat")
+        assert comparison.excluded == []
+        assert comparison.baseline.estimate.mean == pytest.approx(base)
+        assert comparison.differences[0].gains == pytest.approx([gain, gain])
 
 
 def test_the_radius_of_the_warping_error_matters_to_that_metric_alone() -> None:

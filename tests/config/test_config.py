@@ -101,7 +101,8 @@ def test_the_keys_that_people_type_are_there() -> None:
         "seed=1 name=mine init_from=a.ckpt model.depth=4 model.width=8 model.match=parameters "
         "loss.class_weights=[2.5,1] optimizer.lr=0.1 trainer.max_epochs=3 trainer.max_steps=9 trainer.max_time=4m "
         "trainer.accelerator=cpu trainer.devices=1 trainer.precision=32 trainer.monitor=val/loss data=isbi2012 "
-        "data.root=here data.tile=64 data.batch_size=2 data.num_workers=1 data.fold=2 data.folds=5"
+        "data.root=here data.tile=64 data.batch_size=2 data.num_workers=1 data.fold=2 data.folds=5 "
+        "data.sampling=image data.foreground_share=0.33"
     )
     config = parse(compose_train(words.split()))
     assert (config.seed, config.data.fold) == (1, 2)
@@ -257,6 +258,8 @@ def test_a_mistake_is_one_line_that_says_the_key_and_what_is_allowed(words: str,
         ("name=..", ["name='..': ", FILE_NAME]),
         ("name=", ["name='': ", FILE_NAME]),
         (f"name={'x' * 101}", [FILE_NAME]),
+        ("data.sampling=size", ["data.sampling='size': should be 'area' or 'image'"]),
+        ("data.foreground_share=1.1", ["data.foreground_share=1.1: should be less than or equal to 1"]),
         ("trainer.max_time=4x", ["trainer.max_time='4x': ", DURATION]),
         ("trainer.max_time=0", ["trainer.max_time=0: ", DURATION]),
     ],

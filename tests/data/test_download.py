@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import signal
 import socket
 import stat
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
+from unet_exp import progress
 from unet_exp.compose import compose_train
 from unet_exp.config import parse
 from unet_exp.data.io import download
@@ -98,6 +100,14 @@ def quick(monkeypatch):
 
 def fetch(server, root, **options):
     isbi2012.fetch_isbi2012(root, server.checksums, **options)
+
+
+def test_a_line_tells_how_far_it_is(server, tmp_path, monkeypatch, capsys):
+    heart = progress.Heartbeat(every=threading.TIMEOUT_MAX)
+    monkeypatch.setattr(progress, "HEART", heart)
+    server.answer["/test/7.png"] = lambda _: heart.beat()
+    fetch(server, tmp_path / "isbi", threads=1)
+    assert re.search(r"^downloading ISBI-2012: \d+%, \d+ s$", capsys.readouterr().out, re.MULTILINE)
 
 
 def failure(server, tmp_path, **options):

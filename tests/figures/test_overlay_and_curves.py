@@ -95,7 +95,7 @@ def test_the_share_of_errors_is_of_the_counted_pixels(monkeypatch: pytest.Monkey
     draw_panels(image, None, prediction, CLASSES)
     assert titles == [
         *("input", "truth", "prediction IoU 0.9", "error 25.0%"),
-        *("input", "truth", "prediction", "error 0.0%"),
+        *("input", "truth", "prediction", "all ignored"),
         *("input", "prediction", "overlay"),
     ]
 

@@ -1,6 +1,7 @@
 """Scores from a pooled confusion matrix: worked cases, a slow plain version, and laws they obey."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def plain_scores(truth: Labels, prediction: Labels, names: tuple[str, ...]) -> d
     return result
 
 
-def approx(expected: dict[str, float]) -> Any:
+def approx(expected: Mapping[str, float | str]) -> Any:
     return pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
@@ -237,6 +238,31 @@ def test_an_empty_scoreboard_knows_nothing() -> None:
     result = Scoreboard(NAMES).result()
     assert list(result) == metric_names(NAMES)
     assert all(math.isnan(value) for value in result.values())
+
+
+@pytest.mark.parametrize("loss", [0.0, math.nan, 7.0])
+def test_an_image_that_is_ignored_altogether_counts_as_nothing(loss: float) -> None:
+    with_it, without = filled(range(2), "isbi", "seg"), filled(range(3), "isbi", "seg")
+    truth, probabilities, instances = cells_and_map(9)
+    prediction = probabilities.argmax(axis=0).astype(np.uint8)
+    with_it.add("ignored", np.full_like(truth, IGNORE_LABEL), prediction, loss, probabilities, instances)
+    truth, probabilities, instances = cells_and_map(2)
+    prediction = probabilities.argmax(axis=0).astype(np.uint8)
+    with_it.add("slice 2", truth, prediction, 0.5, probabilities, instances)
+    assert with_it.result() == approx(without.result())
+    assert with_it.result()["loss"] == 0.5
+    assert with_it.thresholds() == without.thresholds()
+    *rows, ignored, last = with_it.per_image(with_it.thresholds())
+    assert ignored.pop("image") == "ignored"
+    assert all(math.isnan(float(score)) for score in ignored.values())
+    assert [*rows, last] == [approx(row) for row in without.per_image(without.thresholds())]
+
+
+def test_a_loss_that_is_not_finite_is_not_hidden_by_others() -> None:
+    board = Scoreboard(("a", "b"))
+    board.add("fine", labels([0, 1]), labels([0, 1]), 0.5)
+    board.add("diverged", labels([0, 1]), labels([0, 0]), math.nan)
+    assert math.isnan(board.result()["loss"])
 
 
 def test_the_names_of_the_scores() -> None:

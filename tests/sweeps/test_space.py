@@ -152,6 +152,10 @@ class TestCheck:
         space = {"fusion": ["concat", "add"], "loss": ["cross_entropy", "bce"], "data.batch_size": [1, 2]}
         check_space(optuna_config(space=space), composed())
 
+    def test_how_patches_are_drawn_is_searched(self) -> None:
+        space = {"data.sampling": ["area", "image"], "data.foreground_share": {"low": 0.0, "high": 1.0}}
+        check_space(optuna_config(space=space), composed())
+
     @pytest.mark.parametrize(
         ("space", "part"),
         [

@@ -23,8 +23,9 @@ from unet_exp.data.samples import DataSet, Sample
 from unet_exp.geometry import input_for_output
 from unet_exp.mirror import mirror_indices, mirror_window
 from unet_exp.training.datamodule import SegmentationData, count_classes
+from unet_exp.training.last_checkpoint import ResumableSampler
 from unet_exp.training.module import SegmentationModule
-from unet_exp.training.patches import Draw, PatchDataset, PatchSampler, count_patches
+from unet_exp.training.patches import Draw, Foreground, PatchDataset, PatchSampler, count_patches
 
 AS_IT_IS = Normalization(mode="none")
 CLASSES = (
@@ -276,7 +277,7 @@ def epoch_of(sampler: PatchSampler, epoch: int) -> list[Draw]:
 @example(images=10, tiles=3, seed=0, epochs=5)
 @example(images=3, tiles=4, seed=0, epochs=3)
 def test_every_image_comes_equally_often(images: int, tiles: int, seed: int, epochs: int) -> None:
-    sampler = PatchSampler(images, tiles, seed)
+    sampler = PatchSampler([3] * images, tiles, seed)
     seen: Counter[int] = Counter(dict.fromkeys(range(images), 0))
     for epoch in range(epochs):
         draws = epoch_of(sampler, epoch)
@@ -289,37 +290,146 @@ def test_every_image_comes_equally_often(images: int, tiles: int, seed: int, epo
 
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:
-    sampler = PatchSampler(10, 30, seed=1)
+    sampler = PatchSampler([1] * 10, 30, seed=1)
     third = epoch_of(sampler, 3)
     assert epoch_of(sampler, 3) == third
-    assert epoch_of(PatchSampler(10, 30, seed=1), 3) == third
+    assert epoch_of(PatchSampler([1] * 10, 30, seed=1), 3) == third
     orders = [
         [draw.image for draw in draws]
-        for draws in (third, epoch_of(sampler, 4), epoch_of(PatchSampler(10, 30, seed=2), 3))
+        for draws in (third, epoch_of(sampler, 4), epoch_of(PatchSampler([1] * 10, 30, seed=2), 3))
     ]
     assert len({tuple(order) for order in orders}) == 3
     assert orders[0] != sorted(orders[0])
 
 
 def test_an_overfitting_run_draws_the_first_epoch_for_ever() -> None:
-    sampler = PatchSampler(10, 4, seed=1, repeat=True)
+    sampler = PatchSampler([1] * 10, 4, seed=1, repeat=True)
     first = list(sampler)
     assert epoch_of(sampler, 7) == first
-    assert first == epoch_of(PatchSampler(10, 4, seed=1), 0)
+    assert first == epoch_of(PatchSampler([1] * 10, 4, seed=1), 0)
 
 
 @pytest.mark.parametrize(("tiles", "world"), [(12, 1), (12, 2), (12, 3), (13, 2), (14, 4)])
 def test_processes_share_an_epoch_without_overlap(tiles: int, world: int) -> None:
-    whole = epoch_of(PatchSampler(5, tiles, seed=3), 2)
-    parts = [epoch_of(PatchSampler(5, tiles, seed=3, rank=rank, world=world), 2) for rank in range(world)]
+    whole = epoch_of(PatchSampler([4] * 5, tiles, seed=3), 2)
+    parts = [epoch_of(PatchSampler([4] * 5, tiles, seed=3, rank=rank, world=world), 2) for rank in range(world)]
     assert {len(part) for part in parts} == {tiles // world}, "all processes take the same number of steps"
     together = sorted(draw for part in parts for draw in part)
     assert together == whole[: tiles // world * world]
 
 
+@given(
+    shares=st.lists(st.integers(1, 30), min_size=1, max_size=9),
+    tiles=st.integers(1, 60),
+    seed=st.integers(0, 2**32 - 1),
+)
+@example(shares=[256, *[1] * 14], tiles=7, seed=0)
+@example(shares=[1, *[50] * 8], tiles=60, seed=0)
+def test_images_come_in_proportion_to_their_shares_after_each_epoch(shares: list[int], tiles: int, seed: int) -> None:
+    sampler = PatchSampler(shares, tiles, seed)
+    seen: Counter[int] = Counter()
+    for epoch in range(5):
+        seen.update(draw.image for draw in epoch_of(sampler, epoch))
+        for image, share in enumerate(shares):
+            assert abs(seen[image] - seen.total() * share / sum(shares)) < 1
+
+
+@given(images=st.integers(1, 12), share=st.integers(1, 5), tiles=st.integers(1, 40), epoch=st.integers(0, 5))
+def test_images_of_one_size_come_as_they_always_did(images: int, share: int, tiles: int, epoch: int) -> None:
+    order = np.random.default_rng([7, epoch]).permutation(tiles) + epoch * tiles
+    drawn = epoch_of(PatchSampler([share] * images, tiles, seed=7), epoch)
+    assert drawn == [Draw(epoch, position, int(number) % images) for position, number in enumerate(order)]
+
+
 def test_how_many_tiles_cover_all_images() -> None:
     samples = [coordinates(16, 16), coordinates(17, 8), coordinates(3, 30)]
     assert count_patches(samples, 8) == 4 + 3 * 1 + 1 * 4
+
+
+# --- patches that are centred on a class ---
+
+
+def masked(*labels: NDArray[np.uint8]) -> list[Sample]:
+    """Samples with these labels, whose pixels are their own row and column."""
+    return [
+        Sample(str(number), np.stack(np.indices(label.shape), axis=-1).astype(np.float32), label)
+        for number, label in enumerate(labels)
+    ]
+
+
+def centred(sample: Sample, category: int, tile: int, count: int) -> list[tuple[int, int]]:
+    """First row and column of patches of a class."""
+    dataset = PatchDataset([sample], AS_IT_IS, tile, tile, unchanged(), label_alone(), 0)
+    corners = (dataset[Draw(0, number, 0, category)]["image"][:, 0, 0].int().tolist() for number in range(count))
+    return [(top, left) for top, left in corners]
+
+
+def test_a_patch_lies_around_each_pixel_of_its_class_equally_often() -> None:
+    label = np.zeros((40, 30), np.uint8)
+    label[20, [10, 11, 12]] = 2
+    label[21, 11] = label[9, 19] = 2
+    label[20, 13], label[21, 12] = IGNORE_LABEL, 1
+    corners = Counter(centred(masked(label)[0], 2, tile=9, count=1000))
+    assert set(corners) == {(row - 4, column - 4) for row, column in np.argwhere(label == 2).tolist()}
+    assert all(abs(count - 200) < 5 * math.sqrt(160) for count in corners.values())
+
+
+@pytest.mark.parametrize(
+    ("pixel", "tile", "corner"),
+    [
+        ((0, 0), 8, (0, 0)),
+        ((39, 29), 8, (32, 22)),
+        ((2, 20), 8, (0, 16)),
+        ((20, 20), 7, (17, 17)),
+        ((35, 5), 30, (10, 0)),
+        ((39, 0), 40, (0, -5)),  # the image lies in the middle of a patch that is wider
+    ],
+)
+def test_a_patch_around_a_pixel_at_the_border_is_moved_back(
+    pixel: tuple[int, int], tile: int, corner: tuple[int, int]
+) -> None:
+    label = np.zeros((40, 30), np.uint8)
+    label[pixel] = 1
+    (sample,) = masked(label)
+    dataset = PatchDataset([sample], AS_IT_IS, tile, tile, unchanged(), label_alone(), 0)
+    patch = dataset[Draw(0, 0, 0, 1)]
+    expected = numpy_mirror(sample.image, *corner, tile, tile)
+    assert (patch["image"].permute(1, 2, 0).numpy() == expected).all()
+    assert (patch["label"] == 1).any()
+
+
+def test_each_class_is_drawn_as_often_however_few_images_show_it() -> None:
+    common, both, none = (np.zeros((16, 16), np.uint8) for _ in range(3))
+    common[3, 3], both[4, 4], both[5, 5], none[6, 6] = 1, 1, 3, IGNORE_LABEL
+    labels, shares = [common, both, none], [1, 3, 5]
+    sampler = PatchSampler(shares, 400, 0, foreground=Foreground(labels, 5, shares, 0.5))
+    drawn = [draw for epoch in range(10) for draw in epoch_of(sampler, epoch)]
+    chosen = Counter((draw.centre, draw.image) for draw in drawn if draw.centre is not None)
+    assert chosen.total() == 2000
+    expected = {(1, 0): 250, (1, 1): 750, (3, 1): 1000}
+    assert chosen.keys() == expected.keys()
+    assert all(abs(chosen[key] - count) < 5 * math.sqrt(count) for key, count in expected.items())
+    plain = [draw for epoch in range(10) for draw in epoch_of(PatchSampler(shares, 400, 0), epoch)]
+    others = [(draw, same) for draw, same in zip(drawn, plain, strict=True) if draw.centre is None]
+    assert len(others) == 2000
+    assert all(draw == same for draw, same in others)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.33, 1.0])
+def test_the_share_of_centred_patches_is_kept_over_few_tiles_and_many_epochs(share: float) -> None:
+    label = np.ones((8, 8), np.uint8)
+    sampler = PatchSampler([1], 3, 0, foreground=Foreground([label], 2, [1], share))
+    centres = 0
+    for epoch in range(40):
+        centres += sum(draw.centre is not None for draw in epoch_of(sampler, epoch))
+        assert abs(centres - share * 3 * (epoch + 1)) <= 1
+
+
+def test_without_any_foreground_patches_lie_anywhere() -> None:
+    label = np.zeros((8, 8), np.uint8)
+    label[:4] = IGNORE_LABEL
+    sampler = PatchSampler([1], 30, 0, foreground=Foreground([label], 3, [1], 1.0))
+    assert epoch_of(sampler, 2) == epoch_of(PatchSampler([1], 30, 0), 2)
 
 
 # --- the DataModule ---
@@ -386,6 +496,53 @@ def test_tiles_and_batches_of_an_epoch(overrides: tuple[str, ...], tiles: int, b
     loader = data.train_dataloader()
     assert len(loader.sampler) == tiles  # type: ignore[arg-type]
     assert min(len(loader), data.batches) == batches
+
+
+@pytest.mark.parametrize(
+    ("words", "large"), [((), 256), (("data.tiles_per_epoch=27",), 25.6), (("data.sampling=image",), 18)]
+)
+def test_a_large_image_among_small_ones_is_seen_by_its_area(words: tuple[str, ...], large: float) -> None:
+    data = SegmentationData(config("data.tile=16", *words), data_set((256, 256), *[(16, 16)] * 14), AS_IT_IS)
+    sampler = data.train_dataloader().sampler
+    assert isinstance(sampler, PatchSampler)
+    seen: Counter[int] = Counter()
+    for epoch in range(10):
+        seen.update(draw.image for draw in epoch_of(sampler, epoch))
+        assert abs(seen[0] - large * (epoch + 1)) < 1
+        small = (data.tiles - large) / 14 * (epoch + 1)
+        assert all(abs(seen[image] - small) < 1 for image in range(1, 15))
+
+
+@pytest.mark.parametrize("words", [("data.sampling=area",), ("data.sampling=image",)])
+def test_images_of_one_size_give_the_batches_that_they_always_gave(words: tuple[str, ...]) -> None:
+    dataset = data_set((20, 30), (20, 30), (20, 30))
+    data = SegmentationData(config(*SMALL, "augmentation=none", "model=same", *words), dataset, AS_IT_IS)
+    for epoch in (0, 3):
+        found = torch.cat([batch["image"] for batch in epoch_batches(data, epoch)])[:, 0]
+        order = (np.random.default_rng([0, epoch]).permutation(18) + epoch * 18) % 3
+        for position, patch in enumerate(found.numpy()):
+            random = np.random.default_rng([0, epoch, position])
+            top, left = (np.clip(random.integers(-6, size - 6), 0, size - 12) for size in (20, 30))
+            whole = AS_IT_IS(dataset.train[order[position]].image)[..., 0]
+            assert (patch == whole[top : top + 12, left : left + 12]).all()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_centred_patches_are_equal_for_any_number_of_workers_and_after_a_resume() -> None:
+    words = (*SMALL, "augmentation=flips", "data.foreground_share=0.5")
+    dataset = data_set((30, 40), (20, 20), (25, 12))
+    data = SegmentationData(config(*words), dataset, AS_IT_IS)
+    first = epoch_batches(data, 3)
+    shared = epoch_batches(SegmentationData(config(*words, "data.num_workers=2"), dataset, AS_IT_IS), 3)
+    loader = data.train_dataloader()
+    assert isinstance(loader.sampler, ResumableSampler)
+    loader.sampler.start_at(3, 4)
+    for batches in (shared, first[:2] + list(loader)):
+        assert len(batches) == len(first)
+        for one, other in zip(first, batches, strict=True):
+            assert all(torch.equal(one[key], other[key]) for key in one)
+    plain = epoch_batches(SegmentationData(config(*SMALL, "augmentation=flips"), dataset, AS_IT_IS), 3)
+    assert any(not torch.equal(one["image"], other["image"]) for one, other in zip(first, plain, strict=True))
 
 
 def test_whole_images_are_validated_one_by_one() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, TINY_STACK, summary, table
-from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+import yaml
+from conftest import TINY, TINY_STACK, run_training, summary, table
+from own_images import grey, mask, put
 from resuming import (
     EPOCH,
     Broken,
@@ -20,13 +21,15 @@ from resuming import (
     breaking,
     broken_off,
     check_equal,
+    differences,
     in_a_child,
-    in_this_child,
+    in_two_processes,
     kill,
     newest,
 )
 from torch import Tensor, nn
 
+from unet_exp.checkpoints.reading import read_content
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.runs.run_folder import RunFolder
@@ -104,22 +107,54 @@ def test_images_that_lie_elsewhere_now_and_then_are_others(
     assert cli("train", resume, *images("there")).code == 0
 
 
+OF_THIS_VERSION = {"data": ("sampling", "foreground_share")}
+"""Keys that the version before this one did not have."""
+
+
+def make_earlier(folder: RunFolder) -> None:
+    """Takes from a run's config what earlier versions did not record."""
+    values = yaml.safe_load(folder.config.read_text())
+    for group, keys in OF_THIS_VERSION.items():
+        for key in keys:
+            del values[group][key]
+    folder.config.write_text(yaml.safe_dump(values))
+
+
+def test_a_run_of_an_earlier_version_draws_what_it_drew(
+    train: Train, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, side in enumerate([64, 16, 16, 16, 16]):
+        put(tmp_path, number, grey(side), mask(side))
+    words = [
+        *TINY_STACK, "data=folder", f"data.images={tmp_path}/images", f"data.masks={tmp_path}/masks", "data.tile=16",
+        "data.batch_size=2", "data.val=0.2", "data.test=0.2", "model=same", "trainer.max_steps=8",
+    ]  # fmt: skip
+    whole = run_training(tmp_path / "whole", "data.sampling=image", base=words)
+    assert any(differences(trained(whole), trained(run_training(tmp_path / "area", base=words))))
+    make_earlier(whole)
+    with broken_off(monkeypatch, batch=3), pytest.raises(Broken):
+        run_training(tmp_path / "out", "data.sampling=image", base=words)
+    folder = newest(tmp_path)
+    make_earlier(folder)
+    train("resume=auto", "data.sampling=area", base=words)
+    assert newest(tmp_path).path != folder.path, "what is typed is another training"
+    train("resume=auto", base=words)
+    check_equal(folder, whole)
+    said = cli("train", f"rerun={whole.path}", f"output={tmp_path}/again")
+    assert said.out.splitlines()[-1].startswith("equal: all ")
+
+
+def trained(folder: RunFolder) -> Any:
+    return read_content(folder.last)["state_dict"]
+
+
 @pytest.mark.slow
 def test_shared_by_two_processes(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (*EPOCH, "model=release", "data.batch_size=1", "trainer.devices=2", "trainer.max_steps=8")
     words = (*words, "loss=custom", f"loss.target={__name__}.Remembering")
 
     def run(*words: str) -> None:
-        def start_second(launcher: Any) -> None:  # Lightning's gives the same command once more
-            place = launcher.cluster_environment
-            os.environ |= {"MASTER_ADDR": place.main_address, "MASTER_PORT": str(place.main_port)}
-            os.environ |= {"NODE_RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
-            if os.fork() == 0:
-                os.environ["LOCAL_RANK"] = "1"
-                in_this_child(lambda: train(*words))
-
-        monkeypatch.setattr(_SubprocessScriptLauncher, "_call_children_scripts", start_second)
-        train(*words)
+        in_two_processes(lambda: train(*words), monkeypatch)
 
     in_a_child(lambda: run(*words), ends=0)
     undisturbed = newest(tmp_path)

@@ -19,8 +19,10 @@ from run_folders import FIVE, TWO, check_folder
 
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.errors import ConfigError, DataError, TrainingError
+from unet_exp.inference.predictor import Predictor
 from unet_exp.network import build
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.training import prepare
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.module import SegmentationModule
 
@@ -143,6 +145,37 @@ def test_max_time_stops_and_still_validates(train: Train) -> None:
     assert time.monotonic() - start < 20
     assert summary(folder)["steps"] > 2
     check_folder(folder)
+
+
+def test_max_time_counts_validations_and_neither_setup_nor_test(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine, passed = time.monotonic, [0.0]
+
+    def lasting(owner: Any, name: str, seconds: float) -> None:
+        function = getattr(owner, name)
+
+        def called(*arguments: Any, **words: Any) -> Any:
+            passed[0] += seconds
+            return function(*arguments, **words)
+
+        monkeypatch.setattr(owner, name, called)
+
+    monkeypatch.setattr(time, "monotonic", lambda: genuine() + passed[0])
+    lasting(prepare, "_build_module", 1000)
+    lasting(SegmentationModule, "validation_step", 200)
+    lasting(Predictor, "score", 3000)
+    words = ("trainer.max_steps=null", "trainer.max_time=5m", "output=out")
+    said = cli("train", *TINY, *words)
+    told = summary(RunFolder(said.folder))
+    # Two steps and a validation an epoch; the time is over after the second, seen after the next step, then validated.
+    assert told["steps"] == 5
+    assert told["seconds_setup"] == pytest.approx(1000, abs=50)
+    assert told["seconds_training"] == pytest.approx(600, abs=50)
+    assert told["seconds_test"] == pytest.approx(9000, abs=50)  # of validation, test and unlabelled images
+    assert told["seconds"] == pytest.approx(10600, abs=100)
+    seconds = [f"{told[f'seconds_{part}']:.0f} s" for part in ("training", "setup", "test")]
+    assert said.out.splitlines()[-2] == "5 steps in {} with validations (setup {}, test {}); everything is in".format(
+        *seconds
+    )
 
 
 @pytest.mark.slow

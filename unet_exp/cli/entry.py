@@ -5,10 +5,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unet_exp import signals
 from unet_exp.errors import UserError
+from unet_exp.progress import watch
 
 if TYPE_CHECKING:
     from unet_exp.checkpoints.checkpoint import Checkpoint
@@ -24,7 +26,7 @@ def report_user_errors() -> Iterator[None]:
     A signal that stops the program is one line too, with exit code 128 + its number.
     """
     try:
-        with signals.install_handlers():
+        with signals.install_handlers(), watch(Path(sys.argv[0]).stem):
             yield
     except UserError as error:
         _leave(str(error))

@@ -83,7 +83,6 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     from unet_exp.runs.run_folder import RunFolder
 
     console = Console(highlight=False)
-    quiet = not console.is_terminal
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
     dataset = _load_data(config, task, checkpoint)
     samples = getattr(dataset, task.split)
@@ -92,9 +91,9 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     try:
         with explain_out_of_memory("take a smaller inference.tile or inference.batch_size"):
             if task.split == "test":
-                scores = score_test(predictor, dataset, config.metrics, folder.predictions, quiet)
+                scores = score_test(predictor, dataset, config.metrics, folder.predictions)
             else:
-                scores = score_split(predictor, dataset, task.split, config.metrics, folder.predictions, quiet=quiet)
+                scores = score_split(predictor, dataset, task.split, config.metrics, folder.predictions)
         if scores.metrics:
             folder.write_scores(scores.per_image, scores.per_threshold)
         folder.write_config(config.model_dump())

@@ -13,6 +13,7 @@ from unet_exp.config import ClassSpec, DataConfig, parse
 from unet_exp.config.data import FolderConfig
 from unet_exp.config.values import Natural, NonNegative
 from unet_exp.errors import ConfigError, DataError, UserError
+from unet_exp.progress import watch
 from unet_exp.runs.run_folder import OUTPUTS
 from unet_exp.schema import Strict, validate
 
@@ -187,13 +188,14 @@ def _predict_files(
 
     masks: list[Path] = []
     failures: list[str] = []
-    with _progress(console) as progress:
+    with watch("predicting", len(paths)) as phase, _progress(console) as progress:
         bars: dict[Path, TaskID] = {}
 
         def show(path: Path, done: int, total: int) -> None:
             if path not in bars:
                 bars[path] = progress.add_task(path.name, total=total, completed=done, unit="pixels")
             progress.update(bars[path], completed=done, visible=done < total)
+            phase.state = f"{path.name} {done / total:.0%}, {len(masks) + len(failures)} of {len(paths)} files done"
 
         work = FilePredictor(predictor, outputs, budget, partial(console.print, soft_wrap=True), show, inputs)
         files = progress.add_task("predicting", total=len(paths), unit="files", visible=len(paths) > 1)
@@ -205,6 +207,7 @@ def _predict_files(
                 else:
                     masks.append(result)
                 progress.advance(files)
+                phase.done, phase.state = phase.done + 1, ""
     return masks, failures
 
 

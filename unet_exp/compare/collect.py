@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unet_exp.errors import DataError
+from unet_exp.config import parse
+from unet_exp.config.renamed import rename_keys
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.metrics.declarations import LOSS
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import SweepFolder
@@ -125,16 +128,28 @@ def _read_run(path: Path) -> Run:
     folder = RunFolder(path)
     summary = _read_finished(folder)
     try:
-        config = flat(folder.read_config())
+        recorded = rename_keys(folder.read_config())
     except DataError as error:
         raise _NotComparable(str(error).removeprefix(f"{path}/")) from None
+    config = flat(recorded)
+    with suppress(ConfigError):  # of another version
+        config = {**flat(parse(recorded).model_dump()), **config}  # keys of later versions mean what this one did
     if not all(type(config.get(key)) is int for key in ("seed", "data.fold", "data.folds")):
         raise _NotComparable("config.yaml is damaged: it lacks seed, data.fold or data.folds")
     images = _read_numbers(folder.per_image, index="image")
+    if LOSS.name in images:
+        images.loc[find_ignored(images), LOSS.name] = np.nan  # earlier versions wrote 0
     tested = (summary.split or {})["test"]
     if folder.per_image.exists() and sorted(images.index) != sorted(tested):
         raise _NotComparable(f"per_image.csv is damaged: {len(images)} rows for {len(tested)} test images")
     return Run(path, config, summary, images, _read_numbers(folder.metrics), _sort_key(path, summary))
+
+
+def find_ignored(images: pd.DataFrame) -> "pd.Series[bool]":
+    """Which images of a `per_image.csv` have no pixel that counts: these have no accuracy."""
+    if "accuracy" not in images:
+        return pd.Series(False, index=images.index)
+    return images["accuracy"].isna()
 
 
 def _sort_key(path: Path, summary: Summary) -> tuple[str, int, str]:

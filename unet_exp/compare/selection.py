@@ -7,7 +7,7 @@ from itertools import compress
 
 import numpy as np
 
-from unet_exp.compare.collect import Excluded, Run
+from unet_exp.compare.collect import Excluded, Run, find_ignored
 from unet_exp.compare.settings import NO_SETTING, format_value
 from unet_exp.compare.wording import format_count
 from unet_exp.errors import ConfigError
@@ -96,7 +96,9 @@ def _require_scores(selection: _Selection, metric: str) -> None:
 
 
 def _count_not_finite(run: Run, metric: str) -> int:
-    return int(np.count_nonzero(~np.isfinite(run.images[metric])))
+    """The images without a finite loss; one that is ignored altogether has none to be finite."""
+    images = run.images[~find_ignored(run.images)]
+    return int(np.count_nonzero(~np.isfinite(images[metric])))
 
 
 def _describe_data(run: Run, model: Run) -> str:

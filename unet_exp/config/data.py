@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from unet_exp.config.values import Color, Count, Fraction, Grey, Natural, Positive, WholeNumber
+from unet_exp.config.values import Color, Count, Fraction, Grey, Natural, Positive, Share, WholeNumber
 from unet_exp.schema import Strict
 
 NoData = Literal["declared"] | float | None
@@ -17,6 +17,8 @@ class _DataConfig(Strict):
     batch_size: Count
     num_workers: Natural
     tiles_per_epoch: Count | None
+    sampling: Literal["area", "image"] = "image"  # as earlier runs, which lack it, drew; conf/ has the default
+    foreground_share: Share = 0.0  # for earlier runs, which lack it
     normalization: Literal["image", "dataset", "none"]
     fold: Natural
     folds: Natural

@@ -5,6 +5,7 @@ from dataclasses import replace
 from unet_exp.config import DataConfig
 from unet_exp.data.samples import DataSet
 from unet_exp.data.sets import DATA_SETS
+from unet_exp.progress import watch
 
 
 def load_data(config: DataConfig) -> DataSet:
@@ -14,7 +15,8 @@ def load_data(config: DataConfig) -> DataSet:
         DataError: for files that are missing, unreadable or do not fit.
         ConfigError: for a split that the images do not make.
     """
-    return DATA_SETS[config.name](config)
+    with watch("reading images"):
+        return DATA_SETS[config.name](config)
 
 
 def limit(dataset: DataSet, count: int | None) -> DataSet:

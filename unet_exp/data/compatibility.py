@@ -6,7 +6,7 @@ import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, Config
 from unet_exp.data.samples import DataSet
-from unet_exp.errors import ConfigError
+from unet_exp.errors import ConfigError, DataError
 from unet_exp.metrics.declarations import ScoreFamily, find_metric, metric_names
 
 
@@ -18,7 +18,9 @@ def check_fits(config: Config, dataset: DataSet) -> tuple[ScoreFamily, ...]:
 
     Raises:
         ConfigError: for class weights, a monitored score or a network that does not fit these classes and images.
+        DataError: for validation images in which no pixel counts.
     """
+    _check_validation_counts(dataset)
     names = [spec.name for spec in dataset.classes]
     families = _validation_families(config.trainer.monitor, names, dataset)
     weights = config.loss.class_weights
@@ -28,6 +30,17 @@ def check_fits(config: Config, dataset: DataSet) -> tuple[ScoreFamily, ...]:
     check_metrics(config, dataset)
     config.architecture(dataset.channels, len(names))
     return families
+
+
+def _check_validation_counts(dataset: DataSet) -> None:
+    """Without a pixel that counts, every score of a validation is nan, and no epoch is better than another."""
+    labels = [sample.label for sample in dataset.val if sample.label is not None]
+    if labels and all((label == IGNORE_LABEL).all() for label in labels):
+        names = ", ".join(sample.name for sample in dataset.val[:3]) + " ..." * (len(dataset.val) > 3)
+        raise DataError(
+            f"every pixel of the validation images ({names}) is ignored, so that no epoch could be chosen: validate on "
+            "others (the split, trainer.limit_batches), or check what is ignored"
+        )
 
 
 def _validation_families(monitor: str, class_names: Sequence[str], dataset: DataSet) -> tuple[ScoreFamily, ...]:

@@ -60,12 +60,12 @@ def draw_panels(
         ignored = truth == IGNORE_LABEL
         error[(prediction != truth) & ~ignored] = _WRONG
         error[ignored] = (40, 60, 120)
-        share = float(np.mean(prediction[~ignored] != truth[~ignored])) if (~ignored).any() else 0.0
+        wrong = prediction[~ignored] != truth[~ignored]
         columns = [
             ("input", grey),
             ("truth", colorize(truth, classes)),
             (f"prediction {score}".strip(), predicted),
-            (f"error {share:.1%}", error),
+            (f"error {wrong.mean():.1%}" if wrong.size else "all ignored", error),
         ]
     return np.concatenate([_add_title(title, panel) for title, panel in columns], axis=1)
 

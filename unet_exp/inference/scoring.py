@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.progress import track
 from rich.table import Table
 
 from unet_exp import losses
@@ -16,6 +15,7 @@ from unet_exp.figures.overlay import draw_panels
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics.declarations import LOSS, METRICS
 from unet_exp.metrics.scoreboard import Scoreboard
+from unet_exp.progress import track
 
 
 @dataclass
@@ -42,7 +42,6 @@ def score_split(
     settings: MetricsConfig,
     pictures: Path | None = None,
     thresholds: Mapping[str, float] | None = None,
-    quiet: bool = True,
 ) -> Scores:
     """Predicts every sample of a split, scores the labelled ones and draws all of them.
 
@@ -53,7 +52,6 @@ def score_split(
         settings: the slow scores to compute.
         pictures: folder of the overlays, `<split>_<name>.png` each; None draws none.
         thresholds: chosen on another split; adds the scores `..._at_val`.
-        quiet: no progress bar.
     """
     samples: Sequence[Sample] = getattr(dataset, split)
     config = predictor.checkpoint.config.loss
@@ -61,10 +59,10 @@ def score_split(
     board = Scoreboard(names, dataset.metrics, settings.warping, settings.warping_radius)
     loss, targets = losses.build(config, predictor.checkpoint.record.class_weights), losses.targets(config)
     predicted = predictor.score(samples, loss, targets, board)
-    for sample, label, row in track(predicted, f"{split} images", total=len(samples), disable=quiet, transient=True):
+    for sample, label, row in track(predicted, f"{split} images", len(samples)):
         if pictures is None:
             continue
-        score = f"IoU {row['iou/mean']:.3f}" if row else ""
+        score = f"IoU {row['iou/mean']:.3f}" if row and not math.isnan(float(row["iou/mean"])) else ""
         picture = draw_panels(sample.image, sample.label, label, predictor.classes, score, sample.valid)
         name = sample.name.removeprefix(f"{split}_")
         pictures.mkdir(parents=True, exist_ok=True)
@@ -76,14 +74,12 @@ def score_split(
     return Scores(metrics, rows, board.per_threshold(), board.thresholds())
 
 
-def score_test(
-    predictor: Predictor, dataset: DataSet, settings: MetricsConfig, pictures: Path, quiet: bool = True
-) -> Scores:
+def score_test(predictor: Predictor, dataset: DataSet, settings: MetricsConfig, pictures: Path) -> Scores:
     """Scores the test split and draws it, with thresholds from the validation images as well as its own."""
     thresholds = None
     if dataset.test and dataset.val and "isbi" in dataset.metrics:
-        thresholds = score_split(predictor, dataset, "val", settings, quiet=quiet).thresholds
-    return score_split(predictor, dataset, "test", settings, pictures, thresholds, quiet)
+        thresholds = score_split(predictor, dataset, "val", settings).thresholds
+    return score_split(predictor, dataset, "test", settings, pictures, thresholds)
 
 
 def score_tables(metrics: Mapping[str, float], classes: Sequence[ClassSpec], split: str) -> list[Table]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec, Config
 from unet_exp.config.data import FolderConfig
@@ -35,6 +34,7 @@ from unet_exp.inspection import findings, survey, tables
 from unet_exp.inspection.findings import UNKNOWN, ClassProposal, LabelMap, Suspicion, Totals
 from unet_exp.inspection.survey import ImageStats
 from unet_exp.metrics.declarations import ScoreFamily
+from unet_exp.progress import track
 
 Seen = tuple[NDArray[Any], NDArray[np.uint8] | None]
 
@@ -186,8 +186,7 @@ def _inspect_folder(config: FolderConfig, console: Console) -> _Inspection:
         with _collect_mistake(mistakes):
             check(pairs, config)
     stats: list[ImageStats] = []
-    bar: Any = {"total": len(pairs), "disable": not console.is_terminal, "transient": True, "console": console}
-    for found in track(survey.survey_files(pairs, config.nodata, indices), "reading", **bar):
+    for found in track(survey.survey_files(pairs, config.nodata, indices), "reading images", len(pairs), console):
         if isinstance(found, DataError):
             mistakes.append(str(found))
         else:

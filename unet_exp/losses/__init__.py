@@ -6,9 +6,9 @@ A training needs three things of this room: `class_weights` once, `targets` for 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from unet_exp.config import BorderWeightedConfig, LossConfig
+from unet_exp.config import IGNORE_LABEL, BorderWeightedConfig, LossConfig
 from unet_exp.config.learning import CustomLossConfig
 from unet_exp.losses.custom import CustomLoss
 from unet_exp.losses.pixelwise import BinaryCrossEntropy, BorderWeighted, CrossEntropy, Focal, PixelwiseLoss
@@ -30,6 +30,7 @@ __all__ = [
     "Tversky",
     "build",
     "class_weights",
+    "count_images",
     "targets",
 ]
 
@@ -86,3 +87,12 @@ def class_weights(config: LossConfig, counts: Sequence[int]) -> list[float] | No
     if config.class_weights == "frequency":
         return [1 - count / pixels for count in counts]
     return None
+
+
+def count_images(label: Tensor) -> int:
+    """How many images of a batch have a pixel that counts; where there is none, the loss of the batch means nothing.
+
+    Args:
+        label: (B, H, W) class indices, `IGNORE_LABEL` where no pixel counts.
+    """
+    return int((label != IGNORE_LABEL).flatten(1).any(dim=1).sum())

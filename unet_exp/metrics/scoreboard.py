@@ -40,6 +40,7 @@ class Scoreboard:
             metric.name: metric.function for metric in metrics if metric.family == "seg" and metric.function
         }
         self._objects: dict[str, list[NDArray[np.float64]]] = {name: [] for name in self._of_objects}
+        self._losses: list[float] = []
         self._rows: list[dict[str, float | str]] = []
 
     def add(
@@ -57,7 +58,7 @@ class Scoreboard:
             name: of the image.
             truth: (H, W) class indices, ignored pixels included.
             prediction: (H, W) class indices.
-            loss: the mean over the image.
+            loss: the mean over the image; without a meaning where no pixel counts, and nan in its row.
             probabilities: (classes, H, W), for `isbi`; 1 - that of class 0 is the map of the cells.
             instances: (H, W), 0 or the id of an object; for `seg`.
 
@@ -68,6 +69,10 @@ class Scoreboard:
             ValueError: for shapes that differ, or for missing probabilities or instances.
         """
         matrix = confusion_matrix(truth, prediction, len(self._names))
+        if matrix.any():
+            self._losses.append(loss)
+        else:
+            loss = math.nan
         row: dict[str, float | str] = {"image": name, "loss": loss, **class_scores(matrix, self._names)}
         if self._borders is not None:
             if probabilities is None:
@@ -114,14 +119,13 @@ class Scoreboard:
             thresholds: `thresholds` of the board of the validation images; adds `<measure>_at_val`.
 
         Returns:
-            `loss` (the mean over the images) and the pooled `class_scores`; `isbi`: those of `BorderStack.best`; `seg`:
-            the mean over all objects of the set.
+            `loss` (the mean over the images in which a pixel counts) and the pooled `class_scores`; `isbi`: those of
+            `BorderStack.best`; `seg`: the mean over all objects of the set.
 
         Raises:
             ValueError: for a threshold that is not one of `THRESHOLDS`.
         """
-        losses = [float(row["loss"]) for row in self._rows]
-        mean = math.fsum(losses) / len(losses) if losses else math.nan
+        mean = math.fsum(self._losses) / len(self._losses) if self._losses else math.nan
         result = {"loss": mean, **class_scores(self._matrix, self._names)}
         if self._borders is not None:
             result |= self._borders.best() | self._borders.at(thresholds or {})

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from unet_exp.config import Config, parse
+from unet_exp.config.renamed import rename_keys
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked
 from unet_exp.runs.run_folder import RunFolder
-from unet_exp.schema import flat
+from unet_exp.schema import Strict, flat
 
 AUTO = "auto"
 
@@ -34,8 +36,12 @@ none; then the results are not equal bit by bit.
 """
 
 
-def find_unfinished(config: Config) -> RunFolder | None:
+def find_unfinished(config: Config, typed: Sequence[str] = ()) -> RunFolder | None:
     """The folder of the run that a config resumes; None for a new run.
+
+    Args:
+        config: as typed.
+        typed: the words, see `keep_unrecorded`.
 
     Raises:
         UserError: if `resume` names a folder whose run cannot be resumed in this way.
@@ -43,7 +49,7 @@ def find_unfinished(config: Config) -> RunFolder | None:
     if config.resume is None:
         return None
     if config.resume == AUTO:
-        return next(_list_unfinished(config), None)
+        return next(_list_unfinished(config, typed), None)
     folder = RunFolder(Path(config.resume))
     before = read_config(folder)
     if folder.is_over:
@@ -57,7 +63,7 @@ def find_unfinished(config: Config) -> RunFolder | None:
             f"resume={folder.path}: its checkpoints are gone, and to begin again would empty this folder; bring them "
             "back, or start a new run"
         )
-    if changed := list_changes(before, config):
+    if changed := list_changes(before, keep_unrecorded(config, folder, typed)):
         raise ConfigError(
             f"resume={folder.path}: what is typed would change its result: {', '.join(changed)}; leave it out, or "
             "start a new run"
@@ -86,6 +92,29 @@ def read_config(folder: RunFolder, key: str = "resume") -> Config:
         raise DataError(f"{folder.config}: it is not of this version of unet_exp: {error}") from None
 
 
+def keep_unrecorded(config: Config, folder: RunFolder, typed: Sequence[str] = ()) -> Config:
+    """The config that resumes a run: keys that the run's version did not have yet mean what that version did.
+
+    Args:
+        config: composed with today's defaults.
+        folder: of the run, with its config as it was recorded.
+        typed: the words; a key that is typed keeps its value.
+
+    Raises:
+        UserError: as `read_config`.
+    """
+    before, recorded = read_config(folder), rename_keys(folder.read_config())
+    keys = {word.lstrip("+").partition("=")[0] for word in typed}
+    groups: dict[str, Any] = {}
+    for name, group in config:
+        then = getattr(before, name)
+        if isinstance(group, Strict) and type(then) is type(group):
+            lacking = [key for key in type(group).model_fields if key not in recorded[name]]
+            kept = {key: getattr(then, key) for key in lacking if f"{name}.{key}" not in keys}
+            groups[name] = group.model_copy(update=kept)
+    return config.model_copy(update=groups)
+
+
 def list_changes(before: Config, now: Config, free: Sequence[str] = FREE) -> list[str]:
     """Differences of two configs in keys that may not differ, such as `seed: 0 -> 1`; `free` are keys or groups."""
     old, new = flat(before.model_dump()), flat(now.model_dump())
@@ -102,14 +131,15 @@ def _lacks_checkpoints(folder: RunFolder) -> bool:
     return any(not row.endswith(",") for row in rows[1:-1])  # an epoch that was not validated has no last column
 
 
-def _list_unfinished(config: Config) -> Iterator[RunFolder]:
+def _list_unfinished(config: Config, typed: Sequence[str]) -> Iterator[RunFolder]:
     """Unfinished runs of this config that no process trains, the newest first."""
     for summary in sorted((Path(config.output) / "train").glob("*/summary.json"), reverse=True):
         folder = RunFolder(summary.parent)
         if is_locked(folder.lock) or folder.is_over or not os.access(folder.path, os.W_OK):
             continue
         try:
-            if not list_changes(read_config(folder), config) and not _lacks_checkpoints(folder):
+            resumed = keep_unrecorded(config, folder, typed)
+            if not list_changes(read_config(folder), resumed) and not _lacks_checkpoints(folder):
                 yield folder
         except UserError:  # of another version, or not ours
             continue

@@ -42,8 +42,9 @@ class Summary(Conditions):
         macs: multiply-accumulates of one training input.
         rerun: the earlier run that it repeats, and the verdict.
         resumed: step and time of each later start.
-        seconds_setup: until the first batch.
-        seconds_training: of all starts.
+        seconds_setup: until the first batch: reading and checking the data, building the network.
+        seconds_training: of all starts, validations included; what `trainer.max_time` limits.
+        seconds_test: of the test, after the training.
         pruned_at: optimizer steps at which a search pruned it.
         overfit: the verdict of `debug=overfit`.
         error: why it was stopped or failed.
@@ -73,6 +74,7 @@ class Summary(Conditions):
     wandb_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")] | None = None
     seconds_setup: float | None = None
     seconds_training: float | None = None
+    seconds_test: float | None = None
     best: BestEpoch | None = None
     pruned_at: int | None = None
     overfit: dict[str, Any] | None = None

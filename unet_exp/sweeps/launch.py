@@ -24,6 +24,7 @@ from unet_exp.config import Config, parse
 from unet_exp.config.multirun import SweepConfig
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import find_holder, hold_lock, is_locked
+from unet_exp.progress import watch
 from unet_exp.runs.lifecycle import record_failure
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
@@ -129,17 +130,22 @@ def _check_data(plan: SweepPlan) -> None:
         from unet_exp.training.prepare import prepare
 
     checked = set()
-    for config in plan.configs:
-        key = config.model_dump_json(exclude={"seed", "name", "optimizer", "scheduler", "augmentation"})
-        if key in checked:
-            continue
-        checked.add(key)
-        device = prepare(config, []).device
-        if device.type == "cuda" and target.endswith("LocalLauncher") and not plan.launcher.get("gpus_per_node"):
-            raise ConfigError(
-                "hydra/launcher=submitit_local hides the GPU from its runs: "
-                "set hydra.launcher.gpus_per_node=1, or trainer.accelerator=cpu"
-            )
+    with watch("checking the runs", len(plan.configs)) as phase:
+        for config in plan.configs:
+            key = config.model_dump_json(exclude={"seed", "name", "optimizer", "scheduler", "augmentation"})
+            if key not in checked:
+                _check_launcher(plan, prepare(config, []).device.type)
+            checked.add(key)
+            phase.done += 1
+
+
+def _check_launcher(plan: SweepPlan, device: str) -> None:
+    hides = str(plan.launcher["_target_"]).endswith("LocalLauncher") and not plan.launcher.get("gpus_per_node")
+    if device == "cuda" and hides:
+        raise ConfigError(
+            "hydra/launcher=submitit_local hides the GPU from its runs: "
+            "set hydra.launcher.gpus_per_node=1, or trainer.accelerator=cpu"
+        )
 
 
 def _check_orphans(folder: SweepFolder) -> None:
@@ -299,6 +305,7 @@ def _write_page(folder: SweepFolder, console: Console) -> None:
     from unet_exp.compare.page import write_comparison
 
     try:
-        write_comparison([str(folder.path)])
+        with watch("comparing the runs"):
+            write_comparison([str(folder.path)])
     except UserError as error:
         console.print(f"the runs are not compared: {error}", soft_wrap=True)

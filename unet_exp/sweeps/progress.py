@@ -3,12 +3,14 @@
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from unet_exp.progress import watch
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 
 _INTERVAL = 1.0  # seconds between two looks at the run folders
@@ -17,8 +19,8 @@ _INTERVAL = 1.0  # seconds between two looks at the run folders
 class SweepProgress:
     """Counts the runs of a sweep by their folders, in a thread of its own.
 
-    On a terminal it is a bar of rich; elsewhere a line whenever a run has ended. The remaining time is computed here:
-    rich looks at the last 30 seconds, in which often no run ends.
+    On a terminal it is a bar of rich; elsewhere a line whenever a run has ended, and those of `unet_exp.progress`. The
+    remaining time is computed here: rich looks at the last 30 seconds, in which often no run ends.
     """
 
     def __init__(self, folder: SweepFolder, total: int, console: Console) -> None:
@@ -40,10 +42,12 @@ class SweepProgress:
         self._stale = {run.name: self._read_time(run) for run in folder.runs if not folder.is_done(run)}
         self._known: dict[str, str] = {}
         self._ended_before = self._ended = self._look()[0]
+        self._stack = ExitStack()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
+        self._phase = self._stack.enter_context(watch("sweep", file=cast(TextIO, self._console.file)))
         self._bar.start()
         self._thread.start()
         return self
@@ -55,6 +59,7 @@ class SweepProgress:
         self._thread.join()
         self._show()
         self._bar.stop()
+        self._stack.close()
 
     def _watch(self) -> None:
         while not self._over.wait(_INTERVAL):
@@ -94,6 +99,7 @@ class SweepProgress:
         if now > 0 and ended < self._total:
             left = (time.monotonic() - self._start) / now * (self._total - ended)
             words += f", about {_duration(left)} left"
+        self._phase.state = words
         self._bar.update(self._task, completed=ended, description=words)
         if ended != self._ended and not self._console.is_terminal:
             self._console.print(words, soft_wrap=True)

@@ -12,7 +12,10 @@ from unet_exp.config.multirun import OptunaConfig, Range, parse_search
 from unet_exp.errors import ConfigError
 from unet_exp.schema import flat
 
-_LEARNING = tuple(f"data.{key}" for key in ("tile", "batch_size", "num_workers", "tiles_per_epoch", "normalization"))
+_LEARNING = tuple(
+    f"data.{key}"
+    for key in ["tile", "batch_size", "num_workers", "tiles_per_epoch", "sampling", "foreground_share", "normalization"]
+)
 """Keys that say how to learn from the data; the others of `data` say from which, and on what the score is measured."""
 _MEASURING = tuple(f"trainer.{key}" for key in ("monitor", "val_every_epochs", "limit_batches", "overfit"))
 

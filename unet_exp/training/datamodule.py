@@ -16,7 +16,7 @@ from unet_exp.data.samples import DataSet, Sample
 from unet_exp.geometry import input_for_output
 from unet_exp.losses import Targets
 from unet_exp.training.last_checkpoint import ResumableSampler
-from unet_exp.training.patches import PatchDataset, count_patches
+from unet_exp.training.patches import Foreground, PatchDataset, count_patches
 
 
 class WholeImages(Dataset[dict[str, Any]]):
@@ -77,6 +77,19 @@ class SegmentationData(pl.LightningDataModule):
         whole = -(-(self.tiles // self._processes) // self._config.data.batch_size)
         return min(whole, self._config.trainer.limit_batches or whole)
 
+    @property
+    def _shares(self) -> list[int]:
+        """How often each training image is drawn in relation to the others."""
+        data, samples = self._config.data, self._dataset.train
+        return [count_patches([sample], data.tile) if data.sampling == "area" else 1 for sample in samples]
+
+    def _find_foreground(self) -> Foreground | None:
+        share = self._config.data.foreground_share
+        if not share:
+            return None
+        labels = [sample.label for sample in self._dataset.train if sample.label is not None]
+        return Foreground(labels, len(self._dataset.classes), self._shares, share)
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of `image` (B, C, S, S), `label` and perhaps `weights` (B, S, S)."""
         config, data = self._config, self._config.data
@@ -90,8 +103,9 @@ class SegmentationData(pl.LightningDataModule):
             config.seed,
         )
         process = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        images = len(self._dataset.train)
-        sampler = ResumableSampler(images, self.tiles, config.seed, config.trainer.overfit, *process)
+        sampler = ResumableSampler(
+            self._shares, self.tiles, config.seed, config.trainer.overfit, *process, self._find_foreground()
+        )
         if self.trainer:
             progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
             sampler.start_at(self.trainer.current_epoch, progress.completed * data.batch_size)

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim import Optimizer
 
 from unet_exp import losses, network
 from unet_exp.checkpoints.reading import EPOCH_LOSSES
@@ -18,6 +19,7 @@ from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import center_crop, probabilities
 from unet_exp.training.schedule import build_optimizer, build_schedulers
+from unet_exp.training.step_mean import StepMean
 
 
 class SegmentationModule(pl.LightningModule):
@@ -51,6 +53,7 @@ class SegmentationModule(pl.LightningModule):
         self._horizon = horizon
         self._layout = torch.channels_last if self.config.trainer.channels_last else torch.contiguous_format
         self._train_losses: list[float] = []
+        self._step_mean = StepMean()
         convert: Any = self.network.to  # PyTorch's stubs lack the memory format
         convert(memory_format=self._layout)
         if self.config.trainer.compile:
@@ -61,21 +64,41 @@ class SegmentationModule(pl.LightningModule):
         logits: Tensor = self.network(images.contiguous(memory_format=self._layout))
         return logits
 
+    def on_train_start(self) -> None:
+        """Learns how many batches share an optimizer step."""
+        self._step_mean = StepMean(self.config.trainer.accumulate * self.trainer.world_size)
+
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """The loss of a batch of patches: `image` (B, C, S, S), `label` and perhaps `weights` (B, S, S).
+
+        A batch in which no pixel counts has no loss: it moves neither the weights nor the mean of the epoch.
 
         Raises:
             TrainingError: if the loss is not finite.
         """
-        del batch_index
         tile = self.config.data.tile
         logits = center_crop(self(batch["image"]), tile)
         weights = center_crop(batch["weights"], tile) if "weights" in batch else None
-        loss: Tensor = self.loss(logits, center_crop(batch["label"], tile), weights)
+        label = center_crop(batch["label"], tile)
+        if batch_index % self.config.trainer.accumulate == 0:
+            self._step_mean.begin(len(label))
+        patches = losses.count_images(label)
+        factor = self._step_mean.weigh(patches)
+        if not patches:
+            nothing: Tensor = 0 * logits.sum()  # processes that share a step wait for a gradient of each
+            return nothing
+        loss: Tensor = self.loss(logits, label, weights)
         self._require_finite(loss, "training loss")
         self._train_losses.append(loss.item())
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
-        return loss
+        return loss * factor
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Makes the gradient the mean over the patches of the step; Lightning clips it after that."""
+        patches = self._step_mean.patches
+        if self.trainer.world_size > 1:
+            patches = int(self.trainer.strategy.reduce(torch.tensor(patches, device=self.device), reduce_op="sum"))
+        self._step_mean.finish((weight for group in optimizer.param_groups for weight in group["params"]), patches)
 
     def _require_finite(self, loss: Tensor, what: str) -> None:
         if not torch.isfinite(loss):
@@ -86,7 +109,7 @@ class SegmentationModule(pl.LightningModule):
             )
 
     def epoch_loss(self) -> float:
-        """The mean loss of the epoch's batches so far. Lightning would lose this sum on resume."""
+        """The mean loss of the epoch's batches so far, nan without any. Lightning would lose this sum on resume."""
         return torch.tensor(self._train_losses, dtype=torch.float64).mean().item()
 
     def on_train_epoch_end(self) -> None:
@@ -105,8 +128,10 @@ class SegmentationModule(pl.LightningModule):
         weights = batch["weights"][None] if "weights" in batch else None
         height, width = batch["label"].shape
         logits = tiled_logits(self.network, source, height, width, self.config.inference).to(self.device)
-        loss = self.loss(logits, batch["target"][None], weights)
-        self._require_finite(loss, "validation loss")
+        target = batch["target"][None]
+        loss = self.loss(logits, target, weights)
+        if losses.count_images(target):
+            self._require_finite(loss, "validation loss")
         classes = probabilities(logits, self.config.activation)[0]
         label = classes.argmax(dim=0).to(torch.uint8).cpu().numpy()
         instances = batch["instances"].cpu().numpy() if "instances" in batch else None

@@ -1,4 +1,4 @@
-"""Training progress on the terminal: a bar, or a line for each validation where there is no terminal.
+"""Training progress: a bar on a terminal, or a line for each validation and those of `unet_exp.progress`.
 
 Lightning's own bars restart with each epoch, do not know the remaining time of the whole training, and fill a log file.
 """
@@ -11,20 +11,24 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from unet_exp.progress import Phase
+
 
 class TrainingProgress(ProgressBar):
     """One bar over the whole training, with loss, validation score and remaining time.
 
     Args:
         console: where it appears.
+        phase: of the training, for a log.
         steps: optimizer steps of the whole training; None where only the time ends it.
         seconds: the time limit; None for no limit.
         monitor: the validation score to show.
     """
 
-    def __init__(self, console: Console, steps: int | None, seconds: int | None, monitor: str) -> None:
+    def __init__(self, console: Console, phase: Phase, steps: int | None, seconds: int | None, monitor: str) -> None:
         super().__init__()
         self._console = console
+        self._phase = phase
         self._steps = steps
         self._seconds = seconds
         self._monitor = monitor
@@ -51,23 +55,32 @@ class TrainingProgress(ProgressBar):
         """Shows the bar on a terminal."""
         self._bar.disable = not self._console.is_terminal
 
-    def on_train_start(self, *_: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Starts the bar."""
         self._start = time.monotonic()
+        self._phase.state = f"step {trainer.global_step}"
         self._bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Moves the bar."""
-        loss = trainer.callback_metrics.get("train/loss_step")
-        loss_text = "" if loss is None else f"loss {loss.item():.4f}"
         limit = "" if self._steps is None else f"/{self._steps}"
-        state = f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}{limit}  {loss_text}  {self._score}"
+        state = f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}{limit}  "
+        state += _describe_loss(trainer) + self._score
+        self._phase.state = state.strip()
         done = [0.0]
         if self._steps:
             done.append(trainer.global_step / self._steps)
         if self._seconds:
             done.append((time.monotonic() - self._start) / self._seconds)
         self._bar.update(self._task, completed=min(max(done), 1.0), state=state)
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Counts the images."""
+        del module, batch, dataloader_idx
+        images = int(trainer.num_val_batches[0])
+        self._phase.state = f"step {trainer.global_step}  validating image {batch_idx + 1} of {images}"
 
     def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Shows the new score."""
@@ -76,9 +89,9 @@ class TrainingProgress(ProgressBar):
             return
         self._score = f"{self._monitor} {score.item():.4f}"
         if not self._console.is_terminal and trainer.is_global_zero:
-            loss = trainer.callback_metrics["train/loss_step"].item()
             seconds = time.monotonic() - self._start
-            self._console.print(f"step {trainer.global_step}  loss {loss:.4f}  {self._score}  {seconds:.0f} s")
+            loss = _describe_loss(trainer)
+            self._console.print(f"step {trainer.global_step}  {loss}{self._score}  {seconds:.0f} s")
 
     def on_train_end(self, *_: Any) -> None:
         """Removes the bar."""
@@ -87,3 +100,9 @@ class TrainingProgress(ProgressBar):
     def on_exception(self, *_: Any) -> None:
         """Restores the terminal."""
         self._bar.stop()
+
+
+def _describe_loss(trainer: pl.Trainer) -> str:
+    """The last training loss, with the space behind it; empty if no pixel has counted yet."""
+    loss = trainer.callback_metrics.get("train/loss_step")
+    return "" if loss is None else f"loss {loss.item():.4f}  "

@@ -1,5 +1,6 @@
 """Where an interrupted run resumes: its folder, an undamaged checkpoint, the same data and conditions."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,14 @@ from unet_exp.checkpoints.record import KEY
 from unet_exp.config import Config, parse
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import hold_lock
-from unet_exp.runs.earlier import AUTO, explain_still_running, find_unfinished, list_changes, read_config
+from unet_exp.runs.earlier import (
+    AUTO,
+    explain_still_running,
+    find_unfinished,
+    keep_unrecorded,
+    list_changes,
+    read_config,
+)
 from unet_exp.runs.run_folder import RunFolder, refuse_links
 from unet_exp.runs.summary import Summary
 from unet_exp.training import processes
@@ -90,11 +98,14 @@ class ResumePoint:
         return summary.replace(**fields)
 
 
-def find_resume_point(config: Config, folder: RunFolder | None, stack: ExitStack) -> ResumePoint | None:
+def find_resume_point(
+    config: Config, typed: Sequence[str], folder: RunFolder | None, stack: ExitStack
+) -> ResumePoint | None:
     """Where a training resumes; None for a new run.
 
     Args:
         config: as typed.
+        typed: the words.
         folder: of a sweep's run, which the sweep has locked; None looks for what `resume` names, and locks it.
         stack: releases the lock at its end.
 
@@ -102,8 +113,8 @@ def find_resume_point(config: Config, folder: RunFolder | None, stack: ExitStack
         UserError: if the run that `resume` names cannot be resumed in this way.
     """
     if folder is not None:
-        return _find_in_sweep(folder, config) if folder.has_checkpoint else None
-    while found := find_unfinished(config):
+        return _find_in_sweep(folder, config, typed) if folder.has_checkpoint else None
+    while found := find_unfinished(config, typed):
         refuse_links(found.path)
         try:
             stack.enter_context(hold_lock(found.lock))
@@ -124,10 +135,10 @@ def find_resumed_folder(point: ResumePoint | None) -> Path | None:
     return processes.get_folder().path if processes.get_checkpoint() else None
 
 
-def _find_in_sweep(folder: RunFolder, config: Config) -> ResumePoint:
+def _find_in_sweep(folder: RunFolder, config: Config, typed: Sequence[str]) -> ResumePoint:
     """Where a run of a sweep resumes: at the beginning if its config in `conf/` has changed or all is damaged."""
     try:
-        changed = list_changes(read_config(folder), config)
+        changed = list_changes(read_config(folder), keep_unrecorded(config, folder, typed))
         if not changed:
             return ResumePoint.find(folder)
         note = f"its config has changed ({', '.join(changed)})"

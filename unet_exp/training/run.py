@@ -26,6 +26,8 @@ from unet_exp.geometry import Architecture, layer_table, output_size
 from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.scoring import Scores, score_split, score_tables, score_test
+from unet_exp.progress import watch
+from unet_exp.runs.earlier import keep_unrecorded
 from unet_exp.runs.lifecycle import RunRecord, record_run
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import BestEpoch, Summary, Width
@@ -66,23 +68,27 @@ def train(
     first = processes.is_first()
     with ExitStack() as stack:
         stack.enter_context(signals.install_handlers())
-        resume = find_resume_point(config, folder, stack) if first else None
+        resume = find_resume_point(config, overrides, folder, stack) if first else None
         earlier = resume or rerun
         _set_threads(earlier, stack)
-        job = prepare(config, overrides, find_resumed_folder(resume))
-        if earlier is not None:
-            earlier.check(job)
+        resumed = find_resumed_folder(resume)
+        if resumed is not None:
+            config = keep_unrecorded(config, RunFolder(resumed), overrides)
+        with watch("preparing the training"):
+            job = prepare(config, overrides, resumed)
+            if earlier is not None:
+                earlier.check(job)
         if first:
             _show_network(job, console)
         folder = _make_folder(config, folder, resume, stack) if first else processes.get_folder()
         with redirect_logs(folder.log):
             training = _Training(job, folder, console, started, resume, pruning)
-            with record_run(folder, training.describe(rerun), first) as record:
+            with watch("ending the run"), record_run(folder, training.describe(rerun), first) as record:
                 training.fit(record)
                 if first and record.summary.pruned_at is None:
                     training.test(record)
         if first:
-            console.print(f"{training.steps} steps in {record.summary.seconds_training:.0f} s; everything is in")
+            console.print(f"{training.steps} steps in {_describe_times(record.summary)}; everything is in")
             console.print(str(folder.path), style="bold", soft_wrap=True)
     return folder
 
@@ -182,8 +188,8 @@ class _Training:
         self.callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self.logger)
         extra = [] if self.pruning is None else [self.pruning]
         callbacks = [*self.callbacks.all, *extra]
-        self.trainer = build_trainer(job, folder, callbacks, self.logger.lightning, self.console)
         with (
+            watch("training") as phase,
             signals.defer(),
             explain_out_of_memory("take a smaller data.batch_size, data.tile or model.width"),
             explain_dead_worker(folder),
@@ -192,6 +198,7 @@ class _Training:
             # Lightning expects a loader that resumes in mid-epoch; here the sampler does.
             warnings.filterwarnings("ignore", ".*dataloader is not resumable")
             checkpoint = processes.get_checkpoint()
+            self.trainer = build_trainer(job, folder, callbacks, self.logger.lightning, self.console, phase)
             self.trainer.fit(job.module, job.datamodule, ckpt_path=checkpoint, weights_only=True)
         history, best = self.callbacks.history, self.callbacks.best
         record.note(
@@ -204,16 +211,16 @@ class _Training:
 
     def test(self, record: RunRecord) -> None:
         """Scores and draws the test images with the best epoch, and draws the unlabelled ones."""
-        job, folder, console = self.job, self.folder, self.console
+        job, folder, console, began = self.job, self.folder, self.console, time.monotonic()
         own = custom_targets(job.config.model_dump()).values()
-        quiet = not console.is_terminal
         with explain_out_of_memory("the training is kept; score it with evaluate.py and a smaller inference.tile"):
             predictor = Predictor(open_checkpoint(folder.best, trust=own), job.device.type, job.precision)
-            self.scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions, quiet)
-            score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions, quiet=quiet)
+            self.scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions)
+            score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions)
         if self.scores.metrics:
             folder.write_scores(self.scores.per_image, self.scores.per_threshold)
             console.print(*score_tables(self.scores.metrics, job.dataset.classes, "test"))
+        record.note(seconds_test=round(time.monotonic() - began, 1))
         if job.config.trainer.overfit:
             assert self.callbacks is not None
             record.note(overfit=_check_overfit(self.callbacks.history.losses, console))
@@ -246,6 +253,13 @@ class _Training:
 
     def _finish_logger(self, record: RunRecord) -> None:
         self.logger.finish(self.scores.metrics, self.steps, failed=record.summary.error is not None)
+
+
+def _describe_times(summary: Summary) -> str:
+    """The seconds of the training, its validations included, and beside them those of the setup and of the test."""
+    beside = [f"setup {summary.seconds_setup:.0f} s"]
+    beside += [] if summary.seconds_test is None else [f"test {summary.seconds_test:.0f} s"]
+    return f"{summary.seconds_training:.0f} s with validations ({', '.join(beside)})"
 
 
 def _width(job: Job) -> Width | None:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from unet_exp.config import duration_seconds
 from unet_exp.errors import TrainingError
+from unet_exp.progress import Phase
 from unet_exp.runs.lifecycle import explain_resume
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.checkpoint_io import WholeCheckpoints
@@ -23,9 +24,14 @@ from unet_exp.training.progress_bar import TrainingProgress
 
 
 def build_trainer(
-    job: Job, folder: RunFolder, callbacks: Sequence[Callback], loggers: Sequence[Logger], console: Console
+    job: Job,
+    folder: RunFolder,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger],
+    console: Console,
+    phase: Phase,
 ) -> pl.Trainer:
-    """Builds the Trainer of a job; `callbacks` lacks only the progress bar."""
+    """Builds the Trainer of a job; `callbacks` lacks only the one that shows the progress, also in `phase`."""
     settings = job.config.trainer
     limit = settings.limit_batches or 1.0
     seconds = None if settings.max_time is None else duration_seconds(settings.max_time)
@@ -40,7 +46,7 @@ def build_trainer(
             strategy="auto" if job.processes == 1 else "ddp",
             precision=precision,
             logger=list(loggers) or False,
-            callbacks=[*callbacks, TrainingProgress(console, job.steps, seconds, settings.monitor)],
+            callbacks=[*callbacks, TrainingProgress(console, phase, job.steps, seconds, settings.monitor)],
             # The limits are callbacks: Lightning's own end without a last validation.
             max_epochs=-1,
             max_steps=-1,

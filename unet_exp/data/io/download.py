@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rich.progress import Progress
 
 from unet_exp.data.io.archive import BadArchive, unpack
 from unet_exp.errors import DataError
+from unet_exp.progress import Phase, watch
 
 
 @dataclass(frozen=True)
@@ -196,10 +198,15 @@ def _download(
     progress = Progress(console=terminal, transient=True, disable=not terminal.is_terminal)
     bar = progress.add_task(job.name, total=len(files))
 
+    def advance(phase: Phase, step: float) -> None:
+        progress.advance(bar, step)
+        phase.done += step
+        phase.state = f"{phase.done / len(files):.0%}"
+
     def attempt(url: str, output_file: Any, store: Any) -> None:
         if stop.is_set():
             raise _GiveUp("another file failed")
-        share = _FileProgress(lambda step: progress.advance(bar, step), stop)
+        share = _FileProgress(partial(advance, phase), stop)
         try:
             pooch.HTTPDownloader(progressbar=share, chunk_size=2**16, timeout=timeout)(url, output_file, store)
         except requests.RequestException as error:
@@ -213,7 +220,7 @@ def _download(
         path=folder, base_url="", registry=dict.fromkeys(files), urls=dict(files), retry_if_failed=retries
     )
     pooch.get_logger().setLevel("WARNING")
-    with progress, ThreadPoolExecutor(threads) as pool:
+    with watch(f"downloading {job.name}", len(files)) as phase, progress, ThreadPoolExecutor(threads) as pool:
         jobs = {pool.submit(store.fetch, name, downloader=attempt): url for name, url in files.items()}
         try:
             for done in as_completed(jobs):

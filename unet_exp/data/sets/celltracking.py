@@ -25,6 +25,7 @@ from unet_exp.data.io.listing import natural_key
 from unet_exp.data.samples import DataSet, Sample, Split, split_indices
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.progress import track
 
 ARCHIVES = {"phc_u373": "PhC-C2DH-U373", "dic_hela": "DIC-C2DH-HeLa"}
 """The challenge's name of each data set: of its archive, and of the folder in it."""
@@ -89,7 +90,7 @@ def load_cell_tracking(config: CellTrackingConfig) -> DataSet:
             raise DataError(f"{root}: 01_GT/SEG and 02_GT/SEG hold no man_seg000.tif; unpack the archive again")
         split = _split_frames([frame.sequence for frame in frames], config.split, config.fold, config.folds)
         _warn_without_markers(root, frames)
-        samples = [_read_sample(root, frame) for frame in frames]
+        samples = [_read_sample(root, frame) for frame in track(frames, "reading images", len(frames))]
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be opened ({error.strerror}); check its permissions") from None
     return DataSet.divide(samples, split, _CLASSES, 1, ("seg",))

@@ -36,6 +36,7 @@ from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.memory import free_memory
 from unet_exp.metrics.declarations import ScoreFamily
+from unet_exp.progress import track, watch
 from unet_exp.weight_map import open_touching
 
 _log = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ def check_memory(pairs: Sequence[Pair], config: FolderConfig) -> None:
         ConfigError: for more than `max_memory`, or than is free.
     """
     of_mask = 5 if config.labels == "instances" else 1
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with watch("looking at the sizes of images"), ThreadPoolExecutor(_THREADS) as pool:
         images = [values * (width + 4) for values, width in pool.map(lambda pair: stored_size(pair.image), pairs)]
         masks = pool.map(lambda pair: stored_size(pair.mask)[0] if pair.mask else 0, pairs)
         needed = sum(images) + sum(masks) * of_mask
@@ -183,7 +184,7 @@ def _read_all(pairs: Sequence[Pair], config: FolderConfig, classes: Sequence[Cla
             return error
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        results = list(pool.map(attempt, pairs))
+        results = list(track(pool.map(attempt, pairs), "reading images", len(pairs)))
     pages = [page for result in results if not isinstance(result, DataError) for page in result]
     errors = [result for result in results if isinstance(result, DataError)]
     unknown = [error for error in errors if isinstance(error, UnknownValues)]

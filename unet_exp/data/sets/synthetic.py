@@ -29,6 +29,7 @@ from unet_exp.data.sets import DATA_SETS
 from unet_exp.data.sets.synthetic_texture import Layout, paint, smooth_noise
 from unet_exp.errors import ConfigError
 from unet_exp.files import write_whole
+from unet_exp.progress import track
 
 GENERATOR_VERSION = 1
 """Part of a cached set's name: raise it with every change of a pixel."""
@@ -217,7 +218,8 @@ def generate_set(
     if found is not None:
         return found
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        made = list(pool.map(lambda index: generate(height, width, seed, index, organelles), range(count)))
+        jobs = pool.map(lambda index: generate(height, width, seed, index, organelles), range(count))
+        made = list(track(jobs, "generating images", count))
     if path is not None:
         with suppress(OSError):
             _write_cache(path, made)
