@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unet_exp.errors import DataError
+from unet_exp.config import parse
+from unet_exp.errors import ConfigError, DataError
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import SweepFolder
@@ -25,7 +26,7 @@ class Run:
 
     Attributes:
         folder: the run's folder.
-        config: resolved and flat, with dotted keys.
+        config: resolved and flat, with dotted keys; that of an earlier version in the words of today.
         summary: its `summary.json`.
         images: its `per_image.csv`, indexed by image; nan where a score is undefined. Empty without test images.
         history: its `metrics.csv`, one row per epoch. Empty where there is none.
@@ -125,9 +126,12 @@ def _read_run(path: Path) -> Run:
     folder = RunFolder(path)
     summary = _read_finished(folder)
     try:
-        config = flat(folder.read_config())
+        values = folder.read_config()
     except DataError as error:
         raise _NotComparable(str(error).removeprefix(f"{path}/")) from None
+    with suppress(ConfigError):  # of another version: compared as it is
+        values = parse(values).model_dump()
+    config = flat(values)
     if not all(type(config.get(key)) is int for key in ("seed", "data.fold", "data.folds")):
         raise _NotComparable("config.yaml is damaged: it lacks seed, data.fold or data.folds")
     images = _read_numbers(folder.per_image, index="image")
