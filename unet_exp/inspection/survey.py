@@ -18,6 +18,7 @@ from unet_exp.data.arrays import Array
 from unet_exp.data.classes import UnknownValues, Value, decode, object_ids, shows_colors
 from unet_exp.data.groups import SplitItem
 from unet_exp.data.io.images import read_pages
+from unet_exp.data.meaning import stored_value
 from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import SPLITS, DataSet, image_digest
 from unet_exp.data.sets.folder import ImageKind, read_pair
@@ -42,6 +43,7 @@ class MaskStats:
         parts: connected regions (8 neighbours) of one value, without 0 or black; 0 for 2 values or fewer.
         specks: regions of 4 pixels or fewer, as at the edges of smeared masks.
         is_image: whether these are the pixels of the image.
+        file: where they are; empty for data that are not a user's files.
     """
 
     counts: dict[Value, int]
@@ -51,6 +53,7 @@ class MaskStats:
     parts: int = 0
     specks: int = 0
     is_image: bool = False
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,13 +136,6 @@ def survey_samples(dataset: DataSet) -> list[ImageStats]:
     return list(found.values())
 
 
-def stored_value(value: int | Sequence[int]) -> Value:
-    """Turns a class's value into a key of `MaskStats.counts`."""
-    if isinstance(value, int):
-        return value
-    return value[0] if len(set(value)) == 1 else tuple(value)
-
-
 def read_page(stats: ImageStats, indices: bool) -> tuple[Array, Array | None]:
     """Reads the pixels (H, W, C) of an image, and of its mask if it has one, once more.
 
@@ -185,7 +181,7 @@ def _mask_stats(pixels: Array, path: Path, is_image: bool) -> MaskStats:
         parts, specks = len(sizes), int((sizes <= _SPECK).sum())
     kept = dict(counts.most_common(_KEPT))
     rest = counts.total() - sum(kept.values())
-    return MaskStats(kept, rest, len(counts), len(counts.keys() - {0}), parts, specks, is_image)
+    return MaskStats(kept, rest, len(counts), len(counts.keys() - {0}), parts, specks, is_image, str(path))
 
 
 def _count_greys(ids: Array) -> Counter[Value]:
