@@ -44,3 +44,25 @@ def full(root, first=5, second=3, digits=3, **options):
         if count:
             frame(root, sequence, f"{count:0{digits}d}", tra=plane(LEFT))
     return root
+
+
+HELA = {
+    "01": {
+        2: (10, 10), 5: (10, 10), 21: (11, 11), 31: (13, 13), 33: (13, 13), 34: (12, 13), 39: (13, 14), 54: (13, 13),
+        67: (3, 18),
+    },
+    "02": {
+        6: (10, 10), 7: (9, 10), 14: (9, 10), 27: (11, 11), 34: (10, 10), 38: (11, 11), 42: (9, 11), 61: (14, 15),
+        67: (14, 15),
+    },
+}  # fmt: skip
+"""How many of its marked cells each annotated frame of DIC-C2DH-HeLa outlines."""
+
+
+def hela(root, **options):
+    """Frames as HeLa's are annotated, with small cells in a row."""
+    for sequence, counts in HELA.items():
+        for number, (outlined, marked) in counts.items():
+            cells = [(cell, 4, 7 * cell - 5, 6, 4) for cell in range(1, marked + 1)]
+            frame(root, sequence, f"{number:03d}", plane(*cells[:outlined]), plane(*cells), plane(*cells), **options)
+    return root

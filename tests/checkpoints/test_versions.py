@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import TINY, Said, change_summary, summary, table
+from challenge_on_disk import hela
+from conftest import TINY, TINY_STACK, Said, change_summary, summary, table
 
 import unet_exp
 from unet_exp.checkpoints.migrations import FORMAT
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.compare.collect import collect
+from unet_exp.compare.selection import select_comparable
 from unet_exp.errors import DataError
 from unet_exp.runs.run_folder import RunFolder
 
@@ -108,6 +110,56 @@ def test_a_kept_run_goes_on(cli: Cli, tmp_path: Path) -> None:
     assert (found["status"], found["steps"], found["resumed"][0]["step"]) == ("finished", 4, 2)
     assert [row["step"] for row in table(folder.metrics)] == ["2", "4"]
     assert found["metrics"]["test/loss"] == pytest.approx(summary(RUN)["metrics"]["test/loss"], abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def hela_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root: Path = hela(tmp_path_factory.mktemp("hela"))
+    return root
+
+
+def age(folder: RunFolder) -> None:
+    """Makes a run on HeLa one of an earlier version, which knew one `held_out` and no `split_version`."""
+
+    def rewrite(config: dict[str, Any]) -> dict[str, Any]:
+        data = {key: value for key, value in config["data"].items() if key != "split_version"}
+        return {**config, "data": {**data, "split": data["split"].removesuffix("_v1")}}
+
+    folder.write_config(rewrite(folder.read_config()))
+    for path in (folder.best, folder.last):
+        content = torch.load(path, weights_only=True)
+        content[KEY]["config"] = rewrite(content[KEY]["config"])
+        torch.save(content, path)
+
+
+@pytest.mark.parametrize("split", ["held_out", "all"])
+def test_an_earlier_run_on_hela_keeps_its_split(cli: Cli, hela_root: Path, split: str) -> None:
+    words = ["data=dic_hela", f"data.root={hela_root}", "data.tile=16", "model=same", *TINY_STACK, "output=out"]
+    folder = RunFolder(cli("train", *words, f"data.split={split}_v1", "name=earlier").folder)
+    age(folder)
+    before = summary(folder)
+    assert before["split"]["val"] == ["01_t067"]
+
+    said = cli("train", f"rerun={folder.path}")
+    assert (said.code, "equal: all " in said.out) == (0, True), said
+    with_val = ["split=val"] if split == "all" else []
+    scored = RunFolder(cli("evaluate", f"checkpoint={folder.path}", "output=out", *with_val).folder)
+    assert summary(scored)["data_fingerprint"] == before["data_fingerprint"]
+    today = RunFolder(cli("train", *words, f"data.split={split}", "name=today").folder)
+    assert summary(today)["split"]["val"] == ["01_t054"]
+    assert summary(today)["data_fingerprint"] != before["data_fingerprint"]
+    typed = cli("evaluate", f"checkpoint={folder.path}", "output=out", "split=val", f"data.split={split}").folder
+    assert summary(RunFolder(typed))["split"]["val"] == ["01_t054"], "what is typed today means today's split"
+
+    change_summary(folder, status="running", metrics={})
+    assert cli("train", f"resume={folder.path}").folder == folder.path
+    assert summary(folder)["status"] == "finished"
+    assert summary(folder)["split"] == before["split"]
+    if split == "held_out":
+        (kept,), (refused,) = select_comparable(collect([folder.path, today.path])[0], "iou/mean")
+        assert kept.config["data.split"] == "held_out_v1"
+        said_so = f"other data or split than {kept.folder.name}: data.split=held_out, the others held_out_v1"
+        assert refused.reason == said_so
 
 
 def test_a_training_of_an_earlier_format_does_not_go_on_and_says_why(cli: Cli, tmp_path: Path) -> None:

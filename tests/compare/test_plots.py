@@ -51,6 +51,18 @@ def test_the_monitored_score_is_drawn(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("draws")
+def test_plots_of_classes_with_similar_names_share_no_id(tmp_path: Path) -> None:
+    names = ("a b", "a-b", "a.b")
+    for seed, name in enumerate(names):
+        history = pd.DataFrame({"epoch": range(3), "step": [1, 2, 3], f"val/iou/{name}": [0.1, 0.3, 0.2]})
+        write_run(tmp_path / f"{seed}", {"seed": seed, "trainer.monitor": f"val/iou/{name}"}, history=history)
+    plots = plot_curves(compared(tmp_path))
+    assert len(plots) == len(names)
+    ids = [found for plot in plots for found in set(re.findall(r'\bid="([^"]+)"', plot.svg))]
+    assert len(ids) == len(set(ids)) > 0
+
+
+@pytest.mark.usefixtures("draws")
 def test_pairs_are_joined_between_neighbours(sweep: Path, tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"seed": 0})
     write_run(tmp_path / "b", {"seed": 1, "fusion.name": "add"})

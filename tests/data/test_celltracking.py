@@ -3,13 +3,14 @@
 import hashlib
 import io
 import logging
+import shutil
 import zipfile
 from unittest import mock
 
 import numpy as np
 import pytest
 import tifffile
-from challenge_on_disk import COLUMNS, LEFT, LONE, RIGHT, ROWS, frame, full, plane, write
+from challenge_on_disk import COLUMNS, HELA, LEFT, LONE, RIGHT, ROWS, frame, full, hela, plane, write
 from conftest import TINY_STACK, summary
 from hypothesis import given
 from hypothesis import strategies as st
@@ -176,6 +177,89 @@ def test_held_out_and_all(tmp_path, first, val):
     assert (names(data.train), names(data.val), names(data.test)) == ([*every, "02_t000", "02_t001"], every[-val:], [])
 
 
+FIRST, SECOND = ([f"{sequence}_t{number:03d}" for number in HELA[sequence]] for sequence in ("01", "02"))
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "val"),
+    [
+        ("dic_hela", "held_out", "01_t054"),
+        ("dic_hela", "all", "01_t054"),
+        ("dic_hela", "held_out_v1", "01_t067"),
+        ("dic_hela", "all_v1", "01_t067"),
+        ("phc_u373", "held_out", "01_t067"),
+        ("phc_u373", "all", "01_t067"),
+    ],
+)
+def test_no_frame_that_is_hardly_outlined_chooses_the_best_epoch_of_hela(tmp_path, name, split, val):
+    data = read(hela(tmp_path), name, split=split)
+    assert names(data.val) == [val]
+    whole = split in ("all", "all_v1")
+    assert names(data.train) == [one for one in (*FIRST, *SECOND) if whole or (one in FIRST and one != val)]
+    assert names(data.test) == ([] if whole else SECOND)
+
+
+@pytest.mark.parametrize(
+    ("outlined", "val"),
+    [
+        ([2, 2, 2, 2], ["01_t003"]),
+        ([2, 2, 2, 1], ["01_t003"]),  # a half is enough
+        ([2, 2, 2, 0], ["01_t002"]),
+        ([0, 2, 0, 0], ["01_t001"]),
+        ([0, 0, 0, 0], ["01_t003"]),  # none is better than another
+        ([2, 0, *[2] * 9, 0], ["01_t009", "01_t010"]),
+    ],
+)
+def test_the_last_fifth_of_the_frames_that_are_outlined_validates(tmp_path, outlined, val):
+    cells = (LEFT, (2, *LONE[1:]))
+    for number, count in enumerate(outlined):
+        frame(tmp_path, "01", f"{number:03d}", plane(*cells[:count]), plane(*cells))
+    frame(tmp_path, "02", "000", plane(LEFT), plane(LEFT))
+    data = read(tmp_path, "dic_hela")
+    assert names(data.val) == val
+    assert sorted([*names(data.train), *val]) == [f"01_t{number:03d}" for number in range(len(outlined))]
+
+
+def test_frames_without_markers_are_taken_for_outlined(tmp_path):
+    root = hela(tmp_path)
+    for place in ("01", "02"):
+        shutil.rmtree(root / f"{place}_GT" / "TRA")
+    assert names(read(root, "dic_hela").val) == ["01_t067"]
+    write(root / "01_GT/TRA/man_track067.tif", plane())
+    for number in [*HELA["01"]][:-1]:
+        write(root / f"01_GT/TRA/man_track{number:03d}.tif", plane(LEFT))
+    assert names(read(root, "dic_hela").val) == ["01_t067"], "nothing is marked, so nothing lacks its outline"
+
+
+def test_the_earlier_split_is_of_hela_alone():
+    assert from_config("data=dic_hela").split == "held_out"
+    assert from_config("data=dic_hela", "data.split=held_out_v1").split == "held_out_v1"
+    with pytest.raises(ConfigError, match=r"data\.split='held_out_v1': should be 'held_out' or 'all'"):
+        from_config("data=phc_u373", "data.split=held_out_v1")
+    with pytest.raises(ConfigError, match=r"data\.split=all_v1 trains on every image and has no folds"):
+        from_config("data=dic_hela", "data.split=all_v1", "data.folds=3")
+    with pytest.raises(ConfigError, match=r"data\.split_version=1: should be 2"):
+        from_config("data=dic_hela", "data.split_version=1")
+
+
+@pytest.mark.parametrize(
+    ("name", "then", "now"),
+    [
+        ("dic_hela", "held_out", "held_out_v1"),
+        ("dic_hela", "all", "all_v1"),
+        ("phc_u373", "held_out", "held_out"),
+        ("isbi2012", "all", "all"),
+    ],
+)
+def test_the_split_of_an_earlier_run_keeps_its_meaning(name, then, now):
+    values = compose_train([f"data={name}", f"data.split={then}"])
+    values["data"].pop("split_version", None)
+    earlier = parse(values)
+    assert earlier.data.split == now
+    assert parse(earlier.model_dump()) == earlier
+    assert parse(compose_train([f"data={name}", f"data.split={now}"])) == earlier, "the same as typed today"
+
+
 def test_one_sequence(tmp_path):
     root = full(tmp_path, first=4, second=0)
     message = failure(root, kind=ConfigError)
@@ -239,8 +323,12 @@ def archive_of(root):
     return data.getvalue()
 
 
+def from_config(*words):
+    return parse(compose_train([*TINY_STACK, *words])).data
+
+
 def from_words(*words):
-    return load_data(parse(compose_train([*TINY_STACK, *words])).data)
+    return load_data(from_config(*words))
 
 
 def test_download(tmp_path, monkeypatch, capfd):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY, Said
+from conftest import TINY, TINY_STACK, Said
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -215,6 +215,104 @@ def test_a_255_beside_indices_is_offered_as_ignored(tmp_path):
     made = proposal(tmp_path)
     assert ([spec.value for spec in made.classes], made.ignore) == ([0, 1], 255)
     assert made.words()[-1] == "data.ignore=255"
+
+
+CAMVID = [
+    *((128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128)),
+    *((64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192), (0, 0, 0)),
+]
+
+
+def ragged(count, number, size=96):
+    """Upright stripes of `count` kinds whose borders are ragged, as people paint them: full of tiny regions."""
+    rng = np.random.default_rng(number)
+    columns = np.arange(size) + rng.integers(-3, 4, (size, size)) + number
+    return (columns // 8) % count
+
+
+def stray(values, *pixels):
+    """Masks of values; `pixels` (number of the mask, row, column, value) are changed."""
+    masks = [np.array(values, np.uint8)[ragged(len(values), number)] for number in range(5)]
+    for number, row, column, value in pixels:
+        masks[number][row, column] = value
+    return masks
+
+
+@pytest.mark.parametrize(
+    ("masks", "classes", "ignore"),
+    [
+        pytest.param(stray(range(12)), [*range(12)], None, id="CamVid by index"),
+        pytest.param(stray(CAMVID), sorted(CAMVID), None, id="CamVid by colour"),
+        pytest.param(stray([0, 5, 15, 255]), [0, 5, 15], 255, id="VOC with gaps"),
+        pytest.param(stray([0, 2, 255]), [0, 2, 255], None, id="255 as common as all else"),
+        pytest.param(stray([0, 0, 1, 255, 255]), [0, 1], 255, id="counted up from 0"),
+        pytest.param(stray([0, 128, 255]), [0, 128, 255], None, id="three greys"),
+        pytest.param(stray([0, 255], (0, 5, 5, 7)), None, 7, id="one stray pixel"),
+        pytest.param(stray([0, 3, 9], (0, 5, 5, 7), (2, 5, 5, 7)), [0, 3, 9], 7, id="a stray value beside new ones"),
+        pytest.param(stray([[0, 0, 0], [9, 200, 9]], (1, 2, 3, [9, 9, 200])), [(0, 0, 0), (9, 200, 9)], [9, 9, 200],
+                     id="a stray colour"),
+    ],
+)  # fmt: skip
+def test_what_it_offers_fits_and_a_training_offers_the_same(cli, tmp_path, masks, classes, ignore):
+    for number, mask in enumerate(masks):
+        put(tmp_path, f"m{number}", grey(96), mask)
+    said = cli("check_data", *FOLDER)
+    assert said.code == 2
+    (words,) = [shlex.split(line) for line in said.out.splitlines() if re.match(r"  '?data\.(classes|ignore)=", line)]
+    typed = parse(compose_train([*FOLDER[:-1], *words])).data
+    if classes is None:
+        assert not words[0].startswith("data.classes"), "the config has them"
+    else:
+        assert [spec.value if isinstance(spec.value, int) else tuple(spec.value) for spec in typed.classes] == classes
+    assert typed.ignore == ignore
+    assert cli("check_data", *FOLDER, *words).code == 0
+    mistake = cli("train", *FOLDER[:-1], "output=out", *TINY_STACK).mistake
+    assert mistake.endswith(f"type {shlex.join(words)}")
+
+
+def test_stray_pixels_are_told_with_their_files(cli, tmp_path):
+    masks = stray([0, 255], (0, 5, 5, 7), (1, 8, 9, 100), (1, 50, 50, 254), (1, 51, 70, 3), (3, 1, 1, 3))
+    for number, mask in enumerate(masks):
+        put(tmp_path, f"m{number}", grey(96), mask)
+    said = cli("check_data", *FOLDER)
+    assert said.code == 2
+    lines = [
+        "3: 2 pixels in masks/m1.png, masks/m3.png",
+        "100: 1 pixel in masks/m1.png",
+        "254: 1 pixel in masks/m1.png",
+        "7: 1 pixel in masks/m0.png",
+    ]
+    assert [line.strip() for line in said.out.splitlines() if re.match(r"  \d+: ", line)] == lines
+    assert "Mend the masks.\n" in said.out
+    assert "data.classes=" not in said.out, "the config has them"
+    mistake = cli("train", *FOLDER[:-1], "output=out", *TINY_STACK).mistake
+    assert mistake.endswith(f"{'; '.join(lines)}: probably slips; mend the masks")
+    for number, mask in enumerate(masks):
+        mask[~np.isin(mask, (0, 255))] = 0
+        put(tmp_path, f"m{number}", grey(96), mask)
+    assert cli("check_data", *FOLDER).code == 0
+
+
+def test_a_small_class_of_the_config_is_not_stray(tmp_path):
+    for number, mask in enumerate(stray([0, 255], (0, 5, 5, 7), (0, 6, 6, 9))):
+        put(tmp_path, f"m{number}", grey(96), mask)
+    made = proposal(tmp_path, [ClassSpec(name="speck", value=7, color=[1, 2, 3])])
+    assert ([spec.value for spec in made.classes], made.ignore) == ([0, 7, 255], 9)
+
+
+def test_names_that_a_command_line_would_misread_are_quoted(cli, tmp_path):
+    names = ["größe", "a=b, c", "[x]", "it's", "yes"]
+    for number, mask in enumerate(stray([0, 1, 2, 3, 4, 9])):
+        put(tmp_path, f"m{number}", grey(96), mask)
+    lines = "\n".join(f"  - {{name: {name!r}, value: {value}}}" for value, name in enumerate(names))
+    (tmp_path / "mine/data").mkdir(parents=True)
+    (tmp_path / "mine/data/own.yaml").write_text(
+        f"defaults: [folder, _self_]\nimages: images\nmasks: masks\ntile: 16\nclasses:\n{lines}\n"
+    )
+    said = cli("check_data", "--config-dir", "mine", "data=own", "output=look")
+    (words,) = [shlex.split(line) for line in said.out.splitlines() if line.startswith("  'data.classes=")]
+    typed = parse(compose_train([*FOLDER[:-1], *words])).data
+    assert [spec.name for spec in typed.classes] == [*names, "class_5"]
 
 
 @pytest.mark.parametrize("colored", [False, True])

@@ -1,5 +1,6 @@
 """Each score's declaration, and which way it is better, whatever a class is called."""
 
+import math
 import subprocess
 import sys
 
@@ -114,9 +115,51 @@ def test_a_declaration_is_all_that_a_score_needs(monkeypatch: pytest.MonkeyPatch
     }  # fmt: skip
     assert board.per_image()[0].keys() >= {"miss_rate/mean", "cells", "found"}
     assert {direction(name) for name in ("val/miss_rate/loss", "cells_at_val")} == {"min"}
-    of_classes, of_cells = score_tables(result, classes, "test")
+    of_classes, of_borders, of_cells = score_tables(result, classes, "test")
     assert [column.header for column in of_classes.columns] == ["test", "IoU", "Dice", "miss rate"]
-    assert list(of_cells.columns[0].cells)[-2:] == ["pieces too many", "found"]
+    assert list(of_borders.columns[0].cells)[-1:] == ["pieces too many"]
+    assert list(of_cells.columns[0].cells)[-1:] == ["found"]
+
+
+BORDERS = {"v_rand": 0.5, "v_rand_threshold": 0.3, "pixel_error": 0.25, "pixel_error_threshold": 1.0}
+AT_VAL = {"v_rand_at_val": 0.4, "pixel_error_at_val": math.nan}
+OF_BORDERS = [["V_Rand", "0.5000", "0.3"], ["pixel error", "0.2500", "1.0"]]
+OF_CELLS = (["val", "score"], [["SEG", "0.7500"]])
+
+
+@pytest.mark.parametrize(
+    ("scores", "tables"),
+    [
+        ({}, []),
+        ({"seg": 0.75}, [OF_CELLS]),
+        ({"seg": math.nan}, [(["val", "score"], [["SEG", "undefined"]])]),
+        (BORDERS, [(["val", "best", "threshold"], OF_BORDERS)]),
+        ({**BORDERS, "seg": 0.75}, [(["val", "best", "threshold"], OF_BORDERS), OF_CELLS]),
+        (
+            {**BORDERS, **AT_VAL, "seg": 0.75},
+            [
+                (
+                    ["val", "best", "threshold", "at val's"],
+                    [[*row, at] for row, at in zip(OF_BORDERS, ("0.4000", "undefined"), strict=True)],
+                ),
+                OF_CELLS,
+            ],
+        ),
+    ],
+)
+def test_a_table_is_headed_by_what_its_scores_have(
+    scores: dict[str, float], tables: list[tuple[list[str], list[list[str]]]]
+) -> None:
+    classes = [ClassSpec(name=name, value=value, color=[value] * 3) for value, name in enumerate(("[red]", "b"))]
+    of_classes = dict.fromkeys(("iou/[red]", "iou/b", "iou/mean", "dice/[red]", "dice/b", "dice/mean"), 0.5)
+    metrics = {f"val/{name}": value for name, value in {"accuracy": 0.9, "loss": 0.1, **of_classes, **scores}.items()}
+    first, *others = score_tables(metrics, classes, "val")
+    assert [str(cell) for cell in first.columns[0].cells] == ["[red]", "b", "mean"], "brackets are no markup"
+    found = []
+    for one in others:
+        columns = [list(column.cells) for column in one.columns]
+        found.append(([column.header for column in one.columns], [list(row) for row in zip(*columns, strict=True)]))
+    assert found == tables
 
 
 def test_they_are_read_without_torch() -> None:

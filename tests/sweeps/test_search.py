@@ -9,16 +9,19 @@ from typing import Any, Literal
 
 import matplotlib.pyplot
 import numpy as np
+import optuna
 import pytest
 from conftest import table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.importance import get_param_importances
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from PIL import Image
 from searching import SPACE, bowl, opener, optuna_config, plain, run
 
 from unet_exp.errors import ConfigError
-from unet_exp.sweeps.search import Outcome, Search
+from unet_exp.sweeps.search import Outcome, Search, Trial
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +93,7 @@ class TestSearch:
         out = first.ask()
         first.tell(1, Outcome("finished", 0.5))
         again = search(parallel=2, trials=5)
-        assert again.counts() == {"finished": 1, "pruned": 0, "failed": 0, "running": 2}
+        assert again.counts() == {"finished": 1, "pruned": 0, "failed": 0, "repeated": 0, "running": 2}
         assert again.ask() == [out[0], out[2]]
         for number in (0, 2):
             again.tell(number, Outcome("finished", 0.1))
@@ -115,7 +118,7 @@ class TestSearch:
             assert trial.number == number
             study.tell(number, outcome)
         study.tell(4, Outcome("failed"))  # told already, before the process died
-        assert study.counts() == {"finished": 1, "pruned": 1, "failed": 3, "running": 0}
+        assert study.counts() == {"finished": 1, "pruned": 1, "failed": 3, "repeated": 0, "running": 0}
         assert [trial.number for trial in run(search(trials=8))] == [5, 6, 7]
         (best, value), *_ = [study.best()]
         assert (best.number, value) == (4, 0.25) or value > 0.25
@@ -199,6 +202,170 @@ class TestSearch:
         study = Search(optuna_config(space={"n": entry}, trials=4), "val/iou/mean", journal)
         allowed = range(low, low + steps * step + 1, 1 if log else step)
         assert all(plain(trial)["n"] in allowed for trial in run(study, value=lambda values: values["n"]))
+
+
+FEW: dict[str, Any] = {"fusion": ["concat", "add"], "model.depth": {"low": 2, "high": 3}}
+
+
+def score(trial: Trial) -> float:
+    values = plain(trial)
+    return 0.1 * values["model.depth"] + 0.3 * (values["fusion"] == "add")
+
+
+class TestRepeats:
+    """Few choices: Optuna draws words again that it had drawn before."""
+
+    @staticmethod
+    def _answer(study: Search, outcomes: Callable[[Trial], Outcome] | None = None) -> tuple[list[Trial], list[Trial]]:
+        """Answers all that is asked; the trials that were run, and those that repeat one."""
+        new: list[Trial] = []
+        repeats: list[Trial] = []
+        while asked := study.ask():
+            for trial in asked:
+                (new if trial.repeats is None else repeats).append(trial)
+                if trial.repeats is None:
+                    study.tell(trial.number, outcomes(trial) if outcomes else Outcome("finished", score(trial)))
+        return new, repeats
+
+    @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+    @pytest.mark.parametrize("parallel", [1, 3])
+    def test_a_repeat_takes_the_known_value(
+        self, search: Callable[..., Search], tmp_path: Path, sampler: str, parallel: int
+    ) -> None:
+        study = search(space={**FEW, "more": list(range(9))}, sampler=sampler, parallel=parallel, trials=40)
+        new, repeats = self._answer(study)
+        by_number = {trial.number: trial for trial in new}
+        assert len(new) + len(repeats) == 40
+        assert len({tuple(trial.overrides) for trial in new}) == len(new), "nothing is run twice"
+        for repeat in repeats:
+            assert repeat.repeats is not None
+            assert repeat.repeats < repeat.number
+            assert by_number[repeat.repeats].overrides == repeat.overrides
+            assert repeat.outcome == Outcome("finished", score(repeat))
+        assert study.counts() == {
+            "finished": len(new), "pruned": 0, "failed": 0, "repeated": len(repeats), "running": 0
+        }  # fmt: skip
+        study.write(tmp_path)
+        rows = table(tmp_path / "trials.csv")
+        for number, trial in {trial.number: trial for trial in (*new, *repeats)}.items():
+            assert float(rows[number]["val/iou/mean"]) == score(trial)
+            assert rows[number]["repeats"] == ("" if trial.repeats is None else str(trial.repeats))
+        best = study.best()
+        assert best is not None
+        assert best[0].number in by_number, "the best trial has a folder"
+
+    @pytest.mark.parametrize("stopped", range(1, 7))
+    def test_a_search_that_goes_on_repeats_the_same(self, search: Callable[..., Search], stopped: int) -> None:
+        changes = {"space": FEW, "trials": 12, "sampler": "random"}
+        whole = self._answer(search("whole", **changes))
+        assert whole[1]
+        first = search("parts", **changes)
+        parts: list[Trial] = []
+        for _ in range(stopped):
+            (trial,) = first.ask()
+            parts.append(trial)
+            if trial.repeats is None:
+                first.tell(trial.number, Outcome("finished", score(trial)))
+        first.ask()  # and the process dies
+        later = self._answer(search("parts", **changes))
+        of_both = {trial.number: trial for trial in (*parts, *later[0], *later[1])}
+        for trial in (*whole[0], *whole[1]):
+            if trial.number in of_both:
+                assert of_both[trial.number] == trial
+            else:
+                assert (trial.number, trial.repeats is None) == (stopped, False), "told in the call that was lost"
+
+    def test_a_repeat_of_a_running_trial_waits_for_it(self, search: Callable[..., Search]) -> None:
+        study = search(space={**FEW, "more": [1, 2]}, sampler="random", seed=1, parallel=6, trials=6)
+        asked = study.ask()
+        assert 1 < len(asked) < 6, "some of the six are equal"
+        assert len({tuple(trial.overrides) for trial in asked}) == len(asked)
+        assert all(trial.repeats is None for trial in asked)
+        assert study.counts()["running"] == 6
+        waiting = sorted({*range(6)} - {trial.number for trial in asked})
+        for trial in asked:
+            study.tell(trial.number, Outcome("finished", score(trial)))
+        repeats = study.ask()
+        assert [trial.number for trial in repeats] == waiting
+        for repeat in repeats:
+            (twin,) = [trial for trial in asked if trial.overrides == repeat.overrides]
+            assert (repeat.repeats, repeat.outcome) == (twin.number, Outcome("finished", score(twin)))
+        assert study.ask() == []
+
+    def test_a_repeat_that_waited_for_a_failure_is_run(self, search: Callable[..., Search]) -> None:
+        changes = {"space": {**FEW, "more": [1, 2]}, "sampler": "random", "seed": 1, "trials": 6}
+        asked = search(parallel=6, **changes).ask()
+        waiting = sorted({*range(6)} - {trial.number for trial in asked})
+        study = search(parallel=6, **changes)  # the process died, and goes on
+        assert study.ask() == asked
+        for trial in asked:
+            study.tell(trial.number, Outcome("failed"))
+        again = study.ask()
+        assert again
+        assert {trial.number for trial in again} <= {*waiting}
+        assert all(trial.repeats is None for trial in again)
+        assert {tuple(trial.overrides) for trial in again} <= {tuple(trial.overrides) for trial in asked}
+        for trial in again:
+            study.tell(trial.number, Outcome("finished", score(trial)))
+        assert all(trial.repeats in {one.number for one in again} for trial in study.ask())
+        assert study.counts()["running"] == 0
+
+    def test_a_failed_trial_is_tried_again(self, search: Callable[..., Search]) -> None:
+        study = search(space={"fusion": ["concat", "add"]}, sampler="random", trials=9)
+        new, repeats = self._answer(study, lambda _: Outcome("failed"))
+        assert ([trial.number for trial in new], repeats) == (list(range(9)), [])
+        assert not study.exhausted
+
+    def test_a_repeat_of_a_pruned_trial_is_pruned_at_the_same_scores(
+        self, search: Callable[..., Search], tmp_path: Path
+    ) -> None:
+        study = search(space={**FEW, "more": [1, 2]}, sampler="random", trials=12)
+
+        def prune(trial: Trial) -> Outcome:
+            journal = JournalStorage(JournalFileBackend(str(tmp_path / "search.journal")))
+            reported = optuna.Trial(optuna.load_study(study_name="search", storage=journal), trial.number)
+            for validation in range(3):
+                reported.report(score(trial) + validation, validation)
+            return Outcome("pruned")
+
+        new, repeats = self._answer(study, prune)
+        assert repeats
+        assert study.best() is None
+        assert study.counts()["pruned"] == len(new)
+        study.write(tmp_path)
+        rows = table(tmp_path / "trials.csv")
+        for trial in (*new, *repeats):
+            row = rows[trial.number]
+            assert (row["status"], row["validations"]) == ("pruned", "3")
+            assert float(row["val/iou/mean"]) == score(trial) + 2
+        assert {repeat.outcome.status for repeat in repeats if repeat.outcome} == {"pruned"}
+
+    @pytest.mark.parametrize(
+        ("space", "count"),
+        [
+            ({"c": ["a", "b", "c"]}, 3),
+            ({"n": {"low": 2, "high": 4}}, 3),
+            ({"n": {"low": 1, "high": 6, "step": 2}}, 3),
+            ({"n": {"low": 1, "high": 4, "log": True}}, 4),
+            ({"x": {"low": 0.0, "high": 0.3, "step": 0.1}}, 4),
+            ({"x": {"low": 0, "high": 1, "step": 0.4}}, 3),
+            ({"c": ["a", "b"], "n": {"low": 1, "high": 3}}, 6),
+        ],
+    )
+    def test_a_search_ends_when_all_its_space_is_known(
+        self, search: Callable[..., Search], space: dict[str, Any], count: int
+    ) -> None:
+        study = search(space=space, sampler="random", parallel=2, trials=1000)
+        new, _ = self._answer(study, lambda trial: Outcome("finished", float(trial.number)))
+        assert len({tuple(trial.overrides) for trial in new}) == len(new) == count
+        assert study.exhausted
+        assert sum(study.counts().values()) < 1000
+        assert search(space=space, sampler="random", trials=2000).ask() == []
+
+    def test_real_numbers_have_no_end(self, search: Callable[..., Search]) -> None:
+        study = search(space={"x": {"low": 0.0, "high": 1.0}, "c": [1, 2]}, trials=5)
+        new, repeats = self._answer(study, lambda _: Outcome("finished", 0.5))
+        assert (len(new), repeats, study.exhausted) == (5, [], False)
 
 
 @pytest.mark.usefixtures("draws")

@@ -376,6 +376,25 @@ class TestSearch:
         assert [search.folder(run).summary.stat().st_mtime_ns for run in search.runs[:3]] == times
         assert len(table(search.path / "trials.csv")) == 6
 
+    def test_the_same_words_are_trained_once(self, cli: Cli, tmp_path: Path) -> None:
+        words = (*TINY, "search=optuna", "search.space.model.dropout=null", "search.space.optimizer.lr=null")
+        said = cli("train", *words, "fusion=concat,add,none", "output=out", "search.trials=30")
+        assert said.code == 0, said
+        search = the_sweep(tmp_path / "out")
+        trials = table(search.path / "trials.csv")
+        folders = {run.name: summary(search.folder(run)) for run in search.runs}
+        assert len(folders) == 3
+        assert 3 < len(trials) < 30
+        for number, trial in enumerate(trials):
+            told = folders[f"trial-{int(trial['repeats'] or number):03d}"]
+            assert float(trial["val/iou/mean"]) == told["best"]["value"]
+            line = f"trial {number} repeats trial {trial['repeats']} and is not run: val/iou/mean "
+            assert (line in said.out) == (trial["repeats"] != "")
+        repeated = len(trials) - 3
+        assert f"trials: 3 finished, {repeated} repeated\n" in said.out
+        assert f"3 of 30 done, {repeated} repeated, 0 failed, 0 running" in said.out
+        assert "space has 3 combinations, and each has its trial: the search ends before search.trials=30" in said.out
+
     def test_a_trial_that_was_broken_off_comes_again(
         self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

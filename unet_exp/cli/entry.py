@@ -106,7 +106,7 @@ def run_over_checkpoint(
         checkpoint = open_checkpoint(str(typed["checkpoint"]), trust if isinstance(trust, list) else [str(trust)])
         # The training's machine and folders are not those of today.
         trainer = {**checkpoint.config.trainer.model_dump(), "accelerator": "auto"}
-        values = compose_over({**checkpoint.record.config, "trainer": trainer}, defaults, overrides)
+        values = compose_over({**checkpoint.config.model_dump(), "trainer": trainer}, defaults, overrides)
         if show:
             from omegaconf import OmegaConf
 

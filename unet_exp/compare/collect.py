@@ -28,7 +28,7 @@ class Run:
 
     Attributes:
         folder: the run's folder.
-        config: resolved and flat, with dotted keys.
+        config: resolved and flat, with dotted keys; that of an earlier version in the words of today.
         summary: its `summary.json`.
         images: its `per_image.csv`, indexed by image; nan where a score is undefined. Empty without test images.
         history: its `metrics.csv`, one row per epoch. Empty where there is none.
@@ -128,12 +128,12 @@ def _read_run(path: Path) -> Run:
     folder = RunFolder(path)
     summary = _read_finished(folder)
     try:
-        recorded = rename_keys(folder.read_config())
+        values = rename_keys(folder.read_config())
     except DataError as error:
         raise _NotComparable(str(error).removeprefix(f"{path}/")) from None
-    config = flat(recorded)
-    with suppress(ConfigError):  # of another version
-        config = {**flat(parse(recorded).model_dump()), **config}  # keys of later versions mean what this one did
+    with suppress(ConfigError):  # of another version: compared as it is
+        values = parse(values).model_dump()  # keys of later versions mean what this one did
+    config = flat(values)
     if not all(type(config.get(key)) is int for key in ("seed", "data.fold", "data.folds")):
         raise _NotComparable("config.yaml is damaged: it lacks seed, data.fold or data.folds")
     images = _read_numbers(folder.per_image, index="image")

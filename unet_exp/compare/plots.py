@@ -260,7 +260,7 @@ def _finish_plot(figure: Figure, name: str, title: str, caption: str) -> Plot:
     svg = text.getvalue()
     inner = svg[svg.index(">", svg.index("<svg")) + 1 :]
     inner = re.sub(r"<style.*?</style>", "", inner, flags=re.DOTALL)
-    prefix = re.sub(r"\W", "-", name)
+    prefix = re.sub(r"\W", lambda found: f"-{ord(found[0])}-", name)  # names of scores differ in any character
     inner = re.sub(r'\bid="', f'id="{prefix}-', inner)
     inner = re.sub(r'xlink:href="#', f'href="#{prefix}-', inner).replace("url(#", f"url(#{prefix}-")
     width, height = (72 * side for side in figure.get_size_inches())

@@ -50,12 +50,12 @@ class SyntheticConfig(_DataConfig):
 class _BenchmarkConfig(_DataConfig):
     root: str
     download: bool
-    split: Literal["held_out", "all"]
+    split: Literal["held_out", "all", "held_out_v1", "all_v1"]
 
     @model_validator(mode="after")
     def _check_split(self) -> Self:
-        if self.split == "all" and self.folds:
-            raise ValueError("data.split=all trains on every image and has no folds: leave data.folds at 0")
+        if self.split in ("all", "all_v1") and self.folds:
+            raise ValueError(f"data.split={self.split} trains on every image and has no folds: leave data.folds at 0")
         return self
 
 
@@ -63,12 +63,40 @@ class ISBI2012Config(_BenchmarkConfig):
     """The electron-microscopy stack of the ISBI 2012 challenge."""
 
     name: Literal["isbi2012"]
+    split: Literal["held_out", "all"]
 
 
 class CellTrackingConfig(_BenchmarkConfig):
     """Partly annotated frames of the Cell Tracking Challenge."""
 
     name: Literal["phc_u373", "dic_hela"]
+
+
+class U373Config(CellTrackingConfig):
+    """PhC-C2DH-U373."""
+
+    name: Literal["phc_u373"]
+    split: Literal["held_out", "all"]
+
+
+class HeLaConfig(CellTrackingConfig):
+    """DIC-C2DH-HeLa.
+
+    Attributes:
+        split: the versions `..._v1` validate on a frame that is hardly annotated.
+        split_version: no choice; the configs of earlier runs lack it, and mean those versions.
+    """
+
+    name: Literal["dic_hela"]
+    split_version: Literal[2]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_earlier_split(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "split_version" in values:
+            return values
+        split = values.get("split")
+        return {**values, "split": f"{split}_v1" if split in ("held_out", "all") else split, "split_version": 2}
 
 
 MAX_CLASSES = 254  # labels are bytes; 255 is ignored, and the table of a mask has 0 for unknown values
@@ -166,5 +194,5 @@ class FolderConfig(_DataConfig):
 
 
 DataConfig = Annotated[
-    SyntheticConfig | ISBI2012Config | CellTrackingConfig | FolderConfig, Field(discriminator="name")
+    SyntheticConfig | ISBI2012Config | U373Config | HeLaConfig | FolderConfig, Field(discriminator="name")
 ]

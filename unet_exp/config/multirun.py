@@ -46,6 +46,12 @@ class Range(Strict):
         """Whether only whole numbers are meant."""
         return not any(isinstance(number, float) for number in (self.low, self.high, self.step))
 
+    @property
+    def count(self) -> int | None:
+        """How many numbers it holds; None for any number between two."""
+        step = self.step or (1 if self.whole else None)
+        return None if step is None else math.floor((self.high - self.low) / step + 1e-8) + 1  # 0.3 / 0.1 is below 3
+
 
 class NoSearchConfig(Strict):
     """No search."""
@@ -69,6 +75,12 @@ class OptunaConfig(Strict):
     warmup_validations: Natural
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     space: dict[str, list[Any] | Range]
+
+    @property
+    def combinations(self) -> int | None:
+        """How many trials can differ; None for any number."""
+        counts = [len(entry) if isinstance(entry, list) else entry.count for entry in self.space.values()]
+        return None if None in counts else math.prod(count for count in counts if count is not None)
 
     @field_validator("space", mode="before")
     @classmethod

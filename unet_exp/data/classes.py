@@ -2,6 +2,7 @@
 
 import colorsys
 import math
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -35,14 +36,14 @@ class UnknownValues(DataError):
         counts: pixels of each value or (red, green, blue).
         paths: their files.
         known: the name of the class of each known value.
-        seen: the known values in these files.
+        seen: pixels of the known values in these files.
         what: the message without a remedy.
     """
 
     def __init__(
-        self, counts: "Counter[Value]", paths: Sequence[str], known: Mapping[Value, str], seen: Collection[Value]
+        self, counts: "Counter[Value]", paths: Sequence[str], known: Mapping[Value, str], seen: Counter[Value]
     ) -> None:
-        self.counts, self.paths, self.known, self.seen = counts, paths, known, frozenset(seen)
+        self.counts, self.paths, self.known, self.seen = counts, paths, known, seen
         values = list_few([f"{_format_value(value)} x {count}" for value, count in counts.most_common()], _MOST_VALUES)
         classes = list_few([f"{_format_value(value)} {name}" for value, name in known.items()], _MOST_KNOWN)
         if any(isinstance(value, tuple) for value in counts) and not any(isinstance(value, tuple) for value in known):
@@ -63,7 +64,7 @@ class UnknownValues(DataError):
     def merge(cls, errors: Sequence["UnknownValues"]) -> "UnknownValues":
         """Joins the errors of several files with the same classes into one."""
         counts: Counter[Value] = sum((error.counts for error in errors), Counter())
-        seen = frozenset[Value]().union(*(error.seen for error in errors))
+        seen: Counter[Value] = sum((error.seen for error in errors), Counter())
         return cls(counts, [path for error in errors for path in error.paths], errors[0].known, seen)
 
 
@@ -223,9 +224,22 @@ def name_values(values: Collection[Value], classes: Sequence[ClassSpec]) -> list
     return entries
 
 
+class _WordDumper(yaml.SafeDumper):
+    """Quotes names that Hydra's grammar does not take bare; it has double quotes in common with YAML."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    plain = re.fullmatch(r"[A-Za-z_]([\w ]*\w)?", text, re.ASCII)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, None if plain else '"')
+
+
+_WordDumper.add_representer(str, _represent_text)
+
+
 def dump_in_one_line(plain: object) -> str:
-    """YAML for a config or the command line."""
-    text: str = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
+    """YAML for a config or, as Hydra reads it too, the command line."""
+    settings: dict[str, Any] = {"default_flow_style": True, "sort_keys": False, "width": math.inf}
+    text: str = yaml.dump(plain, Dumper=_WordDumper, allow_unicode=True, **settings)
     return text.strip()
 
 

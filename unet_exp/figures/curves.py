@@ -2,8 +2,10 @@
 
 import csv
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -22,6 +24,11 @@ def draw_curves(metrics: Path, target: Path, monitor: str) -> None:
     with metrics.open(newline="") as file:
         # The last row may be incomplete after a full disk.
         rows = [row for row in csv.DictReader(file) if None not in row.values()]
+    with rc_context({"text.parse_math": False}), write_whole(target) as side:  # a class may have dollars in its name
+        _draw(rows, monitor).savefig(side, dpi=110)
+
+
+def _draw(rows: Sequence[Mapping[str, str]], monitor: str) -> Figure:
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     losses, scores, rates = figure.subplots(1, 3)
@@ -52,5 +59,4 @@ def draw_curves(metrics: Path, target: Path, monitor: str) -> None:
     rates.set(title="learning rate", xlabel="step")
     for axes in (losses, scores, rates):
         axes.grid(alpha=0.3)
-    with write_whole(target) as side:
-        figure.savefig(side, dpi=110)
+    return figure

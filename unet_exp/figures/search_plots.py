@@ -39,7 +39,8 @@ def draw_search(study: "Study", evaluator: "PedAnovaImportanceEvaluator | None",
     height = max(4.0, 1.2 + 0.3 * len({key for trial in study.get_trials(deepcopy=False) for key in trial.params}))
     panels = []
     # Each plot is a figure of its own and sets a style for all that come after it.
-    with plt.rc_context(), write_whole(target) as side:
+    # A class may have dollars in its name.
+    with plt.rc_context({"text.parse_math": False}), write_whole(target) as side:
         history = plot_optimization_history(study, target_name=monitor)
         history.set(title="finished trials", xlabel="trial")
         history.legend(fontsize="small")

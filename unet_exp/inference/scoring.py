@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from unet_exp import losses
 from unet_exp.config import ClassSpec, MetricsConfig
@@ -83,7 +84,7 @@ def score_test(predictor: Predictor, dataset: DataSet, settings: MetricsConfig, 
 
 
 def score_tables(metrics: Mapping[str, float], classes: Sequence[ClassSpec], split: str) -> list[Table]:
-    """Tables of a split's scores: one row per class, then the mean; and one row per score of borders and cells."""
+    """Tables of a split's scores: one row per class, then the mean; and one row per score of borders, and of cells."""
 
     def show(name: str, digits: int = 4) -> str:
         number = metrics.get(f"{split}/{name}")
@@ -96,15 +97,23 @@ def score_tables(metrics: Mapping[str, float], classes: Sequence[ClassSpec], spl
     of_classes = _table(split, *(metric.title for metric in per_class), caption=caption)
     for name in [*(spec.name for spec in classes), "mean"]:
         cells = (show(f"{metric.name}/{name}") for metric in per_class)
-        of_classes.add_row(name, *("absent" if cell == "undefined" else cell for cell in cells))
-    rows = [metric for metric in METRICS if metric.family is not None and f"{split}/{metric.name}" in metrics]
-    if not rows:
-        return [of_classes]
-    of_borders = _table(split, "best", "threshold", "at val's")
-    for metric in rows:
-        at = show(f"{metric.name}_threshold", 1)
-        of_borders.add_row(metric.title, show(metric.name), at, show(f"{metric.name}_at_val"))
-    return [of_classes, of_borders]
+        of_classes.add_row(Text(name), *("absent" if cell == "undefined" else cell for cell in cells))
+    others = [metric for metric in METRICS if metric.family is not None and f"{split}/{metric.name}" in metrics]
+    of_borders = [metric for metric in others if metric.has_threshold]
+    of_cells = [metric for metric in others if not metric.has_threshold]
+    tables = [of_classes]
+    if of_borders:
+        # Only a test split has validation images beside it to choose thresholds by.
+        chosen = any(f"{split}/{metric.at_val}" in metrics for metric in of_borders)
+        tables.append(_table(split, "best", "threshold", *["at val's"] * chosen))
+        for metric in of_borders:
+            at_val = [show(metric.at_val)] * chosen
+            tables[-1].add_row(metric.title, show(metric.name), show(metric.threshold, 1), *at_val)
+    if of_cells:
+        tables.append(_table(split, "score"))
+        for metric in of_cells:
+            tables[-1].add_row(metric.title, show(metric.name))
+    return tables
 
 
 def _table(first: str, *numbers: str, caption: str | None = None) -> Table:

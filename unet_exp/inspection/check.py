@@ -17,6 +17,7 @@ from unet_exp.data import groups, load_data
 from unet_exp.data.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
 from unet_exp.data.compatibility import check_fits
 from unet_exp.data.io.writing import make_output_folder
+from unet_exp.data.meaning import stored_value
 from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import SPLITS, DataSet, Sample
 from unet_exp.data.sets.folder import (
@@ -195,7 +196,7 @@ def _inspect_folder(config: FolderConfig, console: Console) -> _Inspection:
     with _collect_mistake(mistakes):
         sample_names([(one.source, one.item) for one in stats if one.source is not None])
     totals = Totals.of(one.mask for one in stats if one.mask is not None)
-    label_map = LabelMap(classes, None if config.ignore is None else survey.stored_value(config.ignore), objects)
+    label_map = LabelMap(classes, None if config.ignore is None else stored_value(config.ignore), objects)
     proposal = None
     if unknown := sum(label_map.pixels(mask)[UNKNOWN] for mask in totals.masks):
         mistakes.append(

@@ -3,14 +3,22 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import MAX_CLASSES
 from unet_exp.data.classes import Value, dump_in_one_line, name_values, picture_color
-from unet_exp.inspection.survey import IGNORED, ImageStats, MaskStats, stored_value
+from unet_exp.data.meaning import (
+    find_distance,
+    find_meaning,
+    name_new,
+    plain_value,
+    stored_value,
+    to_words,
+)
+from unet_exp.inspection.survey import IGNORED, ImageStats, MaskStats
 
 UNKNOWN = -1
 """Index for values without a class."""
@@ -18,6 +26,7 @@ RARE = 0.001
 """Share of the pixels below which a class is rare."""
 _MANY_VALUES = 10
 _PEAK_SHARE, _PEAK_DISTANCE = 0.005, 32
+_RARE_A_PEAK = 4
 _OUTLIER = 6.0
 _FEWEST = 8
 
@@ -78,55 +87,64 @@ class ClassProposal:
             by JPEG or smooth resizing); `unclear`.
         classes: that fit; of a smeared mask, those before the blur.
         ignore: a value that seems to mean "ignored".
+        configured: the classes of the config.
+        strays: a line for each value that hardly any pixel has; no class is meant.
+        ignores_strays: whether `ignore` is their value.
     """
 
     kind: Literal["classes", "objects", "smeared", "unclear"]
     classes: tuple[ClassSpec, ...] = ()
     ignore: int | list[int] | None = None
+    configured: tuple[ClassSpec, ...] = ()
+    strays: tuple[str, ...] = ()
+    ignores_strays: bool = False
+
+    @property
+    def has_new_classes(self) -> bool:
+        """Whether the config lacks these classes."""
+        return bool(self._entries())
+
+    def _entries(self) -> list[dict[str, Any]]:
+        """The classes, if the config has others."""
+        return name_new([stored_value(spec.value) for spec in self.classes], self.configured)
 
     def yaml(self) -> str:
-        """Lines for a config file."""
+        """Lines for a config file; empty where the config has it all."""
+        colors = {spec.name: spec.color for spec in self.classes}
         entries = [
-            {"name": spec.name, "value": spec.value, **({"color": spec.color} if spec.color != spec.value else {})}
-            for spec in self.classes
+            {**entry, **({"color": colors[entry["name"]]} if colors[entry["name"]] != entry["value"] else {})}
+            for entry in self._entries()
         ]
-        lines = ["classes:", *(f"  - {dump_in_one_line(entry)}" for entry in entries)]
+        lines = ["classes:", *(f"  - {dump_in_one_line(entry)}" for entry in entries)] if entries else []
         return "\n".join(lines if self.ignore is None else [*lines, f"ignore: {self.ignore}"])
 
     def words(self) -> list[str]:
         """The same as words on a command line."""
-        entries = [{"name": spec.name, "value": spec.value} for spec in self.classes]
-        words = [f"data.classes={dump_in_one_line(entries)}"]
-        return words if self.ignore is None else [*words, f"data.ignore={self.ignore}"]
+        return to_words(self._entries(), self.ignore)
 
 
 def propose_classes(totals: Totals, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None) -> ClassProposal:
     """Guesses the meaning of the values of masks; `classes` and `ignore`, as configured, keep names and values."""
-    found = set(totals.pixels)
     parts, specks = (sum(getattr(mask, key) for mask in totals.masks) for key in ("parts", "specks"))
-    many = any(mask.rest for mask in totals.masks) or len(found) > _MANY_VALUES
-    kept = ignore if ignore is not None and stored_value(ignore) in found else None
-    if many and 2 * specks > parts:
-        peaks = _find_peaks(totals.pixels)
+    many = any(mask.rest for mask in totals.masks) or len(totals.pixels) > _MANY_VALUES
+    masks = [(mask.file, mask.counts) for mask in totals.masks]
+    meaning = find_meaning(masks, classes, ignore)
+    peaks = _find_peaks(totals.pixels)
+    # Ragged outlines leave specks too, but a few values that are all common, and indices, are no blur.
+    blurred = not meaning.is_index and len(totals.pixels) > (1 + _RARE_A_PEAK) * len(peaks)
+    if (many and 2 * specks > parts and blurred) or meaning.is_blurred:
         return (
             ClassProposal("smeared", _to_specs(peaks, classes))
             if 2 <= len(peaks) <= _MANY_VALUES
             else ClassProposal("unclear")
         )
-    if kept is None and _ends_in_255(found):
-        kept = 255
-    values = found - ({IGNORED} if kept is None else {stored_value(kept)})
-    specs = _to_specs(values, classes) if 2 <= len(values) <= MAX_CLASSES else ()
-    ignored = kept if kept is None or isinstance(kept, int) else list(kept)
+    specs = _to_specs(meaning.classes, classes) if 2 <= len(meaning.classes) <= MAX_CLASSES else ()
+    fitting = specs, plain_value(meaning.ignore), tuple(classes)
     if many and sum(mask.lit for mask in totals.masks if mask.parts) >= 0.8 * parts:
-        return ClassProposal("objects", specs, ignored)
-    return ClassProposal("classes", specs, ignored) if specs else ClassProposal("unclear")
-
-
-def _ends_in_255(found: set[Value]) -> bool:
-    """Whether values count up from 0, and 255 is apart: it then means "unknown"."""
-    others = found - {255}
-    return 255 in found and 2 <= len(others) < 255 and others == set(range(len(others)))
+        return ClassProposal("objects", *fitting)
+    if not specs:
+        return ClassProposal("unclear")
+    return ClassProposal("classes", *fitting, tuple(meaning.list_strays()), meaning.ignore in meaning.strays)
 
 
 def _find_peaks(pixels: Counter[Value]) -> list[Value]:
@@ -135,13 +153,9 @@ def _find_peaks(pixels: Counter[Value]) -> list[Value]:
     for value, count in pixels.most_common():
         if count < _PEAK_SHARE * pixels.total():
             break
-        if all(np.abs(np.subtract(_to_color(value), _to_color(peak))).max() >= _PEAK_DISTANCE for peak in peaks):
+        if all(find_distance(value, peak) >= _PEAK_DISTANCE for peak in peaks):
             peaks.append(value)
     return peaks
-
-
-def _to_color(value: Value) -> tuple[int, ...]:
-    return (value,) * 3 if isinstance(value, int) else value
 
 
 def _to_specs(values: Collection[Value], classes: Sequence[ClassSpec]) -> tuple[ClassSpec, ...]:

@@ -20,6 +20,7 @@ from unet_exp.data.classes import UnknownValues, Value, decode, read_codes, show
 from unet_exp.data.groups import SplitItem
 from unet_exp.data.io.images import Scene, read_labels, read_scenes
 from unet_exp.data.io.valid import Valid, clear_invalid
+from unet_exp.data.meaning import stored_value
 from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import SPLITS, DataSet, image_digest
 from unet_exp.data.sets.folder import ImageKind, read_pair
@@ -45,6 +46,7 @@ class MaskStats:
         parts: connected regions (8 neighbours) of one value, without 0 or black; 0 for 2 values or fewer.
         specks: regions of 4 pixels or fewer, as at the edges of smeared masks.
         is_image: whether these are the pixels of the image.
+        file: where they are; empty for data that are not a user's files.
     """
 
     counts: dict[Value, int]
@@ -54,6 +56,7 @@ class MaskStats:
     parts: int = 0
     specks: int = 0
     is_image: bool = False
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,13 +144,6 @@ def survey_samples(dataset: DataSet) -> list[ImageStats]:
             scene = Scene(sample.image, sample.valid)
             found.setdefault(sample.name, _image_stats(item, None, None, 0, scene, mask))
     return list(found.values())
-
-
-def stored_value(value: int | Sequence[int]) -> Value:
-    """Turns a class's value into a key of `MaskStats.counts`."""
-    if isinstance(value, int):
-        return value
-    return value[0] if len(set(value)) == 1 else tuple(value)
 
 
 def read_page(stats: ImageStats, nodata: NoData, indices: bool) -> tuple[Array, Array | None]:
@@ -245,7 +241,7 @@ def _mask_stats(pixels: Array, path: Path, valid: Valid, is_image: bool) -> Mask
         parts, specks = len(sizes), int((sizes <= _SPECK).sum())
     kept = dict(counts.most_common(_KEPT))
     rest = counts.total() - sum(kept.values())
-    return MaskStats(kept, rest, len(counts), len(counts.keys() - {0}), parts, specks, is_image)
+    return MaskStats(kept, rest, len(counts), len(counts.keys() - {0}), parts, specks, is_image, str(path))
 
 
 def _count_greys(values: Array) -> Counter[Value]:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -140,13 +140,28 @@ def print_proposal(proposal: ClassProposal, console: Console) -> None:
             "and resized by nearest neighbour. The values that were meant are probably:"
         )
     else:
-        show(
-            "These classes would fit the masks; mend the names, and leave out a value that means nothing: it is "
-            "data.ignore. In a file such as mine/data/tissue.yaml (docs/your_images.md):"
-        )
+        if proposal.strays:
+            _print_strays(proposal, show)
+        if not proposal.words():
+            return
+        if proposal.has_new_classes:
+            show(
+                "These classes would fit the masks; mend the names, and leave out a value that means nothing: it is "
+                "data.ignore."
+            )
+        show("In a file such as mine/data/tissue.yaml (docs/your_images.md):")
     show(f"\n{proposal.yaml()}\n")
     show("or on the command line:")
     show("  " + " ".join(shlex.quote(word) for word in proposal.words()))
+
+
+def _print_strays(proposal: ClassProposal, show: Callable[[str], None]) -> None:
+    show("Hardly any pixel has these values, so that they are probably slips and no classes:")
+    for line in proposal.strays[:_ROWS]:
+        show(f"  {line}")
+    if len(proposal.strays) > _ROWS:
+        show(f"  {len(proposal.strays) - _ROWS} values more")
+    show(f"Mend the masks{', or ignore these pixels' if proposal.ignores_strays else ''}.")
 
 
 def _format_values(values: Sequence[Value], colored: bool) -> str:

@@ -74,14 +74,14 @@ class BorderStack:
         Of equally good thresholds the nearest to 0.5 counts. All are nan if no slice has cells.
         """
         result: dict[str, float] = {}
-        for name in self._metrics:
-            result[name], result[f"{name}_threshold"] = self._score(name, self._best_index(name))
+        for name, metric in self._metrics.items():
+            result[name], result[metric.threshold] = self._score(name, self._best_index(name))
         return result
 
     def thresholds(self) -> dict[str, float]:
         """The best threshold by measure, for `at` of a test stack."""
         best = self.best()
-        return {name: best[f"{name}_threshold"] for name in self._metrics}
+        return {name: best[metric.threshold] for name, metric in self._metrics.items()}
 
     def at(self, thresholds: Mapping[str, float]) -> dict[str, float]:
         """Scores at thresholds chosen on the validation stack.
@@ -96,21 +96,22 @@ class BorderStack:
             ValueError: for a threshold that is not one of `THRESHOLDS`.
         """
         result: dict[str, float] = {}
-        for name in self._metrics:
+        for name, metric in self._metrics.items():
             if name in thresholds:
                 score, threshold = self._score(name, self._index(name, thresholds[name]))
-                result |= {f"{name}_at_val": score, f"{name}_threshold_at_val": threshold}
+                result |= {metric.at_val: score, f"{metric.threshold}_at_val": threshold}
         return result
 
     def rows(self, thresholds: Mapping[str, float]) -> list[dict[str, float]]:
         """Each slice's measures at the best thresholds, and as `<measure>_at_val` at those of another stack."""
-        chosen = {name: self._best_index(name) for name in self._metrics}
-        known = [name for name in self._metrics if name in thresholds]
-        chosen |= {f"{name}_at_val": self._index(name, thresholds[name]) for name in known}
+        chosen = {name: (name, self._best_index(name)) for name in self._metrics}
+        for name, metric in self._metrics.items():
+            if name in thresholds:
+                chosen[metric.at_val] = name, self._index(name, thresholds[name])
         return [
             {
-                name: math.nan if at is None else float(self.curves[name.removesuffix("_at_val")][index, at])
-                for name, at in chosen.items()
+                column: math.nan if at is None else float(self.curves[name][index, at])
+                for column, (name, at) in chosen.items()
             }
             for index in range(len(self.curves["v_rand"]))
         ]

@@ -49,8 +49,18 @@ class Metric:
 
     @property
     def has_threshold(self) -> bool:
-        """Whether its best threshold is a result too (`<name>_threshold`), and its value at that of validation."""
+        """Whether its best threshold is a result too, and its value at that of validation."""
         return self.family == "isbi"
+
+    @property
+    def threshold(self) -> str:
+        """The name of its best threshold."""
+        return f"{self.name}_threshold"
+
+    @property
+    def at_val(self) -> str:
+        """The name of its value at the best threshold of validation."""
+        return f"{self.name}_at_val"
 
     def names(self, class_names: Sequence[str]) -> list[str]:
         """Its full names, those of the classes in their order."""
@@ -91,7 +101,7 @@ def find_metric(name: str) -> Metric:
         if metric.per_class:
             found = len(parts) == 2 and parts[0] == metric.name and parts[1] != ""
         else:
-            found = parts == [metric.name] or (metric.has_threshold and parts == [f"{metric.name}_at_val"])
+            found = parts == [metric.name] or (metric.has_threshold and parts == [metric.at_val])
         if found:
             return metric
     known = ", ".join(f"{metric.name}/<class>" if metric.per_class else metric.name for metric in METRICS)
@@ -133,4 +143,4 @@ def metric_names(
 
 def threshold_names(families: Collection[ScoreFamily] = (), warping: bool = False) -> list[str]:
     """The results beside `metric_names` that are thresholds; none can be monitored."""
-    return [f"{metric.name}_threshold" for metric in list_metrics(families, warping) if metric.has_threshold]
+    return [metric.threshold for metric in list_metrics(families, warping) if metric.has_threshold]

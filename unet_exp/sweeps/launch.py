@@ -31,7 +31,7 @@ from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.schema import validate
 from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
-from unet_exp.sweeps.search import Outcome, Search
+from unet_exp.sweeps.search import Outcome, Search, Trial
 
 Launch = Callable[[Sequence[PlannedRun]], None]
 
@@ -59,11 +59,11 @@ def run_sweep(plan: SweepPlan) -> None:
             folder = SweepFolder.open(folder.path)  # read again under the lock
             _check_orphans(folder)
             total = plan.search.trials if plan.search else len(folder.runs)
-            with SweepProgress(folder, total, console), _open_launcher(plan, folder, console) as launch:
+            with SweepProgress(folder, total, console) as progress, _open_launcher(plan, folder, console) as launch:
                 if plan.search is None:
                     launch([run for run in folder.runs if not folder.is_done(run)])
                 else:
-                    search = _run_search(plan, folder, launch)
+                    search = _run_search(plan, folder, launch, progress, console)
     except BlockingIOError:
         raise UserError(f"sweep.resume={folder.path}: this sweep is still running; wait for its end") from None
     except (signals.Stopped, KeyboardInterrupt) as error:
@@ -232,7 +232,9 @@ def _adapt_config(config: Config, folder: RunFolder) -> Config:
     )
 
 
-def _run_search(plan: SweepPlan, folder: SweepFolder, launch: Launch) -> Search:
+def _run_search(
+    plan: SweepPlan, folder: SweepFolder, launch: Launch, progress: SweepProgress, console: Console
+) -> Search:
     """Runs all trials of a search.
 
     Raises:
@@ -251,7 +253,12 @@ def _run_search(plan: SweepPlan, folder: SweepFolder, launch: Launch) -> Search:
     ) as error:  # Optuna does not check its lines
         raise DataError(f"{folder.journal}: it is damaged ({type(error).__name__}); start the search anew") from None
     common = plan.runs[0].overrides
-    while trials := search.ask():
+    while asked := search.ask():
+        progress.repeated = search.counts()["repeated"]
+        for trial in asked:
+            if trial.repeats is not None:
+                console.print(_describe_repeat(trial, monitor), soft_wrap=True)
+        trials = [trial for trial in asked if trial.repeats is None]
         runs = [
             PlannedRun(f"trial-{trial.number:03d}", [*common, *trial.overrides, f"+sweep.trial={trial.number}"])
             for trial in trials
@@ -263,6 +270,12 @@ def _run_search(plan: SweepPlan, folder: SweepFolder, launch: Launch) -> Search:
             search.tell(trial.number, _read_outcome(folder.folder(run)) or Outcome("failed", None))
     search.write(folder.path)
     return search
+
+
+def _describe_repeat(trial: Trial, monitor: str) -> str:
+    assert trial.outcome is not None
+    known = "pruned" if trial.outcome.status == "pruned" else f"{monitor} {trial.outcome.value:.4f}"
+    return f"trial {trial.number} repeats trial {trial.repeats} and is not run: {known}: {' '.join(trial.overrides)}"
 
 
 def _read_outcome(folder: RunFolder) -> Outcome | None:
@@ -288,6 +301,13 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, search: Search | None, conso
     if search is not None:
         counts = [f"{count} {status}" for status, count in search.counts().items() if count]
         console.print(f"trials: {', '.join(counts)}")
+        assert plan.search is not None
+        if search.exhausted and sum(search.counts().values()) < plan.search.trials:
+            console.print(
+                f"search.space has {plan.search.combinations} combinations, and each has its trial: the search ends "
+                f"before search.trials={plan.search.trials}",
+                soft_wrap=True,
+            )
         if best := search.best():
             trial, value = best
             console.print(f"best: {value:.4f} by trial {trial.number}: {' '.join(trial.overrides)}", soft_wrap=True)

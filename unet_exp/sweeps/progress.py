@@ -17,13 +17,15 @@ _INTERVAL = 1.0  # seconds between two looks at the run folders
 
 
 class SweepProgress:
-    """Counts the runs of a sweep by their folders, in a thread of its own.
+    """Counts the runs of a sweep by their folders, in a thread of its own; see `repeated`.
 
     On a terminal it is a bar of rich; elsewhere a line whenever a run has ended, and those of `unet_exp.progress`. The
     remaining time is computed here: rich looks at the last 30 seconds, in which often no run ends.
     """
 
     def __init__(self, folder: SweepFolder, total: int, console: Console) -> None:
+        self.repeated = 0
+        """Trials of a search that repeat earlier ones and have no folders."""
         self._folder = folder
         self._total = total
         self._console = console
@@ -89,18 +91,19 @@ class SweepProgress:
         # A search prunes trials; they are stopped, and nothing is wrong with them.
         stopped = counts["stopped"]
         words = [f"{done} of {self._total} done"]
+        words += [f"{self.repeated} repeated"] if self.repeated else []
         words += [f"{stopped} stopped"] if stopped else []
         words += [f"{failed} failed", f"{counts['running']} running"]
         return done + failed + stopped, ", ".join(words)
 
     def _show(self) -> None:
         ended, words = self._look()
-        now = ended - self._ended_before
-        if now > 0 and ended < self._total:
-            left = (time.monotonic() - self._start) / now * (self._total - ended)
+        now, to_come = ended - self._ended_before, self._total - ended - self.repeated
+        if now > 0 and to_come > 0:
+            left = (time.monotonic() - self._start) / now * to_come
             words += f", about {_duration(left)} left"
         self._phase.state = words
-        self._bar.update(self._task, completed=ended, description=words)
+        self._bar.update(self._task, completed=ended + self.repeated, description=words)
         if ended != self._ended and not self._console.is_terminal:
             self._console.print(words, soft_wrap=True)
         self._ended = ended

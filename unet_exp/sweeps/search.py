@@ -25,15 +25,8 @@ if TYPE_CHECKING:
 
 TrialStatus = Literal["finished", "pruned", "failed"]
 
+_REPEATS = "repeats"  # the attribute of a trial with the number of the earlier one whose words it has
 _ENOUGH = 10  # finished trials for an importance: PED-ANOVA looks at the best five or more
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A trial: its number, counted from 0, and the words to append to those of the run."""
-
-    number: int
-    overrides: list[str]
 
 
 @dataclass(frozen=True)
@@ -44,12 +37,33 @@ class Outcome:
     value: float | None = None
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A trial.
+
+    Attributes:
+        number: counted from 0.
+        overrides: the words to append to those of the run.
+        repeats: the number of an earlier trial with these words, whose outcome is this trial's too; None for a trial to
+            be run.
+        outcome: of that earlier trial.
+    """
+
+    number: int
+    overrides: list[str]
+    repeats: int | None = None
+    outcome: Outcome | None = None
+
+
 class Search:
     """A study of Optuna in a journal file, to which further processes report.
 
     A fresh sampler draws each trial, seeded with the search's seed and the trial's number. So a resumed search draws
     what an uninterrupted one would have drawn, if trials come one at a time and their scores repeat; with several at
     once it depends on which ends first.
+
+    Training the same words again would give the same score. So a trial that repeats an earlier one counts as a trial,
+    takes over its outcome, and is not run; one that failed has none, and is tried again.
 
     Args:
         config: its space, how it is searched, and how many trials.
@@ -88,17 +102,25 @@ class Search:
     def ask(self) -> list[Trial]:
         """The next trials, up to `parallel` (None: 1) at once; interrupted ones of an earlier start come first.
 
+        Trials that repeat an earlier one come with its outcome; where it is still running, they wait for it.
+
         Returns:
-            Empty if all trials have an outcome, or `parallel` are running.
+            Empty if all trials, or all combinations of the space, have an outcome, or `parallel` are running or wait.
         """
-        known = self._trials()
-        room = (self._config.parallel or 1) - len(self._running)
-        half_done = [
-            trial.number for trial in known if not trial.state.is_finished() and trial.number not in self._running
-        ]
-        again = half_done[: max(room, 0)]
-        new = max(min(room - len(again), self._config.trials - len(known)), 0)
-        return [self._draw(number) for number in (*again, *[None] * new)]
+        half_done = iter(
+            [
+                trial.number
+                for trial in self._trials()
+                if not trial.state.is_finished() and trial.number not in self._running
+            ]
+        )
+        asked = []
+        for _ in range((self._config.parallel or 1) - len(self._running)):
+            number = next(half_done, None)
+            if number is None and (self.exhausted or len(self._trials()) >= self._config.trials):
+                break
+            asked.append(self._take(number))
+        return [trial for trial in asked if trial is not None]
 
     def tell(self, number: int, outcome: Outcome) -> None:
         """Records the outcome of a trial; only the first outcome counts."""
@@ -124,10 +146,20 @@ class Search:
         words = {key: value if isinstance(value, str) else to_word(value) for key, value in found.params.items()}
         return Trial(found.number, to_overrides(words)), found.value
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether each combination of the space has a trial that has not failed."""
+        tried = {
+            tuple(trial.params.items())
+            for trial in self._trials()
+            if trial.state.name != "FAIL" and len(trial.params) == len(self._config.space)
+        }
+        return self._config.combinations is not None and len(tried) >= self._config.combinations
+
     def counts(self) -> dict[str, int]:
-        """How many trials are `finished`, `pruned`, `failed` and `running` (without an outcome)."""
-        states = [_name_status(trial) for trial in self._trials()]
-        return {status: states.count(status) for status in ("finished", "pruned", "failed", "running")}
+        """How many trials are `finished`, `pruned`, `failed`, `repeated` and `running` (without an outcome)."""
+        states = ["repeated" if _repeats(trial) is not None else _name_status(trial) for trial in self._trials()]
+        return {status: states.count(status) for status in ("finished", "pruned", "failed", "repeated", "running")}
 
     def write(self, folder: Path) -> None:
         """Writes `trials.csv`, `search.png` (history and importance) and `best.txt` (words of the best trial)."""
@@ -137,6 +169,7 @@ class Search:
             {
                 "trial": trial.number,
                 "status": _name_status(trial),
+                "repeats": _repeats(trial),
                 self._monitor: trial.value,
                 "validations": len(trial.intermediate_values),
                 **trial.params,
@@ -152,8 +185,39 @@ class Search:
     def _trials(self) -> "list[optuna.trial.FrozenTrial]":
         return self._study.get_trials(deepcopy=False)
 
-    def _draw(self, number: int | None) -> Trial:
-        """A new trial, or an earlier one by its number."""
+    def _take(self, number: int | None) -> Trial | None:
+        """A new trial, or a half-done one by its number; None for one that repeats a trial still running."""
+        trial, words = self._draw(number)
+        # A half-done trial that repeats none had already been handed out.
+        if number is None or trial.user_attrs.get(_REPEATS) is not None:
+            twin = self._find_twin(trial)
+            if twin is not None or number is not None:
+                trial.set_user_attr(_REPEATS, None if twin is None else twin.number)
+            if twin is not None:
+                return self._repeat(trial, words, twin) if twin.state.is_finished() else None
+        self._running.add(trial.number)
+        return Trial(trial.number, words)
+
+    def _find_twin(self, trial: "optuna.Trial") -> "optuna.trial.FrozenTrial | None":
+        """An earlier trial with the same words that has not failed; one with an outcome comes first."""
+        twins = [
+            other
+            for other in self._trials()
+            if other.number < trial.number and other.params == trial.params and other.state.name != "FAIL"
+        ]
+        return min(twins, key=lambda twin: (not twin.state.is_finished(), twin.number), default=None)
+
+    def _repeat(self, trial: "optuna.Trial", words: list[str], twin: "optuna.trial.FrozenTrial") -> Trial:
+        """Tells the study what training these words again would give."""
+        with _silence_warnings():
+            for validation, score in twin.intermediate_values.items():
+                trial.report(score, validation)
+        outcome = Outcome("pruned" if twin.state.name == "PRUNED" else "finished", twin.value)
+        self.tell(trial.number, outcome)
+        return Trial(trial.number, words, twin.number, outcome)
+
+    def _draw(self, number: int | None) -> "tuple[optuna.Trial, list[str]]":
+        """A new trial, or an earlier one by its number, and its words."""
         import optuna
 
         with _silence_warnings():
@@ -165,8 +229,7 @@ class Search:
                 trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
                 trial = optuna.Trial(self._study, trial_id)
             words = {key: _suggest(trial, key, entry) for key, entry in self._config.space.items()}
-        self._running.add(trial.number)
-        return Trial(trial.number, to_overrides(words))
+        return trial, to_overrides(words)
 
     def _evaluator(self) -> "PedAnovaImportanceEvaluator | None":
         """Measures the importance of each key for the best trials; None for too few trials."""
@@ -187,6 +250,12 @@ class Search:
                 f"{journal}: this search was started with another {', '.join(changed)}; "
                 "go on with what it was started with, or start a new one"
             )
+
+
+def _repeats(trial: "optuna.trial.FrozenTrial") -> int | None:
+    """The number of the trial whose outcome this one has taken over."""
+    number: int | None = trial.user_attrs.get(_REPEATS) if trial.state.is_finished() else None
+    return number
 
 
 def _name_status(trial: "optuna.trial.FrozenTrial") -> str:

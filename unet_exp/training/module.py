@@ -143,7 +143,8 @@ class SegmentationModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Logs the pooled scores as `val/...`."""
         self.scores = {f"val/{name}": value for name, value in self._board.result().items()}
-        self.log_dict(self.scores)
+        # Lightning refuses names that hold the word by which it tells loaders apart; a class may have it.
+        self.log_dict(self.scores, add_dataloader_idx=False)
 
     def configure_optimizers(self) -> Any:
         """Builds the optimizer and its schedule."""

@@ -5,11 +5,12 @@ Mistakes in files are reported before the first epoch, in one message for the wh
 
 import logging
 import os
+import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,9 +20,8 @@ from unet_exp.data import groups
 from unet_exp.data.arrays import Array, check_same_size
 from unet_exp.data.classes import (
     UnknownValues,
+    Value,
     decode,
-    dump_in_one_line,
-    name_values,
     object_ids,
     picture_color,
     shows_colors,
@@ -30,6 +30,7 @@ from unet_exp.data.groups import UNLABELLED, SplitItem
 from unet_exp.data.io.images import Scene, read_labels, read_scenes, stored_size
 from unet_exp.data.io.kinds import is_jpeg
 from unet_exp.data.io.valid import clear_invalid, join_valid
+from unet_exp.data.meaning import find_meaning, name_new, plain_value, stored_value, to_words
 from unet_exp.data.pairs import Pair, find_pairs
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.data.sets import DATA_SETS
@@ -190,7 +191,7 @@ def _read_all(pairs: Sequence[Pair], config: FolderConfig, classes: Sequence[Cla
     unknown = [error for error in errors if isinstance(error, UnknownValues)]
     others = [str(error) for error in errors if not isinstance(error, UnknownValues)]
     if unknown:
-        others.insert(0, _explain(UnknownValues.merge(unknown), pages, classes))
+        others.insert(0, _explain(unknown, pages, classes, config.ignore))
     if len(others) > 1:
         more = f"; and {len(others) - _MOST_MISTAKES} more" if len(others) > _MOST_MISTAKES else ""
         first = "; ".join(others[:_MOST_MISTAKES])
@@ -200,23 +201,43 @@ def _read_all(pairs: Sequence[Pair], config: FolderConfig, classes: Sequence[Cla
     return pages
 
 
-def _explain(error: UnknownValues, good: Sequence[_Page], classes: Sequence[ClassSpec]) -> str:
-    """The message with a remedy: the classes to type, where the values are few enough."""
+def _explain(
+    errors: Sequence[UnknownValues],
+    good: Sequence[_Page],
+    classes: Sequence[ClassSpec],
+    ignore: int | Sequence[int] | None,
+) -> str:
+    """The message with a remedy: the words to type, where the values are few enough."""
+    error = UnknownValues.merge(errors)
     if error.jpeg:
         return f"{error.what}; JPEG changes pixels: save masks as PNG"
-    used = {int(index) for page in good if page.label is not None for index in np.unique(page.label)} - {IGNORE_LABEL}
-    known = list(error.known)[: len(classes)]  # The ignored one is the last.
-    values = {*error.counts, *error.seen.intersection(known), *(known[index] for index in used)}
-    blurred = 255 in values and not values.isdisjoint(range(248, 255))
-    if len(values) <= _MOST_VALUES and not blurred:
+    masks = [(one.paths[0], _count_stored([*one.counts.items(), *one.seen.items()])) for one in errors]
+    values: dict[int, Any] = {index: spec.value for index, spec in enumerate(classes)} | {IGNORE_LABEL: ignore}
+    for page in good:
+        if page.label is not None:
+            labels = np.bincount(page.label.ravel(), minlength=256)
+            found = [(values[index], int(labels[index])) for index in np.flatnonzero(labels).tolist()]
+            masks.append((str(page.source), _count_stored(found)))
+    meaning = find_meaning(masks, classes, ignore)
+    if len(meaning.classes) + len(meaning.strays) > _MOST_VALUES or meaning.is_blurred:
         return (
-            f"{error.what}; mend the masks, ignore one value (data.ignore), or, if these are the classes, type "
-            f"'data.classes={dump_in_one_line(name_values(values, classes))}'"
+            f"{error.what}; these may be what JPEG or smooth resizing leaves (save masks as PNG, resize them without "
+            "interpolation), objects (data.labels=instances) or classes: scripts/check_data.py proposes data.classes"
         )
-    return (
-        f"{error.what}; these may be what JPEG or smooth resizing leaves (save masks as PNG, resize them without "
-        "interpolation), objects (data.labels=instances) or classes: scripts/check_data.py proposes data.classes"
-    )
+    words = shlex.join(to_words(name_new(meaning.classes, classes), plain_value(meaning.ignore)))
+    if not meaning.strays:
+        return (
+            f"{error.what}; mend the masks, ignore one value (data.ignore), or, if these are the classes, type {words}"
+        )
+    remedy = f"{'; '.join(meaning.list_strays())}: probably slips; mend the masks"
+    return f"{error.what}; {remedy}{f', or type {words}' if words else ''}"
+
+
+def _count_stored(pixels: Iterable[tuple[int | Sequence[int], int]]) -> Counter[Value]:
+    counts: Counter[Value] = Counter()
+    for value, count in pixels:
+        counts[stored_value(value)] += count
+    return counts
 
 
 class PairPage(NamedTuple):
