@@ -284,7 +284,7 @@ def test_more_than_fits_into_the_memory_is_refused_unread(root, monkeypatch):
     for number in range(3):
         put(root, number)
     monkeypatch.setattr("unet_exp.data.sets.folder.free_memory", lambda: 5000)
-    monkeypatch.setattr("unet_exp.data.sets.folder.read_scenes", None)
+    monkeypatch.setattr("unet_exp.data.pages.read_scenes", None)
     with pytest.raises(ConfigError, match=r"the 3 files and their masks take 4\.61e-06 GB of memory, more than most"):
         load(root)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import yaml
 from conftest import TINY, TINY_STACK, Said
 from hypothesis import given
@@ -620,3 +621,38 @@ def test_ignored_pixels_without_a_value_are_no_object():
     pixels = {"x": label_map.pixels(stats.mask)}
     table = tables.tabulate_classes(classes, label_map, Totals.of([stats.mask]), pixels, {"x": "train"}, objects=True)
     assert table.caption == "2 objects, 2 to 2 a mask"
+
+
+@pytest.mark.parametrize(
+    ("values", "keys", "told", "mend"),
+    [
+        ([-1, 0, 5, 70000], {"labels": "instances"}, "96 pixels hold negative numbers", {"ignore": -1}),
+        ([-1, 0, 1, 2], {}, "ignore: -1", {"ignore": -1, "classes": [{"name": f"c{v}", "value": v} for v in range(3)]}),
+        ([0, 1, 2, 70000], {}, "The masks hold too few or too many values to be classes", None),
+    ],
+)
+def test_numbers_that_no_class_can_have_are_told(check, tmp_path, values, keys, told, mend):
+    for number in range(4):
+        label = np.repeat(np.array(values, np.int32), 24).reshape(8, 12)
+        put(tmp_path, f"s{number}", grey(12)[:8], np.zeros((8, 12), np.uint8))
+        (tmp_path / f"masks/s{number}.png").unlink()
+        tifffile.imwrite(tmp_path / f"masks/s{number}.tif", label)
+    said = check(tile=8, **keys)
+    assert said.code == 2
+    assert told in one_line(said.out)
+    if mend is not None:
+        assert check(tile=8, **keys, **mend).code == 0
+
+
+def test_a_fill_that_nothing_declares_is_told_and_what_is_declared_is_counted(check, tmp_path):
+    for number in range(5):
+        image = grey(20)
+        image[:, :6] = 9
+        put(tmp_path, f"s{number}", image, two_values(20))
+    said = one_line(check(tile=8).out)
+    assert "one value fills a region at the border 5" in said
+    assert "data.nodata=9" in said
+    said = one_line(check(tile=8, nodata=9.0).out)
+    assert "5 of 5 images have pixels without data, 30.00% of all; they count nowhere" in said
+    assert "region at the border" not in said
+    assert "60 .. 199" in said  # the range of what holds data

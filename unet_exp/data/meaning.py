@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unet_exp.config import ClassSpec
+from unet_exp.config.data import MAX_CLASSES
 from unet_exp.data.classes import Value, dump_in_one_line, list_few, name_values
 
 _RARE = 0.001
@@ -21,13 +22,19 @@ class Meaning:
     Attributes:
         classes: values that many pixels have.
         ignore: the value of ignored pixels, as configured if masks have it; else 255 beside small indices; else the
-            only stray value.
+            only negative value; else the only stray one.
         strays: the pixels of values that hardly any pixel has, by value and file.
     """
 
     classes: frozenset[Value]
     ignore: Value | None = None
     strays: dict[Value, Counter[str]] = field(default_factory=dict)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the values can be those of classes: some, and none that is negative or has more than 16 bits."""
+        few = 2 <= len(self.classes) <= MAX_CLASSES
+        return few and all(isinstance(value, tuple) or 0 <= value <= 65535 for value in self.classes)
 
     @property
     def is_index(self) -> bool:
@@ -70,6 +77,8 @@ def find_meaning(
         common, strays = common | strays, set()
     if kept is None and _means_void(pixels, common - {255}):
         kept = 255
+    elif kept is None and len(negative := {value for value in pixels if isinstance(value, int) and value < 0}) == 1:
+        (kept,) = negative
     elif kept is None and len(strays) == 1:
         (kept,) = strays
     found = {

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from unet_exp.config.data import FolderConfig
 from unet_exp.data import groups, load_data
 from unet_exp.data.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
 from unet_exp.data.compatibility import check_fits
+from unet_exp.data.io.valid import Valid
 from unet_exp.data.io.writing import make_output_folder
 from unet_exp.data.meaning import stored_value
+from unet_exp.data.pages import used_channels
 from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import SPLITS, DataSet, Sample
 from unet_exp.data.sets.folder import (
@@ -27,7 +29,6 @@ from unet_exp.data.sets.folder import (
     find_folder_pairs,
     means_indices,
     sample_names,
-    used_channels,
 )
 from unet_exp.errors import DataError, UserError
 from unet_exp.figures.contact_sheet import MOST, draw_contact_sheet, make_cell
@@ -194,24 +195,29 @@ def _inspect_folder(config: FolderConfig, console: Console) -> _Inspection:
             stats += found
     mistakes += _find_differences(stats)
     with _collect_mistake(mistakes):
-        sample_names([(one.source, one.item) for one in stats if one.source is not None])
+        sample_names([(one.files.image, one.item) for one in stats if one.files is not None])
     totals = Totals.of(one.mask for one in stats if one.mask is not None)
     label_map = LabelMap(classes, None if config.ignore is None else stored_value(config.ignore), objects)
     proposal = None
     if unknown := sum(label_map.pixels(mask)[UNKNOWN] for mask in totals.masks):
-        mistakes.append(
-            f"data.classes: {unknown} pixels of the masks have values without a class (none in the table above)"
-        )
-        proposal = findings.propose_classes(totals, classes, config.ignore)
+        if objects:
+            least = min(value for value in totals.pixels if isinstance(value, int))
+            mistakes.append(
+                f"data.masks: {unknown} pixels hold negative numbers, which are no objects; if nothing is known there, "
+                f"type data.ignore={least}"
+            )
+        else:
+            mistakes.append(
+                f"data.classes: {unknown} pixels of the masks have values without a class (none in the table above)"
+            )
+            proposal = findings.propose_classes(totals, classes, config.ignore)
     fitting, ignore = (proposal.classes, proposal.ignore) if proposal else (classes, config.ignore)
     if objects or (proposal and proposal.kind != "classes"):
         fitting = ()
 
     def look(one: ImageStats) -> Seen:
-        image, mask = survey.read_page(one, config.nodata, indices)
-        if mask is None or one.mask_source is None:
-            return image, None
-        return image, _paint_mask(mask, one.mask_source, fitting, ignore)
+        _, scene, mask = survey.read_page(one, config.nodata, indices)
+        return scene.pixels, None if mask is None else _paint_mask(mask, scene.valid, fitting, ignore)
 
     parts = _split_images(stats, config, mistakes)
     split = Counter(parts.values())
@@ -264,18 +270,17 @@ def _outline_dataset(inspection: _Inspection, pixels: Mapping[str, Counter[int]]
 
 
 def _paint_mask(
-    mask: NDArray[Any], path: Path, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None
+    mask: NDArray[Any], valid: Valid, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None
 ) -> NDArray[np.uint8] | None:
     """Paints a mask in the colours of the classes or, where these do not fit, in one for each of its values."""
-    if classes:
-        try:
-            painted: NDArray[np.uint8] = colorize(decode(mask, classes, path, ignore), classes)
-            return painted
-        except UnknownValues:
-            pass
-        except DataError:
-            return None
-    ids, ignored = object_ids(mask, path, ignore)
+    try:
+        if classes:
+            with suppress(UnknownValues):
+                painted: NDArray[np.uint8] = colorize(decode(mask, classes, "", ignore, valid), classes)
+                return painted
+        ids, ignored = object_ids(mask, "", ignore, valid)
+    except DataError:  # told before
+        return None
     colors = np.array([picture_color(index) for index in range(32)], np.uint8)
     painted = colors[np.where(ids > 0, 1 + ids % 31, 0)]
     painted[ignored] = IGNORE_COLOR

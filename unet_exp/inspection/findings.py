@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.config.data import MAX_CLASSES
 from unet_exp.data.classes import Value, dump_in_one_line, name_values, picture_color
 from unet_exp.data.meaning import (
     find_distance,
@@ -49,7 +48,9 @@ class LabelMap:
         """The index of the class, `IGNORE_LABEL`, or `UNKNOWN`."""
         if value in (self._ignore, IGNORED):
             return IGNORE_LABEL
-        return int(value != 0) if self._objects else self._indices.get(value, UNKNOWN)
+        if self._objects:
+            return UNKNOWN if isinstance(value, int) and value < 0 else int(value != 0)
+        return self._indices.get(value, UNKNOWN)
 
     def pixels(self, mask: MaskStats) -> Counter[int]:
         """Counts the pixels of each class in a mask."""
@@ -138,7 +139,7 @@ def propose_classes(totals: Totals, classes: Sequence[ClassSpec], ignore: int | 
             if 2 <= len(peaks) <= _MANY_VALUES
             else ClassProposal("unclear")
         )
-    specs = _to_specs(meaning.classes, classes) if 2 <= len(meaning.classes) <= MAX_CLASSES else ()
+    specs = _to_specs(meaning.classes, classes) if meaning.fits else ()
     fitting = specs, plain_value(meaning.ignore), tuple(classes)
     if many and sum(mask.lit for mask in totals.masks if mask.parts) >= 0.8 * parts:
         return ClassProposal("objects", *fitting)

@@ -18,12 +18,12 @@ from unet_exp.config.data import NoData
 from unet_exp.data.arrays import Array
 from unet_exp.data.classes import UnknownValues, Value, decode, read_codes, shows_colors
 from unet_exp.data.groups import SplitItem
-from unet_exp.data.io.images import Scene, read_labels, read_scenes
+from unet_exp.data.io.images import Scene
 from unet_exp.data.io.valid import Valid, clear_invalid
 from unet_exp.data.meaning import stored_value
+from unet_exp.data.pages import ImageKind, PairPage, read_pair
 from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import SPLITS, DataSet, image_digest
-from unet_exp.data.sets.folder import ImageKind, read_pair
 from unet_exp.errors import DataError
 
 IGNORED: Value = 2**64
@@ -65,8 +65,7 @@ class ImageStats:
 
     Attributes:
         item: its name in splits.
-        source: its file; None for data that are not a user's files.
-        mask_source: the file of its mask.
+        files: its own and those of its mask and field of view; None for data that are not a user's files.
         page: its index in the file.
         height: pixels.
         width: pixels.
@@ -83,8 +82,7 @@ class ImageStats:
     """
 
     item: SplitItem
-    source: Path | None
-    mask_source: Path | None
+    files: Pair | None
     page: int
     height: int
     width: int
@@ -142,20 +140,18 @@ def survey_samples(dataset: DataSet) -> list[ImageStats]:
             # With data.split=all an image is in two splits.
             item = SplitItem(sample.name, sample.name)
             scene = Scene(sample.image, sample.valid)
-            found.setdefault(sample.name, _image_stats(item, None, None, 0, scene, mask))
+            found.setdefault(sample.name, _image_stats(item, None, 0, scene, mask))
     return list(found.values())
 
 
-def read_page(stats: ImageStats, nodata: NoData, indices: bool) -> tuple[Array, Array | None]:
-    """Reads the pixels (H, W, C) of an image, and of its mask if it has one, once more.
+def read_page(stats: ImageStats, nodata: NoData, indices: bool) -> PairPage:
+    """Reads an image of a user, and its mask if it has one, once more; arguments as for `read_pair`.
 
     Raises:
         DataError: for a file that is gone or has changed.
     """
-    assert stats.source is not None
-    image = read_scenes(stats.source, nodata)[stats.page].pixels
-    masks = read_labels(stats.mask_source, indices) if stats.mask_source else None
-    return image, None if masks is None else masks[stats.page]
+    assert stats.files is not None
+    return read_pair(stats.files, nodata, indices)[stats.page]
 
 
 def _stats_of_pair(pair: Pair, nodata: NoData, indices: bool) -> list[ImageStats]:
@@ -165,13 +161,11 @@ def _stats_of_pair(pair: Pair, nodata: NoData, indices: bool) -> list[ImageStats
         if mask is not None and pair.mask is not None:
             is_image = np.array_equal(mask, scene.pixels)
             counted = _mask_stats(mask, pair.mask, scene.valid, is_image)
-        found.append(_image_stats(item, pair.image, pair.mask, page, scene, counted))
+        found.append(_image_stats(item, pair, page, scene, counted))
     return found
 
 
-def _image_stats(
-    item: SplitItem, source: Path | None, mask_source: Path | None, page: int, scene: Scene, mask: MaskStats | None
-) -> ImageStats:
+def _image_stats(item: SplitItem, files: Pair | None, page: int, scene: Scene, mask: MaskStats | None) -> ImageStats:
     image, valid, turned = scene
     scale = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
     kind = ImageKind.of(scene)
@@ -182,8 +176,7 @@ def _image_stats(
         low, high, mean = float(counted.min()), float(counted.max()), float(counted.mean(dtype=np.float64)) / scale
     return ImageStats(
         item,
-        source,
-        mask_source,
+        files,
         page,
         image.shape[0],
         image.shape[1],

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.data.classes import Value
+from unet_exp.data.pages import used_channels
 from unet_exp.data.samples import SPLITS
-from unet_exp.data.sets.folder import used_channels
 from unet_exp.inspection.findings import UNKNOWN, ClassProposal, LabelMap, Suspicion, Totals
 from unet_exp.inspection.survey import IGNORED, ImageStats
 
@@ -46,7 +46,7 @@ def describe_reading(stats: Sequence[ImageStats]) -> list[str]:
     """Lines about images that are not read as they are stored, and about pixels without data."""
     lines = []
     if turned := sum(one.turned for one in stats):
-        files = len({one.source for one in stats if one.turned})
+        files = len({one.files for one in stats if one.turned})
         lines.append(
             f"{turned} of {len(stats)} images, in {files} files, are stored in another orientation (EXIF or TIFF), and "
             "are read as viewers show them"
@@ -130,7 +130,8 @@ def print_proposal(proposal: ClassProposal, console: Console) -> None:
         return
     if proposal.kind == "objects":
         show("Each value is one connected region, as if every object had a number or colour of its own. Then:")
-        show("  data.labels=instances")
+        unknown = isinstance(proposal.ignore, int) and proposal.ignore < 0  # no number of an object
+        show("  data.labels=instances" + f" data.ignore={proposal.ignore}" * unknown)
         if not 0 < len(proposal.classes) <= _MOST_BESIDE_OBJECTS:
             return
         show("If the values are classes:")

@@ -15,22 +15,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.config.data import FolderConfig, NoData
+from unet_exp.config.data import FolderConfig
 from unet_exp.data import groups
-from unet_exp.data.arrays import Array, check_same_size
+from unet_exp.data.arrays import Array
 from unet_exp.data.classes import (
     UnknownValues,
     Value,
     decode,
     object_ids,
     picture_color,
-    shows_colors,
 )
 from unet_exp.data.groups import UNLABELLED, SplitItem
-from unet_exp.data.io.images import Scene, read_labels, read_scenes, stored_size
+from unet_exp.data.io.images import Scene, stored_size
 from unet_exp.data.io.kinds import is_jpeg
-from unet_exp.data.io.valid import clear_invalid, join_valid
 from unet_exp.data.meaning import find_meaning, name_new, plain_value, stored_value, to_words
+from unet_exp.data.pages import ImageKind, read_pair, used_channels
 from unet_exp.data.pairs import Pair, find_pairs
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.data.sets import DATA_SETS
@@ -219,7 +218,7 @@ def _explain(
             found = [(values[index], int(labels[index])) for index in np.flatnonzero(labels).tolist()]
             masks.append((str(page.source), _count_stored(found)))
     meaning = find_meaning(masks, classes, ignore)
-    if len(meaning.classes) + len(meaning.strays) > _MOST_VALUES or meaning.is_blurred:
+    if len(meaning.classes) + len(meaning.strays) > _MOST_VALUES or meaning.is_blurred or not meaning.fits:
         return (
             f"{error.what}; these may be what JPEG or smooth resizing leaves (save masks as PNG, resize them without "
             "interpolation), objects (data.labels=instances) or classes: scripts/check_data.py proposes data.classes"
@@ -238,70 +237,6 @@ def _count_stored(pixels: Iterable[tuple[int | Sequence[int], int]]) -> Counter[
     for value, count in pixels:
         counts[stored_value(value)] += count
     return counts
-
-
-class PairPage(NamedTuple):
-    """A page of an image file: its name, its pixels, and those of its mask (H, W, C) as stored, if it has one."""
-
-    item: SplitItem
-    scene: Scene
-    mask: Array | None
-
-
-def read_pair(pair: Pair, nodata: NoData, indices: bool) -> list[PairPage]:
-    """Reads the pages of an image file, with their masks and their field of view.
-
-    Args:
-        pair: its files.
-        nodata: see `read_scenes`.
-        indices: see `means_indices`.
-
-    Raises:
-        DataError: for files that cannot be read or do not fit each other.
-    """
-    scenes = read_scenes(pair.image, nodata)
-    if pair.view is not None:
-        scenes = [see_within(*both) for both in zip(scenes, read_views(pair.view, pair.image, scenes), strict=True)]
-    count = len(scenes)
-    items = [SplitItem(pair.name, f"{pair.name}_{page:03d}" if count > 1 else pair.name) for page in range(count)]
-    if pair.mask is None:
-        return [PairPage(item, scene, None) for item, scene in zip(items, scenes, strict=True)]
-    masks = read_labels(pair.mask, indices)
-    if len(masks) != count:
-        have, want = (f"{len(of)} page{'s' * (len(of) > 1)}" for of in (masks, scenes))
-        channels = scenes[0].pixels.shape[2]
-        told = ""
-        if count == 1 and channels == len(masks):
-            told = f" of {channels} channels (if they are slices, save it with the axes ZYX)"
-        elif count > len(masks) == 1:
-            told = " (if they are channels, save them as one page: docs/your_images.md)"
-        raise DataError(
-            f"{pair.mask}: has {have} and its image {pair.image} has {want}{told}; export both with as many pages"
-        )
-    for scene, mask in zip(scenes, masks, strict=True):
-        check_same_size(pair.mask, mask, scene.pixels, f"its image {pair.image}", "save both in one size")
-    return [PairPage(*page) for page in zip(items, scenes, masks, strict=True)]
-
-
-def read_views(path: Path, image: Path, scenes: Sequence[Scene]) -> list[Array]:
-    """Reads the field of view of each page of an image, one for all or one each: (H, W), True inside.
-
-    Raises:
-        DataError: for a file that cannot be read, or does not fit its image.
-    """
-    pages = read_labels(path)
-    if len(pages) not in (1, len(scenes)):
-        raise DataError(f"{path}: has {len(pages)} pages and its image {image} has {len(scenes)}; save one for each")
-    pages = pages * len(scenes) if len(pages) == 1 else pages
-    for page, scene in zip(pages, scenes, strict=True):
-        check_same_size(path, page, scene.pixels, f"its image {image}", "save both in one size")
-    return [(page[:, :, :3] != 0).any(axis=2) for page in pages]
-
-
-def see_within(scene: Scene, view: Array) -> Scene:
-    """A scene whose pixels outside a field of view (H, W) are not valid."""
-    valid = join_valid(scene.valid, None if view.all() else view)
-    return scene._replace(pixels=clear_invalid(scene.pixels, valid), valid=valid)
 
 
 def _read(pair: Pair, config: FolderConfig, classes: Sequence[ClassSpec]) -> list[_Page]:
@@ -332,36 +267,6 @@ def _unify(pages: list[_Page]) -> list[_Page]:
     _check_one_kind(pages, [f"{page.image.shape[2]} channel(s)" for page in pages], "save all as grey, or all as RGB")
     _check_one_kind(pages, [f"{page.image.dtype} pixels" for page in pages], "save all with as many bits")
     return pages
-
-
-class ImageKind(NamedTuple):
-    """Channels of an image as stored, whether the fourth is an alpha that is opaque, and whether it shows colours."""
-
-    channels: int
-    opaque: bool
-    colors: bool
-
-    @classmethod
-    def of(cls, scene: Scene) -> "ImageKind":
-        """The kind of an image."""
-        image = scene.pixels
-        opaque = image.shape[2] == 4 and image.dtype.kind == "u"
-        if opaque:
-            alpha = image[:, :, 3] if scene.valid is None else image[:, :, 3][scene.valid]
-            opaque = bool((alpha == np.iinfo(image.dtype).max).all())
-        return cls(image.shape[2], opaque, shows_colors(image))
-
-
-def used_channels(kinds: Sequence[ImageKind]) -> list[int]:
-    """The number of channels in use of each image, without an alpha that is opaque in all images.
-
-    RGB images that show only greys count as grey if other images are grey.
-    """
-    opaque = all(kind.opaque for kind in kinds if kind.channels == 4)
-    counts = [3 if opaque and kind.channels == 4 else kind.channels for kind in kinds]
-    if set(counts) == {1, 3}:
-        counts = [count if kind.colors else 1 for count, kind in zip(counts, kinds, strict=True)]
-    return counts
 
 
 def _check_one_kind(pages: Sequence[_Page], kinds: Sequence[str], mend: str) -> None:

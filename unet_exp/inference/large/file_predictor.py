@@ -18,7 +18,7 @@ from unet_exp.data.io.kinds import TIFF_SUFFIXES
 from unet_exp.data.io.tiff import explain_damage
 from unet_exp.data.io.windows import WindowedPage, open_pages
 from unet_exp.data.io.writing import make_output_folder, write_pages
-from unet_exp.data.sets.folder import read_views, see_within
+from unet_exp.data.pages import read_views, see_within
 from unet_exp.errors import DataError, UserError
 from unet_exp.inference.device import explain_out_of_memory
 from unet_exp.inference.large import by_tiles
