@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from unet_exp.data.io.windows import WindowedPage
     from unet_exp.inference.predictor import Predictor
+    from unet_exp.io.windows import WindowedPage
 
 _PATCH = 512
 _STRIP = 16  # rows
@@ -102,11 +102,11 @@ def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Pa
     import torch
 
     from unet_exp import load
-    from unet_exp.data.io.windows import open_pages
     from unet_exp.inference.device import peak_memory, reset_peak_memory
     from unet_exp.inference.large.budget import read_size
     from unet_exp.inference.large.by_tiles import plan_page
     from unet_exp.inference.large.file_predictor import FilePredictor, Outputs
+    from unet_exp.io.windows import open_pages
 
     torch.set_num_threads(threads)
     folder.mkdir()

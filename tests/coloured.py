@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.data.io.writing import write_image
+from unet_exp.io.writing import write_image
 
 CLASSES = {
     "ground": (60, 60, 60),

@@ -239,7 +239,7 @@ def isbi_folder(tmp_path: Path) -> Callable[..., Path]:
     """`isbi_folder(count=7, tests=2, size=48)` makes a small folder in the layout of ISBI-2012."""
 
     def make(count: int = 7, tests: int = 2, size: int = 48, name: str = "stack") -> Path:
-        from unet_exp.data.io.writing import write_image
+        from unet_exp.io.writing import write_image
 
         root = tmp_path / name
         for place in ("train/image", "train/label", *(["test/image"] if tests else [])):

@@ -5,7 +5,7 @@ import numpy as np
 from unet_exp import data
 from unet_exp.compose import compose_train
 from unet_exp.config import parse
-from unet_exp.data.io.writing import write_image
+from unet_exp.io.writing import write_image
 
 RNG = np.random.default_rng(0)
 

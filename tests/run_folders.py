@@ -5,7 +5,7 @@ from conftest import summary, table
 
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import parse
-from unet_exp.data.io.images import read_image
+from unet_exp.io.images import read_image
 from unet_exp.runs.run_folder import RunFolder
 
 TWO = ("membrane", "cell")

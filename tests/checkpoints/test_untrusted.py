@@ -26,9 +26,9 @@ from conftest import TINY, Said, change_summary
 
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import KEY
-from unet_exp.data.io.archive import BadArchive, unpack
-from unet_exp.data.io.writing import write_image
 from unet_exp.errors import DataError
+from unet_exp.io.archive import BadArchive, unpack
+from unet_exp.io.writing import write_image
 from unet_exp.runs.run_folder import RunFolder
 
 Cli = Callable[..., Said]

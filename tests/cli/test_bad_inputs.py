@@ -28,8 +28,8 @@ from PIL import Image
 from unet_exp import data
 from unet_exp.compose import compose_train, prepare_words
 from unet_exp.config import parse
-from unet_exp.data.io.writing import write_image, write_pages
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.io.writing import write_image, write_pages
 
 RNG = np.random.default_rng(0)
 SIZE = 16

@@ -17,10 +17,10 @@ from PIL import Image
 
 import unet_exp
 from unet_exp.checkpoints.opening import open_checkpoint
-from unet_exp.data.io.images import read_image, read_pages
-from unet_exp.data.io.writing import write_image, write_pages
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import DataError
+from unet_exp.io.images import read_image, read_pages
+from unet_exp.io.writing import write_image, write_pages
 from unet_exp.runs.run_folder import RunFolder
 
 Cli = Callable[..., Said]

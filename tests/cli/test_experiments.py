@@ -13,7 +13,7 @@ from run_folders import BORDERS, FIVE, TWO, check_folder
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.compose import compose_train, conf_dir
 from unet_exp.config import parse
-from unet_exp.data.io.images import read_image
+from unet_exp.io.images import read_image
 from unet_exp.runs.run_folder import RunFolder
 
 Train = Callable[..., RunFolder]
@@ -124,7 +124,7 @@ class TestInferenceOverACheckpoint:
             assert 0 <= told["metrics"]["test/warping_error"] <= 1
 
     def test_predict(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
-        from unet_exp.data.io.writing import write_image
+        from unet_exp.io.writing import write_image
 
         pixels = np.random.default_rng(0).integers(0, 256, (40, 53), np.uint8)
         write_image(tmp_path / "a.png", pixels)

@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY
 from skimage.data import binary_blobs
 
-from unet_exp.data.io.writing import write_image
+from unet_exp.io.writing import write_image
 
 SCRIPT = """
 import importlib, json, os, pkgutil, sys

@@ -9,7 +9,7 @@ import pytest
 from coloured import CLASSES, UNKNOWN, coloured_set
 from conftest import Said, summary
 
-from unet_exp.data.io.images import read_image
+from unet_exp.io.images import read_image
 from unet_exp.runs.run_folder import RunFolder
 
 README = Path(__file__).resolve().parents[2] / "README.md"

@@ -18,10 +18,10 @@ from unet_exp import load as open_predictor
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, parse
 from unet_exp.data.classes import encode
-from unet_exp.data.io.images import read_pages
-from unet_exp.data.io.writing import write_image
 from unet_exp.data.normalization import Normalization
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.io.images import read_pages
+from unet_exp.io.writing import write_image
 from unet_exp.metrics.scoreboard import Scoreboard
 
 COLOURS = {

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unet_exp.config import ISBI2012Config
-from unet_exp.data.io.writing import write_image, write_pages
 from unet_exp.data.samples import Sample, fingerprint, split_indices
 from unet_exp.data.sets import isbi2012
 from unet_exp.data.sets.isbi2012 import ISBI_CHECKSUMS, ISBI_CLASSES, load_isbi2012
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.io.writing import write_image, write_pages
 
 REAL = os.environ.get("UNET_EXP_ISBI2012")
 needs_real = pytest.mark.skipif(not REAL, reason="set UNET_EXP_ISBI2012 to a folder with the ISBI-2012 data")

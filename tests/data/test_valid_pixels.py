@@ -16,11 +16,11 @@ from PIL import Image
 import unet_exp
 from unet_exp.config import ClassSpec
 from unet_exp.data.classes import choose_fill
-from unet_exp.data.io.images import read_scenes
-from unet_exp.data.io.windows import open_pages
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample, fingerprint
 from unet_exp.errors import DataError
+from unet_exp.io.images import read_scenes
+from unet_exp.io.windows import open_pages
 
 Cli = Callable[..., Said]
 

@@ -26,9 +26,6 @@ from unet_exp.compose import compose_train
 from unet_exp.config import ClassSpec, parse
 from unet_exp.config.running import FlipTTAConfig, InferenceConfig, PlainInferenceConfig
 from unet_exp.data.classes import encode
-from unet_exp.data.io.images import read_image, read_pages
-from unet_exp.data.io.windows import open_pages, write_by_rows
-from unet_exp.data.io.writing import write_image
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import ConfigError, DataError, UserError
@@ -36,6 +33,9 @@ from unet_exp.inference.large import by_tiles as large
 from unet_exp.inference.large.budget import format_size, forward_bytes, read_size, tile_bytes
 from unet_exp.inference.large.pipeline import AHEAD, run_overlapped
 from unet_exp.inference.predictor import Predictor
+from unet_exp.io.images import read_image, read_pages
+from unet_exp.io.windows import open_pages, write_by_rows
+from unet_exp.io.writing import write_image
 from unet_exp.network import Network, build
 from unet_exp.runs.run_folder import RunFolder
 
@@ -185,7 +185,7 @@ def predictor(channels: int = 1, inference: InferenceConfig | None = None, *word
 def test_a_first_pass_finds_the_numbers_of_the_whole_image(
     dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unet_exp.data.io.windows._BAND", 700)
+    monkeypatch.setattr("unet_exp.io.windows._BAND", 700)
     pixels = (
         (np.random.default_rng(0).normal(100, 20, (150, 131, 3)) + np.array([0, 30, 90])).clip(0, 255).astype(dtype)
     )
@@ -326,7 +326,7 @@ class TestCommand:
         if child == 0:  # never comes back
             monkeypatch.setattr(Predictor, "part_probabilities", counted)
             if moment == "mask":
-                monkeypatch.setattr("unet_exp.data.io.windows.TILE", 256)
+                monkeypatch.setattr("unet_exp.io.windows.TILE", 256)
                 monkeypatch.setattr(large, "encode", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
             try:
                 predict("input=a.tif", BUDGET, "inference.tile=128")

@@ -20,8 +20,6 @@ from PIL import Image
 from unet_exp import data
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, ClassSpec, parse
-from unet_exp.data.io.images import read_image
-from unet_exp.data.io.writing import write_image, write_pages
 from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.data.sets.synthetic import generate
@@ -30,6 +28,8 @@ from unet_exp.inspection import survey, tables
 from unet_exp.inspection.check import check_data
 from unet_exp.inspection.findings import LabelMap, Totals, find_suspicious_images, propose_classes
 from unet_exp.inspection.survey import survey_files, survey_samples
+from unet_exp.io.images import read_image
+from unet_exp.io.writing import write_image, write_pages
 
 RNG = np.random.default_rng(0)
 COLOURS = np.array([(60, 60, 60), (0, 160, 0), (0, 0, 255), (200, 120, 0), (255, 255, 255)], np.uint8)

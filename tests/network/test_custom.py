@@ -27,10 +27,10 @@ from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import KEY
 from unet_exp.compose import compose_train, parse_overrides
 from unet_exp.config import IGNORE_LABEL, Config, parse
-from unet_exp.data.io.writing import write_image
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import CustomArchitecture
 from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
+from unet_exp.io.writing import write_image
 from unet_exp.losses import CrossEntropy, CustomLoss
 from unet_exp.network import Network, cost
 from unet_exp.runs.run_folder import RunFolder

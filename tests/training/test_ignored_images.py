@@ -11,8 +11,8 @@ from conftest import TINY_STACK, Said, run_training, summary, table
 from torch import Tensor, nn
 
 from unet_exp.config import IGNORE_LABEL
-from unet_exp.data.io.writing import write_image
 from unet_exp.errors import DataError
+from unet_exp.io.writing import write_image
 from unet_exp.runs.run_folder import RunFolder
 
 WORDS = [

@@ -18,9 +18,9 @@ from resuming import at_step, check_equal, in_a_child, in_this_child, newest
 from unet_exp import data, signals
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.reading import read_content
-from unet_exp.data.io.images import read_image
-from unet_exp.data.io.writing import write_image
 from unet_exp.inference.predictor import Predictor
+from unet_exp.io.images import read_image
+from unet_exp.io.writing import write_image
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.sweep_folder import SweepFolder
 from unet_exp.training.loggers import TrainingLogger

@@ -112,12 +112,12 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
 
     from rich.console import Console
 
-    from unet_exp.data.io.kinds import READ, describe_files, list_unread
-    from unet_exp.data.io.listing import list_files
     from unet_exp.inference.instances import write_instances
     from unet_exp.inference.large.budget import SHARE_OF_FREE, read_size, return_freed_memory
     from unet_exp.inference.large.file_predictor import Outputs
     from unet_exp.inference.predictor import Predictor
+    from unet_exp.io.kinds import READ, describe_files, list_unread
+    from unet_exp.io.listing import list_files
     from unet_exp.memory import free_memory
 
     budget = read_size(task.memory) if task.memory else int(SHARE_OF_FREE * free_memory())

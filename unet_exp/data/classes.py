@@ -13,9 +13,9 @@ import yaml
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import MAX_CLASSES
-from unet_exp.data.arrays import Array
-from unet_exp.data.io.kinds import is_jpeg
 from unet_exp.errors import DataError
+from unet_exp.io.arrays import Array
+from unet_exp.io.kinds import is_jpeg
 
 Value = int | tuple[int, ...]
 """A grey value, or (red, green, blue)."""
@@ -78,7 +78,7 @@ def decode(
     """Reads the class indices of a label file.
 
     Args:
-        pixels: (H, W, C) as `unet_exp.data.io.images.read_labels` gives them, C 1, 3 or 4 (opaque).
+        pixels: (H, W, C) as `unet_exp.io.images.read_labels` gives them, C 1, 3 or 4 (opaque).
         classes: class i at index i; values either all grey or all RGB. Three equal channels count as
             grey, and grey pixels as the colour of three equal channels.
         path: of the file, for the error.

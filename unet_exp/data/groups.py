@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unet_exp.config.data import FolderConfig
-from unet_exp.data.io.kinds import SUFFIXES
-from unet_exp.data.io.listing import normalize_name
 from unet_exp.data.samples import split_indices
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.io.kinds import SUFFIXES
+from unet_exp.io.listing import normalize_name
 
 PARTS = ("train", "val", "test")
 UNLABELLED = "unlabelled"

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from unet_exp.config.data import NoData
-from unet_exp.data.arrays import Array, check_same_size
 from unet_exp.data.classes import shows_colors
 from unet_exp.data.groups import SplitItem
-from unet_exp.data.io.images import Scene, read_labels, read_scenes
-from unet_exp.data.io.valid import clear_invalid, join_valid
 from unet_exp.data.pairs import Pair
 from unet_exp.errors import DataError
+from unet_exp.io.arrays import Array, check_same_size
+from unet_exp.io.images import Scene, read_labels, read_scenes
+from unet_exp.io.valid import clear_invalid, join_valid
 
 
 class PairPage(NamedTuple):

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unet_exp.data.classes import list_few
-from unet_exp.data.io.kinds import READ, describe_files, list_unread
-from unet_exp.data.io.listing import list_files, natural_key
 from unet_exp.errors import DataError
+from unet_exp.io.kinds import READ, describe_files, list_unread
+from unet_exp.io.listing import list_files, natural_key
 
 _log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 
 from unet_exp.config import ClassSpec
-from unet_exp.data.arrays import Array
 from unet_exp.errors import ConfigError
+from unet_exp.io.arrays import Array
 from unet_exp.metrics.declarations import ScoreFamily
 
 SPLITS = ("train", "val", "test", "unlabelled")

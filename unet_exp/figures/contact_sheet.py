@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont  # comes with matplotlib
 
-from unet_exp.data.io.writing import write_image
 from unet_exp.figures.overlay import view_as_rgb
+from unet_exp.io.writing import write_image
 
 MOST = 20
 """Most images on a sheet."""

@@ -16,8 +16,8 @@ from skimage.segmentation import watershed
 from tifffile import TiffWriter
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.data.io.writing import write_pages
 from unet_exp.files import write_whole
+from unet_exp.io.writing import write_pages
 
 Ids = NDArray[np.uint16] | NDArray[np.uint32]
 

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from unet_exp.checkpoints.checkpoint import Checkpoint
 from unet_exp.config import IGNORE_LABEL, InferenceConfig
-from unet_exp.data.io.valid import Valid, clear_invalid, find_valid
 from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
 from unet_exp.geometry import tile_step
 from unet_exp.inference.device import autocast, resolve_device, resolve_precision
 from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirror_source, tiled_logits
 from unet_exp.inference.tta import average_probabilities, part_probabilities, to_logits
+from unet_exp.io.valid import Valid, clear_invalid, find_valid
 from unet_exp.losses import Targets
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import probabilities
@@ -135,7 +135,7 @@ class Predictor:
 
         Args:
             image: (H, W) or (H, W, C), uint8, uint16 or float32, as read from a file.
-            valid: (H, W), the pixels that hold data, as `unet_exp.data.io.images.read_scenes` finds them; None: all but
+            valid: (H, W), the pixels that hold data, as `unet_exp.io.images.read_scenes` finds them; None: all but
                 NaN.
 
         Returns:

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from unet_exp import losses
 from unet_exp.config import ClassSpec, MetricsConfig
-from unet_exp.data.io.writing import write_image
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.figures.overlay import draw_panels
 from unet_exp.inference.predictor import Predictor
+from unet_exp.io.writing import write_image
 from unet_exp.metrics.declarations import LOSS, METRICS
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.progress import track

@@ -16,8 +16,6 @@ from unet_exp.config.data import FolderConfig
 from unet_exp.data import groups, load_data
 from unet_exp.data.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
 from unet_exp.data.compatibility import check_fits
-from unet_exp.data.io.valid import Valid
-from unet_exp.data.io.writing import make_output_folder
 from unet_exp.data.meaning import stored_value
 from unet_exp.data.pages import used_channels
 from unet_exp.data.pairs import Pair
@@ -35,6 +33,8 @@ from unet_exp.figures.contact_sheet import MOST, draw_contact_sheet, make_cell
 from unet_exp.inspection import findings, survey, tables
 from unet_exp.inspection.findings import UNKNOWN, ClassProposal, LabelMap, Suspicion, Totals
 from unet_exp.inspection.survey import ImageStats
+from unet_exp.io.valid import Valid
+from unet_exp.io.writing import make_output_folder
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.progress import track
 

@@ -17,7 +17,6 @@ import numpy as np
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import FolderConfig
 from unet_exp.data import groups
-from unet_exp.data.arrays import Array
 from unet_exp.data.classes import (
     UnknownValues,
     Value,
@@ -26,14 +25,15 @@ from unet_exp.data.classes import (
     picture_color,
 )
 from unet_exp.data.groups import UNLABELLED, SplitItem
-from unet_exp.data.io.images import Scene, stored_size
-from unet_exp.data.io.kinds import is_jpeg
 from unet_exp.data.meaning import find_meaning, name_new, plain_value, stored_value, to_words
 from unet_exp.data.pages import ImageKind, read_pair, used_channels
 from unet_exp.data.pairs import Pair, find_pairs
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.io.arrays import Array
+from unet_exp.io.images import Scene, stored_size
+from unet_exp.io.kinds import is_jpeg
 from unet_exp.memory import free_memory
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.progress import track, watch

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from unet_exp.config import ClassSpec, ISBI2012Config
-from unet_exp.data.arrays import Array, check_same_size
 from unet_exp.data.classes import decode
-from unet_exp.data.io.download import Download, fetch_files, needs_download, server_url
-from unet_exp.data.io.images import read_image, read_label, read_labels, read_pages
-from unet_exp.data.io.listing import list_files
 from unet_exp.data.samples import DataSet, Sample, split_indices
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import DataError
+from unet_exp.io.arrays import Array, check_same_size
+from unet_exp.io.download import Download, fetch_files, needs_download, server_url
+from unet_exp.io.images import read_image, read_label, read_labels, read_pages
+from unet_exp.io.listing import list_files
 
 _Slices = list[tuple[str, Array]]
 """Source of each slice for messages, and its pixels (H, W, C)."""
@@ -91,7 +91,7 @@ def fetch_isbi2012(root: Path, checksums: Mapping[str, str] = ISBI_CHECKSUMS, **
     Args:
         root: becomes a folder with `train/image/N.png`, `train/label/N.png` and `test/image/N.png`.
         checksums: sha256 of each folder's decoded pixels.
-        transfer: see `unet_exp.data.io.download.fetch_files`.
+        transfer: see `unet_exp.io.download.fetch_files`.
 
     Raises:
         DataError: as `fetch_files`, and for pixels that are not the published ones.

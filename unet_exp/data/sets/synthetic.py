@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unet_exp.config import ClassSpec, SyntheticConfig
-from unet_exp.data.arrays import Array
 from unet_exp.data.samples import DataSet, Sample, split_indices
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.data.sets.synthetic_texture import Layout, paint, smooth_noise
 from unet_exp.errors import ConfigError
 from unet_exp.files import write_whole
+from unet_exp.io.arrays import Array
 from unet_exp.progress import track
 
 GENERATOR_VERSION = 1

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from unet_exp.data.arrays import Array
+from unet_exp.io.arrays import Array
 
 MITOCHONDRION, VESICLE, GRANULE = 2, 3, 4
 """Class indices of the organelles in the many-class variant."""

@@ -19,8 +19,6 @@ from torch import Tensor
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.config.data import NoData
 from unet_exp.data.classes import colorize, encode
-from unet_exp.data.io.windows import WindowedPage, write_by_rows
-from unet_exp.data.io.writing import write_pages
 from unet_exp.data.normalization import Normalization, full_scale
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import total_stride
@@ -29,6 +27,8 @@ from unet_exp.inference.large.part_file import PartFile
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.tiling.overlap_tile import Source
 from unet_exp.inference.tta import list_turns
+from unet_exp.io.windows import WindowedPage, write_by_rows
+from unet_exp.io.writing import write_pages
 from unet_exp.mirror import mirror_indices
 
 PREVIEW = 2048

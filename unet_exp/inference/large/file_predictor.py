@@ -13,11 +13,6 @@ from tifffile import TiffFile
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import NoData
 from unet_exp.data.classes import choose_fill, colorize, encode
-from unet_exp.data.io.images import MAX_PIXELS, Scene, read_scenes, shape_tiff, stored_size
-from unet_exp.data.io.kinds import TIFF_SUFFIXES
-from unet_exp.data.io.tiff import explain_damage
-from unet_exp.data.io.windows import WindowedPage, open_pages
-from unet_exp.data.io.writing import make_output_folder, write_pages
 from unet_exp.data.pages import read_views, see_within
 from unet_exp.errors import DataError, UserError
 from unet_exp.inference.device import explain_out_of_memory
@@ -25,6 +20,11 @@ from unet_exp.inference.large import by_tiles
 from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
 from unet_exp.inference.large.part_file import PartFile, open_part
 from unet_exp.inference.predictor import Predictor, likeliest_class
+from unet_exp.io.images import MAX_PIXELS, Scene, read_scenes, shape_tiff, stored_size
+from unet_exp.io.kinds import TIFF_SUFFIXES
+from unet_exp.io.tiff import explain_damage
+from unet_exp.io.windows import WindowedPage, open_pages
+from unet_exp.io.writing import make_output_folder, write_pages
 
 Probabilities = list[NDArray[np.float32]]
 """(classes, H, W) of each page."""
@@ -58,7 +58,7 @@ class Inputs:
     """Which pixels of the images hold data.
 
     Attributes:
-        nodata: see `unet_exp.data.io.images.read_scenes`.
+        nodata: see `unet_exp.io.images.read_scenes`.
         views: the file of the field of view of each image, if there are any.
         fill: value of pixels without data in the masks.
     """

@@ -14,8 +14,8 @@ import numpy as np
 from filelock import lock_descriptor
 from numpy.typing import NDArray
 
-from unet_exp.data.io.windows import Rows
 from unet_exp.errors import DataError
+from unet_exp.io.windows import Rows
 
 
 class PartFile:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from unet_exp.data.io.kinds import READ, SUFFIXES, describe_files
 from unet_exp.errors import DataError
+from unet_exp.io.kinds import READ, SUFFIXES, describe_files
 
 _WILD = re.compile(r"[*?\[]")
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from unet_exp.data.io.images import read_labels, read_pages, read_scenes
-from unet_exp.data.io.orientation import Orientation
-from unet_exp.data.io.windows import open_pages
+from unet_exp.io.images import read_labels, read_pages, read_scenes
+from unet_exp.io.orientation import Orientation
+from unet_exp.io.windows import open_pages
 
 Cli = Callable[..., Said]
 

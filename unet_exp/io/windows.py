@@ -1,6 +1,6 @@
 """Windows of TIFF pages too large for memory: only the strips or tiles of a window are decoded.
 
-Pixels are as in pages read whole (`unet_exp.data.io.images`). Pages whose pixels lie uncompressed in one run are read
+Pixels are as in pages read whole (`unet_exp.io.images`). Pages whose pixels lie uncompressed in one run are read
 in bands of rows, wherever their strips end.
 """
 
@@ -14,8 +14,10 @@ import numpy as np
 from tifffile import TiffFile, TiffWriter
 
 from unet_exp.config.data import NoData
-from unet_exp.data.arrays import Array
-from unet_exp.data.io.tiff import (
+from unet_exp.errors import DataError
+from unet_exp.files import write_whole
+from unet_exp.io.arrays import Array
+from unet_exp.io.tiff import (
     ImagePage,
     Reading,
     check_page,
@@ -27,10 +29,8 @@ from unet_exp.data.io.tiff import (
     list_image_pages,
     to_standard_type,
 )
-from unet_exp.data.io.tiff_stack import find_stack
-from unet_exp.data.io.valid import Valid, clear_invalid
-from unet_exp.errors import DataError
-from unet_exp.files import write_whole
+from unet_exp.io.tiff_stack import find_stack
+from unet_exp.io.valid import Valid, clear_invalid
 
 Rows = Callable[[int, int], Array]
 """Returns rows, given the first one and the one after the last."""
@@ -49,7 +49,7 @@ class WindowedPage:
         path: of the file.
         image: the page, and the one that masks it.
         size: bytes.
-        nodata: see `unet_exp.data.io.images.read_scenes`.
+        nodata: see `unet_exp.io.images.read_scenes`.
 
     Attributes:
         height: pixels, as seen.
@@ -60,7 +60,7 @@ class WindowedPage:
         chunk_bytes: of the smallest part that can be decoded alone.
 
     Raises:
-        ValueError: see `unet_exp.data.io.tiff.check_page`.
+        ValueError: see `unet_exp.io.tiff.check_page`.
         DataError: likewise.
     """
 

@@ -20,8 +20,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from unet_exp.data.io.archive import BadArchive, unpack
 from unet_exp.errors import DataError
+from unet_exp.io.archive import BadArchive, unpack
 from unet_exp.progress import Phase, watch
 
 

@@ -21,10 +21,10 @@ import pytest
 from unet_exp import progress
 from unet_exp.compose import compose_train
 from unet_exp.config import parse
-from unet_exp.data.io import download
-from unet_exp.data.io.archive import BadArchive, unpack
 from unet_exp.data.sets import isbi2012
 from unet_exp.errors import DataError
+from unet_exp.io import download
+from unet_exp.io.archive import BadArchive, unpack
 
 SLICES = 30
 PLACES = {"train/image": "train/image", "train/label": "train/label", "test/image": "test"}

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config.data import NoData
-from unet_exp.data.arrays import Array
+from unet_exp.io.arrays import Array
 
 Valid = NDArray[np.bool_] | None
 """(H, W), True where a pixel is valid; None: all are."""

@@ -7,11 +7,11 @@ import imagecodecs
 import numpy as np
 from tifffile import TiffWriter
 
-from unet_exp.data.arrays import Array
-from unet_exp.data.io.kinds import TIFF_SUFFIXES
-from unet_exp.data.io.tiff import DTYPES
 from unet_exp.errors import DataError
 from unet_exp.files import write_whole
+from unet_exp.io.arrays import Array
+from unet_exp.io.kinds import TIFF_SUFFIXES
+from unet_exp.io.tiff import DTYPES
 
 WRITE_SUFFIXES = (".png", *TIFF_SUFFIXES)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from unet_exp.data.io.images import read_labels, read_pages, read_scenes, stored_size
-from unet_exp.data.io.windows import open_pages
 from unet_exp.errors import DataError
+from unet_exp.io.images import read_labels, read_pages, read_scenes, stored_size
+from unet_exp.io.windows import open_pages
 
 RNG = np.random.default_rng(0)
 PLANES = RNG.integers(0, 255, (6, 40, 32), np.uint8)

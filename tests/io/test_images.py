@@ -16,8 +16,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unet_exp.data.io import images, listing, writing
 from unet_exp.errors import DataError
+from unet_exp.io import images, listing, writing
 
 RNG = np.random.default_rng(0)
 
@@ -359,8 +359,8 @@ def test_libraries_are_quiet(tmp_path):
     (tmp_path / "cut.tif").write_bytes(BROKEN["tiff whose next page is missing"][0])
     code = """if True:
         import sys
-        from unet_exp.data.io.images import DataError, read_image
-        from unet_exp.data.io.listing import list_files
+        from unet_exp.io.images import DataError, read_image
+        from unet_exp.io.listing import list_files
         for _, path in list_files(sys.argv[1]).images:
             try:
                 print(path.name, read_image(path).shape[2])

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from tifffile import TiffFile, TiffPage, TiffPageSeries
 
-from unet_exp.data.arrays import Array
-from unet_exp.data.io.tiff import check_page, list_pages
 from unet_exp.errors import DataError
+from unet_exp.io.arrays import Array
+from unet_exp.io.tiff import check_page, list_pages
 
 _KINDS = ("shaped", "ome", "imagej", "stk", "mmstack", "fluoview")
 """What tifffile calls the metadata that arrange planes."""

@@ -11,10 +11,10 @@ import numpy as np
 from tifffile import TiffFile, TiffPage
 
 from unet_exp.config.data import NoData
-from unet_exp.data.arrays import Array
-from unet_exp.data.io.orientation import TAG, Orientation
-from unet_exp.data.io.valid import Valid, find_valid
 from unet_exp.errors import DataError
+from unet_exp.io.arrays import Array
+from unet_exp.io.orientation import TAG, Orientation
+from unet_exp.io.valid import Valid, find_valid
 
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 _WHITE_IS_ZERO, _GREY, _PALETTE, _TRANSPARENCY, _YCBCR = 0, (0, 1), 3, 4, 6
@@ -29,7 +29,7 @@ class Reading(NamedTuple):
     """What is wanted of the pixels of a file.
 
     Attributes:
-        nodata: which pixels of an image count as without data; see `unet_exp.data.io.valid.find_valid`.
+        nodata: which pixels of an image count as without data; see `unet_exp.io.valid.find_valid`.
         label: whether they are values of a label: any whole numbers, and white is not made black.
         indices: whether a palette that has colours is kept as its indices.
     """

@@ -21,10 +21,11 @@ from PIL.PngImagePlugin import PngImageFile
 from tifffile import TiffFile
 
 from unet_exp.config.data import NoData
-from unet_exp.data.arrays import Array
-from unet_exp.data.io.kinds import explain_unread
-from unet_exp.data.io.orientation import TAG, UPRIGHT, Orientation
-from unet_exp.data.io.tiff import (
+from unet_exp.errors import DataError
+from unet_exp.io.arrays import Array
+from unet_exp.io.kinds import explain_unread
+from unet_exp.io.orientation import TAG, UPRIGHT, Orientation
+from unet_exp.io.tiff import (
     ImagePage,
     Reading,
     check_page,
@@ -36,9 +37,8 @@ from unet_exp.data.io.tiff import (
     list_image_pages,
     to_standard_type,
 )
-from unet_exp.data.io.tiff_stack import find_stack
-from unet_exp.data.io.valid import Valid, clear_invalid, find_valid
-from unet_exp.errors import DataError
+from unet_exp.io.tiff_stack import find_stack
+from unet_exp.io.valid import Valid, clear_invalid, find_valid
 
 MAX_PIXELS = 2**28
 """Most pixels of one page; more is a broken header or a bomb."""

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from unet_exp.data.arrays import Array
+from unet_exp.io.arrays import Array
 
 TAG = 274
 
