@@ -107,8 +107,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     if not task.input:
         raise DataError("input=<file, folder or glob> is missing")
 
-    from rich.console import Console
-
+    from unet_exp.console import make_console
     from unet_exp.data.io.images import list_images
     from unet_exp.inference.instances import write_instances
     from unet_exp.inference.large.budget import SHARE_OF_FREE, read_size, return_freed_memory
@@ -119,7 +118,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     budget = read_size(task.memory) if task.memory else int(SHARE_OF_FREE * free_memory())
     if task.memory:
         return_freed_memory()
-    console = Console(highlight=False)
+    console = make_console()
     paths, output = list_images(task.input), Path(task.output)
     _check_paths(paths, output)
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
@@ -186,7 +185,12 @@ def _progress(console: "Console") -> "Progress":
             pixels = task.fields["unit"] == "pixels"
             return Text(f"{task.speed / 1e6:.2f} million pixels/s" if pixels else f"{task.speed:.1f} files/s")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), Speed())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        Speed(),
+    )
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
 
 
