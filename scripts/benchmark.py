@@ -162,13 +162,13 @@ def benchmark(values: dict[str, Any]) -> list[Result]:
 
     import cv2
     import torch
-    from rich.console import Console
     from rich.table import Table
 
+    from unet_exp.console import make_console
     from unet_exp.files import write_text
     from unet_exp.runs.environment import git_state, versions
 
-    terminal = Console(highlight=False)
+    terminal = make_console()
     target = Path(task.output) / "benchmark.json"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ def benchmark(values: dict[str, Any]) -> list[Result]:
         raise ConfigError(
             f"output={task.output}: this folder cannot be made ({error.strerror}); choose another"
         ) from None
-    console = terminal if terminal.is_terminal else Console(highlight=False, width=180)  # a file has no width
+    console = terminal if terminal.is_terminal else make_console(width=180)  # a file has no width
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(task.threads)
     cv2.setNumThreads(task.threads)

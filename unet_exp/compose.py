@@ -3,41 +3,57 @@
 Nothing here imports torch, so that a mistake is reported at once.
 """
 
-import difflib
 import sys
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp import config_files
+from unet_exp.config import Config, parse
+from unet_exp.config.multirun import OptunaConfig, SweepConfig, parse_search, parse_sweep
 from unet_exp.config.renamed import rename_override
+from unet_exp.config_files import ConfigFile, ConfigFiles
 from unet_exp.errors import ConfigError
+from unet_exp.options import (
+    Options,
+    check_word,
+    conf_dir,
+    initialize_hydra,
+    is_for_hydra,
+    list_names,
+    quote,
+    search_path,
+)
+from unet_exp.schema import flat
 
 GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "scheduler", "trainer", "inference", "logger")
 """Choices that a checkpoint's config holds as values."""
-
 
 PATHS = (
     *("checkpoint", "input", "output", "init_from", "resume", "rerun", "sweep.resume", "runs", "baseline"),
     *("data.root", "data.images", "data.masks", "data.field_of_view", "data.lists", "data.group"),
 )
 """Keys whose values are paths, labels with an equals sign in them, or regular expressions."""
+
+
+def _weigh_membranes(*weights: float, _root_: DictConfig) -> list[float] | None:
+    """`${if_membranes:2.5,1.0}` in `conf/`: these class weights where the classes are membrane and cell, else null."""
+    data = _root_.data
+    return list(weights) if data.name == "isbi2012" or (data.name == "synthetic" and not data.organelles) else None
+
+
+OmegaConf.register_new_resolver("if_membranes", _weigh_membranes, replace=True)
 
 
 @dataclass(frozen=True)
@@ -51,6 +67,7 @@ class Composed:
         multirun: whether the words alone make it a sweep, as `experiment=skip_fusion` does.
         params: keys that the words sweep over, with their values as typed.
         launcher: Hydra's settings of what starts the runs of a sweep.
+        origins: where the values are from.
     """
 
     training: dict[str, Any]
@@ -59,6 +76,61 @@ class Composed:
     multirun: bool
     params: dict[str, str]
     launcher: dict[str, Any]
+    origins: "_Origins"
+
+    def parse(self) -> Config:
+        """Checks the training against the schema.
+
+        Raises:
+            ConfigError: as `unet_exp.config.parse`, with the file in which the mistake stands.
+        """
+        with self._name_file():
+            return parse(self.training)
+
+    def parse_sweep(self) -> tuple[SweepConfig, OptunaConfig | None]:
+        """Checks the settings of a sweep and of a search; None for `search=none`.
+
+        Raises:
+            ConfigError: as `parse`.
+        """
+        with self._name_file():
+            return parse_sweep(self.sweep), parse_search(self.search)
+
+    @contextmanager
+    def _name_file(self) -> Iterator[None]:
+        try:
+            yield
+        except ConfigError as error:
+            raise self.origins.explain(error) from None
+
+
+@dataclass(frozen=True)
+class _Origins:
+    """Where the values of a config are from: its files, and all values before `${...}` is replaced."""
+
+    files: Sequence[ConfigFile]
+    config: DictConfig
+
+    def explain(self, error: ConfigError) -> ConfigError:
+        """The error with the path of the file that sets the wrong key, if one does, and with the mend."""
+        key, message = error.key, str(error)
+        values: Any = OmegaConf.to_container(self.config)
+        file = config_files.find_setter(self.files, flat(values), key) if key else None
+        if key is None or file is None:
+            return error
+        unknown, missing = message.startswith("unknown key"), message.endswith("is missing")
+        if missing and not file.package:
+            message += "; take out '# @package _global_', which puts its keys at the top"
+        elif missing:
+            bases = ", ".join(Options().words(file.group))
+            message += f"; its defaults can begin with an option that has it: 'defaults: [..., _self_]', one of {bases}"
+        elif unknown and "." in key and key in file.values:
+            message += "; in a file, keys are nested: 'model: {depth: 4}', not 'model.depth: 4'"
+        elif unknown:
+            message = _explain_key(self.config, key)
+        elif OmegaConf.select(self.config, key, throw_on_resolution_failure=False) == "":  # to be typed
+            return error
+        return ConfigError(f"{file.path}: {message}", key)
 
 
 def prepare_words(words: Sequence[str]) -> list[str]:
@@ -86,18 +158,6 @@ def prepare_words(words: Sequence[str]) -> list[str]:
     return [quote_path(word) for word, _ in renamed]
 
 
-def quote(text: str) -> str:
-    """Quotes any text for Hydra's grammar."""
-    return QuotedString(text, Quote.single).with_quotes()
-
-
-def conf_dir() -> Path:
-    """The folder of configs: at the top of a checkout, inside the package in an installed wheel."""
-    package = Path(__file__).resolve().parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
 def compose_train(overrides: Sequence[str], extra_dir: str | None = None) -> dict[str, Any]:
     """The plain values of one training; see `compose_command`."""
     return compose_command(overrides, extra_dir).training
@@ -116,13 +176,11 @@ def compose_command(overrides: Sequence[str], extra_dir: str | None = None) -> C
     Raises:
         ConfigError: for a word that is no option, a key that does not exist, or text that cannot be read.
     """
-    values, hydra_config = _compose("train", [*overrides, *search_path(extra_dir)])
+    values, hydra_config, origins = _compose("train", overrides, extra_dir)
     sweep, search = values.pop("sweep"), values.pop("search")
-    params = OmegaConf.to_container(hydra_config.sweeper.get("params") or OmegaConf.create({}))
-    assert isinstance(params, dict)
+    params: Any = OmegaConf.to_container(hydra_config.sweeper.get("params") or OmegaConf.create({}))
+    launcher: Any = OmegaConf.to_container(hydra_config.launcher)
     multirun = hydra_config.mode is not None and hydra_config.mode.name == "MULTIRUN"
-    launcher = OmegaConf.to_container(hydra_config.launcher)
-    assert isinstance(launcher, dict)
     return Composed(
         values,
         sweep,
@@ -130,20 +188,8 @@ def compose_command(overrides: Sequence[str], extra_dir: str | None = None) -> C
         multirun,
         {str(key): str(value) for key, value in params.items()},
         {str(key): value for key, value in launcher.items()},
+        origins,
     )
-
-
-def search_path(extra_dir: str | None) -> list[str]:
-    """The override that adds a folder of the user's own configs to Hydra's search path.
-
-    Raises:
-        ConfigError: if the folder does not exist.
-    """
-    if extra_dir is None:
-        return []
-    if not Path(extra_dir).is_dir():
-        raise ConfigError(f"--config-dir {extra_dir}: there is no such folder")
-    return [f"hydra.searchpath=[{quote(f'file://{Path(extra_dir).resolve()}')}]"]
 
 
 def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -172,83 +218,102 @@ def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequenc
     return _compose("over_checkpoint", overrides)[0]
 
 
-def _compose(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
-    """The resolved values, and the config of Hydra itself."""
-    parsed = parse_overrides(overrides)
-    _check_words(parsed)
-    keys, choices = _divide(parsed)
-    try:
-        whole, chosen = _compose_choices(name, choices)
-        config = deepcopy(chosen)
-        for override in keys:
+def _compose(
+    name: str, overrides: Sequence[str], extra_dir: str | None = None
+) -> tuple[dict[str, Any], DictConfig, _Origins]:
+    """The resolved values, the config of Hydra itself, and where the values are from."""
+    folders = search_path(extra_dir)
+    parsed, options = parse_overrides(overrides), Options(extra_dir)
+    for override in parsed:
+        check_word(override, options)
+    choices = [override.input_line or "" for override in parsed if options.chooses(override)]
+    whole, chosen, files = _compose_choices(name, (*choices, *folders), extra_dir)
+    of_hydra, config = whole, deepcopy(chosen)
+    for override in parsed:
+        if is_for_hydra(override) and not options.chooses(override):
+            of_hydra = deepcopy(of_hydra)
+            _set_key(of_hydra, override)
+        elif not options.chooses(override):
             _set_key(config, override)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_explain(error, parsed, name)) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"a config file is not valid YAML: {' '.join(str(error).split())}") from None
+    origins = _Origins(files, config)
+    _check_groups(origins)
     try:
         values = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0]) from None
+        raise origins.explain(ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}", error.full_key)) from None
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}, whole.hydra
+    return {str(key): value for key, value in values.items()}, of_hydra.hydra, origins
+
+
+def _check_groups(origins: _Origins) -> None:
+    """Finds a group that a file makes no option of, before other keys refer to its name.
+
+    Raises:
+        ConfigError: with the file.
+    """
+    for group in GROUPS:
+        node = OmegaConf.select(origins.config, group)
+        if node is not None and not isinstance(node, DictConfig):
+            raise origins.explain(ConfigError(f"{group}={node!r}: it must hold keys with their values", group))
+        if group != "trainer" and (node is None or OmegaConf.select(node, "name") is None):
+            raise origins.explain(ConfigError(f"the key {group}.name is missing", f"{group}.name"))
 
 
 def _set_key(config: DictConfig, override: Override) -> None:
-    """Sets one key as Hydra does after it has put all options together, and with its words where that fails."""
-    key = override.key_or_group
+    """Sets, adds or deletes one key as Hydra does after it has put all options together.
+
+    Raises:
+        ConfigError: for a key that does not exist, or is added and does, and for a value that it cannot have.
+    """
+    key, line, value = override.key_or_group, override.input_line, override.value()
+    adds = override.is_add() or override.is_force_add()
+    parent, _, last = key.rpartition(".")
     try:
-        OmegaConf.update(config, key, override.value(), merge=True)
-    except (ConfigAttributeError, ConfigKeyError) as error:
-        message = f"Could not override '{key}'. To append to your config use +{override.input_line}"
-        raise HydraException(message) from error
+        node = OmegaConf.select(config, parent) if parent else config
+        now = OmegaConf.select(config, key, throw_on_resolution_failure=False)
+        if not adds and not isinstance(node, ListConfig) and not _has(node, last):
+            raise ConfigError(_explain_key(config, key), key)
+        if override.is_add() and now is not None and not isinstance(value, dict | list):
+            raise ConfigError(f"{line}: {key} is there already; type it without +", key)
+        if not parent and isinstance(now, DictConfig) and not isinstance(value, dict):
+            raise ConfigError(f"{line}: {_list_keys(config, key)}; type those", key)
+        if override.is_delete():
+            with open_dict(config):
+                del node[last]
+        else:
+            OmegaConf.update(config, key, value, merge=True, force_add=adds)
     except OmegaConfBaseException as error:
-        raise HydraException(f"Error merging override {override.input_line}") from error
+        raise ConfigError(f"{line}: {str(error).splitlines()[0]}", key) from None
 
 
-def _divide(parsed: Sequence[Override]) -> tuple[list[Override], tuple[str, ...]]:
-    """Values of single keys, and the words that choose options or add keys."""
-    groups = _files().list("", ObjectType.GROUP)
-
-    def is_value(override: Override) -> bool:
-        key = override.key_or_group
-        return override.package is None and key not in groups and not key.startswith("hydra")
-
-    changes = all(override.type == OverrideType.CHANGE for override in parsed)
-    keys = [override for override in parsed if changes and is_value(override)]
-    return keys, tuple(override.input_line or "" for override in parsed if override not in keys)
-
-
-def _compose_choices(name: str, choices: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
-    """Hydra's composition of these words, with and without its own settings; do not change it."""
+def _compose_choices(
+    name: str, choices: tuple[str, ...], extra_dir: str | None
+) -> tuple[DictConfig, DictConfig, Sequence[ConfigFile]]:
+    """Hydra's composition of these words, with and without its own settings, and its files; do not change it."""
     # Other files than ours may change.
-    if any(word.startswith("hydra.searchpath") for word in choices):
-        return _compose_once.__wrapped__(name, choices, None)
+    if extra_dir is not None:
+        return _compose_once.__wrapped__(name, choices, extra_dir, None)
     stored = "" if name == "train" else repr(ConfigStore.instance().load(f"{name}.yaml").node)
-    return _compose_once(name, choices, (_files().state(), stored))
+    return _compose_once(name, choices, None, (ConfigFiles("main", str(conf_dir())).state(), stored))
 
 
 @lru_cache(maxsize=64)
-def _compose_once(name: str, choices: tuple[str, ...], _: Hashable) -> tuple[DictConfig, DictConfig]:
-    with initialize_hydra():
-        whole = hydra.compose(name, list(choices), return_hydra_config=True)
+def _compose_once(
+    name: str, choices: tuple[str, ...], extra_dir: str | None, _: Hashable
+) -> tuple[DictConfig, DictConfig, Sequence[ConfigFile]]:
+    with config_files.record_files() as files:
+        try:
+            with initialize_hydra():
+                whole = hydra.compose(name, list(choices), return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException, RecursionError) as error:
+            options = Options(extra_dir)
+            mistakes = ((file.path, file.find_mistake(options.groups, options.explain)) for file in files)
+            found = next((f"{path}: {mistake}" for path, mistake in mistakes if mistake), None)
+            raise ConfigError(found or config_files.explain(error, files)) from None
     ours = deepcopy(whole)
     with open_dict(ours):
         del ours["hydra"]
-    return whole, ours
-
-
-def _files() -> config_files.ConfigFiles:
-    # Not Hydra's loader, which copies all of its settings at each call: a tenth of the time of composing.
-    return config_files.ConfigFiles("main", str(conf_dir()))
-
-
-@contextmanager
-def initialize_hydra() -> Iterator[ConfigLoader]:
-    """Starts Hydra with `conf/` as its folder of configs."""
-    config_files.register()
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield GlobalHydra.instance().config_loader()
+    return whole, ours, files
 
 
 def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Override]:
@@ -278,72 +343,49 @@ def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Over
                 f"{text}: one value is needed here; several are a sweep (scripts/train.py -m), "
                 "a list is written in brackets, and a text that holds a comma in quotes"
             )
-        parsed.append(override)
+        parsed.append(_set_to_null(override, parser) if override.is_delete() else override)
     return parsed
 
 
-def _check_words(parsed: Iterable[Override]) -> None:
-    ours = _files()
-    groups = [*ours.list("", ObjectType.GROUP), "hydra/launcher"]
-    # Hydra knows a folder of the user's own only while it composes.
-    more_options = any(override.key_or_group == "hydra.searchpath" for override in parsed)
-    for override in parsed:
-        group = override.key_or_group
-        owner = group.removesuffix(".name")
-        if owner != group and owner in groups and not override.is_delete():
-            raise ConfigError(f"{override.input_line}: choose the whole option with {owner}={override.value()}")
-        if group not in groups or group == "hydra" or override.is_delete():
-            continue
-        if isinstance(override.value(), list) and group != "experiment":
-            raise ConfigError(f"{override.input_line}: one option is needed here; several are a sweep: -m {group}=a,b")
-        launcher = group == "hydra/launcher"
-        options = _launchers() if launcher else ours.list(group, ObjectType.CONFIG)
-        value = override.value()
-        words = ["null" if word is None else str(word) for word in (value if isinstance(value, list) else [value])]
-        for word in words:
-            shared = word.startswith(config_files.SHARED)
-            if word == "null" or shared or (word not in options and not more_options):
-                more = launcher and "joblib" not in options
-                hint = "; more of them come with: pip install 'unet-exp[sweep]'" if more else ""
-                raise ConfigError(f"{group}={word}: no such option; choose one of {_list_options(options, word)}{hint}")
+def _set_to_null(override: Override, parser: OverridesParser) -> Override:
+    """`~trainer.early_stopping` as `trainer.early_stopping=null`: a config has all of its keys.
+
+    What stands deeper, such as `~loss.params.gamma`, is a part of a value, and is really deleted. An option stays.
+
+    Raises:
+        ConfigError: for a deletion with a value.
+    """
+    key = override.key_or_group
+    if key in Options().groups:
+        return override
+    if override.value() is not None:
+        raise ConfigError(f"{override.input_line}: type ~{key} alone, which sets it to null")
+    return override if key.count(".") > 1 else parser.parse_override(f"{key}=null")
 
 
-def _launchers() -> list[str]:
-    with initialize_hydra() as loader:
-        return loader.get_group_options("hydra/launcher")
+def _has(node: Any, key: str) -> bool:
+    # Not `key in node`, which is false for values that are still to be typed or replaced.
+    return isinstance(node, DictConfig) and key in list(node)
 
 
-def _explain(error: Exception, parsed: Iterable[Override], name: str) -> str:
-    """Turns Hydra's message, which has many lines and names no keys, into one line."""
-    for override in parsed:
-        key = override.key_or_group
-        if key.startswith("hydra") and not key.startswith("hydra.launcher."):
-            continue
-        others = [other.input_line for other in parsed if "." not in other.key_or_group and other is not override]
-        try:
-            composed, _ = _compose_choices(name, tuple(line for line in others if line))
-        except (HydraException, OmegaConfBaseException):
-            continue
-        parent, _, last = key.rpartition(".")
-        node = OmegaConf.select(composed, parent) if parent else composed
-        if not isinstance(node, DictConfig):
-            return f"unknown key {key}: {_keys_of(composed, parent.split('.')[0])}"
-        if last not in node and not override.is_add():
-            return f"unknown key {key}: {_keys_of(composed, parent, last)}"
-    return " ".join(str(error).split())
-
-
-def _keys_of(config: DictConfig, parent: str, wanted: str = "") -> str:
-    node = OmegaConf.select(config, parent) if parent else config
+def _explain_key(config: DictConfig, key: str) -> str:
+    """What there is in place of an unknown key."""
+    parent, node = "", config
+    *above, wanted = key.split(".")
+    for part in above:
+        if not _has(node, part):
+            wanted = part
+            break
+        parent, node = f"{parent}.{part}".lstrip("."), OmegaConf.select(node, part)
     if not isinstance(node, DictConfig):
-        return f"the top-level keys are {_list_options([str(key) for key in config if key != 'hydra'], parent)}"
-    keys = _list_options([str(key) for key in node if key not in ("_target_", "hydra")], wanted)
-    word = node.get("name") if parent else None
-    owner = f"{parent}={word}" if word else parent
-    return f"{owner} has the keys {keys}" if parent else f"the top-level keys are {keys}"
+        return f"unknown key {key}: {parent} has no keys"
+    return f"unknown key {key}: {_list_keys(config, parent, wanted)}"
 
 
-def _list_options(options: Iterable[str], wanted: str) -> str:
-    names = list(options)
-    near = difflib.get_close_matches(wanted, names, n=1)
-    return ", ".join(names) + (f" (did you mean {near[0]}?)" if near else "")
+def _list_keys(config: DictConfig, parent: str, wanted: str = "") -> str:
+    node = OmegaConf.select(config, parent) if parent else config
+    names = list_names([str(key) for key in node if key not in ("_target_", "hydra", wanted)], wanted)
+    if not parent:
+        return f"the top-level keys are {names}"
+    word = node.get("name")
+    return f"{parent}{f'={word}' if word else ''} has {f'the keys {names}' if names else 'no keys'}"

@@ -1,31 +1,151 @@
-"""Hydra's reader of `conf/` and of a folder of the user's own configs.
+"""Hydra's reader of `conf/` and of a folder of the user's own configs, and what can be wrong in a file of them.
 
 Hydra has no public way to hide a file that options share, so this extends its own file source.
 """
 
 import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp.config.renamed import rename_keys
+from unet_exp.errors import ConfigError
+from unet_exp.schema import flat
 
 SHARED = "_"
 """Prefix of files that hold what options share, and are no options themselves."""
+_RECIPES = ("experiment", "debug")
+"""Groups whose options set keys of other groups; the config has no keys of their own."""
+_OF_HYDRA = ("hydra.mode", "hydra.sweeper.params", "hydra.launcher")
+"""What a file may set of Hydra's own settings: the program follows no other."""
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A file of `conf/` or of the user's.
+
+    Attributes:
+        path: of the file.
+        name: folder and word, such as `data/folder`.
+        package: the key above its values, such as `data`; empty where its keys are the top-level ones.
+        values: plain, with its defaults list.
+    """
+
+    path: str
+    name: str
+    package: str
+    values: dict[str, Any]
+
+    @cached_property
+    def keys(self) -> dict[str, Any]:
+        """Its values by whole keys, such as `data.tile`."""
+        return flat(self.values, f"{self.package}." if self.package else "")
+
+    @property
+    def group(self) -> str:
+        """Its folder, such as `data`; empty for a file beside the folders."""
+        return os.path.dirname(self.name)
+
+    def check(self) -> None:
+        """Finds keys that would stand in the wrong place, or that nothing would read.
+
+        Raises:
+            ConfigError: with the mend.
+        """
+        if not isinstance(self.values.get("defaults", []), list):
+            raise ConfigError(f"{self.path}: its defaults must be a list: begin each with '- '")
+        if self.package and self.group.split("/")[0] in _RECIPES:
+            raise ConfigError(f"{self.path}: write '# @package _global_' in its first line, else no key in it is found")
+        if self.package or not self.group or self.group.split("/")[0] == "hydra":
+            return
+        ours = (f"{key}." for key in self.keys if key.split(".")[0] == "hydra")
+        for key in ours:
+            if not key.startswith(tuple(f"{own}." for own in _OF_HYDRA)):
+                raise ConfigError(
+                    f"{self.path}: {key[:-1]} has no effect: of Hydra's own settings a file has {', '.join(_OF_HYDRA)}"
+                )
+
+    def find_mistake(self, groups: Sequence[str], explain_option: Callable[[str, str], str | None]) -> str | None:
+        """What is wrong in its defaults list.
+
+        Args:
+            groups: of all configs.
+            explain_option: the message if a group does not have a word; else None.
+        """
+        for entry in self.values.get("defaults", []) if self.group else ():
+            key, word = next(iter(entry.items())) if isinstance(entry, dict) else ("", entry)
+            if not isinstance(word, str) or word == "_self_" or "@" in word:
+                continue
+            if not key:
+                mistake = self._explain_sibling(word, explain_option)
+            else:
+                mistake = self._explain_choice(key, word, groups, explain_option)
+            if mistake:
+                return mistake
+        return None
+
+    def _explain_sibling(self, word: str, explain_option: Callable[[str, str], str | None]) -> str | None:
+        """What is wrong with `- small`, which names a file of the same folder."""
+        if " " in word:
+            return f"'- {word}' in its defaults lacks its colon, as in '- override /model: same'"
+        group, _, name = (word[1:] if word.startswith("/") else f"{self.group}/{word}").rpartition("/")
+        if name.startswith(SHARED):
+            return None
+        if not group:
+            return f"'- {word}' in its defaults names no group, as in '- override /model: same'"
+        return explain_option(group, name)
+
+    def _explain_choice(
+        self, key: str, word: str, groups: Sequence[str], explain_option: Callable[[str, str], str | None]
+    ) -> str | None:
+        """What is wrong with `- override /model: same`, which chooses the option of a group."""
+        *how, place = key.partition("@")[0].split()
+        group = place.lstrip("/")
+        if group == self.group:
+            return f"in its defaults write '- {word}' in place of '- {key}: {word}'"
+        if group in groups and ("override" not in how or not place.startswith("/")):
+            return f"in its defaults write '- override /{group}: {word}' in place of '- {key}: {word}'"
+        return explain_option(group, word)
+
+
+_opened: ContextVar[list[ConfigFile] | None] = ContextVar("opened", default=None)
+
+
+@contextmanager
+def record_files() -> Iterator[list[ConfigFile]]:
+    """Lists the files that Hydra opens in here, those with a defaults list before what it names."""
+    files: list[ConfigFile] = []
+    token = _opened.set(files)
+    try:
+        yield files
+    finally:
+        _opened.reset(token)
 
 
 class ConfigFiles(FileConfigSource):
     """A folder of YAML files, each parsed once; it does not offer the files that options share."""
 
-    _parsed: dict[tuple[str, int, int], tuple[dict[str, str | None], Any]] = {}  # noqa: RUF012 - of all folders
+    _parsed: dict[tuple[str, int, int], tuple[dict[str, str | None], ConfigFile]] = {}  # noqa: RUF012 - of all folders
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Reads a file, and parses it again only if it has changed."""
+        """Reads a file, and parses it again only if it has changed.
+
+        Raises:
+            ConfigError: if it is damaged, or see `ConfigFile.check`.
+        """
         path = os.path.join(self.path, self._normalize_file_name(config_path))
         try:
             state = os.stat(path)
@@ -33,12 +153,38 @@ class ConfigFiles(FileConfigSource):
             return super().load_config(config_path)  # which says so
         key = (path, state.st_mtime_ns, state.st_size)
         if key not in self._parsed:
-            read = super().load_config(config_path)
-            group = os.path.dirname(config_path)
-            self._parsed[key] = read.header, rename_keys(OmegaConf.to_container(read.config), group)
-        header, values = self._parsed[key]
+            self._parsed[key] = self._parse(config_path, path)
+        header, file = self._parsed[key]
+        files = _opened.get()
+        if files is not None:
+            files.append(file)
         # Hydra takes the defaults list out of what it gets.
-        return ConfigResult(self.provider, f"{self.scheme()}://{self.path}", OmegaConf.create(values), dict(header))
+        return ConfigResult(
+            self.provider, f"{self.scheme()}://{self.path}", OmegaConf.create(file.values), dict(header)
+        )
+
+    def _parse(self, config_path: str, path: str) -> tuple[dict[str, str | None], ConfigFile]:
+        """The header of a file, and its content."""
+        name = config_path.removesuffix(".yaml")
+        group = os.path.dirname(name)
+        try:
+            read = super().load_config(config_path)
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path}: it is no text in UTF-8; save it as such") from None
+        except yaml.MarkedYAMLError as error:
+            line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+            raise ConfigError(f"{path}{line}: it is not valid YAML: {error.problem}") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: it is not valid YAML: {' '.join(str(error).split())}") from None
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{path}: {error.full_key}: {str(error).splitlines()[0]}") from None
+        values = rename_keys(OmegaConf.to_container(read.config), group)
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: it must hold keys with their values, such as 'seed: 1'")
+        package = read.header.get("package") or group.replace("/", ".")
+        file = ConfigFile(path, name, "" if package == "_global_" else package, values)
+        file.check()
+        return read.header, file
 
     def state(self) -> tuple[tuple[str, int, int], ...]:
         """Path, time and size of all files: different after any change."""
@@ -58,3 +204,31 @@ def register() -> None:
     """Makes Hydra use this reader in this process."""
     Plugins.instance()  # registers its own first
     SourcesRegistry.instance().types["file"] = ConfigFiles
+
+
+def find_setter(files: Sequence[ConfigFile], values: Mapping[str, Any], key: str) -> ConfigFile | None:
+    """The file that a key has its value from.
+
+    Args:
+        files: all that were opened.
+        values: what they make together, by whole keys, before `${...}` is replaced.
+        key: such as `data.tile`; if it is missing, the file is the chosen option of its group.
+    """
+    own = {name: value for name, value in values.items() if f"{name}.".startswith(f"{key}.")}
+    if not own:
+        return next((file for file in files if file.group == key.split(".")[0]), None)
+    has_all = (file for file in reversed(files) if all(file.keys.get(name, own) == own[name] for name in own))
+    return next(has_all, None)
+
+
+def explain(error: Exception, files: Sequence[ConfigFile]) -> str:
+    """Hydra's own message on one line, with the path of the file that it means."""
+    if isinstance(error, RecursionError):
+        return f"{files[-1].path}: its defaults lead back to itself"
+    text = re.split(r"\s*(?:Available options|Config search path|object_type=)", str(error) or str(error.__cause__))[0]
+    text, _, key = (part.strip() for part in text.partition("full_key:"))
+    place = re.match(r"In '?(.+?)'?:\s+(?:\w+ raised while composing config:)?", text)
+    file = next((file for file in files if place and file.name == place[1]), None)
+    text = text[place.end() :] if file and place else text
+    text = text.replace("Cannot merge DictConfig with ListConfig", "a list stands where keys belong")
+    return " ".join(f"{f'{file.path}: ' if file else ''}{f'{key}: ' if key else ''}{text}".split())

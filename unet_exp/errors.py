@@ -6,7 +6,16 @@ class UserError(Exception):
 
 
 class ConfigError(UserError):
-    """A wrong word, key, type or combination in the configuration; found before torch is imported."""
+    """A wrong word, key, type or combination in the configuration; found before torch is imported.
+
+    Args:
+        message: in one line.
+        key: the wrong key, such as `data.tile`, where it is one.
+    """
+
+    def __init__(self, message: str, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class DataError(UserError):

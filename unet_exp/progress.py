@@ -123,10 +123,11 @@ def watch(name: str, total: float | None = None, file: TextIO | None = None) -> 
 
 def track(items: Iterable[T], name: str, total: int, console: "Console | None" = None) -> Iterator[T]:
     """Yields the items of a phase, and shows how many are done: a bar on a terminal, else lines, as `watch`."""
-    from rich.console import Console
     from rich.progress import track as show_bar
 
-    console = console or Console()
+    from unet_exp.console import make_console
+
+    console = console or make_console()
     bar = show_bar(items, name, total=total, console=console, transient=True, disable=not console.is_terminal)
     with watch(name, total) as phase:
         for item in bar:

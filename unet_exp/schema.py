@@ -63,7 +63,9 @@ def validate(schema: type[Schema], values: dict[str, Any]) -> Schema:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(explain(error, values)) from None
+        first = error.errors()[0]
+        name = ".name" if first["type"].startswith("union_tag") else ""
+        raise ConfigError(explain(error, values), _key(first["loc"], values) + name) from None
 
 
 def explain(error: ValidationError, values: dict[str, Any], field: str | None = None) -> str:

@@ -14,9 +14,11 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
-from unet_exp.compose import GROUPS, compose_over, compose_train, conf_dir, parse_overrides, prepare_words, search_path
+from unet_exp.cli.command import read_command
+from unet_exp.compose import GROUPS, compose_over, compose_train, parse_overrides, prepare_words
 from unet_exp.config import duration_seconds, parse
 from unet_exp.errors import ConfigError, UserError
+from unet_exp.options import conf_dir
 from unet_exp.runs.run_folder import OUTPUTS
 
 CHOICES = (*GROUPS, "search", "experiment", "debug")
@@ -161,7 +163,18 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("modle=valid", [f"unknown key modle: {TOP_KEYS}", "(did you mean model?)"]),
         ("modle.depth=3", [f"unknown key modle.depth: {TOP_KEYS}", "(did you mean model?)"]),
         ("learning_rate=3", [f"unknown key learning_rate: {TOP_KEYS}"]),
-        ("seed.x=3", ["unknown key seed.x"]),
+        ("seed.x=3", ["unknown key seed.x: seed has no keys"]),
+        # It is named whatever stands beside it.
+        (
+            "experiment=small debug=fast optimizer.learning_rate=1",
+            ["unknown key optimizer.learning_rate: optimizer=adamw"],
+        ),
+        ("modle.depth=3 search=optuna model=same experiment=small", [f"unknown key modle.depth: {TOP_KEYS}"]),
+        ("+model.x.y=3 experiment=small data=isbi2012 data.height=1", ["unknown key data.height: data=isbi2012 has"]),
+        (
+            "seed=${nothing} debug=overfit trainer.max_step=1",
+            ["unknown key trainer.max_step: ", "did you mean max_steps?"],
+        ),
         (
             "optimizer.momentum=0.9",
             ["unknown key optimizer.momentum: optimizer=adam has the keys name, lr, betas, weight_decay"],
@@ -173,10 +186,40 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("logger=csv logger.mode=offline", ["unknown key logger.mode: logger=csv has the keys name"]),
         ("+model.colour=red", ["unknown key model.colour"]),
         ("++colour=red", ["unknown key colour"]),
-        ("~seed", ["the key seed is missing"]),
-        ("~model.depth", ["the key model.depth is missing"]),
-        ("~loss.name", ["the key loss.name is missing"]),
-        ("~logger", ["the key logger is missing"]),
+        ("+model=same", ["+model=same: type it without +"]),
+        ("+seed=3", ["+seed=3: seed is there already; type it without +"]),
+        ("model@x=same", ["model@x=same: leave out @x"]),
+        ("metrics=3", ["metrics=3: metrics has the keys warping, warping_radius"]),
+        ("~seed", ["seed=None: should be a valid integer"]),
+        ("~model.depth", ["model.depth=None: should be a valid integer"]),
+        ("~trainer.max_steps=3", ["~trainer.max_steps=3: type ~trainer.max_steps alone, which sets it to null"]),
+        ("~trainer.max_step", ["unknown key trainer.max_step: ", "did you mean max_steps?"]),
+        ("~loss.name", ["choose the whole option with loss="]),
+        ("~metrics", ["metrics has the keys warping, warping_radius"]),
+        *(
+            (f"~{word}", [f"~{word}: an option is not taken away; leave it out, or choose one of {options}"])
+            for word, options in (
+                ("logger", "csv, tensorboard, wandb"),
+                ("scheduler", "cosine, none"),
+                ("search", "none, optuna"),
+                ("experiment=small", "blog, "),
+            )
+        ),
+        # What nothing would read.
+        *(
+            (word, [f"{word}: this is not typed; of Hydra's own settings only hydra/launcher and hydra.launcher"])
+            for word in (
+                "hydra.job.chdir=true",
+                "hydra.run.dir=here",
+                "hydra.output_subdir=x",
+                "hydra.verbose=true",
+                "hydra/job_logging=default",
+                "+hydra.job.env_set.A=1",
+                "hydra.searchpath=[file://x]",
+                "hydra.mode=RUN",
+            )
+        ),
+        ("hydra.launcher.n_jobs=2", ["unknown key hydra.launcher.n_jobs: hydra.launcher has no keys"]),
         # What does not go together.
         ("data=isbi2012 data.split=half", ["data.split='half': should be 'held_out' or 'all'"]),
         ("model=release fusion=add", ["fusion=add cannot add 128 channels to 64: set fusion=concat or fusion=none"]),
@@ -270,6 +313,43 @@ def test_a_value_of_a_wrong_type_or_range_is_one_line_that_says_what_is_allowed(
         assert part in text
 
 
+def test_a_deleted_key_is_null() -> None:
+    words = ["experiment=demo", "trainer.early_stopping=3"]
+    assert compose_train(words)["trainer"]["max_time"] == "160s"
+    deleted = ["~trainer.early_stopping", "~trainer.max_time", "~loss.class_weights", "~resume"]
+    nulls = [f"{word[1:]}=null" for word in deleted]
+    assert compose_train([*words, *deleted]) == compose_train([*words, *nulls])
+    # A part of a value is really deleted.
+    custom = ["loss=custom", "loss.target=a.B", "loss.params={gamma: 1, power: 2}", "~loss.params.gamma"]
+    assert compose_train(custom)["loss"]["params"] == {"power": 2}
+
+
+@pytest.mark.parametrize("word", ["hydra/launcher=joblib", "sweep.report=false"])
+def test_a_word_of_sweeps_is_not_ignored_by_one_training(word: str) -> None:
+    assert (
+        one_line(lambda: read_command([word]))
+        == f"{word}: this is of a sweep; add -m, or leave it out for one training"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "weights"),
+    [
+        ([], [2.5, 1.0]),
+        (["data=isbi2012"], [2.5, 1.0]),
+        (["data.organelles=true"], None),
+        (["data=folder"], None),
+        (["data=phc_u373"], None),
+        (["data=dic_hela"], None),
+        (["data=folder", "loss.class_weights=inverse"], "inverse"),
+        (["loss.class_weights=null"], None),
+    ],
+)
+@pytest.mark.parametrize("experiment", ["small", "demo"])
+def test_weights_of_membranes_are_only_for_membranes(experiment: str, data: list[str], weights: object) -> None:
+    assert compose_train([f"experiment={experiment}", *data])["loss"]["class_weights"] == weights
+
+
 def test_a_time_beside_another_limit_gives_a_schedule_its_horizon() -> None:
     parse(compose_train(["scheduler=poly", "trainer.max_time=4m", "trainer.max_steps=100"]))
     parse(compose_train(["scheduler=plateau", "trainer.max_time=4m"]))
@@ -282,6 +362,12 @@ def test_a_path_may_hold_any_character() -> None:
     assert prepare_words(["output=out/a.b", "output=3"]) == ["output=out/a.b", "output='3'"]
     assert compose_train(words)["data"]["root"] == path
     assert prepare_words(["-m", "init_from=a,b"]) == ["-m", "init_from=a,b"]
+
+
+def test_a_key_is_set_whatever_its_default_refers_to(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nname: ${oc.env:NO_SUCH_VARIABLE}\n")
+    assert compose_train(["experiment=mine", "name=typed"], str(tmp_path))["name"] == "typed"
 
 
 def test_config_dir(tmp_path: Path) -> None:
@@ -353,12 +439,16 @@ class TestComposeOver:
             ),
             ("splt=val", "unknown key splt: the top-level keys are"),
             ("data.hight=64", "unknown key data.hight: data=synthetic has the keys"),
+            (
+                "data=isbi2012 optimizer=adam optimizer.rate=1",
+                "unknown key optimizer.rate: optimizer=adam has the keys",
+            ),
             ("split=val,test", SWEEP),
         ],
     )
     def test_mistakes(self, base: dict[str, object], word: str, part: str) -> None:
         with pytest.raises(ConfigError, match=re.escape(part)):
-            compose_over(base, self.ENTRY, [word])
+            compose_over(base, self.ENTRY, word.split())
 
 
 class TestCommandLine:
@@ -374,6 +464,16 @@ class TestCommandLine:
             ("trainer.max_steps=0", "trainer.max_steps=0: should be greater than or equal to 1"),
             ("--config-dir none", "--config-dir none: there is no such folder"),
             ("seed=0,1", SWEEP),
+            # Options after words.
+            ("seed=0 --config-dir none data.tile=64", "--config-dir none: there is no such folder"),
+            ("seed=0,1 model=release -m fusion=add", "fusion=add cannot add"),
+            (
+                "-m experiment=small seed=0,1 optimizer.rate=1",
+                "unknown key optimizer.rate: optimizer=adamw has the keys",
+            ),
+            ("-m --cfg job seed=0,1", "--cfg and --info show one training: leave out -m"),
+            ("--cfg job -p data.tlie", "--package data.tlie: there is no such key"),
+            ("--resolve", "--resolve is not used here"),
             # A sweep is checked whole before its first job runs.
             ("-m model=valid,smae", "model=smae: no such option"),
             ("-m seed=0,1 model=valid,release fusion=concat,add", "fusion=add cannot add"),
@@ -384,6 +484,10 @@ class TestCommandLine:
         assert part in said.mistake
         assert said.out == ""
         assert list(tmp_path.iterdir()) == []
+
+    def test_check_data(self, cli: Callable[..., object]) -> None:
+        said = cli("check_data", "experiment=small", "--config-dir", ".", "optimizer.learning_rate=1")
+        assert said.mistake.startswith("unknown key optimizer.learning_rate: optimizer=adamw has the keys name, lr")
 
     @pytest.mark.parametrize("entry", ["evaluate", "predict"])
     def test_evaluate_and_predict(self, cli: Callable[..., object], entry: str) -> None:
@@ -405,7 +509,12 @@ class TestCommandLine:
         assert (
             parse({key: value for key, value in values.items() if key not in ("sweep", "search")}).fusion.name == "add"
         )
-        assert "depth: 4" in cli("train", "--cfg", "job", "-p", "model", "experiment=small").out
+        assert "depth: 4" in cli("train", "experiment=small", "--cfg", "job", "seed=1", "-p", "model").out
+        # What the training takes: nothing is left to be replaced, and null is a value.
+        weights = yaml.safe_load(cli("train", "--cfg", "job", "experiment=small", "-p", "loss.class_weights").out)
+        assert weights == [2.5, 1.0]
+        assert "${" not in cli("train", "--cfg", "job").out
+        assert cli("train", "--cfg", "job", "-p", "trainer.early_stopping", "~trainer.early_stopping").out == "null\n"
         assert list(tmp_path.iterdir()) == []
 
 
@@ -467,9 +576,8 @@ class TestSharedKeys:
         said = cli("train", "--help").out
         for path in shared:
             assert path.stem not in said
-            for more in ([], search_path(str(conf_dir()))):
-                with pytest.raises(ConfigError, match=f"{path.parent.name}={path.stem}: no such option; choose one of"):
-                    compose_train([f"{path.parent.name}={path.stem}", *more])
+            with pytest.raises(ConfigError, match=f"{path.parent.name}={path.stem}: no such option; choose one of"):
+                compose_train([f"{path.parent.name}={path.stem}"], str(conf_dir()))
 
     def test_a_changed_file_is_read_again(self, tmp_path: Path) -> None:
         mine = tmp_path / "data" / "mine.yaml"

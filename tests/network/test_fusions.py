@@ -4,7 +4,6 @@ The two are added as any fusion is: what it costs in `geometry.FUSIONS`, its mod
 YAML of its name.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import TINY
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -174,15 +174,15 @@ def test_existing_networks_keep_their_keys_and_their_draws() -> None:
     assert concat.keys() == none.keys()
 
 
-def test_a_yaml_makes_it_a_word(train: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_yaml_makes_it_a_word(tmp_path: Path) -> None:
+    from unet_exp.training.run import train
+
     mine = tmp_path / "mine"
     (mine / "fusion").mkdir(parents=True)
     (mine / "fusion" / "gated.yaml").write_text("name: gated\n")
-    words = [f"hydra.searchpath=['file://{mine}']", "fusion=gated", "model=valid", "model.match=parameters"]
-    folder = train(*words)
-    config = parse(compose_train(words))
+    words = [*TINY, "fusion=gated", "model=valid", "model.match=parameters", f"output={tmp_path}"]
+    config = parse(compose_train(words, str(mine)))
     assert config.fusion.name == "gated"
-    summary = folder.read_summary()
-    assert summary.status == "finished"
+    assert train(config, words).read_summary().status == "finished"
     with pytest.raises(ConfigError, match=r"fusion\.name='multiply': must be one of concat, add, none"):
         parse({**compose_train([]), "fusion": {"name": "multiply"}})

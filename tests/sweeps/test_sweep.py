@@ -106,11 +106,18 @@ class TestPlan:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "mine" / "experiment").mkdir(parents=True)
-        (tmp_path / "mine" / "experiment" / "own.yaml").write_text("# @package _global_\nname: own\n")
+        (tmp_path / "mine" / "experiment" / "theirs.yaml").write_text("# @package _global_\nname: theirs\n")
         monkeypatch.chdir(tmp_path)
-        words = ["experiment=own", "seed=0,1", "sweep.report=false", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+        words = [
+            "experiment=theirs",
+            "seed=0,1",
+            "sweep.report=false",
+            "hydra/launcher=joblib",
+            "hydra.launcher.n_jobs=2",
+        ]
         first = read_command(words, "mine", multirun=True)
         assert isinstance(first, SweepPlan)
+        assert first.name == "theirs"
         folder = SweepFolder.create(tmp_path, first.name, first.words, first.config_dir, None, first.runs)
         monkeypatch.chdir("/")
         plan = read_command([f"sweep.resume={folder.path}", "hydra/launcher=basic"], first.config_dir)

@@ -32,8 +32,7 @@ def main() -> None:
     with report_user_errors():
         from argparse import ArgumentParser
 
-        from unet_exp.compose import compose_train, parse_overrides, prepare_words
-        from unet_exp.config import parse
+        from unet_exp.compose import compose_command, parse_overrides, prepare_words
 
         parser = ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--config-dir", "-cd")
@@ -42,7 +41,7 @@ def main() -> None:
             raise UserError(
                 f"unknown option {flags[0]}; there are --help, --config-dir and the words of scripts/train.py"
             )
-        config = parse(compose_train(overrides, args.config_dir))
+        config = compose_command(overrides, args.config_dir).parse()
         typed = any(override.key_or_group == "output" for override in parse_overrides(overrides))
 
         from unet_exp.inspection.check import check_data  # only now: a mistake in the config needs none of its imports

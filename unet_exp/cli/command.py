@@ -7,10 +7,10 @@ from hydra.core.override_parser.types import Override
 
 from unet_exp.compose import compose_command, compose_over, parse_overrides
 from unet_exp.config import Config, parse
-from unet_exp.config.multirun import SweepConfig, parse_search
+from unet_exp.errors import ConfigError
+from unet_exp.options import is_for_hydra
 from unet_exp.runs.earlier import AUTO, read_config
 from unet_exp.runs.run_folder import OUTPUTS, RunFolder
-from unet_exp.schema import validate
 from unet_exp.sweeps.plan import (
     EARLIER_RUN,
     SweepPlan,
@@ -40,14 +40,25 @@ def read_command(words: Sequence[str], config_dir: str | None = None, multirun: 
         return resume_sweep(typed, config_dir, Path(str(resumed[-1])))
     earlier = next((override for override in reversed(typed) if override.key_or_group in EARLIER_RUN), None)
     if earlier is not None and not multirun and _extends_run(earlier, typed, config_dir):
-        parse_overrides(words)
+        _check_single(words)
         return _parse_over_run(earlier, words, {override.key_or_group for override in typed})
     composed = compose_command([take_first_value(override) for override in typed], config_dir)
-    if multirun or composed.multirun or parse_search(composed.search) is not None:
+    _, search = composed.parse_sweep()
+    if multirun or composed.multirun or search is not None:
         return plan_sweep(words, typed, composed, config_dir)
-    parse_overrides(words)  # refuses several values
-    validate(SweepConfig, composed.sweep)
-    return parse(composed.training)
+    _check_single(words)
+    return composed.parse()
+
+
+def _check_single(words: Sequence[str]) -> None:
+    """Refuses what has a meaning only in a sweep: several values of a key, a launcher, a report.
+
+    Raises:
+        ConfigError: for the first such word.
+    """
+    for override in parse_overrides(words):
+        if is_for_hydra(override) or override.key_or_group == "sweep.report":
+            raise ConfigError(f"{override.input_line}: this is of a sweep; add -m, or leave it out for one training")
 
 
 def _extends_run(earlier: Override, typed: Sequence[Override], config_dir: str | None) -> bool:

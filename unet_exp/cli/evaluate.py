@@ -73,8 +73,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     task = validate(Evaluation, {key: values.pop(key) for key in DEFAULTS})
     config = parse({**values, "output": task.output})
 
-    from rich.console import Console
-
+    from unet_exp.console import make_console
     from unet_exp.data.samples import fingerprint
     from unet_exp.inference.device import explain_out_of_memory
     from unet_exp.inference.predictor import Predictor
@@ -82,7 +81,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     from unet_exp.runs.environment import describe_conditions
     from unet_exp.runs.run_folder import RunFolder
 
-    console = Console(highlight=False)
+    console = make_console()
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
     dataset = _load_data(config, task, checkpoint)
     samples = getattr(dataset, task.split)

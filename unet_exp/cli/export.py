@@ -64,10 +64,9 @@ def export(values: dict[str, Any]) -> Path:
     except ImportError as error:
         raise ConfigError(f"{error.name} is missing: pip install 'unet-exp[onnx]'") from None
 
-    from rich.console import Console
-
     from unet_exp.checkpoints.onnx_export import export_to_onnx
     from unet_exp.checkpoints.opening import open_checkpoint
+    from unet_exp.console import make_console
 
     checkpoint = open_checkpoint(task.checkpoint, task.trust)
     try:
@@ -76,7 +75,7 @@ def export(values: dict[str, Any]) -> Path:
         raise DataError(f"output={output}: its folder cannot be made ({error.strerror}); choose another") from None
     with write_whole(output) as side:
         differences = export_to_onnx(checkpoint, side, task.opset)
-    console = Console(highlight=False)
+    console = make_console()
     for shape, difference in differences.items():
         console.print(f"{' x '.join(map(str, shape))}: largest difference {difference:.1e}")
     console.print(f"opset {task.opset}; ONNX Runtime and the network agree within {max(differences.values()):.1e}")

@@ -110,8 +110,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     if not task.input:
         raise DataError("input=<file, folder or glob> is missing")
 
-    from rich.console import Console
-
+    from unet_exp.console import make_console
     from unet_exp.inference.instances import write_instances
     from unet_exp.inference.large.budget import SHARE_OF_FREE, read_size, return_freed_memory
     from unet_exp.inference.large.file_predictor import Outputs
@@ -123,7 +122,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     budget = read_size(task.memory) if task.memory else int(SHARE_OF_FREE * free_memory())
     if task.memory:
         return_freed_memory()
-    console = Console(highlight=False)
+    console = make_console()
     images, others = list_files(task.input, recursive=False)
     paths, output = [path for _, path in images], Path(task.output)
     if unread := list_unread(others):
@@ -223,7 +222,12 @@ def _progress(console: "Console") -> "Progress":
             pixels = task.fields["unit"] == "pixels"
             return Text(f"{task.speed / 1e6:.2f} million pixels/s" if pixels else f"{task.speed:.1f} files/s")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), Speed())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        Speed(),
+    )
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
 
 

@@ -2,11 +2,13 @@
 
 import sys
 from argparse import Namespace
+from typing import Any
 
 from unet_exp import config_files, signals
 from unet_exp.cli.entry import EXIT_DIFFERENT, report_user_errors
-from unet_exp.compose import compose_train, conf_dir, prepare_words
+from unet_exp.compose import compose_command, prepare_words
 from unet_exp.errors import UserError
+from unet_exp.options import conf_dir
 
 
 def main() -> None:
@@ -14,24 +16,54 @@ def main() -> None:
     # Hydra's own parser, which has no public name: these checks must accept the same options.
     from hydra._internal.utils import get_args_parser
 
-    sys.argv[1:] = prepare_words(sys.argv[1:])
-    args = get_args_parser().parse_args()
-    if args.help or args.hydra_help or args.info or args.shell_completion or args.cfg:
-        _show(args)
-    else:
-        with report_user_errors():
+    words = prepare_words(sys.argv[1:])
+    args = get_args_parser().parse_intermixed_args(words)
+    # For Hydra, which does not take options after words.
+    sys.argv[1:] = [*(word for word in words if word not in args.overrides), *args.overrides]
+    with report_user_errors():
+        _check_options(args)
+        if args.cfg == "job":
+            _print_config(args)
+        elif args.help or args.hydra_help or args.info or args.shell_completion or args.cfg:
+            _show(args)
+        else:
             _train(args)
 
 
+def _check_options(args: Namespace) -> None:
+    """Refuses options of Hydra's that would have no effect."""
+    for option in ("config_path", "config_name", "experimental_rerun", *(() if args.cfg else ("package", "resolve"))):
+        if getattr(args, option, None):
+            raise UserError(f"--{option.replace('_', '-')} is not used here; --config-dir adds configs of your own")
+    if args.multirun and (args.cfg or args.info):
+        raise UserError("--cfg and --info show one training: leave out -m, and give each key one value")
+
+
+def _print_config(args: Namespace) -> None:
+    """Prints the config of a training with these words, or with `-p` a part of it."""
+    from omegaconf import OmegaConf
+
+    composed = compose_command(args.overrides, args.config_dir)
+    found: Any = {**composed.training, "search": composed.search, "sweep": composed.sweep}
+    package = "" if args.package in (None, "_global_") else args.package
+    for key in filter(None, package.split(".")):
+        if not isinstance(found, dict) or key not in found:
+            raise UserError(f"--package {package}: there is no such key; --cfg job without it prints all of them")
+        found = found[key]
+    if isinstance(found, dict | list):
+        print((f"# @package {package}\n" if package else "") + OmegaConf.to_yaml(found), end="")
+    else:
+        print("null" if found is None else found)
+
+
 def _show(args: Namespace) -> None:
-    """Lets Hydra print its help, the config or the completions."""
+    """Lets Hydra print its help, its own settings or the completions."""
     import hydra
     from omegaconf import DictConfig
 
     config_files.register()
-    with report_user_errors():
-        if not args.shell_completion and not args.multirun:
-            compose_train(args.overrides, args.config_dir)
+    if not args.shell_completion:
+        compose_command(args.overrides, args.config_dir)
 
     @hydra.main(config_path=str(conf_dir()), config_name="train", version_base="1.3")
     def show(composed: DictConfig) -> None:
@@ -41,10 +73,6 @@ def _show(args: Namespace) -> None:
 
 
 def _train(args: Namespace) -> None:
-    for option in ("package", "config_path", "config_name", "experimental_rerun"):
-        if getattr(args, option, None):
-            raise UserError(f"--{option.replace('_', '-')} is not used here; --config-dir adds configs of your own")
-
     from unet_exp.cli.command import read_command
     from unet_exp.sweeps.plan import SweepPlan
 

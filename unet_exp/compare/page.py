@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +14,7 @@ from unet_exp.compare.comparison import compare_runs
 from unet_exp.compare.report import table_rows, write_report
 from unet_exp.compare.results import Comparison
 from unet_exp.compare.wording import VERDICTS
+from unet_exp.console import make_console
 from unet_exp.runs.run_folder import OUTPUTS, dated_folder
 
 _TERMINAL_COLUMNS = {
@@ -52,10 +52,8 @@ def write_comparison(
         DataError: without runs, without comparable ones, or if the page cannot be written.
     """
     comparison = compare_runs(*collect(places), metric, baseline, alpha)
-    # Brackets and colons in the user's paths and labels are no markup.
-    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
-    console = Console(**plain)
-    _print_comparison(comparison, console if console.is_terminal else Console(**plain, width=_WIDTH))
+    console = make_console()
+    _print_comparison(comparison, console if console.is_terminal else make_console(width=_WIDTH))
     sweep = _find_sweep(places)
     if output:
         folder = _expand(output)

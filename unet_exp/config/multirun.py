@@ -97,8 +97,21 @@ class OptunaConfig(Strict):
 SearchConfig = Annotated[NoSearchConfig | OptunaConfig, Field(discriminator="name")]
 
 
-class _Group(Strict):
+class _Search(Strict):
     search: SearchConfig
+
+
+class _Sweep(Strict):
+    sweep: SweepConfig
+
+
+def parse_sweep(values: dict[str, Any]) -> SweepConfig:
+    """Checks the plain values of the group `sweep`.
+
+    Raises:
+        ConfigError: in one line, for the first mistake.
+    """
+    return validate(_Sweep, {"sweep": values}).sweep
 
 
 def parse_search(values: dict[str, Any]) -> OptunaConfig | None:
@@ -107,7 +120,7 @@ def parse_search(values: dict[str, Any]) -> OptunaConfig | None:
     Raises:
         ConfigError: in one line, for the first mistake.
     """
-    search = validate(_Group, {"search": values}).search
+    search = validate(_Search, {"search": values}).search
     return None if isinstance(search, NoSearchConfig) else search
 
 

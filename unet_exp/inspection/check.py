@@ -13,6 +13,7 @@ from rich.console import Console
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec, Config
 from unet_exp.config.data import FolderConfig
+from unet_exp.console import make_console
 from unet_exp.data import groups, load_data
 from unet_exp.data.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
 from unet_exp.data.compatibility import check_fits
@@ -85,7 +86,7 @@ def check_data(config: Config, output: Path) -> Path:
         UserError: if a training cannot start with this config, after the contact sheet is written; at once if there is
             nothing to read, or the sheet cannot be written.
     """
-    console = Console(highlight=False)
+    console = make_console()
     inspection = (
         _inspect_folder(config.data, console) if isinstance(config.data, FolderConfig) else _inspect_built_in(config)
     )
@@ -96,7 +97,7 @@ def check_data(config: Config, output: Path) -> Path:
     _print_tables(inspection, pixels, suspicions, console)
     sheet = _draw(inspection, pixels, suspicions, output) if inspection.stats else None
     for mistake in mistakes[:_MOST_MISTAKES]:
-        console.print(f"mistake: {mistake}", style="red", markup=False, soft_wrap=True)
+        console.print(f"mistake: {mistake}", style="red", soft_wrap=True)
     if len(mistakes) > _MOST_MISTAKES:
         console.print(f"and {len(mistakes) - _MOST_MISTAKES} mistakes more", style="red")
     if inspection.proposal is not None:

@@ -123,7 +123,7 @@ def print_proposal(proposal: ClassProposal, console: Console) -> None:
     """Prints the words that fit the masks."""
 
     def show(text: str) -> None:
-        console.print(text, markup=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
 
     if proposal.kind == "unclear" or (proposal.kind == "classes" and len(proposal.classes) > _MOST_CLASSES):
         show("The masks hold too few or too many values to be classes: does data.masks name the masks?")

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress
 
+from unet_exp.console import make_console
 from unet_exp.errors import DataError
 from unet_exp.io.archive import BadArchive, unpack
 from unet_exp.progress import Phase, watch
@@ -133,7 +133,7 @@ def _publish(job: Download) -> Iterator[Path]:
     side = root.with_name(f".{uuid.uuid4().hex}.download")
     content = side / "content"
     new_parents = [parent for parent in root.parents if not parent.exists()]
-    Console(stderr=True, highlight=False).print(f"downloading from {job.url}; {job.terms}", soft_wrap=True)
+    make_console(stderr=True).print(f"downloading from {job.url}; {job.terms}", soft_wrap=True)
     try:
         side.mkdir(parents=True)
         yield content
@@ -193,7 +193,7 @@ def _download(
     import pooch  # Here because it takes 0.3 s, and most runs have their data.
     import requests
 
-    terminal = Console(stderr=True)
+    terminal = make_console(stderr=True)
     stop = threading.Event()
     progress = Progress(console=terminal, transient=True, disable=not terminal.is_terminal)
     bar = progress.add_task(job.name, total=len(files))

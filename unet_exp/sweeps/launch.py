@@ -19,16 +19,16 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from unet_exp import signals
-from unet_exp.compose import initialize_hydra, quote, search_path
 from unet_exp.config import Config, parse
-from unet_exp.config.multirun import SweepConfig
+from unet_exp.config.multirun import parse_sweep
+from unet_exp.console import make_console
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import find_holder, hold_lock, is_locked
+from unet_exp.options import initialize_hydra, quote, search_path
 from unet_exp.progress import watch
 from unet_exp.runs.lifecycle import record_failure
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
-from unet_exp.schema import validate
 from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
 from unet_exp.sweeps.search import Outcome, Search, Trial
@@ -42,8 +42,7 @@ def run_sweep(plan: SweepPlan) -> None:
     Raises:
         UserError: before the first run, for what the user can correct; at the end, if runs have failed.
     """
-    # The output of the runs goes to their logs. Brackets in users' words are no markup.
-    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    console = make_console(file=sys.stdout)  # the output of the runs goes to their logs
     _check_data(plan)
     folder = plan.folder or SweepFolder.create(
         Path(plan.configs[0].output) / "sweep",
@@ -81,7 +80,7 @@ def run_planned(composed: DictConfig) -> None:
         composed: config of a training, with the run's folder in `sweep.run`.
     """
     values: Any = OmegaConf.to_container(composed, resolve=True)
-    sweep = validate(SweepConfig, values.pop("sweep"))
+    sweep = parse_sweep(values.pop("sweep"))
     values.pop("search")
     assert sweep.run is not None
     folder = RunFolder(Path(sweep.run))

@@ -9,11 +9,11 @@ from pathlib import Path
 from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
 
 from unet_exp.compose import Composed, compose_command, parse_overrides
-from unet_exp.config import Config, is_trusted, parse
-from unet_exp.config.multirun import OptunaConfig, SweepConfig, parse_search
+from unet_exp.config import Config, is_trusted
+from unet_exp.config.multirun import OptunaConfig, SweepConfig
 from unet_exp.errors import ConfigError
+from unet_exp.options import is_for_hydra
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder, run_names
-from unet_exp.schema import validate
 from unet_exp.sweeps.search import require_optuna
 from unet_exp.sweeps.space import add_typed, check_space
 
@@ -25,8 +25,8 @@ EARLIER_RUN = {
     "rerun": "this repeats one training, without -m and without a search; of a sweep, give the folder of one run",
 }
 """Keys that name an earlier run, and the reason why a sweep cannot have them."""
-_RESERVED = ("hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.run", "hydra.mode", "sweep.run", "sweep.trial")
-"""Words that only the program sets."""
+_RESERVED = ("sweep.run", "sweep.trial")
+"""Keys that only the program sets."""
 _SHARED = ("output", "sweep", "search", "hydra", "hydra/launcher")
 """Keys that a whole sweep shares."""
 
@@ -71,24 +71,24 @@ def plan_sweep(
         check_override(override)
         if override.key_or_group in EARLIER_RUN and override.value() is not None:
             raise ConfigError(f"{get_line(override)}: {EARLIER_RUN[override.key_or_group]}")
-    sweep, search = validate(SweepConfig, composed.sweep), parse_search(composed.search)
+    sweep, search = composed.parse_sweep()
     given = parse_overrides([f"{key}={value}" for key, value in composed.params.items()], sweeps=True)
     # Typed words replace what an experiment sweeps over by itself.
     keyed = {
         override.get_key_element(): override
         for override in [*given, *typed]
-        if override.key_or_group.split(".")[0] not in ("sweep", "search") and not _is_for_hydra(override)
+        if override.key_or_group.split(".")[0] not in ("sweep", "search") and not is_for_hydra(override)
     }
-    hydra = [get_line(override) for override in typed if _is_for_hydra(override)]
+    hydra = [get_line(override) for override in typed if is_for_hydra(override)]
     if search is not None:
         search = _resolve_parallel(add_typed(search, keyed.values()), composed.launcher)
         common = [get_line(override) for override in keyed.values() if not override.is_sweep_override()]
         runs = [PlannedRun("trials", common)]
         require_optuna()
-        check_space(search, lambda more: parse(compose_command([*common, *more, *hydra], config_dir).training))
+        check_space(search, lambda more: compose_command([*common, *more, *hydra], config_dir).parse())
     else:
         runs = _plan_product(keyed)
-    configs = [parse(compose_command([*run.overrides, *hydra], config_dir).training) for run in runs]
+    configs = [compose_command([*run.overrides, *hydra], config_dir).parse() for run in runs]
     for config in configs:
         if config.trainer.devices not in (1, "auto"):
             raise ConfigError(f"trainer.devices={config.trainer.devices}: a run of a sweep has one device; set it to 1")
@@ -112,7 +112,7 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
         UserError: if it cannot be resumed in this way.
     """
     for override in typed:
-        if not _is_for_hydra(override) and override.key_or_group not in _BESIDE_RESUME:
+        if not is_for_hydra(override) and override.key_or_group not in _BESIDE_RESUME:
             raise ConfigError(
                 f"{override.input_line}: sweep.resume goes on with the words of the sweep; beside it only "
                 f"hydra/launcher, {', '.join(_BESIDE_RESUME[1:])} can be typed"
@@ -185,10 +185,6 @@ def _resolve_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> O
     jobs = launcher.get("n_jobs", 1)
     assert isinstance(jobs, int)
     return search.model_copy(update={"parallel": jobs if jobs > 0 else os.cpu_count() or 1})
-
-
-def _is_for_hydra(override: Override) -> bool:
-    return override.key_or_group.split(".")[0].split("/")[0] == "hydra"
 
 
 def get_line(override: Override) -> str:

@@ -37,7 +37,7 @@ class TrainingProgress(ProgressBar):
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", markup=False),  # a class may be called [red]
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),

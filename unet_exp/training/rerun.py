@@ -7,12 +7,12 @@ from typing import Any, Self
 
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from unet_exp.checkpoints.checkpoint import custom_targets
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import Config
+from unet_exp.console import make_console
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked
 from unet_exp.runs.differences import compare_numbers
@@ -195,7 +195,7 @@ def _read_weights(path: Path, trust: Collection[str]) -> dict[str, NDArray[Any]]
 
 
 def _print(*lines: str | Table) -> None:
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = make_console()
     for line in lines:
         console.print(line, soft_wrap=isinstance(line, str))
 

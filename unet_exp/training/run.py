@@ -19,6 +19,7 @@ from unet_exp.checkpoints.checkpoint import custom_targets
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import Config
 from unet_exp.config.model import UNetConfig
+from unet_exp.console import make_console
 from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
 from unet_exp.files import hold_lock
@@ -62,8 +63,7 @@ def train(
     Raises:
         UserError: for what the user can correct; before the folder exists wherever it can be found by then.
     """
-    # Brackets and colons in the user's names are no markup.
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = make_console()
     started = datetime.now(), time.monotonic()
     first = processes.is_first()
     with ExitStack() as stack:

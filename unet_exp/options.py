@@ -1,0 +1,147 @@
+"""The words that can be typed: the groups and options of `conf/` and of a folder of the user's own."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import hydra
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
+
+from unet_exp import config_files
+from unet_exp.config_files import ConfigFiles
+from unet_exp.errors import ConfigError
+
+_LAUNCHER = "hydra/launcher"
+"""The only group of Hydra's own that is typed."""
+
+
+def conf_dir() -> Path:
+    """The folder of configs: at the top of a checkout, inside the package in an installed wheel."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def quote(text: str) -> str:
+    """Quotes any text for Hydra's grammar."""
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def search_path(extra_dir: str | None) -> list[str]:
+    """The override that adds a folder of the user's own configs to Hydra's search path.
+
+    Raises:
+        ConfigError: if the folder does not exist, or has a file that `conf/` has too.
+    """
+    if extra_dir is None:
+        return []
+    folder = Path(extra_dir)
+    if not folder.is_dir():
+        raise ConfigError(f"--config-dir {extra_dir}: there is no such folder")
+    for shipped in conf_dir().rglob("*.yaml"):
+        own = folder / shipped.relative_to(conf_dir())
+        if own.is_file() and not own.samefile(shipped):
+            raise ConfigError(
+                f"{own}: conf/ has a file of this name too, which would be read in its place; rename yours"
+            )
+    return [f"hydra.searchpath=[{quote(f'file://{folder.resolve()}')}]"]
+
+
+@contextmanager
+def initialize_hydra() -> Iterator[ConfigLoader]:
+    """Starts Hydra with `conf/` as its folder of configs."""
+    config_files.register()
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+class Options:
+    """The groups and options of `conf/` and of a folder of the user's own.
+
+    Args:
+        extra_dir: the folder.
+
+    Attributes:
+        shipped: groups of `conf/`, and the launcher's.
+        groups: those in both folders.
+    """
+
+    def __init__(self, extra_dir: str | None = None) -> None:
+        # Not Hydra's loader, which copies all of its settings at each call: a tenth of the time of composing.
+        folders = [str(conf_dir()), *([] if extra_dir is None else [extra_dir])]
+        self._folders = [ConfigFiles("main", folder) for folder in folders]
+        ours, *theirs = ([*files.list("", ObjectType.GROUP)] for files in self._folders)
+        self.shipped = [*ours, _LAUNCHER]
+        self.groups = sorted({*ours, *(group for groups in theirs for group in groups)})
+
+    def words(self, group: str) -> list[str]:
+        """All options of a group."""
+        if group == _LAUNCHER:
+            with initialize_hydra() as loader:
+                return loader.get_group_options(group)
+        found = (files.list(group, ObjectType.CONFIG) for files in self._folders if files.is_group(group))
+        return sorted({word for words in found for word in words})
+
+    def chooses(self, override: Override) -> bool:
+        """Whether a word chooses options, and does not set a key; a group of the user's own is added with a plus."""
+        return override.key_or_group in (*self.shipped, *(self.groups if override.is_add() else ()))
+
+    def explain(self, group: str, word: str) -> str | None:
+        """The mistake, if a group has no such option."""
+        if group not in self.groups and group != _LAUNCHER:
+            return f"there is no group {group}; choose one of {list_names(self.groups, group)}"
+        words = self.words(group)
+        in_folder = "/" in word and any(files.is_config(f"{group}/{word}") for files in self._folders)
+        if word in words or in_folder:
+            return None
+        missing = group == _LAUNCHER and "joblib" not in words
+        hint = "; more of them come with: pip install 'unet-exp[sweep]'" if missing else ""
+        return f"{group}={word}: no such option; choose one of {list_names(words, word)}{hint}"
+
+
+def is_for_hydra(override: Override) -> bool:
+    """Whether a word is one of Hydra's own, such as `hydra/launcher=joblib`."""
+    return override.key_or_group.split(".")[0].split("/")[0] == "hydra"
+
+
+def check_word(override: Override, options: Options) -> None:
+    """Refuses a word that is no option, and one that nothing would read.
+
+    Raises:
+        ConfigError: with what can be typed.
+    """
+    group, line, value = override.key_or_group, override.input_line, override.value()
+    if is_for_hydra(override) and group != _LAUNCHER and not group.startswith("hydra.launcher."):
+        raise ConfigError(
+            f"{line}: this is not typed; of Hydra's own settings only hydra/launcher and hydra.launcher... are "
+            "(commas make a sweep, search=optuna a search, output= names a folder, --config-dir adds configs)"
+        )
+    if override.package is not None:
+        raise ConfigError(f"{line}: leave out @{override.package}")
+    owner = group.removesuffix(".name")
+    if owner != group and owner in options.groups:
+        raise ConfigError(f"{line}: choose the whole option with {owner}={'...' if value is None else value}")
+    if not options.chooses(override):
+        return
+    if override.is_delete():
+        raise ConfigError(
+            f"{line}: an option is not taken away; leave it out, or choose one of {', '.join(options.words(group))}"
+        )
+    if override.type != OverrideType.CHANGE and group in options.shipped:
+        raise ConfigError(f"{line}: type it without +")
+    if isinstance(value, list) and group != "experiment":
+        raise ConfigError(f"{line}: one option is needed here; several are a sweep: -m {group}=a,b")
+    for word in value if isinstance(value, list) else [value]:
+        text = "null" if word is None else str(word)
+        if mistake := options.explain(group, text):
+            raise ConfigError(mistake)
+
+
+def list_names(names: Sequence[str], wanted: str) -> str:
+    """Lists what could have been typed, and what is most like `wanted`."""
+    near = difflib.get_close_matches(wanted, names, n=1)
+    return ", ".join(names) + (f" (did you mean {near[0]}?)" if near else "")
