@@ -33,6 +33,25 @@ def grey(height: int = 64, width: int = 64, index: int = 0) -> np.ndarray:
     return generate(max(height, 32), max(width, 32), 5, index).image[:height, :width].copy()
 
 
+@pytest.mark.parametrize("entry", ["evaluate", "predict", "check_data", "export", "compare"])
+def test_a_path_with_brackets_is_printed_whole(cli: Cli, finished: RunFolder, tmp_path: Path, entry: str) -> None:
+    """A terminal's library would take them for markup, and leave them out."""
+    output = "[bold]a[/] :smile:"
+    if entry == "export":
+        pytest.importorskip("onnxscript", reason="needs pip install 'unet-exp[onnx]'")
+    (tmp_path / "images").mkdir()
+    write_image(tmp_path / "images" / "0.png", grey())
+    words = {
+        "predict": [f"checkpoint={finished.path}", "input=images", f"output={output}", *HERE],
+        "check_data": [*TINY, f"output={output}"],
+        "export": [f"checkpoint={finished.path}", f"output={output}/model.onnx"],
+        "compare": [f"runs={finished.path}", f"output={output}"],
+    }.get(entry, [f"checkpoint={finished.path}", f"output={output}", *HERE])
+    last = cli(entry, *words).folder
+    assert str(last).startswith(output)
+    assert (tmp_path / last).exists()
+
+
 class TestEvaluate:
     def test_the_scores_are_those_that_ended_the_training(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
         said = cli("evaluate", f"checkpoint={finished.best}", "output=scored")

@@ -169,7 +169,7 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
             "experiment=small debug=fast optimizer.learning_rate=1",
             ["unknown key optimizer.learning_rate: optimizer=adamw"],
         ),
-        ("modle.depth=3 search=optuna model=same experiment=small", [f"unknown key modle.depth: {TOP_KEYS}"]),
+        ("search=optuna model=same experiment=small modle.depth=3", [f"unknown key modle.depth: {TOP_KEYS}"]),
         ("+model.x.y=3 experiment=small data=isbi2012 data.height=1", ["unknown key data.height: data=isbi2012 has"]),
         (
             "seed=${nothing} debug=overfit trainer.max_step=1",

@@ -108,13 +108,8 @@ class TestPlan:
         (tmp_path / "mine" / "experiment").mkdir(parents=True)
         (tmp_path / "mine" / "experiment" / "theirs.yaml").write_text("# @package _global_\nname: theirs\n")
         monkeypatch.chdir(tmp_path)
-        words = [
-            "experiment=theirs",
-            "seed=0,1",
-            "sweep.report=false",
-            "hydra/launcher=joblib",
-            "hydra.launcher.n_jobs=2",
-        ]
+        side_by_side = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+        words = ["experiment=theirs", "seed=0,1", "sweep.report=false", *side_by_side]
         first = read_command(words, "mine", multirun=True)
         assert isinstance(first, SweepPlan)
         assert first.name == "theirs"
