@@ -268,7 +268,8 @@ def test_a_network_trained_in_a_field_of_view_asks_for_that_of_new_images(tmp_pa
     tiff(tmp_path / "new.tif", GREY[0].astype(np.float32))
     words = [f"checkpoint={run.path}", "input=new.tif", "output=masks"]
     assert (
-        "the network was trained with data.field_of_view: type those of these images" in cli("predict", *words).mistake
+        "these are not the images of the training, and the network was trained with data.field_of_view="
+        in cli("predict", *words).mistake
     )
     assert not (tmp_path / "masks").exists()
     assert cli("predict", *words, "data.field_of_view=null").code == 0
@@ -276,6 +277,94 @@ def test_a_network_trained_in_a_field_of_view_asks_for_that_of_new_images(tmp_pa
     Image.fromarray((~EMPTY).astype(np.uint8)).save(tmp_path / "new_fov.png")
     assert cli("predict", *words, "data.field_of_view=new_fov.png").code == 0
     np.testing.assert_array_equal(tifffile.imread("masks/new_mask.tif") == 254, EMPTY)
+
+
+def test_images_of_other_folders_are_not_seen_through_the_field_of_view_of_the_training(
+    tmp_path: Path, cli: Cli
+) -> None:
+    fill_folder(tmp_path / "a", "-9999")
+    (tmp_path / "views").mkdir()
+    for number in range(NUMBER):
+        Image.fromarray((~EMPTY).astype(np.uint8)).save(tmp_path / f"views/{number}.png")
+    places = [f"data.{place}={tmp_path / 'a' / place}" for place in ("images", "masks")]
+    view = f"data.field_of_view={tmp_path / 'views'}"
+    run = run_training(tmp_path / "out", *WORDS, "data=folder", *places, view, base=TINY_STACK)
+    (tmp_path / "b").mkdir()
+    tiff(tmp_path / "b/1.tif", GREY[1].astype(np.float32))  # the name of an image of the training
+    words = [f"checkpoint={run.path}", "output=masks"]
+    assert "input: these are not the images of the training" in cli("predict", *words, "input=b").mistake
+    assert cli("predict", *words, f"input={tmp_path}/a/images").code == 0
+
+
+def test_a_field_of_view_in_jpeg_is_refused(tmp_path: Path) -> None:
+    fill_folder(tmp_path, "nan")
+    (tmp_path / "views").mkdir()
+    for number in range(NUMBER):
+        Image.fromarray(255 * (~EMPTY).astype(np.uint8)).save(tmp_path / f"views/{number}.jpg")
+    with pytest.raises(DataError, match="save the field of view as PNG"):
+        load(tmp_path, f"data.field_of_view={tmp_path}/views")
+
+
+def test_masks_declare_what_they_do_not_know_but_no_class(tmp_path: Path) -> None:
+    fill_folder(tmp_path, "nan")
+    for number in range(NUMBER):
+        (tmp_path / f"masks/{number}.png").unlink()
+        label = np.where(GREY[number] > 200, 99, MASKS[number])
+        tiff(tmp_path / f"masks/{number}.tif", label, "99" if number else "0")  # 0 is the background: no nodata
+    label = MASKS[0].astype(np.float32)
+    label[30:, 30:] = np.nan
+    tiff(tmp_path / "masks/0.tif", label, "0")
+    first, second, *_ = load(tmp_path).train
+    assert first.label is not None
+    assert second.label is not None
+    known = np.ones_like(EMPTY)
+    known[30:, 30:] = False
+    np.testing.assert_array_equal(first.label == 255, EMPTY | ~known)
+    np.testing.assert_array_equal(second.label == 255, EMPTY | (GREY[1] > 200))
+    assert (first.label == 0).any()
+
+
+def test_transparent_masks_are_read_where_there_is_no_data_and_refused_elsewhere(tmp_path: Path) -> None:
+    fill_folder(tmp_path, "nan")
+    for number in range(NUMBER):
+        alpha = np.where(EMPTY, np.uint8(0), np.uint8(255))
+        Image.fromarray(np.dstack([MASKS[number]] * 3 + [alpha]), "RGBA").save(tmp_path / f"masks/{number}.png")
+    label = load(tmp_path).train[0].label
+    assert label is not None
+    np.testing.assert_array_equal(label == 255, EMPTY)
+    alpha[-1, -1] = 0
+    Image.fromarray(np.dstack([MASKS[0]] * 3 + [alpha]), "RGBA").save(tmp_path / "masks/0.png")
+    with pytest.raises(DataError, match="transparent pixels"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stored", "options", "value"),
+    [
+        (GREY[0] % 7, {"photometric": "miniswhite"}, 252),  # as seen: white is at 0
+        ((GREY[0] % 7).astype(np.int16) - 1, {}, -1),
+        ((GREY[0] % 7) / np.float32(10), {}, 0.1),
+    ],
+)
+def test_a_typed_value_is_one_as_it_is_seen(
+    stored: np.ndarray, options: dict[str, Any], value: float, tmp_path: Path
+) -> None:
+    tiff(tmp_path / "a.tif", stored, **options)
+    seen = 255 - stored if options else stored
+    (scene,) = read_scenes(tmp_path / "a.tif", value)
+    assert scene.valid is not None
+    np.testing.assert_array_equal(scene.valid, ~np.isclose(seen, value))
+    with open_pages(tmp_path / "a.tif", value) as (page,):
+        valid = page.region(1, 2, 20, 30)[1]
+        assert valid is not None
+        np.testing.assert_array_equal(valid, scene.valid[1:21, 2:32])
+
+
+def test_integers_that_do_not_fit_but_for_a_fill_are_told_the_word(tmp_path: Path) -> None:
+    tiff(tmp_path / "a.tif", filled("int16", -9999)(GREY[0]))
+    with pytest.raises(DataError, match=r"-9999 to 254, do not fit into 16 bits; if -9999 means .*data\.nodata=-9999"):
+        read_scenes(tmp_path / "a.tif")
+    assert read_scenes(tmp_path / "a.tif", -9999)[0].pixels.dtype == np.uint16
 
 
 def classes(*values: Any) -> list[ClassSpec]:

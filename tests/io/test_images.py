@@ -454,6 +454,6 @@ def test_list_files(tmp_path):
     assert "nothing matches" in failure(listing.list_files, tmp_path / "z*.png")
     said = failure(listing.list_files, tmp_path / "s*")
     assert f"only 1 file, such as {tmp_path / 'scan.bmp'} (*.bmp 1)" in said
-    assert ".png .jpg .jpeg .tif .tiff .npy" in said
+    assert ".png .jpg .jpeg .tif .tiff .stk .lsm .npy" in said
     (tmp_path / "empty").mkdir()
     assert "no files in this folder" in failure(listing.list_files, tmp_path / "empty")

@@ -175,3 +175,21 @@ def test_a_sparse_file_is_called_one(tmp_path: Path) -> None:
             values = file.pages.first.tags[tag].value
             file.pages.first.tags[tag].overwrite((0, *values[1:]))
     assert "is a sparse TIFF" in refusal(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("factor", [4, 8])
+def test_smaller_copies_that_nothing_marks_are_refused(factor: int, tmp_path: Path) -> None:
+    large = RNG.integers(0, 255, (256, 320), np.uint8)
+    write_pages(tmp_path / "a.tif", (large, {}), (np.ascontiguousarray(large[::factor, ::factor]), {}))
+    assert "as an image and smaller copies of it that are not marked as such" in refusal(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("axes", "shape"), [("CYX", (3, 40, 32)), ("YXC", (40, 32, 3))])
+def test_channels_within_one_page_are_read_by_window(axes: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    planes = RNG.integers(0, 255, shape, np.uint8)
+    separate = "separate" if axes == "CYX" else "contig"
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig=separate, metadata={"axes": axes})
+    wanted = np.moveaxis(planes, 0, 2) if axes == "CYX" else planes
+    np.testing.assert_array_equal(read_pages(tmp_path / "a.tif")[0], wanted)
+    with open_pages(tmp_path / "a.tif") as (page,):
+        np.testing.assert_array_equal(page.region(0, 0, 40, 32)[0], wanted)

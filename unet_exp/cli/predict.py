@@ -1,6 +1,6 @@
 """The command predict: predicts masks for the user's own images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -128,7 +128,9 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     if unread := list_unread(others):
         console.print(f"left out are {describe_files(unread)}; {READ}", soft_wrap=True)
     _check_paths(paths, output)
-    inputs = _find_inputs(config.data, checkpoint.record.classes, dict(images))
+    trained = checkpoint.config.data
+    view = trained.field_of_view if isinstance(trained, FolderConfig) else None
+    inputs = _find_inputs(config.data, checkpoint.record.classes, dict(images), view)
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
     write_cells = None
     if task.instances:
@@ -149,8 +151,24 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     return masks
 
 
-def _find_inputs(config: DataConfig, classes: Sequence[ClassSpec], images: Mapping[str, Path]) -> "Inputs":
-    """What is known of the pixels of images, by name, under the data config of the network."""
+def _are_of_training(config: FolderConfig, images: Iterable[Path]) -> bool:
+    """Whether all images are files that `data.images` names."""
+    from unet_exp.io.listing import list_files
+
+    try:
+        known = {path.resolve() for _, path in list_files(config.images).images}
+    except DataError:  # they are gone
+        return False
+    return all(path.resolve() in known for path in images)
+
+
+def _find_inputs(
+    config: DataConfig, classes: Sequence[ClassSpec], images: Mapping[str, Path], trained_view: str | None
+) -> "Inputs":
+    """What is known of the pixels of images, by name, under the data config of the network.
+
+    `trained_view` is the `data.field_of_view` of the training.
+    """
     from unet_exp.data.classes import choose_fill
     from unet_exp.data.pairs import find_views
     from unet_exp.inference.large.file_predictor import Inputs
@@ -159,13 +177,16 @@ def _find_inputs(config: DataConfig, classes: Sequence[ClassSpec], images: Mappi
         return Inputs(fill=choose_fill(classes, None))
     views: dict[str, Path] = {}
     if config.field_of_view is not None:
+        ask = (
+            f"the network was trained with data.field_of_view={trained_view}: type the masks of these images, or "
+            "data.field_of_view=null to take the whole images"
+        )
+        if config.field_of_view == trained_view and not _are_of_training(config, images.values()):
+            raise DataError(f"input: these are not the images of the training, and {ask}")
         try:
             views = find_views(config.field_of_view, images)
         except DataError as error:
-            raise DataError(
-                f"{error}; the network was trained with data.field_of_view: type those of these images, or "
-                "data.field_of_view=null to take the whole images"
-            ) from None
+            raise DataError(f"{error}; {ask}" if trained_view else str(error)) from None
     return Inputs(
         config.nodata, {images[name]: view for name, view in views.items()}, choose_fill(classes, config.ignore)
     )

@@ -130,6 +130,13 @@ class FolderConfig(_DataConfig):
     group: Annotated[str, Field(min_length=1)]
     max_memory: Positive | None
 
+    @field_validator("nodata", mode="before")
+    @classmethod
+    def _check_nodata(cls, value: Any) -> Any:
+        if value is None or value == "declared" or type(value) in (int, float):
+            return value
+        raise ValueError("must be declared, a number, or null for none")
+
     @field_validator("classes", mode="before")
     @classmethod
     def _check_each_class(cls, classes: Any) -> Any:

@@ -95,7 +95,7 @@ def decode(
     """
     colored = _has_colors(classes)
     in_color = colored or shows_colors(pixels)
-    codes = read_codes(pixels, in_color, path)
+    codes = read_codes(pixels, in_color, path, valid)
     # 0 is unknown, class i is i + 1. Zeros that are not read cost no memory.
     table = np.zeros(2**24 if in_color else 2**16, np.uint8)
     known = {_as_key(spec.value): spec.name for spec in classes}
@@ -184,7 +184,7 @@ def object_ids(
         DataError: for transparent, fractional or negative pixels.
     """
     colored = shows_colors(pixels)
-    codes = read_codes(pixels, colored, path).astype(np.int64)
+    codes = read_codes(pixels, colored, path, valid).astype(np.int64)
     if not colored and isinstance(ignore_value, Sequence):  # A page of greys alone.
         ignore_value = ignore_value[0] if len(set(ignore_value)) == 1 else None
     ignored = np.zeros(codes.shape, bool) if ignore_value is None else codes == _code(ignore_value, colored)
@@ -282,8 +282,10 @@ def _code(value: int | Sequence[int], colored: bool) -> int:
     return red << 16 | green << 8 | blue
 
 
-def read_codes(pixels: Array, colored: bool, path: str | Path) -> Array:
+def read_codes(pixels: Array, colored: bool, path: str | Path, valid: Array | None = None) -> Array:
     """(H, W) whole numbers, one for each grey value or, if `colored`, each colour, of the pixels of a label file.
+
+    Where they are not valid (H, W), nothing is checked.
 
     Raises:
         DataError: for transparent or fractional pixels, and colours of 16 bits.
@@ -292,7 +294,8 @@ def read_codes(pixels: Array, colored: bool, path: str | Path) -> Array:
         raise DataError(f"{path}: a label file with {pixels.shape[2]} channels; save it as grey or RGB")
     if pixels.shape[2] == 4:
         opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
-        if (pixels[:, :, 3] != opaque).any():
+        alpha = pixels[:, :, 3] if valid is None else pixels[:, :, 3][valid]
+        if (alpha != opaque).any():
             raise DataError(f"{path}: a label file with transparent pixels; save it as grey or RGB without alpha")
         pixels = pixels[:, :, :3]
     if pixels.dtype.kind == "f":

@@ -1,6 +1,6 @@
 """The pages of a user's image files, each with its mask and its field of view."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,25 +12,35 @@ from unet_exp.data.groups import SplitItem
 from unet_exp.data.pairs import Pair
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array, check_same_size
-from unet_exp.io.images import Scene, read_labels, read_scenes
-from unet_exp.io.valid import clear_invalid, join_valid
+from unet_exp.io.images import Scene, read_labels, read_masks, read_scenes
+from unet_exp.io.kinds import is_jpeg
+from unet_exp.io.valid import Valid, clear_invalid, join_valid
 
 
 class PairPage(NamedTuple):
-    """A page of an image file: its name, its pixels, and those of its mask (H, W, C) as stored, if it has one."""
+    """A page of an image file.
+
+    Attributes:
+        item: its name.
+        scene: its pixels.
+        mask: those of its mask (H, W, C), as stored; None without one.
+        labelled: (H, W), where both of them hold data; None: everywhere.
+    """
 
     item: SplitItem
     scene: Scene
-    mask: Array | None
+    mask: Array | None = None
+    labelled: Valid = None
 
 
-def read_pair(pair: Pair, nodata: NoData, indices: bool) -> list[PairPage]:
+def read_pair(pair: Pair, nodata: NoData, indices: bool, classes: Collection[float] = ()) -> list[PairPage]:
     """Reads the pages of an image file, with their masks and their field of view.
 
     Args:
         pair: its files.
         nodata: see `read_scenes`.
         indices: whether the indices of masks with a palette are the values, not its colours.
+        classes: values of masks that mean something though their file declares that they do not.
 
     Raises:
         DataError: for files that cannot be read or do not fit each other.
@@ -41,8 +51,8 @@ def read_pair(pair: Pair, nodata: NoData, indices: bool) -> list[PairPage]:
     count = len(scenes)
     items = [SplitItem(pair.name, f"{pair.name}_{page:03d}" if count > 1 else pair.name) for page in range(count)]
     if pair.mask is None:
-        return [PairPage(item, scene, None) for item, scene in zip(items, scenes, strict=True)]
-    masks = read_labels(pair.mask, indices)
+        return [PairPage(item, scene) for item, scene in zip(items, scenes, strict=True)]
+    masks = read_masks(pair.mask, indices, None if nodata is None else "declared", classes)
     if len(masks) != count:
         have, want = (f"{len(of)} page{'s' * (len(of) > 1)}" for of in (masks, scenes))
         channels = scenes[0].pixels.shape[2]
@@ -55,8 +65,11 @@ def read_pair(pair: Pair, nodata: NoData, indices: bool) -> list[PairPage]:
             f"{pair.mask}: has {have} and its image {pair.image} has {want}{told}; export both with as many pages"
         )
     for scene, mask in zip(scenes, masks, strict=True):
-        check_same_size(pair.mask, mask, scene.pixels, f"its image {pair.image}", "save both in one size")
-    return [PairPage(*page) for page in zip(items, scenes, masks, strict=True)]
+        check_same_size(pair.mask, mask.pixels, scene.pixels, f"its image {pair.image}", "save both in one size")
+    return [
+        PairPage(item, scene, mask.pixels, join_valid(scene.valid, mask.valid))
+        for item, scene, mask in zip(items, scenes, masks, strict=True)
+    ]
 
 
 def read_views(path: Path, image: Path, scenes: Sequence[Scene]) -> list[Array]:
@@ -65,6 +78,8 @@ def read_views(path: Path, image: Path, scenes: Sequence[Scene]) -> list[Array]:
     Raises:
         DataError: for a file that cannot be read, or does not fit its image.
     """
+    if is_jpeg(path):
+        raise DataError(f"{path}: is a JPEG, which changes pixels; save the field of view as PNG")
     pages = read_labels(path)
     if len(pages) not in (1, len(scenes)):
         raise DataError(f"{path}: has {len(pages)} pages and its image {image} has {len(scenes)}; save one for each")

@@ -25,6 +25,7 @@ from unet_exp.data.sets.folder import (
     check_exact,
     check_memory,
     class_specs,
+    class_values,
     find_folder_pairs,
     means_indices,
     sample_names,
@@ -125,7 +126,6 @@ def _check_training(config: Config, inspection: _Inspection, pixels: Mapping[str
 
 
 def _find_suspicions(config: Config, inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> list[Suspicion]:
-
     stats, parts = inspection.stats, inspection.parts
     suspicions = [*findings.find_suspicious_images(stats, config.data.tile), *findings.find_twins(stats, parts)]
     if pixels and inspection.proposal is None:
@@ -139,7 +139,6 @@ def _find_suspicions(config: Config, inspection: _Inspection, pixels: Mapping[st
 def _print_tables(
     inspection: _Inspection, pixels: Mapping[str, Counter[int]], suspicions: Sequence[Suspicion], console: Console
 ) -> None:
-
     if inspection.stats:
         console.print(tables.tabulate_images(inspection.stats, inspection.split))
         for line in tables.describe_reading(inspection.stats):
@@ -183,13 +182,13 @@ def _inspect_folder(config: FolderConfig, console: Console) -> _Inspection:
     """Inspects a user's own data, whether or not the config fits them."""
     classes = class_specs(config)
     objects = config.labels == "instances"
-    indices = means_indices(config)
+    reading = config.nodata, means_indices(config), class_values(config)
     pairs, mistakes = _find_pairs(config)
     for check in (check_exact, check_memory):
         with _collect_mistake(mistakes):
             check(pairs, config)
     stats: list[ImageStats] = []
-    for found in track(survey.survey_files(pairs, config.nodata, indices), "reading images", len(pairs), console):
+    for found in track(survey.survey_files(pairs, *reading), "reading images", len(pairs), console):
         if isinstance(found, DataError):
             mistakes.append(str(found))
         else:
@@ -217,8 +216,8 @@ def _inspect_folder(config: FolderConfig, console: Console) -> _Inspection:
         fitting = ()
 
     def look(one: ImageStats) -> Seen:
-        _, scene, mask = survey.read_page(one, config.nodata, indices)
-        return scene.pixels, None if mask is None else _paint_mask(mask, scene.valid, fitting, ignore)
+        _, scene, mask, labelled = survey.read_page(one, *reading)
+        return scene.pixels, None if mask is None else _paint_mask(mask, labelled, fitting, ignore)
 
     parts = _split_images(stats, config, mistakes)
     split = Counter(parts.values())

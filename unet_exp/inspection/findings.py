@@ -18,6 +18,7 @@ from unet_exp.data.meaning import (
     to_words,
 )
 from unet_exp.inspection.survey import IGNORED, ImageStats, MaskStats
+from unet_exp.io.valid import format_value
 
 UNKNOWN = -1
 """Index for values without a class."""
@@ -179,7 +180,7 @@ def find_suspicious_images(stats: Sequence[ImageStats], tile: int) -> list[Suspi
     """Finds images that look wrong alone or beside the others; `tile` is the side of the labelled patch in pixels."""
     dark, bright = _find_outliers(stats)
     fills = Counter(one.fill for one in stats if one.fill is not None)
-    fill = f"{fills.most_common(1)[0][0]:g}" if fills else ""
+    fill = format_value(fills.most_common(1)[0][0]) if fills else ""
     rescale = "inverted, or scaled unlike the others?"
     found = [
         ("constant image: all pixels are equal", [one for one in stats if one.low == one.high], "leave it out"),

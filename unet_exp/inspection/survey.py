@@ -5,7 +5,7 @@ Counts are of stored values, whatever classes the config names, so that wrong cl
 
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +24,10 @@ from unet_exp.data.samples import SPLITS, DataSet, image_digest
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.images import Scene
-from unet_exp.io.valid import Valid, clear_invalid
+from unet_exp.io.valid import Valid, find_fill
 
 IGNORED: Value = 2**64
 """Value of ignored pixels in data that have none for it; no file holds it."""
-_FILL_SHARE = 0.02
 _KEPT = 256
 _SPECK = 4
 _THREADS = min(8, os.cpu_count() or 1)
@@ -98,8 +97,10 @@ class ImageStats:
     fill: float | None = None
 
 
-def survey_files(pairs: Sequence[Pair], nodata: NoData, indices: bool) -> Iterator[list[ImageStats] | DataError]:
-    """Reads images with their masks in parallel, a few files at a time; `nodata` and `indices` as for `read_pair`.
+def survey_files(
+    pairs: Sequence[Pair], nodata: NoData, indices: bool, classes: Collection[float] = ()
+) -> Iterator[list[ImageStats] | DataError]:
+    """Reads images with their masks in parallel, a few files at a time; see `read_pair`.
 
     Yields:
         For each pair in order the stats of its pages, or its mistake.
@@ -107,7 +108,7 @@ def survey_files(pairs: Sequence[Pair], nodata: NoData, indices: bool) -> Iterat
 
     def attempt(pair: Pair) -> list[ImageStats] | DataError:
         try:
-            return _stats_of_pair(pair, nodata, indices)
+            return _stats_of_pair(pair, nodata, indices, classes)
         except DataError as error:
             return error
 
@@ -144,23 +145,23 @@ def survey_samples(dataset: DataSet) -> list[ImageStats]:
     return list(found.values())
 
 
-def read_page(stats: ImageStats, nodata: NoData, indices: bool) -> PairPage:
+def read_page(stats: ImageStats, nodata: NoData, indices: bool, classes: Collection[float]) -> PairPage:
     """Reads an image of a user, and its mask if it has one, once more; arguments as for `read_pair`.
 
     Raises:
         DataError: for a file that is gone or has changed.
     """
     assert stats.files is not None
-    return read_pair(stats.files, nodata, indices)[stats.page]
+    return read_pair(stats.files, nodata, indices, classes)[stats.page]
 
 
-def _stats_of_pair(pair: Pair, nodata: NoData, indices: bool) -> list[ImageStats]:
+def _stats_of_pair(pair: Pair, nodata: NoData, indices: bool, classes: Collection[float]) -> list[ImageStats]:
     found = []
-    for page, (item, scene, mask) in enumerate(read_pair(pair, nodata, indices)):
+    for page, (item, scene, mask, labelled) in enumerate(read_pair(pair, nodata, indices, classes)):
         counted = None
         if mask is not None and pair.mask is not None:
             is_image = np.array_equal(mask, scene.pixels)
-            counted = _mask_stats(mask, pair.mask, scene.valid, is_image)
+            counted = _mask_stats(mask, pair.mask, labelled, is_image)
         found.append(_image_stats(item, pair, page, scene, counted))
     return found
 
@@ -193,38 +194,12 @@ def _image_stats(item: SplitItem, files: Pair | None, page: int, scene: Scene, m
     )
 
 
-def find_fill(image: Array, valid: Valid) -> float | None:
-    """Finds a value that fills a region at the border of an image, as where nothing was recorded.
-
-    Args:
-        image: (H, W, C).
-        valid: (H, W), known valid pixels; None for all.
-
-    Returns:
-        The value, in all channels; None where no such region has `_FILL_SHARE` of the pixels.
-    """
-    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    values, counts = np.unique(border, axis=0, return_counts=True)
-    value = values[counts.argmax()]
-    if (value != value[0]).any() or 2 * counts.max() < _FILL_SHARE * len(border):
-        return None
-    same = (image == value).all(axis=2)
-    if valid is not None:
-        same &= valid
-    labels = connected(same, background=0, connectivity=1)  # type: ignore[no-untyped-call]
-    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    sizes = np.bincount(labels.ravel())
-    touching = np.setdiff1d(edge, 0)
-    largest = int(sizes[touching].max(initial=0))
-    whole = largest == same.size  # a constant image is told as one
-    return float(value[0]) if largest >= _FILL_SHARE * same.size and not whole else None
-
-
 def _mask_stats(pixels: Array, path: Path, valid: Valid, is_image: bool) -> MaskStats:
-    """Counts the values of a mask where its image is valid."""
-    pixels = clear_invalid(pixels, valid)
+    """Counts the values of a mask where it and its image hold data."""
     colored = shows_colors(pixels)
-    codes = read_codes(pixels, colored, path)
+    codes = read_codes(pixels, colored, path, valid)
+    if valid is not None:
+        codes = np.where(valid, codes, 0)
     counted = pixels if valid is None else pixels[valid][:, None]
     counts = _count_colors(counted, path) if colored else _count_greys(codes if valid is None else codes[valid])
     parts = specks = 0

@@ -112,7 +112,7 @@ def tabulate_suspicions(rows: Iterable[Suspicion]) -> Table:
     """Probable mistakes, with hints."""
     table = Table(min_width=60)
     for column in ("suspicious", "number", "first", "what to do"):
-        table.add_column(column, justify="right" if column == "number" else "left")
+        table.add_column(column, justify="right" if column == "number" else "left", overflow="fold")
     for row in rows:
         more = ", ..." if len(row.where) > _NAMES else ""
         table.add_row(row.what, str(len(row.where)), Text(", ".join(row.where[:_NAMES]) + more), row.hint)

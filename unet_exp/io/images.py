@@ -9,6 +9,7 @@ Everything is read as it is seen: turned as its orientation says (EXIF, TIFF tag
 import logging
 import math
 import warnings
+from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -38,7 +39,7 @@ from unet_exp.io.tiff import (
     to_standard_type,
 )
 from unet_exp.io.tiff_stack import find_stack
-from unet_exp.io.valid import Valid, clear_invalid, find_valid
+from unet_exp.io.valid import Declared, Valid, clear_invalid, find_valid
 
 MAX_PIXELS = 2**28
 """Most pixels of one page; more is a broken header or a bomb."""
@@ -105,6 +106,18 @@ def read_labels(path: str | Path, indices: bool = False) -> list[Array]:
         indices: return the indices of a palette that has colours, not its colours.
     """
     return [scene.pixels for scene in _read(Path(path), Reading(label=True, indices=indices))]
+
+
+def read_masks(path: str | Path, indices: bool, nodata: NoData, classes: Collection[float]) -> list[Scene]:
+    """Reads all label images of a file as `read_labels` does, and which of their pixels say something.
+
+    Args:
+        path: as there.
+        indices: as there.
+        nodata: see `read_scenes`.
+        classes: values that say something though the file declares them as nodata.
+    """
+    return _read(Path(path), Reading(nodata, label=True, indices=indices, classes=tuple(classes)))
 
 
 def _read(path: Path, reading: Reading) -> list[Scene]:
@@ -190,7 +203,7 @@ def shape_tiff(path: Path, tiff: TiffFile, size: int) -> tuple[list[tuple[int, i
         ValueError: see `list_image_pages`.
         DataError: see `find_stack`.
     """
-    pages = [page for page, _ in list_image_pages(tiff)]
+    pages = [page for page, _ in list_image_pages(path, tiff)]
     itemsize = max((page.bitspersample + 7) // 8 for page in pages)
     if stack := find_stack(path, tiff, len(pages), size):
         return [(stack.height, stack.width, stack.channels)] * stack.slices, itemsize
@@ -253,11 +266,15 @@ def _read_picture(path: Path, data: bytes, reading: Reading) -> Scene:
     if getattr(picture, "is_animated", False):
         raise DataError(f"{path}: is an animation; save each of its frames as a file")
     pixels = _decode_picture(picture, data, reading)
-    alpha, hidden = 3 if pixels.shape[2:] == (4,) else None, None
+    hidden = None
     transparent = picture.info.get("transparency")
-    if pixels.shape[2:] in ((), (3,)) and picture.mode != "P" and isinstance(transparent, int | tuple):
-        hidden = (np.atleast_3d(pixels) == transparent).all(axis=2)  # one grey or colour, and no alpha
-    valid = find_valid(pixels, reading.nodata, alpha=alpha, hidden=hidden)
+    shows_all = reading.label or picture.mode == "P"  # what is transparent in a mask may be anything
+    if pixels.shape[2:] in ((), (3,)) and not shows_all and isinstance(transparent, int | tuple):
+        # One grey or colour, and no alpha; Pillow stretches 2 and 4 bits, and leaves it as it is.
+        scale = 255 // (2 ** data[24] - 1) if picture.mode == "L" else 1
+        hidden = (np.atleast_3d(pixels) == np.multiply(transparent, scale)).all(axis=2)
+    declared = Declared(alpha=3 if pixels.shape[2:] == (4,) and not reading.label else None)
+    valid = find_valid(pixels, reading.nodata, declared, hidden)
     return _finish(path, pixels, valid, reading, _find_orientation(picture))
 
 
@@ -295,7 +312,7 @@ def _has_colours(picture: Image) -> bool:
 
 def _read_tiff(path: Path, data: bytes, reading: Reading) -> list[Scene]:
     with TiffFile(BytesIO(data)) as tiff:
-        pages = list_image_pages(tiff)
+        pages = list_image_pages(path, tiff)
         stack = find_stack(path, tiff, len(pages), len(data))
         if stack is None:
             return [_read_page(path, page, len(data), reading) for page in pages]
@@ -303,9 +320,10 @@ def _read_tiff(path: Path, data: bytes, reading: Reading) -> list[Scene]:
         first, orientation = pages[0], find_orientation(stack.page)
         scenes = []
         for pixels in stack.read(channels_are_slices=reading.label):
-            valid = find_valid_stored(first, pixels, None, reading.nodata)
             # A palette there is how a channel is shown, and no colours that it has.
-            scenes.append(_finish(path, invert_white(stack.page, pixels, reading), valid, reading, orientation))
+            shown = invert_white(stack.page, pixels, reading)
+            valid = find_valid_stored(first, pixels, shown, None, reading)
+            scenes.append(_finish(path, shown, valid, reading, orientation))
         return scenes
 
 
@@ -320,5 +338,6 @@ def _read_page(path: Path, image: ImagePage, size: int, reading: Reading) -> Sce
     pixels = np.moveaxis(pixels, 0, 2) if page.axes == "SYX" else pixels
     if image.mask is not None and reading.nodata is not None:
         mask = image.mask.asarray()
-    valid = find_valid_stored(image, pixels, mask, reading.nodata)
-    return _finish(path, interpret_pixels(page, pixels, reading), valid, reading, find_orientation(page))
+    shown = interpret_pixels(page, pixels, reading)
+    valid = find_valid_stored(image, pixels, shown, mask, reading)
+    return _finish(path, shown, valid, reading, find_orientation(page))

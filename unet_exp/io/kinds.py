@@ -8,7 +8,7 @@ from pathlib import Path
 from unet_exp.files import FETCH_FROM_GIT_LFS, is_git_lfs_pointer
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
-TIFF_SUFFIXES = (".tif", ".tiff")
+TIFF_SUFFIXES = (".tif", ".tiff", ".stk", ".lsm")
 SUFFIXES = (".png", *JPEG_SUFFIXES, *TIFF_SUFFIXES, ".npy")
 """Of files that can be read, in lower case."""
 READ = f"PNG, JPEG, TIFF and NumPy files are read, with names that end in {' '.join(SUFFIXES)}"
@@ -16,7 +16,7 @@ READ = f"PNG, JPEG, TIFF and NumPy files are read, with names that end in {' '.j
 _OTHER_IMAGES = {
     *(".bmp", ".dib", ".gif", ".webp", ".avif", ".heic", ".heif", ".jp2", ".j2k", ".jxl", ".pbm", ".pgm", ".ppm"),
     *(".pnm", ".tga", ".exr", ".hdr", ".dcm", ".nii", ".nrrd", ".mha", ".mhd", ".mrc", ".h5", ".hdf5", ".zarr", ".npz"),
-    *(".czi", ".lif", ".lsm", ".nd2", ".oib", ".oif", ".vsi", ".stk", ".svs", ".ndpi", ".mrxs", ".scn", ".qptiff"),
+    *(".czi", ".lif", ".nd2", ".oib", ".oif", ".vsi", ".svs", ".ndpi", ".mrxs", ".scn", ".qptiff"),
     *(".jfif", ".jpe", ".jpx", ".psd", ".pdf", ".svg", ".raw", ".dng", ".cr2", ".nef", ".mat", ".gz"),
 }
 """Suffixes of images, and of what holds images, that are not read."""

@@ -14,12 +14,13 @@ from unet_exp.config.data import NoData
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.orientation import TAG, Orientation
-from unet_exp.io.valid import Valid, find_valid
+from unet_exp.io.valid import Declared, Valid, find_valid
 
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 _WHITE_IS_ZERO, _GREY, _PALETTE, _TRANSPARENCY, _YCBCR = 0, (0, 1), 3, 4, 6
 _JPEG = 7
 _GDAL_NODATA = 42113
+_SMALLEST_COPIED = 64  # pixels; of smaller images nobody stores copies
 _ALPHAS = (1, 2)  # of tag 338: premultiplied or not
 _SLIDES = ("svs", "ndpi", "scn", "bif", "philips", "qpi")
 """Kinds of tifffile whose files hold a large image, smaller copies of it and photographs of the slide."""
@@ -32,11 +33,13 @@ class Reading(NamedTuple):
         nodata: which pixels of an image count as without data; see `unet_exp.io.valid.find_valid`.
         label: whether they are values of a label: any whole numbers, and white is not made black.
         indices: whether a palette that has colours is kept as its indices.
+        classes: values of a label that are data though the file declares them as nodata.
     """
 
     nodata: NoData = None
     label: bool = False
     indices: bool = False
+    classes: tuple[float, ...] = ()
 
 
 class ImagePage(NamedTuple):
@@ -84,7 +87,7 @@ def check_page(path: Path, page: TiffPage, size: int) -> None:
         what = f"of shape {page.shape}, a volume" if volume else f"of {page.bitspersample} bits a value"
         raise DataError(f"{path}: holds a page {what}, which is not read; save it as pages of 8 or 16 bits or floats")
     strips = list(zip(page.dataoffsets, page.databytecounts, strict=False))
-    if (0, 0) in strips and len(strips) > 1:
+    if (0, 0) in strips:
         raise DataError(
             f"{path}: is a sparse TIFF, in which blocks without data are not stored; write it whole, as gdal_translate "
             "does"
@@ -112,13 +115,14 @@ def list_pages(file: TiffFile) -> list[TiffPage]:
     return pages
 
 
-def list_image_pages(file: TiffFile) -> list[ImagePage]:
+def list_image_pages(path: Path, file: TiffFile) -> list[ImagePage]:
     """The pages of a TIFF that are images: no smaller copies (overviews, thumbnails), no masks of other pages.
 
     Where every page calls itself a copy or a mask, as some programs write by mistake, all are images.
 
     Raises:
         ValueError: see `list_pages`.
+        DataError: for pages that may be copies of the first.
     """
     pages = list_pages(file)
     if any(getattr(file, f"is_{kind}", False) for kind in _SLIDES) or _is_pyramid(pages):
@@ -129,29 +133,42 @@ def list_image_pages(file: TiffFile) -> list[ImagePage]:
             found.append(ImagePage(page))
         elif page.is_mask and not page.is_reduced and found and page.shape[:2] == found[-1].page.shape[:2]:
             found[-1] = found[-1]._replace(mask=page)
-    return found or [ImagePage(page) for page in pages]
+    found = found or [ImagePage(page) for page in pages]
+    first, *others = (page for page, _ in found)
+    if others and first.imagelength >= _SMALLEST_COPIED and all(_is_reduced(first, other) for other in others):
+        sizes = ", ".join(f"{page.imagewidth} x {page.imagelength}" for page, _ in found[:4])
+        raise DataError(
+            f"{path}: its {len(found)} pages have the sizes {sizes}, as an image and smaller copies of it that are not "
+            "marked as such; save the image alone"
+        )
+    return found
 
 
 def _is_pyramid(pages: list[TiffPage]) -> bool:
-    """Whether each page is half as large as the one before: copies that some programs do not mark as such."""
-
-    def is_half(small: TiffPage, large: TiffPage) -> bool:
-        same = small.dtype == large.dtype and small.samplesperpixel == large.samplesperpixel
-        sides = (small.imagelength, large.imagelength), (small.imagewidth, large.imagewidth)
-        return same and all(side in (whole // 2, -(-whole // 2)) for side, whole in sides)
-
-    return len(pages) > 1 and pages[0].is_tiled and all(is_half(*pair[::-1]) for pair in pairwise(pages))
+    """Whether a tiled page is followed by halves, each of the one before: copies that nothing marks as such."""
+    halves = all(_is_reduced(*pair, factor=2) for pair in pairwise(pages))
+    return len(pages) > 1 and pages[0].is_tiled and halves
 
 
-def find_valid_stored(page: ImagePage, pixels: Array, mask: Array | None, nodata: NoData) -> Valid:
-    """The valid ones of stored pixels (H, W) or (H, W, C) of a page or a window of it, and the same of its mask."""
+def _is_reduced(large: TiffPage, small: TiffPage, factor: float | None = None) -> bool:
+    """Whether one page can be a copy of another, smaller by a factor, or by any one above 1.5."""
+    factor = factor or large.imagelength / small.imagelength
+    same = small.dtype == large.dtype and small.samplesperpixel == large.samplesperpixel
+    sides = (small.imagelength, large.imagelength), (small.imagewidth, large.imagewidth)
+    return same and factor > 1.5 and all(abs(side - whole / factor) < 1 for side, whole in sides)
+
+
+def find_valid_stored(page: ImagePage, stored: Array, shown: Array, mask: Array | None, reading: Reading) -> Valid:
+    """The valid pixels of a page or of a window of it: (H, W) or (H, W, C) as stored, as seen, and of its mask page."""
     tags, alpha = page.page.tags, None
     declared = _parse_number(tags[_GDAL_NODATA].value) if _GDAL_NODATA in tags else None
     extra = [int(kind) for kind in page.page.extrasamples]
     for place, kind in enumerate(extra):
-        if kind in _ALPHAS and page.page.samplesperpixel > 1:
+        # What is transparent in a mask may be anything.
+        if kind in _ALPHAS and page.page.samplesperpixel > 1 and not reading.label:
             alpha = page.page.samplesperpixel - len(extra) + place
-    return find_valid(pixels, nodata, declared, alpha, None if mask is None else mask == 0)
+    hidden = None if mask is None else mask == 0
+    return find_valid(stored, reading.nodata, Declared(declared, alpha), hidden, shown, reading.classes)
 
 
 def interpret_pixels(page: TiffPage, pixels: Array, reading: Reading) -> Array:
@@ -214,7 +231,15 @@ def to_standard_type(path: Path, pixels: Array, label: bool = False) -> Array:
             raise DataError(f"{path}: its {pixels.dtype} pixels do not fit into floats; save as float32")
         fits = int(pixels.min()) >= 0 and int(pixels.max()) <= 65535
         if not fits and not label:
-            raise DataError(f"{path}: its {pixels.dtype} pixels do not fit into 16 bits; save as uint16 or float32")
+            least = int(pixels.min())
+            rest = pixels[pixels != least]
+            fill = least < 0 and rest.size > 0 and int(rest.min()) >= 0 and int(rest.max()) <= 65535
+            mend = "save as float32"
+            if fill:
+                mend = f"if {least} means that there is no data, type data.nodata={least}, else {mend}"
+            raise DataError(
+                f"{path}: its {pixels.dtype} pixels, {least} to {pixels.max()}, do not fit into 16 bits; {mend}"
+            )
         pixels = pixels.astype(np.uint16 if fits else np.int64)
     return np.ascontiguousarray(pixels)
 

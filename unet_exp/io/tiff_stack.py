@@ -67,7 +67,9 @@ def find_stack(path: Path, file: TiffFile, images: int, size: int) -> Stack | No
     claimed = (file.imagej_metadata or {}).get("images", 1)
     if series[0].kind != "imagej" and claimed > images:  # tifffile takes such a file for one without metadata
         raise DataError(_explain_count(path, "imagej", claimed, images))
-    if not any("C" in one.axes for one in series) and sum(map(_count_slices, series)) == images:
+    # Channels within a page are the page's own.
+    apart = any(one.size // one.keyframe.size != _count_slices(one) for one in series)
+    if not apart and sum(map(_count_slices, series)) == images:
         return None
     first = series[0]
     if len(series) > 1 or not {"Y", "X"} <= set(first.axes):

@@ -1,7 +1,9 @@
 """Valid pixels: those that hold data; a file says which do not by a value, by NaN, by an alpha of 0 or by a mask."""
 
-import math
+from collections.abc import Collection
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,34 +13,55 @@ from unet_exp.io.arrays import Array
 Valid = NDArray[np.bool_] | None
 """(H, W), True where a pixel is valid; None: all are."""
 
+_FILL_SHARE = 0.02
 _HUGE = 1e30
 """Declared values beyond it are the least or largest float32, often written with fewer digits than that has."""
 
 
+class Declared(NamedTuple):
+    """What a file says of pixels without data.
+
+    Attributes:
+        value: a pixel has no data where all its channels hold it, as stored.
+        alpha: the channel that is an alpha; a pixel has no data where it is 0.
+    """
+
+    value: float | None = None
+    alpha: int | None = None
+
+
 def find_valid(
-    pixels: Array, nodata: NoData, declared: float | None = None, alpha: int | None = None, hidden: Valid = None
+    stored: Array,
+    nodata: NoData,
+    declared: Declared | None = None,
+    hidden: Valid = None,
+    shown: Array | None = None,
+    classes: Collection[float] = (),
 ) -> Valid:
     """Finds the valid pixels of an image, or of a window of it.
 
     Args:
-        pixels: (H, W) or (H, W, C), as stored: palettes not resolved, white not made black.
-        nodata: what counts: `declared` (what the file says, and NaN), a value instead of the declared one, or nothing.
-        declared: the value that the file declares; a pixel has no data where all its channels hold it.
-        alpha: the channel that is an alpha; a pixel has no data where it is 0.
+        stored: (H, W) or (H, W, C): palettes not resolved, white not made black.
+        nodata: what counts: `declared` (what the file says, and NaN), a value as seen instead of the declared one, or
+            nothing.
+        declared: by the file; None: nothing.
         hidden: (H, W), True where the file itself says that nothing is shown.
+        shown: the pixels as they are seen; None: as stored.
+        classes: values that are data though a file declares them.
     """
     if nodata is None:
         return None
-    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
-    channels = [channel for channel in range(pixels.shape[2]) if channel != alpha]
-    invalid = np.zeros(pixels.shape[:2], bool) if hidden is None else hidden.copy()
-    value = declared if nodata == "declared" else nodata
-    if value is not None and not math.isnan(value):
-        invalid |= np.logical_and.reduce([_equals(pixels[:, :, channel], value) for channel in channels])
-    if pixels.dtype.kind == "f":
-        invalid |= np.logical_or.reduce([np.isnan(pixels[:, :, channel]) for channel in channels])
+    stored = np.atleast_3d(stored)
+    value, alpha = declared or Declared()
+    invalid = np.zeros(stored.shape[:2], bool) if hidden is None else hidden.copy()
+    if nodata != "declared":
+        invalid |= _holds(stored if shown is None else np.atleast_3d(shown), nodata, alpha)
+    elif value is not None and value not in classes:
+        invalid |= _holds(stored, value, alpha)
+    if stored.dtype.kind == "f":
+        invalid |= np.isnan(_without(stored, alpha)).any(axis=2)
     if alpha is not None:
-        invalid |= pixels[:, :, alpha] == 0
+        invalid |= stored[:, :, alpha] == 0
     return ~invalid if invalid.any() else None
 
 
@@ -58,9 +81,49 @@ def join_valid(first: Valid, second: Valid) -> Valid:
     return first & second
 
 
-def _equals(plane: Array, value: float) -> NDArray[np.bool_]:
-    if plane.dtype.kind == "f" and abs(value) > _HUGE:
-        return np.isclose(plane, value, rtol=1e-5, atol=0)
-    with np.errstate(over="ignore"):
-        result: NDArray[np.bool_] = plane == (plane.dtype.type(value) if plane.dtype.kind == "f" else value)
+def find_fill(image: Array, valid: Valid) -> float | None:
+    """Finds a value that fills a region at the border of an image, as where nothing was recorded.
+
+    Args:
+        image: (H, W, C), as seen.
+        valid: (H, W), known valid pixels; None for all.
+
+    Returns:
+        The value, in all channels; None where no such region has `_FILL_SHARE` of the pixels.
+    """
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    values, counts = np.unique(border, axis=0, return_counts=True)
+    value = values[counts.argmax()]
+    if (value != value[0]).any() or 2 * counts.max() < _FILL_SHARE * len(border):
+        return None
+    same = (image == value).all(axis=2)
+    if valid is not None:
+        same &= valid
+    labels = cv2.connectedComponents(same.astype(np.uint8), connectivity=4)[1]
+    sizes = np.bincount(labels.ravel())
+    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    largest = int(sizes[np.setdiff1d(edge, 0)].max(initial=0))
+    whole = largest == same.size  # a constant image is told as one
+    return float(value[0]) if largest >= _FILL_SHARE * same.size and not whole else None
+
+
+def format_value(value: float) -> str:
+    """A value of pixels with as many digits as they have."""
+    return str(int(value)) if value == int(value) else str(np.float32(value))
+
+
+def _without(pixels: Array, alpha: int | None) -> Array:
+    return pixels if alpha is None else np.delete(pixels, alpha, axis=2)
+
+
+def _holds(pixels: Array, value: float, alpha: int | None) -> NDArray[np.bool_]:
+    """Where all channels but an alpha hold a value: (H, W)."""
+    channels = _without(pixels, alpha if pixels.shape[2] > (alpha or 0) else None)
+    if channels.dtype.kind != "f":
+        same = channels == value
+    elif abs(value) > _HUGE:
+        same = np.isclose(channels, value, rtol=1e-5, atol=0)
+    else:
+        same = channels == channels.dtype.type(value)
+    result: NDArray[np.bool_] = same.all(axis=2)
     return result

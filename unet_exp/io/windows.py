@@ -69,8 +69,8 @@ class WindowedPage:
         check_page(path, page, size)
         self.path, self._image, self._page, self._reading = path, image, page, Reading(nodata)
         # Its values alone are looked at, whatever they hold.
-        hides = image.mask is not None and nodata is not None
-        self._mask = WindowedPage(path, ImagePage(image.mask), size) if hides and image.mask else None
+        hidden = None if nodata is None else image.mask
+        self._mask = None if hidden is None else WindowedPage(path, ImagePage(hidden), size)
         self._orientation = find_orientation(page)
         self._stored_size = page.imagelength, page.imagewidth
         self.height, self.width = self._orientation.seen_size(*self._stored_size)
@@ -120,8 +120,8 @@ class WindowedPage:
         with explain_damage(self.path):
             stored = self._read(*window)
             mask = None if self._mask is None else self._mask._read(*window)
-            valid = find_valid_stored(self._image, stored, mask, self._reading.nodata)
-            shown = interpret_pixels(self._page, clear_invalid(stored, valid), self._reading)
+            shown = interpret_pixels(self._page, stored, self._reading)
+            valid = find_valid_stored(self._image, stored, shown, mask, self._reading)
             pixels = np.ascontiguousarray(turn(to_standard_type(self.path, clear_invalid(shown, valid))))
         return pixels, None if valid is None else np.ascontiguousarray(turn(valid))
 
@@ -188,7 +188,7 @@ def open_pages(path: Path, nodata: NoData = None) -> Iterator[list[WindowedPage]
     with stream:
         with explain_damage(path):
             size, tiff = path.stat().st_size, TiffFile(stream)
-            images = list_image_pages(tiff)
+            images = list_image_pages(path, tiff)
             if stack := find_stack(path, tiff, len(images), size):
                 raise DataError(
                     f"{path}: its metadata ({stack.series.kind}) arrange its planes as {stack.slices} slices of "

@@ -10,10 +10,9 @@ from tifffile import TiffWriter
 from unet_exp.errors import DataError
 from unet_exp.files import write_whole
 from unet_exp.io.arrays import Array
-from unet_exp.io.kinds import TIFF_SUFFIXES
 from unet_exp.io.tiff import DTYPES
 
-WRITE_SUFFIXES = (".png", *TIFF_SUFFIXES)
+WRITE_SUFFIXES = (".png", ".tif", ".tiff")
 
 _CHANNELS = ((), (1,), (3,), (4,))
 

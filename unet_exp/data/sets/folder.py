@@ -138,6 +138,14 @@ def means_indices(config: FolderConfig) -> bool:
     return config.labels == "instances" or isinstance(config.classes[0].value, int)
 
 
+def class_values(config: FolderConfig) -> list[int]:
+    """The grey values of classes: they mean something though a mask's file declares one as nodata."""
+    if config.labels == "instances":
+        return [0]
+    values = [[spec.value] if isinstance(spec.value, int) else spec.value for spec in config.classes]
+    return [value[0] for value in values if len(set(value)) == 1]
+
+
 def check_exact(pairs: Sequence[Pair], config: FolderConfig) -> None:
     """Refuses objects in JPEG files: each shade that JPEG adds would silently be one more object.
 
@@ -242,15 +250,15 @@ def _count_stored(pixels: Iterable[tuple[int | Sequence[int], int]]) -> Counter[
 def _read(pair: Pair, config: FolderConfig, classes: Sequence[ClassSpec]) -> list[_Page]:
     """Reads the pages of one image file with their labels."""
     pages = []
-    for item, scene, mask in read_pair(pair, config.nodata, means_indices(config)):
+    for item, scene, mask, labelled in read_pair(pair, config.nodata, means_indices(config), class_values(config)):
         label = instances = None
         if mask is not None and pair.mask is not None:
             if config.labels == "instances":
-                instances, ignored = object_ids(mask, pair.mask, config.ignore, scene.valid)
+                instances, ignored = object_ids(mask, pair.mask, config.ignore, labelled)
                 label = np.where(ignored, np.uint8(IGNORE_LABEL), (instances > 0).astype(np.uint8))
                 label = open_touching(label, instances)[0]
             else:
-                label = decode(mask, classes, pair.mask, config.ignore, scene.valid)
+                label = decode(mask, classes, pair.mask, config.ignore, labelled)
         pages.append(_Page(pair.image, item, scene, label, instances))
     return pages
 

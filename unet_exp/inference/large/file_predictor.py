@@ -48,9 +48,10 @@ class Outputs:
     probabilities: bool
     write_cells: Callable[[Path, list[PredictedPage], Sequence[ClassSpec]], None] | None
 
-    def mask(self, path: Path) -> Path:
-        """The mask of an image."""
-        return self.folder / f"{path.stem}_mask{'.tif' if path.suffix.lower() in TIFF_SUFFIXES else '.png'}"
+    def mask(self, path: Path, pages: int = 1) -> Path:
+        """The mask of an image, or of a stack of so many, which a PNG cannot hold."""
+        tiff = pages > 1 or path.suffix.lower() in TIFF_SUFFIXES
+        return self.folder / f"{path.stem}_mask{'.tif' if tiff else '.png'}"
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class FilePredictor:
         Raises:
             DataError: if they cannot be written.
         """
-        mask, outputs, classes = self._outputs.mask(path), self._outputs, self._predictor.classes
+        mask, outputs, classes = self._outputs.mask(path, len(found)), self._outputs, self._predictor.classes
         if path in self._large:
             return mask
         labels = [likeliest_class(page) for page in found]
