@@ -236,8 +236,8 @@ def _compose(
         elif not options.chooses(override):
             _set_key(config, override)
     origins = _Origins(files, config)
-    _check_groups(origins)
     try:
+        _check_groups(origins)
         values = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise origins.explain(ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}", error.full_key)) from None

@@ -63,6 +63,7 @@ def defaults(*entries: str) -> str:
         (f"{GLOBAL}optimizer: 3\n", ": optimizer=3: it must hold keys with their values"),
         (f"{GLOBAL}optimizer: [3]\n", ": a list stands where keys belong"),
         (f"{GLOBAL}name: ${{nothing}}\n", ": name: Interpolation key 'nothing' not found"),
+        (f"{GLOBAL}data: ${{nothing}}\n", ": data: Interpolation key 'nothing' not found"),
         (f"{GLOBAL}name: ${{x\n", ": name: "),
         # The text.
         (f"{GLOBAL}optimizer: {{lr: 0.1\nseed: 3\n", ", line 3: it is not valid YAML: expected ',' or '}'"),
