@@ -425,6 +425,13 @@ def test_the_share_of_centred_patches_is_kept_over_few_tiles_and_many_epochs(sha
         assert abs(centres - share * 3 * (epoch + 1)) <= 1
 
 
+def test_each_process_has_its_share_of_centred_patches() -> None:
+    foreground = Foreground([np.ones((8, 8), np.uint8)], 2, [1], 0.5)
+    for rank in range(2):
+        sampler = PatchSampler([1], 40, 0, rank=rank, world=2, foreground=foreground)
+        assert sum(draw.centre is not None for draw in epoch_of(sampler, 0)) == 10
+
+
 def test_without_any_foreground_patches_lie_anywhere() -> None:
     label = np.zeros((8, 8), np.uint8)
     label[:4] = IGNORE_LABEL

@@ -144,6 +144,22 @@ def test_a_run_of_an_earlier_version_draws_what_it_drew(
     assert said.out.splitlines()[-1].startswith("equal: all ")
 
 
+def test_new_runs_of_an_earlier_versions_sweep_mean_what_its_runs_meant(cli: Cli, tmp_path: Path) -> None:
+    for number in range(5):
+        put(tmp_path, number, grey(16), mask(16))
+    words = [
+        *TINY_STACK, "data=folder", "data.images=images", "data.masks=masks", "data.tile=16", "data.val=0.2",
+        "data.test=0.2", "model=same", "output=out", "sweep.report=false",
+    ]  # fmt: skip
+    assert cli("train", "-m", *words, "seed=0,1").code == 0
+    (sweep,) = (tmp_path / "out" / "sweep").iterdir()
+    make_earlier(RunFolder(sweep / "seed=0"))
+    shutil.rmtree(sweep / "seed=1")
+    assert cli("train", f"sweep.resume={sweep}").code == 0
+    values = yaml.safe_load((sweep / "seed=1" / "config.yaml").read_text())
+    assert values["data"]["sampling"] == "image"
+
+
 def trained(folder: RunFolder) -> Any:
     return read_content(folder.last)["state_dict"]
 

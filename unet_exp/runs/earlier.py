@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from unet_exp.config import Config, parse
 from unet_exp.config.renamed import rename_keys
@@ -105,14 +104,13 @@ def keep_unrecorded(config: Config, folder: RunFolder, typed: Sequence[str] = ()
     """
     before, recorded = read_config(folder), rename_keys(folder.read_config())
     keys = {word.lstrip("+").partition("=")[0] for word in typed}
-    groups: dict[str, Any] = {}
+    values = config.model_dump()
     for name, group in config:
-        then = getattr(before, name)
-        if isinstance(group, Strict) and type(then) is type(group):
-            lacking = [key for key in type(group).model_fields if key not in recorded[name]]
-            kept = {key: getattr(then, key) for key in lacking if f"{name}.{key}" not in keys}
-            groups[name] = group.model_copy(update=kept)
-    return config.model_copy(update=groups)
+        if isinstance(group, Strict) and type(getattr(before, name)) is type(group):
+            known = {*recorded[name], *(key for key in values[name] if f"{name}.{key}" in keys)}
+            values[name] = {key: value for key, value in values[name].items() if key in known}
+    # The schema reads a config without these keys as one of the earlier version.
+    return parse({**values, "resume": config.resume, "rerun": config.rerun})
 
 
 def list_changes(before: Config, now: Config, free: Sequence[str] = FREE) -> list[str]:

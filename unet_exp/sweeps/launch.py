@@ -26,6 +26,7 @@ from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import find_holder, hold_lock, is_locked
 from unet_exp.options import initialize_hydra, quote, search_path
 from unet_exp.progress import watch
+from unet_exp.runs.earlier import keep_unrecorded
 from unet_exp.runs.lifecycle import record_failure
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
@@ -100,7 +101,7 @@ def run_planned(composed: DictConfig) -> None:
             redirect_stderr(log),
             record_failure(folder, words),
         ):
-            config = _adapt_config(parse(values), folder)
+            config = _adapt_config(_keep_version(parse(values), folder, words), folder)
             with signals.defer():
                 from unet_exp.training.pruning import Pruning
                 from unet_exp.training.run import train
@@ -109,6 +110,12 @@ def run_planned(composed: DictConfig) -> None:
             if sweep.trial is not None:
                 pruning = Pruning(SweepFolder(folder.path.parent, []).journal, sweep.trial, config.trainer.monitor)
             train(config, words, folder, pruning)
+
+
+def _keep_version(config: Config, folder: RunFolder, words: Sequence[str]) -> Config:
+    """The config of a run beside others of its sweep: keys that an earlier version of these lacked mean the same."""
+    others = [other for other in sorted(folder.path.parent.glob("*/config.yaml")) if other != folder.config]
+    return keep_unrecorded(config, RunFolder(others[0].parent), words) if others else config
 
 
 def _check_data(plan: SweepPlan) -> None:
@@ -316,7 +323,8 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, search: Search | None, conso
     if unfinished:
         again = f"{shlex.quote(f'sweep.resume={folder.path}')} runs them again"
         names = ", ".join(run.name for run in unfinished)
-        advice = again if search is None else "a search does not repeat them"
+        drawn = "the search has gone on without them, and runs their words again if it draws them again"
+        advice = again if search is None else drawn
         raise UserError(f"{len(unfinished)} of {len(folder.runs)} runs failed: {names}; {advice}")
 
 

@@ -176,7 +176,7 @@ class Foreground:
         }
 
     def replace(self, draw: Draw, number: int, seed: int) -> Draw:
-        """The draw, or one that is centred on a class in its place; `number` counts the draws of all epochs."""
+        """The draw, or one that is centred on a class in its place; `number` counts the draws of a process."""
         if not self._images or math.floor((number + 1) * self._share) == math.floor(number * self._share):
             return draw
         random = np.random.default_rng([seed, draw.epoch, draw.position, 1])
@@ -234,7 +234,9 @@ class PatchSampler(Sampler[Draw]):
         order = self._turns[(random.permutation(self._tiles) + first) % len(self._turns)]
         for position in range(self._rank, len(self) * self._world, self._world):
             draw = Draw(epoch, position, int(order[position]))
-            yield draw if self._foreground is None else self._foreground.replace(draw, first + position, self._seed)
+            # Counted by process, so that each has its share.
+            number = (first + position) // self._world
+            yield draw if self._foreground is None else self._foreground.replace(draw, number, self._seed)
 
 
 def take_turns(shares: Sequence[int]) -> NDArray[np.intp]:

@@ -1,6 +1,7 @@
 """From a config to a training that is ready to start: every mistake that can be found before is found here."""
 
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ from unet_exp.training.datamodule import SegmentationData, count_classes
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.loggers import check_logger
 from unet_exp.training.module import SegmentationModule
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -106,7 +109,13 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     steps = _total_steps(config, datamodule)
     if not datamodule.batches:
         raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
-    module = _build_module(config, dataset, normalization, steps)
+    counts = count_classes(dataset)
+    if config.data.foreground_share and not any(counts[1:]):
+        _log.warning(
+            "data.foreground_share=%g has no effect: no training mask shows a class but the first",
+            config.data.foreground_share,
+        )
+    module = _build_module(config, dataset, counts, normalization, steps)
     count, macs = cost(module.network, datamodule.input_size)
     _check_space(config, resumed, count)
     module.families = families
@@ -137,14 +146,14 @@ def _check_compiler(config: Config) -> None:
 
 
 def _build_module(
-    config: Config, dataset: DataSet, normalization: Normalization, steps: int | None
+    config: Config, dataset: DataSet, counts: Sequence[int], normalization: Normalization, steps: int | None
 ) -> SegmentationModule:
     record = CheckpointRecord(
         config=config.model_dump(),
         classes=list(dataset.classes),
         normalization=normalization,
         channels=dataset.channels,
-        class_weights=losses.class_weights(config.loss, count_classes(dataset)),
+        class_weights=losses.class_weights(config.loss, counts),
         trained_on=[image_digest(sample.image) for sample in dataset.train],
     )
     return SegmentationModule(record.model_dump(), steps or 0, config)

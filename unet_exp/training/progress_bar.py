@@ -88,6 +88,7 @@ class TrainingProgress(ProgressBar):
         if score is None:
             return
         self._score = f"{self._monitor} {score.item():.4f}"
+        self._phase.state = f"step {trainer.global_step}  {self._score}"
         if not self._console.is_terminal and trainer.is_global_zero:
             seconds = time.monotonic() - self._start
             loss = _describe_loss(trainer)

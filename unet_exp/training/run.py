@@ -83,7 +83,7 @@ def train(
         folder = _make_folder(config, folder, resume, stack) if first else processes.get_folder()
         with redirect_logs(folder.log):
             training = _Training(job, folder, console, started, resume, pruning)
-            with watch("ending the run"), record_run(folder, training.describe(rerun), first) as record:
+            with record_run(folder, training.describe(rerun), first) as record:
                 training.fit(record)
                 if first and record.summary.pruned_at is None:
                     training.test(record)
@@ -183,7 +183,8 @@ class _Training:
             self._report_resume()
             record.at_end(self._draw_curves)
             record.at_end(lambda: self._finish_logger(record))
-            self._open_logger(record)
+            with watch("starting the logger"):
+                self._open_logger(record)
         reset_peak_memory(job.device)
         self.callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self.logger)
         extra = [] if self.pruning is None else [self.pruning]
@@ -252,7 +253,8 @@ class _Training:
             draw_curves(self.folder.metrics, self.folder.curves, self.job.config.trainer.monitor)
 
     def _finish_logger(self, record: RunRecord) -> None:
-        self.logger.finish(self.scores.metrics, self.steps, failed=record.summary.error is not None)
+        with watch("ending the run"):
+            self.logger.finish(self.scores.metrics, self.steps, failed=record.summary.error is not None)
 
 
 def _describe_times(summary: Summary) -> str:

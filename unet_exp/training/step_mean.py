@@ -1,4 +1,4 @@
-"""The gradient of an optimizer step: the mean over its patches, however many batches and processes they come in."""
+"""The gradient of an optimizer step: the mean of its batches, however many there are, in however many processes."""
 
 from collections.abc import Iterable
 
@@ -6,11 +6,12 @@ from torch import nn
 
 
 class StepMean:
-    """Makes every patch of an optimizer step weigh the same.
+    """Weighs the batches of an optimizer step by their patches on which a pixel counts.
 
-    A batch's loss is the mean over its own patches, and Lightning sums the losses of a step, each divided by the number
-    of batches that a step should have. But the last step of an epoch may have fewer batches, the last batch fewer
-    patches, and a patch on which no pixel counts is none. Where nothing is missing, no bit of the gradient changes.
+    A batch has one loss (of a mean over pixels: over those of all its patches), and Lightning sums the losses of a
+    step, each divided by the number of batches that a step should have. But the last step of an epoch may have fewer
+    batches, the last batch fewer patches, and a patch on which no pixel counts is none. Where nothing is missing, no
+    bit of the gradient changes.
 
     Args:
         batches: that a step should have, those of all processes.

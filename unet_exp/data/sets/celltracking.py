@@ -213,7 +213,11 @@ def _marker_folder(root: Path, sequence: str) -> Path:
 def _warn_without_markers(root: Path, frames: Sequence[_Frame]) -> None:
     bare = [str(path) for path in {_marker_folder(root, frame.sequence): None for frame in frames} if not path.is_dir()]
     if bare:
-        _log.warning("%s: no such folder, so cells that SEG lacks, if any, count as background", " and ".join(bare))
+        _log.warning(
+            "%s: no such folder, so cells that SEG lacks, if any, count as background, and frames with few outlined "
+            "cells may validate (with dic_hela the split is then that of held_out_v1)",
+            " and ".join(bare),
+        )
 
 
 def _read_frame(root: Path, frame: _Frame) -> _Annotated:
