@@ -248,6 +248,16 @@ def test_predicted_masks_hold_a_value_of_their_own_there_whole_and_by_tiles(runs
     assert set(np.unique(tifffile.imread(said.folder / "a_mask.tif"))) <= {0, 255}
 
 
+def test_every_network_takes_the_words(finished: Any, cli: Cli) -> None:
+    Image.fromarray(np.where(EMPTY, np.uint8(0), GREY[0])).save("a.png")
+    words = [f"checkpoint={finished.path}", "input=a.png", "output=out"]
+    assert cli("predict", *words, "data.nodata=0").code == 0
+    np.testing.assert_array_equal(np.asarray(Image.open("out/a_mask.png")) == 254, EMPTY)
+    assert cli("predict", *words).code == 0
+    assert not (np.asarray(Image.open("out/a_mask.png")) == 254).any()
+    assert "data.nodata='zero'" in cli("predict", *words, "data.nodata=zero").mistake
+
+
 def test_probabilities_and_cells_end_where_there_is_no_data(runs: dict[str, Any], cli: Cli) -> None:
     tiff(Path("a.tif"), filled("float32", np.nan)(GREY[2]))
     words = ["input=a.tif", "output=out", "probabilities=true", "instances=true", "instances_holes=999"]

@@ -71,6 +71,7 @@ def run_over_checkpoint(
     defaults: dict[str, Any],
     more_keys: tuple[str, ...],
     run: Callable[[dict[str, Any], "Checkpoint"], object],
+    more_data: dict[str, Any] | None = None,
 ) -> None:
     """Runs a command whose base is the config of a checkpoint.
 
@@ -79,6 +80,7 @@ def run_over_checkpoint(
         defaults: the command's own keys.
         more_keys: further keys that may be typed; all others belong to the trained network.
         run: takes the command's and the training's values in one plain dict, and the checkpoint.
+        more_data: keys of `data`, with their defaults, that the command has for every checkpoint.
     """
     if print_usage(usage):
         return
@@ -106,7 +108,9 @@ def run_over_checkpoint(
         checkpoint = open_checkpoint(str(typed["checkpoint"]), trust if isinstance(trust, list) else [str(trust)])
         # The training's machine and folders are not those of today.
         trainer = {**checkpoint.config.trainer.model_dump(), "accelerator": "auto"}
-        values = compose_over({**checkpoint.config.model_dump(), "trainer": trainer}, defaults, overrides)
+        base = checkpoint.config.model_dump()
+        data = {**(more_data or {}), **base["data"]}
+        values = compose_over({**base, "data": data, "trainer": trainer}, defaults, overrides)
         if show:
             from omegaconf import OmegaConf
 

@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from unet_exp.cli.entry import run_over_checkpoint
 from unet_exp.config import ClassSpec, DataConfig, parse
-from unet_exp.config.data import FolderConfig
+from unet_exp.config.data import FolderConfig, NoData
 from unet_exp.config.values import Natural, NonNegative
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.progress import watch
@@ -81,6 +81,17 @@ class Prediction(Strict):
         return self
 
 
+class PixelWords(Strict):
+    """Which pixels hold data; see `unet_exp.config.data.FolderConfig`."""
+
+    nodata: NoData
+    field_of_view: str | None
+
+
+class _Words(Strict):
+    data: PixelWords
+
+
 DEFAULTS: dict[str, Any] = {
     "checkpoint": "",
     "input": "",
@@ -106,6 +117,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
         UserError: for what the user can correct; DataError at the end if a file was skipped.
     """
     task = validate(Prediction, {key: values.pop(key) for key in DEFAULTS})
+    words = _take_pixel_words(values)
     config = parse({**values, "output": task.output})
     if not task.input:
         raise DataError("input=<file, folder or glob> is missing")
@@ -128,9 +140,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     if unread := list_unread(others):
         console.print(f"left out are {describe_files(unread)}; {READ}", soft_wrap=True)
     _check_paths(paths, output)
-    trained = checkpoint.config.data
-    view = trained.field_of_view if isinstance(trained, FolderConfig) else None
-    inputs = _find_inputs(config.data, checkpoint.record.classes, dict(images), view)
+    inputs = _find_inputs(words, checkpoint.config.data, checkpoint.record.classes, dict(images))
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
     write_cells = None
     if task.instances:
@@ -151,10 +161,21 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     return masks
 
 
-def _are_of_training(config: FolderConfig, images: Iterable[Path]) -> bool:
+def _take_pixel_words(values: dict[str, Any]) -> PixelWords:
+    """The words about pixels without data; takes them out of the values of a training that does not have them."""
+    data: dict[str, Any] = values["data"]
+    words = validate(_Words, {"data": {key: data[key] for key in PixelWords.model_fields}}).data
+    if data["name"] != "folder":
+        values["data"] = {key: value for key, value in data.items() if key not in PixelWords.model_fields}
+    return words
+
+
+def _are_of_training(config: DataConfig, images: Iterable[Path]) -> bool:
     """Whether all images are files that `data.images` names."""
     from unet_exp.io.listing import list_files
 
+    if not isinstance(config, FolderConfig):
+        return False
     try:
         known = {path.resolve() for _, path in list_files(config.images).images}
     except DataError:  # they are gone
@@ -163,33 +184,29 @@ def _are_of_training(config: FolderConfig, images: Iterable[Path]) -> bool:
 
 
 def _find_inputs(
-    config: DataConfig, classes: Sequence[ClassSpec], images: Mapping[str, Path], trained_view: str | None
+    words: PixelWords, config: DataConfig, classes: Sequence[ClassSpec], images: Mapping[str, Path]
 ) -> "Inputs":
-    """What is known of the pixels of images, by name, under the data config of the network.
-
-    `trained_view` is the `data.field_of_view` of the training.
-    """
+    """What is known of the pixels of images, by name; `config` is the data config of the training."""
     from unet_exp.data.classes import choose_fill
     from unet_exp.data.pairs import find_views
     from unet_exp.inference.large.file_predictor import Inputs
 
-    if not isinstance(config, FolderConfig):
-        return Inputs(fill=choose_fill(classes, None))
+    folder = config if isinstance(config, FolderConfig) else None
+    ignore, trained_view = (folder.ignore, folder.field_of_view) if folder else (None, None)
     views: dict[str, Path] = {}
-    if config.field_of_view is not None:
+    if words.field_of_view is not None:
         ask = (
             f"the network was trained with data.field_of_view={trained_view}: type the masks of these images, or "
             "data.field_of_view=null to take the whole images"
         )
-        if config.field_of_view == trained_view and not _are_of_training(config, images.values()):
+        if words.field_of_view == trained_view and not _are_of_training(config, images.values()):
             raise DataError(f"input: these are not the images of the training, and {ask}")
         try:
-            views = find_views(config.field_of_view, images)
+            views = find_views(words.field_of_view, images)
         except DataError as error:
             raise DataError(f"{error}; {ask}" if trained_view else str(error)) from None
-    return Inputs(
-        config.nodata, {images[name]: view for name, view in views.items()}, choose_fill(classes, config.ignore)
-    )
+    by_image = {images[name]: view for name, view in views.items()}
+    return Inputs(choose_fill(classes, ignore), words.nodata, by_image)
 
 
 def _predict_files(
@@ -217,7 +234,7 @@ def _predict_files(
             progress.update(bars[path], completed=done, visible=done < total)
             phase.state = f"{path.name} {done / total:.0%}, {len(masks) + len(failures)} of {len(paths)} files done"
 
-        work = FilePredictor(predictor, outputs, budget, partial(console.print, soft_wrap=True), show, inputs)
+        work = FilePredictor(predictor, inputs, outputs, budget, partial(console.print, soft_wrap=True), show)
         files = progress.add_task("predicting", total=len(paths), unit="files", visible=len(paths) > 1)
         jobs = ((path, work.cost(path)) for path in paths)
         with closing(run_overlapped(jobs, budget, work.read, work.compute, work.write)) as results:
@@ -284,4 +301,4 @@ def _cell_classes(task: Prediction, specs: Sequence[ClassSpec]) -> list[int]:
 
 def main() -> None:
     """Runs `scripts/predict.py`."""
-    run_over_checkpoint(USAGE, DEFAULTS, MORE_KEYS, predict)
+    run_over_checkpoint(USAGE, DEFAULTS, MORE_KEYS, predict, {"nodata": "declared", "field_of_view": None})

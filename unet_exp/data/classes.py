@@ -145,15 +145,13 @@ def choose_fill(classes: Sequence[ClassSpec], ignore_value: int | Sequence[int] 
         ignore_value: of the training masks; it is taken if a mask can hold it.
     """
     colored, taken = _has_colors(classes), {_as_key(spec.value) for spec in classes}
-    wanted: list[Value] = [] if ignore_value is None else [_as_key(ignore_value)]
-    if colored:
-        wanted = [(value,) * 3 if isinstance(value, int) else value for value in wanted]
-        wanted += [IGNORE_COLOR, *((grey,) * 3 for grey in range(256))]
-    else:
-        wanted += [IGNORE_LABEL, *range(IGNORE_LABEL - 1, -1, -1)]
-    fitting = [value for value in wanted if value not in taken and isinstance(value, tuple) == colored]
-    largest = 255 if colored else 65535
-    return next(value for value in fitting if all(0 <= part <= largest for part in np.atleast_1d(value)))
+    spare: list[Value] = [IGNORE_COLOR, *((grey,) * 3 for grey in range(256))] if colored else [*range(255, -1, -1)]
+    wanted: list[Value] = []
+    if isinstance(ignore_value, int) and 0 <= ignore_value <= (255 if colored else 65535):
+        wanted = [(ignore_value,) * 3 if colored else ignore_value]
+    elif ignore_value is not None and not isinstance(ignore_value, int) and colored:
+        wanted = [_as_key(ignore_value)]
+    return next(value for value in [*wanted, *spare] if value not in taken)
 
 
 def colorize(label: Array, classes: Sequence[ClassSpec]) -> Array:

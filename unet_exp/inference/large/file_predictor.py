@@ -12,7 +12,7 @@ from tifffile import TiffFile
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import NoData
-from unet_exp.data.classes import choose_fill, colorize, encode
+from unet_exp.data.classes import colorize, encode
 from unet_exp.data.pages import read_views, see_within
 from unet_exp.errors import DataError, UserError
 from unet_exp.inference.device import explain_out_of_memory
@@ -59,14 +59,14 @@ class Inputs:
     """Which pixels of the images hold data.
 
     Attributes:
+        fill: value of pixels without data in the masks; see `unet_exp.data.classes.choose_fill`.
         nodata: see `unet_exp.io.images.read_scenes`.
         views: the file of the field of view of each image, if there are any.
-        fill: value of pixels without data in the masks.
     """
 
+    fill: int | Sequence[int]
     nodata: NoData = "declared"
     views: Mapping[Path, Path] = field(default_factory=dict)
-    fill: int | Sequence[int] = IGNORE_LABEL
 
 
 class FilePredictor:
@@ -74,25 +74,25 @@ class FilePredictor:
 
     Args:
         predictor: of the masks.
+        inputs: which pixels of the images hold data.
         outputs: to write.
         budget: bytes that all files may take at a time, beside earlier memory of the process.
         report: prints a line about a large image.
         progress: shows a large image, its finished pixels, and all its pixels.
-        inputs: which pixels of the images hold data.
     """
 
     def __init__(
         self,
         predictor: Predictor,
+        inputs: Inputs,
         outputs: Outputs,
         budget: int,
         report: Callable[[str], None],
         progress: Callable[[Path, int, int], None],
-        inputs: Inputs | None = None,
     ) -> None:
         self._predictor, self._outputs, self._budget = predictor, outputs, budget
         self._report, self._progress = report, progress
-        self._inputs = inputs or Inputs(fill=choose_fill(predictor.classes, None))
+        self._inputs = inputs
         self._large: set[Path] = set()
         self._told_fill = False
 
