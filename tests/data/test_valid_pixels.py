@@ -267,43 +267,40 @@ def test_probabilities_and_cells_end_where_there_is_no_data(runs: dict[str, Any]
     assert "nan" not in (folder / "a_instances.csv").read_text()
 
 
-def test_a_network_trained_in_a_field_of_view_asks_for_that_of_new_images(tmp_path: Path, cli: Cli) -> None:
-    fill_folder(tmp_path / "a", "-9999")
-    (tmp_path / "views").mkdir()
+@pytest.fixture(scope="module")
+def viewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Any]]:
+    """The folder of images with a field of view, and a training on them."""
+    root, before = tmp_path_factory.mktemp("viewed"), dict(os.environ)
+    fill_folder(root / "a", "-9999")
+    (root / "views").mkdir()
     for number in range(NUMBER):
-        Image.fromarray((~EMPTY).astype(np.uint8)).save(tmp_path / f"views/{number}.png")
-    places = [f"data.{place}={tmp_path / 'a' / place}" for place in ("images", "masks")]
-    view = f"data.field_of_view={tmp_path / 'views'}"
-    run = run_training(tmp_path / "out", *WORDS, "data=folder", *places, view, base=TINY_STACK)
+        Image.fromarray((~EMPTY).astype(np.uint8)).save(root / f"views/{number}.png")
+    places = [f"data.{place}={root / 'a' / place}" for place in ("images", "masks")]
+    view = f"data.field_of_view={root / 'views'}"
+    yield root, run_training(root / "out", *WORDS, "data=folder", *places, view, base=TINY_STACK)
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_a_network_trained_in_a_field_of_view_asks_for_that_of_new_images(
+    viewed: tuple[Path, Any], tmp_path: Path, cli: Cli
+) -> None:
+    root, run = viewed
+    asked = "these are not the images of the training, and the network was trained with data.field_of_view="
     tiff(tmp_path / "new.tif", GREY[0].astype(np.float32))
-    words = [f"checkpoint={run.path}", "input=new.tif", "output=masks"]
-    assert (
-        "these are not the images of the training, and the network was trained with data.field_of_view="
-        in cli("predict", *words).mistake
-    )
+    words = [f"checkpoint={run.path}", "output=masks"]
+    assert asked in cli("predict", *words, "input=new.tif").mistake
     assert not (tmp_path / "masks").exists()
-    assert cli("predict", *words, "data.field_of_view=null").code == 0
+    assert cli("predict", *words, "input=new.tif", "data.field_of_view=null").code == 0
     assert set(np.unique(tifffile.imread("masks/new_mask.tif"))) <= {0, 255}
     Image.fromarray((~EMPTY).astype(np.uint8)).save(tmp_path / "new_fov.png")
-    assert cli("predict", *words, "data.field_of_view=new_fov.png").code == 0
+    assert cli("predict", *words, "input=new.tif", "data.field_of_view=new_fov.png").code == 0
     np.testing.assert_array_equal(tifffile.imread("masks/new_mask.tif") == 254, EMPTY)
-
-
-def test_images_of_other_folders_are_not_seen_through_the_field_of_view_of_the_training(
-    tmp_path: Path, cli: Cli
-) -> None:
-    fill_folder(tmp_path / "a", "-9999")
-    (tmp_path / "views").mkdir()
-    for number in range(NUMBER):
-        Image.fromarray((~EMPTY).astype(np.uint8)).save(tmp_path / f"views/{number}.png")
-    places = [f"data.{place}={tmp_path / 'a' / place}" for place in ("images", "masks")]
-    view = f"data.field_of_view={tmp_path / 'views'}"
-    run = run_training(tmp_path / "out", *WORDS, "data=folder", *places, view, base=TINY_STACK)
+    # An image elsewhere with a name of the training is none of it.
     (tmp_path / "b").mkdir()
-    tiff(tmp_path / "b/1.tif", GREY[1].astype(np.float32))  # the name of an image of the training
-    words = [f"checkpoint={run.path}", "output=masks"]
-    assert "input: these are not the images of the training" in cli("predict", *words, "input=b").mistake
-    assert cli("predict", *words, f"input={tmp_path}/a/images").code == 0
+    tiff(tmp_path / "b/1.tif", GREY[1].astype(np.float32))
+    assert asked in cli("predict", *words, "input=b").mistake
+    assert cli("predict", *words, f"input={root}/a/images").code == 0
 
 
 def test_a_field_of_view_in_jpeg_is_refused(tmp_path: Path) -> None:

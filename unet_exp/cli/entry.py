@@ -104,13 +104,12 @@ def run_over_checkpoint(
             from unet_exp.checkpoints.opening import open_checkpoint
 
         # Only what is typed now: a checkpoint must not declare itself trusted.
-        trust = typed.get("trust") or []
+        trust: Any = typed.get("trust") or []
         checkpoint = open_checkpoint(str(typed["checkpoint"]), trust if isinstance(trust, list) else [str(trust)])
         # The training's machine and folders are not those of today.
         trainer = {**checkpoint.config.trainer.model_dump(), "accelerator": "auto"}
-        base = checkpoint.config.model_dump()
-        data = {**(more_data or {}), **base["data"]}
-        values = compose_over({**base, "data": data, "trainer": trainer}, defaults, overrides)
+        base = {**checkpoint.config.model_dump(), "trainer": trainer}
+        values = compose_over({**base, "data": {**(more_data or {}), **base["data"]}}, defaults, overrides)
         if show:
             from omegaconf import OmegaConf
 

@@ -127,18 +127,14 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     from unet_exp.inference.large.budget import SHARE_OF_FREE, read_size, return_freed_memory
     from unet_exp.inference.large.file_predictor import Outputs
     from unet_exp.inference.predictor import Predictor
-    from unet_exp.io.kinds import READ, describe_files, list_unread
-    from unet_exp.io.listing import list_files
     from unet_exp.memory import free_memory
 
     budget = read_size(task.memory) if task.memory else int(SHARE_OF_FREE * free_memory())
     if task.memory:
         return_freed_memory()
     console = make_console()
-    images, others = list_files(task.input, recursive=False)
-    paths, output = [path for _, path in images], Path(task.output)
-    if unread := list_unread(others):
-        console.print(f"left out are {describe_files(unread)}; {READ}", soft_wrap=True)
+    images, output = _list_images(task.input, console), Path(task.output)
+    paths = [path for _, path in images]
     _check_paths(paths, output)
     inputs = _find_inputs(words, checkpoint.config.data, checkpoint.record.classes, dict(images))
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
@@ -159,6 +155,17 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
         were = "was" if len(failures) == 1 else "were"
         raise DataError(f"{len(failures)} of {len(paths)} files {were} left out: " + "; ".join(failures))
     return masks
+
+
+def _list_images(spec: str, console: "Console") -> list[tuple[str, Path]]:
+    """The images that `input` names, and their names; tells which files there are not read."""
+    from unet_exp.io.kinds import READ, describe_files, list_unread
+    from unet_exp.io.listing import list_files
+
+    images, others = list_files(spec, recursive=False)
+    if unread := list_unread(others):
+        console.print(f"left out are {describe_files(unread)}; {READ}", soft_wrap=True)
+    return images
 
 
 def _take_pixel_words(values: dict[str, Any]) -> PixelWords:

@@ -109,13 +109,7 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     steps = _total_steps(config, datamodule)
     if not datamodule.batches:
         raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
-    counts = count_classes(dataset)
-    if config.data.foreground_share and not any(counts[1:]):
-        _log.warning(
-            "data.foreground_share=%g has no effect: no training mask shows a class but the first",
-            config.data.foreground_share,
-        )
-    module = _build_module(config, dataset, counts, normalization, steps)
+    module = _build_module(config, dataset, normalization, steps)
     count, macs = cost(module.network, datamodule.input_size)
     _check_space(config, resumed, count)
     module.families = families
@@ -146,8 +140,14 @@ def _check_compiler(config: Config) -> None:
 
 
 def _build_module(
-    config: Config, dataset: DataSet, counts: Sequence[int], normalization: Normalization, steps: int | None
+    config: Config, dataset: DataSet, normalization: Normalization, steps: int | None
 ) -> SegmentationModule:
+    counts = count_classes(dataset)
+    if config.data.foreground_share and not any(counts[1:]):
+        _log.warning(
+            "data.foreground_share=%g has no effect: no training mask shows a class but the first",
+            config.data.foreground_share,
+        )
     record = CheckpointRecord(
         config=config.model_dump(),
         classes=list(dataset.classes),
