@@ -183,6 +183,8 @@ def test_a_field_of_view_is_as_good_as_a_declaration(tmp_path: Path) -> None:
     views = f"data.field_of_view={tmp_path}/b/views/*_fov.png"
     assert fingerprint(load(tmp_path / "a")) == fingerprint(load(tmp_path / "b", views))
     assert fingerprint(load(tmp_path / "a")) != fingerprint(load(tmp_path / "b"))
+    one = f"data.field_of_view={tmp_path}/b/views/0_fov.png"
+    assert fingerprint(load(tmp_path / "a")) == fingerprint(load(tmp_path / "b", one))
     (tmp_path / "b/views/3_fov.png").unlink()
     with pytest.raises(DataError, match=r"images/3\.tif: no mask of the field of view"):
         load(tmp_path / "b", views)

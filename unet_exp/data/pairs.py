@@ -47,7 +47,7 @@ def find_pairs(
         masks: likewise.
         mask_suffix: what the names of masks have more at their end; images and masks may then lie in one folder.
         mask_missing: whether the image of this name may lack a mask.
-        views: masks of the field of view, given as `images`; None: there are none.
+        views: masks of the field of view, given as `images`, or one file for all images; None: there are none.
 
     Raises:
         DataError: for nothing found, two files of one name, and images and masks without their counterpart.
@@ -86,8 +86,8 @@ def find_views(views: str, images: Mapping[str, Path]) -> dict[str, Path]:
         DataError: for nothing found, two files of one name, and an image without one.
     """
     found = _find_files(views, "data.field_of_view")
-    if len(images) == 1 and Path(views).expanduser().is_file():
-        return dict(zip(images, found.values(), strict=True))
+    if Path(views).expanduser().is_file():  # one for all
+        return dict.fromkeys(images, *found.values())
     bare = [name for name in images if name not in found]
     if bare:
         raise DataError(

@@ -178,12 +178,13 @@ class Suspicion:
 
 def find_suspicious_images(stats: Sequence[ImageStats], tile: int) -> list[Suspicion]:
     """Finds images that look wrong alone or beside the others; `tile` is the side of the labelled patch in pixels."""
-    dark, bright = _find_outliers(stats)
+    shown = [one for one in stats if one.invalid < 1]
+    dark, bright = _find_outliers(shown)
     fills = Counter(one.fill for one in stats if one.fill is not None)
     fill = format_value(fills.most_common(1)[0][0]) if fills else ""
     rescale = "inverted, or scaled unlike the others?"
     found = [
-        ("constant image: all pixels are equal", [one for one in stats if one.low == one.high], "leave it out"),
+        ("constant image: all pixels are equal", [one for one in shown if one.low == one.high], "leave it out"),
         ("much darker than the others", dark, rescale),
         ("much brighter than the others", bright, rescale),
         (
