@@ -33,7 +33,9 @@ def grey(height: int = 64, width: int = 64, index: int = 0) -> np.ndarray:
     return generate(max(height, 32), max(width, 32), 5, index).image[:height, :width].copy()
 
 
-@pytest.mark.parametrize("entry", ["evaluate", "predict", "check_data", "export", "compare"])
+@pytest.mark.parametrize(
+    "entry", ["evaluate", "predict", "check_data", pytest.param("export", marks=pytest.mark.slow), "compare"]
+)
 def test_a_path_with_brackets_is_printed_whole(cli: Cli, finished: RunFolder, tmp_path: Path, entry: str) -> None:
     """A terminal's library would take them for markup, and leave them out."""
     output = "[bold]a[/] :smile:"
