@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.data.classes import IGNORE_COLOR
 from unet_exp.figures import overlay
 from unet_exp.figures.curves import draw_curves
 from unet_exp.figures.overlay import draw_panels, view_as_rgb
@@ -105,6 +106,17 @@ def test_panels_leave_their_inputs_alone() -> None:
     before = [array.copy() for array in inputs]
     draw_panels(*inputs, CLASSES)
     assert all((array == old).all() for array, old in zip(inputs, before, strict=True))
+
+
+def test_no_class_is_painted_where_there_is_no_data() -> None:
+    valid = np.ones((30, 40), bool)
+    valid[:, :9] = False
+    image = np.where(valid, 100 + np.arange(40), 0).astype(np.float32)[..., None]
+    prediction = np.ones((30, 40), np.uint8)
+    seen, predicted, _ = parts(draw_panels(image, None, prediction, CLASSES, valid=valid), 40)
+    np.testing.assert_array_equal(predicted[~valid], [IGNORE_COLOR] * int((~valid).sum()))
+    assert (predicted[valid] == CLASSES[1].color).all()
+    assert (seen[0, 9, 0], seen[0, 39, 0]) == (0, 255), "stretched by what holds data"
 
 
 def test_without_a_truth_the_last_panel_is_a_blend() -> None:

@@ -45,9 +45,7 @@ def read_pair(pair: Pair, nodata: NoData, indices: bool, classes: Collection[flo
     Raises:
         DataError: for files that cannot be read or do not fit each other.
     """
-    scenes = read_scenes(pair.image, nodata)
-    if pair.view is not None:
-        scenes = [see_within(*both) for both in zip(scenes, read_views(pair.view, pair.image, scenes), strict=True)]
+    scenes = read_within(pair.image, nodata, pair.view)
     count = len(scenes)
     items = [SplitItem(pair.name, f"{pair.name}_{page:03d}" if count > 1 else pair.name) for page in range(count)]
     if pair.mask is None:
@@ -72,27 +70,32 @@ def read_pair(pair: Pair, nodata: NoData, indices: bool, classes: Collection[flo
     ]
 
 
-def read_views(path: Path, image: Path, scenes: Sequence[Scene]) -> list[Array]:
-    """Reads the field of view of each page of an image, one for all or one each: (H, W), True inside.
+def read_within(image: Path, nodata: NoData, view: Path | None) -> list[Scene]:
+    """Reads all images of a file; what lies outside their field of view is not valid.
+
+    Args:
+        image: the file.
+        nodata: see `read_scenes`.
+        view: file of the field of view, 0 outside, with one page for all images or one each; None: there is none.
 
     Raises:
-        DataError: for a file that cannot be read, or does not fit its image.
+        DataError: for files that cannot be read or do not fit each other.
     """
-    if is_jpeg(path):
-        raise DataError(f"{path}: is a JPEG, which changes pixels; save the field of view as PNG")
-    pages = read_labels(path)
+    scenes = read_scenes(image, nodata)
+    if view is None:
+        return scenes
+    if is_jpeg(view):
+        raise DataError(f"{view}: is a JPEG, which changes pixels; save the field of view as PNG")
+    pages = read_labels(view)
     if len(pages) not in (1, len(scenes)):
-        raise DataError(f"{path}: has {len(pages)} pages and its image {image} has {len(scenes)}; save one for each")
-    pages = pages * len(scenes) if len(pages) == 1 else pages
-    for page, scene in zip(pages, scenes, strict=True):
-        check_same_size(path, page, scene.pixels, f"its image {image}", "save both in one size")
-    return [(page[:, :, :3] != 0).any(axis=2) for page in pages]
-
-
-def see_within(scene: Scene, view: Array) -> Scene:
-    """A scene whose pixels outside a field of view (H, W) are not valid."""
-    valid = join_valid(scene.valid, None if view.all() else view)
-    return scene._replace(pixels=clear_invalid(scene.pixels, valid), valid=valid)
+        raise DataError(f"{view}: has {len(pages)} pages and its image {image} has {len(scenes)}; save one for each")
+    seen = []
+    for scene, page in zip(scenes, pages * len(scenes) if len(pages) == 1 else pages, strict=True):
+        check_same_size(view, page, scene.pixels, f"its image {image}", "save both in one size")
+        inside = (page[:, :, :3] != 0).any(axis=2)
+        valid = join_valid(scene.valid, None if inside.all() else inside)
+        seen.append(scene._replace(pixels=clear_invalid(scene.pixels, valid), valid=valid))
+    return seen
 
 
 class ImageKind(NamedTuple):

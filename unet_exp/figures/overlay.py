@@ -44,13 +44,15 @@ def draw_panels(
         prediction: (H, W) class indices.
         classes: their colours.
         score: text above the prediction.
-        valid: (H, W), the pixels of the image that hold data; None for all.
+        valid: (H, W), the pixels of the image that hold data; None for all. Elsewhere nothing is predicted.
 
     Returns:
         (H + header, about 4 W, 3) uint8 RGB. In the error panel a wrong pixel is red over the darkened input, and an
         ignored one is blue.
     """
     grey = view_as_rgb(image, valid)
+    if valid is not None:
+        prediction = np.where(valid, prediction, np.uint8(IGNORE_LABEL))
     predicted = colorize(prediction, classes)
     if truth is None:
         blend = (0.6 * grey + 0.4 * predicted).astype(np.uint8)

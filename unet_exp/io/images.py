@@ -203,11 +203,11 @@ def shape_tiff(path: Path, tiff: TiffFile, size: int) -> tuple[list[tuple[int, i
         ValueError: see `list_image_pages`.
         DataError: see `find_stack`.
     """
-    pages = [page for page, _ in list_image_pages(path, tiff)]
-    itemsize = max((page.bitspersample + 7) // 8 for page in pages)
-    if stack := find_stack(path, tiff, len(pages), size):
+    pages = list_image_pages(path, tiff)
+    itemsize = max((page.bitspersample + 7) // 8 for page, _ in pages)
+    if stack := find_stack(path, tiff, pages, size):
         return [(stack.height, stack.width, stack.channels)] * stack.slices, itemsize
-    return [(page.imagelength, page.imagewidth, page.samplesperpixel) for page in pages], itemsize
+    return [(page.imagelength, page.imagewidth, page.samplesperpixel) for page, _ in pages], itemsize
 
 
 def _check(path: Path, height: int, width: int, channels: int = 1) -> None:
@@ -313,7 +313,7 @@ def _has_colours(picture: Image) -> bool:
 def _read_tiff(path: Path, data: bytes, reading: Reading) -> list[Scene]:
     with TiffFile(BytesIO(data)) as tiff:
         pages = list_image_pages(path, tiff)
-        stack = find_stack(path, tiff, len(pages), len(data))
+        stack = find_stack(path, tiff, pages, len(data))
         if stack is None:
             return [_read_page(path, page, len(data), reading) for page in pages]
         _check(path, stack.height, stack.width, stack.channels)

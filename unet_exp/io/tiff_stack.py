@@ -5,6 +5,7 @@ page that stands for many planes.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
-from unet_exp.io.tiff import check_page, list_pages
+from unet_exp.io.tiff import ImagePage, check_page
 
 _KINDS = ("shaped", "ome", "imagej", "stk", "mmstack", "fluoview")
 """What tifffile calls the metadata that arrange planes."""
@@ -47,13 +48,13 @@ class Stack(NamedTuple):
         return list(pixels.reshape(-1, self.height, self.width, samples))
 
 
-def find_stack(path: Path, file: TiffFile, images: int, size: int) -> Stack | None:
+def find_stack(path: Path, file: TiffFile, pages: Sequence[ImagePage], size: int) -> Stack | None:
     """The planes of a file whose metadata arrange them otherwise than one image a page; None for all others.
 
     Args:
         path: of the file.
         file: opened.
-        images: number of its pages that are images.
+        pages: those of its pages that are images, see `unet_exp.io.tiff.list_image_pages`.
         size: of the file, in bytes.
 
     Raises:
@@ -62,7 +63,7 @@ def find_stack(path: Path, file: TiffFile, images: int, size: int) -> Stack | No
     """
     if not any(getattr(file, f"is_{kind}") for kind in _KINDS):
         return None
-    pages = list_pages(file)  # TIFF's own chain: tifffile takes a broken one for its end
+    images = len(pages)
     series = [one for one in file.series if not (one.keyframe.is_reduced or one.keyframe.is_mask)]
     claimed = (file.imagej_metadata or {}).get("images", 1)
     if series[0].kind != "imagej" and claimed > images:  # tifffile takes such a file for one without metadata
@@ -86,11 +87,11 @@ def find_stack(path: Path, file: TiffFile, images: int, size: int) -> Stack | No
     # One page may stand for many planes; several stand for one each.
     if planes != images and (images > 1 or planes < images):
         raise DataError(_explain_count(path, first.kind, planes, images))
-    for page in pages:
+    for page, _ in pages:
         check_page(path, page, size)
     if first.dataoffset is not None and first.dataoffset + first.nbytes > size:
         raise DataError(f"{told}, and it ends before the last of them; export it again")
-    return Stack(first, pages[0], slices, sizes["Y"], sizes["X"], channels * samples)
+    return Stack(first, pages[0].page, slices, sizes["Y"], sizes["X"], channels * samples)
 
 
 def _explain_count(path: Path, kind: str, planes: int, pages: int) -> str:

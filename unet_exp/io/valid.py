@@ -14,6 +14,7 @@ Valid = NDArray[np.bool_] | None
 """(H, W), True where a pixel is valid; None: all are."""
 
 _FILL_SHARE = 0.02
+"""Share of an image's pixels from which a region of one value at its border is told."""
 _HUGE = 1e30
 """Declared values beyond it are the least or largest float32, often written with fewer digits than that has."""
 
@@ -118,7 +119,7 @@ def _without(pixels: Array, alpha: int | None) -> Array:
 
 def _holds(pixels: Array, value: float, alpha: int | None) -> NDArray[np.bool_]:
     """Where all channels but an alpha hold a value: (H, W)."""
-    channels = _without(pixels, alpha if pixels.shape[2] > (alpha or 0) else None)
+    channels = _without(pixels, alpha)
     if channels.dtype.kind != "f":
         same = channels == value
     elif abs(value) > _HUGE:

@@ -189,7 +189,7 @@ def open_pages(path: Path, nodata: NoData = None) -> Iterator[list[WindowedPage]
         with explain_damage(path):
             size, tiff = path.stat().st_size, TiffFile(stream)
             images = list_image_pages(path, tiff)
-            if stack := find_stack(path, tiff, len(images), size):
+            if stack := find_stack(path, tiff, images, size):
                 raise DataError(
                     f"{path}: its metadata ({stack.series.kind}) arrange its planes as {stack.slices} slices of "
                     f"{stack.channels} channels, which cannot be read by window; save each slice as a page of its own, "

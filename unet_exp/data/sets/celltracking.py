@@ -187,9 +187,10 @@ def _split_frames(sequences: Sequence[str], outlined: Sequence[float], config: C
     if config.folds or config.fold:
         return split_indices(count, config.fold, config.folds, "all" if whole else "held_out")
     first = range(sequences.count(sequences[0]))
-    choosy = config.name == "dic_hela" and config.split in ("held_out", "all")
-    fit = [index for index in first if not choosy or outlined[index] >= LEAST_OUTLINED] or list(first)
-    val = fit[-max(1, len(fit) // 5) :]
+    eligible = list(first)
+    if config.name == "dic_hela" and config.split in ("held_out", "all"):
+        eligible = [index for index in first if outlined[index] >= LEAST_OUTLINED] or eligible
+    val = eligible[-max(1, len(eligible) // 5) :]
     if whole:
         return Split(list(range(count)), val, [])
     split, instead = f"data.split={config.split}", "set data.folds (3 or more), or data.split=all"

@@ -13,14 +13,14 @@ from tifffile import TiffFile
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import NoData
 from unet_exp.data.classes import colorize, encode
-from unet_exp.data.pages import read_views, see_within
+from unet_exp.data.pages import read_within
 from unet_exp.errors import DataError, UserError
 from unet_exp.inference.device import explain_out_of_memory
 from unet_exp.inference.large import by_tiles
 from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
 from unet_exp.inference.large.part_file import PartFile, open_part
 from unet_exp.inference.predictor import Predictor, likeliest_class
-from unet_exp.io.images import MAX_PIXELS, Scene, read_scenes, shape_tiff, stored_size
+from unet_exp.io.images import MAX_PIXELS, Scene, shape_tiff, stored_size
 from unet_exp.io.kinds import TIFF_SUFFIXES
 from unet_exp.io.tiff import explain_damage
 from unet_exp.io.windows import WindowedPage, open_pages
@@ -124,11 +124,7 @@ class FilePredictor:
             DataError: for a file that cannot be read, and a large one that cannot be read by window.
         """
         if path not in self._large:
-            scenes = read_scenes(path, self._inputs.nodata)
-            if path in self._inputs.views:
-                views = read_views(self._inputs.views[path], path, scenes)
-                scenes = [see_within(*both) for both in zip(scenes, views, strict=True)]
-            return scenes
+            return read_within(path, self._inputs.nodata, self._inputs.views.get(path))
         if path.suffix.lower() not in TIFF_SUFFIXES:
             needed = format_size(self.cost(path))
             raise DataError(
