@@ -1,11 +1,13 @@
 """Made-up images whose pixels say where they come from."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.augmentation import Window
+from unet_exp.data.samples import ImagesInMemory, Sample
 
 Array = NDArray[Any]
 
@@ -39,3 +41,8 @@ def reflect(image: Array, window: Window) -> Array:
     padded = np.pad(image, [*reach, *[(0, 0)] * (image.ndim - 2)], mode="reflect")
     top, left = window.top + reach[0][0], window.left + reach[1][0]
     return padded[top : top + window.size, left : left + window.size]
+
+
+def in_memory(samples: Sequence[Sample]) -> ImagesInMemory:
+    """Samples as the images of a data set with as many classes as a label can have."""
+    return ImagesInMemory(samples, 254)

@@ -1,5 +1,7 @@
 """What a finished run's folder must hold."""
 
+import re
+
 import yaml
 from conftest import summary, table
 
@@ -72,7 +74,7 @@ def check_folder(
     assert set(told["metrics"]) == {f"test/{name}" for name in names}
     assert all(value is None or value >= 0 for value in told["metrics"].values())
     assert {"python", "torch", "pytorch-lightning"} <= set(told["versions"])
-    assert len(told["data_fingerprint"]) == 64
+    assert re.fullmatch("2:[0-9a-f]{64}", told["data_fingerprint"])
     assert min(told["parameters"], told["macs"], told["peak_memory"], told["seconds"]) > 0
 
     for path in (folder.best, folder.last):

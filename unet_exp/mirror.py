@@ -1,9 +1,24 @@
 """Context beyond an image's border, mirrored from the image (paper, section 1 and Fig. 2)."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Plane(Protocol):
+    """Pixels (H, W) or (H, W, C) of which parts are read when they are needed."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all of them."""
+
+    def read(self, top: int, left: int, height: int, width: int) -> NDArray[Any]:
+        """Reads a part that lies within them: (height, width, ...)."""
+
+
+Pixels = NDArray[Any] | Plane
+"""Of an image or a map: an array, or read by parts."""
 
 
 def mirror_indices(start: int, length: int, size: int) -> NDArray[np.intp]:
@@ -26,11 +41,11 @@ def mirror_indices(start: int, length: int, size: int) -> NDArray[np.intp]:
     return np.minimum(folded, period - folded)
 
 
-def mirror_window(image: NDArray[Any], top: int, left: int, height: int, width: int) -> NDArray[Any]:
+def mirror_window(image: Pixels, top: int, left: int, height: int, width: int) -> NDArray[Any]:
     """Cuts a window out of an image, which may reach beyond it on any side.
 
     Args:
-        image: (H, W, ...).
+        image: (H, W, ...); of a plane only the part that the window shows is read.
         top: first row, may be negative.
         left: first column, may be negative.
         height: rows of the window.
@@ -41,4 +56,8 @@ def mirror_window(image: NDArray[Any], top: int, left: int, height: int, width: 
     """
     rows = mirror_indices(top, height, image.shape[0])
     columns = mirror_indices(left, width, image.shape[1])
+    if not isinstance(image, np.ndarray):
+        first, start = int(rows.min()), int(columns.min())
+        image = image.read(first, start, int(rows.max()) + 1 - first, int(columns.max()) + 1 - start)
+        rows, columns = rows - first, columns - start
     return np.ascontiguousarray(image[rows[:, None], columns])

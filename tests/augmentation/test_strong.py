@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import composed
 from numpy.typing import NDArray
-from patterns import Array, noise, numbers, smooth
+from patterns import Array, in_memory, noise, numbers, smooth
 from scipy import ndimage, stats
 from torch.utils.data import DataLoader
 
@@ -23,7 +23,8 @@ from unet_exp.config.learning import StrongAugmentationConfig
 from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
 from unet_exp.errors import ConfigError
-from unet_exp.training.patches import Draw, PatchDataset
+from unet_exp.training.draws import Draw
+from unet_exp.training.patches import PatchDataset
 
 OFF: dict[str, Any] = {
     "shift": 0, "rotation": 0, "flip": False, "grid": 3, "std": 0, "knots": "border", "contrast": 0, "brightness": 0,
@@ -192,7 +193,7 @@ def test_any_number_of_workers_draws_the_same() -> None:
     label = (smooth(90, 90)[..., 0] > 0).astype(np.uint8)
     samples = [Sample("a", smooth(90, 90), label, None)]
     targets = losses.targets(parse(compose_train(["loss=border_weighted"])).loss)
-    dataset = PatchDataset(samples, Normalization(mode="image"), 36, 60, from_words(), targets, 3)
+    dataset = PatchDataset(in_memory(samples), Normalization(mode="image"), 36, 60, from_words(), targets, 3)
     draws = [Draw(epoch, position, 0) for epoch in range(2) for position in range(6)]
     by_workers = [list(DataLoader(dataset, sampler=draws, batch_size=2, num_workers=workers)) for workers in (0, 1, 2)]
     for one, *others in zip(*by_workers, strict=True):

@@ -65,7 +65,7 @@ def load(config):
     images = rng.integers(0, 256, (3, 64, 64, 1), np.uint8)
     samples = [Sample(f"noise_{i}", image, (image[..., 0] > 99).astype(np.uint8)) for i, image in enumerate(images)]
     classes = tuple(ClassSpec(name=name, value=i, color=[99 * i] * 3) for i, name in enumerate(("dark", "light")))
-    return DataSet(samples[:1], samples[1:2], samples[2:], (), classes, channels=1)
+    return DataSet.of(samples[:1], samples[1:2], samples[2:], (), classes, channels=1)
 
 
 DATA_SETS["noise"] = load

@@ -10,7 +10,8 @@ from conftest import composed, options
 
 from unet_exp.config import IGNORE_LABEL, DataConfig, parse
 from unet_exp.data import load_data
-from unet_exp.data.samples import Sample, fingerprint
+from unet_exp.data.fingerprint import fingerprint
+from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
 from unet_exp.io.writing import write_image
 

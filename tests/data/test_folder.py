@@ -11,6 +11,7 @@ import tifffile
 import torch
 from conftest import TINY_STACK
 from own_images import RNG, grey, load, mask, names, put
+from patterns import in_memory
 from PIL import Image
 
 from unet_exp import data, losses, memory
@@ -235,7 +236,7 @@ def test_a_training_takes_channels_and_floats_as_they_are(root, train, mode):
     assert predictor.checkpoint.record.channels == 6
     assert predictor.predict(image).shape == (32, 32)
     sample = load(root).train[0]
-    fitted = Normalization.fit(mode, [sample])
+    fitted = Normalization.fit(mode, in_memory([sample]).facts)
     assert predictor.checkpoint.record.normalization == fitted
     made = fitted(image)
     if mode == "none":

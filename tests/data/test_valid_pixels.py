@@ -11,13 +11,15 @@ import tifffile
 import torch
 from conftest import TINY_STACK, Said, run_training, summary
 from own_images import load
+from patterns import in_memory
 from PIL import Image
 
 import unet_exp
 from unet_exp.config import ClassSpec
 from unet_exp.data.classes import choose_fill
+from unet_exp.data.fingerprint import fingerprint
 from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import Sample, fingerprint
+from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
 from unet_exp.io.images import read_scenes
 from unet_exp.io.windows import open_pages
@@ -140,7 +142,7 @@ def test_a_pixel_has_no_data_where_all_of_its_channels_hold_the_value(tmp_path: 
 def test_what_is_normalised_are_the_valid_pixels_and_the_rest_is_0(mode: Any) -> None:
     images = [np.where(EMPTY, 0, grey)[..., None].astype(np.float32) for grey in GREY[:3]]
     samples = [Sample(str(place), image, valid=~EMPTY) for place, image in enumerate(images)]
-    found = Normalization.fit(mode, samples)(images[0], ~EMPTY)[..., 0]
+    found = Normalization.fit(mode, in_memory(samples).facts)(images[0], ~EMPTY)[..., 0]
     counted = (np.stack(images) if mode == "dataset" else images[0][None])[:, ~EMPTY, 0].astype(np.float64)
     wanted = images[0][..., 0].astype(np.float64)
     wanted = wanted if mode == "none" else (wanted - counted.mean()) / counted.std()

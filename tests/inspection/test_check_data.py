@@ -616,7 +616,7 @@ def test_ignored_pixels_without_a_value_are_no_object():
     label[0, 7] = IGNORE_LABEL
     classes = tuple(ClassSpec(name=name, value=value, color=[value] * 3) for name, value in (("a", 0), ("b", 255)))
     sample = Sample("x", np.zeros((8, 8, 1), np.uint8), label, objects)
-    (stats,) = survey_samples(DataSet([sample], [], [], [], classes, 1, ("seg",)))
+    (stats,) = survey_samples(DataSet.of([sample], [], [], [], classes, 1, ("seg",)))
     label_map = LabelMap(classes, None, objects=False)
     pixels = {"x": label_map.pixels(stats.mask)}
     table = tables.tabulate_classes(classes, label_map, Totals.of([stats.mask]), pixels, {"x": "train"}, objects=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import composed
 from numpy.typing import NDArray
-from patterns import Array, ramps
+from patterns import Array, in_memory, ramps
 
 from unet_exp import augmentation, losses
 from unet_exp.augmentation import Augmentation, Window
@@ -16,7 +16,8 @@ from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import Sample
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.losses import Targets
-from unet_exp.training.patches import Draw, PatchDataset
+from unet_exp.training.draws import Draw
+from unet_exp.training.patches import PatchDataset
 from unet_exp.weight_map import border_term, find_instances
 
 STILL = ("augmentation.shift=0", "augmentation.contrast=0", "augmentation.brightness=0")
@@ -76,7 +77,7 @@ AS_IT_IS = Normalization(mode="none")
 def test_without_deformation_weights_are_the_whole_image_s_computed_once(name: str, with_instances: bool) -> None:
     samples = [cells(index=index, with_instances=with_instances) for index in range(2)]
     asked = Counted(targets(*BORDER))
-    dataset = PatchDataset(samples, AS_IT_IS, 36, 60, build(name), asked, 3)
+    dataset = PatchDataset(in_memory(samples), AS_IT_IS, 36, 60, build(name), asked, 3)
     assert asked.calls == 0, "not before they are needed"
     for position in range(12):
         index = position % 2
@@ -97,7 +98,7 @@ def test_with_deformation_weights_are_those_of_the_deformed_label(input_size: in
     sample, tile = cells(with_instances=with_instances), 36
     assert sample.label is not None
     watched = Watched(everything())
-    dataset = PatchDataset([sample], AS_IT_IS, tile, input_size, watched, targets(*BORDER), 3)
+    dataset = PatchDataset(in_memory([sample]), AS_IT_IS, tile, input_size, watched, targets(*BORDER), 3)
     for position in range(4):
         item = dataset[Draw(0, position, 0)]
         assert {name: tuple(array.shape) for name, array in item.items()} == {
@@ -125,9 +126,9 @@ def test_with_deformation_weights_are_those_of_the_deformed_label(input_size: in
 def test_the_distance_term_follows_the_deformed_label() -> None:
     sample = cells()
     unbalanced = targets(*BORDER, "loss.open_touching=false")
-    dataset = PatchDataset([sample], AS_IT_IS, 100, 200, build("paper", *STILL), unbalanced, 0)
+    dataset = PatchDataset(in_memory([sample]), AS_IT_IS, 100, 200, build("paper", *STILL), unbalanced, 0)
     watched = Watched(build("paper", *STILL))
-    again = PatchDataset([sample], AS_IT_IS, 100, 200, watched, unbalanced, 0)
+    again = PatchDataset(in_memory([sample]), AS_IT_IS, 100, 200, watched, unbalanced, 0)
     for position in range(3):
         item = dataset[Draw(1, position, 0)]
         again[Draw(1, position, 0)]
@@ -141,7 +142,8 @@ def test_the_distance_term_follows_the_deformed_label() -> None:
 def test_a_loss_without_weights_moves_the_label_alone() -> None:
     for augment in (everything(), build("flips")):
         watched = Watched(augment)
-        item = PatchDataset([cells()], AS_IT_IS, 20, 44, watched, targets("loss=cross_entropy"), 0)[Draw(0, 0, 0)]
+        dataset = PatchDataset(in_memory([cells()]), AS_IT_IS, 20, 44, watched, targets("loss=cross_entropy"), 0)
+        item = dataset[Draw(0, 0, 0)]
         assert item.keys() == {"image", "label"}
         ((window, _, maps),) = watched.calls
         assert (window.size, window.surround, len(maps)) == (44, 0, 1)
@@ -150,7 +152,7 @@ def test_a_loss_without_weights_moves_the_label_alone() -> None:
 def test_the_loss_does_not_change_the_patches() -> None:
     sample = cells()
     plainly, weighted = (
-        PatchDataset([sample], AS_IT_IS, 40, 44, everything(), targets(*words, "loss.class_weights=null"), 0)
+        PatchDataset(in_memory([sample]), AS_IT_IS, 40, 44, everything(), targets(*words, "loss.class_weights=null"), 0)
         for words in (("loss=cross_entropy",), (*BORDER, "loss.open_touching=false"))
     )
     for position in range(3):
@@ -160,7 +162,7 @@ def test_the_loss_does_not_change_the_patches() -> None:
 
 
 def test_a_data_set_can_be_sent_to_a_spawned_worker() -> None:
-    dataset = PatchDataset([cells()], AS_IT_IS, 36, 60, everything(), targets(*BORDER), 0)
+    dataset = PatchDataset(in_memory([cells()]), AS_IT_IS, 36, 60, everything(), targets(*BORDER), 0)
     sent = pickle.loads(pickle.dumps(dataset))
     one, other = dataset[Draw(0, 1, 0)], sent[Draw(0, 1, 0)]
     assert one.keys() == other.keys()

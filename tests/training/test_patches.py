@@ -11,6 +11,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from patterns import in_memory
 from torch import Tensor, nn
 
 from unet_exp import augmentation, losses
@@ -22,10 +23,11 @@ from unet_exp.data.normalization import Normalization
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.geometry import input_for_output
 from unet_exp.mirror import mirror_indices, mirror_window
-from unet_exp.training.datamodule import SegmentationData, count_classes
+from unet_exp.training.datamodule import SegmentationData, count_classes, count_patches
+from unet_exp.training.draws import Draw, Foreground, PatchSampler
 from unet_exp.training.last_checkpoint import ResumableSampler
 from unet_exp.training.module import SegmentationModule
-from unet_exp.training.patches import Draw, Foreground, PatchDataset, PatchSampler, count_patches
+from unet_exp.training.patches import PatchDataset
 
 AS_IT_IS = Normalization(mode="none")
 CLASSES = (
@@ -78,6 +80,11 @@ def numpy_mirror(image: NDArray[Any], top: int, left: int, height: int, width: i
     return padded[top : top + height, left : left + width]
 
 
+def shown(labels: list[NDArray[np.uint8]], classes: int) -> NDArray[np.bool_]:
+    """Which classes each label shows."""
+    return np.array([[bool((label == index).any()) for index in range(classes)] for label in labels])
+
+
 # --- mirroring ---
 
 
@@ -126,7 +133,9 @@ def patches(
     sample: Sample, tile: int, input_size: int, count: int, seed: int = 0, flip: bool = False
 ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """`count` patches as (S, S, C) image and (S, S) label."""
-    dataset = PatchDataset([sample], AS_IT_IS, tile, input_size, flips() if flip else unchanged(), label_alone(), seed)
+    dataset = PatchDataset(
+        in_memory([sample]), AS_IT_IS, tile, input_size, flips() if flip else unchanged(), label_alone(), seed
+    )
     drawn = [dataset[Draw(0, position, 0)] for position in range(count)]
     return [(item["image"].permute(1, 2, 0).numpy(), item["label"].numpy()) for item in drawn]
 
@@ -188,7 +197,7 @@ def test_a_tile_larger_than_the_image_holds_all_of_it(size: tuple[int, int]) -> 
 
 def test_a_patch_follows_from_seed_epoch_and_position_alone() -> None:
     samples = [coordinates(40, 50), coordinates(40, 50)]
-    datasets = [PatchDataset(samples, AS_IT_IS, 8, 12, flips(), label_alone(), seed) for seed in (3, 3, 4)]
+    datasets = [PatchDataset(in_memory(samples), AS_IT_IS, 8, 12, flips(), label_alone(), seed) for seed in (3, 3, 4)]
     draw = Draw(epoch=2, position=5, image=1)
     first = datasets[0][draw]
     datasets[1][Draw(0, 0, 0)]  # what was drawn before does not matter
@@ -206,7 +215,7 @@ def test_a_patch_follows_from_seed_epoch_and_position_alone() -> None:
 def test_patches_are_cut_from_the_normalised_whole_image() -> None:
     sample = Sample("ramp", np.arange(400, dtype=np.uint8).reshape(20, 20, 1), np.zeros((20, 20), np.uint8))
     whole = Normalization(mode="image")(sample.image)
-    dataset = PatchDataset([sample], Normalization(mode="image"), 8, 8, unchanged(), label_alone(), 0)
+    dataset = PatchDataset(in_memory([sample]), Normalization(mode="image"), 8, 8, unchanged(), label_alone(), 0)
     patch = dataset[Draw(0, 0, 0)]["image"][0].numpy()
     windows = np.lib.stride_tricks.sliding_window_view(whole[..., 0], (8, 8)).reshape(-1, 8, 8)
     assert (windows == patch).all(axis=(1, 2)).any()
@@ -277,7 +286,7 @@ def epoch_of(sampler: PatchSampler, epoch: int) -> list[Draw]:
 @example(images=10, tiles=3, seed=0, epochs=5)
 @example(images=3, tiles=4, seed=0, epochs=3)
 def test_every_image_comes_equally_often(images: int, tiles: int, seed: int, epochs: int) -> None:
-    sampler = PatchSampler([3] * images, tiles, seed)
+    sampler = PatchSampler(np.array([3] * images), tiles, seed)
     seen: Counter[int] = Counter(dict.fromkeys(range(images), 0))
     for epoch in range(epochs):
         draws = epoch_of(sampler, epoch)
@@ -290,29 +299,31 @@ def test_every_image_comes_equally_often(images: int, tiles: int, seed: int, epo
 
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:
-    sampler = PatchSampler([1] * 10, 30, seed=1)
+    sampler = PatchSampler(np.array([1] * 10), 30, seed=1)
     third = epoch_of(sampler, 3)
     assert epoch_of(sampler, 3) == third
-    assert epoch_of(PatchSampler([1] * 10, 30, seed=1), 3) == third
+    assert epoch_of(PatchSampler(np.array([1] * 10), 30, seed=1), 3) == third
     orders = [
         [draw.image for draw in draws]
-        for draws in (third, epoch_of(sampler, 4), epoch_of(PatchSampler([1] * 10, 30, seed=2), 3))
+        for draws in (third, epoch_of(sampler, 4), epoch_of(PatchSampler(np.array([1] * 10), 30, seed=2), 3))
     ]
     assert len({tuple(order) for order in orders}) == 3
     assert orders[0] != sorted(orders[0])
 
 
 def test_an_overfitting_run_draws_the_first_epoch_for_ever() -> None:
-    sampler = PatchSampler([1] * 10, 4, seed=1, repeat=True)
+    sampler = PatchSampler(np.array([1] * 10), 4, seed=1, repeat=True)
     first = list(sampler)
     assert epoch_of(sampler, 7) == first
-    assert first == epoch_of(PatchSampler([1] * 10, 4, seed=1), 0)
+    assert first == epoch_of(PatchSampler(np.array([1] * 10), 4, seed=1), 0)
 
 
 @pytest.mark.parametrize(("tiles", "world"), [(12, 1), (12, 2), (12, 3), (13, 2), (14, 4)])
 def test_processes_share_an_epoch_without_overlap(tiles: int, world: int) -> None:
-    whole = epoch_of(PatchSampler([4] * 5, tiles, seed=3), 2)
-    parts = [epoch_of(PatchSampler([4] * 5, tiles, seed=3, rank=rank, world=world), 2) for rank in range(world)]
+    whole = epoch_of(PatchSampler(np.array([4] * 5), tiles, seed=3), 2)
+    parts = [
+        epoch_of(PatchSampler(np.array([4] * 5), tiles, seed=3, rank=rank, world=world), 2) for rank in range(world)
+    ]
     assert {len(part) for part in parts} == {tiles // world}, "all processes take the same number of steps"
     together = sorted(draw for part in parts for draw in part)
     assert together == whole[: tiles // world * world]
@@ -326,7 +337,7 @@ def test_processes_share_an_epoch_without_overlap(tiles: int, world: int) -> Non
 @example(shares=[256, *[1] * 14], tiles=7, seed=0)
 @example(shares=[1, *[50] * 8], tiles=60, seed=0)
 def test_images_come_in_proportion_to_their_shares_after_each_epoch(shares: list[int], tiles: int, seed: int) -> None:
-    sampler = PatchSampler(shares, tiles, seed)
+    sampler = PatchSampler(np.array(shares), tiles, seed)
     seen: Counter[int] = Counter()
     for epoch in range(5):
         seen.update(draw.image for draw in epoch_of(sampler, epoch))
@@ -337,13 +348,13 @@ def test_images_come_in_proportion_to_their_shares_after_each_epoch(shares: list
 @given(images=st.integers(1, 12), share=st.integers(1, 5), tiles=st.integers(1, 40), epoch=st.integers(0, 5))
 def test_images_of_one_size_come_as_they_always_did(images: int, share: int, tiles: int, epoch: int) -> None:
     order = np.random.default_rng([7, epoch]).permutation(tiles) + epoch * tiles
-    drawn = epoch_of(PatchSampler([share] * images, tiles, seed=7), epoch)
+    drawn = epoch_of(PatchSampler(np.array([share] * images), tiles, seed=7), epoch)
     assert drawn == [Draw(epoch, position, int(number) % images) for position, number in enumerate(order)]
 
 
 def test_how_many_tiles_cover_all_images() -> None:
     samples = [coordinates(16, 16), coordinates(17, 8), coordinates(3, 30)]
-    assert count_patches(samples, 8) == 4 + 3 * 1 + 1 * 4
+    assert count_patches(in_memory(samples).facts.sizes, 8).sum() == 4 + 3 * 1 + 1 * 4
 
 
 # --- patches that are centred on a class ---
@@ -359,7 +370,7 @@ def masked(*labels: NDArray[np.uint8]) -> list[Sample]:
 
 def centred(sample: Sample, category: int, tile: int, count: int) -> list[tuple[int, int]]:
     """First row and column of patches of a class."""
-    dataset = PatchDataset([sample], AS_IT_IS, tile, tile, unchanged(), label_alone(), 0)
+    dataset = PatchDataset(in_memory([sample]), AS_IT_IS, tile, tile, unchanged(), label_alone(), 0)
     corners = (dataset[Draw(0, number, 0, category)]["image"][:, 0, 0].int().tolist() for number in range(count))
     return [(top, left) for top, left in corners]
 
@@ -391,7 +402,7 @@ def test_a_patch_around_a_pixel_at_the_border_is_moved_back(
     label = np.zeros((40, 30), np.uint8)
     label[pixel] = 1
     (sample,) = masked(label)
-    dataset = PatchDataset([sample], AS_IT_IS, tile, tile, unchanged(), label_alone(), 0)
+    dataset = PatchDataset(in_memory([sample]), AS_IT_IS, tile, tile, unchanged(), label_alone(), 0)
     patch = dataset[Draw(0, 0, 0, 1)]
     expected = numpy_mirror(sample.image, *corner, tile, tile)
     assert (patch["image"].permute(1, 2, 0).numpy() == expected).all()
@@ -402,14 +413,14 @@ def test_each_class_is_drawn_as_often_however_few_images_show_it() -> None:
     common, both, none = (np.zeros((16, 16), np.uint8) for _ in range(3))
     common[3, 3], both[4, 4], both[5, 5], none[6, 6] = 1, 1, 3, IGNORE_LABEL
     labels, shares = [common, both, none], [1, 3, 5]
-    sampler = PatchSampler(shares, 400, 0, foreground=Foreground(labels, 5, shares, 0.5))
+    sampler = PatchSampler(np.array(shares), 400, 0, foreground=Foreground(shown(labels, 5), np.array(shares), 0.5))
     drawn = [draw for epoch in range(10) for draw in epoch_of(sampler, epoch)]
     chosen = Counter((draw.centre, draw.image) for draw in drawn if draw.centre is not None)
     assert chosen.total() == 2000
     expected = {(1, 0): 250, (1, 1): 750, (3, 1): 1000}
     assert chosen.keys() == expected.keys()
     assert all(abs(chosen[key] - count) < 5 * math.sqrt(count) for key, count in expected.items())
-    plain = [draw for epoch in range(10) for draw in epoch_of(PatchSampler(shares, 400, 0), epoch)]
+    plain = [draw for epoch in range(10) for draw in epoch_of(PatchSampler(np.array(shares), 400, 0), epoch)]
     others = [(draw, same) for draw, same in zip(drawn, plain, strict=True) if draw.centre is None]
     assert len(others) == 2000
     assert all(draw == same for draw, same in others)
@@ -418,7 +429,7 @@ def test_each_class_is_drawn_as_often_however_few_images_show_it() -> None:
 @pytest.mark.parametrize("share", [0.05, 0.33, 1.0])
 def test_the_share_of_centred_patches_is_kept_over_few_tiles_and_many_epochs(share: float) -> None:
     label = np.ones((8, 8), np.uint8)
-    sampler = PatchSampler([1], 3, 0, foreground=Foreground([label], 2, [1], share))
+    sampler = PatchSampler(np.array([1]), 3, 0, foreground=Foreground(shown([label], 2), np.array([1]), share))
     centres = 0
     for epoch in range(40):
         centres += sum(draw.centre is not None for draw in epoch_of(sampler, epoch))
@@ -426,17 +437,17 @@ def test_the_share_of_centred_patches_is_kept_over_few_tiles_and_many_epochs(sha
 
 
 def test_each_process_has_its_share_of_centred_patches() -> None:
-    foreground = Foreground([np.ones((8, 8), np.uint8)], 2, [1], 0.5)
+    foreground = Foreground(shown([np.ones((8, 8), np.uint8)], 2), np.array([1]), 0.5)
     for rank in range(2):
-        sampler = PatchSampler([1], 40, 0, rank=rank, world=2, foreground=foreground)
+        sampler = PatchSampler(np.array([1]), 40, 0, rank=rank, world=2, foreground=foreground)
         assert sum(draw.centre is not None for draw in epoch_of(sampler, 0)) == 10
 
 
 def test_without_any_foreground_patches_lie_anywhere() -> None:
     label = np.zeros((8, 8), np.uint8)
     label[:4] = IGNORE_LABEL
-    sampler = PatchSampler([1], 30, 0, foreground=Foreground([label], 3, [1], 1.0))
-    assert epoch_of(sampler, 2) == epoch_of(PatchSampler([1], 30, 0), 2)
+    sampler = PatchSampler(np.array([1]), 30, 0, foreground=Foreground(shown([label], 3), np.array([1]), 1.0))
+    assert epoch_of(sampler, 2) == epoch_of(PatchSampler(np.array([1]), 30, 0), 2)
 
 
 # --- the DataModule ---
@@ -450,7 +461,7 @@ def data_set(*sizes: tuple[int, int]) -> DataSet:
         )
         for index, size in enumerate(sizes)
     ]
-    return DataSet(samples, samples[:2], (), (), CLASSES, channels=1)
+    return DataSet.of(samples, samples[:2], (), (), CLASSES, channels=1)
 
 
 def epoch_batches(data: SegmentationData, epoch: int) -> list[dict[str, Tensor]]:
@@ -591,7 +602,7 @@ def test_the_loss_sees_each_logit_beside_the_label_of_its_own_pixel(
     image = np.arange(1, 1 + math.prod(shape), dtype=np.float32).reshape(*shape, 1)
     label = (image[..., 0] % 251).astype(np.uint8)
     sample = Sample("marked", image, label)
-    data = SegmentationData(config(*overrides), DataSet([sample], (), (), (), CLASSES, 1), AS_IT_IS)
+    data = SegmentationData(config(*overrides), DataSet.of([sample], (), (), (), CLASSES, 1), AS_IT_IS)
     record = CheckpointRecord(
         config=values(*overrides),
         classes=list(CLASSES),
@@ -662,7 +673,9 @@ def test_none_is_the_share_of_full_scale(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", FULL)
 def test_by_dataset_mean_and_deviation_are_those_of_all_pixels(dtype: str) -> None:
     images = [random_image(dtype, shape, seed) for seed, shape in enumerate([(13, 9, 2), (4, 50, 2), (1, 1, 2)])]
-    fitted = Normalization.fit("dataset", [Sample(str(index), image) for index, image in enumerate(images)])
+    fitted = Normalization.fit(
+        "dataset", in_memory([Sample(str(index), image) for index, image in enumerate(images)]).facts
+    )
     pixels = np.concatenate([image.reshape(-1, 2) for image in images]).astype(np.float64) / FULL[dtype]
     np.testing.assert_allclose(fitted.mean, pixels.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(fitted.std, pixels.std(axis=0), rtol=1e-6)
@@ -678,7 +691,7 @@ def test_by_dataset_mean_and_deviation_are_those_of_all_pixels(dtype: str) -> No
 def test_a_constant_image_is_zero(dtype: str, mode: Any) -> None:
     for value in (0, 1, 200):
         image = np.full((64, 48, 3), value, dtype)
-        result = Normalization.fit(mode, [Sample("flat", image)])(image)
+        result = Normalization.fit(mode, in_memory([Sample("flat", image)]).facts)(image)
         assert np.abs(result).max() < 0.1
 
 
@@ -692,7 +705,7 @@ def test_large_colour_images_are_summed_exactly() -> None:
 
 @pytest.mark.parametrize("mode", ["image", "dataset", "none"])
 def test_plain_containers_and_back(mode: Any) -> None:
-    fitted = Normalization.fit(mode, [Sample("a", random_image("uint8"))])
+    fitted = Normalization.fit(mode, in_memory([Sample("a", random_image("uint8"))]).facts)
     plain = fitted.model_dump()
     assert plain.keys() == {"mode", "mean", "std"}
     assert all(type(number) is float for number in [*plain["mean"], *plain["std"]])
@@ -708,7 +721,7 @@ def labelled(*rows: list[int], classes: int = 2) -> DataSet:
                enumerate(rows)]  # fmt: skip
     specs = tuple(ClassSpec(name=str(index), value=index, color=[0, 0, 0]) for index in range(classes))
     unseen = Sample("val", np.zeros((1, 1, 1), np.uint8), np.zeros((1, 1), np.uint8))
-    return DataSet(samples, [unseen], [unseen], (), specs, channels=1)
+    return DataSet.of(samples, [unseen], [unseen], (), specs, channels=1)
 
 
 def balanced(data: DataSet) -> list[float] | None:

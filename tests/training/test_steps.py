@@ -16,8 +16,9 @@ from unet_exp.checkpoints.reading import read_content
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.network import center_crop
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.training.draws import Draw
 from unet_exp.training.module import SegmentationModule
-from unet_exp.training.patches import Draw, PatchDataset
+from unet_exp.training.patches import PatchDataset
 
 PLAIN = (
     "model=same", "loss=cross_entropy", "loss.class_weights=null", "optimizer=sgd", "optimizer.lr=0.1",

@@ -3,11 +3,10 @@
 import os
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.augmentation.protocol import Window
-from unet_exp.mirror import mirror_window
+from unet_exp.mirror import Pixels, mirror_window
 
 # It looks for updates when it is imported.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -20,9 +19,7 @@ class Unchanged:
 
     deforms = False
 
-    def __call__(
-        self, image: NDArray[np.float32], window: Window, seed: int, *maps: NDArray[Any]
-    ) -> tuple[NDArray[Any], ...]:
+    def __call__(self, image: Pixels, window: Window, seed: int, *maps: Pixels) -> tuple[NDArray[Any], ...]:
         """See `Augmentation`."""
         del seed
         top, left = window.top - window.surround, window.left - window.surround
@@ -37,9 +34,7 @@ class Flips:
     def __init__(self) -> None:
         self._turn = albumentations.Compose([albumentations.D4(p=1.0)])
 
-    def __call__(
-        self, image: NDArray[np.float32], window: Window, seed: int, *maps: NDArray[Any]
-    ) -> tuple[NDArray[Any], ...]:
+    def __call__(self, image: Pixels, window: Window, seed: int, *maps: Pixels) -> tuple[NDArray[Any], ...]:
         """See `Augmentation`."""
         patch, *cut = Unchanged()(image, window, seed, *maps)
         # A target of its own for each map: a list of masks would be stacked, and made one type.

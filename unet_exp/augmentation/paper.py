@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from unet_exp.augmentation.protocol import Window
 from unet_exp.config import PaperAugmentationConfig
-from unet_exp.mirror import mirror_window
+from unet_exp.mirror import Pixels, mirror_window
 
 Floats = NDArray[np.float32]
 
@@ -85,7 +85,7 @@ def _fold(places: Floats, size: int) -> Floats:
     return folded
 
 
-def resample(image: NDArray[np.float32], source: Floats, *maps: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+def resample(image: Pixels, source: Floats, *maps: Pixels) -> tuple[NDArray[Any], ...]:
     """Looks up an image, bicubically at multiples of 1/32 px, and maps, nearest.
 
     Args:
@@ -97,11 +97,11 @@ def resample(image: NDArray[np.float32], source: Floats, *maps: NDArray[Any]) ->
         (S, S, C) float32, and the maps (S, S).
     """
     rows, columns = (_fold(places, size) for places, size in zip(source, image.shape, strict=False))
-    nearest = np.rint(rows).astype(np.intp) * image.shape[1] + np.rint(columns).astype(np.intp)
     # Only the part that is looked at, with room for the cubic kernel: OpenCV takes fewer than 32767 rows and columns,
     # and beyond an image that is one pixel wide it never comes to an end.
     (top, bottom), (left, right) = ((int(places.min()) - 2, int(places.max()) + 4) for places in (rows, columns))
-    part = mirror_window(image, top, left, bottom - top, right - left)
+    box = top, left, bottom - top, right - left
+    part = mirror_window(image, *box)
     channels = [
         cv2.remap(
             part[..., first : first + _CV2_CHANNELS],
@@ -111,7 +111,8 @@ def resample(image: NDArray[np.float32], source: Floats, *maps: NDArray[Any]) ->
         )
         for first in range(0, image.shape[2], _CV2_CHANNELS)
     ]
-    return (np.dstack(channels), *(one.ravel().take(nearest) for one in maps))
+    nearest = (np.rint(rows).astype(np.intp) - top) * (right - left) + np.rint(columns).astype(np.intp) - left
+    return (np.dstack(channels), *(mirror_window(one, *box).ravel().take(nearest) for one in maps))
 
 
 class PaperAugmentation:
@@ -127,9 +128,7 @@ class PaperAugmentation:
     def __init__(self, config: PaperAugmentationConfig) -> None:
         self._config = config
 
-    def __call__(
-        self, image: NDArray[np.float32], window: Window, seed: int, *maps: NDArray[Any]
-    ) -> tuple[NDArray[Any], ...]:
+    def __call__(self, image: Pixels, window: Window, seed: int, *maps: Pixels) -> tuple[NDArray[Any], ...]:
         """See `Augmentation`."""
         config, random = self._config, np.random.default_rng(seed)
         contrast, brightness, angle, down, right = random.uniform(-1, 1, 5)

@@ -2,8 +2,9 @@
 
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
+
+from unet_exp.mirror import Pixels
 
 
 class Window(NamedTuple):
@@ -31,21 +32,20 @@ class Window(NamedTuple):
 class Augmentation(Protocol):
     """Cuts a patch, transformed at random together with all that is known of its pixels.
 
-    It is given the whole image: what a rotation or a deformation brings into the patch is real where the image goes
-    on, and mirrored (the border pixel not repeated) only beyond the image's border.
+    It is given the whole image, of which `mirror_window` reads what it asks for: what a rotation or a deformation
+    brings into the patch is real where the image goes on, and mirrored (the border pixel not repeated) only beyond the
+    image's border.
     """
 
     @property
     def deforms(self) -> bool:
         """Whether distances change, so that what is computed from a label must be computed from the moved one."""
 
-    def __call__(
-        self, image: NDArray[np.float32], window: Window, seed: int, *maps: NDArray[Any]
-    ) -> tuple[NDArray[Any], ...]:
+    def __call__(self, image: Pixels, window: Window, seed: int, *maps: Pixels) -> tuple[NDArray[Any], ...]:
         """Cuts one patch.
 
         Args:
-            image: (H, W, C), any number of channels.
+            image: (H, W, C) float32, any number of channels.
             window: where to cut; S is its `side`.
             seed: of this one call; equal seeds give equal results.
             *maps: (H, W) each: label, instance ids, weights; their values are moved, never mixed.

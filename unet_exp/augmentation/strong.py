@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from unet_exp.augmentation.paper import Floats, Motion, resample
 from unet_exp.augmentation.protocol import Window
 from unet_exp.config.learning import StrongAugmentationConfig
+from unet_exp.mirror import Pixels
 
 
 class StrongAugmentation:
@@ -29,9 +30,7 @@ class StrongAugmentation:
     def __init__(self, config: StrongAugmentationConfig) -> None:
         self._config = config
 
-    def __call__(
-        self, image: NDArray[np.float32], window: Window, seed: int, *maps: NDArray[Any]
-    ) -> tuple[NDArray[Any], ...]:
+    def __call__(self, image: Pixels, window: Window, seed: int, *maps: Pixels) -> tuple[NDArray[Any], ...]:
         """See `Augmentation`."""
         config, random = self._config, np.random.default_rng(seed)
         angle, down, right = random.uniform(-1, 1, 3)

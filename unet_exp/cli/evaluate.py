@@ -1,7 +1,6 @@
 """The command evaluate: scores a checkpoint on any split, by the code that ends a training."""
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from unet_exp.checkpoints.checkpoint import Checkpoint
-    from unet_exp.data.samples import DataSet, Sample
+    from unet_exp.data.samples import DataSet, Images
     from unet_exp.inference.scoring import Scores
     from unet_exp.runs.conditions import Conditions
     from unet_exp.runs.summary import Summary
@@ -74,7 +73,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     config = parse({**values, "output": task.output})
 
     from unet_exp.console import make_console
-    from unet_exp.data.samples import fingerprint
+    from unet_exp.data.fingerprint import fingerprint
     from unet_exp.inference.device import explain_out_of_memory
     from unet_exp.inference.predictor import Predictor
     from unet_exp.inference.scoring import score_split, score_tables, score_test
@@ -134,12 +133,10 @@ def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "D
 
 def _warn_of_seen(dataset: "DataSet", split: str, checkpoint: "Checkpoint", console: "Console") -> tuple[int, int]:
     """Counts the images of the split, and the validation images that choose its thresholds, that were trained on."""
-    from unet_exp.data.samples import image_digest
-
     trained_on = frozenset(checkpoint.record.trained_on)
 
-    def count_seen(images: "Sequence[Sample]") -> int:
-        return sum(image_digest(sample.image) in trained_on for sample in images)
+    def count_seen(images: "Images") -> int:
+        return sum(digest.tobytes().hex() in trained_on for digest in images.facts.digests)
 
     samples = getattr(dataset, split)
     seen = count_seen(samples)
@@ -165,7 +162,7 @@ def _summarize(
         metrics=scores.metrics,
         checkpoint=str(checkpoint.path),
         step=checkpoint.step,
-        split={split: [sample.name for sample in getattr(dataset, split)]},
+        split={split: list(getattr(dataset, split).names)},
         seen_in_training=seen[0],
         validation_seen_in_training=seen[1],
         **now.model_dump(exclude_unset=True),

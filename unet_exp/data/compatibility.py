@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from unet_exp.config import IGNORE_LABEL, Config
+from unet_exp.config import Config
 from unet_exp.data.samples import DataSet
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.metrics.declarations import ScoreFamily, find_metric, metric_names
 
 
 def check_fits(config: Config, dataset: DataSet) -> tuple[ScoreFamily, ...]:
-    """Checks the config of a training; of the labels only the values count.
+    """Checks the config of a training by what is known of the images.
 
     Returns:
         The scores beyond those of the classes that each validation computes.
@@ -34,9 +32,9 @@ def check_fits(config: Config, dataset: DataSet) -> tuple[ScoreFamily, ...]:
 
 def _check_validation_counts(dataset: DataSet) -> None:
     """Without a pixel that counts, every score of a validation is nan, and no epoch is better than another."""
-    labels = [sample.label for sample in dataset.val if sample.label is not None]
-    if labels and all((label == IGNORE_LABEL).all() for label in labels):
-        names = ", ".join(sample.name for sample in dataset.val[:3]) + " ..." * (len(dataset.val) > 3)
+    facts = dataset.val.facts
+    if facts.labelled.any() and not facts.shown[:, :-1].any():
+        names = ", ".join(facts.names[:3]) + " ..." * (len(dataset.val) > 3)
         raise DataError(
             f"every pixel of the validation images ({names}) is ignored, so that no epoch could be chosen: validate on "
             "others (the split, trainer.limit_batches), or check what is ignored"
@@ -55,14 +53,14 @@ def _validation_families(monitor: str, class_names: Sequence[str], dataset: Data
 
 def _check_monitor_is_seen(monitor: str, dataset: DataSet) -> None:
     """Without its class or cells in the validation images a score is nan, and would make the first epoch best."""
-    shown = set().union(*(np.unique(sample.label).tolist() for sample in dataset.val if sample.label is not None))
+    shown = dataset.val.facts.counts[:, :-1].sum(axis=0).tolist()
     metric = find_metric(monitor)
     for index, spec in enumerate(dataset.classes):
-        if metric.per_class and monitor == f"val/{metric.name}/{spec.name}" and index not in shown:
+        if metric.per_class and monitor == f"val/{metric.name}/{spec.name}" and not shown[index]:
             raise ConfigError(
                 f"trainer.monitor={monitor}: no validation image shows this class; take val/iou/mean or val/loss"
             )
-    if metric.family is not None and not shown - {0, IGNORE_LABEL}:
+    if metric.family is not None and not any(shown[1:]):
         raise ConfigError(f"trainer.monitor={monitor}: no validation image shows a cell; take val/loss")
 
 

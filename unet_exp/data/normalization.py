@@ -1,6 +1,5 @@
 """Grey values to network input, by the whole image: normalising each tile would make seams."""
 
-from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -8,7 +7,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from unet_exp.config.values import NonNegative
-from unet_exp.data.samples import Sample
+from unet_exp.data.facts import Facts
+from unet_exp.data.moments import Moments, find_moments
 from unet_exp.errors import DataError
 from unet_exp.schema import Strict
 
@@ -29,56 +29,54 @@ class Normalization(Strict):
     mean: list[float] = Field(default_factory=list)
     std: list[NonNegative] = Field(default_factory=list)
 
-    def __call__(self, image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-        """Normalises one whole image.
+    def __call__(
+        self, image: NDArray[Any], valid: NDArray[np.bool_] | None = None, moments: Moments | None = None
+    ) -> NDArray[np.float32]:
+        """Normalises one image, or a part of one.
 
         Args:
             image: (H, W, C) uint8, uint16 or float32.
             valid: (H, W), the pixels that count; None for all.
+            moments: of the whole image; None: `image` is whole.
 
         Returns:
-            (H, W, C) float32, 0 where not valid.
+            (H, W, C) float32, 0 where not valid. A part is bit by bit that part of the whole.
         """
         scaled = full_scale(image)
-        counted = scaled if valid is None else scaled[valid][:, None]
         if self.mode == "dataset":
-            mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-            scaled = ((scaled - mean) / np.maximum(std, 1e-6)).astype(np.float32)
-        elif self.mode == "image" and counted.size:
-            # In float64: float32 sums of a large colour image are off by a good part of a standard deviation.
-            mean = counted.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
-            std = counted.std(axis=(0, 1), dtype=np.float64).astype(np.float32)
-            scaled = ((scaled - mean) / np.maximum(std, 1e-6)).astype(np.float32)
+            scaled = _standardize(scaled, np.array(self.mean), np.array(self.std))
+        elif self.mode == "image":
+            known = find_moments(image, valid) if moments is None else moments
+            scaled = _standardize(scaled, known.mean, known.std)
         if valid is not None:
             scaled[~valid] = 0
         return scaled
 
     @classmethod
-    def fit(cls, mode: _Mode, samples: Sequence[Sample]) -> Self:
-        """Computes mean and standard deviation of the training images where `mode` needs them."""
+    def fit(cls, mode: _Mode, facts: Facts) -> Self:
+        """Pools mean and standard deviation of the training images where `mode` needs them."""
         if mode != "dataset":
             return cls(mode=mode)
-        # Image by image, twice: all of them in float64 would take eight times their memory.
-        pixels = sum(_count(sample) for sample in samples)
-        if not pixels:
+        pixels = facts.pixels[:, None]
+        if not pixels.any():
             raise DataError("data.normalization=dataset: no pixel of the training images holds data (data.nodata)")
-        mean = sum(_scaled(sample).sum(axis=(0, 1), dtype=np.float64) for sample in samples) / pixels
-        squares = (((_scaled(sample) - mean) ** 2).sum(axis=(0, 1)) for sample in samples)
-        variance = sum(squares) / pixels
+        mean = (pixels * facts.mean).sum(axis=0) / pixels.sum()
+        variance = (pixels * (facts.std**2 + (facts.mean - mean) ** 2)).sum(axis=0) / pixels.sum()
         return cls(mode=mode, mean=mean.tolist(), std=np.sqrt(variance).tolist())
 
 
-def _count(sample: Sample) -> int:
-    return sample.image.shape[0] * sample.image.shape[1] if sample.valid is None else int(sample.valid.sum())
-
-
-def _scaled(sample: Sample) -> NDArray[np.float32]:
-    """The valid pixels, with two axes before the channels."""
-    scaled = full_scale(sample.image)
-    return scaled if sample.valid is None else scaled[sample.valid][:, None]
+def _standardize(
+    scaled: NDArray[np.float32], mean: NDArray[np.float64], std: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Subtracts the mean and divides by the standard deviation of each channel, in float32 and in place."""
+    scaled -= mean.astype(np.float32)
+    scaled /= np.maximum(std.astype(np.float32), np.float32(1e-6))
+    return scaled
 
 
 def full_scale(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Integers divided by their type's largest value; floats as they are."""
+    """A copy, integers divided by their type's largest value; floats as they are."""
     scaled = image.astype(np.float32)
-    return scaled / np.float32(np.iinfo(image.dtype).max) if image.dtype.kind == "u" else scaled
+    if image.dtype.kind == "u":
+        scaled /= np.float32(np.iinfo(image.dtype).max)
+    return scaled

@@ -1,18 +1,18 @@
-"""Data sets: named samples in four splits, how slices are split, and a fingerprint of it all.
+"""Data sets: named samples in four splits, in memory or read when they are needed, and how slices are split.
 
 Shapes: H height, W width, C channels.
 """
 
-import hashlib
-import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Literal, NamedTuple, Self
+from functools import cached_property
+from typing import Literal, NamedTuple, Self, overload
 
 import numpy as np
 
 from unet_exp.config import ClassSpec
+from unet_exp.data.facts import Facts, find_facts
 from unet_exp.errors import ConfigError
 from unet_exp.io.arrays import Array
 from unet_exp.metrics.declarations import ScoreFamily
@@ -23,9 +23,22 @@ STANDARD_COUNT = 30
 MIN_FOLDS = 3
 
 
+class Region(NamedTuple):
+    """A part of an image, within it; pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def cut(self, array: Array) -> Array:
+        """The part of an array (H, W, ...), a view."""
+        return array[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image with its label.
+    """One image, or a part of one, with its label.
 
     Attributes:
         name: unique in its data set.
@@ -49,25 +62,129 @@ class Sample:
             if array is not None and (array.shape != self.image.shape[:2] or array.dtype != dtype):
                 raise ValueError(f"{self.name}: {array.dtype} {array.shape} beside an image {self.image.shape}")
 
+    def cut(self, region: Region) -> "Sample":
+        """A part of it; the arrays are views."""
+        label, instances, valid = (
+            None if array is None else region.cut(array) for array in (self.label, self.instances, self.valid)
+        )
+        return Sample(self.name, region.cut(self.image), label, instances, valid)
+
+
+class Images(Sequence[Sample]):
+    """Images of a data set, which may lie on a disk: each is read when it is asked for, whole or a part of it.
+
+    Attributes:
+        facts: what is known of each without reading it.
+        in_memory: whether reading costs nothing.
+        has_instances: whether every sample has instances.
+    """
+
+    facts: Facts
+    in_memory = False
+    has_instances = False
+
+    @abstractmethod
+    def read(self, index: int, region: Region | None = None) -> Sample:
+        """Reads an image, or a part of it.
+
+        Raises:
+            DataError: for a file that is gone or has changed.
+        """
+
+    @abstractmethod
+    def take(self, places: Sequence[int]) -> "Images":
+        """The images at some places, in their order."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The name of each."""
+        return self.facts.names
+
+    def __len__(self) -> int:
+        return len(self.facts.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Images": ...
+
+    def __getitem__(self, index: int | slice) -> "Sample | Images":
+        places = range(len(self))[index]
+        return self.take(places) if isinstance(places, range) else self.read(places)
+
+
+class ImagesInMemory(Images):
+    """Samples that are there already; `classes` is the number of classes in their labels."""
+
+    in_memory = True
+
+    def __init__(self, samples: Sequence[Sample], classes: int) -> None:
+        self._samples, self._classes = list(samples), classes
+        self.has_instances = all(sample.instances is not None for sample in samples)
+
+    @cached_property
+    def facts(self) -> Facts:  # type: ignore[override]
+        """See `Images`."""
+        return Facts.of([find_facts(sample, self._classes) for sample in self._samples], self._classes)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """See `Images`."""
+        return [sample.name for sample in self._samples]
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def read(self, index: int, region: Region | None = None) -> Sample:
+        """See `Images`."""
+        sample = self._samples[index]
+        return sample if region is None else sample.cut(region)
+
+    def take(self, places: Sequence[int]) -> "ImagesInMemory":
+        """See `Images`."""
+        return ImagesInMemory([self._samples[place] for place in places], self._classes)
+
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
     """All samples of a run; `unlabelled` ones get pictures and no metrics.
 
     Attributes:
+        train: samples, in a sequence that may read them when they are asked for.
+        val: likewise.
+        test: likewise.
+        unlabelled: likewise.
         classes: the class of label i at index i.
         channels: C of every image.
         metrics: scores beyond those of the classes: `isbi` (boundary map of a stack: V_Rand, V_Info, warping, Rand and
             pixel error), `seg` (objects: SEG of the Cell Tracking Challenge).
     """
 
-    train: Sequence[Sample]
-    val: Sequence[Sample]
-    test: Sequence[Sample]
-    unlabelled: Sequence[Sample]
+    train: Images
+    val: Images
+    test: Images
+    unlabelled: Images
     classes: tuple[ClassSpec, ...]
     channels: int
     metrics: tuple[ScoreFamily, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        train: Sequence[Sample],
+        val: Sequence[Sample],
+        test: Sequence[Sample],
+        unlabelled: Sequence[Sample],
+        classes: tuple[ClassSpec, ...],
+        channels: int,
+        metrics: tuple[ScoreFamily, ...] = (),
+    ) -> Self:
+        """A data set of samples in memory."""
+        first, second, third, rest = (
+            ImagesInMemory(samples, len(classes)) for samples in (train, val, test, unlabelled)
+        )
+        return cls(first, second, third, rest, classes, channels, metrics)
 
     @classmethod
     def divide(
@@ -81,7 +198,7 @@ class DataSet:
     ) -> Self:
         """Puts the samples of the three index lists of `split` into train, val and test."""
         train, val, test = ([samples[index] for index in part] for part in split)
-        return cls(train, val, test, unlabelled, classes, channels, metrics)
+        return cls.of(train, val, test, unlabelled, classes, channels, metrics)
 
 
 class Split(NamedTuple):
@@ -90,26 +207,6 @@ class Split(NamedTuple):
     train: list[int]
     val: list[int]
     test: list[int]
-
-
-def fingerprint(dataset: DataSet) -> str:
-    """sha256 in hexadecimal over split names, sample names, shapes, types, pixels, labels, instances, valid pixels."""
-    digest = hashlib.sha256()
-    for split in SPLITS:
-        for sample, kind in product(getattr(dataset, split), ("image", "label", "instances", "valid")):
-            array: Array | None = getattr(sample, kind)
-            if array is not None:
-                little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-                header = json.dumps([split, sample.name, kind, list(little.shape), little.dtype.str])
-                digest.update(header.encode() + b"\n")
-                digest.update(little.data)
-    return digest.hexdigest()
-
-
-def image_digest(image: Array) -> str:
-    """sha256 in hexadecimal over an image's shape, type and pixels (H, W, C): tells the same image by any name."""
-    header = f"{image.shape} {image.dtype.str}".encode()
-    return hashlib.sha256(header + np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
 def split_indices(count: int, fold: int, folds: int | None, mode: Literal["held_out", "all"] = "held_out") -> Split:

@@ -266,7 +266,7 @@ def _outline_dataset(inspection: _Inspection, pixels: Mapping[str, Counter[int]]
         label = np.array([sorted(pixels.get(name, ()))], np.uint8)
         samples[part].append(Sample(name, np.zeros((*label.shape, channels), np.uint8), label))
     metrics: tuple[ScoreFamily, ...] = ("seg",) if inspection.objects else ()
-    return DataSet(**samples, classes=tuple(inspection.classes), channels=channels, metrics=metrics)
+    return DataSet.of(**samples, classes=tuple(inspection.classes), channels=channels, metrics=metrics)
 
 
 def _paint_mask(

@@ -16,11 +16,12 @@ from skimage.measure import label as connected
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import NoData
 from unet_exp.data.classes import UnknownValues, Value, decode, read_codes, shows_colors
+from unet_exp.data.facts import image_digest
 from unet_exp.data.groups import SplitItem
 from unet_exp.data.meaning import stored_value
 from unet_exp.data.pages import ImageKind, PairPage, read_pair
 from unet_exp.data.pairs import Pair
-from unet_exp.data.samples import SPLITS, DataSet, image_digest
+from unet_exp.data.samples import SPLITS, DataSet
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.images import Scene

@@ -1,34 +1,35 @@
 """The DataModule: patches to train on, whole images to validate on."""
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from unet_exp import augmentation, losses, signals
 from unet_exp.config import Config
 from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import DataSet, Sample
+from unet_exp.data.samples import DataSet, Images
 from unet_exp.geometry import input_for_output
 from unet_exp.losses import Targets
+from unet_exp.training.draws import Foreground
 from unet_exp.training.last_checkpoint import ResumableSampler
-from unet_exp.training.patches import Foreground, PatchDataset, count_patches
+from unet_exp.training.patches import PatchDataset
 
 
 class WholeImages(Dataset[dict[str, Any]]):
     """Whole normalised images with their labels, for validation."""
 
-    def __init__(self, samples: Sequence[Sample], normalization: Normalization, targets: Targets) -> None:
-        self._samples = samples
+    def __init__(self, images: Images, normalization: Normalization, targets: Targets) -> None:
+        self._images = images
         self._normalization = normalization
         self._targets = targets
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Returns one image.
@@ -37,11 +38,12 @@ class WholeImages(Dataset[dict[str, Any]]):
             `name`, `image` (C, H, W) float32, `label` and `target` (H, W) uint8, and, where they exist, `weights` (H,
             W) float32 and `instances` (H, W) int32.
         """
-        sample = self._samples[index]
+        sample = self._images[index]
         assert sample.label is not None
+        moments = self._images.facts.moments(index)
         target, weights = self._targets(sample.label, sample.instances)
         arrays = {
-            "image": self._normalization(sample.image, sample.valid).transpose(2, 0, 1).copy(),
+            "image": self._normalization(sample.image, sample.valid, moments).transpose(2, 0, 1).copy(),
             "label": sample.label,
             "target": target,
             "weights": weights,
@@ -52,7 +54,7 @@ class WholeImages(Dataset[dict[str, Any]]):
 
 
 class SegmentationData(pl.LightningDataModule):
-    """Feeds a training from images in memory; `processes` share the patches of an epoch."""
+    """Feeds a training; `processes` share the patches of an epoch."""
 
     def __init__(self, config: Config, dataset: DataSet, normalization: Normalization, processes: int = 1) -> None:
         super().__init__()
@@ -69,7 +71,7 @@ class SegmentationData(pl.LightningDataModule):
         data = self._config.data
         if self._config.trainer.overfit:
             return data.batch_size
-        return data.tiles_per_epoch or count_patches(self._dataset.train, data.tile)
+        return data.tiles_per_epoch or int(self._counts.sum())
 
     @property
     def batches(self) -> int:
@@ -78,17 +80,18 @@ class SegmentationData(pl.LightningDataModule):
         return min(whole, self._config.trainer.limit_batches or whole)
 
     @property
-    def _shares(self) -> list[int]:
-        """How often each training image is drawn in relation to the others."""
-        data, samples = self._config.data, self._dataset.train
-        return [count_patches([sample], data.tile) if data.sampling == "area" else 1 for sample in samples]
+    def _counts(self) -> NDArray[np.int64]:
+        """(N,), how many patches lie side by side on each training image."""
+        return count_patches(self._dataset.train.facts.sizes, self._config.data.tile)
+
+    @property
+    def _shares(self) -> NDArray[np.int64]:
+        """(N,), how often each training image is drawn in relation to the others."""
+        return self._counts if self._config.data.sampling == "area" else np.ones(len(self._dataset.train), np.int64)
 
     def _find_foreground(self) -> Foreground | None:
         share = self._config.data.foreground_share
-        if not share:
-            return None
-        labels = [sample.label for sample in self._dataset.train if sample.label is not None]
-        return Foreground(labels, len(self._dataset.classes), self._shares, share)
+        return Foreground(self._dataset.train.facts.shown[:, :-1], self._shares, share) if share else None
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of `image` (B, C, S, S), `label` and perhaps `weights` (B, S, S)."""
@@ -133,8 +136,11 @@ class SegmentationData(pl.LightningDataModule):
 
 def count_classes(dataset: DataSet) -> list[int]:
     """Counts the pixels of each class in the training labels."""
-    counts = np.zeros(256, np.int64)
-    for sample in dataset.train:
-        assert sample.label is not None
-        counts += np.bincount(sample.label.ravel(), minlength=256)
-    return [int(count) for count in counts[: len(dataset.classes)]]
+    counts: list[int] = dataset.train.facts.counts[:, :-1].sum(axis=0).tolist()
+    return counts
+
+
+def count_patches(sizes: NDArray[np.int32], tile: int) -> NDArray[np.int64]:
+    """Counts the patches that lie side by side on images of these heights and widths (N, 2): (N,)."""
+    counts: NDArray[np.int64] = (-(-sizes.astype(np.int64) // tile)).prod(axis=1)
+    return counts

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unet_exp import signals
 from unet_exp.checkpoints.reading import LOOPS, RANDOM_STATES
-from unet_exp.training.patches import Draw, PatchSampler
+from unet_exp.training.draws import Draw, PatchSampler
 
 
 class LastCheckpoint(Callback):

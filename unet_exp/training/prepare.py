@@ -18,8 +18,9 @@ from unet_exp.checkpoints.record import CheckpointRecord
 from unet_exp.config import Config
 from unet_exp.config.learning import CustomLossConfig
 from unet_exp.data.compatibility import check_fits
+from unet_exp.data.fingerprint import VERSION, find_version, fingerprint
 from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import DataSet, fingerprint, image_digest
+from unet_exp.data.samples import DataSet
 from unet_exp.errors import ConfigError
 from unet_exp.geometry import Architecture, parameters
 from unet_exp.inference.device import resolve_device, resolve_precision
@@ -27,6 +28,7 @@ from unet_exp.losses.custom import try_loss
 from unet_exp.memory import free_memory
 from unet_exp.metrics.declarations import metric_names, threshold_names
 from unet_exp.network import cost
+from unet_exp.progress import watch
 from unet_exp.runs.conditions import Conditions
 from unet_exp.runs.environment import describe_conditions
 from unet_exp.runs.run_folder import RunFolder
@@ -83,6 +85,14 @@ class Job:
             init_from_sha256=None if initial is None else _sha256(Path(initial)),
         )
 
+    def conditions_beside(self, earlier: Conditions) -> Conditions:
+        """The same, with a fingerprint of the data of the version that an earlier run has, to be compared."""
+        version = find_version(earlier.data_fingerprint)
+        if version == VERSION:
+            return self.conditions
+        with watch("hashing the images as the earlier run did"):
+            return self.conditions.model_copy(update={"data_fingerprint": fingerprint(self.dataset, version)})
+
 
 def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = None) -> Job:
     """Reads the data, builds the network and checks all that can fail before a folder exists.
@@ -103,7 +113,7 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     _check_memory(config, dataset)
     # Lightning's seed_everything also sets the environment of later processes.
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    normalization = Normalization.fit(config.data.normalization, dataset.train)
+    normalization = Normalization.fit(config.data.normalization, dataset.train.facts)
     processes = _count_processes(config, device)
     datamodule = SegmentationData(config, dataset, normalization, processes)
     steps = _total_steps(config, datamodule)
@@ -154,7 +164,7 @@ def _build_module(
         normalization=normalization,
         channels=dataset.channels,
         class_weights=losses.class_weights(config.loss, counts),
-        trained_on=[image_digest(sample.image) for sample in dataset.train],
+        trained_on=[digest.tobytes().hex() for digest in dataset.train.facts.digests],
     )
     return SegmentationModule(record.model_dump(), steps or 0, config)
 

@@ -168,7 +168,8 @@ def _check_files(earlier: RunFolder, summary: Summary, config: Config) -> None:
 
 
 def _check_conditions(rerun: Rerun, job: Job) -> None:
-    run, before, now = f"rerun={rerun.earlier.path}", rerun.summary, job.conditions
+    run, before = f"rerun={rerun.earlier.path}", rerun.summary
+    now = job.conditions_beside(before)
     advice = f"add trainer.precision={before.precision}"
     if before.precision == "16-mixed" and job.device.type == "cpu":
         advice = "repeat it on a machine with a GPU"

@@ -66,7 +66,7 @@ class ResumePoint:
         """
         if self.checkpoint is None:
             return
-        then, now = self.summary, job.conditions
+        then, now = self.summary, job.conditions_beside(self.summary)
         if missing := then.missing_conditions():
             self.notes.append(f"{self.folder.summary} lacks {missing}; whether the data are the same is not known")
             return

@@ -165,7 +165,7 @@ class _Training:
             seed=config.seed,
             fold=config.data.fold if config.data.folds else None,
             overrides=job.overrides,
-            split={part: [sample.name for sample in getattr(job.dataset, part)] for part in parts},
+            split={part: list(getattr(job.dataset, part).names) for part in parts},
             width=_width(job),
             parameters=job.parameters,
             macs=job.macs,
