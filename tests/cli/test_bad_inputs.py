@@ -470,7 +470,7 @@ TABLE = [
     Bad(
         "more than max_memory",
         nothing,
-        ["data.max_memory=0.000001"],
+        ["data.max_memory=0.000001", "data.cache=memory"],
         "more than data.max_memory=1e-06 (most for images/",
     ),
 ]
@@ -492,13 +492,7 @@ BOMBS = [
         "1000000000 x 1000000000 pixels are too many",
     ),
     Bad("NumPy header without pixels", image(npy_claiming("(16000, 16000)")), [], "some of its pixels are missing"),
-    Bad("NumPy stack of 10^12 pages", image(npy_claiming("(1000000000000, 16, 16, 1)")), [], "GB of memory, more than"),
-    Bad(
-        "NumPy stack of 10^9 pages",
-        image(npy_claiming("(1000000000, 16, 16, 1)")),
-        ["data.max_memory=1e9"],
-        "are missing",
-    ),
+    Bad("NumPy stack of 10^12 pages", image(npy_claiming("(1000000000000, 16, 16, 1)")), [], "are missing"),
     Bad(
         "TIFF that claims to be 10^9 wide",
         image(tiff_claiming(2**30)),
@@ -509,9 +503,14 @@ BOMBS = [
         "TIFF with 20,000 times one page",
         lambda root: image(tiff_of_one_strip(20_000))(root),
         [],
-        "(most for images/a1.png)",
+        "a1.png: to read it takes",
     ),
-    Bad("mask of 16,000 x 16,000 zeros", mask(png_claiming(16_000, 16_000)), ["data.max_memory=0.2"], "GB of memory"),
+    Bad(
+        "mask of 16,000 x 16,000 zeros",
+        mask(png_claiming(16_000, 16_000)),
+        ["data.max_memory=0.2", "data.cache=memory"],
+        "GB of memory",
+    ),
 ]
 
 
@@ -551,7 +550,7 @@ def bombs() -> list[str]:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found: list[str] = json.loads(done.stdout)
+    found: list[str] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 

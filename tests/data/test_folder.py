@@ -284,10 +284,10 @@ def test_grey_values_of_16_bits_can_be_classes(root):
 def test_more_than_fits_into_the_memory_is_refused_unread(root, monkeypatch):
     for number in range(3):
         put(root, number)
-    monkeypatch.setattr("unet_exp.data.sets.folder.free_memory", lambda: 5000)
+    monkeypatch.setattr("unet_exp.data.files.choice.free_memory", lambda: 900)
     monkeypatch.setattr("unet_exp.data.pages.read_scenes", None)
-    with pytest.raises(ConfigError, match=r"the 3 files and their masks take 4\.61e-06 GB of memory, more than most"):
-        load(root)
+    with pytest.raises(ConfigError, match=r"the 3 images and their masks take 1\.54e-06 GB of memory, more than most"):
+        load(root, "data.cache=memory")
 
 
 def test_memory_of_files_once_read_is_free(tmp_path, monkeypatch):

@@ -20,14 +20,18 @@ from PIL import Image
 from unet_exp import data
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, ClassSpec, parse
+from unet_exp.data.files.index_file import make_stamps
+from unet_exp.data.files.label_map import LabelMap
+from unet_exp.data.files.rules import Rules
+from unet_exp.data.files.survey import Survey
 from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import DataSet, Sample
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import UserError
 from unet_exp.inspection import survey, tables
 from unet_exp.inspection.check import check_data
-from unet_exp.inspection.findings import LabelMap, Totals, find_suspicious_images, propose_classes
-from unet_exp.inspection.survey import survey_files, survey_samples
+from unet_exp.inspection.findings import Totals, find_suspicious_images, propose_classes
+from unet_exp.inspection.survey import survey_samples
 from unet_exp.io.images import read_image
 from unet_exp.io.writing import write_image, write_pages
 
@@ -90,6 +94,10 @@ def check(tmp_path, monkeypatch, capsys):
     return run
 
 
+RULES = Rules("declared", False, (ClassSpec(name="none", value=0, color=[0, 0, 0]),), None)
+"""Palettes are indices."""
+
+
 def one_line(text):
     """What a table says, its cells joined again where they were wrapped."""
     return " ".join(text.replace("│", " ").split())
@@ -100,11 +108,18 @@ def pairs(root):
 
 
 def stats(root):
-    return [page for found in survey_files(pairs(root), "declared", True) for page in found]
+    return look_at(pairs(root)).list_stats()
+
+
+def look_at(pairs):
+    found = Survey(pairs, make_stamps(pairs), RULES)
+    found.look_at(range(len(pairs)))
+    return found
 
 
 def proposal(root, classes=()):
-    return propose_classes(Totals.of(one.mask for one in stats(root)), classes, None)
+    found = stats(root)
+    return propose_classes(Totals.of(one.mask for one in found), classes, None, survey.find_regions(found, RULES))
 
 
 @given(arrays(np.uint8, (7, 9), elements=st.integers(0, 40)), st.booleans())
@@ -113,7 +128,7 @@ def test_values_are_counted_as_they_are_stored(tmp_path_factory, values, colored
     pixels = np.stack([values, values // 2, values % 3], -1) if colored else values
     write_image(folder / "image.png", grey(9)[:7])
     write_image(folder / "mask.png", pixels)
-    ((one,),) = survey_files([Pair("x", folder / "image.png", folder / "mask.png")], "declared", True)
+    (one,) = look_at([Pair("x", folder / "image.png", folder / "mask.png")]).list_stats()
     told = Counter(map(tuple, pixels.reshape(-1, 3).tolist())) if colored else Counter(values.ravel().tolist())
     if colored:
         told = Counter({value[0] if len(set(value)) == 1 else value: count for value, count in told.items()})
@@ -141,15 +156,6 @@ def test_pages_of_a_stack_are_images_of_their_own(tmp_path):
     assert [one.item.name for one in found] == ["v_000", "v_001", "v_002"]
     assert [one.high for one in found] == [page.max() for page in stack]
     assert [one.mask.counts[1] for one in found] == [int((page % 2).sum()) for page in stack]
-
-
-def test_files_are_read_side_by_side_and_not_far_ahead(root, monkeypatch):
-    read = []
-    monkeypatch.setattr(survey, "read_pair", lambda pair, *_: read.append(pair) or [])
-    some = survey_files(pairs(root) * 200, "declared", True)
-    next(some)
-    assert len(read) < 200
-    some.close()
 
 
 @pytest.mark.usefixtures("root")

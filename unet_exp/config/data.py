@@ -128,7 +128,9 @@ class FolderConfig(_DataConfig):
     test: Fraction
     lists: Annotated[str, Field(min_length=1)] | None
     group: Annotated[str, Field(min_length=1)]
+    cache: Literal["auto", "memory", "disk", "none"] = "auto"  # where images are kept changes no number
     max_memory: Positive | None
+    verify: bool = False
 
     @field_validator("nodata", mode="before")
     @classmethod

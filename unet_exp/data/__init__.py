@@ -3,19 +3,28 @@
 from dataclasses import replace
 
 from unet_exp.config import DataConfig
+from unet_exp.config.data import FolderConfig
 from unet_exp.data.samples import DataSet
 from unet_exp.data.sets import DATA_SETS
+from unet_exp.data.sets.folder import load_folder
 from unet_exp.progress import watch
 
 
-def load_data(config: DataConfig) -> DataSet:
-    """Reads, generates or downloads the images that the config names.
+def load_data(config: DataConfig, find_objects: bool = False) -> DataSet:
+    """Reads, generates or downloads the images that the config names, or learns what there is to know of them.
+
+    Args:
+        config: names them.
+        find_objects: whether images that are read from a disk come with the instances that `find_instances` finds,
+            where they have none: they take all of the mask, and a patch shows a part of it.
 
     Raises:
         DataError: for files that are missing, unreadable or do not fit.
         ConfigError: for a split that the images do not make.
     """
     with watch("reading images"):
+        if isinstance(config, FolderConfig):
+            return load_folder(config, find_objects)
         return DATA_SETS[config.name](config)
 
 

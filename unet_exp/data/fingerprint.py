@@ -25,7 +25,7 @@ def fingerprint(dataset: DataSet, version: int = VERSION) -> str:
     """
     if version == 1:
         return _hash_pixels(dataset)
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(dataset.meaning.encode())
     for split in SPLITS:
         images: Images = getattr(dataset, split)
         digest.update(json.dumps([split, len(images)]).encode())

@@ -1,5 +1,6 @@
 """Mean and standard deviation of an image, exactly, without a copy of it as floats."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import cv2
@@ -26,11 +27,23 @@ class Moments(NamedTuple):
     std: NDArray[np.float64]
 
 
-def find_moments(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> Moments:
-    """Finds the mean and the standard deviation of each channel over the valid pixels.
+class Range(NamedTuple):
+    """The least and the largest value of an image, as stored; 0 without valid pixels."""
 
-    They are those of `full_scale(image)` in float64. Of integers they come from a histogram, of floats from blocks of
-    rows; only the order of the sum differs from NumPy's, which is some 1e-15 of the result.
+    low: float
+    high: float
+
+
+def find_moments(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> Moments:
+    """Finds the mean and the standard deviation of each channel; see `summarize`."""
+    return summarize(image, valid)[0]
+
+
+def summarize(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> tuple[Moments, Range]:
+    """Finds the moments of each channel over the valid pixels, and the range of all their values.
+
+    The moments are those of `full_scale(image)` in float64. Of integers they come from a histogram, of floats from
+    blocks of rows; only the order of the sums differs from NumPy's, which is some 1e-12 of the result.
 
     Args:
         image: (H, W, C) uint8, uint16 or float32.
@@ -39,17 +52,23 @@ def find_moments(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) ->
     pixels = image.shape[0] * image.shape[1] if valid is None else int(np.count_nonzero(valid))
     channels = image.shape[2]
     if not pixels:
-        return Moments(0, np.zeros(channels), np.zeros(channels))
+        return Moments(0, np.zeros(channels), np.zeros(channels)), Range(0.0, 0.0)
     if image.dtype.kind == "u":
         counts = count_values(image, valid)
+        present = np.flatnonzero(counts.any(axis=0))
         scale = np.arange(counts.shape[1], dtype=np.float32) / np.float32(counts.shape[1] - 1)
         values = scale.astype(np.float64)
         mean = counts @ values / pixels
-        variance = np.stack([of @ (values - centre) ** 2 for of, centre in zip(counts, mean, strict=True)]) / pixels
-        return Moments(pixels, mean, np.sqrt(variance))
-    mean = sum(block.sum(axis=0) for block in _blocks(image, valid)) / pixels
-    variance = sum(((block - mean) ** 2).sum(axis=0) for block in _blocks(image, valid)) / pixels
-    return Moments(pixels, mean, np.sqrt(variance))
+        variance = np.array([of @ (values - centre) ** 2 for of, centre in zip(counts, mean, strict=True)]) / pixels
+        return Moments(pixels, mean, np.sqrt(variance)), Range(float(present[0]), float(present[-1]))
+    low, high, total = np.inf, -np.inf, np.zeros(channels)
+    for block in _blocks(image, valid):
+        low, high = min(low, float(block.min(initial=np.inf))), max(high, float(block.max(initial=-np.inf)))
+        total += block.sum(axis=0)
+    mean, squares = total / pixels, np.zeros(channels)
+    for block in _blocks(image, valid):
+        squares += ((block - mean) ** 2).sum(axis=0)
+    return Moments(pixels, mean, np.sqrt(squares / pixels)), Range(low, high)
 
 
 def count_values(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
@@ -76,7 +95,7 @@ def count_values(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) ->
     return counts
 
 
-def _blocks(image: NDArray[Any], valid: NDArray[np.bool_] | None) -> Any:
+def _blocks(image: NDArray[Any], valid: NDArray[np.bool_] | None) -> Iterator[NDArray[np.float64]]:
     """Yields the valid pixels (n, C) in float64, some rows at a time."""
     rows = max(1, _BLOCK // (image.shape[1] * image.shape[2]))
     for top in range(0, image.shape[0], rows):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unet_exp.config.data import NoData
 from unet_exp.data.classes import shows_colors
@@ -47,7 +48,7 @@ def read_pair(pair: Pair, nodata: NoData, indices: bool, classes: Collection[flo
     """
     scenes = read_within(pair.image, nodata, pair.view)
     count = len(scenes)
-    items = [SplitItem(pair.name, f"{pair.name}_{page:03d}" if count > 1 else pair.name) for page in range(count)]
+    items = [name_page(pair.name, page, count) for page in range(count)]
     if pair.mask is None:
         return [PairPage(item, scene) for item, scene in zip(items, scenes, strict=True)]
     masks = read_masks(pair.mask, indices, None if nodata is None else "declared", classes)
@@ -68,6 +69,11 @@ def read_pair(pair: Pair, nodata: NoData, indices: bool, classes: Collection[flo
         PairPage(item, scene, mask.pixels, join_valid(scene.valid, mask.valid))
         for item, scene, mask in zip(items, scenes, masks, strict=True)
     ]
+
+
+def name_page(name: str, page: int, count: int) -> SplitItem:
+    """The name of a page of an image file, which has so many: that of the file if it is the only one."""
+    return SplitItem(name, f"{name}_{page:03d}" if count > 1 else name)
 
 
 def read_within(image: Path, nodata: NoData, view: Path | None) -> list[Scene]:
@@ -116,13 +122,17 @@ class ImageKind(NamedTuple):
         return cls(image.shape[2], opaque, shows_colors(image))
 
 
-def used_channels(kinds: Sequence[ImageKind]) -> list[int]:
-    """The number of channels in use of each image, without an alpha that is opaque in all images.
+def used_channels(kinds: Sequence[ImageKind] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Finds how many channels of each image are used: not an alpha that is opaque in all images.
 
     RGB images that show only greys count as grey if other images are grey.
+
+    Args:
+        kinds: (N, 3), of each image.
+
+    Returns:
+        (N,).
     """
-    opaque = all(kind.opaque for kind in kinds if kind.channels == 4)
-    counts = [3 if opaque and kind.channels == 4 else kind.channels for kind in kinds]
-    if set(counts) == {1, 3}:
-        counts = [count if kind.colors else 1 for count, kind in zip(counts, kinds, strict=True)]
-    return counts
+    channels, opaque, colors = np.array(kinds, np.int64).reshape(-1, 3).T
+    counts = np.where((channels == 4) & opaque[channels == 4].all(), 3, channels)
+    return np.where(colors == 1, counts, 1) if set(np.unique(counts).tolist()) == {1, 3} else counts

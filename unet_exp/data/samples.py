@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple, Self, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unet_exp.config import ClassSpec
 from unet_exp.data.facts import Facts, find_facts
@@ -92,7 +93,7 @@ class Images(Sequence[Sample]):
         """
 
     @abstractmethod
-    def take(self, places: Sequence[int]) -> "Images":
+    def take(self, places: Sequence[int] | NDArray[np.intp]) -> "Images":
         """The images at some places, in their order."""
 
     @property
@@ -141,7 +142,7 @@ class ImagesInMemory(Images):
         sample = self._samples[index]
         return sample if region is None else sample.cut(region)
 
-    def take(self, places: Sequence[int]) -> "ImagesInMemory":
+    def take(self, places: Sequence[int] | NDArray[np.intp]) -> "ImagesInMemory":
         """See `Images`."""
         return ImagesInMemory([self._samples[place] for place in places], self._classes)
 
@@ -159,6 +160,8 @@ class DataSet:
         channels: C of every image.
         metrics: scores beyond those of the classes: `isbi` (boundary map of a stack: V_Rand, V_Info, warping, Rand and
             pixel error), `seg` (objects: SEG of the Cell Tracking Challenge).
+        meaning: what the values of masks mean, where the digests of `facts` are of these values; part of the
+            fingerprint.
     """
 
     train: Images
@@ -168,6 +171,7 @@ class DataSet:
     classes: tuple[ClassSpec, ...]
     channels: int
     metrics: tuple[ScoreFamily, ...] = ()
+    meaning: str = ""
 
     @classmethod
     def of(

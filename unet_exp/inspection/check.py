@@ -11,34 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from unet_exp import losses
 from unet_exp.config import IGNORE_LABEL, ClassSpec, Config
 from unet_exp.config.data import FolderConfig
 from unet_exp.console import make_console
 from unet_exp.data import groups, load_data
 from unet_exp.data.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
 from unet_exp.data.compatibility import check_fits
+from unet_exp.data.files.choice import plan_store
+from unet_exp.data.files.label_map import UNKNOWN, LabelMap
+from unet_exp.data.files.rules import Rules
+from unet_exp.data.files.stats import ImageStats
+from unet_exp.data.files.survey import survey as survey_files
 from unet_exp.data.meaning import stored_value
 from unet_exp.data.pages import used_channels
 from unet_exp.data.pairs import Pair
 from unet_exp.data.samples import SPLITS, DataSet, Sample
-from unet_exp.data.sets.folder import (
-    check_exact,
-    check_memory,
-    class_specs,
-    class_values,
-    find_folder_pairs,
-    means_indices,
-    sample_names,
-)
+from unet_exp.data.sets.folder import check_exact, find_folder_pairs, sample_names
 from unet_exp.errors import DataError, UserError
 from unet_exp.figures.contact_sheet import MOST, draw_contact_sheet, make_cell
 from unet_exp.inspection import findings, survey, tables
-from unet_exp.inspection.findings import UNKNOWN, ClassProposal, LabelMap, Suspicion, Totals
-from unet_exp.inspection.survey import ImageStats
+from unet_exp.inspection.findings import ClassProposal, Suspicion, Totals
 from unet_exp.io.valid import Valid
 from unet_exp.io.writing import make_output_folder
 from unet_exp.metrics.declarations import ScoreFamily
-from unet_exp.progress import track
 
 Seen = tuple[NDArray[Any], NDArray[np.uint8] | None]
 
@@ -89,7 +85,9 @@ def check_data(config: Config, output: Path) -> Path:
     """
     console = make_console()
     inspection = (
-        _inspect_folder(config.data, console) if isinstance(config.data, FolderConfig) else _inspect_built_in(config)
+        _inspect_folder(config, config.data, console)
+        if isinstance(config.data, FolderConfig)
+        else _inspect_built_in(config)
     )
     mistakes, label_map = inspection.mistakes, inspection.label_map
     pixels = {one.item.name: label_map.pixels(one.mask) for one in inspection.stats if one.mask is not None}
@@ -178,21 +176,19 @@ def _inspect_built_in(config: Config) -> _Inspection:
     return _Inspection(stats, parts, split, dataset, dataset.classes, label_map, objects, dataset.classes, look, [])
 
 
-def _inspect_folder(config: FolderConfig, console: Console) -> _Inspection:
+def _inspect_folder(whole: Config, config: FolderConfig, console: Console) -> _Inspection:
     """Inspects a user's own data, whether or not the config fits them."""
-    classes = class_specs(config)
-    objects = config.labels == "instances"
-    reading = config.nodata, means_indices(config), class_values(config)
+    rules = Rules.of(config)
+    classes, objects = rules.classes, rules.objects
     pairs, mistakes = _find_pairs(config)
-    for check in (check_exact, check_memory):
-        with _collect_mistake(mistakes):
-            check(pairs, config)
-    stats: list[ImageStats] = []
-    for found in track(survey.survey_files(pairs, *reading), "reading images", len(pairs), console):
-        if isinstance(found, DataError):
-            mistakes.append(str(found))
-        else:
-            stats += found
+    with _collect_mistake(mistakes):
+        check_exact(pairs, config)
+    found = survey_files(config, pairs, console=console)
+    stats = found.list_stats()
+    mistakes += [str(found.mistakes[place]) for place in sorted(found.mistakes)]
+    with _collect_mistake(mistakes):
+        plan = plan_store(config, losses.targets(whole.loss).reach > 0, found.index, np.zeros(0, np.int64))
+        console.print(f"a training has these {plan.describe()}", soft_wrap=True)
     mistakes += _find_differences(stats)
     with _collect_mistake(mistakes):
         sample_names([(one.files.image, one.item) for one in stats if one.files is not None])
@@ -210,13 +206,13 @@ def _inspect_folder(config: FolderConfig, console: Console) -> _Inspection:
             mistakes.append(
                 f"data.classes: {unknown} pixels of the masks have values without a class (none in the table above)"
             )
-            proposal = findings.propose_classes(totals, classes, config.ignore)
+            proposal = findings.propose_classes(totals, classes, config.ignore, survey.find_regions(stats, rules))
     fitting, ignore = (proposal.classes, proposal.ignore) if proposal else (classes, config.ignore)
     if objects or (proposal and proposal.kind != "classes"):
         fitting = ()
 
     def look(one: ImageStats) -> Seen:
-        _, scene, mask, labelled = survey.read_page(one, *reading)
+        _, scene, mask, labelled = survey.read_page(one, rules)
         return scene.pixels, None if mask is None else _paint_mask(mask, labelled, fitting, ignore)
 
     parts = _split_images(stats, config, mistakes)
@@ -249,7 +245,7 @@ def _split_images(stats: Sequence[ImageStats], config: FolderConfig, mistakes: l
 
 def _find_differences(stats: Sequence[ImageStats]) -> list[str]:
     """Lists mistakes where images differ in type or number of channels."""
-    channels = Counter(f"{count} channel(s)" for count in used_channels([one.kind for one in stats]))
+    channels = Counter(f"{count} channel(s)" for count in used_channels([one.kind for one in stats]).tolist())
     types = Counter(f"{one.dtype} pixels" for one in stats)
     return [
         f"data.images: {', '.join(f'{kind} in {count}' for kind, count in kinds.most_common())} images; save {mend}"
@@ -260,7 +256,7 @@ def _find_differences(stats: Sequence[ImageStats]) -> list[str]:
 
 def _outline_dataset(inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> DataSet:
     """Makes a data set for the checks of a config: each label is one row of the classes in its mask."""
-    channels = used_channels([one.kind for one in inspection.stats])[0]
+    channels = int(used_channels([one.kind for one in inspection.stats])[0])
     samples: dict[str, list[Sample]] = {part: [] for part in SPLITS}
     for name, part in inspection.parts.items():
         label = np.array([sorted(pixels.get(name, ()))], np.uint8)

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.config import ClassSpec
 from unet_exp.data.classes import Value, dump_in_one_line, name_values, picture_color
+from unet_exp.data.files.stats import ImageStats, MaskStats
 from unet_exp.data.meaning import (
     find_distance,
     find_meaning,
@@ -17,11 +18,9 @@ from unet_exp.data.meaning import (
     stored_value,
     to_words,
 )
-from unet_exp.inspection.survey import IGNORED, ImageStats, MaskStats
+from unet_exp.inspection.survey import Regions
 from unet_exp.io.valid import format_value
 
-UNKNOWN = -1
-"""Index for values without a class."""
 RARE = 0.001
 """Share of the pixels below which a class is rare."""
 _MANY_VALUES = 10
@@ -29,37 +28,6 @@ _PEAK_SHARE, _PEAK_DISTANCE = 0.005, 32
 _RARE_A_PEAK = 4
 _OUTLIER = 6.0
 _FEWEST = 8
-
-
-class LabelMap:
-    """Maps stored values to classes.
-
-    Args:
-        classes: as configured; two of them where masks hold objects.
-        ignore: value or (red, green, blue) of ignored pixels.
-        objects: whether each object has a number or colour of its own, and 0 or black is none.
-    """
-
-    def __init__(self, classes: Sequence[ClassSpec], ignore: Value | None, objects: bool) -> None:
-        self._ignore = ignore
-        self._objects = objects
-        self._indices = {stored_value(spec.value): index for index, spec in enumerate(classes)}
-
-    def __call__(self, value: Value) -> int:
-        """The index of the class, `IGNORE_LABEL`, or `UNKNOWN`."""
-        if value in (self._ignore, IGNORED):
-            return IGNORE_LABEL
-        if self._objects:
-            return UNKNOWN if isinstance(value, int) and value < 0 else int(value != 0)
-        return self._indices.get(value, UNKNOWN)
-
-    def pixels(self, mask: MaskStats) -> Counter[int]:
-        """Counts the pixels of each class in a mask."""
-        pixels: Counter[int] = Counter()
-        for value, count in mask.counts.items():
-            pixels[self(value)] += count
-        pixels[1 if self._objects else UNKNOWN] += mask.rest
-        return +pixels
 
 
 @dataclass(frozen=True)
@@ -125,9 +93,21 @@ class ClassProposal:
         return to_words(self._entries(), self.ignore)
 
 
-def propose_classes(totals: Totals, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None) -> ClassProposal:
-    """Guesses the meaning of the values of masks; `classes` and `ignore`, as configured, keep names and values."""
-    parts, specks = (sum(getattr(mask, key) for mask in totals.masks) for key in ("parts", "specks"))
+def propose_classes(
+    totals: Totals,
+    classes: Sequence[ClassSpec],
+    ignore: int | Sequence[int] | None,
+    regions: Sequence[Regions],
+) -> ClassProposal:
+    """Guesses the meaning of the values of masks.
+
+    Args:
+        totals: of all masks.
+        classes: as configured; they keep names and values.
+        ignore: likewise.
+        regions: of masks of more than two values.
+    """
+    parts, specks = sum(one.parts for one in regions), sum(one.specks for one in regions)
     many = any(mask.rest for mask in totals.masks) or len(totals.pixels) > _MANY_VALUES
     masks = [(mask.file, mask.counts) for mask in totals.masks]
     meaning = find_meaning(masks, classes, ignore)
@@ -142,7 +122,7 @@ def propose_classes(totals: Totals, classes: Sequence[ClassSpec], ignore: int | 
         )
     specs = _to_specs(meaning.classes, classes) if meaning.fits else ()
     fitting = specs, plain_value(meaning.ignore), tuple(classes)
-    if many and sum(mask.lit for mask in totals.masks if mask.parts) >= 0.8 * parts:
+    if many and sum(one.lit for one in regions if one.parts) >= 0.8 * parts:
         return ClassProposal("objects", *fitting)
     if not specs:
         return ClassProposal("unclear")
@@ -214,7 +194,7 @@ def find_suspicious_images(stats: Sequence[ImageStats], tile: int) -> list[Suspi
 
 def find_twins(stats: Sequence[ImageStats], parts: Mapping[str, str]) -> list[Suspicion]:
     """Finds images with the same pixels; `parts` is the known split of images by name."""
-    twins: dict[str, list[str]] = {}
+    twins: dict[bytes, list[str]] = {}
     for one in stats:
         if one.low < one.high:
             twins.setdefault(one.digest, []).append(one.item.name)

@@ -10,10 +10,11 @@ from rich.text import Text
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.data.classes import Value
+from unet_exp.data.files.label_map import UNKNOWN, LabelMap
+from unet_exp.data.files.stats import IGNORED, ImageStats
 from unet_exp.data.pages import used_channels
 from unet_exp.data.samples import SPLITS
-from unet_exp.inspection.findings import UNKNOWN, ClassProposal, LabelMap, Suspicion, Totals
-from unet_exp.inspection.survey import IGNORED, ImageStats
+from unet_exp.inspection.findings import ClassProposal, Suspicion, Totals
 
 _ROWS = 8
 _NAMES = 4
@@ -24,7 +25,7 @@ _MOST_BESIDE_OBJECTS = 12
 def tabulate_images(stats: Sequence[ImageStats], split: Mapping[str, int]) -> Table:
     """Images by size, channels and type; `split` counts the images of each part, empty without a split."""
     kinds: dict[tuple[int, int, int, str], list[ImageStats]] = {}
-    for one, channels in zip(stats, used_channels([one.kind for one in stats]), strict=True):
+    for one, channels in zip(stats, used_channels([one.kind for one in stats]).tolist(), strict=True):
         kinds.setdefault((one.width, one.height, channels, one.dtype), []).append(one)
     parts = ", ".join(f"{part} {split.get(part, 0)}" for part in SPLITS)
     table = Table(caption=parts if split.get("train") else "no split yet", caption_justify="left", min_width=60)

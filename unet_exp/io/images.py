@@ -46,8 +46,9 @@ MAX_PIXELS = 2**28
 MAX_CHANNELS = 64
 """Most channels of one page; more is an array whose axes stand in another order."""
 
-_PNG, _JPEG, _TIFF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_NUMPY = b"\x93NUMPY"
+TIFF, NUMPY = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), b"\x93NUMPY"
+"""How these files begin."""
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 # Their messages on stderr are harmless, or become a DataError here.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
@@ -131,12 +132,12 @@ def _read(path: Path, reading: Reading) -> list[Scene]:
         raise DataError(
             f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions"
         ) from None
-    if not data.startswith((_PNG, _JPEG, *_TIFF, _NUMPY)):
+    if not data.startswith((_PNG, _JPEG, *TIFF, NUMPY)):
         raise DataError(f"{path}: {explain_unread(data[:1024])}")
     with explain_damage(path):
-        if data.startswith(_TIFF):
+        if data.startswith(TIFF):
             return _read_tiff(path, data, reading)
-        if data.startswith(_NUMPY):
+        if data.startswith(NUMPY):
             return [_finish(path, page, find_valid(page, reading.nodata), reading) for page in _read_numpy(path, data)]
         return [_read_picture(path, data, reading)]
 
@@ -177,13 +178,15 @@ def stored_size(path: Path) -> tuple[int, int]:
         with path.open("rb") as file:
             start = file.read(25)
             file.seek(0)
-            if start.startswith(_TIFF):
+            if start.startswith(TIFF):
                 with TiffFile(file) as tiff:
                     shapes, itemsize = shape_tiff(path, tiff, path.stat().st_size)
                     return sum(math.prod(shape) for shape in shapes if not _excess(*shape)), itemsize
-            if start.startswith(_NUMPY):
+            if start.startswith(NUMPY):
                 shape, _, dtype = _numpy_header(file)
                 height, width, channels = (*shape, 1) if len(shape) == 2 else shape[-3:]
+                if file.tell() + math.prod(shape) * dtype.itemsize > path.stat().st_size:
+                    raise ValueError("some of its pixels are missing")
                 return 0 if _excess(height, width, channels) else math.prod(shape), min(dtype.itemsize, 4)
             png = start.startswith(_PNG)
             picture = (PngImageFile if png else JpegImageFile)(file)
@@ -250,9 +253,14 @@ def _read_numpy(path: Path, data: bytes) -> list[Array]:
     if len(data) - file.tell() != math.prod(shape) * dtype.itemsize:
         raise ValueError("some of its pixels are missing")
     pixels = np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
-    pixels = pixels.reshape(-1, height, width, channels)
-    pixels = pixels.astype(np.uint8) * np.uint8(255) if dtype.kind == "b" else pixels.astype(dtype.newbyteorder("="))
-    return list(pixels)
+    return list(show_numpy(pixels.reshape(-1, height, width, channels)))
+
+
+def show_numpy(pixels: Array) -> Array:
+    """A copy of the pixels of a NumPy file as they are seen: booleans as 0 and 255."""
+    if pixels.dtype.kind == "b":
+        return pixels.astype(np.uint8) * np.uint8(255)
+    return pixels.astype(pixels.dtype.newbyteorder("="))
 
 
 def _read_picture(path: Path, data: bytes, reading: Reading) -> Scene:

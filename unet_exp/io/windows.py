@@ -49,7 +49,7 @@ class WindowedPage:
         path: of the file.
         image: the page, and the one that masks it.
         size: bytes.
-        nodata: see `unet_exp.io.images.read_scenes`.
+        reading: what is wanted of its pixels.
 
     Attributes:
         height: pixels, as seen.
@@ -64,12 +64,12 @@ class WindowedPage:
         DataError: likewise.
     """
 
-    def __init__(self, path: Path, image: ImagePage, size: int, nodata: NoData = None) -> None:
+    def __init__(self, path: Path, image: ImagePage, size: int, reading: Reading | None = None) -> None:
         page = image.page
         check_page(path, page, size)
-        self.path, self._image, self._page, self._reading = path, image, page, Reading(nodata)
+        self.path, self._image, self._page, self._reading = path, image, page, reading or Reading()
         # Its values alone are looked at, whatever they hold.
-        hidden = None if nodata is None else image.mask
+        hidden = None if self._reading.nodata is None else image.mask
         self._mask = None if hidden is None else WindowedPage(path, ImagePage(hidden), size)
         self._orientation = find_orientation(page)
         self._stored_size = page.imagelength, page.imagewidth
@@ -110,7 +110,8 @@ class WindowedPage:
         """Reads a window inside the page.
 
         Returns:
-            Its pixels (height, width, C) uint8, uint16 or float32, and the valid ones (height, width), None for all.
+            Its pixels (height, width, C) uint8, uint16 or float32, of a label also int64, and the valid ones (height,
+            width), None for all.
 
         Raises:
             DataError: for pixels that are damaged, not finite, or of another type.
@@ -122,7 +123,8 @@ class WindowedPage:
             mask = None if self._mask is None else self._mask._read(*window)
             shown = interpret_pixels(self._page, stored, self._reading)
             valid = find_valid_stored(self._image, stored, shown, mask, self._reading)
-            pixels = np.ascontiguousarray(turn(to_standard_type(self.path, clear_invalid(shown, valid))))
+            seen = to_standard_type(self.path, clear_invalid(shown, valid), self._reading.label)
+            pixels = np.ascontiguousarray(turn(seen))
         return pixels, None if valid is None else np.ascontiguousarray(turn(valid))
 
     def parts(self) -> Iterator[tuple[Array, Valid]]:
@@ -176,7 +178,7 @@ class WindowedPage:
 
 @contextmanager
 def open_pages(path: Path, nodata: NoData = None) -> Iterator[list[WindowedPage]]:
-    """Opens a TIFF for reading by window, and yields its images; `nodata` as for `WindowedPage`.
+    """Opens a TIFF for reading by window, and yields its images; `nodata` as for `unet_exp.io.images.read_scenes`.
 
     Raises:
         DataError: for a file that cannot be read, or is damaged, or whose pages are no images of their own.
@@ -195,7 +197,7 @@ def open_pages(path: Path, nodata: NoData = None) -> Iterator[list[WindowedPage]
                     f"{stack.channels} channels, which cannot be read by window; save each slice as a page of its own, "
                     "with its channels together"
                 )
-            pages = [WindowedPage(path, image, size, nodata) for image in images]
+            pages = [WindowedPage(path, image, size, Reading(nodata)) for image in images]
         yield pages
 
 

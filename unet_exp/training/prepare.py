@@ -108,7 +108,8 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     precision = resolve_precision(config.trainer.precision, device)
     # A resumed training has these weights in its checkpoint already, and the file may be gone.
     initial = open_checkpoint(config.init_from, config.trust) if config.init_from and resumed is None else None
-    dataset = data.limit(data.load_data(config.data), config.trainer.limit_batches)
+    find_objects = losses.targets(config.loss).reach > 0
+    dataset = data.limit(data.load_data(config.data, find_objects), config.trainer.limit_batches)
     families = check_fits(config, dataset)
     _check_memory(config, dataset)
     # Lightning's seed_everything also sets the environment of later processes.

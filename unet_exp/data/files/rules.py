@@ -1,0 +1,123 @@
+"""How the files of a user are read: what the config says of their pixels and of the values in their masks."""
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.config.data import FolderConfig, NoData
+from unet_exp.data.classes import decode, object_ids, picture_color
+from unet_exp.data.pages import PairPage, read_pair
+from unet_exp.data.pairs import Pair
+from unet_exp.data.samples import Sample
+from unet_exp.io.arrays import Array
+from unet_exp.io.tiff import Reading
+from unet_exp.weight_map import find_instances, open_touching
+
+
+class Rules(NamedTuple):
+    """How files are read.
+
+    Attributes:
+        nodata: see `unet_exp.io.images.read_scenes`.
+        objects: whether each object of a mask has a number or colour of its own.
+        classes: of masks.
+        ignore: number or colour of ignored pixels in masks.
+    """
+
+    nodata: NoData
+    objects: bool
+    classes: tuple[ClassSpec, ...]
+    ignore: int | list[int] | None
+
+    @classmethod
+    def of(cls, config: FolderConfig) -> Self:
+        """The rules of a config."""
+        return cls(config.nodata, config.labels == "instances", class_specs(config), config.ignore)
+
+    @property
+    def indices(self) -> bool:
+        """Whether the indices of masks with a palette are the values, not its colours."""
+        return self.objects or isinstance(self.classes[0].value, int)
+
+    @property
+    def class_values(self) -> list[int]:
+        """The grey values of classes: they mean something though a mask's file declares one as nodata."""
+        if self.objects:
+            return [0]
+        values = [[spec.value] if isinstance(spec.value, int) else spec.value for spec in self.classes]
+        return [value[0] for value in values if len(set(value)) == 1]
+
+    @property
+    def of_masks(self) -> Reading:
+        """What is wanted of the pixels of masks."""
+        nodata: NoData = None if self.nodata is None else "declared"
+        return Reading(nodata, label=True, indices=self.indices, classes=tuple(self.class_values))
+
+    @property
+    def of_pixels(self) -> str:
+        """What decides which pixels and values are read, before the values are classes: a text to compare.
+
+        `class_values` matter too, where masks declare one of them as nodata.
+        """
+        return json.dumps([self.nodata, self.objects, self.indices, self.ignore if self.objects else None])
+
+    @property
+    def of_labels(self) -> str:
+        """What decides what the values of masks mean, in addition."""
+        return json.dumps([[spec.value for spec in self.classes], self.ignore])
+
+    def read(self, pair: Pair) -> list[PairPage]:
+        """Reads the pages of a pair; see `read_pair`."""
+        return read_pair(pair, self.nodata, self.indices, self.class_values)
+
+    def label(self, mask: Array, path: str, valid: Array | None) -> tuple[Array, Array | None]:
+        """Turns the pixels of a mask (H, W, C), or of a part of one, into class indices and, if it has any, objects.
+
+        Returns:
+            (H, W) uint8, and (H, W) int32 or None. With objects the label is class 1 on them, and class 0 also on a
+            line between objects that touch; the objects are as drawn.
+
+        Raises:
+            DataError: see `decode` and `object_ids`.
+        """
+        if not self.objects:
+            return decode(mask, self.classes, path, self.ignore, valid), None
+        instances, ignored = object_ids(mask, path, self.ignore, valid)
+        label = np.where(ignored, np.uint8(IGNORE_LABEL), (instances > 0).astype(np.uint8))
+        return open_touching(label, instances)[0], instances
+
+    def sample(self, name: str, page: PairPage, path: str, channels: int, find_objects: bool) -> Sample:
+        """Makes a sample of a page.
+
+        Args:
+            name: of the sample.
+            page: as read.
+            path: of its mask.
+            channels: how many of its first ones are used.
+            find_objects: whether a label without objects gets those that `find_instances` finds.
+
+        Raises:
+            DataError: see `label`.
+        """
+        image, valid, _ = page.scene
+        used = image if channels == image.shape[2] else np.ascontiguousarray(image[:, :, :channels])
+        label = instances = None
+        if page.mask is not None:
+            label, instances = self.label(page.mask, path, page.labelled)
+            if find_objects and instances is None:
+                instances = find_instances(label)
+        return Sample(name, used, label, instances, valid)
+
+
+def class_specs(config: FolderConfig) -> tuple[ClassSpec, ...]:
+    """The classes of a config, each with a colour for pictures."""
+    defaults: Sequence[list[int]] = [
+        picture_color(i) if isinstance(spec.value, int) else spec.value for i, spec in enumerate(config.classes)
+    ]
+    return tuple(
+        ClassSpec(name=spec.name, value=spec.value, color=spec.color or default)
+        for spec, default in zip(config.classes, defaults, strict=True)
+    )

@@ -1,0 +1,125 @@
+"""Reads pages from the files of a user, whole or by parts, and tells what has changed since they were looked at."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unet_exp.data.files.index_file import make_stamp
+from unet_exp.data.files.rules import Rules
+from unet_exp.data.pages import PairPage
+from unet_exp.data.pairs import Pair
+from unet_exp.data.samples import Region, Sample
+from unet_exp.errors import DataError
+from unet_exp.io.partial import PartReader, open_parts
+from unet_exp.io.tiff import Reading
+from unet_exp.io.valid import join_valid
+
+_MOST_OPEN = 8
+"""Files that are kept open for parts of them."""
+
+
+class PageRef(NamedTuple):
+    """A page of a user's files.
+
+    Attributes:
+        name: of its sample.
+        place: of its pair.
+        page: in the file.
+        used: channels of its image.
+    """
+
+    name: str
+    place: int
+    page: int
+    used: int
+
+
+class Source:
+    """Reads pages of pairs.
+
+    A file that must be decoded whole is kept until another one is read: patches of one image in a row decode it once.
+
+    Args:
+        pairs: the files.
+        stamps: (N, 3, 4) of their images, masks and fields of view as they were looked at, see `make_stamps`.
+        rules: how they are read.
+        find_objects: whether masks without objects get those that `find_instances` finds.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], stamps: NDArray[np.int64], rules: Rules, find_objects: bool) -> None:
+        self._pairs, self._stamps, self._rules, self._find_objects = pairs, stamps, rules, find_objects
+        self._decoded: tuple[int, list[PairPage]] | None = None
+        self._whole: tuple[PageRef, Sample] | None = None
+        self._opened: dict[tuple[Path, int], PartReader | None] = {}
+        self._process = os.getpid()
+
+    def read(self, ref: PageRef, region: Region | None) -> Sample:
+        """Reads a page, or a part of it.
+
+        Raises:
+            DataError: for a file that is gone or has changed.
+        """
+        pair = self._pairs[ref.place]
+        self._check_unchanged(ref.place, pair)
+        if region is not None:
+            part = self._read_part(pair, ref, region)
+            if part is not None:
+                return part
+        if self._whole is None or self._whole[0] != ref:
+            page = self._decode(ref.place, pair)[ref.page]
+            self._whole = ref, self._rules.sample(ref.name, page, str(pair.mask), ref.used, self._find_objects)
+        sample = self._whole[1]
+        return sample if region is None else sample.cut(region)
+
+    def _check_unchanged(self, place: int, pair: Pair) -> None:
+        now = make_stamp(pair)
+        if now == self._stamps[place].tolist():
+            return
+        for path, new, old in zip(pair[1:], now, self._stamps[place].tolist(), strict=True):
+            if new != old:
+                what = "has changed" if any(new) else "is gone"
+                raise DataError(
+                    f"{path}: {what} since the images were looked at; bring it back as it was and resume, or start anew"
+                )
+
+    def _decode(self, place: int, pair: Pair) -> list[PairPage]:
+        if self._decoded is None or self._decoded[0] != place:
+            self._decoded = None  # two images at a time are not needed
+            self._decoded = place, self._rules.read(pair)
+        return self._decoded[1]
+
+    def _read_part(self, pair: Pair, ref: PageRef, region: Region) -> Sample | None:
+        """Reads a part without the rest; None where the files, or what is made of them, need the whole."""
+        if pair.view is not None or (pair.mask is not None and (self._rules.objects or self._find_objects)):
+            return None
+        rules = self._rules
+        image = self._open(pair.image, ref.page, Reading(rules.nodata))
+        if image is None:
+            return None
+        label = labelled = None
+        if pair.mask is not None:
+            mask = self._open(pair.mask, ref.page, rules.of_masks)
+            if mask is None:
+                return None
+            pixels, labelled = mask.region(*region)
+        shown, valid = image.region(*region)
+        if pair.mask is not None:
+            label, _ = rules.label(pixels, str(pair.mask), join_valid(valid, labelled))
+        return Sample(ref.name, np.ascontiguousarray(shown[:, :, : ref.used]), label, None, valid)
+
+    def _open(self, path: Path, page: int, reading: Reading) -> PartReader | None:
+        if self._process != os.getpid():  # a forked process needs a place of its own in each file
+            self._opened, self._process = {}, os.getpid()
+        key = path, page
+        if key not in self._opened:
+            while len(self._opened) >= _MOST_OPEN:
+                del self._opened[next(iter(self._opened))]
+            try:
+                self._opened[key] = open_parts(path, page, reading)
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
+        return self._opened[key]

@@ -1,0 +1,240 @@
+"""Where decoded images are kept: in memory, or as plain arrays on a disk, of which only a window is read."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from hashlib import sha256
+from io import FileIO
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unet_exp.data.files.index import Row
+from unet_exp.data.samples import Region, Sample
+from unet_exp.errors import DataError
+from unet_exp.files import write_text, write_whole
+from unet_exp.io.arrays import Array
+
+_NARROW = 4
+"""A window narrower than the image by this factor is read row by row, others with all of their rows."""
+
+
+class CacheError(DataError):
+    """The disk does not take what is to be kept."""
+
+
+class Layer(NamedTuple):
+    """An array of a page: its name in `Sample`, its shape, and its type."""
+
+    kind: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+def list_layers(row: Row, objects: bool) -> list[Layer]:
+    """The arrays of a page.
+
+    Args:
+        row: of the index.
+        objects: whether its mask has, or gets, instances.
+    """
+    size = int(row["height"]), int(row["width"])
+    layers = [Layer("image", (*size, int(row["used"])), np.dtype(row["dtype"].decode()))]
+    if row["masked"]:
+        layers.append(Layer("label", size, np.dtype(np.uint8)))
+        if objects:
+            layers.append(Layer("instances", size, np.dtype(np.int32)))
+    if row["pixels"] < size[0] * size[1]:
+        layers.append(Layer("valid", size, np.dtype(np.bool_)))
+    return layers
+
+
+def count_bytes(rows: NDArray[Any], objects: bool) -> NDArray[np.int64]:
+    """(N,), the bytes of all arrays of pages; arguments as for `list_layers`."""
+    pixels = rows["height"].astype(np.int64) * rows["width"]
+    values = np.array([np.dtype(dtype.decode()).itemsize for dtype in np.unique(rows["dtype"])], np.int64)
+    width = values[np.unique(rows["dtype"], return_inverse=True)[1]] if len(rows) else pixels
+    of_mask = np.where(rows["masked"], 1 + 4 * objects, 0)
+    found: NDArray[np.int64] = pixels * (rows["used"] * width + of_mask + (rows["pixels"] < pixels))
+    return found
+
+
+class Store(Protocol):
+    """Keeps decoded pages, each under the digest of its content."""
+
+    def has(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """(N,), which pages are there."""
+
+    def add(self, row: Row, sample: Sample) -> None:
+        """Keeps a page, which one thread of several reads."""
+
+    def finish(self, rows: NDArray[Any]) -> None:
+        """Notes that all of these pages are there."""
+
+    def read(self, row: Row, name: str, region: Region | None) -> Sample | None:
+        """Reads a page or a part of one; None if it is not there."""
+
+
+class MemoryStore:
+    """Keeps pages as they are."""
+
+    def __init__(self) -> None:
+        self._samples: dict[bytes, Sample] = {}
+
+    def has(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """See `Store`."""
+        return np.array([content.tobytes() in self._samples for content in rows["content"]], bool)
+
+    def add(self, row: Row, sample: Sample) -> None:
+        """See `Store`."""
+        self._samples[row["content"].tobytes()] = sample
+
+    def finish(self, rows: NDArray[Any]) -> None:
+        """See `Store`; forgets all other pages."""
+        kept = {content.tobytes() for content in rows["content"]}
+        self._samples = {content: sample for content, sample in self._samples.items() if content in kept}
+
+    def read(self, row: Row, name: str, region: Region | None) -> Sample | None:
+        """See `Store`."""
+        found = self._samples.get(row["content"].tobytes())
+        if found is None:
+            return None
+        part = found if region is None else found.cut(region)
+        return Sample(name, part.image, part.label, part.instances, part.valid)
+
+
+class DiskStore:
+    """Keeps each page in a file of plain arrays, one after another.
+
+    A file appears whole or not at all, and what it holds follows from its name, so that no build that is interrupted
+    leaves anything wrong, and another one goes on where it ended.
+
+    Args:
+        folder: of this data set; it exists.
+        objects: whether masks have, or get, instances.
+    """
+
+    def __init__(self, folder: Path, objects: bool) -> None:
+        self.folder, self._objects = folder, objects
+        self._complete = folder / "complete"
+
+    def has(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """See `Store`."""
+        with suppress(OSError):
+            if self._complete.read_text() == _hash_rows(rows):
+                return np.ones(len(rows), bool)
+        sizes = count_bytes(rows, self._objects)
+        found = [_size_of(self._path(row)) == size for row, size in zip(rows, sizes.tolist(), strict=True)]
+        return np.array(found, bool)
+
+    def add(self, row: Row, sample: Sample) -> None:
+        """See `Store`.
+
+        Raises:
+            DataError: if the disk is full or cannot be written.
+        """
+        path = self._path(row)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with write_whole(path) as side, side.open("wb") as file:
+                for layer in list_layers(row, self._objects):
+                    file.write(np.ascontiguousarray(getattr(sample, layer.kind), layer.dtype).data)
+                file.flush()
+                os.fsync(file.fileno())  # a file that is there after a power cut is whole
+        except OSError as error:
+            raise CacheError(
+                f"{self.folder}: the cache of decoded images cannot be written ({error.strerror or error}); free some "
+                "space (scripts/cache.py lists and clears what is kept), name another folder with UNET_EXP_CACHE, or "
+                "type data.cache=none"
+            ) from None
+
+    def finish(self, rows: NDArray[Any]) -> None:
+        """See `Store`."""
+        with suppress(OSError):  # then it looks for each file at the next start
+            write_text(self._complete, _hash_rows(rows))
+
+    def read(self, row: Row, name: str, region: Region | None) -> Sample | None:
+        """See `Store`."""
+        layers = list_layers(row, self._objects)
+        arrays, start = {}, 0
+        try:
+            with self._path(row).open("rb", buffering=0) as file:
+                if os.fstat(file.fileno()).st_size != sum(layer.size for layer in layers):
+                    return None
+                for layer in layers:
+                    arrays[layer.kind] = _read_layer(file, layer, start, region)
+                    start += layer.size
+        except OSError:
+            return None
+        return Sample(name, **arrays)
+
+    def clear_parts(self) -> None:
+        """Removes what an interrupted build has left half-written."""
+        for part in self.folder.glob("*/.*.part*"):
+            part.unlink(missing_ok=True)
+
+    def _path(self, row: Row) -> Path:
+        name = f"{row['content'].tobytes().hex()}-{row['used']}"
+        return self.folder / name[:2] / name
+
+
+def _read_layer(file: FileIO, layer: Layer, start: int, region: Region | None) -> Array:
+    """Reads an array, or a part of it, that starts at a byte of an open file.
+
+    Raises:
+        OSError: if the file ends before it.
+    """
+    height, width, *channels = layer.shape
+    top, left, high, wide = region or Region(0, 0, height, width)
+    pixel = prod(channels) * layer.dtype.itemsize
+    first, columns = (left, wide) if wide * _NARROW <= width else (0, width)
+    part = np.empty((high, columns, *channels), layer.dtype)
+    if columns == width:
+        _fill(file, part, start + top * width * pixel)
+        return np.ascontiguousarray(part[:, left : left + wide])
+    for place, line in enumerate(part, top):
+        _fill(file, line, start + (place * width + first) * pixel)
+    return part
+
+
+def _fill(file: FileIO, array: Array, start: int) -> None:
+    file.seek(start)
+    view = memoryview(array.data).cast("B")
+    while view:
+        count = file.readinto(view)
+        if not count:
+            raise OSError("the file ends too early")
+        view = view[count:]
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _hash_rows(rows: NDArray[Any]) -> str:
+    digest = sha256(np.ascontiguousarray(rows["content"]).data)
+    digest.update(np.ascontiguousarray(rows["used"]).data)
+    return digest.hexdigest()
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes that are free on the disk of a folder, which need not exist."""
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+
+
+def list_stored(folder: Path) -> Iterator[Path]:
+    """The folders of data sets in the folder of all of them."""
+    with suppress(OSError):
+        yield from (path for path in sorted(folder.iterdir()) if path.is_dir())

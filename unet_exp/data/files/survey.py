@@ -1,0 +1,229 @@
+"""Looks at every file of a data set once: makes its index, and fills a store with what is decoded on the way."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from unet_exp.config.data import FolderConfig
+from unet_exp.data.cache_folder import find_cache_folder, wait_for_lock
+from unet_exp.data.files.choice import measure_files, open_store, plan_store
+from unet_exp.data.files.index import Index
+from unet_exp.data.files.index_file import FOLDER, StoredIndex, hash_words, make_keys, make_stamps, name_data
+from unet_exp.data.files.rules import Rules
+from unet_exp.data.files.stats import ImageStats, describe_page
+from unet_exp.data.files.stores import CacheError, Store
+from unet_exp.data.pairs import Pair
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.memory import free_memory
+from unet_exp.progress import track
+
+T = TypeVar("T")
+
+_THREADS = min(16, os.cpu_count() or 1)
+_WHILE_DECODED = 3
+"""How many times the memory of a decoded image is needed while it is decoded and looked at."""
+_WHAT = "reading the same images"
+_AHEAD = 4
+"""Files a thread that are begun before the first of them is asked for."""
+
+
+@dataclass
+class Survey:
+    """What is known of the files of a data set.
+
+    Attributes:
+        pairs: the files.
+        stamps: see `make_stamps`, from before they were read.
+        rules: by which they are read.
+        find_objects: whether masks without objects get those that `find_instances` finds.
+        index: what is known of the pages that could be read, in the order of the pairs.
+        mistakes: the error of each pair that could not, by its place.
+        store: keeps decoded pages; None for none.
+        threads: that read files.
+        path: of the file of the index; None where it is not kept.
+    """
+
+    pairs: Sequence[Pair]
+    stamps: NDArray[np.int64]
+    rules: Rules
+    find_objects: bool = False
+    index: Index = field(default_factory=lambda: Index.of([]))
+    mistakes: dict[int, DataError] = field(default_factory=dict)
+    store: Store | None = None
+    threads: int = _THREADS
+    path: Path | None = None
+
+    def list_stats(self) -> list[ImageStats]:
+        """The statistics of each page."""
+        places = self.index.rows["place"].tolist()
+        return [self.index.stats(number, self.pairs[place]) for number, place in enumerate(places)]
+
+    def read_again(self, places: NDArray[np.intp], used: NDArray[Any], console: Console | None = None) -> None:
+        """Reads some pairs again, of whose images other numbers of channels are used: `used` of each page (N,)."""
+        of_place: dict[int, list[int]] = {}
+        for place, channels in zip(self.index.rows["place"].tolist(), used.tolist(), strict=True):
+            of_place.setdefault(place, []).append(channels)
+        self._look_at(places.tolist(), of_place, console)
+
+    def look_at(self, places: Sequence[int], console: Console | None = None) -> None:
+        """Reads some pairs and finds what is to know of them."""
+        self._look_at(places, {}, console)
+
+    def fill(self) -> None:
+        """Puts the pages into the store that it lacks; all values of masks have classes.
+
+        Raises:
+            DataError: for a file that cannot be read any more, or a disk that cannot be written.
+        """
+        rows = self.index.rows
+        if self.store is None or self.store.has(rows).all():
+            return
+        with self._lock():
+            lacking = np.unique(rows["place"][~self.store.has(rows)]).tolist()
+            for _ in track(_run(self._fill_pair, lacking, self.threads), "decoding images", len(lacking)):
+                pass
+            self.store.finish(rows)
+
+    def _lock(self) -> AbstractContextManager[None]:
+        """Lets one process at a time read these files."""
+        return nullcontext() if self.path is None else wait_for_lock(self.path.with_suffix(".lock"), _WHAT)
+
+    def _look_at(self, places: Sequence[int], used: dict[int, list[int]], console: Console | None) -> None:
+        found: list[tuple[int, ImageStats]] = []
+        results = _run(lambda place: self._describe_pair(place, used.get(place)), places, self.threads)
+        try:
+            for place, stats in zip(places, track(results, "reading images", len(places), console), strict=True):
+                if isinstance(stats, DataError):
+                    self.mistakes[place] = stats
+                else:
+                    found += [(place, one) for one in stats]
+        finally:  # what was found is kept if this is interrupted
+            rest = ~np.isin(self.index.rows["place"], np.array(places, np.int64))
+            self.index = self.index.take(np.flatnonzero(rest)).join(Index.of(found))
+
+    def _describe_pair(self, place: int, used: Sequence[int] | None) -> list[ImageStats] | DataError:
+        pair, stats = self.pairs[place], []
+        try:
+            for number, page in enumerate(self.rules.read(pair)):
+                one = describe_page(pair, number, page, self.rules, None if used is None else used[number])
+                stats.append(one)
+                if self.store is not None:
+                    with suppress(DataError):  # values without a class are told of all masks together
+                        sample = self.rules.sample("", page, str(pair.mask), one.used, self.find_objects)
+                        self.store.add(Index.of([(place, one)]).rows[0], sample)
+        except CacheError:
+            raise
+        except DataError as error:
+            return error
+        return stats
+
+    def _fill_pair(self, place: int) -> None:
+        assert self.store is not None
+        pair, rows = self.pairs[place], self.index.rows
+        mine = rows[slice(*np.searchsorted(rows["place"], [place, place + 1]))]
+        for row, page in zip(mine, self.rules.read(pair), strict=True):
+            sample = self.rules.sample("", page, str(pair.mask), int(row["used"]), self.find_objects)
+            self.store.add(row, sample)
+
+
+def survey(
+    config: FolderConfig,
+    pairs: Sequence[Pair],
+    fill: bool = False,
+    find_objects: bool = False,
+    console: Console | None = None,
+) -> Survey:
+    """Learns what there is to know of the files of a data set: from its index, and of new files by reading them.
+
+    The files are read in parallel, and by one process at a time. What is found is kept in the cache folder.
+
+    Args:
+        config: of the data.
+        pairs: their files.
+        fill: whether a store, as `data.cache` says, is opened, and gets the pages that are read; `Survey.fill` adds
+            the others.
+        find_objects: see `Survey`.
+        console: for the progress.
+
+    Raises:
+        DataError: if the cache cannot be written.
+        ConfigError: see `plan_store`.
+    """
+    rules = Rules.of(config)
+    stamps = make_stamps(pairs)
+    found = Survey(pairs, stamps, rules, find_objects)
+    keys, words = make_keys(pairs, stamps), name_data(config, rules)
+    found.path = path = _find_file(words)
+    with found._lock():
+        known = np.zeros(len(pairs), bool)
+        stored = None if path is None or config.verify else StoredIndex.load(path, rules)
+        if stored is not None:
+            found.index, known = stored.find(keys)
+        new = np.flatnonzero(~known)
+        sizes = measure_files([pairs[place] for place in new.tolist()], rules.objects or find_objects)
+        found.threads = _count_threads(pairs, new, sizes)
+        if fill:
+            largest = pairs[int(new[sizes.argmax()])].image if new.size else None
+            plan = plan_store(config, find_objects, found.index, sizes, largest)
+            found.store = open_store(plan, config, find_objects)
+        try:
+            found.look_at(new.tolist(), console)
+        finally:
+            if path is not None and new.size:
+                with suppress(OSError):
+                    StoredIndex(keys, found.index).save(path, words, rules)
+    return found
+
+
+def _count_threads(pairs: Sequence[Pair], places: NDArray[np.intp], sizes: NDArray[np.int64]) -> int:
+    """How many files can be decoded at a time in the memory that is free.
+
+    Raises:
+        ConfigError: if the largest of them alone is too large.
+    """
+    largest, free = int(sizes.max(initial=1)), free_memory()
+    if _WHILE_DECODED * largest > free:
+        path = pairs[int(places[sizes.argmax()])].image
+        raise ConfigError(
+            f"{path}: to read it takes {_WHILE_DECODED * largest / 1e9:.3g} GB of memory and {free / 1e9:.3g} GB are "
+            "free; cut it into smaller images"
+        )
+    return max(1, min(_THREADS, free // (_WHILE_DECODED * largest)))
+
+
+def _find_file(words: dict[str, Any]) -> Path | None:
+    """The file of an index; None where nothing can be kept."""
+    cache = find_cache_folder()
+    if cache is None:
+        return None
+    path = cache / FOLDER / f"{hash_words(words)}.npz"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return path if os.access(path.parent, os.W_OK) else None
+
+
+def _run(work: Callable[[int], T], places: Sequence[int], threads: int) -> Iterator[T]:
+    """Does the work in threads, a few items ahead; yields the results in order."""
+    ahead: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for place in places:
+                ahead.append(pool.submit(work, place))
+                if len(ahead) > _AHEAD * threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
