@@ -29,8 +29,8 @@ Usage: python scripts/evaluate.py checkpoint=<file or run folder> [key=value] ..
   trust       packages whose classes the checkpoint may name ([]): docs/extend.md
 
 The data and split are those of the training; data=... and data.<key>=... choose others. More keys:
-inference=none|rotations7|flips8 (test-time augmentation), inference.<key>, metrics.warping=true, trainer.accelerator,
-trainer.precision and trainer.limit_batches.
+inference=none|rotations7|flips8 (test-time augmentation), inference.<key>, metrics.warping=true,
+metrics.pictures=<how many images are drawn>, trainer.accelerator, trainer.precision and trainer.limit_batches.
 
 Examples:
   python scripts/evaluate.py checkpoint=outputs/train/<run>
@@ -76,7 +76,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     from unet_exp.data.fingerprint import fingerprint
     from unet_exp.inference.device import explain_out_of_memory
     from unet_exp.inference.predictor import Predictor
-    from unet_exp.inference.scoring import score_split, score_tables, score_test
+    from unet_exp.inference.scoring import describe_drawn, score_split, score_tables, score_test
     from unet_exp.runs.environment import describe_conditions
     from unet_exp.runs.run_folder import RunFolder
 
@@ -102,6 +102,8 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
         raise
     if scores.metrics:
         console.print(*score_tables(scores.metrics, predictor.classes, task.split))
+    if drawn := describe_drawn(scores, task.split):
+        console.print(drawn, soft_wrap=True)
     console.print(f"{len(samples)} images of {task.split}; everything is in")
     console.print(str(folder.path), style="bold", soft_wrap=True)
     return folder.path

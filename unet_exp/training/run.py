@@ -26,7 +26,7 @@ from unet_exp.files import hold_lock
 from unet_exp.geometry import Architecture, layer_table, output_size
 from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
-from unet_exp.inference.scoring import Scores, score_split, score_tables, score_test
+from unet_exp.inference.scoring import Scores, describe_drawn, score_split, score_tables, score_test
 from unet_exp.progress import watch
 from unet_exp.runs.earlier import keep_unrecorded
 from unet_exp.runs.lifecycle import RunRecord, record_run
@@ -217,10 +217,13 @@ class _Training:
         with explain_out_of_memory("the training is kept; score it with evaluate.py and a smaller inference.tile"):
             predictor = Predictor(open_checkpoint(folder.best, trust=own), job.device.type, job.precision)
             self.scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions)
-            score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions)
+            unlabelled = score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions)
         if self.scores.metrics:
             folder.write_scores(self.scores.per_image, self.scores.per_threshold)
             console.print(*score_tables(self.scores.metrics, job.dataset.classes, "test"))
+        for line in (describe_drawn(self.scores, "test"), describe_drawn(unlabelled, "unlabelled")):
+            if line:
+                console.print(line, soft_wrap=True)
         record.note(seconds_test=round(time.monotonic() - began, 1))
         if job.config.trainer.overfit:
             assert self.callbacks is not None
