@@ -96,7 +96,8 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
             folder.write_scores(scores.per_image, scores.per_threshold)
         folder.write_config(config.model_dump())
         conditions = describe_conditions(fingerprint(dataset), str(predictor.device), predictor.precision)
-        _summarize(checkpoint, dataset, task.split, scores, seen, conditions).write(folder.summary)
+        split = folder.write_split({task.split: samples.names})
+        _summarize(checkpoint, split, scores, seen, conditions).write(folder.summary)
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
@@ -135,10 +136,9 @@ def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "D
 
 def _warn_of_seen(dataset: "DataSet", split: str, checkpoint: "Checkpoint", console: "Console") -> tuple[int, int]:
     """Counts the images of the split, and the validation images that choose its thresholds, that were trained on."""
-    trained_on = frozenset(checkpoint.record.trained_on)
 
     def count_seen(images: "Images") -> int:
-        return sum(digest.tobytes().hex() in trained_on for digest in images.facts.digests)
+        return int(checkpoint.record.find_trained_on(images.facts.digests).sum())
 
     samples = getattr(dataset, split)
     seen = count_seen(samples)
@@ -155,7 +155,7 @@ def _warn_of_seen(dataset: "DataSet", split: str, checkpoint: "Checkpoint", cons
 
 
 def _summarize(
-    checkpoint: "Checkpoint", dataset: "DataSet", split: str, scores: "Scores", seen: tuple[int, int], now: "Conditions"
+    checkpoint: "Checkpoint", split: dict[str, Any], scores: "Scores", seen: tuple[int, int], now: "Conditions"
 ) -> "Summary":
     from unet_exp.runs.summary import Summary
 
@@ -164,7 +164,7 @@ def _summarize(
         metrics=scores.metrics,
         checkpoint=str(checkpoint.path),
         step=checkpoint.step,
-        split={split: list(getattr(dataset, split).names)},
+        **split,
         seen_in_training=seen[0],
         validation_seen_in_training=seen[1],
         **now.model_dump(exclude_unset=True),

@@ -20,6 +20,7 @@ from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import Config
 from unet_exp.config.model import UNetConfig
 from unet_exp.console import make_console
+from unet_exp.data.samples import SPLITS
 from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
 from unet_exp.files import hold_lock
@@ -158,14 +159,15 @@ class _Training:
     def describe(self, rerun: Rerun | None) -> Summary:
         """The summary at the start of the run."""
         job, config = self.job, self.job.config
-        parts = ("train", "val", "test", "unlabelled")
+        names = {part: getattr(job.dataset, part).names for part in SPLITS}
+        split = self.folder.write_split(names) if processes.is_first() else {}
         summary = Summary(
             name=config.name,
             started=self.started[0].isoformat(timespec="milliseconds"),
             seed=config.seed,
             fold=config.data.fold if config.data.folds else None,
             overrides=job.overrides,
-            split={part: list(getattr(job.dataset, part).names) for part in parts},
+            **split,
             width=_width(job),
             parameters=job.parameters,
             macs=job.macs,
