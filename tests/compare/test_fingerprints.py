@@ -140,9 +140,9 @@ def test_data_that_are_gone_or_changed_are_told(
         cv2.imwrite(str(image), 255 - cv2.imread(str(image), cv2.IMREAD_GRAYSCALE))
     (reason,) = reasons(compared(tmp_path / "runs"))
     assert reason == (
-        "the fingerprints of its data and of those of old are of two versions (2 and 1), and the data themselves, which "
-        "would tell whether they are the same, are gone or have changed; bring them back to where config.yaml says, or "
-        "train the earlier run again"
+        "the fingerprints of its data and of those of old are of two versions (2 and 1), and the data themselves, "
+        "which would tell whether they are the same, are gone or have changed; bring them back to where config.yaml "
+        "says, or train the earlier run again"
     )
     assert loads == ["isbi2012"], "one place is read once"
 
