@@ -12,7 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from sweeps_on_disk import CLASSES, FUSIONS, compared, draw_pictures, page, run_in_memory, write_run, write_sweep
+from sweeps_on_disk import (
+    ADD,
+    CLASSES,
+    CONCAT,
+    FUSIONS,
+    compared,
+    draw_pictures,
+    page,
+    run_in_memory,
+    write_run,
+    write_sweep,
+)
 
 from unet_exp.compare.collect import collect
 from unet_exp.compare.comparison import Comparison, compare_runs
@@ -98,6 +109,21 @@ def test_strips_take_a_run_that_has_pictures(tmp_path: Path) -> None:
     found = make_strips(compared(tmp_path))
     assert {strip.run for strip in found} == {"seed 1"}
     assert all(panel.source for strip in found for panel in strip.panels)
+
+
+def test_strips_are_of_images_that_all_groups_have_drawn(tmp_path: Path) -> None:
+    scores = {f"t_{number}": number / 10 for number in range(10)}
+    for name, variant in (("concat", CONCAT), ("add", ADD)):
+        write_run(tmp_path / name, {**variant, "metrics.pictures": 6}, scores)
+    draw_pictures(tmp_path)
+    for image in ("t_0", "t_1", "t_9", "t_5"):
+        (tmp_path / "add" / "predictions" / f"test_{image}.png").unlink()
+    found = make_strips(compared(tmp_path, baseline="concat"))
+    assert [(strip.rank, strip.image) for strip in found] == [("worst", "t_2"), ("median", "t_6"), ("best", "t_8")]
+    assert all(panel.source for strip in found for panel in strip.panels)
+    assert "these are of those that every group has drawn" in page(tmp_path)
+    shutil.rmtree(tmp_path / "add" / "predictions")
+    assert [strip.image for strip in make_strips(compared(tmp_path, baseline="concat"))] == ["t_0", "t_5", "t_9"]
 
 
 @pytest.mark.parametrize(("images", "ranks"), [(1, ["only"]), (2, ["worst", "best"])])

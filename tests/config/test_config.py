@@ -189,13 +189,13 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("+model=same", ["+model=same: type it without +"]),
         ("+seed=3", ["+seed=3: seed is there already; type it without +"]),
         ("model@x=same", ["model@x=same: leave out @x"]),
-        ("metrics=3", ["metrics=3: metrics has the keys warping, warping_radius"]),
+        ("metrics=3", ["metrics=3: metrics has the keys warping, warping_radius, pictures"]),
         ("~seed", ["seed=None: should be a valid integer"]),
         ("~model.depth", ["model.depth=None: should be a valid integer"]),
         ("~trainer.max_steps=3", ["~trainer.max_steps=3: type ~trainer.max_steps alone, which sets it to null"]),
         ("~trainer.max_step", ["unknown key trainer.max_step: ", "did you mean max_steps?"]),
         ("~loss.name", ["choose the whole option with loss="]),
-        ("~metrics", ["metrics has the keys warping, warping_radius"]),
+        ("~metrics", ["metrics has the keys warping, warping_radius, pictures"]),
         *(
             (f"~{word}", [f"~{word}: an option is not taken away; leave it out, or choose one of {options}"])
             for word, options in (

@@ -170,8 +170,8 @@ def test_max_time_counts_validations_and_neither_setup_nor_test(cli: Cli, monkey
     assert told["steps"] == 5
     assert told["seconds_setup"] == pytest.approx(1000, abs=50)
     assert told["seconds_training"] == pytest.approx(600, abs=50)
-    assert told["seconds_test"] == pytest.approx(9000, abs=50)  # of validation, test and unlabelled images
-    assert told["seconds"] == pytest.approx(10600, abs=100)
+    assert told["seconds_test"] == pytest.approx(6000, abs=50)  # of validation and test images
+    assert told["seconds"] == pytest.approx(7600, abs=100)
     seconds = [f"{told[f'seconds_{part}']:.0f} s" for part in ("training", "setup", "test")]
     assert said.out.splitlines()[-2] == "5 steps in {} with validations (setup {}, test {}); everything is in".format(
         *seconds

@@ -3,6 +3,8 @@
 from textwrap import shorten
 from typing import Annotated, Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from unet_exp.checkpoints.migrations import FORMAT, migrate
@@ -14,6 +16,13 @@ from unet_exp.schema import Strict, validate
 
 KEY = "unet_exp"
 """Key of the record: an entry of a `.ckpt`, the prefix of an ONNX file's metadata."""
+MOST_DIGESTS = 10_000
+"""Digests of images that a record lists whole; more are shortened and put together, so that files stay small."""
+SHORT = 8
+"""Bytes of a shortened digest: among a million images two different ones are the same by chance once in 10^7 times."""
+
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_ShortDigests = Annotated[str, Field(pattern=f"^([0-9a-f]{{{2 * SHORT}}})*$")]
 
 
 class CheckpointRecord(Strict, extra="ignore"):
@@ -26,7 +35,8 @@ class CheckpointRecord(Strict, extra="ignore"):
         normalization: of its input.
         channels: of its input.
         class_weights: of its loss, in numbers.
-        trained_on: `image_digest` of each training image.
+        trained_on: `image_digest` of each training image; of many images, see `pack_digests`, one text of the first
+            `SHORT` bytes of each. Ask `find_trained_on`.
     """
 
     format: int = FORMAT
@@ -35,7 +45,7 @@ class CheckpointRecord(Strict, extra="ignore"):
     normalization: Normalization
     channels: Count
     class_weights: list[NonNegative] | None
-    trained_on: list[str]
+    trained_on: list[_Digest] | _ShortDigests
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -49,6 +59,17 @@ class CheckpointRecord(Strict, extra="ignore"):
             raise ValueError("its config refers to something beside it with ${...}")
         return self
 
+    def find_trained_on(self, digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which of N images were trained on, by the first `SHORT` bytes of their digests: (N,).
+
+        Args:
+            digests: (N, 32), see `unet_exp.data.facts.Facts`.
+        """
+        known = self.trained_on
+        text = known if isinstance(known, str) else "".join(digest[: 2 * SHORT] for digest in known)
+        wanted = np.ascontiguousarray(digests[:, :SHORT])
+        return np.isin(wanted.view(np.uint64)[:, 0], np.frombuffer(bytes.fromhex(text), np.uint64))
+
     @classmethod
     def read(cls, plain: dict[str, Any]) -> Self:
         """Migrates and checks the record of a file of any format, which anybody may have written.
@@ -60,3 +81,17 @@ class CheckpointRecord(Strict, extra="ignore"):
             return validate(cls, migrate(plain))
         except ConfigError as error:
             raise ValueError(f"it is damaged: {shorten(str(error), 300)}") from None
+
+
+def pack_digests(digests: NDArray[np.uint8]) -> list[str] | str:
+    """Digests of training images for a record.
+
+    Args:
+        digests: (N, 32), see `unet_exp.data.facts.Facts`.
+
+    Returns:
+        Each in hexadecimal; of more than `MOST_DIGESTS`, the first `SHORT` bytes of each in one text.
+    """
+    if len(digests) > MOST_DIGESTS:
+        return digests[:, :SHORT].tobytes().hex()
+    return [digest.tobytes().hex() for digest in digests]

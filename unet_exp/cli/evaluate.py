@@ -29,8 +29,8 @@ Usage: python scripts/evaluate.py checkpoint=<file or run folder> [key=value] ..
   trust       packages whose classes the checkpoint may name ([]): docs/extend.md
 
 The data and split are those of the training; data=... and data.<key>=... choose others. More keys:
-inference=none|rotations7|flips8 (test-time augmentation), inference.<key>, metrics.warping=true, trainer.accelerator,
-trainer.precision and trainer.limit_batches.
+inference=none|rotations7|flips8 (test-time augmentation), inference.<key>, metrics.warping=true,
+metrics.pictures=<how many images are drawn>, trainer.accelerator, trainer.precision and trainer.limit_batches.
 
 Examples:
   python scripts/evaluate.py checkpoint=outputs/train/<run>
@@ -76,7 +76,7 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     from unet_exp.data.fingerprint import fingerprint
     from unet_exp.inference.device import explain_out_of_memory
     from unet_exp.inference.predictor import Predictor
-    from unet_exp.inference.scoring import score_split, score_tables, score_test
+    from unet_exp.inference.scoring import describe_drawn, score_split, score_tables, score_test
     from unet_exp.runs.environment import describe_conditions
     from unet_exp.runs.run_folder import RunFolder
 
@@ -96,12 +96,15 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
             folder.write_scores(scores.per_image, scores.per_threshold)
         folder.write_config(config.model_dump())
         conditions = describe_conditions(fingerprint(dataset), str(predictor.device), predictor.precision)
-        _summarize(checkpoint, dataset, task.split, scores, seen, conditions).write(folder.summary)
+        split = folder.write_split({task.split: samples.names})
+        _summarize(checkpoint, split, scores, seen, conditions).write(folder.summary)
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
     if scores.metrics:
         console.print(*score_tables(scores.metrics, predictor.classes, task.split))
+    if drawn := describe_drawn(scores, task.split):
+        console.print(drawn, soft_wrap=True)
     console.print(f"{len(samples)} images of {task.split}; everything is in")
     console.print(str(folder.path), style="bold", soft_wrap=True)
     return folder.path
@@ -133,10 +136,9 @@ def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "D
 
 def _warn_of_seen(dataset: "DataSet", split: str, checkpoint: "Checkpoint", console: "Console") -> tuple[int, int]:
     """Counts the images of the split, and the validation images that choose its thresholds, that were trained on."""
-    trained_on = frozenset(checkpoint.record.trained_on)
 
     def count_seen(images: "Images") -> int:
-        return sum(digest.tobytes().hex() in trained_on for digest in images.facts.digests)
+        return int(checkpoint.record.find_trained_on(images.facts.digests).sum())
 
     samples = getattr(dataset, split)
     seen = count_seen(samples)
@@ -153,7 +155,7 @@ def _warn_of_seen(dataset: "DataSet", split: str, checkpoint: "Checkpoint", cons
 
 
 def _summarize(
-    checkpoint: "Checkpoint", dataset: "DataSet", split: str, scores: "Scores", seen: tuple[int, int], now: "Conditions"
+    checkpoint: "Checkpoint", split: dict[str, Any], scores: "Scores", seen: tuple[int, int], now: "Conditions"
 ) -> "Summary":
     from unet_exp.runs.summary import Summary
 
@@ -162,7 +164,7 @@ def _summarize(
         metrics=scores.metrics,
         checkpoint=str(checkpoint.path),
         step=checkpoint.step,
-        split={split: list(getattr(dataset, split).names)},
+        **split,
         seen_in_training=seen[0],
         validation_seen_in_training=seen[1],
         **now.model_dump(exclude_unset=True),

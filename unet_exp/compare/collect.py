@@ -129,6 +129,7 @@ def _read_run(path: Path) -> Run:
     summary = _read_finished(folder)
     try:
         values = rename_keys(folder.read_config())
+        tested = folder.read_split(summary)["test"]
     except DataError as error:
         raise _NotComparable(str(error).removeprefix(f"{path}/")) from None
     with suppress(ConfigError):  # of another version: compared as it is
@@ -139,7 +140,6 @@ def _read_run(path: Path) -> Run:
     images = _read_numbers(folder.per_image, index="image")
     if LOSS.name in images:
         images.loc[find_ignored(images), LOSS.name] = np.nan  # earlier versions wrote 0
-    tested = (summary.split or {})["test"]
     if folder.per_image.exists() and sorted(images.index) != sorted(tested):
         raise _NotComparable(f"per_image.csv is damaged: {len(images)} rows for {len(tested)} test images")
     return Run(path, config, summary, images, _read_numbers(folder.metrics), _sort_key(path, summary))
@@ -176,7 +176,8 @@ def _read_finished(folder: RunFolder) -> Summary:
     if summary.status != "finished":
         reason = textwrap.shorten(summary.error or "no reason is recorded", 160, placeholder=" ...")
         raise _NotComparable(f"{summary.status or 'not finished'}: {reason}", lost=True)
-    tested = (summary.split or {}).get("test")
+    parts = summary.split_counts if summary.split is None else summary.split
+    tested = (parts or {}).get("test")
     needed = {"data_fingerprint": summary.data_fingerprint, "metrics_version": summary.metrics_version, "split": tested}
     missing = [key for key, value in needed.items() if value is None]
     if damaged := list(dict.fromkeys([*summary.damaged, *missing])):

@@ -49,12 +49,13 @@ def make_strips(comparison: Comparison) -> list[Strip]:
     """The baseline's worst, median and best test image, each from runs of one seed and fold.
 
     The score of an image is its mean over the baseline's runs that tested it. Only images count that each of the groups
-    shown has tested with a common seed and fold; of several runs, those with the most pictures.
+    shown has tested with a common seed and fold, and of these, where `draws_some`, those that all of them have drawn,
+    if there are any; of several runs, those with the most pictures.
 
     Returns:
         Three strips, fewer for fewer images, none if no image is common to the groups shown.
     """
-    shown = [{_describe_run(run): run for run in group.runs} for group in comparison.groups[:MOST_GROUPS]]
+    shown = _list_shown(comparison)
     paired = [name for name in shown[0] if all(name in runs for runs in shown)]
     sources: dict[str, list[str]] = {}
     for name in paired:
@@ -64,6 +65,10 @@ def make_strips(comparison: Comparison) -> list[Strip]:
     scores = pd.concat([run.images[comparison.metric] for run in comparison.baseline.runs])
     ranked = scores.groupby(level=0).mean().dropna().sort_values(ascending=comparison.higher_is_better, kind="stable")
     images = [str(image) for image in ranked.index if image in sources]
+    if draws_some(comparison):
+        drawn = {name: set.intersection(*(_list_pictures(runs[name]) for runs in shown)) for name in paired}
+        in_all = [image for image in images if any(_picture_name(image) in drawn[name] for name in sources[image])]
+        images = in_all or images
     made = []
     for rank, image in _rank(images).items():
         name = min(
@@ -71,6 +76,18 @@ def make_strips(comparison: Comparison) -> list[Strip]:
         )
         made.append(_make_strip(comparison, rank, image, name, [runs[name] for runs in shown]))
     return made
+
+
+def draws_some(comparison: Comparison) -> bool:
+    """Whether a run of the groups shown has drawn only some of its test images (`metrics.pictures`)."""
+    runs = [run for of_group in _list_shown(comparison) for run in of_group.values()]
+    limits = [(run.config.get("metrics.pictures"), len(run.images)) for run in runs]
+    return any(isinstance(limit, int) and 0 < limit < count for limit, count in limits)
+
+
+def _list_shown(comparison: Comparison) -> list[dict[str, Run]]:
+    """The runs of each group that is shown, by what distinguishes them."""
+    return [{_describe_run(run): run for run in group.runs} for group in comparison.groups[:MOST_GROUPS]]
 
 
 def _describe_run(run: Run) -> str:
@@ -98,8 +115,18 @@ def _make_strip(comparison: Comparison, rank: str, image: str, name: str, runs: 
     return Strip(rank, image, name, first + errors)
 
 
+def _list_pictures(run: Run) -> set[str]:
+    """Names of its pictures, see `_picture_name`."""
+    folder = RunFolder(run.folder).predictions
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _picture_name(image: str) -> str:
+    return f"test_{image.removeprefix('test_')}.png"
+
+
 def _picture_path(run: Run, image: str) -> Path:
-    return RunFolder(run.folder).predictions / f"test_{image.removeprefix('test_')}.png"
+    return RunFolder(run.folder).predictions / _picture_name(image)
 
 
 def _read_panels(run: Run, image: str) -> list[NDArray[np.uint8]] | None:

@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter
 
 from unet_exp.compare.collect import Run
 from unet_exp.compare.comparison import Comparison, Difference
-from unet_exp.compare.pictures import MOST_GROUPS, make_strips
+from unet_exp.compare.pictures import MOST_GROUPS, draws_some, make_strips
 from unet_exp.compare.plots import plot_costs, plot_curves, plot_intervals
 from unet_exp.compare.statistics import DRAWS, MOST_EXACT
 from unet_exp.compare.wording import (
@@ -154,6 +154,7 @@ def _describe(comparison: Comparison, title: str) -> dict[str, Any]:
         "rows": rows,
         "headings": list(rows[0].cells),
         "table_note": table_note.strip(),
+        "some_drawn": draws_some(comparison),
         "left_out": f"Only the first {MOST_GROUPS} groups are shown; {more} more are not." if more > 0 else "",
         "reading": _explain_method(comparison),
         "facts": _list_facts(comparison, runs),

@@ -8,6 +8,7 @@ from itertools import compress
 import numpy as np
 
 from unet_exp.compare.collect import Excluded, Run, find_ignored
+from unet_exp.compare.fingerprints import explain_versions, translate_fingerprints
 from unet_exp.compare.settings import NO_SETTING, format_value
 from unet_exp.compare.wording import format_count
 from unet_exp.errors import ConfigError
@@ -47,7 +48,8 @@ def select_comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list
     """Separates runs that measured the same score on the same images from the others.
 
     It keeps what most runs have in common, of equally common values that of the earliest: the version of the metrics,
-    the data in words, then the fingerprint of each fold, which covers images, labels and split.
+    the data in words, then the fingerprint of each fold, which covers images, labels and split. The data are read where
+    some fingerprints are of an earlier version.
 
     Args:
         runs: finished runs.
@@ -71,7 +73,12 @@ def select_comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list
             lambda run, model: _list_differences(run, model, ["metrics.warping_radius"]),
         )
     selection.keep_most_common(lambda run: tuple(format_value(run.config.get(key)) for key in _OF_DATA), _describe_data)
-    selection.keep_most_common(lambda run: run.summary.data_fingerprint, _describe_data, lambda run: run.fold)
+    selection.kept = translate_fingerprints(selection.kept)
+    selection.keep_most_common(
+        lambda run: run.summary.data_fingerprint,
+        lambda run, model: explain_versions(run, model) or _describe_data(run, model),
+        lambda run: run.fold,
+    )
     return selection.kept, selection.excluded
 
 

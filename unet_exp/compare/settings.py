@@ -22,6 +22,7 @@ NO_SETTING = {
     "trainer.profiler": "watches",
     "metrics.warping": "adds scores and changes none",
     "metrics.warping_radius": "is of the warping error alone; under that metric runs have to agree in it",
+    "metrics.pictures": "says which images are drawn; all are scored",
 }
 """Keys that cannot change a result, each with the reason; so do all of `logger`."""
 

@@ -82,10 +82,15 @@ InferenceConfig = Annotated[PlainInferenceConfig | RotationTTAConfig | FlipTTACo
 
 
 class MetricsConfig(Strict):
-    """Scores that take long."""
+    """What the end of a training, and an evaluation, compute beside the usual scores, and draw.
+
+    Attributes:
+        pictures: how many images of a split get a picture; None: all.
+    """
 
     warping: bool
     warping_radius: Count | None
+    pictures: Natural | None = None  # as earlier runs, which lack it, drew; conf/ has the default
 
 
 class _LoggerConfig(Strict):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from itertools import product
 
 import numpy as np
 
@@ -45,11 +44,12 @@ def _hash_pixels(dataset: DataSet) -> str:
     """Hashes split names, sample names, shapes, types, pixels, labels, instances and valid pixels."""
     digest = hashlib.sha256()
     for split in SPLITS:
-        for sample, kind in product(getattr(dataset, split), ("image", "label", "instances", "valid")):
-            array: Array | None = getattr(sample, kind)
-            if array is not None:
-                little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-                header = json.dumps([split, sample.name, kind, list(little.shape), little.dtype.str])
-                digest.update(header.encode() + b"\n")
-                digest.update(little.data)
+        for sample in getattr(dataset, split):
+            for kind in ("image", "label", "instances", "valid"):
+                array: Array | None = getattr(sample, kind)
+                if array is not None:
+                    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+                    header = json.dumps([split, sample.name, kind, list(little.shape), little.dtype.str])
+                    digest.update(header.encode() + b"\n")
+                    digest.update(little.data)
     return digest.hexdigest()

@@ -155,6 +155,12 @@ class Predictor:
         """The likeliest class of each pixel: (H, W) class indices, 255 where not valid; see `probabilities`."""
         return likeliest_class(self.probabilities(image, valid))
 
+    def label(self, sample: Sample) -> NDArray[np.uint8]:
+        """The likeliest class of each pixel of a data set's image, as `score` yields it: (H, W) class indices."""
+        found = self._prediction(sample.image, sample.valid)[1][0].numpy()
+        label: NDArray[np.uint8] = found.argmax(axis=0).astype(np.uint8)
+        return label
+
     def score(
         self, samples: Sequence[Sample], loss: nn.Module, targets: Targets, board: Scoreboard
     ) -> Iterator[tuple[Sample, NDArray[np.uint8], dict[str, float | str] | None]]:

@@ -3,17 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from rich.table import Table
 from rich.text import Text
 
 from unet_exp import losses
 from unet_exp.config import ClassSpec, MetricsConfig
-from unet_exp.data.samples import DataSet, Sample
-from unet_exp.figures.overlay import draw_panels
+from unet_exp.data.samples import DataSet, Images
+from unet_exp.inference.pictures import choose_pictures, write_picture
 from unet_exp.inference.predictor import Predictor
-from unet_exp.io.writing import write_image
 from unet_exp.metrics.declarations import LOSS, METRICS
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.progress import track
@@ -28,12 +29,16 @@ class Scores:
         per_image: one row per image.
         per_threshold: one row per image and threshold, for scores of borders.
         thresholds: the best on this split of each score that has one.
+        images: how many the split has.
+        drawn: how many of them got a picture.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
     per_image: list[dict[str, float | str]] = field(default_factory=list)
     per_threshold: list[dict[str, float | str]] = field(default_factory=list)
     thresholds: dict[str, float] = field(default_factory=dict)
+    images: int = 0
+    drawn: int = 0
 
 
 def score_split(
@@ -44,35 +49,45 @@ def score_split(
     pictures: Path | None = None,
     thresholds: Mapping[str, float] | None = None,
 ) -> Scores:
-    """Predicts every sample of a split, scores the labelled ones and draws all of them.
+    """Predicts the labelled samples of a split and scores them, and draws samples.
+
+    Where not all are drawn, those that are get predicted once more at the end, when the scores have chosen them: the
+    predictions of a whole split may be more than the memory holds.
 
     Args:
         predictor: a checkpoint's.
         dataset: its data set, with the families of scores beyond those of classes.
         split: `train`, `val`, `test` or `unlabelled`; names the metrics and the pictures.
-        settings: the slow scores to compute.
+        settings: the slow scores to compute, and how many images to draw; see `choose_pictures`.
         pictures: folder of the overlays, `<split>_<name>.png` each; None draws none.
         thresholds: chosen on another split; adds the scores `..._at_val`.
     """
-    samples: Sequence[Sample] = getattr(dataset, split)
-    config = predictor.checkpoint.config.loss
+    samples: Images = getattr(dataset, split)
+    limit = 0 if pictures is None else settings.pictures
+    count = len(samples) if limit is None else min(limit, len(samples))
+    draw = partial(write_picture, pictures or Path(), split, predictor.classes)
     names = [spec.name for spec in predictor.classes]
     board = Scoreboard(names, dataset.metrics, settings.warping, settings.warping_radius)
-    loss, targets = losses.build(config, predictor.checkpoint.record.class_weights), losses.targets(config)
-    predicted = predictor.score(samples, loss, targets, board)
-    for sample, label, row in track(predicted, f"{split} images", len(samples)):
-        if pictures is None:
-            continue
-        score = f"IoU {row['iou/mean']:.3f}" if row and not math.isnan(float(row["iou/mean"])) else ""
-        picture = draw_panels(sample.image, sample.label, label, predictor.classes, score, sample.valid)
-        name = sample.name.removeprefix(f"{split}_")
-        pictures.mkdir(parents=True, exist_ok=True)
-        write_image(pictures / f"{split}_{name}.png", picture)
-    rows = board.per_image(thresholds)
-    if not rows:
-        return Scores()
+    scores = np.full(len(samples), math.nan)
+    labelled = bool(samples.facts.labelled.any())
+    at_once = labelled and count == len(samples)
+    if labelled:
+        config = predictor.checkpoint.config.loss
+        loss, targets = losses.build(config, predictor.checkpoint.record.class_weights), losses.targets(config)
+        predicted = predictor.score(samples, loss, targets, board)
+        for place, (sample, label, row) in enumerate(track(predicted, f"{split} images", len(samples))):
+            scores[place] = math.nan if row is None else row["iou/mean"]
+            if at_once:
+                draw(sample, label, scores[place])
+    if count and not at_once:
+        for place in track(choose_pictures(scores, count), f"pictures of {split} images", count):
+            sample = samples[place]
+            draw(sample, predictor.label(sample), scores[place])
+    if not labelled:
+        return Scores(images=len(samples), drawn=count)
     metrics = {f"{split}/{name}": value for name, value in board.result(thresholds).items()}
-    return Scores(metrics, rows, board.per_threshold(), board.thresholds())
+    rows = board.per_image(thresholds)
+    return Scores(metrics, rows, board.per_threshold(), board.thresholds(), len(samples), count)
 
 
 def score_test(predictor: Predictor, dataset: DataSet, settings: MetricsConfig, pictures: Path) -> Scores:
@@ -81,6 +96,15 @@ def score_test(predictor: Predictor, dataset: DataSet, settings: MetricsConfig, 
     if dataset.test and dataset.val and "isbi" in dataset.metrics:
         thresholds = score_split(predictor, dataset, "val", settings).thresholds
     return score_split(predictor, dataset, "test", settings, pictures, thresholds)
+
+
+def describe_drawn(scores: Scores, split: str) -> str:
+    """Says how many images of a split are drawn, and which; empty where all are."""
+    if scores.drawn == scores.images:
+        return ""
+    which = "the worst, the middle and the best by mean IoU" if scores.metrics else "evenly spread ones"
+    chosen = f": {which}" if scores.drawn else ""
+    return f"{scores.drawn:,} of {scores.images:,} {split} images are drawn (metrics.pictures){chosen}"
 
 
 def score_tables(metrics: Mapping[str, float], classes: Sequence[ClassSpec], split: str) -> list[Table]:

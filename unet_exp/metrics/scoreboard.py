@@ -1,6 +1,7 @@
 """Scores of a set of images: pooled over the set, and per image."""
 
 import math
+from array import array
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -40,8 +41,11 @@ class Scoreboard:
             metric.name: metric.function for metric in metrics if metric.family == "seg" and metric.function
         }
         self._objects: dict[str, list[NDArray[np.float64]]] = {name: [] for name in self._of_objects}
-        self._losses: list[float] = []
-        self._rows: list[dict[str, float | str]] = []
+        self._losses = array("d")
+        # Plain numbers, image after image: a dict of each of a million images would fill the memory.
+        self._images: list[str] = []
+        self._columns: tuple[str, ...] = ()
+        self._numbers = array("d")
 
     def add(
         self,
@@ -73,7 +77,7 @@ class Scoreboard:
             self._losses.append(loss)
         else:
             loss = math.nan
-        row: dict[str, float | str] = {"image": name, "loss": loss, **class_scores(matrix, self._names)}
+        row: dict[str, float] = {"loss": loss, **class_scores(matrix, self._names)}
         if self._borders is not None:
             if probabilities is None:
                 raise ValueError(f"the isbi scores of {name} need probabilities")
@@ -84,18 +88,25 @@ class Scoreboard:
             self._objects[key].append(function(truth, instances, prediction))
             row[key] = mean_seg(self._objects[key][-1])
         self._matrix += matrix
-        self._rows.append(row)
-        return row
+        self._images.append(name)
+        self._columns = tuple(row)
+        self._numbers.extend(row.values())
+        return {"image": name, **row}
 
     def per_image(self, thresholds: Mapping[str, float] | None = None) -> list[dict[str, float | str]]:
         """One row per image: `image`, `loss`, its scores, and those of its borders at the set's best thresholds.
 
         With `thresholds`, as for `result`, also `<measure>_at_val`.
         """
-        if self._borders is None:
-            return [dict(row) for row in self._rows]
-        borders = self._borders.rows(thresholds or {})
-        return [{**row, **more} for row, more in zip(self._rows, borders, strict=True)]
+        width = len(self._columns)
+        rows: list[dict[str, float | str]] = [
+            {"image": name, **dict(zip(self._columns, self._numbers[at * width : (at + 1) * width], strict=True))}
+            for at, name in enumerate(self._images)
+        ]
+        if self._borders is not None:
+            for row, more in zip(rows, self._borders.rows(thresholds or {}), strict=True):
+                row |= more
+        return rows
 
     def per_threshold(self) -> list[dict[str, float | str]]:
         """One row per image and threshold with the border scores; none without `isbi`."""
@@ -104,11 +115,11 @@ class Scoreboard:
         curves = self._borders.curves
         return [
             {
-                "image": row["image"],
+                "image": name,
                 "threshold": index / 10,
-                **{name: float(of[at, index]) for name, of in curves.items()},
+                **{measure: float(of[at, index]) for measure, of in curves.items()},
             }
-            for at, row in enumerate(self._rows)
+            for at, name in enumerate(self._images)
             for index in range(THRESHOLDS.size)
         ]
 

@@ -25,8 +25,9 @@ FREE = (
     "trainer.accelerator",
     "trainer.save_every",
     "trainer.profiler",
+    "metrics.pictures",
 )
-"""Keys that may differ: they change places and logs, not the computation.
+"""Keys that may differ: they change places, logs and pictures, not the computation.
 
 The limits of the training may not differ, since schedules depend on them; nor what changes the rounding (`compile`,
 `channels_last`, `precision`, `devices`); nor the name, which distinguishes trainings of one config. The place of the

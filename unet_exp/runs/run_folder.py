@@ -1,5 +1,6 @@
 """The folder of a run and its files."""
 
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 
 from unet_exp.errors import DataError
 from unet_exp.files import write_csv, write_text
@@ -16,6 +18,10 @@ from unet_exp.schema import DEEPEST, leaves
 
 OUTPUTS = "outputs"
 """Where all commands write by default; `conf/train.yaml` has the same."""
+MOST_NAMES = 10_000
+"""Names of images in a summary; more go into a file beside it, so that the summary stays short."""
+
+_NAMES = TypeAdapter(dict[str, list[str]])
 
 
 class RunFolder:
@@ -28,6 +34,7 @@ class RunFolder:
         self.per_image = path / "per_image.csv"
         self.per_threshold = path / "per_threshold.csv"
         self.summary = path / "summary.json"
+        self.split = path / "split.json"
         self.curves = path / "curves.png"
         self.log = path / "run.log"
         self.lock = path / ".lock"
@@ -93,6 +100,33 @@ class RunFolder:
             return Summary.read(self.summary)
         except DataError:
             return Summary()
+
+    def write_split(self, split: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """The fields of a summary for the names of the images of each part; many names go into `split.json`."""
+        counts = {part: len(names) for part, names in split.items()}
+        names = {part: list(names) for part, names in split.items()}
+        if sum(counts.values()) <= MOST_NAMES:
+            return {"split": names}
+        write_text(self.split, json.dumps(names) + "\n")
+        return {"split": None, "split_counts": counts}
+
+    def read_split(self, summary: Summary) -> dict[str, list[str]]:
+        """Names of the images of each part, wherever `write_split` has put them.
+
+        Raises:
+            DataError: if they are missing, damaged, or not as many as the summary says.
+        """
+        if summary.split is not None:
+            return summary.split
+        if summary.split_counts is None:
+            raise DataError(f"{self.summary} is damaged: split")
+        try:
+            split = _NAMES.validate_json(self.split.read_bytes(), strict=True)
+        except (OSError, ValueError):
+            raise DataError(f"{self.split} is missing or damaged") from None
+        if {part: len(names) for part, names in split.items()} != summary.split_counts:
+            raise DataError(f"{self.split} is damaged: it has other numbers of names than {self.summary.name} says")
+        return split
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the resolved config."""

@@ -38,7 +38,9 @@ class Summary(Conditions):
         metrics: scores by their full names, such as `test/iou/cell`; null where undefined.
         started: ISO time of the first start.
         fold: that was tested; None without folds.
-        split: names of the images of each part.
+        split: names of the images of each part; None where `split.json` beside it has them. Read it with
+            `RunFolder.read_split`.
+        split_counts: how many names each part has in `split.json`; None where there is none.
         macs: multiply-accumulates of one training input.
         rerun: the earlier run that it repeats, and the verdict.
         resumed: step and time of each later start.
@@ -66,6 +68,7 @@ class Summary(Conditions):
     fold: int | None = None
     overrides: list[str] | None = None
     split: dict[str, list[str]] | None = None
+    split_counts: dict[str, int] | None = None
     width: Width | None = None
     parameters: int | None = None
     macs: int | None = None

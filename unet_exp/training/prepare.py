@@ -14,7 +14,7 @@ import torch
 
 from unet_exp import data, losses
 from unet_exp.checkpoints.opening import open_checkpoint
-from unet_exp.checkpoints.record import CheckpointRecord
+from unet_exp.checkpoints.record import CheckpointRecord, pack_digests
 from unet_exp.config import Config
 from unet_exp.config.learning import CustomLossConfig
 from unet_exp.data.compatibility import check_fits
@@ -165,7 +165,7 @@ def _build_module(
         normalization=normalization,
         channels=dataset.channels,
         class_weights=losses.class_weights(config.loss, counts),
-        trained_on=[digest.tobytes().hex() for digest in dataset.train.facts.digests],
+        trained_on=pack_digests(dataset.train.facts.digests),
     )
     return SegmentationModule(record.model_dump(), steps or 0, config)
 

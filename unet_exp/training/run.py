@@ -20,13 +20,14 @@ from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import Config
 from unet_exp.config.model import UNetConfig
 from unet_exp.console import make_console
+from unet_exp.data.samples import SPLITS
 from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
 from unet_exp.files import hold_lock
 from unet_exp.geometry import Architecture, layer_table, output_size
 from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
-from unet_exp.inference.scoring import Scores, score_split, score_tables, score_test
+from unet_exp.inference.scoring import Scores, describe_drawn, score_split, score_tables, score_test
 from unet_exp.progress import watch
 from unet_exp.runs.earlier import keep_unrecorded
 from unet_exp.runs.lifecycle import RunRecord, record_run
@@ -158,14 +159,15 @@ class _Training:
     def describe(self, rerun: Rerun | None) -> Summary:
         """The summary at the start of the run."""
         job, config = self.job, self.job.config
-        parts = ("train", "val", "test", "unlabelled")
+        names = {part: getattr(job.dataset, part).names for part in SPLITS}
+        split = self.folder.write_split(names) if processes.is_first() else {}
         summary = Summary(
             name=config.name,
             started=self.started[0].isoformat(timespec="milliseconds"),
             seed=config.seed,
             fold=config.data.fold if config.data.folds else None,
             overrides=job.overrides,
-            split={part: list(getattr(job.dataset, part).names) for part in parts},
+            **split,
             width=_width(job),
             parameters=job.parameters,
             macs=job.macs,
@@ -217,10 +219,13 @@ class _Training:
         with explain_out_of_memory("the training is kept; score it with evaluate.py and a smaller inference.tile"):
             predictor = Predictor(open_checkpoint(folder.best, trust=own), job.device.type, job.precision)
             self.scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions)
-            score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions)
+            unlabelled = score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions)
         if self.scores.metrics:
             folder.write_scores(self.scores.per_image, self.scores.per_threshold)
             console.print(*score_tables(self.scores.metrics, job.dataset.classes, "test"))
+        for line in (describe_drawn(self.scores, "test"), describe_drawn(unlabelled, "unlabelled")):
+            if line:
+                console.print(line, soft_wrap=True)
         record.note(seconds_test=round(time.monotonic() - began, 1))
         if job.config.trainer.overfit:
             assert self.callbacks is not None

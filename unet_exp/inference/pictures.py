@@ -1,0 +1,54 @@
+"""Which images of a split are drawn, and how a picture of one is written."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unet_exp.config import ClassSpec
+from unet_exp.data.samples import Sample
+from unet_exp.figures.overlay import draw_panels
+from unet_exp.io.writing import write_image
+
+
+def choose_pictures(scores: NDArray[np.float64], count: int) -> list[int]:
+    """Chooses images to draw: a third each of the worst, the middle and the best; evenly spread ones without scores.
+
+    Equal scores stay in the order of the images. Images without a score are taken only where the others are too few.
+
+    Args:
+        scores: (N,), of each image, higher is better; nan where there is none.
+        count: at most so many.
+
+    Returns:
+        Their places, ascending, each once.
+    """
+    without = np.flatnonzero(np.isnan(scores)).tolist()
+    ranked = np.argsort(scores, kind="stable")[: len(scores) - len(without)].tolist()
+    if len(ranked) <= count:
+        free = min(count - len(ranked), len(without))
+        return sorted([*ranked, *(without[place * len(without) // free] for place in range(free))])
+    worst, best, middle = (count + 2) // 3, (count + 1) // 3, count // 3
+    start = (len(ranked) - middle) // 2
+    return sorted([*ranked[:worst], *ranked[start : start + middle], *ranked[len(ranked) - best :]])
+
+
+def write_picture(
+    folder: Path, split: str, classes: Sequence[ClassSpec], sample: Sample, prediction: NDArray[np.uint8], score: float
+) -> None:
+    """Writes the picture of an image as `<split>_<name>.png`.
+
+    Args:
+        folder: is made.
+        split: of the image.
+        classes: of the prediction.
+        sample: the image.
+        prediction: (H, W) class indices.
+        score: its mean IoU; nan where it has none.
+    """
+    text = "" if math.isnan(score) else f"IoU {score:.3f}"
+    picture = draw_panels(sample.image, sample.label, prediction, classes, text, sample.valid)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_image(folder / f"{split}_{sample.name.removeprefix(f'{split}_')}.png", picture)
