@@ -8,6 +8,7 @@ from scipy import ndimage
 from skimage.metrics import adapted_rand_error
 from skimage.segmentation import watershed
 
+from unet_exp.data.cache_folder import find_cache_folder
 from unet_exp.data.sets import synthetic
 from unet_exp.data.sets.synthetic import (
     CELL,
@@ -15,7 +16,6 @@ from unet_exp.data.sets.synthetic import (
     MANY_CLASSES,
     MEMBRANE,
     Micrograph,
-    default_cache,
     generate,
     generate_set,
 )
@@ -193,9 +193,9 @@ def test_default_cache_follows_the_environment(tmp_path, monkeypatch):
     generate_set(1, 48, 48, seed=0)
     assert len(list(tmp_path.glob("*.npz"))) == 1
     monkeypatch.setenv("UNET_EXP_CACHE", "")
-    assert default_cache() is None
+    assert find_cache_folder() is None
     monkeypatch.delenv("UNET_EXP_CACHE")
-    assert default_cache() == Path.home() / ".cache" / "unet_exp"
+    assert find_cache_folder() == Path.home() / ".cache" / "unet_exp"
 
 
 def test_workers_change_nothing(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ class _DataConfig(Strict):
     tiles_per_epoch: Count | None
     sampling: Literal["area", "image"] = "image"  # as earlier runs, which lack it, drew; conf/ has the default
     foreground_share: Share = 0.0  # for earlier runs, which lack it
+    patches_in_a_row: Count = 1  # likewise
     normalization: Literal["image", "dataset", "none"]
     fold: Natural
     folds: Natural

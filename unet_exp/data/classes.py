@@ -201,7 +201,10 @@ def object_ids(
 
 def shows_colors(pixels: Array) -> bool:
     """Whether (H, W, C) pixels, C 3 or 4, are more than greys."""
-    return pixels.shape[2] in (3, 4) and bool((pixels[:, :, :3] != pixels[:, :, :1]).any())
+    if pixels.shape[2] not in (3, 4):
+        return False
+    # Few rows of a photograph tell; only of greys all must be looked at.
+    return any(bool((rows[:, :, :3] != rows[:, :, :1]).any()) for rows in (pixels[::64], pixels))
 
 
 def name_values(values: Collection[Value], classes: Sequence[ClassSpec]) -> list[dict[str, Any]]:

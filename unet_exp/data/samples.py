@@ -16,6 +16,7 @@ from unet_exp.config import ClassSpec
 from unet_exp.data.facts import Facts, find_facts
 from unet_exp.errors import ConfigError
 from unet_exp.io.arrays import Array
+from unet_exp.memory import free_memory
 from unet_exp.metrics.declarations import ScoreFamily
 
 SPLITS = ("train", "val", "test", "unlabelled")
@@ -78,11 +79,13 @@ class Images(Sequence[Sample]):
         facts: what is known of each without reading it.
         in_memory: whether reading costs nothing.
         has_instances: whether every sample has instances.
+        spare_memory: bytes that what is computed of them may take beside them.
     """
 
     facts: Facts
     in_memory = False
     has_instances = False
+    spare_memory = 0.0
 
     @abstractmethod
     def read(self, index: int, region: Region | None = None) -> Sample:
@@ -123,6 +126,7 @@ class ImagesInMemory(Images):
     def __init__(self, samples: Sequence[Sample], classes: int) -> None:
         self._samples, self._classes = list(samples), classes
         self.has_instances = all(sample.instances is not None for sample in samples)
+        self.spare_memory = free_memory() / 2
 
     @cached_property
     def facts(self) -> Facts:  # type: ignore[override]

@@ -93,10 +93,10 @@ def find_fill(image: Array, valid: Valid) -> float | None:
         The value, in all channels; None where no such region has `_FILL_SHARE` of the pixels.
     """
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    values, counts = np.unique(border, axis=0, return_counts=True)
-    value = values[counts.argmax()]
-    if (value != value[0]).any() or 2 * counts.max() < _FILL_SHARE * len(border):
+    values, counts = np.unique(border[(border == border[:, :1]).all(axis=1), 0], return_counts=True)
+    if not values.size or 2 * counts.max() < _FILL_SHARE * len(border):
         return None
+    value = values[counts.argmax()]
     same = (image == value).all(axis=2)
     if valid is not None:
         same &= valid
@@ -105,7 +105,7 @@ def find_fill(image: Array, valid: Valid) -> float | None:
     edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     largest = int(sizes[np.setdiff1d(edge, 0)].max(initial=0))
     whole = largest == same.size  # a constant image is told as one
-    return float(value[0]) if largest >= _FILL_SHARE * same.size and not whole else None
+    return float(value) if largest >= _FILL_SHARE * same.size and not whole else None
 
 
 def format_value(value: float) -> str:

@@ -19,6 +19,9 @@ from unet_exp.training.draws import Foreground
 from unet_exp.training.last_checkpoint import ResumableSampler
 from unet_exp.training.patches import PatchDataset
 
+_TARGET_BYTES = 5
+"""Of a pixel: its label and its weight."""
+
 
 class WholeImages(Dataset[dict[str, Any]]):
     """Whole normalised images with their labels, for validation."""
@@ -89,6 +92,12 @@ class SegmentationData(pl.LightningDataModule):
         """(N,), how often each training image is drawn in relation to the others."""
         return self._counts if self._config.data.sampling == "area" else np.ones(len(self._dataset.train), np.int64)
 
+    def _keeps_targets(self) -> bool:
+        """Whether each process that reads may keep the targets of all images it comes by: a label and weights each."""
+        images, processes = self._dataset.train, max(1, self._config.data.num_workers)
+        pixels = int(images.facts.sizes.astype(np.int64).prod(axis=1).sum())
+        return images.in_memory and _TARGET_BYTES * pixels * processes <= images.spare_memory
+
     def _find_foreground(self) -> Foreground | None:
         share = self._config.data.foreground_share
         return Foreground(self._dataset.train.facts.shown[:, :-1], self._shares, share) if share else None
@@ -104,10 +113,17 @@ class SegmentationData(pl.LightningDataModule):
             augmentation.build(config.augmentation),
             losses.targets(config.loss),
             config.seed,
+            self._keeps_targets(),
         )
         process = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = ResumableSampler(
-            self._shares, self.tiles, config.seed, config.trainer.overfit, *process, self._find_foreground()
+            self._shares,
+            self.tiles,
+            config.seed,
+            config.trainer.overfit,
+            *process,
+            self._find_foreground(),
+            data.patches_in_a_row,
         )
         if self.trainer:
             progress = self.trainer.fit_loop.epoch_loop.batch_progress.current

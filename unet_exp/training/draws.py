@@ -64,6 +64,7 @@ class PatchSampler(Sampler[Draw]):
         rank: see `tiles`.
         world: see `tiles`.
         foreground: puts patches on classes; None leaves all where they are.
+        in_a_row: how many draws of one image follow each other.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class PatchSampler(Sampler[Draw]):
         rank: int = 0,
         world: int = 1,
         foreground: Foreground | None = None,
+        in_a_row: int = 1,
     ) -> None:
         self._turns = take_turns(shares)
         self._tiles = tiles
@@ -83,6 +85,7 @@ class PatchSampler(Sampler[Draw]):
         self._rank = rank
         self._world = world
         self._foreground = foreground
+        self._in_a_row = in_a_row
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -95,13 +98,13 @@ class PatchSampler(Sampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         epoch = 0 if self._repeat else self._epoch
         random = np.random.default_rng([self._seed, epoch])
-        # Each epoch starts where the last one ended; otherwise images beyond `tiles` never come.
-        first = epoch * self._tiles
-        order = self._turns[(random.permutation(self._tiles) + first) % len(self._turns)]
+        # Each epoch starts where the last one ended; otherwise images beyond its rows never come.
+        rows = -(-self._tiles // self._in_a_row)
+        order = self._turns[(random.permutation(rows) + epoch * rows) % len(self._turns)]
         for position in range(self._rank, len(self) * self._world, self._world):
-            draw = Draw(epoch, position, int(order[position]))
+            draw = Draw(epoch, position, int(order[position // self._in_a_row]))
             # Counted by process, so that each has its share.
-            number = (first + position) // self._world
+            number = (epoch * self._tiles + position) // self._world
             yield draw if self._foreground is None else self._foreground.replace(draw, number, self._seed)
 
 

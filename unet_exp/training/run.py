@@ -42,7 +42,7 @@ from unet_exp.training.pruning import Pruning
 from unet_exp.training.rerun import Rerun
 from unet_exp.training.resume_point import ResumePoint, find_resume_point, find_resumed_folder
 from unet_exp.training.run_log import redirect_logs
-from unet_exp.training.trainer import build_trainer, explain_dead_worker
+from unet_exp.training.trainer import build_trainer, explain_workers
 
 
 def train(
@@ -195,7 +195,7 @@ class _Training:
             watch("training") as phase,
             signals.defer(),
             explain_out_of_memory("take a smaller data.batch_size, data.tile or model.width"),
-            explain_dead_worker(folder),
+            explain_workers(folder),
             warnings.catch_warnings(),
         ):
             # Lightning expects a loader that resumes in mid-epoch; here the sampler does.

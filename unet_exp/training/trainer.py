@@ -14,7 +14,7 @@ from pytorch_lightning.profilers import Profiler, PyTorchProfiler, SimpleProfile
 from rich.console import Console
 
 from unet_exp.config import duration_seconds
-from unet_exp.errors import TrainingError
+from unet_exp.errors import DataError, TrainingError
 from unet_exp.progress import Phase
 from unet_exp.runs.lifecycle import explain_resume
 from unet_exp.runs.run_folder import RunFolder
@@ -70,14 +70,18 @@ def build_trainer(
 
 
 @contextmanager
-def explain_dead_worker(folder: RunFolder) -> Iterator[None]:
-    """Turns the death of a data-loading process into one line.
+def explain_workers(folder: RunFolder) -> Iterator[None]:
+    """Turns the death of a data-loading process, and the error of a file that one reads, into one line.
 
     Raises:
         TrainingError: with advice.
+        DataError: of the file.
     """
     try:
         yield
+    except DataError as error:
+        # PyTorch puts the traceback of the other process into the message.
+        raise DataError(str(error).rstrip().rpartition(f"{DataError.__name__}: ")[2]) from None
     except RuntimeError as error:
         if re.match(r"DataLoader worker \(pid", str(error)) is None:
             raise

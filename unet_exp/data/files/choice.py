@@ -37,11 +37,13 @@ class StorePlan(NamedTuple):
         kind: as a value of `data.cache`.
         number: of images.
         size: bytes of all decoded images and masks; None where it was not asked for.
+        spare: bytes of memory that are left for what is computed of them.
     """
 
     kind: Literal["memory", "disk", "none"]
     number: int
     size: int | None = None
+    spare: float = 0.0
 
     def describe(self) -> str:
         """A line for people."""
@@ -78,7 +80,7 @@ def plan_store(
     if config.cache in ("auto", "memory"):
         limit = find_memory_limit(config)
         if size <= limit:
-            return StorePlan("memory", number, size)
+            return StorePlan("memory", number, size, limit - size)
         if config.cache == "memory":
             raise _explain_memory(config, number, size, limit, largest)
     store = _name_disk_store(config, find_objects)
@@ -124,7 +126,8 @@ def find_memory_limit(config: FolderConfig) -> float:
 
 def format_size(size: float) -> str:
     """Bytes for people."""
-    return f"{size / 1e9:.3g} GB"
+    unit, name = next(((unit, name) for unit, name in ((1e9, "GB"), (1e6, "MB")) if size >= unit), (1e3, "kB"))
+    return f"{size / unit:.3g} {name}"
 
 
 def measure_files(pairs: Sequence[Pair], objects: bool) -> NDArray[np.int64]:

@@ -29,6 +29,7 @@ class FileImages(Images):
         self._rows = survey.index.rows[numbers]
         self._store = survey.store
         self.in_memory = isinstance(survey.store, MemoryStore)
+        self.spare_memory = survey.spare_memory
         masked = bool(self._rows["masked"].all())
         self.has_instances = masked and (survey.rules.objects or survey.find_objects)
 

@@ -25,6 +25,19 @@ VERSION = 1
 FOLDER = "index"
 
 
+_DAMAGE = (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+def read_words(path: Path) -> dict[str, Any] | None:
+    """The words of the data set that an index is of; None where it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            words: dict[str, Any] = json.loads(file["header"].tobytes())["words"]
+            return words
+    except _DAMAGE:
+        return None
+
+
 def name_data(config: FolderConfig, rules: Rules) -> dict[str, Any]:
     """What a data set is called in the cache folder: its files as absolute paths, and how they are read."""
     files = {key: _absolute(getattr(config, key)) for key in ("images", "masks", "field_of_view")}
@@ -55,7 +68,7 @@ class StoredIndex:
     def save(self, path: Path, words: dict[str, Any], rules: Rules) -> None:
         """Writes it, completely or not at all; `words` are those of `name_data`."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        header = json.dumps({**words, "class_values": rules.class_values}).encode()
+        header = json.dumps({"words": words, "class_values": rules.class_values}).encode()
         columns = {of.name: getattr(self.index, of.name) for of in fields(self.index)}
         with write_whole(path) as side:
             np.savez(side, header=np.frombuffer(header, np.uint8), keys=self.keys, **columns)
@@ -68,7 +81,7 @@ class StoredIndex:
                 header = json.loads(file["header"].tobytes())
                 columns = {of.name: file[of.name] for of in fields(Index)}
                 keys = file["keys"]
-        except (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        except _DAMAGE:
             return None
         index = Index(**columns)
         if header.get("class_values") != rules.class_values and index.declares:

@@ -48,6 +48,7 @@ class Survey:
         index: what is known of the pages that could be read, in the order of the pairs.
         mistakes: the error of each pair that could not, by its place.
         store: keeps decoded pages; None for none.
+        spare_memory: bytes that are left for what is computed of the pages.
         threads: that read files.
         path: of the file of the index; None where it is not kept.
     """
@@ -59,6 +60,7 @@ class Survey:
     index: Index = field(default_factory=lambda: Index.of([]))
     mistakes: dict[int, DataError] = field(default_factory=dict)
     store: Store | None = None
+    spare_memory: float = 0.0
     threads: int = _THREADS
     path: Path | None = None
 
@@ -174,7 +176,7 @@ def survey(
         if fill:
             largest = pairs[int(new[sizes.argmax()])].image if new.size else None
             plan = plan_store(config, find_objects, found.index, sizes, largest)
-            found.store = open_store(plan, config, find_objects)
+            found.store, found.spare_memory = open_store(plan, config, find_objects), plan.spare
         try:
             found.look_at(new.tolist(), console)
         finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unet_exp.config import ClassSpec, SyntheticConfig
+from unet_exp.data.cache_folder import find_cache_folder
 from unet_exp.data.samples import DataSet, Sample, split_indices
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.data.sets.synthetic_texture import Layout, paint, smooth_noise
@@ -185,12 +185,6 @@ def _densities(rng: np.random.Generator, edge: Array) -> Array:
     return spots
 
 
-def default_cache() -> Path | None:
-    """Folder of generated sets: `$UNET_EXP_CACHE`, else `~/.cache/unet_exp`; None where that is empty."""
-    folder = os.environ.get("UNET_EXP_CACHE", "~/.cache/unet_exp")
-    return Path(folder).expanduser() if folder else None
-
-
 def generate_set(
     count: int,
     height: int,
@@ -202,7 +196,7 @@ def generate_set(
 ) -> list[Micrograph]:
     """Generates the images 0 .. count - 1 of a set, or reads them from the cache; see `generate`.
 
-    `cache` is by default `default_cache()`. A damaged file in it is replaced, and an unusable folder costs time only.
+    `cache` is by default that of `find_cache_folder`. A damaged file in it is replaced; an unusable folder costs time.
     `workers` is the number of threads that generate.
 
     Raises:
@@ -210,7 +204,7 @@ def generate_set(
     """
     if count < 1:
         raise ValueError(f"a synthetic set needs at least 1 image, not {count}")
-    folder = default_cache() if cache is None else cache
+    folder = find_cache_folder() if cache is None else cache
     key = {"version": GENERATOR_VERSION, "count": count, "height": height, "width": width, "seed": seed}
     name = hashlib.sha256(json.dumps({**key, "organelles": organelles}, sort_keys=True).encode()).hexdigest()[:24]
     path = None if folder is None else folder / f"synthetic-{name}.npz"

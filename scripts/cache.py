@@ -1,0 +1,6 @@
+"""List or clear what is kept for later starts: `python scripts/cache.py --help`."""
+
+from unet_exp.cli.cache import main
+
+if __name__ == "__main__":
+    main()
