@@ -71,6 +71,9 @@ def count_bytes(rows: NDArray[Any], objects: bool) -> NDArray[np.int64]:
 class Store(Protocol):
     """Keeps decoded pages, each under the digest of its content."""
 
+    def is_complete(self, rows: NDArray[Any]) -> bool:
+        """Whether it is known to have these pages, and no others in their place."""
+
     def has(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
         """(N,), which pages are there."""
 
@@ -89,6 +92,10 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._samples: dict[bytes, Sample] = {}
+
+    def is_complete(self, rows: NDArray[Any]) -> bool:
+        """See `Store`."""
+        return self._samples.keys() == {content.tobytes() for content in rows["content"]}
 
     def has(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
         """See `Store`."""
@@ -127,11 +134,17 @@ class DiskStore:
         self.folder, self._objects = folder, objects
         self._complete = folder / "complete"
 
+    def is_complete(self, rows: NDArray[Any]) -> bool:
+        """See `Store`."""
+        try:
+            return self._complete.read_text() == _hash_rows(rows)
+        except OSError:
+            return False
+
     def has(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
         """See `Store`."""
-        with suppress(OSError):
-            if self._complete.read_text() == _hash_rows(rows):
-                return np.ones(len(rows), bool)
+        if self.is_complete(rows):
+            return np.ones(len(rows), bool)
         sizes = count_bytes(rows, self._objects)
         found = [_size_of(self._path(row)) == size for row, size in zip(rows, sizes.tolist(), strict=True)]
         return np.array(found, bool)

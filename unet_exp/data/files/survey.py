@@ -15,7 +15,7 @@ from rich.console import Console
 
 from unet_exp.config.data import FolderConfig
 from unet_exp.data.cache_folder import find_cache_folder, wait_for_lock
-from unet_exp.data.files.choice import measure_files, open_store, plan_store
+from unet_exp.data.files.choice import format_size, measure_files, open_store, plan_store
 from unet_exp.data.files.index import Index
 from unet_exp.data.files.index_file import FOLDER, StoredIndex, hash_words, make_keys, make_stamps, name_data
 from unet_exp.data.files.rules import Rules
@@ -87,7 +87,7 @@ class Survey:
             DataError: for a file that cannot be read any more, or a disk that cannot be written.
         """
         rows = self.index.rows
-        if self.store is None or self.store.has(rows).all():
+        if self.store is None or self.store.is_complete(rows):
             return
         with self._lock():
             lacking = np.unique(rows["place"][~self.store.has(rows)]).tolist()
@@ -196,7 +196,7 @@ def _count_threads(pairs: Sequence[Pair], places: NDArray[np.intp], sizes: NDArr
     if _WHILE_DECODED * largest > free:
         path = pairs[int(places[sizes.argmax()])].image
         raise ConfigError(
-            f"{path}: to read it takes {_WHILE_DECODED * largest / 1e9:.3g} GB of memory and {free / 1e9:.3g} GB are "
+            f"{path}: to read it takes {format_size(_WHILE_DECODED * largest)} of memory and {format_size(free)} are "
             "free; cut it into smaller images"
         )
     return max(1, min(_THREADS, free // (_WHILE_DECODED * largest)))

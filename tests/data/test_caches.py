@@ -1,0 +1,374 @@
+"""Images that are read when they are needed: equal from memory, disk and files, whole and in parts."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from own_images import config
+from PIL import Image
+
+from unet_exp import data
+from unet_exp.data.files import survey
+from unet_exp.data.fingerprint import fingerprint
+from unet_exp.data.samples import DataSet, Images, Region, Sample
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.io.images import read_scenes
+from unet_exp.weight_map import find_instances
+
+RNG = np.random.default_rng(0)
+HEIGHT, WIDTH, NUMBER = 45, 70, 4
+GREY = RNG.integers(1, 255, (NUMBER, HEIGHT, WIDTH), np.uint8)
+RGB = RNG.integers(1, 255, (NUMBER, HEIGHT, WIDTH, 3), np.uint8)
+EMPTY = np.zeros((HEIGHT, WIDTH), bool)
+EMPTY[:, :17] = True
+CACHES = ("memory", "disk", "none")
+KINDS = ("image", "label", "instances", "valid")
+
+smooth = np.stack([cv2.GaussianBlur(page.astype(np.float32), (0, 0), 4) for page in GREY])
+LABELS = (smooth > np.median(smooth)).astype(np.uint8)
+MASKS = 255 * LABELS
+OBJECTS = np.stack([cv2.connectedComponents(label)[1] for label in LABELS]).astype(np.uint16)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("UNET_EXP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def put_all(root: Path, write: Callable[[Path, Any], object], images: Any, masks: Any, suffix: str) -> None:
+    for place, pages in (("images", images), ("masks", masks)):
+        (root / place).mkdir(parents=True)
+        for number, page in enumerate(pages):
+            write(root / place / f"{number}{suffix}", page)
+
+
+def png(path: Path, pixels: Any) -> None:
+    Image.fromarray(pixels).save(path)
+
+
+def jpegs(root: Path) -> None:
+    put_all(root, png, RGB, MASKS, ".png")
+    for number in range(NUMBER):
+        (root / f"images/{number}.png").unlink()
+        png(root / f"images/{number}.jpg", RGB[number])
+
+
+def grey_among_colours(root: Path) -> None:
+    """The images of one channel decide that grey RGB images have one too; one has an alpha beside it."""
+    put_all(root, png, [GREY[0], np.dstack([GREY[1]] * 3), np.dstack([GREY[2]] * 3), GREY[3]], MASKS, ".png")
+
+
+def tiled(root: Path, **options: Any) -> None:
+    def write(path: Path, page: Any) -> None:
+        tags = [(42113, "s", 0, "0", True)] if path.parent.name == "images" else []
+        settings: dict[str, Any] = {"metadata": None, "extratags": tags, "compression": "zlib", "tile": (16, 32)}
+        tifffile.imwrite(path, page, **{**settings, **options})
+
+    put_all(root, write, [np.where(EMPTY, np.uint8(0), page) for page in GREY], MASKS, ".tif")
+
+
+def turned(root: Path) -> None:
+    tiled(root)
+    for path in (root / "images").iterdir():
+        tags = [(42113, "s", 0, "0", True), (274, "H", 1, 6, True)]
+        tifffile.imwrite(path, np.where(EMPTY, np.uint8(0), GREY[int(path.stem)]).T, metadata=None, extratags=tags)
+
+
+def stack(root: Path) -> None:
+    def write(path: Path, pages: Any) -> None:
+        tifffile.imwrite(path, pages, metadata=None, photometric="minisblack")
+
+    put_all(root, write, [GREY.astype(np.uint16) * 257], [MASKS], ".tif")
+
+
+def arrays(root: Path) -> None:
+    images = [np.where(EMPTY, np.nan, page / np.float64(255)) for page in GREY]
+    put_all(root, np.save, images, [np.asfortranarray(label.astype(bool)) for label in LABELS], ".npy")
+
+
+def numbered(root: Path) -> None:
+    put_all(root, png, GREY, OBJECTS, ".png")
+
+
+def seen(root: Path) -> None:
+    put_all(root, png, GREY, MASKS, ".png")
+    png(root / "view.png", np.where(EMPTY, np.uint8(0), np.uint8(255)))
+
+
+SETS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
+    "JPEG": (jpegs, []),
+    "grey and RGB": (grey_among_colours, []),
+    "tiled TIFF without data in a corner": (tiled, []),
+    "turned TIFF": (turned, []),
+    "TIFF stack of 16 bits": (stack, ["data.group=image"]),
+    "NumPy with NaN": (arrays, []),
+    "objects": (numbered, ["data.labels=instances"]),
+    "field of view": (seen, ["data.field_of_view={root}/view.png"]),
+    "without a mask": (jpegs, ["data.without_mask=unlabelled"]),
+}
+
+
+def load(root: Path, *words: str, find_objects: bool = False) -> DataSet:
+    settled = ["data.val=0.25", "data.test=0.25", *(word.replace("{root}", str(root)) for word in words)]
+    return data.load_data(config(root, *settled), find_objects)
+
+
+def parts(dataset: DataSet) -> list[Images]:
+    return [dataset.train, dataset.val, dataset.test, dataset.unlabelled]
+
+
+def assert_equal(one: Sample, other: Sample) -> None:
+    assert one.name == other.name
+    for kind in KINDS:
+        mine, theirs = getattr(one, kind), getattr(other, kind)
+        if kind == "valid":  # a part may be valid everywhere
+            mine, theirs = (np.ones(one.image.shape[:2], bool) if of is None else of for of in (mine, theirs))
+        assert (mine is None) == (theirs is None), kind
+        if mine is not None:
+            assert mine.dtype == theirs.dtype
+            np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("find_objects", [False, True])
+@pytest.mark.parametrize("name", SETS)
+def test_every_cache_gives_the_same_images_and_parts(name: str, find_objects: bool, tmp_path: Path) -> None:
+    make, words = SETS[name]
+    make(tmp_path)
+    if name == "without a mask":
+        (tmp_path / "masks/1.png").unlink()
+    sets = [load(tmp_path, *words, f"data.cache={cache}", find_objects=find_objects) for cache in (*CACHES, "disk")]
+    first = sets[0]
+    assert len({fingerprint(one, version) for one in sets for version in (1, 2)}) == 2
+    random = np.random.default_rng(1)
+    for number, images in enumerate(parts(first)):
+        for index, whole in enumerate(images):
+            height, width = whole.image.shape[:2]
+            assert images.facts.sizes[index].tolist() == [height, width]
+            for other in sets[1:]:
+                assert_equal(parts(other)[number][index], whole)
+            for _ in range(4):
+                top, left = int(random.integers(height)), int(random.integers(width))
+                high, wide = int(random.integers(height - top)) + 1, int(random.integers(width - left)) + 1
+                region = Region(top, left, high, wide)
+                for other in sets:
+                    assert_equal(parts(other)[number].read(index, region), whole.cut(region))
+    if find_objects and name == "JPEG":
+        (sample, *_) = first.train
+        assert sample.label is not None
+        assert (sample.instances == find_instances(sample.label)).all()
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_what_is_known_of_an_image_is_what_its_pixels_say(name: str, tmp_path: Path) -> None:
+    make, words = SETS[name]
+    make(tmp_path)
+    dataset = load(tmp_path, *words, "data.cache=none")
+    for images in parts(dataset):
+        for index, sample in enumerate(images):
+            facts = images.facts
+            valid = np.ones(sample.image.shape[:2], bool) if sample.valid is None else sample.valid
+            full = np.iinfo(sample.image.dtype).max if sample.image.dtype.kind == "u" else 1
+            pixels = sample.image[valid].astype(np.float64) / full
+            np.testing.assert_allclose(facts.mean[index], pixels.mean(axis=0), rtol=1e-6)
+            np.testing.assert_allclose(facts.std[index], pixels.std(axis=0), rtol=1e-6)
+            assert facts.pixels[index] == valid.sum()
+            assert sample.label is not None
+            counts = [int((sample.label == value).sum()) for value in (0, 1, 255)]
+            assert facts.counts[index].tolist() == counts
+
+
+def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The images that are decoded from here on."""
+    asked: list[str] = []
+    genuine = survey.Rules.read
+
+    def read(rules: Any, pair: Any) -> Any:
+        asked.append(pair.name)
+        return genuine(rules, pair)
+
+    monkeypatch.setattr(survey.Rules, "read", read)
+    return asked
+
+
+def test_what_is_known_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jpegs(tmp_path)
+    asked = read_files(monkeypatch)
+    before = fingerprint(load(tmp_path, "data.cache=none"))
+    assert sorted(asked) == ["0", "1", "2", "3"]
+    asked.clear()
+    assert fingerprint(load(tmp_path, "data.cache=none")) == before
+    assert asked == []
+    # Other classes are no other files.
+    load(tmp_path, "data.cache=none", "data.classes=[{name: a, value: 255}, {name: b, value: 0}]")
+    assert asked == []
+    load(tmp_path, "data.cache=none", "data.verify=true")
+    assert sorted(asked) == ["0", "1", "2", "3"]
+    asked.clear()
+    png(tmp_path / "images/2.jpg", RGB[3])
+    assert fingerprint(load(tmp_path, "data.cache=none")) != before
+    assert asked == ["2"]
+    asked.clear()
+    for place, suffix in (("images", "jpg"), ("masks", "png")):
+        os.rename(tmp_path / place / f"1.{suffix}", tmp_path / place / f"9.{suffix}")
+    assert "9" in load(tmp_path, "data.cache=none").test.names
+    assert asked == ["9"]
+
+
+def kept_files(cache: Path) -> list[Path]:
+    """The files of decoded images."""
+    return sorted(cache.glob("arrays/*/*/[0-9a-f]*"))
+
+
+def test_decoded_images_are_read_from_the_cache_and_again_from_the_files_where_it_is_gone(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jpegs(tmp_path)
+    before = [sample.image.copy() for sample in load(tmp_path, "data.cache=disk").train]
+    asked = read_files(monkeypatch)
+    dataset = load(tmp_path, "data.cache=disk")
+    assert all((image == sample.image).all() for image, sample in zip(before, dataset.train, strict=True))
+    assert asked == []
+    kept = kept_files(cache)
+    assert len(kept) == NUMBER
+    for path in kept[:2]:
+        path.write_bytes(path.read_bytes()[:100])
+    kept[2].unlink()
+    assert all((image == sample.image).all() for image, sample in zip(before, dataset.train, strict=True))
+    (kept[0].parents[1] / "complete").unlink()
+    asked.clear()
+    load(tmp_path, "data.cache=disk")
+    assert len(asked) == 3, "what is whole is not made again"
+
+
+def test_an_interrupted_build_leaves_nothing_that_is_trusted(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jpegs(tmp_path)
+    genuine = os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        if len(kept_files(cache)) == 2:
+            raise KeyboardInterrupt
+        genuine(source, target)
+
+    monkeypatch.setattr("os.replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        load(tmp_path, "data.cache=disk")
+    monkeypatch.setattr("os.replace", genuine)
+    (kept_files(cache)[0].parent / ".left.1.part").write_bytes(b"half")
+    assert not list(cache.glob("arrays/*/complete"))
+    dataset = load(tmp_path, "data.cache=disk")
+    assert not list(cache.glob("arrays/*/*/.*"))
+    for sample in dataset.train:
+        (scene,) = read_scenes(tmp_path / f"images/{sample.name}.jpg")
+        assert (sample.image == scene.pixels).all()
+
+
+class TestChoice:
+    def test_auto_takes_the_first_that_fits_and_says_which(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        jpegs(tmp_path)
+        needed = NUMBER * HEIGHT * WIDTH * 4
+        said = []
+        for limit, free in ((1e-3, 10**9), (1e-6, 2 * needed + 2), (1e-6, needed)):
+            monkeypatch.setattr("unet_exp.data.files.choice.free_disk", lambda _, free=free: free)
+            load(tmp_path, f"data.max_memory={limit}")
+            said.append(capsys.readouterr().out.splitlines()[-1])
+            for path in (tmp_path / "cache").rglob("complete"):
+                path.unlink()
+            for path in (tmp_path / "cache/arrays").rglob("*-3"):
+                path.unlink()
+        assert [line.rpartition("data.cache=")[2] for line in said] == ["memory)", "disk)", "none)"]
+        assert said[0].startswith("4 images, 50.4 kB decoded: kept in memory")
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (
+                ["data.cache=memory", "data.max_memory=1e-6"],
+                r"take 50\.4 kB of memory, more than data\.max_memory=1e-06",
+            ),
+            (["data.cache=disk"], r"the decoded images take 50\.4 kB and 1 kB are free in .*scripts/cache\.py lists"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused_before_anything_is_decoded(
+        self, words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        jpegs(tmp_path)
+        monkeypatch.setattr("unet_exp.data.files.choice.free_disk", lambda _: 1000)
+        asked = read_files(monkeypatch)
+        with pytest.raises(ConfigError, match=said):
+            load(tmp_path, *words)
+        assert asked == []
+
+    def test_no_folder_for_a_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        jpegs(tmp_path)
+        monkeypatch.setenv("UNET_EXP_CACHE", "")
+        assert len(load(tmp_path, "data.cache=none").train) == 2
+        with pytest.raises(ConfigError, match="no folder for it \\(UNET_EXP_CACHE is empty\\)"):
+            load(tmp_path, "data.cache=disk")
+
+    def test_an_image_too_large_for_the_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        jpegs(tmp_path)
+        monkeypatch.setattr("unet_exp.data.files.survey.free_memory", lambda: 20_000)
+        with pytest.raises(ConfigError, match=r"0\.jpg: to read it takes 37\.8 kB of memory and 20 kB are free"):
+            load(tmp_path, "data.cache=none")
+
+    def test_a_full_disk_ends_the_build_in_one_line(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        jpegs(tmp_path)
+
+        def full(_: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("os.fsync", full)
+        with pytest.raises(
+            DataError, match=r"cannot be written \(No space left on device\); free some space"
+        ) as caught:
+            load(tmp_path, "data.cache=disk")
+        assert "\n" not in str(caught.value)
+        assert not list((tmp_path / "cache/arrays").rglob("*.part*"))
+
+
+@pytest.mark.parametrize(("change", "said"), [("touch", "has changed"), ("unlink", "is gone")])
+@pytest.mark.parametrize("place", ["images/0.jpg", "masks/0.png"])
+def test_a_file_that_changes_later_is_told(change: str, said: str, place: str, tmp_path: Path) -> None:
+    jpegs(tmp_path)
+    dataset = load(tmp_path, "data.cache=none")
+    path = tmp_path / place
+    if change == "touch":
+        os.utime(path, ns=(1, 1))
+    else:
+        path.unlink()
+    with pytest.raises(DataError, match=f"{place}: {said} since the images were looked at"):
+        dataset.train[0]
+
+
+def test_a_link_to_a_file_is_no_change_of_it(tmp_path: Path) -> None:
+    jpegs(tmp_path)
+    dataset = load(tmp_path, "data.cache=none")
+    os.link(tmp_path / "images/0.jpg", tmp_path / "another.jpg")
+    assert dataset.train[0].name == "0"
+
+
+def test_patches_of_one_image_in_a_row_decode_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jpegs(tmp_path)
+    images = load(tmp_path, "data.cache=none").train
+    asked = read_files(monkeypatch)
+    for index in (0, 0, 1, 1, 0):
+        images.read(index, Region(1, 2, 3, 4))
+    assert asked == ["0", "1", "0"]
+
+
+def test_parts_of_tiles_are_read_without_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiled(tmp_path)
+    images = load(tmp_path, "data.cache=none").train
+    asked = read_files(monkeypatch)
+    assert images.read(0, Region(20, 30, 8, 8)).image.shape == (8, 8, 1)
+    assert asked == []
