@@ -286,7 +286,7 @@ def test_more_than_fits_into_the_memory_is_refused_unread(root, monkeypatch):
         put(root, number)
     monkeypatch.setattr("unet_exp.data.files.choice.free_memory", lambda: 900)
     monkeypatch.setattr("unet_exp.data.pages.read_scenes", None)
-    with pytest.raises(ConfigError, match=r"the 3 images and their masks take 1\.54e-06 GB of memory, more than most"):
+    with pytest.raises(ConfigError, match=r"the 3 images and their masks take 1\.54 kB of memory, more than most"):
         load(root, "data.cache=memory")
 
 

@@ -107,18 +107,18 @@ class Index:
         ragged = (self.values[values], self.colored[values], self.numbers[values])
         return Index(self.rows[places], self.moments[channels], *ragged)
 
-    def join(self, other: "Index") -> "Index":
-        """The pages of both, in the order of their pairs."""
-        both = (np.concatenate([getattr(self, of.name), getattr(other, of.name)]) for of in fields(self))
-        return Index(*both).sort()
+    @classmethod
+    def join(cls, parts: "Sequence[Index]") -> "Index":
+        """The pages of all of them, at least one, in the order of their pairs."""
+        return Index(*(np.concatenate([getattr(part, of.name) for part in parts]) for of in fields(cls))).sort()
 
     def sort(self) -> "Index":
         """The pages in the order of their pairs."""
         return self.take(np.lexsort((self.rows["page"], self.rows["place"])))
 
-    def take_files(self, places: NDArray[np.intp]) -> "Index":
-        """The pages of some pairs."""
-        return self.take(np.flatnonzero(np.isin(self.rows["place"], places)))
+    def leave_files(self, places: NDArray[np.intp]) -> "Index":
+        """The pages of all pairs but some."""
+        return self.take(np.flatnonzero(~np.isin(self.rows["place"], places)))
 
     @property
     def declares(self) -> bool:

@@ -1,5 +1,6 @@
 """Looks at every file of a data set once: makes its index, and fills a store with what is decoded on the way."""
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +15,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from unet_exp.config.data import FolderConfig
-from unet_exp.data.cache_folder import find_cache_folder, wait_for_lock
+from unet_exp.data.cache_folder import VARIABLE, find_cache_folder, wait_for_lock
 from unet_exp.data.files.choice import format_size, measure_files, open_store, plan_store
 from unet_exp.data.files.index import Index
 from unet_exp.data.files.index_file import FOLDER, StoredIndex, hash_words, make_keys, make_stamps, name_data
 from unet_exp.data.files.rules import Rules
 from unet_exp.data.files.stats import ImageStats, describe_page
-from unet_exp.data.files.stores import CacheError, Store
+from unet_exp.data.files.stores import CacheError, Store, count_bytes
 from unet_exp.data.pairs import Pair
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.memory import free_memory
@@ -28,9 +29,13 @@ from unet_exp.progress import track
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 _THREADS = min(16, os.cpu_count() or 1)
 _WHILE_DECODED = 3
 """How many times the memory of a decoded image is needed while it is decoded and looked at."""
+_PACKED = 4096
+"""Pages that are known as objects before they become columns, which take less memory."""
 _WHAT = "reading the same images"
 _AHEAD = 4
 """Files a thread that are begun before the first of them is asked for."""
@@ -100,7 +105,7 @@ class Survey:
         return nullcontext() if self.path is None else wait_for_lock(self.path.with_suffix(".lock"), _WHAT)
 
     def _look_at(self, places: Sequence[int], used: dict[int, list[int]], console: Console | None) -> None:
-        found: list[tuple[int, ImageStats]] = []
+        found, parts = list[tuple[int, ImageStats]](), [self.index.leave_files(np.array(places, np.int64))]
         results = _run(lambda place: self._describe_pair(place, used.get(place)), places, self.threads)
         try:
             for place, stats in zip(places, track(results, "reading images", len(places), console), strict=True):
@@ -108,9 +113,11 @@ class Survey:
                     self.mistakes[place] = stats
                 else:
                     found += [(place, one) for one in stats]
+                if len(found) >= _PACKED:
+                    parts.append(Index.of(found))
+                    found = []
         finally:  # what was found is kept if this is interrupted
-            rest = ~np.isin(self.index.rows["place"], np.array(places, np.int64))
-            self.index = self.index.take(np.flatnonzero(rest)).join(Index.of(found))
+            self.index = Index.join([*parts, Index.of(found)])
 
     def _describe_pair(self, place: int, used: Sequence[int] | None) -> list[ImageStats] | DataError:
         pair, stats = self.pairs[place], []
@@ -172,7 +179,7 @@ def survey(
             found.index, known = stored.find(keys)
         new = np.flatnonzero(~known)
         sizes = measure_files([pairs[place] for place in new.tolist()], rules.objects or find_objects)
-        found.threads = _count_threads(pairs, new, sizes)
+        found.threads = _count_threads(pairs, new, sizes, found.index)
         if fill:
             largest = pairs[int(new[sizes.argmax()])].image if new.size else None
             plan = plan_store(config, find_objects, found.index, sizes, largest)
@@ -186,19 +193,26 @@ def survey(
     return found
 
 
-def _count_threads(pairs: Sequence[Pair], places: NDArray[np.intp], sizes: NDArray[np.int64]) -> int:
+def _count_threads(pairs: Sequence[Pair], new: NDArray[np.intp], sizes: NDArray[np.int64], index: Index) -> int:
     """How many files can be decoded at a time in the memory that is free.
 
+    Args:
+        pairs: all of them.
+        new: places of those that are not known.
+        sizes: their bytes.
+        index: of those that are.
+
     Raises:
-        ConfigError: if the largest of them alone is too large.
+        ConfigError: if the largest new one alone is too large.
     """
     largest, free = int(sizes.max(initial=1)), free_memory()
     if _WHILE_DECODED * largest > free:
-        path = pairs[int(places[sizes.argmax()])].image
+        path = pairs[int(new[sizes.argmax()])].image
         raise ConfigError(
             f"{path}: to read it takes {format_size(_WHILE_DECODED * largest)} of memory and {format_size(free)} are "
             "free; cut it into smaller images"
         )
+    largest = max(largest, int(count_bytes(index.rows, True).max(initial=1)))
     return max(1, min(_THREADS, free // (_WHILE_DECODED * largest)))
 
 
@@ -208,11 +222,12 @@ def _find_file(words: dict[str, Any]) -> Path | None:
     if cache is None:
         return None
     path = cache / FOLDER / f"{hash_words(words)}.npz"
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return path if os.access(path.parent, os.W_OK) else None
+    if os.access(path.parent, os.W_OK):
+        return path
+    _log.warning("%s cannot be written, so that each start reads all images anew; set %s", path.parent, VARIABLE)
+    return None
 
 
 def _run(work: Callable[[int], T], places: Sequence[int], threads: int) -> Iterator[T]:
