@@ -15,7 +15,7 @@ from PIL import Image
 from unet_exp import data
 from unet_exp.data.files import survey
 from unet_exp.data.fingerprint import fingerprint
-from unet_exp.data.samples import DataSet, Images, Region, Sample
+from unet_exp.data.samples import KINDS, DataSet, Images, Region, Sample
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.io.images import read_scenes
 from unet_exp.weight_map import find_instances
@@ -27,7 +27,6 @@ RGB = RNG.integers(1, 255, (NUMBER, HEIGHT, WIDTH, 3), np.uint8)
 EMPTY = np.zeros((HEIGHT, WIDTH), bool)
 EMPTY[:, :17] = True
 CACHES = ("memory", "disk", "none")
-KINDS = ("image", "label", "instances", "valid")
 
 smooth = np.stack([cv2.GaussianBlur(page.astype(np.float32), (0, 0), 4) for page in GREY])
 LABELS = (smooth > np.median(smooth)).astype(np.uint8)
@@ -144,7 +143,8 @@ def test_every_cache_gives_the_same_images_and_parts(name: str, find_objects: bo
         (tmp_path / "masks/1.png").unlink()
     sets = [load(tmp_path, *words, f"data.cache={cache}", find_objects=find_objects) for cache in (*CACHES, "disk")]
     first = sets[0]
-    assert len({fingerprint(one, version) for one in sets for version in (1, 2)}) == 2
+    of_files = load(tmp_path, *words, "data.cache=none")  # found objects are no data
+    assert len({fingerprint(one, version) for one in [*sets, of_files] for version in (1, 2)}) == 2
     random = np.random.default_rng(1)
     for number, images in enumerate(parts(first)):
         for index, whole in enumerate(images):

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from unet_exp.data.samples import SPLITS, DataSet, Images
+from unet_exp.data.samples import KINDS, SPLITS, DataSet, Images
 from unet_exp.io.arrays import Array
 
 VERSION = 2
@@ -41,11 +41,13 @@ def find_version(known: str | None) -> int:
 
 
 def _hash_pixels(dataset: DataSet) -> str:
-    """Hashes split names, sample names, shapes, types, pixels, labels, instances and valid pixels."""
+    """Hashes split names, sample names, shapes, types, pixels, labels, given instances and valid pixels."""
     digest = hashlib.sha256()
     for split in SPLITS:
-        for sample in getattr(dataset, split):
-            for kind in ("image", "label", "instances", "valid"):
+        images: Images = getattr(dataset, split)
+        kinds = [kind for kind in KINDS if kind != "instances" or not images.finds_instances]
+        for sample in images:
+            for kind in kinds:
                 array: Array | None = getattr(sample, kind)
                 if array is not None:
                     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))

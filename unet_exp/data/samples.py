@@ -20,6 +20,8 @@ from unet_exp.memory import free_memory
 from unet_exp.metrics.declarations import ScoreFamily
 
 SPLITS = ("train", "val", "test", "unlabelled")
+KINDS = ("image", "label", "instances", "valid")
+"""The arrays of a sample."""
 STANDARD_COUNT = 30
 """Slices of the standard split: train 0-19, validate 20-23, test 24-29."""
 MIN_FOLDS = 3
@@ -79,12 +81,14 @@ class Images(Sequence[Sample]):
         facts: what is known of each without reading it.
         in_memory: whether reading costs nothing.
         has_instances: whether every sample has instances.
+        finds_instances: whether these are found in the label, and no data of their own.
         spare_memory: bytes that what is computed of them may take beside them.
     """
 
     facts: Facts
     in_memory = False
     has_instances = False
+    finds_instances = False
     spare_memory = 0.0
 
     @abstractmethod

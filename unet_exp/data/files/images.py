@@ -31,6 +31,7 @@ class FileImages(Images):
         self.in_memory = isinstance(survey.store, MemoryStore)
         self.spare_memory = survey.spare_memory
         masked = bool(self._rows["masked"].all())
+        self.finds_instances = survey.find_objects and not survey.rules.objects
         self.has_instances = masked and (survey.rules.objects or survey.find_objects)
 
     def read(self, index: int, region: Region | None = None) -> Sample:
