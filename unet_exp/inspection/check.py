@@ -25,7 +25,7 @@ from unet_exp.data.files.stats import ImageStats
 from unet_exp.data.files.survey import survey as survey_files
 from unet_exp.data.meaning import stored_value
 from unet_exp.data.pages import used_channels
-from unet_exp.data.pairs import Pair
+from unet_exp.data.pairs import Pairs
 from unet_exp.data.samples import SPLITS, DataSet, Sample
 from unet_exp.data.sets.folder import check_exact, find_folder_pairs, sample_names
 from unet_exp.errors import DataError, UserError
@@ -220,7 +220,7 @@ def _inspect_folder(whole: Config, config: FolderConfig, console: Console) -> _I
     return _Inspection(stats, parts, split, None, classes, label_map, objects, fitting, look, mistakes, proposal)
 
 
-def _find_pairs(config: FolderConfig) -> tuple[list[Pair], list[str]]:
+def _find_pairs(config: FolderConfig) -> tuple[Pairs, list[str]]:
     """Finds images with their masks; one that lacks its mask is a mistake, and is inspected too."""
     try:
         return find_folder_pairs(config), []

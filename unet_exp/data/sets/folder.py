@@ -21,7 +21,7 @@ from unet_exp.data.files.survey import Survey, survey
 from unet_exp.data.groups import UNLABELLED, SplitItem
 from unet_exp.data.meaning import find_meaning, name_new, plain_value, to_words
 from unet_exp.data.pages import used_channels
-from unet_exp.data.pairs import Pair, find_pairs
+from unet_exp.data.pairs import Pair, Pairs, find_pairs
 from unet_exp.data.samples import DataSet, Images
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import DataError
@@ -91,7 +91,7 @@ def _check_classes_shown(train: Images, classes: Sequence[ClassSpec]) -> None:
         _log.warning("no training mask shows %s: check data.classes, and the split", ", ".join(absent))
 
 
-def find_folder_pairs(config: FolderConfig, mask_missing: Callable[[str], bool] | None = None) -> list[Pair]:
+def find_folder_pairs(config: FolderConfig, mask_missing: Callable[[str], bool] | None = None) -> Pairs:
     """Finds the files that the config names; `mask_missing` as for `find_pairs`, None for the config's own rule.
 
     Raises:
