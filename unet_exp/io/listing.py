@@ -21,7 +21,7 @@ from unet_exp.io.texts import Places, Texts, sort_texts
 _WILD = re.compile(r"[*?\[]")
 _NUMBER = re.compile(r"[0-9]+")
 _STAMP = struct.Struct("=4q")
-_GONE = (-1, -1, -1, -1)
+_GONE = (0, 0, 0, 0)
 _MOST = 2**63 - 1
 
 
@@ -61,7 +61,7 @@ class Files:
         source: where they are.
         paths: (N,) below its folder.
         stamps: (N, 4) size in bytes, inode, time of the last change of the content and of the entry (ns), links
-            followed; -1 for a file that cannot be looked at. (0, 4) where nobody asked.
+            followed; 0 for a file that cannot be looked at. (0, 4) where nobody asked.
     """
 
     source: Source
