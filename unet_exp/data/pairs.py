@@ -144,9 +144,8 @@ def find_pairs(
         DataError: for nothing found, two files of one name, and images and masks without their counterpart.
     """
     rules = json.dumps([_VERSION, SUFFIXES, unicodedata.unidata_version, mask_suffix])
-    before = None if known is None else Pairs.from_arrays(known, stamps=False)
-    recalled = before.listed if before is not None and before.rules == rules else ()
-    image_list, mask_list, view_list = (recalled[role] if role < len(recalled) else None for role in range(len(_ROLES)))
+    before = _recall(known, rules)
+    image_list, mask_list, view_list = [*before.listed, None, None, None][: len(_ROLES)]
     found = NamedFiles(images, "data.images", image_list)
     if Path(images) == Path(masks):
         masked = found
@@ -154,7 +153,7 @@ def find_pairs(
     else:
         masked = NamedFiles(masks, "data.masks", mask_list)
     is_known = found.is_listed(image_list) and masked.is_listed(mask_list)
-    if before is not None and is_known:
+    if is_known:
         paired = _Paired(before.names, before.places, np.empty(0, np.int64))
     else:
         paired = _pair(found, masked, masks, mask_suffix)
@@ -170,6 +169,14 @@ def find_pairs(
     elif view_list is not None:
         places = np.column_stack([places[:, :2], np.full(len(places), -1, np.int32)])
     return Pairs(names, places, listed, rules)
+
+
+def _recall(known: Mapping[str, NDArray[Any]] | None, rules: str) -> Pairs:
+    """The pairs that are known, without their stamps; none where they were found by other rules."""
+    before = None if known is None else Pairs.from_arrays(known, stamps=False)
+    if before is None or before.rules != rules:
+        return Pairs(Texts.of(()), np.empty((0, len(_ROLES)), np.int32), ())
+    return before
 
 
 def find_views(views: str, images: Mapping[str, Path]) -> dict[str, Path]:
