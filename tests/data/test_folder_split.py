@@ -1,5 +1,7 @@
 """A user's images and masks: how they are found, paired and split."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from own_images import config, grey, load, mask, names, put
 
 from unet_exp.compose import quote
-from unet_exp.data.groups import SplitItem, split
+from unet_exp.data.groups import SplitItem, name_samples, split
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.io.images import read_pages
 from unet_exp.io.writing import write_image, write_pages
@@ -144,7 +146,7 @@ def test_a_split_is_a_partition_that_no_group_straddles(counts, rule, folds, fol
     ]
     wanted = {"folds": folds, "fold": fold} if folds else {"val": shares[0], "test": float(shares[1])}
     try:
-        parts = split(items, DEFAULTS.model_validate({**DEFAULTS.model_dump(), "group": rule, **wanted}))
+        parts = [part.tolist() for part in split(items, changed(group=rule, **wanted))]
     except ConfigError as error:
         assert "and there are" in error.args[0]  # noqa: PT017 - whether it fails is what is looked at
         groups = {group_of(item, rule) for item in items}
@@ -156,6 +158,44 @@ def test_a_split_is_a_partition_that_no_group_straddles(counts, rule, folds, fol
     assert bool(parts[2]) == bool(folds or shares[1])
     of = [{group_of(items[place], rule) for place in part} for part in parts]
     assert not of[0] & of[1] | of[0] & of[2] | of[1] & of[2]
+
+
+def changed(**values):
+    return DEFAULTS.model_validate({**DEFAULTS.model_dump(), **values})
+
+
+def test_images_of_a_group_that_lie_apart_come_together():
+    items = [SplitItem(name, name) for name in ("a1", "b1", "a2", "c1", "b2", "c2")]
+    parts = split(items, changed(group="^.", val=0.34, test=0.33))
+    assert [part.tolist() for part in parts] == [[0, 2], [1, 4], [3, 5]]
+
+
+def test_lists_name_a_file_for_all_its_pages_or_a_page(tmp_path):
+    items = [SplitItem(file, f"{file}_{page:03d}") for file in ("s", "t") for page in range(3)]
+    words = changed(split="lists", lists=str(tmp_path), group="image")
+    for part, text in (("train", "t_001\ns_000.png"), ("val", "s.tif\nt_000")):
+        (tmp_path / f"{part}.txt").write_text(text)
+    with pytest.raises(DataError, match=r"val\.txt: s is in train\.txt already"):
+        split(items, words)
+    (tmp_path / "train.txt").write_text("t_001\nt_002")
+    assert [part.tolist() for part in split(items, words)] == [[4, 5], [0, 1, 2, 3], []]
+    (tmp_path / "val.txt").write_text("s_001\ns")
+    with pytest.raises(DataError, match=r"val\.txt: s is in val\.txt already"):
+        split(items, words)
+    (tmp_path / "val.txt").write_text("s\nu\ns\nv", encoding="utf-16-le")
+    with pytest.raises(DataError, match="4 of 4 names have no labelled image, s�, �u�, �s� first"):
+        split(items, words)
+
+
+def test_names_of_samples_are_unique_and_short():
+    def named(*names):
+        return list(name_samples([SplitItem(name, name) for name in names], lambda place: Path(f"file {place}")))
+
+    assert named("a/b", "é", "a") == ["a_b", "é", "a"]
+    with pytest.raises(DataError, match=r"^file 2: another image would be called a_b too"):
+        named("a/b", "c", "a_b", "x" * 201)
+    with pytest.raises(DataError, match=r"^file 1: its name, with its folders, is longer than 200 bytes"):
+        named("a", "é" * 101, "a")
 
 
 def group_of(item, rule):

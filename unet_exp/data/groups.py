@@ -2,22 +2,26 @@
 
 import logging
 import re
-from bisect import bisect_left
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from unet_exp.config.data import FolderConfig
 from unet_exp.data.samples import split_indices
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.io.kinds import SUFFIXES
 from unet_exp.io.listing import normalize_name
+from unet_exp.io.texts import Places, TextIndex, Texts
 
 PARTS = ("train", "val", "test")
 UNLABELLED = "unlabelled"
 
 _log = logging.getLogger(__name__)
+
+_LONGEST_NAME = 200
 
 
 class SplitItem(NamedTuple):
@@ -27,55 +31,89 @@ class SplitItem(NamedTuple):
     name: str
 
 
-def split(items: Sequence[SplitItem], config: FolderConfig) -> list[list[int]]:
-    """Splits labelled images, in natural order, into train, val and test: three lists of indices into `items`.
+def split(items: Sequence[SplitItem], config: FolderConfig) -> list[Places]:
+    """Splits labelled images, in natural order, into train, val and test: three arrays of places in `items`.
+
+    Args:
+        items: may make each item when it is asked for; they are asked for one after the other.
+        config: the rules.
 
     Raises:
         ConfigError: for a config that does not fit these images.
         DataError: for lists that cannot be read or do not fit.
     """
-    groups = _groups(items, config.group)
+    groups = _number_groups(items, config.group)
     if config.split == "fractions":
-        return _blocks(groups, config)
-    parts = _by_lists(items, Path(config.lists or "").expanduser()) if config.lists else _by_folders(items)
+        return _split_blocks(groups, config)
+    parts = _split_by_lists(items, Path(config.lists or "").expanduser()) if config.lists else _split_by_folders(items)
     for part, places in zip(PARTS[:2], parts, strict=False):
-        if not places:
+        if not len(places):
             raise ConfigError(
                 f"data.split={config.split}: there is no image in {part}; train and val need at least one"
             )
-    owner: dict[int, str] = {}
-    of_item = {place: number for number, group in enumerate(groups) for place in group}
-    for part, places in zip(PARTS, parts, strict=True):
-        for place in places:
-            other = owner.setdefault(of_item[place], part)
-            if other != part:
-                raise ConfigError(
-                    f"{items[place].name} is in {part} and others of its group (data.group={config.group}) are in "
-                    f"{other}; keep a group together, or set data.group=image"
-                )
+    owners = np.full(len(items), -1)
+    for number, places in enumerate(parts):
+        before = owners[groups[places]]
+        torn = np.flatnonzero(before >= 0)
+        if len(torn):
+            raise ConfigError(
+                f"{items[int(places[torn[0]])].name} is in {PARTS[number]} and others of its group "
+                f"(data.group={config.group}) are in {PARTS[before[torn[0]]]}; keep a group together, or set "
+                "data.group=image"
+            )
+        owners[groups[places]] = number
     return parts
 
 
-def _groups(items: Sequence[SplitItem], rule: str) -> list[list[int]]:
-    """Indices into `items` of each group, in the order of their first images."""
-    groups: dict[str, list[int]] = {}
-    for place, item in enumerate(items):
-        if rule in ("image", "file"):
-            key = item.name if rule == "image" else item.file
-        elif rule == "folder":
-            key = item.file.rpartition("/")[0]
-        else:
-            match = re.search(rule, item.name)
-            if match is None:
-                raise ConfigError(f"data.group={rule}: does not match {item.name}; mend the regular expression")
-            key = "\n".join(part or "" for part in match.groups()) if match.groups() else match[0]
-        groups.setdefault(key, []).append(place)
-    return list(groups.values())
+def name_samples(items: Sequence[SplitItem], find_source: Callable[[int], Path]) -> Texts:
+    """Names of images in a data set: names of files, `/` as `_`.
+
+    Args:
+        items: may make each item when it is asked for.
+        find_source: the file of the item at a place.
+
+    Raises:
+        DataError: for two of one name, and one too long for the name of its prediction.
+    """
+    names = Texts.of(item.name.replace("/", "_") for item in items)
+    long = names.sizes > _LONGEST_NAME
+    again = TextIndex(names).find_firsts() != np.arange(len(names))
+    wrong = np.flatnonzero(long | again)
+    if not len(wrong):
+        return names
+    first = int(wrong[0])
+    if long[first]:
+        raise DataError(
+            f"{find_source(first)}: its name, with its folders, is longer than {_LONGEST_NAME} bytes, too long for a "
+            "file of its prediction; rename it"
+        )
+    raise DataError(f"{find_source(first)}: another image would be called {names[first]} too; rename one of the two")
 
 
-def _blocks(groups: Sequence[Sequence[int]], config: FolderConfig) -> list[list[int]]:
+def _number_groups(items: Sequence[SplitItem], rule: str) -> Places:
+    """(N,) the number of each item's group, in the order of their first images."""
+    firsts = TextIndex(Texts.of(_name_group(item, rule) for item in items)).find_firsts()
+    numbers: Places = np.unique(firsts, return_inverse=True)[1]
+    return numbers
+
+
+def _name_group(item: SplitItem, rule: str) -> str:
+    if rule == "image":
+        return item.name
+    if rule == "file":
+        return item.file
+    if rule == "folder":
+        return item.file.rpartition("/")[0]
+    match = re.search(rule, item.name)
+    if match is None:
+        raise ConfigError(f"data.group={rule}: does not match {item.name}; mend the regular expression")
+    return "\n".join(part or "" for part in match.groups()) if match.groups() else match[0]
+
+
+def _split_blocks(groups: Places, config: FolderConfig) -> list[Places]:
     """Contiguous blocks of groups, by folds or by fractions of the images."""
-    count = len(groups)
+    sizes = np.bincount(groups)
+    count = len(sizes)
     wanted = config.folds or 2 + (config.test > 0)
     if count < wanted:
         word = f"data.folds={config.folds}" if config.folds else f"data.val={config.val} data.test={config.test}"
@@ -83,57 +121,96 @@ def _blocks(groups: Sequence[Sequence[int]], config: FolderConfig) -> list[list[
             f"{word} needs {wanted} groups and there are {count} (data.group={config.group}): "
             "add images, ask for fewer parts, or set data.group=image, which lets pages of one stack into several parts"
         )
+    part_of = np.zeros(count, np.int8)
     if config.folds:
-        parts: Sequence[Sequence[int]] = split_indices(count, config.fold, config.folds)
+        for number, chosen in enumerate(split_indices(count, config.fold, config.folds)):
+            part_of[chosen] = number
     else:
         # The middle of a group decides its part; each part has one group at least.
-        ends = list(accumulate(map(len, groups)))
-        middles = [(end - len(group) / 2) / ends[-1] for end, group in zip(ends, groups, strict=True)]
-        test = min(max(2, bisect_left(middles, 1 - config.test)), count - 1) if config.test else count
-        val = max(1, min(bisect_left(middles, 1 - config.test - config.val), test - 1))
-        parts = range(val), range(val, test), range(test, count)
-    return [[place for number in part for place in groups[number]] for part in parts]
+        ends = np.cumsum(sizes)
+        middles = (ends - sizes / 2) / ends[-1]
+        test = count
+        if config.test:
+            test = min(max(2, int(np.searchsorted(middles, 1 - config.test))), count - 1)
+        val = max(1, min(int(np.searchsorted(middles, 1 - config.test - config.val)), test - 1))
+        part_of[val:test], part_of[test:] = 1, 2
+    by_group = np.argsort(groups, kind="stable")
+    return _divide(part_of[groups[by_group]], by_group)
 
 
-def _by_folders(items: Sequence[SplitItem]) -> list[list[int]]:
-    parts: dict[str, list[int]] = {part: [] for part in PARTS}
+def _divide(part_of: NDArray[np.int8], places: Places) -> list[Places]:
+    """Divides places (N,) by the number (N,) of each one's part."""
+    return [places[part_of == number] for number in range(len(PARTS))]
+
+
+def _split_by_folders(items: Sequence[SplitItem]) -> list[Places]:
+    numbers = {part: number for number, part in enumerate(PARTS)}
+    part_of = np.empty(len(items), np.int8)
     for place, item in enumerate(items):
-        part = item.name.split("/")[0]
-        if "/" not in item.name or part not in parts:
+        part, below, _ = item.name.partition("/")
+        if not below or part not in numbers:
             raise ConfigError(
                 f"data.split=folders: {item.name} is not in a folder train, val, test or unlabelled; move it there"
             )
-        parts[part].append(place)
-    return list(parts.values())
+        part_of[place] = numbers[part]
+    return _divide(part_of, np.arange(len(items)))
 
 
-def _by_lists(items: Sequence[SplitItem], folder: Path) -> list[list[int]]:
-    known: dict[str, list[int]] = {}
-    for place, item in enumerate(items):
-        for name in {item.name, item.file}:
-            known.setdefault(name, []).append(place)
-    listed: dict[int, str] = {}
-    parts: list[list[int]] = []
-    for part in PARTS:
+def _split_by_lists(items: Sequence[SplitItem], folder: Path) -> list[Places]:
+    names, files = (Texts.of(getattr(item, what) for item in items) for what in ("name", "file"))
+    part_of = np.full(len(items), -1, np.int8)
+    for number, part in enumerate(PARTS):
         path = folder / f"{part}.txt"
-        parts.append([])
         if part == "test" and not path.exists():
             continue
-        names = _read_names(path)
-        if missing := [name for name in names if name not in known]:
+        listed = Texts.of(name.replace("\0", "�") for name in _read_names(path))  # as of a text in UTF-16
+        index = TextIndex(listed)
+        # An image is listed by its own name, or with all pages of its file.
+        lines = np.stack([index.find(names), index.find(files)])
+        firsts = index.find_firsts()
+        missing = np.flatnonzero(~np.isin(firsts, lines))
+        if len(missing):
             raise DataError(
-                f"{path}: {len(missing)} of {len(names)} names have no labelled image, {', '.join(missing[:3])} first; "
-                f"names look like {items[0].name}"
+                f"{path}: {len(missing)} of {len(listed)} names have no labelled image, "
+                f"{', '.join(listed.take(missing[:3]))} first; names look like {items[0].name}"
             )
-        for name in names:
-            for place in known[name]:
-                other = listed.setdefault(place, path.name)
-                if other != path.name or place in parts[-1]:
-                    raise DataError(f"{path}: {name} is in {other} already; name each image once")
-                parts[-1].append(place)
-    if unused := len(items) - len(listed):
+        _check_listed_once(path, listed, firsts, lines, part_of)
+        part_of[lines.max(axis=0) >= 0] = number
+    if unused := int((part_of < 0).sum()):
         _log.warning("%s: %d of %d images are in no list, and are not used", folder, unused, len(items))
-    return [sorted(part) for part in parts]
+    return _divide(part_of, np.arange(len(items)))
+
+
+def _check_listed_once(path: Path, listed: Texts, firsts: Places, lines: Places, part_of: NDArray[np.int8]) -> None:
+    """Checks that a list names no image of an earlier list, and none twice.
+
+    Args:
+        path: the list.
+        listed: (L,) its names.
+        firsts: (L,) the line of the first name that is equal.
+        lines: (2, N) the first line of each image's own name and of its file's; -1: it is not there.
+        part_of: (N,) the number of the earlier list that has an image; -1: none.
+
+    Raises:
+        DataError: if it does.
+    """
+    low, high = lines.min(axis=0), lines.max(axis=0)
+    low = np.where(low < 0, high, low)
+    wrong = np.concatenate(
+        [
+            np.flatnonzero(firsts != np.arange(len(listed))),
+            low[(low >= 0) & (part_of >= 0)],
+            high[(low >= 0) & (low != high)],
+        ]
+    )
+    if not len(wrong):
+        return
+    line = int(wrong.min())
+    named = np.flatnonzero((lines == firsts[line]).any(axis=0))
+    taken = named[(part_of[named] >= 0) | (low[named] < line)]
+    owner = int(part_of[taken[0]])
+    other = path.name if owner < 0 else f"{PARTS[owner]}.txt"
+    raise DataError(f"{path}: {listed[line]} is in {other} already; name each image once")
 
 
 def _read_names(path: Path) -> list[str]:

@@ -25,9 +25,9 @@ from unet_exp.data.files.stats import ImageStats
 from unet_exp.data.files.survey import survey as survey_files
 from unet_exp.data.meaning import stored_value
 from unet_exp.data.pages import used_channels
-from unet_exp.data.pairs import Pair
+from unet_exp.data.pairs import Pairs
 from unet_exp.data.samples import SPLITS, DataSet, Sample
-from unet_exp.data.sets.folder import check_exact, find_folder_pairs, sample_names
+from unet_exp.data.sets.folder import check_exact, find_folder_pairs
 from unet_exp.errors import DataError, UserError
 from unet_exp.figures.contact_sheet import MOST, draw_contact_sheet, make_cell
 from unet_exp.inspection import findings, survey, tables
@@ -191,7 +191,8 @@ def _inspect_folder(whole: Config, config: FolderConfig, console: Console) -> _I
         console.print(f"a training has these {plan.describe()}", soft_wrap=True)
     mistakes += _find_differences(stats)
     with _collect_mistake(mistakes):
-        sample_names([(one.files.image, one.item) for one in stats if one.files is not None])
+        named = [(one.item, one.files.image) for one in stats if one.files is not None]
+        groups.name_samples([item for item, _ in named], lambda place: named[place][1])
     totals = Totals.of(one.mask for one in stats if one.mask is not None)
     label_map = LabelMap(classes, None if config.ignore is None else stored_value(config.ignore), objects)
     proposal = None
@@ -220,7 +221,7 @@ def _inspect_folder(whole: Config, config: FolderConfig, console: Console) -> _I
     return _Inspection(stats, parts, split, None, classes, label_map, objects, fitting, look, mistakes, proposal)
 
 
-def _find_pairs(config: FolderConfig) -> tuple[list[Pair], list[str]]:
+def _find_pairs(config: FolderConfig) -> tuple[Pairs, list[str]]:
     """Finds images with their masks; one that lacks its mask is a mistake, and is inspected too."""
     try:
         return find_folder_pairs(config), []

@@ -1,5 +1,6 @@
 """Kinds of files: those that are read, and the names of others for messages."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -64,9 +65,14 @@ def is_jpeg(path: str | Path) -> bool:
         return str(path).lower().endswith(JPEG_SUFFIXES)
 
 
+def is_unread(path: str) -> bool:
+    """Whether a file is an image by its suffix, of a kind that is not read."""
+    return os.path.splitext(path)[1].lower() in _OTHER_IMAGES
+
+
 def list_unread(paths: Iterable[Path]) -> list[Path]:
     """The files that are images by their suffix, of a kind that is not read."""
-    return [path for path in paths if path.suffix.lower() in _OTHER_IMAGES and path.suffix.lower() not in SUFFIXES]
+    return [path for path in paths if is_unread(path.name)]
 
 
 def describe_files(paths: list[Path], shown: int = 3) -> str:

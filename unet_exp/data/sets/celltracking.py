@@ -170,7 +170,7 @@ def _find_sequences(root: Path, archive: str) -> Path:
 def _list_frames(root: Path, sequence: str) -> list[_Frame]:
     """Lists the annotated frames of one sequence, in order of time."""
     frames = []
-    for path in sorted((root / f"{sequence}_GT" / "SEG").glob("man_seg*"), key=natural_key):
+    for path in sorted((root / f"{sequence}_GT" / "SEG").glob("man_seg*"), key=lambda path: natural_key(path.name)):
         match = re.fullmatch(r"man_seg(\d{3,})\.tif", path.name)
         if not match:
             raise DataError(f"{path}: is not named as man_seg000.tif (one plane a frame); rename it, or move it away")

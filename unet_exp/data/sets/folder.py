@@ -7,7 +7,6 @@ import logging
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -18,10 +17,10 @@ from unet_exp.data.classes import UnknownValues
 from unet_exp.data.files.images import make_images
 from unet_exp.data.files.label_map import count_labels, explain_unknown
 from unet_exp.data.files.survey import Survey, survey
-from unet_exp.data.groups import UNLABELLED, SplitItem
+from unet_exp.data.groups import UNLABELLED
 from unet_exp.data.meaning import find_meaning, name_new, plain_value, to_words
 from unet_exp.data.pages import used_channels
-from unet_exp.data.pairs import Pair, find_pairs
+from unet_exp.data.pairs import Pair, Pairs, find_pairs
 from unet_exp.data.samples import DataSet, Images
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import DataError
@@ -32,7 +31,6 @@ _log = logging.getLogger(__name__)
 
 _MOST_MISTAKES = 5
 _MOST_VALUES = 12
-_LONGEST_NAME = 200
 
 
 def load_folder(config: FolderConfig, find_objects: bool = False) -> DataSet:
@@ -65,7 +63,7 @@ def load_folder(config: FolderConfig, find_objects: bool = False) -> DataSet:
             f"data.masks={config.masks}: no image has a mask, so there is nothing to learn from; check the paths"
         )
     items = [index.name(number, pairs[place]) for number, place in enumerate(index.rows["place"].tolist())]
-    names = sample_names([(pairs[place].image, item) for place, item in zip(index.rows["place"], items, strict=True)])
+    names = groups.name_samples(items, lambda number: pairs[int(index.rows["place"][number])].image)
     images = make_images(found, names)
     split = groups.split([items[number] for number in labelled.tolist()], config)
     train, val, test = (images.take(labelled[places]) for places in split)
@@ -91,7 +89,7 @@ def _check_classes_shown(train: Images, classes: Sequence[ClassSpec]) -> None:
         _log.warning("no training mask shows %s: check data.classes, and the split", ", ".join(absent))
 
 
-def find_folder_pairs(config: FolderConfig, mask_missing: Callable[[str], bool] | None = None) -> list[Pair]:
+def find_folder_pairs(config: FolderConfig, mask_missing: Callable[[str], bool] | None = None) -> Pairs:
     """Finds the files that the config names; `mask_missing` as for `find_pairs`, None for the config's own rule.
 
     Raises:
@@ -199,23 +197,3 @@ def _check_one_kind(found: Survey, kinds: Sequence[str], mend: str) -> None:
         listed = ", ".join(f"{kind} in {count}" for kind, count in counts)
         path = found.pairs[int(found.index.rows["place"][kinds.index(rare)])].image
         raise DataError(f"{path}: has {rare} and other images have not (images: {listed}); {mend}")
-
-
-def sample_names(images: Sequence[tuple[Path, SplitItem]]) -> list[str]:
-    """Names of images in a data set: names of files, `/` as `_`.
-
-    Raises:
-        DataError: for two of one name, and one too long for the name of its prediction.
-    """
-    names: dict[str, None] = {}
-    for source, item in images:
-        name = item.name.replace("/", "_")
-        if len(name.encode()) > _LONGEST_NAME:
-            raise DataError(
-                f"{source}: its name, with its folders, is longer than {_LONGEST_NAME} bytes, too long for a file "
-                "of its prediction; rename it"
-            )
-        if name in names:
-            raise DataError(f"{source}: another image would be called {name} too; rename one of the two")
-        names[name] = None
-    return list(names)
