@@ -509,7 +509,7 @@ BOMBS = [
         "mask of 16,000 x 16,000 zeros",
         mask(png_claiming(16_000, 16_000)),
         ["data.max_memory=0.2", "data.cache=memory"],
-        "GB of memory",
+        "256 MB of memory, more than data.max_memory=0.2",
     ),
 ]
 

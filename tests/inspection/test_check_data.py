@@ -20,7 +20,6 @@ from PIL import Image
 from unet_exp import data
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, ClassSpec, parse
-from unet_exp.data.files.index_file import make_stamps
 from unet_exp.data.files.label_map import LabelMap
 from unet_exp.data.files.rules import Rules
 from unet_exp.data.files.survey import Survey
@@ -112,7 +111,7 @@ def stats(root):
 
 
 def look_at(pairs):
-    found = Survey(pairs, make_stamps(pairs), RULES)
+    found = Survey(pairs, RULES)
     found.look_at(range(len(pairs)))
     return found
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.data.moments import Moments, find_moments
 from unet_exp.io.arrays import Array
+from unet_exp.io.texts import Texts
 
 if TYPE_CHECKING:
     from unet_exp.data.samples import Sample
@@ -90,7 +91,7 @@ class Facts:
         """Those of the images at some places, in their order."""
         chosen = np.asarray(places, np.intp)
         columns = ("sizes", "pixels", "mean", "std", "labelled", "counts", "digests", "contents")
-        names = [self.names[place] for place in chosen]
+        names = self.names.take(chosen) if isinstance(self.names, Texts) else [self.names[place] for place in chosen]
         return replace(self, names=names, **{column: getattr(self, column)[chosen] for column in columns})
 
     def moments(self, index: int) -> Moments:

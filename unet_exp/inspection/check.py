@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,10 +181,8 @@ def _inspect_folder(whole: Config, config: FolderConfig, console: Console) -> _I
     """Inspects a user's own data, whether or not the config fits them."""
     rules = Rules.of(config)
     classes, objects = rules.classes, rules.objects
-    pairs, mistakes = _find_pairs(config)
-    with _collect_mistake(mistakes):
-        check_exact(pairs, config)
-    found = survey_files(config, pairs, console=console)
+    mistakes: list[str] = []
+    found = survey_files(config, partial(_find_pairs, mistakes), console=console)
     stats = found.list_stats()
     mistakes += [str(found.mistakes[place]) for place in sorted(found.mistakes)]
     with _collect_mistake(mistakes):
@@ -221,12 +220,16 @@ def _inspect_folder(whole: Config, config: FolderConfig, console: Console) -> _I
     return _Inspection(stats, parts, split, None, classes, label_map, objects, fitting, look, mistakes, proposal)
 
 
-def _find_pairs(config: FolderConfig) -> tuple[Pairs, list[str]]:
+def _find_pairs(mistakes: list[str], config: FolderConfig, known: Mapping[str, NDArray[Any]] | None) -> Pairs:
     """Finds images with their masks; one that lacks its mask is a mistake, and is inspected too."""
     try:
-        return find_folder_pairs(config), []
+        pairs = find_folder_pairs(config, known)
     except DataError as error:
-        return find_folder_pairs(config, lambda _: True), [str(error)]
+        pairs = find_folder_pairs(config, known, lambda _: True)
+        mistakes.append(str(error))
+    with _collect_mistake(mistakes):
+        check_exact(pairs, config)
+    return pairs
 
 
 def _split_images(stats: Sequence[ImageStats], config: FolderConfig, mistakes: list[str]) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """The images of a user's files as a data set has them: read from a store, or from the files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,8 @@ from unet_exp.data.files.label_map import count_labels
 from unet_exp.data.files.source import PageRef, Source
 from unet_exp.data.files.stores import MemoryStore
 from unet_exp.data.files.survey import Survey
+from unet_exp.data.groups import SplitItem
+from unet_exp.data.pages import name_page
 from unet_exp.data.samples import Images, Region, Sample
 
 
@@ -49,6 +53,38 @@ class FileImages(Images):
         return FileImages(self._survey, self._source, self.facts.take(chosen), self._numbers[chosen])
 
 
+class PageItems(Sequence[SplitItem]):
+    """The names of some pages of a survey, made when they are asked for; `numbers` (N,) are theirs in the index."""
+
+    def __init__(self, survey: Survey, numbers: NDArray[np.intp]) -> None:
+        index = survey.index
+        self._pairs, self._places = survey.pairs, index.rows["place"][numbers]
+        self._pages, self._counts = index.rows["page"][numbers], index.page_counts[numbers]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> SplitItem: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "list[SplitItem]": ...
+
+    def __getitem__(self, index: int | slice) -> "SplitItem | list[SplitItem]":
+        places = range(len(self))[index]
+        if isinstance(places, range):
+            return [self[place] for place in places]
+        name = self._pairs.names[int(self._places[places])]
+        return name_page(name, int(self._pages[places]), int(self._counts[places]))
+
+    def __iter__(self) -> Iterator[SplitItem]:
+        return map(name_page, self._pairs.names.take(self._places), self._pages, self._counts)
+
+    def find_image(self, index: int) -> Path:
+        """The file of a page."""
+        return self._pairs[int(self._places[index])].image
+
+
 def make_images(survey: Survey, names: Sequence[str]) -> FileImages:
     """All pages of a survey as images of these names."""
     index, rows = survey.index, survey.index.rows
@@ -64,5 +100,5 @@ def make_images(survey: Survey, names: Sequence[str]) -> FileImages:
         digests=rows["digest"],
         contents=rows["content"],
     )
-    source = Source(survey.pairs, survey.stamps, survey.rules, survey.find_objects)
+    source = Source(survey.pairs, survey.rules, survey.find_objects)
     return FileImages(survey, source, facts, np.arange(len(rows)))

@@ -1,17 +1,15 @@
 """Reads pages from the files of a user, whole or by parts, and tells what has changed since they were looked at."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unet_exp.data.files.index_file import make_stamp
 from unet_exp.data.files.rules import Rules
 from unet_exp.data.pages import PairPage
-from unet_exp.data.pairs import Pair
+from unet_exp.data.pairs import Pair, Pairs
 from unet_exp.data.samples import Region, Sample
 from unet_exp.errors import DataError
 from unet_exp.io.partial import PartReader, open_parts
@@ -44,14 +42,13 @@ class Source:
     A file that must be decoded whole is kept until another one is read: patches of one image in a row decode it once.
 
     Args:
-        pairs: the files.
-        stamps: (N, 3, 4) of their images, masks and fields of view as they were looked at, see `make_stamps`.
+        pairs: the files, with their stamps as they were looked at.
         rules: how they are read.
         find_objects: whether masks without objects get those that `find_instances` finds.
     """
 
-    def __init__(self, pairs: Sequence[Pair], stamps: NDArray[np.int64], rules: Rules, find_objects: bool) -> None:
-        self._pairs, self._stamps, self._rules, self._find_objects = pairs, stamps, rules, find_objects
+    def __init__(self, pairs: Pairs, rules: Rules, find_objects: bool) -> None:
+        self._pairs, self._rules, self._find_objects = pairs, rules, find_objects
         self._decoded: tuple[int, list[PairPage]] | None = None
         self._whole: tuple[PageRef, Sample] | None = None
         self._opened: dict[tuple[Path, int], PartReader | None] = {}
@@ -76,10 +73,8 @@ class Source:
         return sample if region is None else sample.cut(region)
 
     def _check_unchanged(self, place: int, pair: Pair) -> None:
-        now = make_stamp(pair)
-        if now == self._stamps[place].tolist():
-            return
-        for path, new, old in zip(pair[1:], now, self._stamps[place].tolist(), strict=True):
+        now, (before,) = make_stamp(pair), self._pairs.take([place]).stamps.tolist()
+        for path, new, old in zip(pair[1:], now, before, strict=True):
             if (new[0], new[2]) != (old[0], old[2]):  # not its other times: a link to it changes them
                 what = "has changed" if any(new) else "is gone"
                 raise DataError(

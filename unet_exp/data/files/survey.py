@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -18,11 +18,11 @@ from unet_exp.config.data import FolderConfig
 from unet_exp.data.cache_folder import VARIABLE, find_cache_folder, wait_for_lock
 from unet_exp.data.files.choice import format_size, measure_files, open_store, plan_store
 from unet_exp.data.files.index import Index
-from unet_exp.data.files.index_file import FOLDER, StoredIndex, hash_words, make_keys, make_stamps, name_data
+from unet_exp.data.files.index_file import FOLDER, StoredIndex, hash_words, name_data, save_index
 from unet_exp.data.files.rules import Rules
 from unet_exp.data.files.stats import ImageStats, describe_page
 from unet_exp.data.files.stores import CacheError, Store, count_bytes
-from unet_exp.data.pairs import Pair
+from unet_exp.data.pairs import Pairs
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.memory import free_memory
 from unet_exp.progress import track
@@ -46,8 +46,7 @@ class Survey:
     """What is known of the files of a data set.
 
     Attributes:
-        pairs: the files.
-        stamps: see `make_stamps`, from before they were read.
+        pairs: the files, with their stamps from before they were read.
         rules: by which they are read.
         find_objects: whether masks without objects get those that `find_instances` finds.
         index: what is known of the pages that could be read, in the order of the pairs.
@@ -58,8 +57,7 @@ class Survey:
         path: of the file of the index; None where it is not kept.
     """
 
-    pairs: Sequence[Pair]
-    stamps: NDArray[np.int64]
+    pairs: Pairs
     rules: Rules
     find_objects: bool = False
     index: Index = field(default_factory=lambda: Index.of([]))
@@ -94,13 +92,13 @@ class Survey:
         rows = self.index.rows
         if self.store is None or self.store.is_complete(rows):
             return
-        with self._lock():
+        with self.hold_lock():
             lacking = np.unique(rows["place"][~self.store.has(rows)]).tolist()
             for _ in track(_run(self._fill_pair, lacking, self.threads), "decoding images", len(lacking)):
                 pass
             self.store.finish(rows)
 
-    def _lock(self) -> AbstractContextManager[None]:
+    def hold_lock(self) -> AbstractContextManager[None]:
         """Lets one process at a time read these files."""
         return nullcontext() if self.path is None else wait_for_lock(self.path.with_suffix(".lock"), _WHAT)
 
@@ -146,7 +144,7 @@ class Survey:
 
 def survey(
     config: FolderConfig,
-    pairs: Sequence[Pair],
+    find: Callable[[FolderConfig, Mapping[str, NDArray[Any]] | None], Pairs],
     fill: bool = False,
     find_objects: bool = False,
     console: Console | None = None,
@@ -157,43 +155,62 @@ def survey(
 
     Args:
         config: of the data.
-        pairs: their files.
+        find: finds the files; it gets what was found before, see `find_pairs`.
         fill: whether a store, as `data.cache` says, is opened, and gets the pages that are read; `Survey.fill` adds
             the others.
         find_objects: see `Survey`.
         console: for the progress.
 
     Raises:
-        DataError: if the cache cannot be written.
+        DataError: of `find`, and if the cache cannot be written.
         ConfigError: see `plan_store`.
     """
     rules = Rules.of(config)
-    stamps = make_stamps(pairs)
-    found = Survey(pairs, stamps, rules, find_objects)
-    keys, words = make_keys(pairs, stamps), name_data(config, rules)
-    found.path = path = _find_file(words)
-    with found._lock():
-        known = np.zeros(len(pairs), bool)
-        stored = None if path is None or config.verify else StoredIndex.load(path, rules)
-        if stored is not None:
-            found.index, known = stored.find(keys)
-        new = np.flatnonzero(~known)
-        sizes = measure_files([pairs[place] for place in new.tolist()], rules.objects or find_objects)
-        found.threads = _count_threads(pairs, new, sizes, found.index)
-        if fill:
-            largest = pairs[int(new[sizes.argmax()])].image if new.size else None
-            plan = plan_store(config, find_objects, found.index, sizes, largest)
-            found.store, found.spare_memory = open_store(plan, config, find_objects), plan.spare
-        try:
-            found.look_at(new.tolist(), console)
-        finally:
-            if path is not None and new.size:
-                with suppress(OSError):
-                    StoredIndex(keys, found.index).save(path, words, rules)
+    words = name_data(config, rules)
+    path = _find_file(words)
+    stored = StoredIndex.load(path, rules)
+    pairs = find(config, None if stored is None else stored.pairs)
+    found = Survey(pairs, rules, find_objects, path=path)
+    index, known = (None, None) if stored is None or config.verify else stored.find(pairs)
+    if index is None or known is None or not known.all():
+        with found.hold_lock():
+            _read_new(found, config, words, fill, console)
+    else:
+        found.index = index
+        _open_store(found, config, np.zeros(0, np.intp), np.zeros(0, np.int64), fill)
     return found
 
 
-def _count_threads(pairs: Sequence[Pair], new: NDArray[np.intp], sizes: NDArray[np.int64], index: Index) -> int:
+def _read_new(found: Survey, config: FolderConfig, words: dict[str, Any], fill: bool, console: Console | None) -> None:
+    """Reads the files that no process has looked at yet, and keeps what is known of all."""
+    pairs, rules = found.pairs, found.rules
+    known = np.zeros(len(pairs), bool)
+    stored = None if config.verify else StoredIndex.load(found.path, rules)
+    if stored is not None:
+        found.index, known = stored.find(pairs)
+    del stored
+    new = np.flatnonzero(~known)
+    sizes = measure_files([pairs[place] for place in new.tolist()], rules.objects or found.find_objects)
+    found.threads = _count_threads(pairs, new, sizes, found.index)
+    _open_store(found, config, new, sizes, fill)
+    try:
+        found.look_at(new.tolist(), console)
+    finally:
+        if found.path is not None and new.size:
+            with suppress(OSError):
+                save_index(found.path, pairs, found.index, words, rules)
+
+
+def _open_store(
+    found: Survey, config: FolderConfig, new: NDArray[np.intp], sizes: NDArray[np.int64], fill: bool
+) -> None:
+    if fill:
+        largest = found.pairs[int(new[sizes.argmax()])].image if new.size else None
+        plan = plan_store(config, found.find_objects, found.index, sizes, largest)
+        found.store, found.spare_memory = open_store(plan, config, found.find_objects), plan.spare
+
+
+def _count_threads(pairs: Pairs, new: NDArray[np.intp], sizes: NDArray[np.int64], index: Index) -> int:
     """How many files can be decoded at a time in the memory that is free.
 
     Args:

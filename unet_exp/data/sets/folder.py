@@ -6,15 +6,17 @@ Mistakes in files are reported before the first epoch, in one message for the wh
 import logging
 import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unet_exp.config import ClassSpec
 from unet_exp.config.data import FolderConfig
 from unet_exp.data import groups
 from unet_exp.data.classes import UnknownValues
-from unet_exp.data.files.images import make_images
+from unet_exp.data.files.images import PageItems, make_images
 from unet_exp.data.files.label_map import count_labels, explain_unknown
 from unet_exp.data.files.survey import Survey, survey
 from unet_exp.data.groups import UNLABELLED
@@ -50,9 +52,7 @@ def load_folder(config: FolderConfig, find_objects: bool = False) -> DataSet:
         DataError: for files that are missing, unreadable or do not fit, and masks with unknown values.
         ConfigError: for a split that these images do not make, and images that do not fit into memory.
     """
-    pairs = find_folder_pairs(config)
-    check_exact(pairs, config)
-    found = survey(config, pairs, fill=True, find_objects=find_objects)
+    found = survey(config, _find_exact_pairs, fill=True, find_objects=find_objects)
     _raise_mistakes(found)
     _unify(found)
     found.fill()
@@ -62,10 +62,9 @@ def load_folder(config: FolderConfig, find_objects: bool = False) -> DataSet:
         raise DataError(
             f"data.masks={config.masks}: no image has a mask, so there is nothing to learn from; check the paths"
         )
-    items = [index.name(number, pairs[place]) for number, place in enumerate(index.rows["place"].tolist())]
-    names = groups.name_samples(items, lambda number: pairs[int(index.rows["place"][number])].image)
-    images = make_images(found, names)
-    split = groups.split([items[number] for number in labelled.tolist()], config)
+    items = PageItems(found, np.arange(len(index)))
+    images = make_images(found, groups.name_samples(items, items.find_image))
+    split = groups.split(PageItems(found, labelled), config)
     train, val, test = (images.take(labelled[places]) for places in split)
     _check_classes_shown(train, rules.classes)
     metrics: tuple[ScoreFamily, ...] = ("seg",) if rules.objects else ()
@@ -89,14 +88,29 @@ def _check_classes_shown(train: Images, classes: Sequence[ClassSpec]) -> None:
         _log.warning("no training mask shows %s: check data.classes, and the split", ", ".join(absent))
 
 
-def find_folder_pairs(config: FolderConfig, mask_missing: Callable[[str], bool] | None = None) -> Pairs:
-    """Finds the files that the config names; `mask_missing` as for `find_pairs`, None for the config's own rule.
+def _find_exact_pairs(config: FolderConfig, known: Mapping[str, NDArray[Any]] | None) -> Pairs:
+    pairs = find_folder_pairs(config, known)
+    check_exact(pairs, config)
+    return pairs
+
+
+def find_folder_pairs(
+    config: FolderConfig,
+    known: Mapping[str, NDArray[Any]] | None = None,
+    mask_missing: Callable[[str], bool] | None = None,
+) -> Pairs:
+    """Finds the files that the config names.
+
+    Args:
+        config: it.
+        known: see `find_pairs`.
+        mask_missing: likewise; None for the config's own rule.
 
     Raises:
         DataError: see `find_pairs`.
     """
     missing = mask_missing or (lambda name: may_lack_mask(name, config))
-    return find_pairs(config.images, config.masks, config.mask_suffix, missing, config.field_of_view)
+    return find_pairs(config.images, config.masks, config.mask_suffix, missing, config.field_of_view, known)
 
 
 def may_lack_mask(name: str, config: FolderConfig) -> bool:
