@@ -364,8 +364,8 @@ def test_the_page_prints_what_it_says(tmp_path, monkeypatch, capsys):
 def test_the_words_of_the_page_fit_what_it_describes(tmp_path, monkeypatch):
     page = RECIPE.read_text()
     commands = [shlex.split(line) for line in re.findall(r"^python (.*)$", page, re.M)]
-    assert [Path(words[0]).stem for words in commands] == ["check_data", "train", "predict", "train"]
-    check, first, _, (_, *second) = (words[1:] for words in commands)
+    assert [Path(words[0]).stem for words in commands] == ["check_data", "train", "predict", "train", "cache", "cache"]
+    check, first, _, (_, *second), *_ = (words[1:] for words in commands)
     (yaml,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S)
     monkeypatch.chdir(tmp_path)
     Path("mine/data").mkdir(parents=True)
