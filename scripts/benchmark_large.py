@@ -133,10 +133,10 @@ def _compared(predictor: "Predictor", page: "WindowedPage", mask: "WindowedPage"
     Returns:
         The largest difference of a probability, the pixels whose class in the mask is another, and all of them.
     """
-    from unet_exp.data.classes import encode
     from unet_exp.inference.large.by_tiles import normalized_source, survey_page
     from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
     from unet_exp.inference.tiling.tile_plan import surround
+    from unet_exp.samples.classes import encode
 
     architecture, source = predictor.network.architecture, normalized_source(page, survey_page(predictor, page))
     step, around = architecture.sizes.total_stride, surround(architecture, "auto") + architecture.sizes.lost_border
@@ -165,8 +165,8 @@ def _save_network(path: Path) -> None:
     from unet_exp.checkpoints.record import KEY, CheckpointRecord
     from unet_exp.compose import compose_train
     from unet_exp.config import ClassSpec, parse
-    from unet_exp.data.normalization import Normalization
     from unet_exp.network import build
+    from unet_exp.samples.normalization import Normalization
 
     values = compose_train(["experiment=small", "inference.tile=4096"])  # so that the budget decides
     torch.manual_seed(0)

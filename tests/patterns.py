@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.augmentation import Window
-from unet_exp.data.samples import ImagesInMemory, Sample
+from unet_exp.samples.sample import ImagesInMemory, Sample
 
 Array = NDArray[Any]
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from drawings.board import DECODER, DPI, ENCODER, GREY, SCORES, SUM, Board, Point
 from unet_exp.config import ClassSpec
-from unet_exp.data.classes import colorize
 from unet_exp.data.sets.synthetic import CLASSES, MANY_CLASSES, generate
 from unet_exp.geometry import FUSIONS, Architecture, Layer, input_for_output, layers, lost_border, parameters
 from unet_exp.mirror import mirror_window
+from unet_exp.samples.classes import colorize
 
 PAPER = Architecture("valid", "crop", 5, 64, 1, 2, "concat", "none", "transposed")
 """The network of the paper's Fig. 1."""

@@ -15,7 +15,7 @@ from patterns import noise, numbers, ramps, reflect, smooth
 from unet_exp import augmentation
 from unet_exp.augmentation import Augmentation, Window
 from unet_exp.config import IGNORE_LABEL, AugmentationConfig, parse
-from unet_exp.data.normalization import Normalization
+from unet_exp.samples.normalization import Normalization
 
 WORDS = options("augmentation")
 ALL = {"flip": True, "probability": 1.0}

@@ -20,9 +20,9 @@ from unet_exp.augmentation.paper import Motion, resample
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, parse
 from unet_exp.config.learning import StrongAugmentationConfig
-from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import Sample
 from unet_exp.errors import ConfigError
+from unet_exp.samples.normalization import Normalization
+from unet_exp.samples.sample import Sample
 from unet_exp.training.draws import Draw
 from unet_exp.training.patches import PatchDataset
 

@@ -20,13 +20,13 @@ from unet_exp.checkpoints.record import CheckpointRecord
 from unet_exp.cli import export as exporting
 from unet_exp.compose import compose_train
 from unet_exp.config import ClassSpec, parse
-from unet_exp.data.normalization import Normalization
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.io.images import read_image
 from unet_exp.io.writing import write_image
 from unet_exp.network import build
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.samples.normalization import Normalization
 
 onnx = pytest.importorskip("onnx", reason="needs pip install 'unet-exp[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'unet-exp[onnx]'")

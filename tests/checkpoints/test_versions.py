@@ -23,9 +23,9 @@ from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.compare.collect import collect
 from unet_exp.compare.selection import select_comparable
-from unet_exp.data.fingerprint import find_version
 from unet_exp.errors import DataError
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.samples.fingerprint import find_version
 
 Cli = Callable[..., Said]
 FIXTURES = Path(__file__).parents[1] / "fixtures"

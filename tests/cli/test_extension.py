@@ -56,7 +56,8 @@ DATA_SET = {
 import numpy as np
 
 from unet_exp.config import ClassSpec
-from unet_exp.data.samples import DataSet, Sample
+from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.sample import Sample
 from unet_exp.data.sets import DATA_SETS
 
 

@@ -13,9 +13,9 @@ from sweeps_on_disk import ADD, CONCAT, compared, page, reasons, write_run
 from unet_exp import data
 from unet_exp.compare import fingerprints
 from unet_exp.config import parse
-from unet_exp.data.fingerprint import fingerprint
 from unet_exp.data.sets import isbi2012
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.samples.fingerprint import fingerprint
 
 Cli = Callable[..., Said]
 

@@ -13,11 +13,12 @@ from own_images import config
 from PIL import Image
 
 from unet_exp import data
-from unet_exp.data.files import survey
-from unet_exp.data.fingerprint import fingerprint
-from unet_exp.data.samples import KINDS, DataSet, Images, Region, Sample
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.folder import survey
 from unet_exp.io.images import read_scenes
+from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.fingerprint import fingerprint
+from unet_exp.samples.sample import KINDS, Images, Region, Sample
 from unet_exp.weight_map import find_instances
 
 RNG = np.random.default_rng(0)
@@ -278,7 +279,7 @@ class TestChoice:
         needed = NUMBER * HEIGHT * WIDTH * 4
         said = []
         for limit, free in ((1e-3, 10**9), (1e-6, 2 * needed + 2), (1e-6, needed)):
-            monkeypatch.setattr("unet_exp.data.files.choice.free_disk", lambda _, free=free: free)
+            monkeypatch.setattr("unet_exp.folder.choice.free_disk", lambda _, free=free: free)
             load(tmp_path, f"data.max_memory={limit}")
             said.append(capsys.readouterr().out.splitlines()[-1])
             for path in (tmp_path / "cache").rglob("complete"):
@@ -302,7 +303,7 @@ class TestChoice:
         self, words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         jpegs(tmp_path)
-        monkeypatch.setattr("unet_exp.data.files.choice.free_disk", lambda _: 1000)
+        monkeypatch.setattr("unet_exp.folder.choice.free_disk", lambda _: 1000)
         asked = read_files(monkeypatch)
         with pytest.raises(ConfigError, match=said):
             load(tmp_path, *words)
@@ -317,7 +318,7 @@ class TestChoice:
 
     def test_an_image_too_large_for_the_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         jpegs(tmp_path)
-        monkeypatch.setattr("unet_exp.data.files.survey.free_memory", lambda: 20_000)
+        monkeypatch.setattr("unet_exp.folder.survey.free_memory", lambda: 20_000)
         with pytest.raises(ConfigError, match=r"0\.jpg: to read it takes 37\.8 kB of memory and 20 kB are free"):
             load(tmp_path, "data.cache=none")
 

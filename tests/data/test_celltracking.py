@@ -20,10 +20,10 @@ from test_download import serving
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, CellTrackingConfig, parse
 from unet_exp.data import load_data
-from unet_exp.data.fingerprint import fingerprint
 from unet_exp.data.sets import celltracking
 from unet_exp.data.sets.celltracking import MARKER_RADIUS, ignored_pixels
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.samples.fingerprint import fingerprint
 
 
 @pytest.fixture(autouse=True)

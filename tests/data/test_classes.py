@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.data.classes import IGNORE_COLOR, colorize, decode, dump_in_one_line, encode, name_values, object_ids
 from unet_exp.errors import DataError
+from unet_exp.samples.classes import IGNORE_COLOR, colorize, decode, dump_in_one_line, encode, name_values, object_ids
 
 GREY = (
     ClassSpec(name="membrane", value=0, color=[213, 94, 0]),

@@ -10,10 +10,10 @@ from conftest import composed, options
 
 from unet_exp.config import IGNORE_LABEL, DataConfig, parse
 from unet_exp.data import load_data
-from unet_exp.data.fingerprint import fingerprint
-from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
 from unet_exp.io.writing import write_image
+from unet_exp.samples.fingerprint import fingerprint
+from unet_exp.samples.sample import Sample
 
 SMALL = {"height": 64, "width": 48, "train_images": 4, "val_images": 1, "test_images": 2}
 SLICES = ("train/image/3.png", "train/label/3.png")

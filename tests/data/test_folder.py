@@ -18,12 +18,12 @@ from unet_exp import data, losses, memory
 from unet_exp import load as open_predictor
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, parse
-from unet_exp.data.classes import encode
-from unet_exp.data.normalization import Normalization
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.io.images import read_pages
 from unet_exp.io.writing import write_image
 from unet_exp.metrics.scoreboard import Scoreboard
+from unet_exp.samples.classes import encode
+from unet_exp.samples.normalization import Normalization
 
 COLOURS = {
     "ground": (60, 60, 60),
@@ -284,8 +284,8 @@ def test_grey_values_of_16_bits_can_be_classes(root):
 def test_more_than_fits_into_the_memory_is_refused_unread(root, monkeypatch):
     for number in range(3):
         put(root, number)
-    monkeypatch.setattr("unet_exp.data.files.choice.free_memory", lambda: 900)
-    monkeypatch.setattr("unet_exp.data.pages.read_scenes", None)
+    monkeypatch.setattr("unet_exp.folder.choice.free_memory", lambda: 900)
+    monkeypatch.setattr("unet_exp.folder.pages.read_scenes", None)
     with pytest.raises(ConfigError, match=r"the 3 images and their masks take 1\.54 kB of memory, more than most"):
         load(root, "data.cache=memory")
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from own_images import config, grey, load, mask, names, put
 
 from unet_exp.compose import quote
-from unet_exp.data.groups import SplitItem, name_samples, split
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.folder.groups import SplitItem, name_samples, split
 from unet_exp.io.images import read_pages
 from unet_exp.io.writing import write_image, write_pages
 

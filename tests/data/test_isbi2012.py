@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from patterns import in_memory
 
 from unet_exp.config import ISBI2012Config
-from unet_exp.data.fingerprint import fingerprint
-from unet_exp.data.samples import Sample, split_indices
 from unet_exp.data.sets import isbi2012
 from unet_exp.data.sets.isbi2012 import ISBI_CHECKSUMS, ISBI_CLASSES, load_isbi2012
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.io.writing import write_image, write_pages
+from unet_exp.samples.fingerprint import fingerprint
+from unet_exp.samples.sample import Sample
+from unet_exp.samples.splits import split_indices
 
 REAL = os.environ.get("UNET_EXP_ISBI2012")
 needs_real = pytest.mark.skipif(not REAL, reason="set UNET_EXP_ISBI2012 to a folder with the ISBI-2012 data")

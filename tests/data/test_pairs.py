@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unet_exp.data.pairs import Pairs, find_pairs, find_views
 from unet_exp.errors import DataError
+from unet_exp.folder.pairs import Pairs, find_pairs, find_views
 
 FILES = ("a1.png", "a01.png", "a10.tif", "s/b.png", "s/c.npy", "d.bmp")
 CHANGES = ("nothing", "add", "remove", "rename", "touch", "replace", "again", "suffix", "view", "one view")
@@ -80,7 +80,7 @@ def test_known_files_are_not_named_and_sorted_again(tmp_path, monkeypatch):
     fill(tmp_path, FILES)
     known = find(tmp_path).to_arrays()
     os.utime(tmp_path / "masks/a1.png", ns=(7, 7))
-    monkeypatch.setattr("unet_exp.data.named_files.natural_key", None)
+    monkeypatch.setattr("unet_exp.folder.named_files.natural_key", None)
     monkeypatch.setattr("unet_exp.io.listing.normalize_name", None)
     found = find(tmp_path, known=known)
     assert list(found) == list(Pairs.from_arrays(known))

@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.metrics import adapted_rand_error
 from skimage.segmentation import watershed
 
-from unet_exp.data.cache_folder import find_cache_folder
+from unet_exp.cache_folder import find_cache_folder
 from unet_exp.data.sets import synthetic
 from unet_exp.data.sets.synthetic import (
     CELL,

@@ -16,13 +16,13 @@ from PIL import Image
 
 import unet_exp
 from unet_exp.config import ClassSpec
-from unet_exp.data.classes import choose_fill
-from unet_exp.data.fingerprint import fingerprint
-from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
 from unet_exp.io.images import read_scenes
 from unet_exp.io.windows import open_pages
+from unet_exp.samples.classes import choose_fill
+from unet_exp.samples.fingerprint import fingerprint
+from unet_exp.samples.normalization import Normalization
+from unet_exp.samples.sample import Sample
 
 Cli = Callable[..., Said]
 

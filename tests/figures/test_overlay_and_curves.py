@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.data.classes import IGNORE_COLOR
 from unet_exp.figures import overlay
 from unet_exp.figures.curves import draw_curves
 from unet_exp.figures.overlay import draw_panels, view_as_rgb
 from unet_exp.io.images import read_image
+from unet_exp.samples.classes import IGNORE_COLOR
 
 CLASSES = [
     ClassSpec(name="membrane", value=0, color=[10, 20, 30]),

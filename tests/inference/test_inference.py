@@ -23,13 +23,13 @@ from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, ClassSpec, parse
 from unet_exp.config.running import PlainInferenceConfig
-from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import Sample
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import input_for_output, lost_border, output_size
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import UNet, probabilities
+from unet_exp.samples.normalization import Normalization
+from unet_exp.samples.sample import Sample
 
 MODELS = ("valid", "same", "pad")
 SIZES = [(32, 32), (33, 47), (1, 1), (1, 40), (2, 3), (5, 7), (61, 16)]

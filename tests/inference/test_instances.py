@@ -16,12 +16,12 @@ from skimage.draw import disk
 from tifffile import imread
 
 from unet_exp.config import ClassSpec
-from unet_exp.data.classes import object_ids
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.inference.instances import measure_cells, number_cells, split_cells, write_instances
 from unet_exp.io.images import read_image, read_labels, read_pages
 from unet_exp.io.writing import write_image, write_pages
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.samples.classes import object_ids
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 MASKS = arrays(np.uint8, SHAPES, elements=st.integers(0, 2))

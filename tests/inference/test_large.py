@@ -25,8 +25,6 @@ import unet_exp
 from unet_exp.compose import compose_train
 from unet_exp.config import ClassSpec, parse
 from unet_exp.config.running import FlipTTAConfig, InferenceConfig, PlainInferenceConfig
-from unet_exp.data.classes import encode
-from unet_exp.data.normalization import Normalization
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.inference.large import by_tiles as large
@@ -38,6 +36,8 @@ from unet_exp.io.windows import open_pages, write_by_rows
 from unet_exp.io.writing import write_image
 from unet_exp.network import Network, build
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.samples.classes import encode
+from unet_exp.samples.normalization import Normalization
 
 Cli = Callable[..., Said]
 BUDGET = "memory=40MB"

@@ -20,19 +20,20 @@ from PIL import Image
 from unet_exp import data
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, ClassSpec, parse
-from unet_exp.data.files.label_map import LabelMap
-from unet_exp.data.files.rules import Rules
-from unet_exp.data.files.survey import Survey
-from unet_exp.data.pairs import Pair
-from unet_exp.data.samples import DataSet, Sample
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.errors import UserError
+from unet_exp.folder.label_map import LabelMap
+from unet_exp.folder.pairs import Pair
+from unet_exp.folder.rules import Rules
+from unet_exp.folder.survey import Survey
 from unet_exp.inspection import survey, tables
 from unet_exp.inspection.check import check_data
 from unet_exp.inspection.findings import Totals, find_suspicious_images, propose_classes
 from unet_exp.inspection.survey import survey_samples
 from unet_exp.io.images import read_image
 from unet_exp.io.writing import write_image, write_pages
+from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.sample import Sample
 
 RNG = np.random.default_rng(0)
 COLOURS = np.array([(60, 60, 60), (0, 160, 0), (0, 0, 255), (200, 120, 0), (255, 255, 255)], np.uint8)

@@ -11,8 +11,8 @@ from conftest import TINY, composed, summary, table
 from resuming import Train
 
 from unet_exp.config import ClassSpec, parse
-from unet_exp.data.samples import Sample
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.samples.sample import Sample
 from unet_exp.training.loggers import LOGGERS, Predictions, RunLogger, Start, TrainingLogger, open_logger
 
 CLASSES = [ClassSpec(name=name, value=value, color=[value] * 3) for name, value in (("membrane", 0), ("cell", 255))]

@@ -12,10 +12,10 @@ from patterns import Array, in_memory, ramps
 from unet_exp import augmentation, losses
 from unet_exp.augmentation import Augmentation, Window
 from unet_exp.config import parse
-from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import Sample
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.losses import Targets
+from unet_exp.samples.normalization import Normalization
+from unet_exp.samples.sample import Sample
 from unet_exp.training.draws import Draw
 from unet_exp.training.patches import PatchDataset
 from unet_exp.weight_map import border_term, find_instances

@@ -19,10 +19,11 @@ from unet_exp.augmentation import Window
 from unet_exp.checkpoints.record import CheckpointRecord
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, ClassSpec, Config, parse
-from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import DataSet, Sample
 from unet_exp.geometry import input_for_output
 from unet_exp.mirror import mirror_indices, mirror_window
+from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.normalization import Normalization
+from unet_exp.samples.sample import Sample
 from unet_exp.training.datamodule import SegmentationData, count_classes, count_patches
 from unet_exp.training.draws import Draw, Foreground, PatchSampler
 from unet_exp.training.last_checkpoint import ResumableSampler

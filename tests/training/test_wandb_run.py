@@ -22,7 +22,7 @@ from wandb_server import WandbServer
 
 from unet_exp.config import ClassSpec
 from unet_exp.config.running import WandbConfig
-from unet_exp.data.samples import Sample
+from unet_exp.samples.sample import Sample
 from unet_exp.training.loggers import Predictions, TrainingLogger
 from unet_exp.training.loggers.wandb_run import WandbRun, finish, log_checkpoint_artifact, open_run, resolve_mode
 

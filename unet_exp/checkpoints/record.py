@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from unet_exp.checkpoints.migrations import FORMAT, migrate
 from unet_exp.config import ClassSpec
 from unet_exp.config.values import Count, NonNegative
-from unet_exp.data.normalization import Normalization
 from unet_exp.errors import ConfigError
+from unet_exp.samples.normalization import Normalization
 from unet_exp.schema import Strict, validate
 
 KEY = "unet_exp"
@@ -63,7 +63,7 @@ class CheckpointRecord(Strict, extra="ignore"):
         """Which of N images were trained on, by the first `SHORT` bytes of their digests: (N,).
 
         Args:
-            digests: (N, 32), see `unet_exp.data.facts.Facts`.
+            digests: (N, 32), see `unet_exp.samples.facts.Facts`.
         """
         known = self.trained_on
         text = known if isinstance(known, str) else "".join(digest[: 2 * SHORT] for digest in known)
@@ -87,7 +87,7 @@ def pack_digests(digests: NDArray[np.uint8]) -> list[str] | str:
     """Digests of training images for a record.
 
     Args:
-        digests: (N, 32), see `unet_exp.data.facts.Facts`.
+        digests: (N, 32), see `unet_exp.samples.facts.Facts`.
 
     Returns:
         Each in hexadecimal; of more than `MOST_DIGESTS`, the first `SHORT` bytes of each in one text.

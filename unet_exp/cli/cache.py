@@ -44,10 +44,10 @@ def _run_cache(values: dict[str, Any]) -> None:
 
     from rich.table import Table
 
+    from unet_exp.cache_folder import VARIABLE, find_cache_folder
     from unet_exp.console import make_console
     from unet_exp.data import kept
-    from unet_exp.data.cache_folder import VARIABLE, find_cache_folder
-    from unet_exp.data.files.choice import format_size
+    from unet_exp.folder.choice import format_size
 
     console, folder = make_console(), find_cache_folder()
     if folder is None:

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from unet_exp.checkpoints.checkpoint import Checkpoint
-    from unet_exp.data.samples import DataSet, Images
     from unet_exp.inference.scoring import Scores
     from unet_exp.runs.conditions import Conditions
     from unet_exp.runs.summary import Summary
+    from unet_exp.samples.data_set import DataSet
+    from unet_exp.samples.sample import Images
 
 USAGE = """Score a checkpoint and draw what it predicts.
 
@@ -73,12 +74,12 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     config = parse({**values, "output": task.output})
 
     from unet_exp.console import make_console
-    from unet_exp.data.fingerprint import fingerprint
     from unet_exp.inference.device import explain_out_of_memory
     from unet_exp.inference.predictor import Predictor
     from unet_exp.inference.scoring import describe_drawn, score_split, score_tables, score_test
     from unet_exp.runs.environment import describe_conditions
     from unet_exp.runs.run_folder import RunFolder
+    from unet_exp.samples.fingerprint import fingerprint
 
     console = make_console()
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
@@ -117,7 +118,7 @@ def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "D
         UserError: if the checkpoint cannot be scored on them.
     """
     from unet_exp import data
-    from unet_exp.data.compatibility import check_metrics
+    from unet_exp.samples.compatibility import check_metrics
 
     dataset = data.limit(data.load_data(config.data), config.trainer.limit_batches)
     check_metrics(config, dataset)

@@ -194,9 +194,9 @@ def _find_inputs(
     words: PixelWords, config: DataConfig, classes: Sequence[ClassSpec], images: Mapping[str, Path]
 ) -> "Inputs":
     """What is known of the pixels of images, by name; `config` is the data config of the training."""
-    from unet_exp.data.classes import choose_fill
-    from unet_exp.data.pairs import find_views
+    from unet_exp.folder.pairs import find_views
     from unet_exp.inference.large.file_predictor import Inputs
+    from unet_exp.samples.classes import choose_fill
 
     folder = config if isinstance(config, FolderConfig) else None
     ignore, trained_view = (folder.ignore, folder.field_of_view) if folder else (None, None)

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from unet_exp import data
 from unet_exp.compare.collect import Run
-from unet_exp.data.fingerprint import VERSION, find_version, fingerprint
 from unet_exp.errors import UserError
 from unet_exp.progress import watch
 from unet_exp.runs.earlier import read_config
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.samples.fingerprint import VERSION, find_version, fingerprint
 
 
 def translate_fingerprints(runs: Sequence[Run]) -> list[Run]:

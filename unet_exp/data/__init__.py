@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from unet_exp.config import DataConfig
 from unet_exp.config.data import FolderConfig
-from unet_exp.data.samples import DataSet
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.data.sets.folder import load_folder
 from unet_exp.progress import watch
+from unet_exp.samples.data_set import DataSet
 
 
 def load_data(config: DataConfig, find_objects: bool = False) -> DataSet:

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unet_exp.data.cache_folder import find_cache_folder
-from unet_exp.data.files import choice, index_file
+from unet_exp.cache_folder import find_cache_folder
 from unet_exp.errors import DataError
 from unet_exp.files import is_locked
+from unet_exp.folder import choice, index_file
 
 _GENERATED = "synthetic"
 ALL = "all"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.data.classes import colorize
+from unet_exp.samples.classes import colorize
 
 _GAP = 8
 _HEADER = 28

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config import ClassSpec
-from unet_exp.data.samples import Sample
 from unet_exp.figures.overlay import draw_panels
 from unet_exp.io.writing import write_image
+from unet_exp.samples.sample import Sample
 
 
 def choose_pictures(scores: NDArray[np.float64], count: int) -> list[int]:

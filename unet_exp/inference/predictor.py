@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from unet_exp.checkpoints.checkpoint import Checkpoint
 from unet_exp.config import IGNORE_LABEL, InferenceConfig
-from unet_exp.data.samples import Sample
 from unet_exp.errors import DataError
 from unet_exp.geometry import tile_step
 from unet_exp.inference.device import autocast, resolve_device, resolve_precision
@@ -20,6 +19,7 @@ from unet_exp.io.valid import Valid, clear_invalid, find_valid
 from unet_exp.losses import Targets
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import probabilities
+from unet_exp.samples.sample import Sample
 
 
 def likeliest_class(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:

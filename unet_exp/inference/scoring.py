@@ -12,12 +12,13 @@ from rich.text import Text
 
 from unet_exp import losses
 from unet_exp.config import ClassSpec, MetricsConfig
-from unet_exp.data.samples import DataSet, Images
 from unet_exp.inference.pictures import choose_pictures, write_picture
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics.declarations import LOSS, METRICS
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.progress import track
+from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.sample import Images
 
 
 @dataclass

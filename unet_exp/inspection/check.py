@@ -16,26 +16,28 @@ from unet_exp import losses
 from unet_exp.config import IGNORE_LABEL, ClassSpec, Config
 from unet_exp.config.data import FolderConfig
 from unet_exp.console import make_console
-from unet_exp.data import groups, load_data
-from unet_exp.data.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
-from unet_exp.data.compatibility import check_fits
-from unet_exp.data.files.choice import plan_store
-from unet_exp.data.files.label_map import UNKNOWN, LabelMap
-from unet_exp.data.files.rules import Rules
-from unet_exp.data.files.stats import ImageStats
-from unet_exp.data.files.survey import survey as survey_files
-from unet_exp.data.meaning import stored_value
-from unet_exp.data.pages import used_channels
-from unet_exp.data.pairs import Pairs
-from unet_exp.data.samples import SPLITS, DataSet, Sample
+from unet_exp.data import load_data
 from unet_exp.data.sets.folder import check_exact, find_folder_pairs
 from unet_exp.errors import DataError, UserError
 from unet_exp.figures.contact_sheet import MOST, draw_contact_sheet, make_cell
+from unet_exp.folder import groups
+from unet_exp.folder.choice import plan_store
+from unet_exp.folder.label_map import UNKNOWN, LabelMap
+from unet_exp.folder.meaning import stored_value
+from unet_exp.folder.pages import used_channels
+from unet_exp.folder.pairs import Pairs
+from unet_exp.folder.rules import Rules
+from unet_exp.folder.stats import ImageStats
+from unet_exp.folder.survey import survey as survey_files
 from unet_exp.inspection import findings, survey, tables
 from unet_exp.inspection.findings import ClassProposal, Suspicion, Totals
 from unet_exp.io.valid import Valid
 from unet_exp.io.writing import make_output_folder
 from unet_exp.metrics.declarations import ScoreFamily
+from unet_exp.samples.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
+from unet_exp.samples.compatibility import check_fits
+from unet_exp.samples.data_set import SPLITS, DataSet
+from unet_exp.samples.sample import Sample
 
 Seen = tuple[NDArray[Any], NDArray[np.uint8] | None]
 

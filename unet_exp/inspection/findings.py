@@ -8,9 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from unet_exp.config import ClassSpec
-from unet_exp.data.classes import Value, dump_in_one_line, name_values, picture_color
-from unet_exp.data.files.stats import ImageStats, MaskStats
-from unet_exp.data.meaning import (
+from unet_exp.folder.meaning import (
     find_distance,
     find_meaning,
     name_new,
@@ -18,8 +16,10 @@ from unet_exp.data.meaning import (
     stored_value,
     to_words,
 )
+from unet_exp.folder.stats import ImageStats, MaskStats
 from unet_exp.inspection.survey import Regions
 from unet_exp.io.valid import format_value
+from unet_exp.samples.classes import Value, dump_in_one_line, name_values, picture_color
 
 RARE = 0.001
 """Share of the pixels below which a class is rare."""

@@ -7,14 +7,14 @@ import numpy as np
 from skimage.measure import label as connected
 
 from unet_exp.config import IGNORE_LABEL
-from unet_exp.data.classes import read_codes, shows_colors
-from unet_exp.data.files.rules import Rules
-from unet_exp.data.files.stats import IGNORED, ImageStats, MaskStats, describe_image
-from unet_exp.data.groups import SplitItem
-from unet_exp.data.meaning import stored_value
-from unet_exp.data.pages import PairPage
-from unet_exp.data.samples import SPLITS, DataSet
+from unet_exp.folder.groups import SplitItem
+from unet_exp.folder.meaning import stored_value
+from unet_exp.folder.pages import PairPage
+from unet_exp.folder.rules import Rules
+from unet_exp.folder.stats import IGNORED, ImageStats, MaskStats, describe_image
 from unet_exp.io.images import Scene
+from unet_exp.samples.classes import read_codes, shows_colors
+from unet_exp.samples.data_set import SPLITS, DataSet
 
 _SPECK = 4
 _MOST_LOOKED_AT = 200

@@ -9,12 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.data.classes import Value
-from unet_exp.data.files.label_map import UNKNOWN, LabelMap
-from unet_exp.data.files.stats import IGNORED, ImageStats
-from unet_exp.data.pages import used_channels
-from unet_exp.data.samples import SPLITS
+from unet_exp.folder.label_map import UNKNOWN, LabelMap
+from unet_exp.folder.pages import used_channels
+from unet_exp.folder.stats import IGNORED, ImageStats
 from unet_exp.inspection.findings import ClassProposal, Suspicion, Totals
+from unet_exp.samples.classes import Value
+from unet_exp.samples.data_set import SPLITS
 
 _ROWS = 8
 _NAMES = 4

@@ -11,10 +11,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, LearningRateMonitor, Timer
 
 from unet_exp.config import Config, duration_seconds
-from unet_exp.data.samples import Sample
 from unet_exp.files import name_in_errors, write_whole
 from unet_exp.metrics.declarations import direction
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.samples.sample import Sample
 from unet_exp.training.last_checkpoint import BestCheckpoint, LastCheckpoint
 from unet_exp.training.loggers import Predictions, TrainingLogger
 from unet_exp.training.module import SegmentationModule

@@ -11,10 +11,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from unet_exp import augmentation, losses, signals
 from unet_exp.config import Config
-from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import DataSet, Images
 from unet_exp.geometry import input_for_output
 from unet_exp.losses import Targets
+from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.normalization import Normalization
+from unet_exp.samples.sample import Images
 from unet_exp.training.draws import Foreground
 from unet_exp.training.last_checkpoint import ResumableSampler
 from unet_exp.training.patches import PatchDataset

@@ -6,9 +6,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import Images, Region, Sample
 from unet_exp.losses import Targets
+from unet_exp.samples.normalization import Normalization
+from unet_exp.samples.sample import Images, Region, Sample
 from unet_exp.weight_map import Instances
 
 Kind = Literal["image", "label", "instances", "valid"]

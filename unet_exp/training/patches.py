@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unet_exp.augmentation import Augmentation, Window
-from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import Images, Region
 from unet_exp.losses import Targets
 from unet_exp.mirror import Pixels
 from unet_exp.network import center_crop
+from unet_exp.samples.normalization import Normalization
+from unet_exp.samples.sample import Images, Region
 from unet_exp.training.draws import Draw
 from unet_exp.training.parts import ImageParts, TargetParts, drop_none
 from unet_exp.weight_map import find_instances

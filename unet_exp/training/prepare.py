@@ -17,10 +17,6 @@ from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import CheckpointRecord, pack_digests
 from unet_exp.config import Config
 from unet_exp.config.learning import CustomLossConfig
-from unet_exp.data.compatibility import check_fits
-from unet_exp.data.fingerprint import VERSION, find_version, fingerprint
-from unet_exp.data.normalization import Normalization
-from unet_exp.data.samples import DataSet
 from unet_exp.errors import ConfigError
 from unet_exp.geometry import Architecture, parameters
 from unet_exp.inference.device import resolve_device, resolve_precision
@@ -32,6 +28,10 @@ from unet_exp.progress import watch
 from unet_exp.runs.conditions import Conditions
 from unet_exp.runs.environment import describe_conditions
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.samples.compatibility import check_fits
+from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.fingerprint import VERSION, find_version, fingerprint
+from unet_exp.samples.normalization import Normalization
 from unet_exp.training.datamodule import SegmentationData, count_classes
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.loggers import check_logger

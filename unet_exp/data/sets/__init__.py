@@ -5,7 +5,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from unet_exp.data.samples import DataSet
+from unet_exp.samples.data_set import DataSet
 
 DATA_SETS: dict[str, Callable[[Any], DataSet]] = {}
 """What reads a data set, by the word of `data=`; it takes that word's config."""

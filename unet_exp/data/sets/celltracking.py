@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unet_exp.config import IGNORE_LABEL, CellTrackingConfig, ClassSpec
-from unet_exp.data.classes import object_ids
-from unet_exp.data.samples import DataSet, Sample, Split, split_indices
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.io.arrays import Array, check_same_size
@@ -27,6 +25,10 @@ from unet_exp.io.download import Download, fetch_archive, needs_download, server
 from unet_exp.io.images import read_image, read_label
 from unet_exp.io.listing import natural_key
 from unet_exp.progress import track
+from unet_exp.samples.classes import object_ids
+from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.sample import Sample
+from unet_exp.samples.splits import Split, split_indices
 
 ARCHIVES = {"phc_u373": "PhC-C2DH-U373", "dic_hela": "DIC-C2DH-HeLa"}
 """The challenge's name of each data set: of its archive, and of the folder in it."""

@@ -14,20 +14,21 @@ from numpy.typing import NDArray
 
 from unet_exp.config import ClassSpec
 from unet_exp.config.data import FolderConfig
-from unet_exp.data import groups
-from unet_exp.data.classes import UnknownValues
-from unet_exp.data.files.images import PageItems, make_images
-from unet_exp.data.files.label_map import count_labels, explain_unknown
-from unet_exp.data.files.survey import Survey, survey
-from unet_exp.data.groups import UNLABELLED
-from unet_exp.data.meaning import find_meaning, name_new, plain_value, to_words
-from unet_exp.data.pages import used_channels
-from unet_exp.data.pairs import Pair, Pairs, find_pairs
-from unet_exp.data.samples import DataSet, Images
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import DataError
+from unet_exp.folder import groups
+from unet_exp.folder.groups import UNLABELLED
+from unet_exp.folder.images import PageItems, make_images
+from unet_exp.folder.label_map import count_labels, explain_unknown
+from unet_exp.folder.meaning import find_meaning, name_new, plain_value, to_words
+from unet_exp.folder.pages import used_channels
+from unet_exp.folder.pairs import Pair, Pairs, find_pairs
+from unet_exp.folder.survey import Survey, survey
 from unet_exp.io.kinds import is_jpeg
 from unet_exp.metrics.declarations import ScoreFamily
+from unet_exp.samples.classes import UnknownValues
+from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.sample import Images
 
 _log = logging.getLogger(__name__)
 

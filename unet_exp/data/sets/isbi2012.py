@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from unet_exp.config import ClassSpec, ISBI2012Config
-from unet_exp.data.classes import decode
-from unet_exp.data.samples import DataSet, Sample, split_indices
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array, check_same_size
 from unet_exp.io.download import Download, fetch_files, needs_download, server_url
 from unet_exp.io.images import read_image, read_label, read_labels, read_pages
 from unet_exp.io.listing import list_files
+from unet_exp.samples.classes import decode
+from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.sample import Sample
+from unet_exp.samples.splits import split_indices
 
 _Slices = list[tuple[str, Array]]
 """Source of each slice for messages, and its pixels (H, W, C)."""

@@ -21,15 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from unet_exp.cache_folder import find_cache_folder
 from unet_exp.config import ClassSpec, SyntheticConfig
-from unet_exp.data.cache_folder import find_cache_folder
-from unet_exp.data.samples import DataSet, Sample, split_indices
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.data.sets.synthetic_texture import Layout, paint, smooth_noise
 from unet_exp.errors import ConfigError
 from unet_exp.files import write_whole
 from unet_exp.io.arrays import Array
 from unet_exp.progress import track
+from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.sample import Sample
+from unet_exp.samples.splits import split_indices
 
 GENERATOR_VERSION = 1
 """Part of a cached set's name: raise it with every change of a pixel."""

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.config.data import NoData
-from unet_exp.data.classes import colorize, encode
-from unet_exp.data.normalization import Normalization, full_scale
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import total_stride
 from unet_exp.inference.large.budget import OVERHEAD, format_size, tile_bytes
@@ -30,6 +28,8 @@ from unet_exp.inference.tta import list_turns
 from unet_exp.io.windows import WindowedPage, write_by_rows
 from unet_exp.io.writing import write_pages
 from unet_exp.mirror import mirror_indices
+from unet_exp.samples.classes import colorize, encode
+from unet_exp.samples.normalization import Normalization, full_scale
 
 PREVIEW = 2048
 """Longest side of a preview, in pixels."""

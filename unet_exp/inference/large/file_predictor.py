@@ -12,9 +12,8 @@ from tifffile import TiffFile
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import NoData
-from unet_exp.data.classes import colorize, encode
-from unet_exp.data.pages import read_within
 from unet_exp.errors import DataError, UserError
+from unet_exp.folder.pages import read_within
 from unet_exp.inference.device import explain_out_of_memory
 from unet_exp.inference.large import by_tiles
 from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
@@ -25,6 +24,7 @@ from unet_exp.io.kinds import TIFF_SUFFIXES
 from unet_exp.io.tiff import explain_damage
 from unet_exp.io.windows import WindowedPage, open_pages
 from unet_exp.io.writing import make_output_folder, write_pages
+from unet_exp.samples.classes import colorize, encode
 
 Probabilities = list[NDArray[np.float32]]
 """(classes, H, W) of each page."""
@@ -59,7 +59,7 @@ class Inputs:
     """Which pixels of the images hold data.
 
     Attributes:
-        fill: value of pixels without data in the masks; see `unet_exp.data.classes.choose_fill`.
+        fill: value of pixels without data in the masks; see `unet_exp.samples.classes.choose_fill`.
         nodata: see `unet_exp.io.images.read_scenes`.
         views: the file of the field of view of each image, if there are any.
     """

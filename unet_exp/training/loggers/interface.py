@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config import ClassSpec, Config
-from unet_exp.data.samples import Sample
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.samples.sample import Sample
 
 _log = logging.getLogger(__name__)
 

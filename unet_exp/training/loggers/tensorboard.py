@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from unet_exp.data.classes import colorize
 from unet_exp.figures.overlay import view_as_rgb
+from unet_exp.samples.classes import colorize
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start
 
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.data.files.index import Row
-from unet_exp.data.samples import Region, Sample
 from unet_exp.errors import DataError
 from unet_exp.files import write_text, write_whole
+from unet_exp.folder.index import Row
 from unet_exp.io.arrays import Array
+from unet_exp.samples.sample import Region, Sample
 
 _NARROW = 4
 """A window narrower than the image by this factor is read row by row, others with all of their rows."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from unet_exp.config import ClassSpec
 from unet_exp.config.data import MAX_CLASSES
-from unet_exp.data.classes import Value, dump_in_one_line, list_few, name_values
+from unet_exp.samples.classes import Value, dump_in_one_line, list_few, name_values
 
 _RARE = 0.001
 _STRAY_PIXELS, _STRAY_SHARE = 16, 1e-5

@@ -7,14 +7,14 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.data.facts import Facts
-from unet_exp.data.files.label_map import count_labels
-from unet_exp.data.files.source import PageRef, Source
-from unet_exp.data.files.stores import MemoryStore
-from unet_exp.data.files.survey import Survey
-from unet_exp.data.groups import SplitItem
-from unet_exp.data.pages import name_page
-from unet_exp.data.samples import Images, Region, Sample
+from unet_exp.folder.groups import SplitItem
+from unet_exp.folder.label_map import count_labels
+from unet_exp.folder.pages import name_page
+from unet_exp.folder.source import PageRef, Source
+from unet_exp.folder.stores import MemoryStore
+from unet_exp.folder.survey import Survey
+from unet_exp.samples.facts import Facts
+from unet_exp.samples.sample import Images, Region, Sample
 
 
 class FileImages(Images):

@@ -9,16 +9,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from unet_exp.cache_folder import VARIABLE, find_cache_folder
 from unet_exp.config.data import FolderConfig
 from unet_exp.console import make_console
-from unet_exp.data.cache_folder import VARIABLE, find_cache_folder
-from unet_exp.data.files.index import Index
-from unet_exp.data.files.index_file import hash_words, name_data
-from unet_exp.data.files.rules import Rules
-from unet_exp.data.files.stores import CacheError, DiskStore, MemoryStore, Store, count_bytes, free_disk
-from unet_exp.data.pairs import Pair
 from unet_exp.errors import ConfigError
 from unet_exp.files import write_text
+from unet_exp.folder.index import Index
+from unet_exp.folder.index_file import hash_words, name_data
+from unet_exp.folder.pairs import Pair
+from unet_exp.folder.rules import Rules
+from unet_exp.folder.stores import CacheError, DiskStore, MemoryStore, Store, count_bytes, free_disk
 from unet_exp.io.images import stored_size
 from unet_exp.memory import free_memory
 from unet_exp.progress import watch
@@ -64,7 +64,7 @@ def plan_store(
 
     Args:
         config: of the data.
-        find_objects: see `unet_exp.data.files.survey.Survey`.
+        find_objects: see `unet_exp.folder.survey.Survey`.
         index: the pages that are known.
         new: (N,) bytes of the images that are not, see `measure_files`.
         largest: the file that takes most of these.

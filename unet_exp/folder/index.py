@@ -8,13 +8,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.data.classes import Value
-from unet_exp.data.facts import DIGEST
-from unet_exp.data.files.stats import ImageStats, MaskStats
-from unet_exp.data.groups import SplitItem
-from unet_exp.data.moments import Moments
-from unet_exp.data.pages import ImageKind, name_page
-from unet_exp.data.pairs import Pair
+from unet_exp.folder.groups import SplitItem
+from unet_exp.folder.pages import ImageKind, name_page
+from unet_exp.folder.pairs import Pair
+from unet_exp.folder.stats import ImageStats, MaskStats
+from unet_exp.samples.classes import Value
+from unet_exp.samples.facts import DIGEST
+from unet_exp.samples.moments import Moments
 
 ROW = np.dtype(
     [

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.data.classes import list_few
-from unet_exp.data.named_files import Listed, NamedFiles
 from unet_exp.errors import DataError
+from unet_exp.folder.named_files import Listed, NamedFiles
 from unet_exp.io.kinds import SUFFIXES
 from unet_exp.io.listing import Files, Source
 from unet_exp.io.texts import Places, TextIndex, Texts
+from unet_exp.samples.classes import list_few
 
 _SHOWN = 3
 _ROLES = ("images", "masks", "field_of_view")

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.data.classes import UnknownValues, Value
-from unet_exp.data.files.index import Index, unpack
-from unet_exp.data.files.rules import Rules
-from unet_exp.data.files.stats import IGNORED, MaskStats
-from unet_exp.data.meaning import stored_value
+from unet_exp.folder.index import Index, unpack
+from unet_exp.folder.meaning import stored_value
+from unet_exp.folder.rules import Rules
+from unet_exp.folder.stats import IGNORED, MaskStats
+from unet_exp.samples.classes import UnknownValues, Value
 
 UNKNOWN = -1
 """Index for values without a class."""

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from unet_exp.config.values import NonNegative
-from unet_exp.data.facts import Facts
-from unet_exp.data.moments import Moments, find_moments
 from unet_exp.errors import DataError
+from unet_exp.samples.facts import Facts
+from unet_exp.samples.moments import Moments, find_moments
 from unet_exp.schema import Strict
 
 _Mode = Literal["image", "dataset", "none"]

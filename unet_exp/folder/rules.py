@@ -8,12 +8,12 @@ import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.data import FolderConfig, NoData
-from unet_exp.data.classes import decode, object_ids, picture_color
-from unet_exp.data.pages import PairPage, read_pair
-from unet_exp.data.pairs import Pair
-from unet_exp.data.samples import Sample
+from unet_exp.folder.pages import PairPage, read_pair
+from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array
 from unet_exp.io.tiff import Reading
+from unet_exp.samples.classes import decode, object_ids, picture_color
+from unet_exp.samples.sample import Sample
 from unet_exp.weight_map import find_instances, open_touching
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from unet_exp.config import Config
-from unet_exp.data.samples import DataSet
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.metrics.declarations import ScoreFamily, find_metric, metric_names
+from unet_exp.samples.data_set import DataSet
 
 
 def check_fits(config: Config, dataset: DataSet) -> tuple[ScoreFamily, ...]:

@@ -5,8 +5,9 @@ import json
 
 import numpy as np
 
-from unet_exp.data.samples import KINDS, SPLITS, DataSet, Images
 from unet_exp.io.arrays import Array
+from unet_exp.samples.data_set import SPLITS, DataSet
+from unet_exp.samples.sample import KINDS, Images
 
 VERSION = 2
 """Of the fingerprints of today. Version 1 hashes every pixel of the set in one go, and says no version."""

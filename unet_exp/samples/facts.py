@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL
-from unet_exp.data.moments import Moments, find_moments
 from unet_exp.io.arrays import Array
 from unet_exp.io.texts import Texts
+from unet_exp.samples.moments import Moments, find_moments
 
 if TYPE_CHECKING:
-    from unet_exp.data.samples import Sample
+    from unet_exp.samples.sample import Sample
 
 DIGEST = 32
 """Bytes of a sha256."""

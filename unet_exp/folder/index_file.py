@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config.data import FolderConfig
-from unet_exp.data.files.index import ROW, Index
-from unet_exp.data.files.rules import Rules
-from unet_exp.data.pairs import Pair, Pairs
 from unet_exp.files import write_whole
+from unet_exp.folder.index import ROW, Index
+from unet_exp.folder.pairs import Pair, Pairs
+from unet_exp.folder.rules import Rules
 
 VERSION = 1
 """Raise it with every change of what an index holds or how it is found."""

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config.data import NoData
-from unet_exp.data.classes import shows_colors
-from unet_exp.data.groups import SplitItem
-from unet_exp.data.pairs import Pair
 from unet_exp.errors import DataError
+from unet_exp.folder.groups import SplitItem
+from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array, check_same_size
 from unet_exp.io.images import Scene, read_labels, read_masks, read_scenes
 from unet_exp.io.kinds import is_jpeg
 from unet_exp.io.valid import Valid, clear_invalid, join_valid
+from unet_exp.samples.classes import shows_colors
 
 
 class PairPage(NamedTuple):

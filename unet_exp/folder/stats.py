@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.data.classes import UnknownValues, Value, decode, read_codes, shows_colors
-from unet_exp.data.facts import digest_array, image_digest
-from unet_exp.data.files.rules import Rules
-from unet_exp.data.groups import SplitItem
-from unet_exp.data.meaning import stored_value
-from unet_exp.data.moments import Moments, count_values, summarize
-from unet_exp.data.pages import ImageKind, PairPage
-from unet_exp.data.pairs import Pair
 from unet_exp.errors import DataError
+from unet_exp.folder.groups import SplitItem
+from unet_exp.folder.meaning import stored_value
+from unet_exp.folder.pages import ImageKind, PairPage
+from unet_exp.folder.pairs import Pair
+from unet_exp.folder.rules import Rules
 from unet_exp.io.arrays import Array
 from unet_exp.io.images import Scene
 from unet_exp.io.kinds import TIFF_SUFFIXES
 from unet_exp.io.valid import Valid, find_fill
+from unet_exp.samples.classes import UnknownValues, Value, decode, read_codes, shows_colors
+from unet_exp.samples.facts import digest_array, image_digest
+from unet_exp.samples.moments import Moments, count_values, summarize
 
 IGNORED: Value = 2**64
 """Value of ignored pixels in data that have none for it; no file holds it."""

@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_exp.data.files.index_file import make_stamp
-from unet_exp.data.files.rules import Rules
-from unet_exp.data.pages import PairPage
-from unet_exp.data.pairs import Pair, Pairs
-from unet_exp.data.samples import Region, Sample
 from unet_exp.errors import DataError
+from unet_exp.folder.index_file import make_stamp
+from unet_exp.folder.pages import PairPage
+from unet_exp.folder.pairs import Pair, Pairs
+from unet_exp.folder.rules import Rules
 from unet_exp.io.partial import PartReader, open_parts
 from unet_exp.io.tiff import Reading
 from unet_exp.io.valid import join_valid
+from unet_exp.samples.sample import Region, Sample
 
 _MOST_OPEN = 8
 """Files that are kept open for parts of them."""

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config.data import FolderConfig
-from unet_exp.data.samples import split_indices
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.io.kinds import SUFFIXES
 from unet_exp.io.listing import normalize_name
 from unet_exp.io.texts import Places, TextIndex, Texts
+from unet_exp.samples.splits import split_indices
 
 PARTS = ("train", "val", "test")
 UNLABELLED = "unlabelled"

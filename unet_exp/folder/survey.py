@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from unet_exp.cache_folder import VARIABLE, find_cache_folder, wait_for_lock
 from unet_exp.config.data import FolderConfig
-from unet_exp.data.cache_folder import VARIABLE, find_cache_folder, wait_for_lock
-from unet_exp.data.files.choice import format_size, measure_files, open_store, plan_store
-from unet_exp.data.files.index import Index
-from unet_exp.data.files.index_file import FOLDER, StoredIndex, hash_words, name_data, save_index
-from unet_exp.data.files.rules import Rules
-from unet_exp.data.files.stats import ImageStats, describe_page
-from unet_exp.data.files.stores import CacheError, Store, count_bytes
-from unet_exp.data.pairs import Pairs
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.folder.choice import format_size, measure_files, open_store, plan_store
+from unet_exp.folder.index import Index
+from unet_exp.folder.index_file import FOLDER, StoredIndex, hash_words, name_data, save_index
+from unet_exp.folder.pairs import Pairs
+from unet_exp.folder.rules import Rules
+from unet_exp.folder.stats import ImageStats, describe_page
+from unet_exp.folder.stores import CacheError, Store, count_bytes
 from unet_exp.memory import free_memory
 from unet_exp.progress import track
 

@@ -1,0 +1,69 @@
+"""Data sets: samples in four splits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from unet_exp.config import ClassSpec
+from unet_exp.metrics.declarations import ScoreFamily
+from unet_exp.samples.sample import Images, ImagesInMemory, Sample
+
+SPLITS = ("train", "val", "test", "unlabelled")
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """All samples of a run; `unlabelled` ones get pictures and no metrics.
+
+    Attributes:
+        train: samples, in a sequence that may read them when they are asked for.
+        val: likewise.
+        test: likewise.
+        unlabelled: likewise.
+        classes: the class of label i at index i.
+        channels: C of every image.
+        metrics: scores beyond those of the classes: `isbi` (boundary map of a stack: V_Rand, V_Info, warping, Rand and
+            pixel error), `seg` (objects: SEG of the Cell Tracking Challenge).
+        meaning: what the values of masks mean, where the digests of `facts` are of these values; part of the
+            fingerprint.
+    """
+
+    train: Images
+    val: Images
+    test: Images
+    unlabelled: Images
+    classes: tuple[ClassSpec, ...]
+    channels: int
+    metrics: tuple[ScoreFamily, ...] = ()
+    meaning: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        train: Sequence[Sample],
+        val: Sequence[Sample],
+        test: Sequence[Sample],
+        unlabelled: Sequence[Sample],
+        classes: tuple[ClassSpec, ...],
+        channels: int,
+        metrics: tuple[ScoreFamily, ...] = (),
+    ) -> Self:
+        """A data set of samples in memory."""
+        first, second, third, rest = (
+            ImagesInMemory(samples, len(classes)) for samples in (train, val, test, unlabelled)
+        )
+        return cls(first, second, third, rest, classes, channels, metrics)
+
+    @classmethod
+    def divide(
+        cls,
+        samples: Sequence[Sample],
+        split: Sequence[Sequence[int]],
+        classes: tuple[ClassSpec, ...],
+        channels: int,
+        metrics: tuple[ScoreFamily, ...] = (),
+        unlabelled: Sequence[Sample] = (),
+    ) -> Self:
+        """Puts the samples of the three index lists of `split` into train, val and test."""
+        train, val, test = ([samples[index] for index in part] for part in split)
+        return cls.of(train, val, test, unlabelled, classes, channels, metrics)
