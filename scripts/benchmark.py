@@ -1,7 +1,6 @@
 """How fast things are, each beside another way to the same end: ratios of two things measured in turn in one run."""
 
 import io
-import json
 import statistics
 import tempfile
 import time
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from benchmark_large import large_table, measure_large
+from benchmark_report import make_result_file, make_table_console, use_threads, write_results
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -160,32 +160,12 @@ def benchmark(values: dict[str, Any]) -> list[Result]:
         if word not in (*GROUPS, LARGE):
             raise ConfigError(f"groups={word}: no such group; choose from {', '.join([*GROUPS, LARGE])}, or all")
 
-    import cv2
-    import torch
     from rich.table import Table
 
-    from unet_exp.console import make_console
-    from unet_exp.files import write_text
-    from unet_exp.runs.environment import git_state, versions
-
-    terminal = make_console()
-    target = Path(task.output) / "benchmark.json"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"output={task.output}: this folder cannot be made ({error.strerror}); choose another"
-        ) from None
-    console = terminal if terminal.is_terminal else make_console(width=180)  # a file has no width
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(task.threads)
-    cv2.setNumThreads(task.threads)
-    try:
+    console, target = make_table_console(), make_result_file(task.output, "benchmark.json")
+    with use_threads(task.threads):
         results = [measure(pair, task.repeats) for word in wanted if word != LARGE for pair in GROUPS[word]()]
         large = list(measure_large(task.side, task.budgets, task.layouts, task.threads)) if LARGE in wanted else []
-    finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
     if large:
         console.print(large_table(large, task.side, task.threads))
     table = Table(caption=f"{task.repeats} repeats, {task.threads} threads; the ratio is B / A", caption_justify="left")
@@ -207,11 +187,8 @@ def benchmark(values: dict[str, Any]) -> list[Result]:
         "threads": task.threads,
         "results": [asdict(result) for result in results],
         "large": [asdict(result) for result in large],
-        "git": None if (git := git_state()) is None else git.model_dump(),
-        "versions": versions(),
     }
-    write_text(target, json.dumps(content, indent=2) + "\n")
-    console.print(str(target), style="bold", soft_wrap=True)
+    write_results(target, content)
     return results
 
 

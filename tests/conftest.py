@@ -209,7 +209,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         capsys.readouterr()
         code: Any = 0
         try:
-            import_module(entry if entry == "benchmark" else f"unet_exp.cli.{entry}").main()
+            import_module(entry if entry.startswith("benchmark") else f"unet_exp.cli.{entry}").main()
         except SystemExit as exit_:
             code = exit_.code
         return Said(int(code or 0), *capsys.readouterr())
