@@ -108,24 +108,25 @@ def simulate_index(place: Path, cache: Path) -> None:
     """
     from unet_exp.compose import compose_train
     from unet_exp.config import parse
-    from unet_exp.data.files.index_file import FOLDER, StoredIndex, hash_words, make_keys, make_stamps, name_data
-    from unet_exp.data.files.rules import Rules
-    from unet_exp.data.files.survey import Survey
     from unet_exp.data.sets.folder import find_folder_pairs
+    from unet_exp.folder.index_file import FOLDER, hash_words, name_data, save_index
+    from unet_exp.folder.rules import Rules
+    from unet_exp.folder.survey import Survey
 
     config = parse(compose_train(list_data_words(place))).data
     assert isinstance(config, FolderConfig)
     pairs, rules, words = find_folder_pairs(config), Rules.of(config), name_data(config, Rules.of(config))
-    stamps = make_stamps(pairs)
     distinct = pairs[:_SMALL_DISTINCT]
-    seen = Survey(distinct, stamps[: len(distinct)], rules)
+    seen = Survey(distinct, rules)
     seen.look_at(range(len(distinct)))
     for error in seen.mistakes.values():
         raise error
     places = np.arange(len(pairs))
     index = seen.index.take(places % len(distinct))
     index.rows["place"] = places
-    StoredIndex(make_keys(pairs, stamps), index).save(cache / FOLDER / f"{hash_words(words)}.npz", words, rules)
+    path = cache / FOLDER / f"{hash_words(words)}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_index(path, pairs, index, words, rules)
 
 
 def _write_files(

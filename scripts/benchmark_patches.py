@@ -19,16 +19,16 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
+from unet_exp.cache_folder import VARIABLE
 from unet_exp.compose import compose_train
 from unet_exp.config import Config, parse
 from unet_exp.config.data import FolderConfig
 from unet_exp.data import load_data
-from unet_exp.data.cache_folder import VARIABLE
-from unet_exp.data.files.rules import Rules
-from unet_exp.data.normalization import Normalization
-from unet_exp.data.pairs import Pair
-from unet_exp.data.samples import DataSet
 from unet_exp.data.sets.folder import find_folder_pairs
+from unet_exp.folder.pairs import Pair
+from unet_exp.folder.rules import Rules
+from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.normalization import Normalization
 from unet_exp.training.datamodule import SegmentationData
 from unet_exp.training.draws import PatchSampler
 

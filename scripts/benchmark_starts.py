@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from benchmark_files import list_data_words
 
-from unet_exp.data.cache_folder import VARIABLE
+from unet_exp.cache_folder import VARIABLE
 from unet_exp.errors import UserError
 from unet_exp.progress import watch
 from unet_exp.runs.run_folder import RunFolder

@@ -12,8 +12,8 @@ from conftest import Said
 
 from unet_exp.compose import compose_train
 from unet_exp.config import parse
-from unet_exp.data.files.survey import survey
 from unet_exp.data.sets.folder import find_folder_pairs
+from unet_exp.folder.survey import survey
 
 Cli = Callable[..., Said]
 

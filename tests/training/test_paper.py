@@ -15,6 +15,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "paper.md"
 EXPERIMENTS = ("paper_isbi2012", "paper_phc_u373", "paper_dic_hela")
 NO_RESULT = {
     "model.name", "model.match", "data.root", "data.download", "data.num_workers", "data.fold", "data.folds",
+    "data.cache", "data.max_memory", "data.verify",
     "inference.tile",
     "inference.batch_size", "inference.context", "inference.blend", "trainer.accelerator", "trainer.devices",
     "trainer.deterministic", "trainer.channels_last", "trainer.compile", "trainer.limit_batches", "trainer.overfit",
