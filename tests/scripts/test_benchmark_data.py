@@ -63,7 +63,7 @@ def test_the_simulated_index_is_the_one_that_a_first_start_makes(
     simulate_index(place, tmp_path / "simulated")
     monkeypatch.setenv("UNET_EXP_CACHE", str(tmp_path / "found"))
     config = parse(compose_train(list_data_words(place))).data
-    survey(config, find_folder_pairs(config))
+    survey(config, find_folder_pairs)
     (simulated,) = (tmp_path / "simulated").rglob("*.npz")
     found = tmp_path / "found" / simulated.relative_to(tmp_path / "simulated")
     with np.load(simulated) as one, np.load(found) as other:
