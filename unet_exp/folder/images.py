@@ -1,8 +1,9 @@
 """The images of a user's files as a data set has them: read from a store, or from the files."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,46 +12,63 @@ from unet_exp.folder.groups import SplitItem
 from unet_exp.folder.label_map import count_labels
 from unet_exp.folder.pages import name_page
 from unet_exp.folder.source import PageRef, Source
-from unet_exp.folder.stores import MemoryStore
+from unet_exp.folder.stores import MemoryStore, Store
 from unet_exp.folder.survey import Survey
 from unet_exp.samples.facts import Facts
 from unet_exp.samples.sample import Images, Region, Sample
 
 
+@dataclass(frozen=True, eq=False)
+class _Pages:
+    """Where the images of all splits are read.
+
+    Attributes:
+        rows: of the index.
+        store: of decoded pages.
+        source: the files.
+        finds_instances: see `Images`.
+        has_instances: likewise, of those with a mask.
+        spare_memory: likewise.
+    """
+
+    rows: NDArray[Any]
+    store: Store | None
+    source: Source
+    finds_instances: bool
+    has_instances: bool
+    spare_memory: float
+
+
 class FileImages(Images):
-    """Pages of a survey.
+    """Pages of a survey, of which all have as many used channels.
 
     Args:
-        survey: it; all pages have as many used channels.
-        source: its files.
+        pages: of all splits.
         facts: of these images.
         numbers: (N,) of these pages in the index.
     """
 
-    def __init__(self, survey: Survey, source: Source, facts: Facts, numbers: NDArray[np.intp]) -> None:
+    def __init__(self, pages: _Pages, facts: Facts, numbers: NDArray[np.intp]) -> None:
         self.facts = facts
-        self._survey, self._source, self._numbers = survey, source, numbers
-        self._rows = survey.index.rows[numbers]
-        self._store = survey.store
-        self.in_memory = isinstance(survey.store, MemoryStore)
-        self.spare_memory = survey.spare_memory
-        masked = bool(self._rows["masked"].all())
-        self.finds_instances = survey.find_objects and not survey.rules.objects
-        self.has_instances = masked and (survey.rules.objects or survey.find_objects)
+        self._pages, self._numbers = pages, numbers
+        self.in_memory = isinstance(pages.store, MemoryStore)
+        self.spare_memory = pages.spare_memory
+        self.finds_instances = pages.finds_instances
+        self.has_instances = pages.has_instances and bool(facts.labelled.all())
 
     def read(self, index: int, region: Region | None = None) -> Sample:
         """See `Images`."""
-        row, name = self._rows[index], self.facts.names[index]
-        if self._store is not None:
-            found = self._store.read(row, name, region)
-            if found is not None:
-                return found
-        return self._source.read(PageRef(name, int(row["place"]), int(row["page"]), int(row["used"])), region)
+        pages, name = self._pages, self.facts.names[index]
+        row = pages.rows[self._numbers[index]]
+        found = None if pages.store is None else pages.store.read(row, name, region)
+        if found is not None:
+            return found
+        return pages.source.read(PageRef(name, int(row["place"]), int(row["page"]), int(row["used"])), region)
 
     def take(self, places: Sequence[int] | NDArray[np.intp]) -> "FileImages":
         """See `Images`."""
         chosen = np.asarray(places, np.intp)
-        return FileImages(self._survey, self._source, self.facts.take(chosen), self._numbers[chosen])
+        return FileImages(self._pages, self.facts.take(chosen), self._numbers[chosen])
 
 
 class PageItems(Sequence[SplitItem]):
@@ -100,5 +118,13 @@ def make_images(survey: Survey, names: Sequence[str]) -> FileImages:
         digests=rows["digest"],
         contents=rows["content"],
     )
-    source = Source(survey.pairs, survey.rules, survey.find_objects)
-    return FileImages(survey, source, facts, np.arange(len(rows)))
+    objects = survey.rules.objects
+    pages = _Pages(
+        rows=rows,
+        store=survey.store,
+        source=Source(survey.pairs, survey.rules, survey.find_objects),
+        finds_instances=survey.find_objects and not objects,
+        has_instances=survey.find_objects or objects,
+        spare_memory=survey.spare_memory,
+    )
+    return FileImages(pages, facts, np.arange(len(rows)))

@@ -1,7 +1,7 @@
 """The index: what is known of each page of a data set, in columns, so that a million pages take little memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -26,25 +26,26 @@ ROW = np.dtype(
         ("used", np.uint8),
         ("opaque", np.bool_),
         ("colors", np.bool_),
-        ("dtype", "S7"),
-        ("low", np.float64),
-        ("high", np.float64),
-        ("pixels", np.int64),  # valid ones
+        ("dtype", np.uint8),  # place in `DTYPES`
+        ("low", np.float32),
+        ("high", np.float32),
+        ("pixels", np.int32),  # valid ones
         ("turned", np.bool_),
-        ("fill", np.float64),  # nan for none
+        ("fill", np.float32),  # nan for none
         ("digest", np.uint8, DIGEST),
         ("content", np.uint8, DIGEST),
         ("masked", np.bool_),
         ("values", np.int32),  # number of its mask's values that are kept
-        ("rest", np.int64),
+        ("rest", np.int32),
         ("distinct", np.int32),
         ("lit", np.int32),
         ("is_image", np.bool_),
         ("declares", np.bool_),
-        ("objects", np.int64, 3),  # -1 for none
     ]
 )
-"""A page; the fields are those of `ImageStats`, `ImageKind` and `MaskStats`."""
+"""A page; the fields are those of `ImageStats`, `ImageKind` and `MaskStats`. A page has at most 2^28 pixels."""
+DTYPES = tuple(map(np.dtype, (np.uint8, np.uint16, np.float32)))
+"""Of images; their values are exact in float32."""
 Row = Any
 """One of them."""
 
@@ -58,14 +59,17 @@ class Index:
         moments: (sum of `used`, 2) float64, mean and standard deviation of each used channel of each page.
         values: (sum of `values`,) int64, the values of each mask; a colour as 24 bits.
         colored: likewise, whether a value is a colour.
-        numbers: likewise, its pixels.
+        numbers: (sum of `values`,) int32, its pixels.
+        objects: (N, 3) int32, pixels of background, objects and ignored ones, -1 for none; (0, 3) where masks hold
+            classes.
     """
 
     rows: NDArray[Any]
     moments: NDArray[np.float64]
     values: NDArray[np.int64]
     colored: NDArray[np.bool_]
-    numbers: NDArray[np.int64]
+    numbers: NDArray[np.int32]
+    objects: NDArray[np.int32]
 
     @classmethod
     def of(cls, stats: Sequence[tuple[int, ImageStats]]) -> Self:
@@ -76,17 +80,16 @@ class Index:
             mask = one.mask
             row["place"], row["page"], row["height"], row["width"] = place, one.page, one.height, one.width
             row["channels"], row["opaque"], row["colors"] = one.kind
-            row["used"], row["dtype"], row["low"], row["high"] = one.used, one.dtype.encode(), one.low, one.high
+            row["used"], row["dtype"] = one.used, DTYPES.index(np.dtype(one.dtype))
+            row["low"], row["high"] = one.low, one.high
             row["pixels"], row["turned"] = one.moments.pixels, one.turned
             row["fill"] = np.nan if one.fill is None else one.fill
             row["digest"] = np.frombuffer(one.digest, np.uint8)
             row["content"] = np.frombuffer(one.content, np.uint8)
-            row["objects"] = -1
             if mask is not None:
                 row["masked"], row["values"] = True, len(mask.counts)
                 row["rest"], row["distinct"], row["lit"] = mask.rest, mask.distinct, mask.lit
                 row["is_image"], row["declares"] = mask.is_image, mask.declares
-                row["objects"] = -1 if mask.objects is None else mask.objects
                 counts += mask.counts.items()
         moments = [np.stack([one.moments.mean, one.moments.std], axis=1) for _, one in stats]
         return cls(
@@ -94,7 +97,8 @@ class Index:
             np.concatenate([*moments, np.zeros((0, 2))]),
             np.array([_pack(value) for value, _ in counts], np.int64),
             np.array([not isinstance(value, int) for value, _ in counts], np.bool_),
-            np.array([number for _, number in counts], np.int64),
+            np.array([number for _, number in counts], np.int32),
+            _stack_objects([one.mask for _, one in stats]),
         )
 
     def __len__(self) -> int:
@@ -105,12 +109,18 @@ class Index:
         channels = _gather(self.rows["used"], places)
         values = _gather(self.rows["values"], places)
         ragged = (self.values[values], self.colored[values], self.numbers[values])
-        return Index(self.rows[places], self.moments[channels], *ragged)
+        objects = self.objects[places] if len(self.objects) else self.objects
+        return Index(self.rows[places], self.moments[channels], *ragged, objects)
 
     @classmethod
     def join(cls, parts: "Sequence[Index]") -> "Index":
         """The pages of all of them, at least one, in the order of their pairs."""
-        return Index(*(np.concatenate([getattr(part, of.name) for part in parts]) for of in fields(cls))).sort()
+        objects = any(len(part.objects) for part in parts)
+        filled = [replace(part, objects=part._fill_objects()) for part in parts] if objects else parts
+        return Index(*(np.concatenate([getattr(part, of.name) for part in filled]) for of in fields(cls))).sort()
+
+    def _fill_objects(self) -> NDArray[np.int32]:
+        return self.objects if len(self.objects) else np.full((len(self), 3), -1, np.int32)
 
     def sort(self) -> "Index":
         """The pages in the order of their pairs."""
@@ -124,6 +134,10 @@ class Index:
     def declares(self) -> bool:
         """Whether a mask is of a kind that may declare values as nodata."""
         return bool(self.rows["declares"].any())
+
+    def has_objects(self, number: int) -> bool:
+        """Whether the pixels of objects of a page are known."""
+        return len(self.objects) > 0 and self.objects[number, 0] >= 0
 
     @cached_property
     def page_counts(self) -> NDArray[np.int64]:
@@ -153,7 +167,7 @@ class Index:
             width=int(row["width"]),
             kind=ImageKind(int(row["channels"]), bool(row["opaque"]), bool(row["colors"])),
             used=int(row["used"]),
-            dtype=row["dtype"].decode(),
+            dtype=str(DTYPES[row["dtype"]]),
             low=float(row["low"]),
             high=float(row["high"]),
             moments=Moments(int(row["pixels"]), mean, std),
@@ -175,9 +189,17 @@ class Index:
             lit=int(row["lit"]),
             is_image=bool(row["is_image"]),
             declares=bool(row["declares"]),
-            objects=None if row["objects"][0] < 0 else tuple(row["objects"].tolist()),
+            objects=tuple(self.objects[number].tolist()) if self.has_objects(number) else None,
             file=path,
         )
+
+
+def _stack_objects(masks: Sequence[MaskStats | None]) -> NDArray[np.int32]:
+    """See `Index.objects`."""
+    if all(mask is None or mask.objects is None for mask in masks):
+        return np.zeros((0, 3), np.int32)
+    none = (-1, -1, -1)
+    return np.array([none if mask is None else mask.objects or none for mask in masks], np.int32)
 
 
 def _pack(value: Value) -> int:

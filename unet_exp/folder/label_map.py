@@ -64,8 +64,9 @@ def count_labels(index: Index, rules: Rules) -> tuple[NDArray[np.int64], NDArray
     counts, unknown = np.zeros((len(rows), classes + 1), np.int64), np.zeros(len(rows), bool)
     masked = rows["masked"]
     if rules.objects:
-        counts[masked] = rows["objects"][masked]
-        return counts, masked & (rows["objects"][:, 0] < 0)
+        objects = index.objects if len(index.objects) else np.full((len(rows), 3), -1, np.int32)
+        counts[masked] = objects[masked]
+        return counts, masked & (objects[:, 0] < 0)
     found, which = np.unique(2 * index.values + index.colored, return_inverse=True)
     label_map = LabelMap.of(rules)
     labels = np.array([label_map(unpack(code >> 1, bool(code & 1))) for code in found.tolist()], np.int64)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from unet_exp.errors import DataError
 from unet_exp.files import write_text, write_whole
-from unet_exp.folder.index import Row
+from unet_exp.folder.index import DTYPES, Row
 from unet_exp.io.arrays import Array
 from unet_exp.samples.sample import Region, Sample
 
@@ -48,7 +48,7 @@ def list_layers(row: Row, objects: bool) -> list[Layer]:
         objects: whether its mask has, or gets, instances.
     """
     size = int(row["height"]), int(row["width"])
-    layers = [Layer("image", (*size, int(row["used"])), np.dtype(row["dtype"].decode()))]
+    layers = [Layer("image", (*size, int(row["used"])), DTYPES[row["dtype"]])]
     if row["masked"]:
         layers.append(Layer("label", size, np.dtype(np.uint8)))
         if objects:
@@ -61,8 +61,7 @@ def list_layers(row: Row, objects: bool) -> list[Layer]:
 def count_bytes(rows: NDArray[Any], objects: bool) -> NDArray[np.int64]:
     """(N,), the bytes of all arrays of pages; arguments as for `list_layers`."""
     pixels = rows["height"].astype(np.int64) * rows["width"]
-    values = np.array([np.dtype(dtype.decode()).itemsize for dtype in np.unique(rows["dtype"])], np.int64)
-    width = values[np.unique(rows["dtype"], return_inverse=True)[1]] if len(rows) else pixels
+    width = np.array([dtype.itemsize for dtype in DTYPES], np.int64)[rows["dtype"]]
     of_mask = np.where(rows["masked"], 1 + 4 * objects, 0)
     found: NDArray[np.int64] = pixels * (rows["used"] * width + of_mask + (rows["pixels"] < pixels))
     return found

@@ -12,7 +12,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from unet_exp.errors import DataError
-from unet_exp.files import write_csv, write_text
+from unet_exp.files import write_csv, write_text, write_whole
 from unet_exp.runs.summary import Summary
 from unet_exp.schema import DEEPEST, leaves
 
@@ -104,10 +104,15 @@ class RunFolder:
     def write_split(self, split: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """The fields of a summary for the names of the images of each part; many names go into `split.json`."""
         counts = {part: len(names) for part, names in split.items()}
-        names = {part: list(names) for part, names in split.items()}
         if sum(counts.values()) <= MOST_NAMES:
-            return {"split": names}
-        write_text(self.split, json.dumps(names) + "\n")
+            return {"split": {part: list(names) for part, names in split.items()}}
+        with write_whole(self.split) as side, side.open("w") as file:
+            for number, (part, names) in enumerate(split.items()):
+                file.write(f"{', ' if number else '{'}{json.dumps(part)}: [")
+                # One by one: as one text a million names take as much memory again.
+                file.writelines(f"{', ' if place else ''}{json.dumps(name)}" for place, name in enumerate(names))
+                file.write("]")
+            file.write("}\n")
         return {"split": None, "split_counts": counts}
 
     def read_split(self, summary: Summary) -> dict[str, list[str]]:

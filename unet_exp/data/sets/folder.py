@@ -19,6 +19,7 @@ from unet_exp.errors import DataError
 from unet_exp.folder import groups
 from unet_exp.folder.groups import UNLABELLED
 from unet_exp.folder.images import PageItems, make_images
+from unet_exp.folder.index import DTYPES
 from unet_exp.folder.label_map import count_labels, explain_unknown
 from unet_exp.folder.meaning import find_meaning, name_new, plain_value, to_words
 from unet_exp.folder.pages import used_channels
@@ -125,7 +126,9 @@ def check_exact(pairs: Sequence[Pair], config: FolderConfig) -> None:
     Raises:
         DataError: if there are any.
     """
-    smeared = [pair.mask for pair in pairs if pair.mask and config.labels == "instances" and is_jpeg(pair.mask)]
+    if config.labels != "instances":
+        return
+    smeared = [pair.mask for pair in pairs if pair.mask and is_jpeg(pair.mask)]
     if smeared:
         raise DataError(
             f"{smeared[0]}: {len(smeared)} mask{'s' * (len(smeared) > 1)} in JPEG, which changes the numbers of "
@@ -198,17 +201,19 @@ def _unify(found: Survey) -> None:
     """Brings all images to one number of channels; refuses those of several types."""
     rows = found.index.rows
     used = used_channels(np.stack([rows[key] for key in ("channels", "opaque", "colors")], axis=1))
-    _check_one_kind(found, [f"{count} channel(s)" for count in used.tolist()], "save all as grey, or all as RGB")
-    _check_one_kind(found, [f"{dtype.decode()} pixels" for dtype in rows["dtype"]], "save all with as many bits")
+    _check_one_kind(found, used, lambda count: f"{count} channel(s)", "save all as grey, or all as RGB")
+    _check_one_kind(found, rows["dtype"], lambda place: f"{DTYPES[place]} pixels", "save all with as many bits")
     others = np.unique(rows["place"][rows["used"] != used])
     if others.size:
         found.read_again(others, used)
 
 
-def _check_one_kind(found: Survey, kinds: Sequence[str], mend: str) -> None:
-    counts = Counter(kinds).most_common()
-    if len(counts) > 1:
-        rare = counts[-1][0]
-        listed = ", ".join(f"{kind} in {count}" for kind, count in counts)
-        path = found.pairs[int(found.index.rows["place"][kinds.index(rare)])].image
-        raise DataError(f"{path}: has {rare} and other images have not (images: {listed}); {mend}")
+def _check_one_kind(found: Survey, kinds: NDArray[Any], describe: Callable[[int], str], mend: str) -> None:
+    """Refuses images of several kinds: a number (N,) each, which `describe` puts in words."""
+    if (kinds == kinds[:1]).all():
+        return
+    counts = Counter(kinds.tolist()).most_common()
+    rare = counts[-1][0]
+    listed = ", ".join(f"{describe(kind)} in {count}" for kind, count in counts)
+    path = found.pairs[int(found.index.rows["place"][kinds == rare][0])].image
+    raise DataError(f"{path}: has {describe(rare)} and other images have not (images: {listed}); {mend}")
