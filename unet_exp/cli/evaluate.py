@@ -120,7 +120,7 @@ def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "D
     from unet_exp import data
     from unet_exp.samples.compatibility import check_metrics
 
-    dataset = data.limit(data.load_data(config.data), config.trainer.limit_batches)
+    dataset = data.limit(data.load_data(config.data, keep=False), config.trainer.limit_batches)
     check_metrics(config, dataset)
     names, trained = ([spec.name for spec in classes] for classes in (dataset.classes, checkpoint.record.classes))
     if names != trained:

@@ -67,7 +67,8 @@ def _compute_same(runs: Sequence[Run], versions: Collection[int]) -> Iterator[di
             tried.add(place)
             # The config may be anybody's, and to compare is no reason to download.
             local = {"download": False} if "download" in type(config.data).model_fields else {}
-            dataset = data.limit(data.load_data(config.data.model_copy(update=local)), config.trainer.limit_batches)
+            dataset = data.load_data(config.data.model_copy(update=local), keep=False)
+            dataset = data.limit(dataset, config.trainer.limit_batches)
             with watch("hashing the images as earlier runs did"):
                 today = fingerprint(dataset)
                 of_one = {fingerprint(dataset, version): today for version in versions}

@@ -10,13 +10,14 @@ from unet_exp.progress import watch
 from unet_exp.samples.data_set import DataSet
 
 
-def load_data(config: DataConfig, find_objects: bool = False) -> DataSet:
+def load_data(config: DataConfig, find_objects: bool = False, keep: bool = True) -> DataSet:
     """Reads, generates or downloads the images that the config names, or learns what there is to know of them.
 
     Args:
         config: names them.
         find_objects: whether images that are read from a disk come with the instances that `find_instances` finds,
             where they have none: they take all of the mask, and a patch shows a part of it.
+        keep: whether decoded images are kept as `data.cache` says; False for those that are read once.
 
     Raises:
         DataError: for files that are missing, unreadable or do not fit.
@@ -24,7 +25,7 @@ def load_data(config: DataConfig, find_objects: bool = False) -> DataSet:
     """
     with watch("reading images"):
         if isinstance(config, FolderConfig):
-            return load_folder(config, find_objects)
+            return load_folder(config, find_objects, keep)
         return DATA_SETS[config.name](config)
 
 

@@ -54,6 +54,7 @@ class Survey:
         store: keeps decoded pages; None for none.
         spare_memory: bytes that are left for what is computed of the pages.
         threads: that read files.
+        words: what the data set is called in the cache folder, see `name_data`.
         path: of the file of the index; None where it is not kept.
     """
 
@@ -65,6 +66,7 @@ class Survey:
     store: Store | None = None
     spare_memory: float = 0.0
     threads: int = _THREADS
+    words: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
     def list_stats(self) -> list[ImageStats]:
@@ -77,7 +79,9 @@ class Survey:
         of_place: dict[int, list[int]] = {}
         for place, channels in zip(self.index.rows["place"].tolist(), used.tolist(), strict=True):
             of_place.setdefault(place, []).append(channels)
-        self._look_at(places.tolist(), of_place, console)
+        with self.hold_lock():
+            self._look_at(places.tolist(), of_place, console)
+            self.save()
 
     def look_at(self, places: Sequence[int], console: Console | None = None) -> None:
         """Reads some pairs and finds what is to know of them."""
@@ -97,6 +101,12 @@ class Survey:
             for _ in track(_run(self._fill_pair, lacking, self.threads), "decoding images", len(lacking)):
                 pass
             self.store.finish(rows)
+
+    def save(self) -> None:
+        """Keeps the index for later starts, if there is a place for it."""
+        if self.path is not None:
+            with suppress(OSError):
+                save_index(self.path, self.pairs, self.index, self.words, self.rules)
 
     def hold_lock(self) -> AbstractContextManager[None]:
         """Lets one process at a time read these files."""
@@ -170,18 +180,18 @@ def survey(
     path = _find_file(words)
     stored = StoredIndex.load(path, rules)
     pairs = find(config, None if stored is None else stored.pairs)
-    found = Survey(pairs, rules, find_objects, path=path)
+    found = Survey(pairs, rules, find_objects, words=words, path=path)
     index, known = (None, None) if stored is None or config.verify else stored.find(pairs)
     if index is None or known is None or not known.all():
         with found.hold_lock():
-            _read_new(found, config, words, fill, console)
+            _read_new(found, config, fill, console)
     else:
         found.index = index
         _open_store(found, config, np.zeros(0, np.intp), np.zeros(0, np.int64), fill)
     return found
 
 
-def _read_new(found: Survey, config: FolderConfig, words: dict[str, Any], fill: bool, console: Console | None) -> None:
+def _read_new(found: Survey, config: FolderConfig, fill: bool, console: Console | None) -> None:
     """Reads the files that no process has looked at yet, and keeps what is known of all."""
     pairs, rules = found.pairs, found.rules
     known = np.zeros(len(pairs), bool)
@@ -196,9 +206,8 @@ def _read_new(found: Survey, config: FolderConfig, words: dict[str, Any], fill: 
     try:
         found.look_at(new.tolist(), console)
     finally:
-        if found.path is not None and new.size:
-            with suppress(OSError):
-                save_index(found.path, pairs, found.index, words, rules)
+        if new.size:
+            found.save()
 
 
 def _open_store(

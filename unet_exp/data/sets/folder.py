@@ -37,13 +37,13 @@ _MOST_MISTAKES = 5
 _MOST_VALUES = 12
 
 
-def load_folder(config: FolderConfig, find_objects: bool = False) -> DataSet:
+def load_folder(config: FolderConfig, find_objects: bool = False, keep: bool = True) -> DataSet:
     """Learns what there is to know of a user's images and masks; see `docs/your_images.md`.
 
     Args:
         config: names them.
-        find_objects: whether training masks that hold classes get instances: the 4-connected components of the
-            foreground.
+        find_objects: whether masks that hold classes get instances: the 4-connected components of the foreground.
+        keep: whether decoded images are kept as `data.cache` says.
 
     Returns:
         Samples with the names of their files, `/` as `_` and the pages of a stack `_000` ...; images (H, W, C) of one
@@ -54,7 +54,7 @@ def load_folder(config: FolderConfig, find_objects: bool = False) -> DataSet:
         DataError: for files that are missing, unreadable or do not fit, and masks with unknown values.
         ConfigError: for a split that these images do not make, and images that do not fit into memory.
     """
-    found = survey(config, _find_exact_pairs, fill=True, find_objects=find_objects)
+    found = survey(config, _find_exact_pairs, fill=keep, find_objects=find_objects)
     _raise_mistakes(found)
     _unify(found)
     found.fill()
