@@ -54,6 +54,10 @@ def mirror_window(image: Pixels, top: int, left: int, height: int, width: int) -
     Returns:
         (height, width, ...), a copy.
     """
+    if 0 <= top <= image.shape[0] - height and 0 <= left <= image.shape[1] - width:
+        if not isinstance(image, np.ndarray):
+            return np.ascontiguousarray(image.read(top, left, height, width))
+        return image[top : top + height, left : left + width].copy()
     rows = mirror_indices(top, height, image.shape[0])
     columns = mirror_indices(left, width, image.shape[1])
     if not isinstance(image, np.ndarray):

@@ -11,6 +11,7 @@ from unet_exp.folder.index_file import make_stamp
 from unet_exp.folder.pages import PairPage
 from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.rules import Rules
+from unet_exp.io.images import Scene
 from unet_exp.io.partial import PartReader, open_parts
 from unet_exp.io.tiff import Reading
 from unet_exp.io.valid import join_valid
@@ -62,10 +63,9 @@ class Source:
         """
         pair = self._pairs[ref.place]
         self._check_unchanged(ref.place, pair)
-        if region is not None:
-            part = self._read_part(pair, ref, region)
-            if part is not None:
-                return part
+        parts = region is not None and (pair.mask is None or not (self._rules.objects or self._find_objects))
+        if region is not None and parts:
+            return self._read_part(pair, ref, region) or self._cut_decoded(pair, ref, region)
         if self._whole is None or self._whole[0] != ref:
             page = self._decode(ref.place, pair)[ref.page]
             self._whole = ref, self._rules.sample(ref.name, page, str(pair.mask), ref.used, self._find_objects)
@@ -87,9 +87,18 @@ class Source:
             self._decoded = place, self._rules.read(pair)
         return self._decoded[1]
 
+    def _cut_decoded(self, pair: Pair, ref: PageRef, region: Region) -> Sample:
+        """Makes a part of a page that is decoded."""
+        item, scene, mask, labelled = self._decode(ref.place, pair)[ref.page]
+        valid, mask, labelled = (
+            None if array is None else region.cut(array) for array in (scene.valid, mask, labelled)
+        )
+        part = PairPage(item, Scene(region.cut(scene.pixels), valid, scene.turned), mask, labelled)
+        return self._rules.sample(ref.name, part, str(pair.mask), ref.used, False)
+
     def _read_part(self, pair: Pair, ref: PageRef, region: Region) -> Sample | None:
-        """Reads a part without the rest; None where the files, or what is made of them, need the whole."""
-        if pair.view is not None or (pair.mask is not None and (self._rules.objects or self._find_objects)):
+        """Reads a part without the rest; None where the files must be decoded whole."""
+        if pair.view is not None:
             return None
         rules = self._rules
         image = self._open(pair.image, ref.page, Reading(rules.nodata))

@@ -19,8 +19,8 @@ from unet_exp.folder.index import DTYPES, Row
 from unet_exp.io.arrays import Array
 from unet_exp.samples.sample import Region, Sample
 
-_NARROW = 4
-"""A window narrower than the image by this factor is read row by row, others with all of their rows."""
+_NARROW = 16
+"""A window narrower than the image by this factor is read row by row, others with all of their rows at once."""
 
 
 class CacheError(DataError):
