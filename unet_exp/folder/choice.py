@@ -18,7 +18,7 @@ from unet_exp.folder.index import Index
 from unet_exp.folder.index_file import hash_words, name_data
 from unet_exp.folder.pairs import Pair
 from unet_exp.folder.rules import Rules
-from unet_exp.folder.stores import CacheError, DiskStore, MemoryStore, Store, count_bytes, free_disk
+from unet_exp.folder.stores import STRIP, CacheError, DiskStore, MemoryStore, Store, count_bytes, free_disk
 from unet_exp.io.images import stored_size
 from unet_exp.memory import free_memory
 from unet_exp.progress import watch
@@ -148,7 +148,7 @@ def _name_disk_store(config: FolderConfig, find_objects: bool) -> DiskStore | No
     if cache is None:
         return None
     objects = rules.objects or find_objects
-    words = {**name_data(config, rules), "labels": rules.of_labels, "objects": objects}
+    words = {**name_data(config, rules), "labels": rules.of_labels, "objects": objects, "strip": STRIP}
     return DiskStore(cache / FOLDER / hash_words(words), objects)
 
 

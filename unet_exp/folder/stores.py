@@ -8,7 +8,7 @@ from hashlib import sha256
 from io import FileIO
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ from unet_exp.folder.index import DTYPES, Row
 from unet_exp.io.arrays import Array
 from unet_exp.samples.sample import Region, Sample
 
-_NARROW = 16
-"""A window narrower than the image by this factor is read row by row, others with all of their rows at once."""
+STRIP = 256
+"""Width of the strips in which arrays lie, in pixels: of a wide image a window reads few columns beside its own."""
 
 
 class CacheError(DataError):
@@ -119,7 +119,7 @@ class MemoryStore:
 
 
 class DiskStore:
-    """Keeps each page in a file of plain arrays, one after another.
+    """Keeps each page in a file of plain arrays, one after another, each in strips of `STRIP` columns.
 
     A file appears whole or not at all, and what it holds follows from its name, so that no build that is interrupted
     leaves anything wrong, and another one goes on where it ended.
@@ -159,7 +159,7 @@ class DiskStore:
             path.parent.mkdir(exist_ok=True)
             with write_whole(path) as side, side.open("wb") as file:
                 for layer in list_layers(row, self._objects):
-                    file.write(np.ascontiguousarray(getattr(sample, layer.kind), layer.dtype).data)
+                    _write_layer(file, layer, getattr(sample, layer.kind))
                 file.flush()
                 os.fsync(file.fileno())  # a file that is there after a power cut is whole
         except OSError as error:
@@ -199,6 +199,17 @@ class DiskStore:
         return self.folder / name[:2] / name
 
 
+def _list_strips(layer: Layer) -> Iterator[tuple[int, int]]:
+    """The first column and the width of each strip of an array."""
+    width = layer.shape[1]
+    yield from ((first, min(STRIP, width - first)) for first in range(0, width, STRIP))
+
+
+def _write_layer(file: BinaryIO, layer: Layer, array: Array) -> None:
+    for first, wide in _list_strips(layer):
+        file.write(np.ascontiguousarray(array[:, first : first + wide], layer.dtype).data)
+
+
 def _read_layer(file: FileIO, layer: Layer, start: int, region: Region | None) -> Array:
     """Reads an array, or a part of it, that starts at a byte of an open file.
 
@@ -208,14 +219,14 @@ def _read_layer(file: FileIO, layer: Layer, start: int, region: Region | None) -
     height, width, *channels = layer.shape
     top, left, high, wide = region or Region(0, 0, height, width)
     pixel = prod(channels) * layer.dtype.itemsize
-    first, columns = (left, wide) if wide * _NARROW <= width else (0, width)
-    part = np.empty((high, columns, *channels), layer.dtype)
-    if columns == width:
-        _fill(file, part, start + top * width * pixel)
-        return np.ascontiguousarray(part[:, left : left + wide])
-    for place, line in enumerate(part, top):
-        _fill(file, line, start + (place * width + first) * pixel)
-    return part
+    found = np.empty((high, wide, *channels), layer.dtype)
+    for first, columns in _list_strips(layer):
+        begin, end = max(left, first), min(left + wide, first + columns)
+        if begin < end:
+            rows = np.empty((high, columns, *channels), layer.dtype)
+            _fill(file, rows, start + (first * height + top * columns) * pixel)
+            found[:, begin - left : end - left] = rows[:, begin - first : end - first]
+    return found
 
 
 def _fill(file: FileIO, array: Array, start: int) -> None:
