@@ -11,10 +11,11 @@ import pytest
 import tifffile
 from own_images import config
 from PIL import Image
+from resuming import in_a_child, kill
 
 from unet_exp import data
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.folder import survey
+from unet_exp.folder import choice, stores, survey
 from unet_exp.io.images import read_scenes
 from unet_exp.samples.data_set import DataSet
 from unet_exp.samples.fingerprint import fingerprint
@@ -101,6 +102,14 @@ def seen(root: Path) -> None:
     png(root / "view.png", np.where(EMPTY, np.uint8(0), np.uint8(255)))
 
 
+def coloured_where_nothing_counts(root: Path) -> None:
+    """The mask is red where its image has no data."""
+    seen(root)
+    for number in range(NUMBER):
+        red = np.where(EMPTY[..., None], np.array([255, 0, 0], np.uint8), np.dstack([MASKS[number]] * 3))
+        png(root / f"masks/{number}.png", red)
+
+
 SETS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "JPEG": (jpegs, []),
     "grey and RGB": (grey_among_colours, []),
@@ -110,6 +119,7 @@ SETS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "NumPy with NaN": (arrays, []),
     "objects": (numbered, ["data.labels=instances"]),
     "field of view": (seen, ["data.field_of_view={root}/view.png"]),
+    "mask that is red without data": (coloured_where_nothing_counts, ["data.field_of_view={root}/view.png"]),
     "without a mask": (jpegs, ["data.without_mask=unlabelled"]),
 }
 
@@ -137,9 +147,13 @@ def assert_equal(one: Sample, other: Sample) -> None:
 
 @pytest.mark.parametrize("find_objects", [False, True])
 @pytest.mark.parametrize("name", SETS)
-def test_every_cache_gives_the_same_images_and_parts(name: str, find_objects: bool, tmp_path: Path) -> None:
+def test_every_cache_gives_the_same_images_and_parts(
+    name: str, find_objects: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make, words = SETS[name]
     make(tmp_path)
+    for module in (stores, choice):
+        monkeypatch.setattr(module, "STRIP", 32)  # the images are wider
     if name == "without a mask":
         (tmp_path / "masks/1.png").unlink()
     sets = [load(tmp_path, *words, f"data.cache={cache}", find_objects=find_objects) for cache in (*CACHES, "disk")]
@@ -241,7 +255,7 @@ def test_decoded_images_are_read_from_the_cache_and_again_from_the_files_where_i
         path.write_bytes(path.read_bytes()[:100])
     kept[2].unlink()
     assert all((image == sample.image).all() for image, sample in zip(before, dataset.train, strict=True))
-    (kept[0].parents[1] / "complete").unlink()
+    assert not (kept[0].parents[1] / "complete").exists(), "the next start looks what is there"
     asked.clear()
     load(tmp_path, "data.cache=disk")
     assert len(asked) == 3, "what is whole is not made again"
@@ -269,6 +283,94 @@ def test_an_interrupted_build_leaves_nothing_that_is_trusted(
     for sample in dataset.train:
         (scene,) = read_scenes(tmp_path / f"images/{sample.name}.jpg")
         assert (sample.image == scene.pixels).all()
+
+
+def test_equal_images_are_kept_once(tmp_path: Path, cache: Path) -> None:
+    put_all(tmp_path, png, [GREY[0]] * 24, [MASKS[0]] * 24, ".png")
+    load(tmp_path, "data.cache=none")
+    for sample in load(tmp_path, "data.cache=disk").train:
+        assert (sample.image[..., 0] == GREY[0]).all()
+    assert len(kept_files(cache)) == 1
+
+
+def test_a_later_start_leaves_what_another_is_writing(tmp_path: Path, cache: Path) -> None:
+    jpegs(tmp_path)
+    load(tmp_path, "data.cache=disk")
+    part = kept_files(cache)[0].parent / ".another.1.part"
+    part.write_bytes(b"half")
+    load(tmp_path, "data.cache=disk")
+    assert part.exists()
+
+
+def test_a_build_that_is_killed_is_no_loss_but_of_time(tmp_path: Path, cache: Path) -> None:
+    jpegs(tmp_path)
+    genuine = os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        if len(kept_files(cache)) == 2:
+            kill()
+        genuine(source, target)
+
+    def build() -> None:
+        os.replace = replace  # type: ignore[assignment]
+        load(tmp_path, "data.cache=disk")
+
+    in_a_child(build)
+    assert len(kept_files(cache)) == 2
+    assert [sample.name for sample in load(tmp_path, "data.cache=disk").train] == ["0", "1"]
+    assert len(kept_files(cache)) == NUMBER
+    assert not list(cache.glob("arrays/*/*/.*"))
+
+
+def test_a_file_that_changes_while_it_is_decoded_is_not_kept(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jpegs(tmp_path)
+    load(tmp_path, "data.cache=none")
+    genuine = survey.Rules.read
+
+    def read(rules: Any, pair: Any) -> Any:
+        pages = genuine(rules, pair)
+        os.utime(pair.mask, ns=(1, 1))
+        return pages
+
+    monkeypatch.setattr(survey.Rules, "read", read)
+    with pytest.raises(DataError, match="has changed since the images were looked at"):
+        load(tmp_path, "data.cache=disk")
+    assert not kept_files(cache)
+
+
+def test_a_mistake_of_an_image_that_is_read_again_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grey_among_colours(tmp_path)
+    asked = read_files(monkeypatch)
+    genuine = survey.Rules.read
+
+    def read(rules: Any, pair: Any) -> Any:
+        if asked.count(pair.name):
+            raise DataError(f"{pair.image}: is broken")
+        return genuine(rules, pair)
+
+    monkeypatch.setattr(survey.Rules, "read", read)
+    with pytest.raises(DataError, match="is broken"):
+        load(tmp_path, "data.cache=none")
+
+
+def test_images_whose_channels_others_decide_are_read_again_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grey_among_colours(tmp_path)
+    load(tmp_path, "data.cache=none")
+    asked = read_files(monkeypatch)
+    load(tmp_path, "data.cache=none")
+    assert asked == []
+
+
+def test_found_and_given_objects_are_other_data(tmp_path: Path) -> None:
+    numbered(tmp_path)
+    for number in range(NUMBER):
+        png(tmp_path / f"masks/{number}.png", MASKS[number])
+    prints = {fingerprint(load(tmp_path, f"data.labels={labels}")) for labels in ("classes", "instances")}
+    assert len(prints) == 2
 
 
 class TestChoice:
@@ -314,6 +416,17 @@ class TestChoice:
         monkeypatch.setenv("UNET_EXP_CACHE", "")
         assert len(load(tmp_path, "data.cache=none").train) == 2
         with pytest.raises(ConfigError, match="no folder for it \\(UNET_EXP_CACHE is empty\\)"):
+            load(tmp_path, "data.cache=disk")
+
+    def test_auto_takes_no_folder_that_cannot_be_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        jpegs(tmp_path)
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("UNET_EXP_CACHE", str(tmp_path / "file"))
+        assert len(load(tmp_path, "data.max_memory=1e-6").train) == 2
+        assert capsys.readouterr().out.splitlines()[-1].endswith("(data.cache=none)")
+        with pytest.raises(DataError, match=r"cannot be written .*; name another folder with UNET_EXP_CACHE"):
             load(tmp_path, "data.cache=disk")
 
     def test_an_image_too_large_for_the_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

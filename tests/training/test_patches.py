@@ -756,3 +756,10 @@ def test_balanced_classes_weigh_the_same_together() -> None:
     assert weights is not None
     totals = [weight * counts[index] for index, weight in enumerate(weights)]
     assert totals == pytest.approx([sum(counts[index] for index in range(3)) / 3] * 3)
+
+
+def test_pixels_in_any_order_of_memory_are_normalised_alike() -> None:
+    image = random_image("uint8", (9, 7, 3))
+    for mode in ("image", "none"):
+        for other in (np.asfortranarray(image), np.ascontiguousarray(image.transpose(2, 0, 1)).transpose(1, 2, 0)):
+            assert (Normalization(mode=mode)(other) == Normalization(mode=mode)(image)).all()

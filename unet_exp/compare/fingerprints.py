@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from unet_exp import data
 from unet_exp.compare.collect import Run
@@ -66,7 +67,9 @@ def _compute_same(runs: Sequence[Run], versions: Collection[int]) -> Iterator[di
                 continue
             tried.add(place)
             # The config may be anybody's, and to compare is no reason to download.
-            local = {"download": False} if "download" in type(config.data).model_fields else {}
+            local: dict[str, Any] = {
+                key: False for key in ("download", "verify") if key in type(config.data).model_fields
+            }
             dataset = data.load_data(config.data.model_copy(update=local), keep=False)
             dataset = data.limit(dataset, config.trainer.limit_batches)
             with watch("hashing the images as earlier runs did"):

@@ -1,4 +1,4 @@
-"""Images and labels: readers, class values, data sets."""
+"""Data sets: where their samples come from."""
 
 from dataclasses import replace
 

@@ -12,6 +12,7 @@ from unet_exp.cache_folder import find_cache_folder
 from unet_exp.errors import DataError
 from unet_exp.files import is_locked
 from unet_exp.folder import choice, index_file
+from unet_exp.folder.stores import COMPLETE
 
 _GENERATED = "synthetic"
 ALL = "all"
@@ -64,29 +65,31 @@ def clear(names: Sequence[str]) -> list[Kept]:
         if one.lock is not None and is_locked(one.lock):
             raise DataError(f"{one.name}: a process is reading these images ({one.about}); wait for it, or end it")
     for one in chosen:
-        with suppress(FileNotFoundError):
-            if one.path.is_dir():
-                shutil.rmtree(one.path)
-            else:
-                one.path.unlink()
-    return chosen
+        if one.path.is_dir():
+            (one.path / COMPLETE).unlink(missing_ok=True)  # an interrupted removal leaves nothing that is trusted
+            shutil.rmtree(one.path, ignore_errors=True)
+        else:
+            one.path.unlink(missing_ok=True)
+    return [one for one in chosen if not one.path.exists()]
 
 
 def _find(folder: Path) -> Iterator[tuple[str, Path]]:
     yield from ((_GENERATED, path) for path in folder.glob(f"{_GENERATED}-*.npz"))
-    yield from ((index_file.FOLDER, path) for path in (folder / index_file.FOLDER).glob("*.npz"))
+    yield from ((index_file.FOLDER, path) for path in (folder / index_file.FOLDER).glob("[0-9a-f]*.npz"))
     yield from ((choice.FOLDER, path) for path in (folder / choice.FOLDER).glob("*/"))
 
 
 def _describe(kind: str, path: Path) -> Kept:
-    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    stats = [file.stat() for file in files]
-    changed = datetime.fromtimestamp(max(stat.st_mtime for stat in [*stats, path.stat()]))
+    sizes, changed = 0, 0.0
+    for file in (path, *path.rglob("*")):
+        with suppress(OSError):  # a training may be writing there
+            found = file.stat()
+            sizes, changed = sizes + found.st_size * (not file.is_dir()), max(changed, found.st_mtime)
     words = _read_words(kind, path)
     lock = None if words is None else path.parents[1] / index_file.FOLDER / f"{index_file.hash_words(words)}.lock"
     name = f"{kind}/{path.stem.removeprefix(f'{_GENERATED}-')[:8]}"
     about = f"data={_GENERATED}" if kind == _GENERATED else "unknown images" if words is None else str(words["images"])
-    return Kept(name, path, sum(stat.st_size for stat in stats), changed, about, lock)
+    return Kept(name, path, sizes, datetime.fromtimestamp(changed), about, lock)
 
 
 def _read_words(kind: str, path: Path) -> dict[str, Any] | None:

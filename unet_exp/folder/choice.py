@@ -1,6 +1,7 @@
 """Chooses where decoded images are kept: in memory, on the disk, or nowhere."""
 
 import json
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,8 @@ FOLDER, ABOUT = "arrays", "about.json"
 _SHARE_OF_MEMORY = 0.8
 _SHARE_OF_DISK = 0.5
 _THREADS = 8
+_AT_ONCE = 4096
+"""Files that wait to be looked at."""
 _OTHERWISE = f"name another folder with {VARIABLE}, or type data.cache=none"
 
 
@@ -87,7 +90,7 @@ def plan_store(
     if store is not None:
         lacking = int(new.sum()) + int(count_bytes(index.rows[~store.has(index.rows)], objects).sum())
         free = free_disk(store.folder)
-        if lacking <= (_SHARE_OF_DISK if config.cache == "auto" else 1) * free:
+        if lacking <= (_SHARE_OF_DISK * _can_write(store.folder) if config.cache == "auto" else 1) * free:
             return StorePlan("disk", number, size)
         if config.cache == "disk":
             raise ConfigError(
@@ -115,7 +118,6 @@ def open_store(plan: StorePlan, config: FolderConfig, find_objects: bool) -> Sto
         write_text(store.folder / ABOUT, json.dumps(name_data(config, Rules.of(config)), indent=2))
     except OSError as error:
         raise CacheError(f"{store.folder}: cannot be written ({error.strerror or error}); {_OTHERWISE}") from None
-    store.clear_parts()
     return store
 
 
@@ -138,8 +140,13 @@ def measure_files(pairs: Sequence[Pair], objects: bool) -> NDArray[np.int64]:
         of_mask = stored_size(pair.mask)[0] if pair.mask else 0
         return values * width + of_mask * (1 + 4 * objects)
 
-    with watch("looking at the sizes of images"), ThreadPoolExecutor(_THREADS) as pool:
-        return np.fromiter(pool.map(measure, pairs), np.int64, len(pairs))
+    sizes = np.zeros(len(pairs), np.int64)
+    with watch("looking at the sizes of images", len(pairs)) as phase, ThreadPoolExecutor(_THREADS) as pool:
+        for first in range(0, len(pairs), _AT_ONCE):
+            part = pairs[first : first + _AT_ONCE]
+            sizes[first : first + len(part)] = list(pool.map(measure, part))
+            phase.done += len(part)
+    return sizes
 
 
 def _name_disk_store(config: FolderConfig, find_objects: bool) -> DiskStore | None:
@@ -149,7 +156,13 @@ def _name_disk_store(config: FolderConfig, find_objects: bool) -> DiskStore | No
         return None
     objects = rules.objects or find_objects
     words = {**name_data(config, rules), "labels": rules.of_labels, "objects": objects, "strip": STRIP}
-    return DiskStore(cache / FOLDER / hash_words(words), objects)
+    return DiskStore(cache / FOLDER / hash_words(words), objects, config.verify)
+
+
+def _can_write(folder: Path) -> bool:
+    """Whether a folder is one that can be written, or can be made."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
 
 
 def _explain_memory(config: FolderConfig, number: int, size: int, limit: float, largest: Path | None) -> ConfigError:

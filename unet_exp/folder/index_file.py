@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config.data import FolderConfig
+from unet_exp.errors import DataError
 from unet_exp.files import write_whole
 from unet_exp.folder.index import ROW, Index
 from unet_exp.folder.pairs import Pair, Pairs
@@ -115,6 +116,24 @@ def save_index(path: Path, pairs: Pairs, index: Index, words: dict[str, Any], ru
 def make_stamp(pair: Pair) -> list[list[int]]:
     """Size, inode and times of the image, the mask and the field of view of a pair, see `Pairs.stamps`."""
     return [_stamp(path) for path in pair[1:]]
+
+
+def require_unchanged(pair: Pair, before: NDArray[np.int64]) -> None:
+    """Checks that the files of a pair are those that were listed.
+
+    Args:
+        pair: its files.
+        before: (3, 4) their stamps when they were listed.
+
+    Raises:
+        DataError: for one that is gone, or has another size or another time of its last change.
+    """
+    for path, new, old in zip(pair[1:], make_stamp(pair), before.tolist(), strict=True):
+        if (new[0], new[2]) != (old[0], old[2]):  # not its other times: a link to it changes them
+            what = "has changed" if any(new) else "is gone"
+            raise DataError(
+                f"{path}: {what} since the images were looked at; bring it back as it was and resume, or start anew"
+            )
 
 
 def _stamp(path: Path | None) -> list[int]:

@@ -158,8 +158,7 @@ def find_pairs(
     else:
         paired = _pair(found, masked, masks, mask_suffix)
     _check_complete(paired, found, masked, (images, masks, mask_suffix), mask_missing)
-    names, places, _ = paired
-    listed = [found.listed, masked.listed]
+    (names, places, _), listed = paired, [found.listed, masked.listed]
     if views is not None:
         seen = NamedFiles(views, "data.field_of_view", view_list)
         listed.append(seen.listed)

@@ -67,7 +67,7 @@ class Rules(NamedTuple):
     @property
     def of_labels(self) -> str:
         """What decides what the values of masks mean, in addition."""
-        return json.dumps([[spec.value for spec in self.classes], self.ignore])
+        return json.dumps([self.objects, [spec.value for spec in self.classes], self.ignore])
 
     def read(self, pair: Pair) -> list[PairPage]:
         """Reads the pages of a pair; see `read_pair`."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unet_exp.errors import DataError
-from unet_exp.folder.index_file import make_stamp
+from unet_exp.folder.index_file import require_unchanged
 from unet_exp.folder.pages import PairPage
 from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.rules import Rules
@@ -62,7 +62,7 @@ class Source:
             DataError: for a file that is gone or has changed.
         """
         pair = self._pairs[ref.place]
-        self._check_unchanged(ref.place, pair)
+        require_unchanged(pair, self._pairs.take([ref.place]).stamps[0])
         parts = region is not None and (pair.mask is None or not (self._rules.objects or self._find_objects))
         if region is not None and parts:
             return self._read_part(pair, ref, region) or self._cut_decoded(pair, ref, region)
@@ -71,15 +71,6 @@ class Source:
             self._whole = ref, self._rules.sample(ref.name, page, str(pair.mask), ref.used, self._find_objects)
         sample = self._whole[1]
         return sample if region is None else sample.cut(region)
-
-    def _check_unchanged(self, place: int, pair: Pair) -> None:
-        now, (before,) = make_stamp(pair), self._pairs.take([place]).stamps.tolist()
-        for path, new, old in zip(pair[1:], now, before, strict=True):
-            if (new[0], new[2]) != (old[0], old[2]):  # not its other times: a link to it changes them
-                what = "has changed" if any(new) else "is gone"
-                raise DataError(
-                    f"{path}: {what} since the images were looked at; bring it back as it was and resume, or start anew"
-                )
 
     def _decode(self, place: int, pair: Pair) -> list[PairPage]:
         if self._decoded is None or self._decoded[0] != place:
@@ -121,7 +112,9 @@ class Source:
         key = path, page
         if key not in self._opened:
             while len(self._opened) >= _MOST_OPEN:
-                del self._opened[next(iter(self._opened))]
+                oldest = self._opened.pop(next(iter(self._opened)))
+                if oldest is not None:
+                    oldest.close()
             try:
                 self._opened[key] = open_parts(path, page, reading)
             except OSError as error:

@@ -163,7 +163,7 @@ def describe_image(item: SplitItem, scene: Scene, mask: MaskStats | None, used: 
 def _describe_mask(page: PairPage, pixels: Array, path: Path, rules: Rules) -> tuple[Array, MaskStats]:
     """Counts the values of a mask where it and its image hold data; also returns them as whole numbers (H, W)."""
     valid = page.labelled
-    colored = shows_colors(pixels)
+    colored = shows_colors(pixels, valid)
     codes = np.ascontiguousarray(read_codes(pixels, colored, path, valid))
     if valid is not None:
         codes = np.where(valid, codes, 0)

@@ -1,5 +1,6 @@
 """Where decoded images are kept: in memory, or as plain arrays on a disk, of which only a window is read."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ from unet_exp.folder.index import DTYPES, Row
 from unet_exp.io.arrays import Array
 from unet_exp.samples.sample import Region, Sample
 
+_log = logging.getLogger(__name__)
+
+COMPLETE = "complete"
+"""A file that says which pages are all there."""
 STRIP = 256
 """Width of the strips in which arrays lie, in pixels: of a wide image a window reads few columns beside its own."""
 
@@ -76,11 +81,14 @@ class Store(Protocol):
     def has(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
         """(N,), which pages are there."""
 
+    def begin(self) -> None:
+        """Prepares to keep pages; one process at a time does."""
+
     def add(self, row: Row, sample: Sample) -> None:
-        """Keeps a page, which one thread of several reads."""
+        """Keeps a page; several threads may call it."""
 
     def finish(self, rows: NDArray[Any]) -> None:
-        """Notes that all of these pages are there."""
+        """Notes that all of these pages are there, and forgets others."""
 
     def read(self, row: Row, name: str, region: Region | None) -> Sample | None:
         """Reads a page or a part of one; None if it is not there."""
@@ -100,12 +108,15 @@ class MemoryStore:
         """See `Store`."""
         return np.array([content.tobytes() in self._samples for content in rows["content"]], bool)
 
+    def begin(self) -> None:
+        """See `Store`."""
+
     def add(self, row: Row, sample: Sample) -> None:
         """See `Store`."""
         self._samples[row["content"].tobytes()] = sample
 
     def finish(self, rows: NDArray[Any]) -> None:
-        """See `Store`; forgets all other pages."""
+        """See `Store`."""
         kept = {content.tobytes() for content in rows["content"]}
         self._samples = {content: sample for content, sample in self._samples.items() if content in kept}
 
@@ -125,13 +136,15 @@ class DiskStore:
     leaves anything wrong, and another one goes on where it ended.
 
     Args:
-        folder: of this data set; it exists.
+        folder: of this data set; it exists when pages are added.
         objects: whether masks have, or get, instances.
+        replace: whether pages that are there are written anew.
     """
 
-    def __init__(self, folder: Path, objects: bool) -> None:
-        self.folder, self._objects = folder, objects
-        self._complete = folder / "complete"
+    def __init__(self, folder: Path, objects: bool, replace: bool = False) -> None:
+        self.folder, self._objects, self._replace = folder, objects, replace
+        self._complete = folder / COMPLETE
+        self._added: dict[Path, object] = {}
 
     def is_complete(self, rows: NDArray[Any]) -> bool:
         """See `Store`."""
@@ -144,6 +157,8 @@ class DiskStore:
         """See `Store`."""
         if self.is_complete(rows):
             return np.ones(len(rows), bool)
+        if not self.folder.is_dir():
+            return np.zeros(len(rows), bool)
         sizes = count_bytes(rows, self._objects)
         found = [_size_of(self._path(row)) == size for row, size in zip(rows, sizes.tolist(), strict=True)]
         return np.array(found, bool)
@@ -154,15 +169,20 @@ class DiskStore:
         Raises:
             DataError: if the disk is full or cannot be written.
         """
-        path = self._path(row)
+        path, mine = self._path(row), object()
+        if self._added.setdefault(path, mine) is not mine:
+            return  # another thread has an equal page
+        if not self._replace and _size_of(path) == sum(layer.size for layer in list_layers(row, self._objects)):
+            return
         try:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             with write_whole(path) as side, side.open("wb") as file:
                 for layer in list_layers(row, self._objects):
                     _write_layer(file, layer, getattr(sample, layer.kind))
                 file.flush()
                 os.fsync(file.fileno())  # a file that is there after a power cut is whole
         except OSError as error:
+            del self._added[path]
             raise CacheError(
                 f"{self.folder}: the cache of decoded images cannot be written ({error.strerror or error}); free some "
                 "space (scripts/cache.py lists and clears what is kept), name another folder with UNET_EXP_CACHE, or "
@@ -171,7 +191,12 @@ class DiskStore:
 
     def finish(self, rows: NDArray[Any]) -> None:
         """See `Store`."""
+        self._added.clear()
+        kept = {self._path(row) for row in rows}
         with suppress(OSError):  # then it looks for each file at the next start
+            for path in self.folder.glob("*/*"):
+                if path not in kept:
+                    path.unlink()
             write_text(self._complete, _hash_rows(rows))
 
     def read(self, row: Row, name: str, region: Region | None) -> Sample | None:
@@ -181,18 +206,26 @@ class DiskStore:
         try:
             with self._path(row).open("rb", buffering=0) as file:
                 if os.fstat(file.fileno()).st_size != sum(layer.size for layer in layers):
-                    return None
+                    raise OSError("the file is not whole")
                 for layer in layers:
                     arrays[layer.kind] = _read_layer(file, layer, start, region)
                     start += layer.size
         except OSError:
+            self._note_loss()
             return None
         return Sample(name, **arrays)
 
-    def clear_parts(self) -> None:
-        """Removes what an interrupted build has left half-written."""
+    def begin(self) -> None:
+        """See `Store`; removes what an interrupted build has left half-written."""
         for part in self.folder.glob("*/.*.part*"):
             part.unlink(missing_ok=True)
+
+    def _note_loss(self) -> None:
+        """Says once that decoded images are gone, and lets the next start decode them."""
+        if self._complete.exists():
+            with suppress(OSError):
+                self._complete.unlink()
+                _log.warning("%s: decoded images are gone; they are read from their files", self.folder)
 
     def _path(self, row: Row) -> Path:
         name = f"{row['content'].tobytes().hex()}-{row['used']}"
@@ -255,9 +288,3 @@ def _hash_rows(rows: NDArray[Any]) -> str:
 def free_disk(folder: Path) -> int:
     """Bytes that are free on the disk of a folder, which need not exist."""
     return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
-
-
-def list_stored(folder: Path) -> Iterator[Path]:
-    """The folders of data sets in the folder of all of them."""
-    with suppress(OSError):
-        yield from (path for path in sorted(folder.iterdir()) if path.is_dir())

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,11 +20,11 @@ from unet_exp.config.data import FolderConfig
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.folder.choice import format_size, measure_files, open_store, plan_store
 from unet_exp.folder.index import Index
-from unet_exp.folder.index_file import FOLDER, StoredIndex, hash_words, name_data, save_index
+from unet_exp.folder.index_file import FOLDER, StoredIndex, hash_words, name_data, require_unchanged, save_index
 from unet_exp.folder.pairs import Pairs
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stats import ImageStats, describe_page
-from unet_exp.folder.stores import CacheError, Store, count_bytes
+from unet_exp.folder.stores import CacheError, MemoryStore, Store, count_bytes
 from unet_exp.memory import free_memory
 from unet_exp.progress import track
 
@@ -34,6 +35,8 @@ _log = logging.getLogger(__name__)
 _THREADS = min(16, os.cpu_count() or 1)
 _WHILE_DECODED = 3
 """How many times the memory of a decoded image is needed while it is decoded and looked at."""
+_SAVE_EVERY = 60.0
+"""Seconds between two saves of an index that is being made: a process that is killed loses no more."""
 _PACKED = 4096
 """Pages that are known as objects before they become columns, which take less memory."""
 _WHAT = "reading the same images"
@@ -97,6 +100,7 @@ class Survey:
         if self.store is None or self.store.is_complete(rows):
             return
         with self.hold_lock():
+            self.store.begin()
             lacking = np.unique(rows["place"][~self.store.has(rows)]).tolist()
             for _ in track(_run(self._fill_pair, lacking, self.threads), "decoding images", len(lacking)):
                 pass
@@ -105,14 +109,17 @@ class Survey:
     def save(self) -> None:
         """Keeps the index for later starts, if there is a place for it."""
         if self.path is not None:
-            with suppress(OSError):
+            try:
                 save_index(self.path, self.pairs, self.index, self.words, self.rules)
+            except OSError as error:
+                _log.warning("%s: cannot be written (%s); the next start looks at all images anew", self.path, error)
 
     def hold_lock(self) -> AbstractContextManager[None]:
         """Lets one process at a time read these files."""
         return nullcontext() if self.path is None else wait_for_lock(self.path.with_suffix(".lock"), _WHAT)
 
     def _look_at(self, places: Sequence[int], used: dict[int, list[int]], console: Console | None) -> None:
+        saved = time.monotonic()
         found, parts = list[tuple[int, ImageStats]](), [self.index.leave_files(np.array(places, np.int64))]
         results = _run(lambda place: self._describe_pair(place, used.get(place)), places, self.threads)
         try:
@@ -124,19 +131,28 @@ class Survey:
                 if len(found) >= _PACKED:
                     parts.append(Index.of(found))
                     found = []
+                    if time.monotonic() - saved > _SAVE_EVERY:
+                        self.index = Index.join(parts)
+                        self.save()
+                        parts, saved = [self.index], time.monotonic()
         finally:  # what was found is kept if this is interrupted
             self.index = Index.join([*parts, Index.of(found)])
 
     def _describe_pair(self, place: int, used: Sequence[int] | None) -> list[ImageStats] | DataError:
         pair, stats = self.pairs[place], []
         try:
-            for number, page in enumerate(self.rules.read(pair)):
+            pages = self.rules.read(pair)
+            if used is not None:
+                require_unchanged(pair, self.pairs.take([place]).stamps[0])
+            for number, page in enumerate(pages):
                 one = describe_page(pair, number, page, self.rules, None if used is None else used[number])
                 stats.append(one)
                 if self.store is not None:
-                    with suppress(DataError):  # values without a class are told of all masks together
+                    try:
                         sample = self.rules.sample("", page, str(pair.mask), one.used, self.find_objects)
-                        self.store.add(Index.of([(place, one)]).rows[0], sample)
+                    except DataError:  # values without a class are told of all masks together
+                        continue
+                    self.store.add(Index.of([(place, one)]).rows[0], sample)
         except CacheError:
             raise
         except DataError as error:
@@ -147,7 +163,9 @@ class Survey:
         assert self.store is not None
         pair, rows = self.pairs[place], self.index.rows
         mine = rows[slice(*np.searchsorted(rows["place"], [place, place + 1]))]
-        for row, page in zip(mine, self.rules.read(pair), strict=True):
+        pages = self.rules.read(pair)
+        require_unchanged(pair, self.pairs.take([place]).stamps[0])  # what is kept is known by its digest
+        for row, page in zip(mine, pages, strict=True):
             sample = self.rules.sample("", page, str(pair.mask), int(row["used"]), self.find_objects)
             self.store.add(row, sample)
 
@@ -188,6 +206,7 @@ def survey(
     else:
         found.index = index
         _open_store(found, config, np.zeros(0, np.intp), np.zeros(0, np.int64), fill)
+        found.threads = _count_threads(found, np.zeros(0, np.intp), np.zeros(0, np.int64))
     return found
 
 
@@ -200,9 +219,12 @@ def _read_new(found: Survey, config: FolderConfig, fill: bool, console: Console 
         found.index, known = stored.find(pairs)
     del stored
     new = np.flatnonzero(~known)
-    sizes = measure_files([pairs[place] for place in new.tolist()], rules.objects or found.find_objects)
-    found.threads = _count_threads(pairs, new, sizes, found.index)
+    sizes = measure_files(pairs.take(new), rules.objects or found.find_objects)
+    _count_threads(found, new, sizes)
     _open_store(found, config, new, sizes, fill)
+    found.threads = _count_threads(found, new, sizes)
+    if found.store is not None:
+        found.store.begin()
     try:
         found.look_at(new.tolist(), console)
     finally:
@@ -219,26 +241,28 @@ def _open_store(
         found.store, found.spare_memory = open_store(plan, config, found.find_objects), plan.spare
 
 
-def _count_threads(pairs: Pairs, new: NDArray[np.intp], sizes: NDArray[np.int64], index: Index) -> int:
+def _count_threads(found: Survey, new: NDArray[np.intp], sizes: NDArray[np.int64]) -> int:
     """How many files can be decoded at a time in the memory that is free.
 
     Args:
-        pairs: all of them.
-        new: places of those that are not known.
+        found: with what is known, and the store if it is open.
+        new: places of the pairs that are not known.
         sizes: their bytes.
-        index: of those that are.
 
     Raises:
         ConfigError: if the largest new one alone is too large.
     """
     largest, free = int(sizes.max(initial=1)), free_memory()
     if _WHILE_DECODED * largest > free:
-        path = pairs[int(new[sizes.argmax()])].image
+        path = found.pairs[int(new[sizes.argmax()])].image
         raise ConfigError(
             f"{path}: to read it takes {format_size(_WHILE_DECODED * largest)} of memory and {format_size(free)} are "
-            "free; cut it into smaller images"
+            "free; cut it into smaller images, or save the pages of a stack as files"
         )
-    largest = max(largest, int(count_bytes(index.rows, True).max(initial=1)))
+    known = count_bytes(found.index.rows, True)
+    largest = max(largest, int(known.max(initial=1)))
+    if isinstance(found.store, MemoryStore):
+        free -= int(sizes.sum()) + int(known.sum())
     return max(1, min(_THREADS, free // (_WHILE_DECODED * largest)))
 
 

@@ -20,6 +20,9 @@ class PartReader(Protocol):
     def region(self, top: int, left: int, height: int, width: int) -> tuple[Array, Valid]:
         """Reads a part that lies within the page: its pixels (height, width, C), and which are valid."""
 
+    def close(self) -> None:
+        """Closes its file."""
+
 
 def open_parts(path: Path, page: int, reading: Reading) -> PartReader | None:
     """Opens a page for reading by parts, as `unet_exp.io.images` reads all of it.
@@ -69,3 +72,6 @@ class _NumpyPage:
             valid = find_valid(part, self._reading.nodata)
             pixels = to_standard_type(self._path, clear_invalid(part, valid), self._reading.label)
         return np.ascontiguousarray(pixels), valid
+
+    def close(self) -> None:
+        """See `PartReader`."""

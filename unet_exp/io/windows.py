@@ -100,6 +100,11 @@ class WindowedPage:
         """Sets the bytes of decoded strips or tiles to cache for the next windows, at least one a plane."""
         self._decoded = lru_cache(maxsize=max(self.planes, size // self.chunk_bytes))(self._decode)
 
+    def close(self) -> None:
+        """Closes the file, and forgets what was decoded."""
+        self._page.parent.close()
+        self._decoded.cache_clear()
+
     def row_bytes(self, height: int) -> int:
         """Bytes of all decoded strips or tiles behind a row of windows of `height` rows."""
         tall, wide = self._orientation.seen_size(*self._chunk)

@@ -94,7 +94,7 @@ def decode(
         DataError: for transparent or fractional pixels, and colours of 16 bits.
     """
     colored = _has_colors(classes)
-    in_color = colored or shows_colors(pixels)
+    in_color = colored or shows_colors(pixels, valid)
     codes = read_codes(pixels, in_color, path, valid)
     # 0 is unknown, class i is i + 1. Zeros that are not read cost no memory.
     table = np.zeros(2**24 if in_color else 2**16, np.uint8)
@@ -181,7 +181,7 @@ def object_ids(
     Raises:
         DataError: for transparent, fractional or negative pixels.
     """
-    colored = shows_colors(pixels)
+    colored = shows_colors(pixels, valid)
     codes = read_codes(pixels, colored, path, valid).astype(np.int64)
     if not colored and isinstance(ignore_value, Sequence):  # A page of greys alone.
         ignore_value = ignore_value[0] if len(set(ignore_value)) == 1 else None
@@ -199,10 +199,12 @@ def object_ids(
     return codes.astype(np.int32), ignored
 
 
-def shows_colors(pixels: Array) -> bool:
-    """Whether (H, W, C) pixels, C 3 or 4, are more than greys."""
+def shows_colors(pixels: Array, valid: Array | None = None) -> bool:
+    """Whether (H, W, C) pixels, C 3 or 4, are more than greys, where they are valid (H, W)."""
     if pixels.shape[2] not in (3, 4):
         return False
+    if valid is not None:
+        pixels = pixels[valid][:, None]
     # Few rows of a photograph tell; only of greys all must be looked at.
     return any(bool((rows[:, :, :3] != rows[:, :, :1]).any()) for rows in (pixels[::64], pixels))
 
@@ -306,7 +308,7 @@ def read_codes(pixels: Array, colored: bool, path: str | Path, valid: Array | No
         pixels = whole
     if not colored:
         return pixels[:, :, 0]
-    if pixels.max(initial=0) > 255:
+    if (pixels if valid is None else pixels[valid]).max(initial=0) > 255:
         raise DataError(f"{path}: a label file with 16-bit colours; save it with 8 bits a channel")
     # Copies to uint32 so that the shifts do not overflow; a grey file has the same plane three times.
     red, green, blue = (pixels[:, :, min(channel, pixels.shape[2] - 1)].astype(np.uint32) for channel in range(3))

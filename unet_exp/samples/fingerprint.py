@@ -1,4 +1,7 @@
-"""A fingerprint of a data set: equal for equal images, labels, names and splits, however they are kept."""
+"""A fingerprint of a data set: equal for equal images, masks, names and splits, wherever they are kept.
+
+Of a user's masks the values count as they are stored, and what the config makes of them.
+"""
 
 import hashlib
 import json

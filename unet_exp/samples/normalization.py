@@ -78,7 +78,7 @@ def _standardize(
 
 def full_scale(image: NDArray[Any]) -> NDArray[np.float32]:
     """A copy, integers divided by their type's largest value; floats as they are."""
-    scaled = image.astype(np.float32)
+    scaled = image.astype(np.float32, order="C")
     if image.dtype.kind == "u":
         scaled /= np.float32(np.iinfo(image.dtype).max)
     return scaled

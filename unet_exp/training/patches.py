@@ -18,7 +18,7 @@ from unet_exp.training.draws import Draw
 from unet_exp.training.parts import ImageParts, TargetParts, drop_none
 from unet_exp.weight_map import find_instances
 
-_ROWS_KEPT = 256
+_ROWS_KEPT = 1024
 """Counts by row that are kept, of an image and a class each."""
 
 

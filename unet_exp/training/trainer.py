@@ -80,8 +80,9 @@ def explain_workers(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        # PyTorch puts the traceback of the other process into the message.
-        raise DataError(str(error).rstrip().rpartition(f"{DataError.__name__}: ")[2]) from None
+        # PyTorch puts the traceback of the other process into the message, and its error at the end.
+        line = str(error).rstrip().splitlines()[-1]
+        raise DataError(re.sub(r"^unet_exp\.[\w.]+: ", "", line)) from None
     except RuntimeError as error:
         if re.match(r"DataLoader worker \(pid", str(error)) is None:
             raise

@@ -57,6 +57,7 @@ def load_folder(config: FolderConfig, find_objects: bool = False, keep: bool = T
     found = survey(config, _find_exact_pairs, fill=keep, find_objects=find_objects)
     _raise_mistakes(found)
     _unify(found)
+    _raise_mistakes(found)  # of files that were read again
     found.fill()
     index, rules = found.index, found.rules
     labelled = np.flatnonzero(index.rows["masked"])
