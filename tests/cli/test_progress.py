@@ -190,7 +190,7 @@ class TestPhases:
         for number in range(4):
             put(tmp_path, number)
         data = ["data=folder", "data.images=images", "data.masks=masks", "data.tile=16"]
-        looked = ["check_data: 35 s", "looking at the sizes of images: 35 s", "reading images: 0 of 4, 35 s"]
+        looked = ["check_data: 35 s", "looking at the sizes of images: 0 of 4, 35 s", "reading images: 0 of 4, 35 s"]
         in_order(looked, cli("check_data", *data, "output=look").out)
         said = cli("train", *TINY_STACK, *data, "output=out", "model=same", "trainer.max_steps=1")
         in_order(["reading images: 35 s", "decoding images: 0 of 4, 35 s"], said.out)

@@ -25,9 +25,9 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The name of each data set that is loaded to be compared."""
     loaded: list[str] = []
 
-    def load_data(config: Any) -> data.DataSet:
+    def load_data(config: Any, keep: bool) -> data.DataSet:
         loaded.append(config.name)
-        return data.load_data(config)
+        return data.load_data(config, keep=keep)
 
     class Spied:
         limit = staticmethod(data.limit)
