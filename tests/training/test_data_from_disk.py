@@ -77,6 +77,11 @@ def test_a_file_that_disappears_ends_a_training_in_one_line(
     assert summary(newest(images))["status"] == "failed"
 
 
+def test_a_look_at_all_files_is_an_order_for_one_start(train: Train) -> None:
+    folder = train(*WORDS, "data.verify=true", "trainer.max_steps=1")
+    assert folder.read_config()["data"]["verify"] is False
+
+
 def test_weights_of_a_part_are_those_of_the_whole_image(images: Path) -> None:
     from test_patch_targets import BORDER, build, targets
 

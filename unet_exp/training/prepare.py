@@ -16,6 +16,7 @@ from unet_exp import data, losses
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import CheckpointRecord, pack_digests
 from unet_exp.config import Config
+from unet_exp.config.data import FolderConfig
 from unet_exp.config.learning import CustomLossConfig
 from unet_exp.errors import ConfigError
 from unet_exp.geometry import Architecture, parameters
@@ -110,6 +111,7 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     initial = open_checkpoint(config.init_from, config.trust) if config.init_from and resumed is None else None
     find_objects = losses.targets(config.loss).reach > 0
     dataset = data.limit(data.load_data(config.data, find_objects), config.trainer.limit_batches)
+    config = _forget_verify(config)
     families = check_fits(config, dataset)
     _check_memory(config, dataset)
     # Lightning's seed_everything also sets the environment of later processes.
@@ -143,6 +145,13 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
         steps=steps,
         metrics=[*metric_names(names, families), *threshold_names(families)],
     )
+
+
+def _forget_verify(config: Config) -> Config:
+    """The config without `data.verify`, an order for one start: a resumed run need not read all files again."""
+    if not isinstance(config.data, FolderConfig):
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"verify": False})})
 
 
 def _check_compiler(config: Config) -> None:

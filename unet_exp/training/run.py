@@ -81,7 +81,7 @@ def train(
                 earlier.check(job)
         if first:
             _show_network(job, console)
-        folder = _make_folder(config, folder, resume, stack) if first else processes.get_folder()
+        folder = _make_folder(job.config, folder, resume, stack) if first else processes.get_folder()
         with redirect_logs(folder.log):
             training = _Training(job, folder, console, started, resume, pruning)
             with record_run(folder, training.describe(rerun), first) as record:
