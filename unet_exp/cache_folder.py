@@ -21,6 +21,12 @@ def find_cache_folder() -> Path | None:
     return Path(folder).expanduser() if folder else None
 
 
+def can_write(folder: Path) -> bool:
+    """Whether a folder is one that can be written, or can be made."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
+
+
 @contextmanager
 def wait_for_lock(path: Path, what: str) -> Iterator[None]:
     """Holds a lock, whose folder exists, and waits for another process that holds it.

@@ -4,6 +4,8 @@ import csv
 import errno
 import os
 import socket
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout, UnixFileLock, lock_descriptor
 
+NPZ_DAMAGE = (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+"""What reading a NumPy archive raises that is missing, cut short, damaged or of another kind."""
 FETCH_FROM_GIT_LFS = "is a Git LFS pointer, and the file itself is not here; fetch it with: git lfs pull"
 
 

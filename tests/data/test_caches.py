@@ -16,6 +16,7 @@ from resuming import in_a_child, kill
 from unet_exp import data
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.folder import choice, stores, survey
+from unet_exp.folder.threads import run_ahead
 from unet_exp.io.images import read_scenes
 from unet_exp.samples.data_set import DataSet
 from unet_exp.samples.fingerprint import fingerprint
@@ -469,6 +470,20 @@ def test_a_link_to_a_file_is_no_change_of_it(tmp_path: Path) -> None:
     dataset = load(tmp_path, "data.cache=none")
     os.link(tmp_path / "images/0.jpg", tmp_path / "another.jpg")
     assert dataset.train[0].name == "0"
+
+
+def test_work_in_threads_is_done_in_order_and_not_far_ahead() -> None:
+    begun: list[int] = []
+
+    def work(place: int) -> int:
+        begun.append(place)
+        return -place
+
+    some = run_ahead(work, range(1000), threads=2)
+    assert [next(some) for _ in range(3)] == [0, -1, -2]
+    assert len(begun) < 20
+    some.close()  # type: ignore[attr-defined]
+    assert len(begun) < 20
 
 
 def test_patches_of_one_image_in_a_row_decode_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

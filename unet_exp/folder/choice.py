@@ -1,16 +1,14 @@
 """Chooses where decoded images are kept: in memory, on the disk, or nowhere."""
 
 import json
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.cache_folder import VARIABLE, find_cache_folder
+from unet_exp.cache_folder import VARIABLE, can_write, find_cache_folder
 from unet_exp.config.data import FolderConfig
 from unet_exp.console import make_console
 from unet_exp.errors import ConfigError
@@ -20,16 +18,15 @@ from unet_exp.folder.index_file import hash_words, name_data
 from unet_exp.folder.pairs import Pair
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stores import STRIP, CacheError, DiskStore, MemoryStore, Store, count_bytes, free_disk
+from unet_exp.folder.threads import run_ahead
 from unet_exp.io.images import stored_size
 from unet_exp.memory import free_memory
-from unet_exp.progress import watch
+from unet_exp.progress import track
 
 FOLDER, ABOUT = "arrays", "about.json"
 _SHARE_OF_MEMORY = 0.8
 _SHARE_OF_DISK = 0.5
 _THREADS = 8
-_AT_ONCE = 4096
-"""Files that wait to be looked at."""
 _OTHERWISE = f"name another folder with {VARIABLE}, or type data.cache=none"
 
 
@@ -90,7 +87,7 @@ def plan_store(
     if store is not None:
         lacking = int(new.sum()) + int(count_bytes(index.rows[~store.has(index.rows)], objects).sum())
         free = free_disk(store.folder)
-        if lacking <= (_SHARE_OF_DISK * _can_write(store.folder) if config.cache == "auto" else 1) * free:
+        if lacking <= (_SHARE_OF_DISK * can_write(store.folder) if config.cache == "auto" else 1) * free:
             return StorePlan("disk", number, size)
         if config.cache == "disk":
             raise ConfigError(
@@ -140,13 +137,8 @@ def measure_files(pairs: Sequence[Pair], objects: bool) -> NDArray[np.int64]:
         of_mask = stored_size(pair.mask)[0] if pair.mask else 0
         return values * width + of_mask * (1 + 4 * objects)
 
-    sizes = np.zeros(len(pairs), np.int64)
-    with watch("looking at the sizes of images", len(pairs)) as phase, ThreadPoolExecutor(_THREADS) as pool:
-        for first in range(0, len(pairs), _AT_ONCE):
-            part = pairs[first : first + _AT_ONCE]
-            sizes[first : first + len(part)] = list(pool.map(measure, part))
-            phase.done += len(part)
-    return sizes
+    sizes = run_ahead(lambda place: measure(pairs[place]), range(len(pairs)), _THREADS)
+    return np.fromiter(track(sizes, "looking at the sizes of images", len(pairs)), np.int64, len(pairs))
 
 
 def _name_disk_store(config: FolderConfig, find_objects: bool) -> DiskStore | None:
@@ -157,12 +149,6 @@ def _name_disk_store(config: FolderConfig, find_objects: bool) -> DiskStore | No
     objects = rules.objects or find_objects
     words = {**name_data(config, rules), "labels": rules.of_labels, "objects": objects, "strip": STRIP}
     return DiskStore(cache / FOLDER / hash_words(words), objects, config.verify)
-
-
-def _can_write(folder: Path) -> bool:
-    """Whether a folder is one that can be written, or can be made."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return there.is_dir() and os.access(there, os.W_OK)
 
 
 def _explain_memory(config: FolderConfig, number: int, size: int, limit: float, largest: Path | None) -> ConfigError:

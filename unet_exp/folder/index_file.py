@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 
 from unet_exp.config.data import FolderConfig
 from unet_exp.errors import DataError
-from unet_exp.files import write_whole
+from unet_exp.files import NPZ_DAMAGE, write_whole
 from unet_exp.folder.index import ROW, Index
 from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.rules import Rules
@@ -25,16 +23,13 @@ FOLDER = "index"
 _OF_PAIRS = "pairs."
 
 
-_DAMAGE = (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-
-
 def read_words(path: Path) -> dict[str, Any] | None:
     """The words of the data set that an index is of; None where it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             words: dict[str, Any] = json.loads(file["header"].tobytes())["words"]
             return words
-    except _DAMAGE:
+    except NPZ_DAMAGE:
         return None
 
 
@@ -76,7 +71,7 @@ class StoredIndex:
                 index = Index(**{of.name: file[of.name] for of in fields(Index)})
                 keys = [key for key in file.files if key.startswith(_OF_PAIRS)]
                 pairs = {key.removeprefix(_OF_PAIRS): file[key] for key in keys}
-        except _DAMAGE:
+        except NPZ_DAMAGE:
             return None
         if header.get("class_values") != rules.class_values and index.declares:
             return None

@@ -3,19 +3,17 @@
 import logging
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from unet_exp.cache_folder import VARIABLE, find_cache_folder, wait_for_lock
+from unet_exp.cache_folder import VARIABLE, can_write, find_cache_folder, wait_for_lock
 from unet_exp.config.data import FolderConfig
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.folder.choice import format_size, measure_files, open_store, plan_store
@@ -25,10 +23,9 @@ from unet_exp.folder.pairs import Pairs
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stats import ImageStats, describe_page
 from unet_exp.folder.stores import CacheError, MemoryStore, Store, count_bytes
+from unet_exp.folder.threads import run_ahead
 from unet_exp.memory import free_memory
 from unet_exp.progress import track
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +37,6 @@ _SAVE_EVERY = 60.0
 _PACKED = 4096
 """Pages that are known as objects before they become columns, which take less memory."""
 _WHAT = "reading the same images"
-_AHEAD = 4
-"""Files a thread that are begun before the first of them is asked for."""
 
 
 @dataclass
@@ -102,7 +97,7 @@ class Survey:
         with self.hold_lock():
             self.store.begin()
             lacking = np.unique(rows["place"][~self.store.has(rows)]).tolist()
-            for _ in track(_run(self._fill_pair, lacking, self.threads), "decoding images", len(lacking)):
+            for _ in track(run_ahead(self._fill_pair, lacking, self.threads), "decoding images", len(lacking)):
                 pass
             self.store.finish(rows)
 
@@ -121,7 +116,7 @@ class Survey:
     def _look_at(self, places: Sequence[int], used: dict[int, list[int]], console: Console | None) -> None:
         saved = time.monotonic()
         found, parts = list[tuple[int, ImageStats]](), [self.index.leave_files(np.array(places, np.int64))]
-        results = _run(lambda place: self._describe_pair(place, used.get(place)), places, self.threads)
+        results = run_ahead(lambda place: self._describe_pair(place, used.get(place)), places, self.threads)
         try:
             for place, stats in zip(places, track(results, "reading images", len(places), console), strict=True):
                 if isinstance(stats, DataError):
@@ -206,7 +201,6 @@ def survey(
     else:
         found.index = index
         _open_store(found, config, np.zeros(0, np.intp), np.zeros(0, np.int64), fill)
-        found.threads = _count_threads(found, np.zeros(0, np.intp), np.zeros(0, np.int64))
     return found
 
 
@@ -220,9 +214,7 @@ def _read_new(found: Survey, config: FolderConfig, fill: bool, console: Console 
     del stored
     new = np.flatnonzero(~known)
     sizes = measure_files(pairs.take(new), rules.objects or found.find_objects)
-    _count_threads(found, new, sizes)
     _open_store(found, config, new, sizes, fill)
-    found.threads = _count_threads(found, new, sizes)
     if found.store is not None:
         found.store.begin()
     try:
@@ -235,10 +227,17 @@ def _read_new(found: Survey, config: FolderConfig, fill: bool, console: Console 
 def _open_store(
     found: Survey, config: FolderConfig, new: NDArray[np.intp], sizes: NDArray[np.int64], fill: bool
 ) -> None:
+    """Opens the store that is to be filled, if any, and sets the threads that read.
+
+    Raises:
+        ConfigError: see `plan_store` and `_count_threads`.
+    """
+    found.threads = _count_threads(found, new, sizes)  # first: what no thread can read needs no store
     if fill:
         largest = found.pairs[int(new[sizes.argmax()])].image if new.size else None
         plan = plan_store(config, found.find_objects, found.index, sizes, largest)
         found.store, found.spare_memory = open_store(plan, config, found.find_objects), plan.spare
+        found.threads = _count_threads(found, new, sizes)
 
 
 def _count_threads(found: Survey, new: NDArray[np.intp], sizes: NDArray[np.int64]) -> int:
@@ -274,23 +273,7 @@ def _find_file(words: dict[str, Any]) -> Path | None:
     path = cache / FOLDER / f"{hash_words(words)}.npz"
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-    if os.access(path.parent, os.W_OK):
+    if can_write(path.parent):
         return path
     _log.warning("%s cannot be written, so that each start reads all images anew; set %s", path.parent, VARIABLE)
     return None
-
-
-def _run(work: Callable[[int], T], places: Sequence[int], threads: int) -> Iterator[T]:
-    """Does the work in threads, a few items ahead; yields the results in order."""
-    ahead: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for place in places:
-                ahead.append(pool.submit(work, place))
-                if len(ahead) > _AHEAD * threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()

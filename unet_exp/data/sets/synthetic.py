@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,7 +24,7 @@ from unet_exp.config import ClassSpec, SyntheticConfig
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.data.sets.synthetic_texture import Layout, paint, smooth_noise
 from unet_exp.errors import ConfigError
-from unet_exp.files import write_whole
+from unet_exp.files import NPZ_DAMAGE, write_whole
 from unet_exp.io.arrays import Array
 from unet_exp.progress import track
 from unet_exp.samples.data_set import DataSet
@@ -227,7 +225,7 @@ def _read_cache(path: Path, shape: tuple[int, int, int]) -> list[Micrograph] | N
     try:
         with np.load(path, allow_pickle=False) as file:
             stacks = [file[name] for name in _ARRAYS]
-    except (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+    except NPZ_DAMAGE:
         return None
     types = (np.uint8, np.uint8, np.int32)
     if any(stack.shape != shape or stack.dtype != kind for stack, kind in zip(stacks, types, strict=True)):
