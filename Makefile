@@ -17,7 +17,7 @@ setup: $(SETUP)  ## Make the virtual environment, with every version pinned
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev,sweep,tensorboard,onnx,reference]'
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev,sweep,tensorboard,onnx,nifti,dicom,hdf5,zarr,coco,reference]'
 	@touch $@
 
 demo: $(SETUP)  ## Train on generated images, test, and draw: under three minutes on two cores

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from unet_exp.config.data import FolderConfig
+from unet_exp.config.user_data import FolderConfig
 from unet_exp.errors import ConfigError
 from unet_exp.files import write_whole
 from unet_exp.io.writing import write_image

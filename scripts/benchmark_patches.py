@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from unet_exp.cache_folder import VARIABLE
 from unet_exp.compose import compose_train
 from unet_exp.config import Config, parse
-from unet_exp.config.data import FolderConfig
+from unet_exp.config.user_data import FolderConfig
 from unet_exp.data import load_data
 from unet_exp.data.sets.folder import find_folder_pairs
 from unet_exp.folder.pairs import Pair

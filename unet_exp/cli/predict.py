@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from unet_exp.cli.entry import run_over_checkpoint
 from unet_exp.config import ClassSpec, DataConfig, parse
-from unet_exp.config.data import FolderConfig, NoData
+from unet_exp.config.user_data import FolderConfig, NoData
 from unet_exp.config.values import Natural, NonNegative
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.progress import watch

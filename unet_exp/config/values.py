@@ -23,11 +23,19 @@ Natural = Annotated[int, Field(ge=0)]
 
 
 class ClassSpec(Strict):
-    """One class: its name, the grey value or RGB colour it has in label files, and its colour in pictures."""
+    """One class.
+
+    Attributes:
+        name: in tables and pictures.
+        value: the grey value or RGB colour that it has in label files.
+        color: in pictures.
+        also: other values in label files that mean it too.
+    """
 
     name: str
     value: Grey | Color
     color: Color
+    also: list[Grey] | list[Color] = Field(default_factory=list)
 
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from unet_exp.config import DataConfig
-from unet_exp.config.data import FolderConfig
+from unet_exp.config.user_data import FolderConfig
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.data.sets.folder import load_folder
 from unet_exp.progress import watch

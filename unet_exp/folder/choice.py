@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.cache_folder import VARIABLE, can_write, find_cache_folder
-from unet_exp.config.data import FolderConfig
+from unet_exp.config.user_data import FolderConfig
 from unet_exp.console import make_console
 from unet_exp.errors import ConfigError
 from unet_exp.files import write_text

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.config.data import FolderConfig
+from unet_exp.config.user_data import FolderConfig
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.io.kinds import SUFFIXES
 from unet_exp.io.listing import normalize_name

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.config.data import FolderConfig
+from unet_exp.config.user_data import FolderConfig
 from unet_exp.errors import DataError
 from unet_exp.files import NPZ_DAMAGE, write_whole
 from unet_exp.folder.index import ROW, Index

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unet_exp.config import ClassSpec
-from unet_exp.config.data import MAX_CLASSES
+from unet_exp.config.user_data import MAX_CLASSES
 from unet_exp.samples.classes import Value, dump_in_one_line, list_few, name_values
 
 _RARE = 0.001

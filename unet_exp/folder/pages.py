@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.config.data import NoData
+from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
 from unet_exp.folder.groups import SplitItem
 from unet_exp.folder.pairs import Pair

@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.config.data import FolderConfig, NoData
+from unet_exp.config.user_data import FolderConfig, NoData
 from unet_exp.folder.pages import PairPage, read_pair
 from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array

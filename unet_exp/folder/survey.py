@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from unet_exp.cache_folder import VARIABLE, can_write, find_cache_folder, wait_for_lock
-from unet_exp.config.data import FolderConfig
+from unet_exp.config.user_data import FolderConfig
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.folder.choice import format_size, measure_files, open_store, plan_store
 from unet_exp.folder.index import Index

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from unet_exp import losses
 from unet_exp.config import IGNORE_LABEL, ClassSpec, Config
-from unet_exp.config.data import FolderConfig
+from unet_exp.config.user_data import FolderConfig
 from unet_exp.console import make_console
 from unet_exp.data import load_data
 from unet_exp.data.sets.folder import check_exact, find_folder_pairs

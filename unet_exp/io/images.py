@@ -21,7 +21,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from tifffile import TiffFile
 
-from unet_exp.config.data import NoData
+from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.kinds import explain_unread

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from tifffile import TiffFile, TiffPage
 
-from unet_exp.config.data import NoData
+from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.orientation import TAG, Orientation

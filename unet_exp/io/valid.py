@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.config.data import NoData
+from unet_exp.config.user_data import NoData
 from unet_exp.io.arrays import Array
 
 Valid = NDArray[np.bool_] | None

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tifffile import TiffFile, TiffWriter
 
-from unet_exp.config.data import NoData
+from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
 from unet_exp.files import write_whole
 from unet_exp.io.arrays import Array

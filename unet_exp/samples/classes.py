@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.config.data import MAX_CLASSES
+from unet_exp.config.user_data import MAX_CLASSES
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.kinds import is_jpeg

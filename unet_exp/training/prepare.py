@@ -16,8 +16,8 @@ from unet_exp import data, losses
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import CheckpointRecord, pack_digests
 from unet_exp.config import Config
-from unet_exp.config.data import FolderConfig
 from unet_exp.config.learning import CustomLossConfig
+from unet_exp.config.user_data import FolderConfig
 from unet_exp.errors import ConfigError
 from unet_exp.geometry import Architecture, parameters
 from unet_exp.inference.device import resolve_device, resolve_precision

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config import ClassSpec
-from unet_exp.config.data import FolderConfig
+from unet_exp.config.user_data import FolderConfig
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import DataError
 from unet_exp.folder import groups

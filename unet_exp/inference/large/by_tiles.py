@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from unet_exp.config import IGNORE_LABEL
-from unet_exp.config.data import NoData
+from unet_exp.config.user_data import NoData
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import total_stride
 from unet_exp.inference.large.budget import OVERHEAD, format_size, tile_bytes

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tifffile import TiffFile
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.config.data import NoData
+from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError, UserError
 from unet_exp.folder.pages import read_within
 from unet_exp.inference.device import explain_out_of_memory

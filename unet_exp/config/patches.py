@@ -1,0 +1,33 @@
+"""Config of what every kind of data has: patches, workers, normalization and folds."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from unet_exp.config.values import Count, Natural, Share
+from unet_exp.schema import Strict
+
+
+class PatchConfig(Strict):
+    """How patches are drawn, and by which folds images are split."""
+
+    tile: Count
+    batch_size: Count
+    num_workers: Natural
+    tiles_per_epoch: Count | None
+    sampling: Literal["area", "image"] = "image"  # as earlier runs, which lack it, drew; conf/ has the default
+    foreground_share: Share = 0.0  # for earlier runs, which lack it
+    patches_in_a_row: Count = 1  # likewise
+    normalization: Literal["image", "dataset", "none"]
+    fold: Natural
+    folds: Natural
+
+    @model_validator(mode="after")
+    def _check_fold(self) -> "PatchConfig":
+        if self.folds in (1, 2):
+            raise ValueError("data.folds must be 0 (the standard split) or at least 3 (train, validate, test)")
+        if self.folds and self.fold >= self.folds:
+            raise ValueError(f"data.fold={self.fold} must be less than data.folds={self.folds}")
+        if not self.folds and self.fold:
+            raise ValueError(f"data.fold={self.fold} needs data.folds (3 or more)")
+        return self
