@@ -28,9 +28,9 @@ def grey(*values, dtype=np.uint8):
     return np.array(values, dtype)[None, :, None]
 
 
-def failure(pixels, classes, path="labels/3.png", ignore_value=None):
+def failure(pixels, classes, path="labels/3.png", ignored=()):
     with pytest.raises(DataError) as caught:
-        decode(pixels, classes, path, ignore_value)
+        decode(pixels, classes, path, ignored)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -55,7 +55,7 @@ def test_decode_undoes_encode(case):
     label, classes, ignore = case
     pixels = encode(label, classes, ignore)
     assert pixels.shape == (*label.shape, 1 if isinstance(classes[0].value, int) else 3)
-    back = decode(pixels, classes, "a.png", ignore)
+    back = decode(pixels, classes, "a.png", () if ignore is None else [ignore])
     assert back.dtype == np.uint8
     np.testing.assert_array_equal(back, label)
     np.testing.assert_array_equal(encode(back, classes, ignore), pixels)
@@ -90,13 +90,13 @@ def test_forms_of_a_grey_file():
         grey(0, 255, 255, dtype=np.float32),
     ):
         assert decode(pixels, GREY, "a.png").tolist() == want
-    assert decode(grey(0, 9, 255), GREY, "a.png", 9).tolist() == [[0, IGNORE_LABEL, 1]]
+    assert decode(grey(0, 9, 255), GREY, "a.png", [9]).tolist() == [[0, IGNORE_LABEL, 1]]
 
 
 def test_forms_of_a_colour_file():
     pixels = np.array([[[0, 0, 255], [128, 64, 128], [9, 9, 9], [7, 7, 7]]], np.uint8)
-    assert decode(pixels, RGB, "a.png", 7).tolist() == [[0, 1, 2, IGNORE_LABEL]]
-    assert decode(pixels.astype(np.uint16), RGB, "a.png", [7, 7, 7]).tolist() == [[0, 1, 2, IGNORE_LABEL]]
+    assert decode(pixels, RGB, "a.png", [7]).tolist() == [[0, 1, 2, IGNORE_LABEL]]
+    assert decode(pixels.astype(np.uint16), RGB, "a.png", [[7, 7, 7]]).tolist() == [[0, 1, 2, IGNORE_LABEL]]
     assert decode(grey(9, 9), RGB, "a.png").tolist() == [[2, 2]]  # A grey file of a colour data set.
 
 
@@ -106,7 +106,7 @@ def test_unknown_values_are_listed():
     assert "known are 0 membrane, 255 cell" in message
     assert "JPEG" not in message
     assert "save labels as PNG" in failure(grey(3), GREY, "a.JPG")
-    assert "7 ignored" in failure(grey(3), GREY, ignore_value=7)
+    assert "7 ignored" in failure(grey(3), GREY, ignored=[7])
     message = failure(np.full((2, 3, 3), (1, 2, 3), np.uint8), RGB)
     assert "(1, 2, 3) x 6 (value x pixels); known are (0, 0, 255) sky, (128, 64, 128) road" in message
     assert "300 x 1" in failure(grey(300, dtype=np.uint16), GREY)
@@ -123,7 +123,7 @@ def test_files_that_are_no_labels():
 @pytest.mark.parametrize("dtype", [np.int64, np.uint32, np.float64])
 def test_numbers_of_objects_may_be_of_any_size(dtype):
     numbers = np.array([[0, 1, 65537], [70000, 1, 2**31]], dtype)[..., None]
-    ids, ignored = object_ids(numbers.astype(np.int64), "a.tif", 70000)
+    ids, ignored = object_ids(numbers.astype(np.int64), "a.tif", [70000])
     assert ids.tolist() == [[0, 1, 2], [0, 1, 3]]  # np.unique's order, without the ignored one
     assert ignored.tolist() == [[False, False, False], [True, False, False]]
     assert object_ids(grey(0, 9, 65535, dtype=np.uint16), "a.tif")[0].tolist() == [[0, 9, 65535]]
@@ -133,8 +133,10 @@ def test_negative_numbers_are_no_objects_unless_they_are_ignored():
     pixels = grey(-1, 0, 5, dtype=np.int64)
     with pytest.raises(DataError, match="1 pixels hold negative numbers, -1 the least"):
         object_ids(pixels, "a.tif")
-    assert object_ids(pixels, "a.tif", -1)[0].tolist() == [[0, 0, 5]]
-    assert decode(grey(-1, 0, 255, 70000, dtype=np.int64)[:, :3], GREY, "a.tif", -1).tolist() == [[IGNORE_LABEL, 0, 1]]
+    assert object_ids(pixels, "a.tif", [-1])[0].tolist() == [[0, 0, 5]]
+    assert decode(grey(-1, 0, 255, 70000, dtype=np.int64)[:, :3], GREY, "a.tif", [-1]).tolist() == [
+        [IGNORE_LABEL, 0, 1]
+    ]
     assert "-1 x 1, 70000 x 1" in failure(grey(70000, -1, 0, dtype=np.int64), GREY)
 
 
@@ -155,7 +157,7 @@ def test_mixed_values_are_refused():
         with pytest.raises(ValueError, match="all grey or all RGB"):
             call(grey(0), [GREY[0], RGB[0]], *(["a.png"] if call is decode else []))
     with pytest.raises(ValueError, match="must be one too"):
-        decode(grey(0), GREY, "a.png", [1, 2, 3])
+        decode(grey(0), GREY, "a.png", [[1, 2, 3]])
 
 
 def test_it_is_fast():

@@ -35,7 +35,12 @@ class ClassSpec(Strict):
     name: str
     value: Grey | Color
     color: Color
-    also: list[Grey] | list[Color] = Field(default_factory=list)
+    also: list[Grey | Color] = Field(default_factory=list)
+
+    @property
+    def values(self) -> list[int | list[int]]:
+        """All of them."""
+        return [self.value, *self.also]
 
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
