@@ -11,7 +11,16 @@ from hypothesis.extra.numpy import arrays
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.errors import DataError
-from unet_exp.samples.classes import IGNORE_COLOR, colorize, decode, dump_in_one_line, encode, name_values, object_ids
+from unet_exp.samples.classes import (
+    IGNORE_COLOR,
+    choose_fill,
+    colorize,
+    decode,
+    dump_in_one_line,
+    encode,
+    name_values,
+    object_ids,
+)
 
 GREY = (
     ClassSpec(name="membrane", value=0, color=[213, 94, 0]),
@@ -47,6 +56,59 @@ def cases(draw):
     ignore = specs.pop().value if draw(st.booleans()) else None
     indices = st.sampled_from([*range(len(specs)), *([IGNORE_LABEL] if ignore is not None else [])])
     return draw(arrays(np.uint8, st.tuples(*[st.integers(1, 8)] * 2), elements=indices)), specs, ignore
+
+
+@st.composite
+def groups_of_values(draw):
+    """Classes of several values, some of which are ignored: grey ones or colours."""
+    values = channel if draw(st.booleans()) else st.lists(channel, min_size=3, max_size=3)
+    drawn = draw(st.lists(values, min_size=3, max_size=30, unique_by=str))
+    owners = [0, 1, *draw(st.lists(st.integers(0, 4), min_size=len(drawn) - 2, max_size=len(drawn) - 2))]
+    groups = [[value for value, owner in zip(drawn, owners, strict=True) if owner == number] for number in range(4)]
+    classes = [
+        ClassSpec(name=f"c{i}", value=first, also=also, color=[i, 0, 0])
+        for i, (first, *also) in enumerate(group for group in groups if group)
+    ]
+    ignored = [value for value, owner in zip(drawn, owners, strict=True) if owner == 4]
+    used = draw(arrays(np.int64, st.tuples(*[st.integers(1, 8)] * 2), elements=st.integers(0, len(drawn) - 1)))
+    return np.array(drawn, np.uint8).reshape(len(drawn), -1)[used], classes, ignored
+
+
+@settings(deadline=None)
+@given(groups_of_values())
+def test_each_value_of_a_class_means_it(case):
+    pixels, classes, ignored = case
+    label = decode(pixels, classes, "a.png", ignored)
+    meant = {str(value): index for index, spec in enumerate(classes) for value in spec.values}
+    meant |= {str(value): IGNORE_LABEL for value in ignored}
+    for found, value in zip(label.ravel(), pixels.reshape(-1, pixels.shape[2]).tolist(), strict=True):
+        assert found == meant[str(value[0] if len(value) == 1 else value)]
+    known = label != IGNORE_LABEL
+    written = encode(np.where(known, label, 0).astype(np.uint8), classes)
+    for index, spec in enumerate(classes):
+        assert (written[known & (label == index)] == spec.value).all()
+
+
+def test_what_cityscapes_has():
+    road = ClassSpec(name="road", value=7, also=[8], color=[128, 64, 128])
+    car = ClassSpec(name="car", value=26, color=[0, 0, 142])
+    ignored = [0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30, -1]
+    pixels = grey(7, 8, 26, 0, 30, -1, dtype=np.int16).astype(np.int64)
+    assert decode(pixels, [road, car], "a.png", ignored).tolist() == [[0, 0, 1, *[IGNORE_LABEL] * 3]]
+    assert encode(np.array([[0, 1]], np.uint8), [road, car]).ravel().tolist() == [7, 26]
+    assert choose_fill([road, car], [-1, 70000, 5, 6]) == 5
+    assert choose_fill([road, car], [-1]) == 255
+    assert choose_fill(RGB, [-1, 300, [1, 2, 3]]) == (1, 2, 3)
+    assert "7 road, 8 road, 26 car, 0 ignored, 1 ignored" in failure(grey(11), [road, car], ignored=[0, 1])
+    entries = name_values({0, 8, 26, 33}, [road, car])
+    assert [(entry["name"], entry["value"], entry.get("also")) for entry in entries] == [
+        ("class_0", 0, None), ("road", 7, [8]), ("car", 26, None), ("class_3", 33, None),
+    ]  # fmt: skip
+
+
+def test_every_ignored_number_and_colour_is_no_object():
+    ids, ignored = object_ids(grey(0, 5, 9, 300, dtype=np.uint16), "a.tif", [9, [5, 5, 5], [1, 2, 3]])
+    assert (ids.tolist(), ignored.tolist()) == ([[0, 0, 0, 300]], [[False, True, True, False]])
 
 
 @settings(deadline=None)  # Other processes may share the machine.

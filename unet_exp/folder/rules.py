@@ -87,7 +87,7 @@ class Rules(NamedTuple):
             words.append({"labels": self.labels, "ignored": self.ignored_labels})
         if self.inexact != "error":
             words.append({self.inexact: [spec.values for spec in self.classes], "ignored": self.ignored})
-        return json.dumps(words)
+        return json.dumps(words, sort_keys=True)
 
     @property
     def of_labels(self) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from unet_exp.config import ClassSpec
 from unet_exp.config.user_data import FolderConfig
+from unet_exp.console import make_console
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import DataError
 from unet_exp.folder import groups
@@ -62,7 +63,7 @@ def load_folder(config: FolderConfig, find_objects: bool = False, keep: bool = T
     found.fill()
     index, rules = found.index, found.rules
     if told := describe_changed(index, found.pairs, rules):
-        _log.info("%s", told)
+        make_console().print(told, soft_wrap=True)
     labelled = np.flatnonzero(index.rows["masked"])
     if not labelled.size:
         raise DataError(
