@@ -12,6 +12,7 @@ from PIL import Image
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.errors import DataError
+from unet_exp.samples import inexact
 from unet_exp.samples.classes import decode
 from unet_exp.samples.inexact import snap
 
@@ -114,6 +115,17 @@ def test_forms_of_a_mask():
         snap(opaque, TWO, (), "nearest", "a.png")
     with pytest.raises(DataError, match="with 2 channels"):
         snap(row[:, :, [0, 0]], TWO, (), "nearest", "a.png")
+
+
+@pytest.mark.parametrize("how", ["nearest", "threshold"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_large_masks_are_taken_by_parts(monkeypatch, how, channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, channels), np.uint8)
+    whole = snap(pixels, TWO, [60], how, "a.png")
+    monkeypatch.setattr(inexact, "_AT_A_TIME", 15)
+    parts = snap(pixels, TWO, [60], how, "a.png")
+    np.testing.assert_array_equal(parts[0], whole[0])
+    assert parts[1] == whole[1]
 
 
 @pytest.fixture

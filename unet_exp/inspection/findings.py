@@ -143,15 +143,17 @@ def _propose_smeared(
     if not 2 <= len(peaks) <= _MANY_VALUES:
         return ClassProposal("unclear")
     meant = [stored_value(value) for value in [*(value for spec in classes for value in spec.values), *ignored]]
-    known = [value for value in meant if any(find_distance(value, peak) <= _SAME_PEAK for peak in peaks)]
-    theirs = all(any(find_distance(value, peak) <= _SAME_PEAK for value in meant) for peak in peaks)
-    fits = theirs and all(stored_value(spec.value) in known for spec in classes)
+    fits = all(_is_near(peak, meant) for peak in peaks) and all(_is_near(spec.value, peaks) for spec in classes)
     specs = tuple(classes) if fits else _to_specs(peaks, classes)
     kept = {*meant} if fits else {*peaks}
     whole = totals.pixels.total() + sum(mask.rest for mask in totals.masks)
     changed = 1 - sum(count for value, count in totals.pixels.items() if value in kept) / max(1, whole)
     voids = tuple(map(stored_value, ignored)) if fits else ()
     return ClassProposal("smeared", specs, voids, tuple(classes), inexact=choose_inexact(specs), changed=changed)
+
+
+def _is_near(value: int | Sequence[int], others: Iterable[Value]) -> bool:
+    return any(find_distance(stored_value(value), other) <= _SAME_PEAK for other in others)
 
 
 def _find_peaks(pixels: Counter[Value]) -> list[Value]:

@@ -15,8 +15,11 @@ from unet_exp.samples.classes import Values, drop_alpha, has_colors, shows_color
 _SHORT = (np.dtype(np.uint8), np.dtype(np.uint16))
 """Types whose values are few enough for a table."""
 
+_AT_A_TIME = 2**20
+"""Pixels; what is computed of each takes more memory than it does itself."""
+
 _Snapped = tuple[Array, Array]
-"""Values or the places of values, and which pixels were replaced."""
+"""(H, W, C) values, and (H, W) whether a pixel was replaced."""
 
 
 def snap(
@@ -50,78 +53,82 @@ def snap(
         DataError: for transparent pixels, and numbers of channels that no mask has.
     """
     pixels = drop_alpha(pixels, path, valid)
+    find = _choose_finder(classes, ignored, how)
+    rows = max(1, _AT_A_TIME // pixels.shape[1])
+    parts = [find(pixels[top : top + rows]) for top in range(0, pixels.shape[0], rows)]
+    snapped, changed = (np.concatenate(of) for of in zip(*parts, strict=True))
+    return snapped, int(np.count_nonzero(changed if valid is None else changed & valid))
+
+
+def _choose_finder(classes: Sequence[ClassSpec], ignored: Values, how: str) -> Callable[[Array], _Snapped]:
+    """What finds the values of pixels (H, W, C) that have no alpha, and which of them it replaces."""
     listed = [*(value for spec in classes for value in spec.values), *ignored]
     if has_colors(classes):
         colors = [[value] * 3 if isinstance(value, int) else list(value) for value in listed]
-        palette = np.array([color for color in colors if min(color) >= 0 and max(color) <= 255])
-        places, changed = _find_nearest_colors(pixels, palette)
-        return palette.astype(np.uint8)[places], _count(changed, valid)
+        palette = np.array([color for color in colors if min(color) >= 0 and max(color) <= 255], np.uint8)
+        return partial(_find_nearest_colors, palette=palette, values=palette)
     values = list(dict.fromkeys(value for value in listed if isinstance(value, int)))
+    kind = np.min_scalar_type(max(values)) if min(values) >= 0 else np.dtype(np.int64)
+    greys = np.array(values, kind if kind in _SHORT else np.int64)[:, None]
     if how == "threshold":
         limits = sorted(value for spec in classes if isinstance(value := spec.value, int))
-        greys, changed = _use_table(pixels, partial(_divide, known=values, low=limits[0], high=limits[-1]))
-    elif shows_colors(pixels):
-        places, changed = _find_nearest_colors(pixels, np.array([[value] * 3 for value in values]))
-        greys = np.array(values, np.int64)[places]
-    else:
-        greys, changed = _use_table(pixels[:, :, :1], partial(_find_nearest_greys, values=values))
-    kind = np.min_scalar_type(max(values)) if min(values) >= 0 else np.dtype(np.int64)
-    return greys.astype(kind if kind in _SHORT else np.int64)[:, :, None], _count(changed, valid)
-
-
-def _count(changed: Array, valid: Array | None) -> int:
-    return int(np.count_nonzero(changed if valid is None else changed & valid))
+        return partial(_use_table, find=partial(_divide, known=greys[:, 0], low=limits[0], high=limits[-1]))
+    by_color = partial(_find_nearest_colors, palette=np.repeat(greys, 3, axis=1), values=greys)
+    by_grey = partial(_find_nearest_greys, values=greys[:, 0])
+    return lambda pixels: by_color(pixels) if shows_colors(pixels) else _use_table(pixels[:, :, :1], by_grey)
 
 
 def _use_table(pixels: Array, find: Callable[[Array], _Snapped]) -> _Snapped:
-    """Applies to (H, W, C) what finds the grey of each pixel, (H, W); where there are few values, to each of them."""
+    """Applies what finds the values of pixels (H, W, C); where these can be few, to each value alone."""
     if pixels.shape[2] > 1 or pixels.dtype not in _SHORT:
         return find(pixels)
-    values = np.arange(np.iinfo(pixels.dtype).max + 1).astype(pixels.dtype)
-    greys, changed = find(values[:, None, None])
-    return greys[pixels[:, :, 0], 0], changed[pixels[:, :, 0], 0]
+    every = np.arange(np.iinfo(pixels.dtype).max + 1).astype(pixels.dtype)
+    snapped, changed = find(every[:, None, None])
+    return snapped[pixels[:, :, 0], 0], changed[pixels[:, :, 0], 0]
 
 
-def _divide(pixels: Array, known: Sequence[int], low: int, high: int) -> _Snapped:
-    """See `threshold` in `snap`."""
+def _divide(pixels: Array, known: Array, low: int, high: int) -> _Snapped:
+    """See `threshold` in `snap`; `known` (N,) are the values that stay."""
     first, channels = pixels[:, :, 0], pixels.shape[2]
     exact = np.isin(first, known) & (pixels == pixels[:, :, :1]).all(axis=2)
     upper = 2 * pixels.sum(axis=2, dtype=np.float64) >= channels * (low + high)
-    return np.where(exact, first.astype(np.int64), np.where(upper, high, low)), ~exact
+    snapped = np.where(upper, known.dtype.type(high), known.dtype.type(low))
+    snapped[exact] = first[exact]
+    return snapped[:, :, None], ~exact
 
 
-def _find_nearest_greys(pixels: Array, values: Sequence[int]) -> _Snapped:
-    """See `nearest` in `snap`, for (H, W, 1)."""
-    plane, rank = pixels[:, :, 0], {value: place for place, value in enumerate(values)}
-    ranked = sorted(values)
-    if plane.dtype.kind == "f":
-        plane, middles = plane.astype(np.float64), [(low + high) / 2 for low, high in pairwise(ranked)]
-        after = [float(np.nextafter(middle, np.inf)) for middle in middles]
-    else:  # whole numbers of 64 bits, of which floats are not exact
-        middles = [-(-(low + high) // 2) for low, high in pairwise(ranked)]
-        after = [(low + high) // 2 + 1 for low, high in pairwise(ranked)]
+def _find_nearest_greys(pixels: Array, values: Array) -> _Snapped:
+    """See `nearest` in `snap`, for (H, W, 1); `values` (N,) are in the order of precedence."""
+    plane, rank = pixels[:, :, 0], {value: place for place, value in enumerate(values.tolist())}
+    pairs = list(pairwise(sorted(rank)))
+    wins = [rank[high] < rank[low] for low, high in pairs]  # where both are as near
     # From each limit on the larger of two neighbours is the nearer one.
-    limits = [
-        middle if rank[high] < rank[low] else beyond
-        for (low, high), middle, beyond in zip(pairwise(ranked), middles, after, strict=True)
-    ]
-    places = np.searchsorted(np.array(limits, plane.dtype if plane.dtype.kind == "f" else np.int64), plane, "right")
-    greys = np.array(ranked, np.int64)[places]
-    return greys, greys != plane
+    if plane.dtype.kind == "f":
+        plane = plane.astype(np.float64)
+        middles = [(low + high) / 2 for low, high in pairs]
+        limits = np.where(wins, middles, np.nextafter(middles, np.inf))
+    else:  # whole numbers of up to 64 bits, of which floats are not exact
+        limits = np.array(
+            [
+                -(-(low + high) // 2) if win else (low + high) // 2 + 1
+                for (low, high), win in zip(pairs, wins, strict=True)
+            ],
+            np.int64,
+        )
+    snapped = np.sort(values)[np.searchsorted(limits, plane, "right")]
+    return snapped[:, :, None], snapped != plane
 
 
-def _find_nearest_colors(pixels: Array, palette: Array) -> _Snapped:
-    """See `nearest` in `snap`.
+def _find_nearest_colors(pixels: Array, palette: Array, values: Array) -> _Snapped:
+    """See `nearest` in `snap`, for (H, W, 1) or (H, W, 3).
 
     Args:
-        pixels: (H, W, 1) or (H, W, 3).
-        palette: (N, 3), in the order of precedence.
-
-    Returns:
-        (H, W) places in it, and (H, W) bool.
+        pixels: them.
+        palette: (N, 3), colours in the order of precedence.
+        values: (N, C), what is returned of each.
     """
     colors = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).reshape(-1, 3)
-    back = None
+    back: Array | slice = slice(None)
     if pixels.dtype in _SHORT:  # each colour once
         packed = colors.astype(np.int64) @ np.array([1 << 32, 1 << 16, 1])
         found, back = np.unique(packed, return_inverse=True)
@@ -132,7 +139,5 @@ def _find_nearest_colors(pixels: Array, palette: Array) -> _Snapped:
         distance = ((colors - color) ** 2).sum(axis=1)
         nearer = distance < least
         nearest[nearer], least[nearer] = place, distance[nearer]
-    changed = least > 0
-    if back is not None:
-        nearest, changed = nearest[back], changed[back]
-    return nearest.reshape(pixels.shape[:2]), changed.reshape(pixels.shape[:2])
+    size = pixels.shape[:2]
+    return values[nearest[back]].reshape(*size, -1), (least > 0)[back].reshape(size)
