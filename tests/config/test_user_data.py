@@ -99,6 +99,17 @@ def test_labels_are_classes(make):
     assert Rules.of(read(make, f"{GREY}, {{name: c, value: 9}}")).labels == {}
 
 
+def test_a_class_stands_in_a_file_as_it_did_before_it_could_have_several_values(make):
+    config = read(make, "{name: a, value: 0}, {name: b, value: 1, also: [2]}")
+    assert config.model_dump()["classes"] == [
+        {"name": "a", "value": 0, "color": None},
+        {"name": "b", "value": 1, "also": [2], "color": None},
+    ]
+    plain = [spec.model_dump() for spec in Rules.of(config).classes]
+    assert ["also" in spec for spec in plain] == [False, True]
+    assert json.loads(config.model_dump_json())["classes"] == config.model_dump()["classes"]
+
+
 def test_what_decides_stored_pixels(make):
     """Equal words take what is known of files; a fingerprint of an earlier run is made of the same text."""
 

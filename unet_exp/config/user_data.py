@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from unet_exp.config.patches import PatchConfig
-from unet_exp.config.values import Color, Fraction, Grey, Positive, WholeNumber
-from unet_exp.schema import Strict
+from unet_exp.config.values import Color, Fraction, Grey, OfSeveralValues, Positive, WholeNumber
 
 NoData = Literal["declared"] | float | None
 """Which pixels are without data: those that their file declares, those of a value, or none."""
@@ -28,7 +27,7 @@ Label = Annotated[str, Field(min_length=1)]
 """What an annotation calls an object: the name of a COCO category, the label of a LabelMe shape."""
 
 
-class FolderClass(Strict):
+class FolderClass(OfSeveralValues):
     """A class of the user's own masks.
 
     With `labels=instances` the second class may have labels: only what they call is an object, and what has another
