@@ -17,7 +17,7 @@ from unet_exp.folder.index import ROW, Index
 from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.rules import Rules
 
-VERSION = 1
+VERSION = 2
 """Raise it with every change of what an index holds or how it is found."""
 FOLDER = "index"
 _OF_PAIRS = "pairs."

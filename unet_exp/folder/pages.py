@@ -26,12 +26,14 @@ class PairPage(NamedTuple):
         scene: its pixels.
         mask: those of its mask (H, W, C), as stored; None without one.
         labelled: (H, W), where both of them hold data; None: everywhere.
+        changed: pixels of the mask, where both hold data, that `Rules.read` has given the value of a class.
     """
 
     item: SplitItem
     scene: Scene
     mask: Array | None = None
     labelled: Valid = None
+    changed: int = 0
 
 
 def read_pair(pair: Pair, nodata: NoData, indices: bool, classes: Collection[float] = ()) -> list[PairPage]:

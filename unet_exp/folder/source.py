@@ -80,7 +80,7 @@ class Source:
 
     def _cut_decoded(self, pair: Pair, ref: PageRef, region: Region) -> Sample:
         """Makes a part of a page that is decoded."""
-        item, scene, mask, labelled = self._decode(ref.place, pair)[ref.page]
+        item, scene, mask, labelled, _ = self._decode(ref.place, pair)[ref.page]
         valid, mask, labelled = (
             None if array is None else region.cut(array) for array in (scene.valid, mask, labelled)
         )
@@ -103,7 +103,9 @@ class Source:
             pixels, labelled = mask.region(*region)
         shown, valid = image.region(*region)
         if pair.mask is not None:
-            label, _ = rules.label(pixels, str(pair.mask), join_valid(valid, labelled))
+            known = join_valid(valid, labelled)
+            pixels, _ = rules.snap(pixels, str(pair.mask), known)
+            label, _ = rules.label(pixels, str(pair.mask), known)
         return Sample(ref.name, np.ascontiguousarray(shown[:, :, : ref.used]), label, None, valid)
 
     def _open(self, path: Path, page: int, reading: Reading) -> PartReader | None:
