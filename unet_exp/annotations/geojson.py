@@ -67,18 +67,13 @@ class GeoJson:
         place = read_georeference(image)
         if place is not None and place.affine is not None:
             self._require_same_crs(image, place)
-        found, inside = [], False
-        for feature in self._features:
-            polygons = [[_to_pixels(ring, place) for ring in rings] for rings in feature.polygons]
-            inside |= any(_touches(rings[0], size) for rings in polygons)
-            clipped = [
-                [ring for ring in (clip_outline(ring, size) for ring in rings) if len(ring)] for rings in polygons
-            ]
-            found.append(join([fill_centres(feature.label, rings, size, feature.what) for rings in clipped]))
-        if found and not inside:
+        found = [[[_to_pixels(ring, place) for ring in rings] for rings in one.polygons] for one in self._features]
+        if found and not any(_touches(rings[0], size) for polygons in found for rings in polygons):
             where = "pixels" if place is None or place.affine is None else "its coordinates"
             raise DataError(f"{self._path}: all of it lies outside {image} in {where}; take the file of this image")
-        return iter(found)
+        for feature, polygons in zip(self._features, found, strict=True):
+            clipped = [[clip_outline(ring, size) for ring in rings] for rings in polygons]
+            yield join([fill_centres(feature.label, rings, size, feature.what) for rings in clipped])
 
     def _require_same_crs(self, image: Path, place: Georeference) -> None:
         mine = _WORLD if self._crs is None else self._crs

@@ -116,5 +116,4 @@ class ImageScope:
 
 
 def _draw(region: _Region, size: Size) -> Shape:
-    clipped = clip_outline(region.points, size)
-    return fill_centres(region.label, [clipped] if len(clipped) else [], size, region.what)
+    return fill_centres(region.label, [clip_outline(region.points, size)], size, region.what)

@@ -61,12 +61,12 @@ class LabelMe:
     def shapes(self, wanted: Wanted) -> Iterator[Shape]:
         """See `Annotations`: shapes of one label and `group_id` are one."""
         require_size(self._path, self._size, wanted)
-        groups: dict[Any, list[Shape]] = {}
+        groups: dict[Any, list[tuple[_Drawn, str]]] = {}
         for number, shape in enumerate(self._shapes, start=1):
             key = number if shape.group is None else (shape.label, shape.group)
-            what = f"{self._path}: shape {number}, {shape.label}"
-            groups.setdefault(key, []).append(_draw(shape, wanted.size, what))
-        return map(join, groups.values())
+            groups.setdefault(key, []).append((shape, f"{self._path}: shape {number}, {shape.label}"))
+        for group in groups.values():
+            yield join([_draw(shape, wanted.size, what) for shape, what in group])
 
     def _read_shape(self, shape: Any, number: int) -> _Drawn:
         what = f"{self._path}: shape {number}"
@@ -168,6 +168,6 @@ def _read_mask(shape: _Drawn, packed: str, size: Size, what: str) -> Shape:
         picture = PngImageFile(BytesIO(base64.b64decode(packed, validate=True)))
         if picture.height > size[0] + 1 or picture.width > size[1] + 1:
             raise DataError(f"{what}: its mask is larger than the image; delete it")
-        mask = np.atleast_3d(np.array(picture)).any(axis=2)
+        mask: NDArray[np.bool_] = np.atleast_3d(np.array(picture)).any(axis=2)
     left, top = shape.points[0].astype(int).tolist()
     return Shape(shape.label, mask, top, left)

@@ -169,6 +169,7 @@ def fill_centres(label: str, rings: Sequence[Points], size: Size, what: str) -> 
     Raises:
         DataError: for rings that are too long to be drawn.
     """
+    rings = [ring for ring in rings if len(ring)]
     top, left, bottom, right = bound(rings, size)
     if top >= bottom or left >= right:
         return Shape(label, np.zeros((0, 0), bool), 0, 0)

@@ -106,11 +106,11 @@ def require_known(
     more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     shown = [name for name in found if name not in ignored][:_MOST_NAMED]
     classes = ", ".join(f"{{name: {quote(name.replace('/', '_'))}, value: {quote(name)}}}" for name in shown)
+    first = quote(unknown[0])
     raise DataError(
-        f"{path}: its labels are {', '.join(numbers)}{more} (label x shapes), and {quote(unknown[0])} has no "
-        f"class: type data.classes='[{{name: background, value: 0}}, {classes}{', ...' * bool(more)}]'; also: [a, b] of a class "
-        f"joins more labels, value: {quote(unknown[0])} of the background makes them background, and "
-        f"data.ignore='[{quote(unknown[0])}]' ignores their pixels"
+        f"{path}: its labels are {', '.join(numbers)}{more} (label x shapes), and {first} has no class: type "
+        f"data.classes='[{{name: background, value: 0}}, {classes}{', ...' * bool(more)}]'; also: [{first}] of another "
+        f"class joins them, value: {first} of the background leaves them out, and data.ignore='[{first}]' ignores them"
     )
 
 
