@@ -91,14 +91,14 @@ class GeoJson:
             return None
         try:
             name = found["properties"]["name"]
-            code = re.fullmatch(r"(?:urn:ogc:def:crs:)?(EPSG|OGC):[\d.]*:?(\w+)", name, re.ASCII)
+            code = re.search(r"\b(EPSG|OGC)[:/](?:[\d.]*[:/])?(\d{1,9}|CRS84)$", name, re.ASCII)
         except (KeyError, TypeError):
             code = None
-        if code is None or not (code[2] == "CRS84" or code[2].isdecimal()):
+        if code is None:
             raise DataError(
                 f"{self._path}: its crs is not known by an EPSG code; convert it with ogr2ogr -t_srs EPSG:..."
             )
-        return _WORLD if code[2] == "CRS84" else int(code[2][:9])
+        return _WORLD if code[2] == "CRS84" else int(code[2])
 
     def _read(self, feature: Any, number: int) -> _Feature:
         what = f"{self._path}: feature {number}"

@@ -168,6 +168,6 @@ def _read_mask(shape: _Drawn, packed: str, size: Size, what: str) -> Shape:
         picture = PngImageFile(BytesIO(base64.b64decode(packed, validate=True)))
         if picture.height > size[0] + 1 or picture.width > size[1] + 1:
             raise DataError(f"{what}: its mask is larger than the image; delete it")
-        mask: NDArray[np.bool_] = np.atleast_3d(np.array(picture)).any(axis=2)
+        mask = np.logical_or.reduce(np.atleast_3d(np.array(picture)), axis=2)
     left, top = shape.points[0].astype(int).tolist()
     return Shape(shape.label, mask, top, left)
