@@ -37,6 +37,7 @@ class CheckpointRecord(Strict, extra="ignore"):
         class_weights: of its loss, in numbers.
         trained_on: `image_digest` of each training image; of many images, see `pack_digests`, one text of the first
             `SHORT` bytes of each. Ask `find_trained_on`.
+        mask_suffix: of the files of its masks; None where it had none of a user's own, and in earlier files.
     """
 
     format: int = FORMAT
@@ -46,6 +47,7 @@ class CheckpointRecord(Strict, extra="ignore"):
     channels: Count
     class_weights: list[NonNegative] | None
     trained_on: list[_Digest] | _ShortDigests
+    mask_suffix: str | None = None
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
