@@ -32,7 +32,7 @@ def paint_slowly(found, size, labels, ignored, objects=None):
         elif not silent and (objects is None or shape.label in objects):
             number += 1
             value = number
-        for row, column in np.argwhere(shape.mask) + (shape.top, shape.left):
+        for row, column in np.argwhere(shape.mask) + np.array([shape.top, shape.left]):
             if 0 <= row < size[0] and 0 <= column < size[1]:
                 mask[row, column, 0], says[row, column] = value, not silent
     return mask, says
