@@ -11,6 +11,7 @@ from unet_exp.annotations.kept import open_annotations
 from unet_exp.annotations.outlines import Wanted
 from unet_exp.annotations.painting import paint, require_known
 from unet_exp.io.arrays import Array
+from unet_exp.io.tiff import explain_damage
 from unet_exp.io.valid import Valid
 
 
@@ -64,4 +65,5 @@ def draw_mask(
     """
     annotations = open_annotations(path)
     require_known(annotations.labels, labels, ignored, path)
-    return paint(annotations.shapes(Wanted(image, name, size)), size, labels, ignored, path, objects)
+    with explain_damage(path):
+        return paint(annotations.shapes(Wanted(image, name, size)), size, labels, ignored, path, objects)

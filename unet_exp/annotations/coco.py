@@ -1,7 +1,8 @@
 """COCO: outlines and run lengths of objects in many images, drawn as pycocotools draws them.
 
-https://cocodataset.org/#format-data. While a file is read, its text and the compact form are in memory, about twice its
-size; then the compact form alone, about its size: 8 bytes for a coordinate.
+https://cocodataset.org/#format-data. While a file is read, its text and what was packed of it are in memory, together
+about two and a half times its size; then arrays of about its size, 8 bytes for a coordinate, which forked processes
+share.
 """
 
 from collections import Counter
@@ -22,11 +23,11 @@ _POLYGON, _COUNTS, _TEXT = range(3)
 
 
 class Part(NamedTuple):
-    """A part of an object as it is kept: its kind, the bytes of its numbers or letters, and its height and width."""
+    """A part of an object: its kind, the bytes of its numbers or letters, and of run lengths the height and width."""
 
     kind: int
     packed: bytes
-    size: Size | None = None
+    size: Size = (0, 0)
 
 
 class _Record(NamedTuple):
@@ -94,8 +95,8 @@ class Coco:
         mine = self._order[self._starts[place] : self._starts[place + 1]]
         for number in [*mine[self._crowd[mine]].tolist(), *mine[~self._crowd[mine]].tolist()]:
             what = f"{self._path}: annotation {self._ids[number]}"
-            label, parts = self._categories[self._category[number]], self._parts[number]
-            yield _draw(label, parts, wanted.size, what)._replace(silent=bool(self._crowd[number]))
+            label = self._categories[self._category[number]]
+            yield _draw(label, self._unpack(number), wanted.size, what)._replace(silent=bool(self._crowd[number]))
 
     def _columns(self, records: Sequence[_Record], places: dict[Any, int], categories: list[Any]) -> None:
         """Keeps annotations in columns, those of each image by `_order` from `_starts` on."""
@@ -104,7 +105,6 @@ class Coco:
         self._category = np.zeros(len(records), np.int32)
         self._crowd = np.zeros(len(records), bool)
         self._ids = [record.number for record in records]
-        self._parts: list[tuple[Part, ...]] = []
         for number, record in enumerate(records):
             what = f"{self._path}: annotation {record.number}"
             for key, value, those in (("image", record.image, places), ("category", record.category, known)):
@@ -114,9 +114,25 @@ class Coco:
                 raise DataError(f"{what}: {record.parts}")
             owners[number], self._category[number] = places[record.image], known[record.category]
             self._crowd[number] = record.crowd
-            self._parts.append(tuple(record.parts))
+        parts = [part for record in records for part in record.parts if isinstance(part, Part)]
+        self._firsts = np.cumsum([0, *(len(record.parts) for record in records)])
+        self._kinds = np.array([part.kind for part in parts], np.uint8)
+        self._run_sizes = np.array([part.size for part in parts], np.int64).reshape(-1, 2)
+        self._ends = np.cumsum([0, *(len(part.packed) for part in parts)])
+        self._packed = b"".join(part.packed for part in parts)
         self._order: NDArray[np.int64] = np.argsort(owners, kind="stable")
         self._starts = np.searchsorted(owners[self._order], np.arange(len(places) + 1))
+
+    def _unpack(self, number: int) -> list[Part]:
+        """The parts of an annotation."""
+        return [
+            Part(
+                int(self._kinds[place]),
+                self._packed[self._ends[place] : self._ends[place + 1]],
+                (int(self._run_sizes[place, 0]), int(self._run_sizes[place, 1])),
+            )
+            for place in range(self._firsts[number], self._firsts[number + 1])
+        ]
 
     def _list(self, plain: dict[str, Any], key: str) -> list[Any]:
         found = plain.get(key)
@@ -168,11 +184,11 @@ def _pack(found: Any) -> list[Part]:
     """
     if isinstance(found, dict):
         size, counts = found.get("size"), found.get("counts")
-        if not isinstance(size, list) or len(size) != 2 or any(type(side) is not int for side in size):
+        if not isinstance(size, list) or len(size) != 2 or not all(map(_is_count, size)):
             raise DataError("run lengths without their size [height, width]; export it again")
         if isinstance(counts, str) and counts.isascii():
             return [Part(_TEXT, counts.encode(), (size[0], size[1]))]
-        if isinstance(counts, list) and all(type(count) is int and 0 <= count < 2**31 for count in counts):
+        if isinstance(counts, list) and all(map(_is_count, counts)):
             return [Part(_COUNTS, np.array(counts, np.int64).tobytes(), (size[0], size[1]))]
         raise DataError("run lengths that are neither whole numbers nor a text; export it again")
     if not isinstance(found, list) or not found:
@@ -181,13 +197,17 @@ def _pack(found: Any) -> list[Part]:
     return [Part(_POLYGON, to_points(outline, "in its segmentation").tobytes()) for outline in outlines]
 
 
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**31
+
+
 def _draw(label: str, parts: Sequence[Part], size: Size, what: str) -> Shape:
     if parts[0].kind == _POLYGON:
         return draw_outlines(label, [np.frombuffer(part.packed).reshape(-1, 2) for part in parts], size, what)
     part = parts[0]
     if part.size != size:
-        have = "none" if part.size is None else f"{part.size[1]} x {part.size[0]}"
-        raise DataError(f"{what}: its run lengths are of {have} pixels and the image has {size[1]} x {size[0]}")
+        have, want = (f"{sides[1]} x {sides[0]}" for sides in (part.size, size))
+        raise DataError(f"{what}: its run lengths are of {have} pixels and the image has {want}")
     counts = _unpack_text(part.packed) if part.kind == _TEXT else np.frombuffer(part.packed, np.int64)
     if (counts < 0).any() or counts.sum() != size[0] * size[1]:
         raise DataError(f"{what}: its run lengths are not those of {size[1]} x {size[0]} pixels; export it again")

@@ -13,6 +13,7 @@ from unet_exp.annotations.outlines import Wanted
 from unet_exp.annotations.painting import Shape
 from unet_exp.annotations.plain import Handler, XmlReader, check_file, read_json
 from unet_exp.errors import DataError
+from unet_exp.io.tiff import explain_damage
 
 READ = "COCO, LabelMe, CVAT for images, Aperio ImageScope and GeoJSON are read"
 _MOST_FILES = 32
@@ -84,7 +85,8 @@ def open_annotations(path: Path) -> Annotations:
     key = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
     with _lock:
         if key not in _kept:
-            _kept[key] = _parse(path)
+            with explain_damage(path):
+                _kept[key] = _parse(path)
         _kept.move_to_end(key)
         while len(_kept) > _MOST_FILES or (len(_kept) > 1 and sum(size for _, size, _ in _kept) > _MOST_BYTES):
             _kept.popitem(last=False)

@@ -72,9 +72,9 @@ class LabelMe:
         what = f"{self._path}: shape {number}"
         if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not shape["label"]:
             raise DataError(f"{what}: has no label; give it one in labelme")
-        label, kind, group = shape["label"], shape.get("shape_type") or "polygon", shape.get("group_id")
+        label, kind, group = shape["label"], str(shape.get("shape_type") or "polygon"), shape.get("group_id")
         if kind not in _NEEDED:
-            raise DataError(f"{what}, {label}: is a {str(kind)[:60]}; those that are drawn are {', '.join(_NEEDED)}")
+            raise DataError(f"{what}, {label}: is a {kind[:60]}; those that are drawn are {', '.join(_NEEDED)}")
         points = to_pairs(shape.get("points"), f"{what}, {label}")
         least, most = _NEEDED[kind]
         if not least <= len(points) <= most:
