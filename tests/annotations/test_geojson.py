@@ -111,6 +111,13 @@ def test_what_lies_outside_altogether_is_told(tmp_path):
     assert not mask_of(write(tmp_path / "b.geojson", []), image).any()
 
 
+def test_features_without_a_place_and_empty_polygons_are_nothing(tmp_path):
+    empty = [{"type": "Feature", "geometry": None}, feature([]), feature([], "MultiPolygon"), feature([OUTER])]
+    path = write(tmp_path / "a.geojson", empty)
+    assert list_labels(path) == {"object": 1}
+    assert mask_of(path, write_image(tmp_path / "a.tif")).max() == 1
+
+
 def test_a_label_is_the_first_of_five(tmp_path):
     found = [
         {"class": "a", "label": "b"},
@@ -128,7 +135,7 @@ def test_a_label_is_the_first_of_five(tmp_path):
 BROKEN = {
     "feature 1: is no feature": [3],
     "feature 2, object: is a Point and no polygon": [feature([OUTER]), feature([1, 2], "Point")],
-    "feature 1, object: is a None": [{"type": "Feature", "geometry": None}],
+    "feature 1, object: is a 3": [{"type": "Feature", "geometry": 3}],
     "not lists of rings": [feature(3)],
     "not pairs": [feature([[[1, 2], [3], [4, 5]]])],
     "an outline of 2 points": [feature([[[1, 2], [3, 4]]])],

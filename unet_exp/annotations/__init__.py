@@ -24,7 +24,8 @@ def list_images(path: Path) -> list[str] | None:
     Raises:
         DataError: for a file that cannot be read.
     """
-    return open_annotations(path).names
+    names = open_annotations(path).names
+    return None if names is None else [*names]
 
 
 def list_labels(path: Path) -> Counter[str]:

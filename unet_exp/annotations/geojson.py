@@ -54,7 +54,8 @@ class GeoJson:
         if not isinstance(features, list):
             raise DataError(f"{path}: its features are not a list; export it again")
         self._crs = self._find_crs(plain) if isinstance(plain, dict) else None
-        self._features = [self._read(feature, number) for number, feature in enumerate(features, start=1)]
+        read = [self._read(feature, number) for number, feature in enumerate(features, start=1)]
+        self._features = [feature for feature in read if feature.polygons]
         self.labels = Counter(feature.label for feature in self._features)
 
     def shapes(self, wanted: Wanted) -> Iterator[Shape]:
@@ -105,12 +106,13 @@ class GeoJson:
         if not isinstance(feature, dict) or feature.get("type") != "Feature":
             raise DataError(f"{what}: is no feature; export it again")
         label, geometry = _find_label(feature.get("properties")), feature.get("geometry")
-        geometry = geometry if isinstance(geometry, dict) else {}
-        kind = geometry.get("type")
+        if geometry is None:  # of a feature that lies nowhere
+            return _Feature(label, [], what)
+        kind = geometry.get("type") if isinstance(geometry, dict) else geometry
         if kind not in ("Polygon", "MultiPolygon"):
             raise DataError(f"{what}, {label}: is a {str(kind)[:60]} and no polygon; delete it, or draw its outline")
         polygons = geometry.get("coordinates")
-        polygons = [polygons] if kind == "Polygon" else polygons
+        polygons = [polygons] if kind == "Polygon" and polygons else polygons  # an empty one is without rings
         if not isinstance(polygons, list) or not all(isinstance(rings, list) and rings for rings in polygons):
             raise DataError(f"{what}, {label}: its coordinates are not lists of rings; export it again")
         return _Feature(label, [[_read_ring(ring, what) for ring in rings] for rings in polygons], what)

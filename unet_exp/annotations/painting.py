@@ -70,7 +70,8 @@ def paint(
         says_nothing = shape.silent or shape.label in ignored
         value = 0
         if not says_nothing and labels is not None:
-            require_known({shape.label: 1}, labels, ignored, path)
+            if not {shape.label, ANY} & labels.keys():
+                require_known({shape.label: 1}, labels, ignored, path)
             value = labels[shape.label] if shape.label in labels else labels[ANY]
         elif not says_nothing and (objects is None or shape.label in objects):
             count += 1
@@ -98,8 +99,11 @@ def require_known(
     Raises:
         DataError: with the words that give them classes.
     """
-    unknown = [] if labels is None or ANY in labels else [name for name in found if not {name} & {*labels, *ignored}]
-    if not unknown or labels is None:
+    if labels is None or ANY in labels:
+        return
+    has_class = {*labels, *ignored}
+    unknown = [name for name in found if name not in has_class]
+    if not unknown:
         return
     known = [name for name in found if name not in unknown]
     numbers = [f"{name} x {found[name]}" for name in [*unknown, *known][:_MOST_NAMED]]
