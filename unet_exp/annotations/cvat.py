@@ -168,7 +168,7 @@ def _draw(found: _Found, size: Size, what: str) -> Shape:
     left, top, right, bottom, rotation = numbers.tolist()
     corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
     if rotation:
-        angle, centre = math.radians(rotation), np.array([(left + right) / 2, (top + bottom) / 2])
+        angle, centre = math.radians(rotation), np.array([left + (right - left) / 2, top + (bottom - top) / 2])
         turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         corners = (corners - centre) @ turn.T + centre
     return draw_outlines(found.label, [corners], size, what)
