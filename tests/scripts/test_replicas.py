@@ -22,7 +22,7 @@ def commands() -> dict[str, list[str]]:
     text = page.PAGE.read_text()
     found = {}
     for block in re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        python, script, *words = shlex.split(block)
+        python, script, *words = shlex.split(block.replace("\\\n", " "))
         assert (python, script) == ("python", "scripts/train.py")
         (root,) = [word for word in words if word.startswith("data.root=path/to/")]
         found[root.rpartition("/")[2]] = words
@@ -60,7 +60,7 @@ def test_a_replica_is_small_and_written_once(tmp_path: Path, capsys: pytest.Capt
 
 @pytest.mark.parametrize("words", [[], ["dsb2018"], ["nothing", "here"]])
 def test_mistakes(words: list[str]) -> None:
-    with pytest.raises(SystemExit, match="error: .*the names are all, carvana, "):
+    with pytest.raises(SystemExit, match=r"error: .*the names are all, carvana, "):
         make_replica.main(words)
 
 
