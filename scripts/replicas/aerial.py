@@ -145,6 +145,22 @@ def write_cloud38(root: Path) -> None:
         tiff(root / "38-Cloud_training/train_gt" / f"gt_{name}", scene.label * np.uint8(255))
 
 
+def write_sen1floods11(root: Path) -> None:
+    for number in range(8):
+        scene = draw_scene(number, 40, 40)
+        image = see(scene.label, number, channels=2, low=-30, high=0, dtype=np.float32)
+        label = scene.label.astype(np.int16)
+        label[:, :6] = -1
+        if number == 2:
+            image[:, :4] = np.nan
+        name = f"{('Bolivia', 'Ghana', 'India', 'USA')[number // 2]}_{103272 + number}"
+        folder = root / "v1.1/data/flood_events/HandLabeled"
+        planes = np.moveaxis(image, -1, 0)
+        tags = georeference(-0.5, 10.0, 9e-5, 4326)
+        tiff(folder / "S1Hand" / f"{name}_S1Hand.tif", planes, planarconfig="separate", **tags)
+        tiff(folder / "LabelHand" / f"{name}_LabelHand.tif", label, **tags)
+
+
 SETS = (
     DataSet(
         name="massachusetts_roads",
@@ -302,6 +318,34 @@ SETS = (
             "each channel is a file of its own: `data.images` is a list, in the order of the channels",
             "patches of one scene stay in one split",
             "a scene is turned in its frame, 0 outside: `data.nodata=0`",
+        ),
+    ),
+    DataSet(
+        name="sen1floods11",
+        title="Sen1Floods11, radar",
+        address="https://github.com/cloudtostreet/Sen1Floods11",
+        terms="at its page",
+        citation="Bonafilia et al., CVPR Workshops 2020",
+        sources=(
+            "https://github.com/cloudtostreet/Sen1Floods11",
+            "programs that read it (`LabelHand` with -1, 0, 1; `S1Hand` with two bands of floats)",
+        ),
+        layout=(
+            "v1.1/data/flood_events/HandLabeled/S1Hand/Ghana_103272_S1Hand.tif\n"
+            "v1.1/data/flood_events/HandLabeled/LabelHand/Ghana_103272_LabelHand.tif\n(likewise S2Hand, 13 bands)"
+        ),
+        words=(
+            word("data.images", "v1.1/data/flood_events/HandLabeled/S1Hand/*_S1Hand.tif"),
+            word("data.masks", "v1.1/data/flood_events/HandLabeled/LabelHand/*_LabelHand.tif"),
+            classes({"land": 0, "water": 1}),
+            "data.ignore=-1",
+            word("data.group", "^[A-Za-z-]+"),
+        ),
+        write=write_sen1floods11,
+        oddities=(
+            "-1 is no label: ignored",
+            "images are floats, NaN where the radar saw nothing: no data",
+            "two bands as planes of one page are two channels; tiles of a country stay in one split",
         ),
     ),
 )

@@ -134,6 +134,15 @@ def write_ade20k(root: Path) -> None:
     text(root / "objectInfo150.txt", "Idx\tRatio\tTrain\tVal\tStuff\tName", "1\t0.1576\t11664\t1172\t1\twall")
 
 
+def write_tgs_salt(root: Path) -> None:
+    for number in range(8):
+        scene = draw_scene(number, 41, 41, count=0 if number == 1 else 4)
+        name = f"{number:02x}9fb1e98a.png"
+        picture(root / "train/images" / name, see(scene.label, number, channels=1).repeat(3, axis=2))
+        picture(root / "train/masks" / name, scene.label * np.uint16(65535))
+    text(root / "depths.csv", "id,z", "009fb1e98a,495")
+
+
 SETS = (
     DataSet(
         name="carvana",
@@ -314,6 +323,25 @@ SETS = (
             "0 is none of the 150 classes: ignored",
             "these words learn five classes, all others as one; `objectInfo150.txt` names them",
             "`training` and `validation` are train and val",
+        ),
+    ),
+    DataSet(
+        name="tgs_salt",
+        title="TGS Salt Identification",
+        address="https://www.kaggle.com/c/tgs-salt-identification-challenge",
+        terms="the rules of the competition, accepted at Kaggle",
+        citation="TGS Salt Identification Challenge, Kaggle 2018",
+        sources=("https://github.com/ak110/kaggle_salt (README.md)",),
+        layout="train/images/000e218f21.png\ntrain/masks/000e218f21.png\ndepths.csv",
+        words=(
+            word("data.images", "train/images"),
+            word("data.masks", "train/masks"),
+            classes({"background": 0, "salt": 65535}),
+        ),
+        write=write_tgs_salt,
+        oddities=(
+            "masks have 16 bits: white is 65535",
+            "101 x 101 pixels: `data.tile=64` fits inside",
         ),
     ),
 )

@@ -122,6 +122,18 @@ def write_itksnap(root: Path) -> None:
         nifti(path, label, spacing=(1, 1, 2.5), flips=(-1, -1, 1))
 
 
+def write_left_atrium(root: Path) -> None:
+    names = [f"{letter}RZDK210BSMWAA6467LU" for letter in "0123456"]
+    for number, name in enumerate(names):
+        label = draw_volume(number, 4, 36, 30)
+        image = see(label, number, channels=0, high=1, dtype=np.float32)
+        arrays = {"image": image, "label": label}
+        path = root / "2018LA_Seg_Training Set" / name / "mri_norm2.h5"
+        hdf5(path, {key: array.T for key, array in arrays.items()})
+    text(root / "train.list", *names[:5])
+    text(root / "test.list", *names[5:])
+
+
 SETS = (
     DataSet(
         name="brats2020",
@@ -308,6 +320,26 @@ SETS = (
             "a glob that ends in `/` names folders: each is a series, its slices in the order of their positions",
             "the mask is of the grid of the series, as both programs save it; a NIfTI that another program has turned "
             "(dcm2niix flips rows) does not fit the DICOM slices: convert image and mask with one program",
+        ),
+    ),
+    DataSet(
+        name="left_atrium",
+        title="Left atrium 2018, as in UA-MT",
+        address="https://github.com/yulequan/UA-MT",
+        terms="those of the challenge, http://atriaseg2018.cardiacatlas.org/",
+        citation="Xiong et al., Medical Image Analysis 2021; Yu et al., MICCAI 2019",
+        sources=("https://github.com/yulequan/UA-MT (code/dataloaders/la_heart.py)",),
+        layout="2018LA_Seg_Training Set/0RZDK210BSMWAA6467LU/mri_norm2.h5 (image, label)\ntrain.list, test.list",
+        words=(
+            word("data.images", "2018LA_Seg_Training Set/*/mri_norm2.h5/image"),
+            word("data.masks", "2018LA_Seg_Training Set/*/mri_norm2.h5/label"),
+            classes({"background": 0, "left atrium": 1}),
+            word("data.axes", "xyz"),
+        ),
+        write=write_left_atrium,
+        oddities=(
+            "x is the first axis and slices are along the last: `data.axes` says so, for HDF5 does not",
+            "the file of each case has the same name: the folder is the name of the image",
         ),
     ),
 )
