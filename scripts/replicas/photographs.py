@@ -340,7 +340,7 @@ SETS = (
         ),
         write=write_tgs_salt,
         oddities=(
-            "masks have 16 bits: white is 65535",
+            "masks have 16 bits: white is 65535; of a copy with 8 bits, leave `data.classes` out",
             "101 x 101 pixels: `data.tile=64` fits inside",
         ),
     ),
