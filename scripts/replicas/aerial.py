@@ -327,8 +327,8 @@ SETS = (
         terms="at its page",
         citation="Bonafilia et al., CVPR Workshops 2020",
         sources=(
-            "https://github.com/cloudtostreet/Sen1Floods11",
-            "programs that read it (`LabelHand` with -1, 0, 1; `S1Hand` with two bands of floats)",
+            "https://github.com/cloudtostreet/Sen1Floods11 (README.md: bands and values; its folders: programs that "
+            "read `HandLabeled/S1Hand`)",
         ),
         layout=(
             "v1.1/data/flood_events/HandLabeled/S1Hand/Ghana_103272_S1Hand.tif\n"

@@ -175,7 +175,11 @@ SETS = (
             word("data.masks", "labels-ah/*.ah.ppm.gz"),
         ),
         write=write_stare,
-        oddities=("every picture is packed by itself: it is read as it is", "two observers: ah is the first"),
+        oddities=(
+            "every picture is packed by itself: it is read as it is",
+            "two observers: ah is the first",
+            "if `check_data.py` finds greys in masks, `data.inexact=threshold`",
+        ),
     ),
     DataSet(
         name="idrid",

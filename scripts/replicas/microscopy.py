@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from replicas.files import Array, as_json, flatten, hdf5, picture, polygons, text, tiff
@@ -108,11 +109,14 @@ def write_mitochondria(root: Path) -> None:
 
 def write_cremi(root: Path) -> None:
     for number, sample in enumerate("ABC"):
-        objects = np.stack([draw_scene(number, 40, 40).objects + np.uint64(7)] * 4)
+        objects = draw_scene(number, 40, 40).objects
+        near = np.ones((3, 3), np.uint8)
+        membranes = (cv2.dilate(objects, near) != cv2.erode(objects, near)).astype(np.uint8)
+        neurons = np.stack([objects + np.uint64(7)] * 4)
         arrays = {
-            "volumes/raw": see(np.minimum(objects, 8).astype(np.uint8), number, channels=0),
-            "volumes/labels/neuron_ids": objects,
-            "volumes/labels/clefts": np.full(objects.shape, np.iinfo(np.uint64).max),
+            "volumes/raw": see(np.stack([membranes] * 4), number, channels=0),
+            "volumes/labels/neuron_ids": neurons,
+            "volumes/labels/clefts": np.full(neurons.shape, np.iinfo(np.uint64).max),
         }
         resolution = {"resolution": [40.0, 4.0, 4.0]}
         hdf5(root / f"sample_{sample}_20160501.hdf", arrays, dict.fromkeys(arrays, resolution))

@@ -15,12 +15,15 @@ from replicas.scenes import draw_scene, see
 def aperio(shapes: Sequence[Sequence[Sequence[float]]]) -> list[str]:
     """The lines of an annotation of ImageScope with these polygons (x, y)."""
     lines = ['<?xml version="1.0" encoding="UTF-8"?>', '<Annotations MicronsPerPixel="0.252000">']
-    lines += ['  <Annotation Id="1" Name="" LineColor="65280"><Attributes/><Regions>']
+    lines += ['\t<Annotation Id="1" Name="" ReadOnly="0" Incremental="0" Type="4" LineColor="65280" Visible="1">']
+    lines += ['\t\t<Attributes><Attribute Name="Description" Id="0" Value=""/></Attributes>', "\t\t<Regions>"]
+    lines += ['\t\t\t<RegionAttributeHeaders><AttributeHeader Id="9999" Name="Region"/></RegionAttributeHeaders>']
     for number, shape in enumerate(shapes, start=1):
-        lines += [f'    <Region Id="{number}" Type="0" NegativeROA="0" Text=""><Vertices>']
-        lines += [f'      <Vertex X="{x}" Y="{y}" Z="0"/>' for x, y in shape]
-        lines += ["    </Vertices></Region>"]
-    return [*lines, "  </Regions></Annotation>", "</Annotations>"]
+        lines += [f'\t\t\t<Region Id="{number}" Type="0" Zoom="0.5" NegativeROA="0" Text="" Analyze="0">']
+        lines += ["\t\t\t\t<Attributes/>", "\t\t\t\t<Vertices>"]
+        lines += [f'\t\t\t\t\t<Vertex X="{x}" Y="{y}" Z="0"/>' for x, y in shape]
+        lines += ["\t\t\t\t</Vertices>", "\t\t\t</Region>"]
+    return [*lines, "\t\t</Regions>", "\t\t<Plots/>", "\t</Annotation>", "</Annotations>"]
 
 
 def write_monuseg(root: Path) -> None:
@@ -119,6 +122,7 @@ SETS = (
         oddities=(
             "BMP, images and masks in one folder, told apart by `data.mask_suffix`",
             "masks number the glands; they show almost black in a viewer",
+            "the copy at Kaggle calls the folder `Warwick_QU_Dataset`",
             "these words divide all 165 images; to train on `train_*` alone, type "
             "`data.images='.../train_*.bmp'` and the same for masks",
         ),
