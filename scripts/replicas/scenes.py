@@ -48,9 +48,9 @@ def draw_scene(seed: int, height: int = SIDE, width: int = SIDE, classes: int = 
 def draw_volume(seed: int, depth: int, height: int, width: int, classes: int = 2) -> Map:
     """Draws a volume (depth, height, width) of classes: a scene that shrinks towards both ends."""
     label = draw_scene(seed, height, width, classes).label
-    slices = []
+    slices: list[Map] = []
     for place in range(depth):
-        side = 1 + 2 * abs(place - depth // 2)
+        side = 1 + 2 * round(2 * abs(place - depth // 2) / depth)
         slices.append(cv2.erode(label, np.ones((side, side), np.uint8)))
     return np.stack(slices)
 
