@@ -107,14 +107,14 @@ def write_isic2018(root: Path) -> None:
 def write_busi(root: Path) -> None:
     for kind in ("benign", "malignant", "normal"):
         for number in range(1, 5):
-            scene = draw_scene(number, 40, 44, classes=3, count=0 if kind == "normal" else 2)
+            scene = draw_scene(number, 40, 44, classes=4, count=0 if kind == "normal" else 3)
             path = root / "Dataset_BUSI_with_GT" / kind
             picture(path / f"{kind} ({number}).png", see((scene.label > 0).astype(np.uint8), number))
-            second = number == 2 and kind != "normal"
-            masks = [scene.label == 1, scene.label == 2] if second else [scene.label > 0]
+            # A mask of each tumour, of most images one for all.
+            alone = number == 3 and kind == "benign"
+            masks = [scene.label == value for value in (1, 2, 3)] if alone else [scene.label > 0]
             for place, mask in enumerate(masks):
-                name = f"{kind} ({number})_mask{f'_{place}' if place else ''}.png"
-                picture(path / name, mask * np.uint8(255))
+                picture(path / f"{kind} ({number})_mask{f'_{place}' if place else ''}.png", mask * np.uint8(255))
 
 
 SETS = (

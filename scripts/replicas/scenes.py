@@ -51,7 +51,7 @@ def draw_volume(seed: int, depth: int, height: int, width: int, classes: int = 2
     slices: list[Map] = []
     for place in range(depth):
         side = 1 + 2 * round(2 * abs(place - depth // 2) / depth)
-        slices.append(cv2.erode(label, np.ones((side, side), np.uint8)))
+        slices.append(cv2.erode(label, np.ones((side, side), np.uint8)).astype(np.uint8))
     return np.stack(slices)
 
 
