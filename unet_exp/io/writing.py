@@ -10,7 +10,7 @@ from tifffile import TiffWriter
 from unet_exp.errors import DataError
 from unet_exp.files import write_whole
 from unet_exp.io.arrays import Array
-from unet_exp.io.tiff import DTYPES
+from unet_exp.io.scene import DTYPES
 
 WRITE_SUFFIXES = (".png", ".tif", ".tiff")
 
