@@ -10,12 +10,10 @@ from typing import Any
 from unet_exp.errors import DataError
 from unet_exp.io.scene import OpenImages, Reading
 from unet_exp.io.stored import Stored, import_reader
-from unet_exp.io.volumes import NamedValues, Volume, choose_array, explain_absent, fit_axes, guess_axes
+from unet_exp.io.volumes import MAX_CHUNK, NamedValues, Volume, choose_array, explain_absent, fit_axes, guess_axes
 
 _MOST_OBJECTS = 10_000
 """Groups and arrays that are looked at for the only array."""
-MAX_CHUNK = 2**30
-"""Most bytes of a chunk, which is unpacked as a whole."""
 
 
 def open_hdf5(stored: Stored, reading: Reading) -> OpenImages:

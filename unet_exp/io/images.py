@@ -52,8 +52,6 @@ def open_images(path: str | Path, reading: Reading) -> Iterator[OpenImages]:
     path = Path(path)
     with open_stored(path) as stored:
         kind = find_kind(stored)
-        if kind is None and stored.file is None:
-            raise DataError(f"{path}: is a folder or device, not a file; check the path")
         if kind is None:
             raise DataError(f"{path}: {explain_unread(stored.start, stored.packed)}")
         with explain_damage(path):

@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 from unet_exp.files import FETCH_FROM_GIT_LFS, is_git_lfs_pointer
 from unet_exp.io import pictures
+from unet_exp.io.dicom import open_dicom, open_series
 from unet_exp.io.hdf5 import open_hdf5
 from unet_exp.io.nifti import open_nifti
 from unet_exp.io.numpy_files import open_npz, open_numpy
 from unet_exp.io.scene import OpenImages, Reading
 from unet_exp.io.stored import Stored
 from unet_exp.io.tiff_images import TiffImages
+from unet_exp.io.zarr_files import is_zarr, open_zarr
 
 
 class Kind(NamedTuple):
@@ -37,6 +39,8 @@ class Kind(NamedTuple):
 
 _JPEG = Kind("JPEG", (".jpg", ".jpeg"), rb"\xff\xd8\xff", pictures.open_jpeg)
 _TIFF = Kind("TIFF", (".tif", ".tiff", ".stk", ".lsm"), rb"II[*+]\0|MM\0[*+]", TiffImages)
+_ZARR = Kind("Zarr", (".zarr",), None, open_zarr, packed=False)
+_SERIES = Kind("DICOM", (), None, open_series, packed=False)
 KINDS = (
     Kind("PNG", (".png",), rb"\x89PNG\r\n\x1a\n", pictures.open_png),
     _JPEG,
@@ -48,7 +52,9 @@ KINDS = (
     Kind("PNM", (".pbm", ".pgm", ".ppm", ".pnm"), rb"P[1-6]\s", pictures.open_pnm),
     Kind("WebP", (".webp",), rb"RIFF.{4}WEBP", pictures.open_webp),
     Kind("NIfTI", (".nii", ".hdr"), rb"(\x5c\x01\0\0|\0\0\x01\x5c|\x1c\x02\0\0|\0\0\x02\x1c)", open_nifti),
+    Kind("DICOM", (".dcm",), rb".{128}DICM", open_dicom, packed=False),
     Kind("HDF5", (".h5", ".hdf5", ".hdf", ".he5"), rb"\x89HDF\r\n\x1a\n", open_hdf5, packed=False),
+    _ZARR,
 )
 JPEG_SUFFIXES, TIFF_SUFFIXES = _JPEG.suffixes, _TIFF.suffixes
 _PLAIN = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
@@ -95,7 +101,9 @@ _UNREAD_SUFFIXES = {suffix for kind in _UNREAD for suffix in kind.suffixes}
 
 
 def find_kind(stored: Stored) -> Kind | None:
-    """The kind of a file by its first bytes; None of one that is not read."""
+    """The kind of a file by its first bytes, or of a folder; None of one that is not read."""
+    if stored.file is None:
+        return _ZARR if is_zarr(stored.place) else _SERIES
     for kind in KINDS:
         if kind.start is not None and re.match(kind.start, stored.start, re.DOTALL):
             return kind if kind.packed or not stored.packed else None

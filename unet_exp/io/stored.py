@@ -98,7 +98,7 @@ class Stored:
             limit = MAX_UNPACKED if size is None else size
             if limit > MAX_UNPACKED:
                 raise _explain_bomb(self.path, MAX_UNPACKED)
-            side = self.enter(tempfile.TemporaryFile())
+            side = self.enter(tempfile.TemporaryFile())  # noqa: SIM115 - it lives as long as this
             self.stream.seek(0)
             left = limit
             while block := self.stream.read(min(_BLOCK, left + 1)):

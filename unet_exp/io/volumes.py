@@ -19,6 +19,8 @@ _FEW = 4
 """An axis of at most so many may be that of channels."""
 _EXACT = 2**24
 """Whole numbers up to it are exact as float32."""
+MAX_CHUNK = 2**30
+"""Most bytes of a chunk of a container, which is unpacked as a whole."""
 _SHOWN = 6
 _MOST_SLICES = 2**20
 
