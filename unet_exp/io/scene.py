@@ -206,7 +206,9 @@ def to_standard_type(path: Path, pixels: Array, label: bool = False) -> Array:
                 "without data (data.nodata=declared)"
             )
         whole = (
-            label and pixels.shape[2] == 1 and bool((np.rint(pixels) == pixels).all() and np.abs(pixels).max() < 2**53)
+            label
+            and pixels.shape[2] == 1
+            and bool((np.rint(pixels) == pixels).all() and float(np.abs(pixels).max()) < 2**53)
         )
         if not whole:
             return np.ascontiguousarray(floats)

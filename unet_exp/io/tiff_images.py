@@ -45,7 +45,7 @@ class TiffImages(OpenImages):
         self._bytes = file.seek(0, 2)
         file.seek(0)
         self._packed = stored.packed
-        self._tiff = TiffFile(file)
+        self._tiff = TiffFile(file, name=self._path.name)  # a file without a name has a number there
         self._pages = list_image_pages(self._path, self._tiff)
         self._stack = find_stack(self._path, self._tiff, self._pages, self._bytes)
         self._windowed: dict[int, WindowedPage] = {}
