@@ -141,6 +141,13 @@ def open_series(stored: Stored, reading: Reading) -> OpenImages:
     series = Counter(str(file.header.get("SeriesInstanceUID")) for file in files)
     if len(series) > 1:
         raise DataError(_explain_series(stored.path, files, series))
+    first = files[0]
+    for file in files:
+        if (file.size, file.samples, file.photometric) != (first.size, first.samples, first.photometric):
+            raise DataError(
+                f"{stored.path}: {file.place.name} is {file.size[1]} x {file.size[0]} pixels in {file.photometric} and "
+                f"{first.place.name} {first.size[1]} x {first.size[0]} in {first.photometric}; move them apart"
+            )
     return _open_files(pydicom, stored, _sort_slices(stored.path, files), reading)
 
 
@@ -206,7 +213,7 @@ def _check_header(path: Path, file: _File) -> None:
         raise DataError(f"{path}: its values do not begin at the lowest bit, which is not read; export it again")
     colours = file.photometric in ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
     if (not colours and file.photometric not in (*_GREYS, _PALETTE)) or (3 if colours else 1) != file.samples:
-        raise DataError(f"{path}: its colours are {file.photometric}, not grey, RGB or a palette; save it as one")
+        raise DataError(f"{path}: its colours are {file.photometric}, not grey, RGB or a palette; export it")
 
 
 def _check_decoder(pydicom: Any, path: Path, syntax: Any) -> None:
@@ -270,13 +277,6 @@ def _find_places(files: Sequence[_File]) -> list[float] | None:
 
 
 def _open_files(pydicom: Any, stored: Stored, files: list[_File], reading: Reading) -> OpenImages:
-    first = files[0]
-    for file in files:
-        if (file.size, file.samples, file.photometric) != (first.size, first.samples, first.photometric):
-            raise DataError(
-                f"{stored.path}: {file.place.name} is {file.size[1]} x {file.size[0]} pixels in {file.photometric} and "
-                f"{first.place.name} {first.size[1]} x {first.size[0]} in {first.photometric}; move them apart"
-            )
     values = _Slices(pydicom, files, reading)
     axes = "zyx"[3 - len(values.shape) :] if values.channels == 1 else ("zyxc" if values.slices > 1 else "yxc")
     by_window = all(file.native is not None for file in files)
