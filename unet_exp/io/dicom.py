@@ -18,7 +18,7 @@ import numpy as np
 
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
-from unet_exp.io.scene import OpenImages, Reading
+from unet_exp.io.scene import OpenImages, Reading, explain_damage
 from unet_exp.io.stored import Stored, import_reader
 from unet_exp.io.valid import Declared
 from unet_exp.io.volumes import Key, Volume
@@ -160,8 +160,13 @@ def _import(stored: Stored) -> Any:
 
 
 def _is_dicom(place: Path) -> bool:
+    """Whether a file of a folder is DICOM; a DataError for one that was and is damaged."""
     with place.open("rb") as file:
-        return file.read(_START + 4)[_START:] == _DICM
+        start = file.read(_START + 4)
+    if not start or (place.suffix.lower() == ".dcm" and start[_START:] != _DICM):
+        what = "is no DICOM file" if start else "is empty"
+        raise DataError(f"{place}: {what}; copy the series again, or take the file out of its folder")
+    return start[_START:] == _DICM
 
 
 def _read_image(pydicom: Any, place: Path) -> _File | None:
@@ -169,7 +174,10 @@ def _read_image(pydicom: Any, place: Path) -> _File | None:
     meta = pydicom.filereader.read_file_meta_info(place)
     if meta.get("MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10":  # the list of a folder's files
         return None
-    file = _read_file(pydicom, place, place, images=False)
+    # Of an image something is missing where it has no pixels.
+    is_image = "Image Storage" in pydicom.uid.UID(str(meta.get("MediaStorageSOPClassUID"))).name
+    with explain_damage(place):
+        file = _read_file(pydicom, place, place, images=is_image)
     return file if "Rows" in file.header else None
 
 
@@ -240,8 +248,9 @@ def _explain_series(path: Path, files: Sequence[_File], series: Counter[str]) ->
     """The message for a folder of several series."""
     firsts = {str(file.header.get("SeriesInstanceUID")): file.header for file in reversed(files)}
     told = [
-        f"{firsts[uid].get('SeriesNumber', '?')} {str(firsts[uid].get('SeriesDescription', uid))[:60]!r} ({count} files)"
+        f"{first.get('SeriesNumber', '?')} {str(first.get('SeriesDescription', uid))[:60]!r} ({count} files)"
         for uid, count in series.most_common(4)
+        for first in (firsts[uid],)
     ]
     listed = ", ".join(told) + ", ..." * (len(series) > 4)
     return f"{path}: holds {len(series)} DICOM series: {listed}; move each into a folder of its own"
