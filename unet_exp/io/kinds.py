@@ -60,6 +60,8 @@ JPEG_SUFFIXES, TIFF_SUFFIXES = _JPEG.suffixes, _TIFF.suffixes
 _PLAIN = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
 SUFFIXES = (*_PLAIN, *(f"{suffix}.gz" for kind in KINDS if kind.packed for suffix in kind.suffixes))
 """Of files and folders that can be read, in lower case; some have two dots."""
+ANNOTATION_SUFFIXES = (".json", ".xml", ".geojson")
+"""Of files from which masks are drawn, in lower case."""
 _NAMES = list(dict.fromkeys(kind.name for kind in KINDS))
 READ = (
     f"{', '.join(_NAMES[:-1])} and {_NAMES[-1]} files are read, with names that end in {' '.join(_PLAIN)} (pictures, "
@@ -145,14 +147,6 @@ def is_jpeg(path: str | Path) -> bool:
 def is_unread(path: str) -> bool:
     """Whether a file is an image by its suffix, of a kind that is not read."""
     return not path.lower().endswith(SUFFIXES) and os.path.splitext(path)[1].lower() in _UNREAD_SUFFIXES
-
-
-def strip_suffix(path: str) -> str:
-    """A path without the suffix by which it is read, such as `.png` or `.nii.gz`; others as they are."""
-    lower = path.lower()
-    longest = max((suffix for suffix in SUFFIXES if lower.endswith(suffix)), key=len, default="")
-    stem = path[: len(path) - len(longest)]
-    return path if not stem or stem.endswith("/") else stem
 
 
 def list_unread(paths: Iterable[Path]) -> list[Path]:

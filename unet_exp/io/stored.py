@@ -32,7 +32,7 @@ def split_inner(path: Path) -> tuple[Path, str]:
         The file or folder on the disk, and the path inside it, empty for none.
     """
     for place, part in enumerate(path.parts[:-1], start=1):
-        if part.lower().endswith(CONTAINERS) and not part.startswith("."):
+        if part.lower().endswith(CONTAINERS):
             return Path(*path.parts[:place]), "/".join(path.parts[place:])
     return path, ""
 
