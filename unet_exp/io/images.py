@@ -54,6 +54,8 @@ def open_images(path: str | Path, reading: Reading) -> Iterator[OpenImages]:
         kind = find_kind(stored)
         if kind is None:
             raise DataError(f"{path}: {explain_unread(stored.start, stored.packed)}")
+        if stored.inner and not kind.is_container:
+            raise DataError(f"{stored.place}: is a {kind.name} file, which holds nothing by the name {stored.inner}")
         with explain_damage(path):
             images = kind.open(stored, reading)
         try:

@@ -14,7 +14,7 @@ from unet_exp.io.hdf5 import open_hdf5
 from unet_exp.io.nifti import open_nifti
 from unet_exp.io.numpy_files import open_npz, open_numpy
 from unet_exp.io.scene import OpenImages, Reading
-from unet_exp.io.stored import Stored
+from unet_exp.io.stored import CONTAINERS, HDF5_SUFFIXES, NPZ_SUFFIXES, ZARR_SUFFIXES, Stored
 from unet_exp.io.tiff_images import TiffImages
 from unet_exp.io.zarr_files import is_zarr, open_zarr
 
@@ -36,24 +36,29 @@ class Kind(NamedTuple):
     open: Callable[[Stored, Reading], OpenImages]
     packed: bool = True
 
+    @property
+    def is_container(self) -> bool:
+        """Whether it holds arrays by name."""
+        return not set(self.suffixes).isdisjoint(CONTAINERS)
+
 
 _JPEG = Kind("JPEG", (".jpg", ".jpeg"), rb"\xff\xd8\xff", pictures.open_jpeg)
 _TIFF = Kind("TIFF", (".tif", ".tiff", ".stk", ".lsm"), rb"II[*+]\0|MM\0[*+]", TiffImages)
-_ZARR = Kind("Zarr", (".zarr",), None, open_zarr, packed=False)
+_ZARR = Kind("Zarr", ZARR_SUFFIXES, None, open_zarr, packed=False)
 _SERIES = Kind("DICOM", (), None, open_series, packed=False)
 KINDS = (
     Kind("PNG", (".png",), rb"\x89PNG\r\n\x1a\n", pictures.open_png),
     _JPEG,
     _TIFF,
     Kind("NumPy", (".npy",), rb"\x93NUMPY", open_numpy),
-    Kind("NumPy", (".npz",), rb"PK\x03\x04", open_npz, packed=False),
+    Kind("NumPy", NPZ_SUFFIXES, rb"PK\x03\x04", open_npz, packed=False),
     Kind("BMP", (".bmp",), rb"BM.{4}\0\0\0\0", pictures.open_bmp),
     Kind("GIF", (".gif",), rb"GIF8[79]a", pictures.open_gif),
     Kind("PNM", (".pbm", ".pgm", ".ppm", ".pnm"), rb"P[1-6]\s", pictures.open_pnm),
     Kind("WebP", (".webp",), rb"RIFF.{4}WEBP", pictures.open_webp),
     Kind("NIfTI", (".nii", ".hdr"), rb"(\x5c\x01\0\0|\0\0\x01\x5c|\x1c\x02\0\0|\0\0\x02\x1c)", open_nifti),
     Kind("DICOM", (".dcm",), rb".{128}DICM", open_dicom, packed=False),
-    Kind("HDF5", (".h5", ".hdf5", ".hdf", ".he5"), rb"\x89HDF\r\n\x1a\n", open_hdf5, packed=False),
+    Kind("HDF5", HDF5_SUFFIXES, rb"\x89HDF\r\n\x1a\n", open_hdf5, packed=False),
     _ZARR,
 )
 JPEG_SUFFIXES, TIFF_SUFFIXES = _JPEG.suffixes, _TIFF.suffixes

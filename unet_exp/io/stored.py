@@ -12,7 +12,8 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from unet_exp.errors import DataError
 
-CONTAINERS = (".h5", ".hdf5", ".hdf", ".he5", ".npz", ".zarr")
+HDF5_SUFFIXES, NPZ_SUFFIXES, ZARR_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5"), (".npz",), (".zarr",)
+CONTAINERS = (*HDF5_SUFFIXES, *NPZ_SUFFIXES, *ZARR_SUFFIXES)
 """Suffixes of what holds arrays by name: a path may go on behind them."""
 MAX_PACKED = 2**30
 """Most bytes of a packed picture: as many values as the largest page has."""
