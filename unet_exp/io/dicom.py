@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from unet_exp.io.volumes import Key, Volume
 _TAGS = [
     *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "SOPClassUID", "SpecificCharacterSet"),
-    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "PixelPaddingValue", "PixelData"),
+    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "PixelPaddingValue"),
     *("RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "PaletteColorLookupTableUID"),
     *("GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData"),
     *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData"),
@@ -46,7 +46,8 @@ _LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 _WHITE, _PALETTE = "MONOCHROME1", "PALETTE COLOR"
 _GREYS = ("MONOCHROME2", _WHITE)
 _EXACT = 2**16
-_DEFERRED = 2**16  # bytes; longer elements are looked at when they are needed
+_PIXEL_DATA, _ELEMENT = (0x7FE0, 0x0010), 12
+"""The tag of pixels, and the bytes before them of an element that names its type."""
 
 
 class _Rescale(NamedTuple):
@@ -186,30 +187,33 @@ def _read_file(pydicom: Any, path: Path, place: Path, images: bool = True) -> _F
     syntax = pydicom.filereader.read_file_meta_info(place).TransferSyntaxUID
     if syntax == _DEFLATED:  # pydicom unpacks it whatever its size
         raise DataError(f"{path}: is a deflated DICOM file, which is not read; unpack it, as dcmconv +te does")
-    encapsulated = bool(syntax.is_encapsulated)
-    options = {"stop_before_pixels": True} if encapsulated else {"defer_size": _DEFERRED}
-    header = pydicom.dcmread(place, specific_tags=_TAGS, **options)
+    with place.open("rb") as stream:
+        header = pydicom.dcmread(stream, specific_tags=_TAGS, stop_before_pixels=True)
+        start = stream.read(_ELEMENT)  # of the pixels, if there are any
+        tell = stream.tell()
     if what := _UNREAD.get(str(header.get("SOPClassUID"))):
         raise DataError(f"{path}: is {what}; convert it to NIfTI or TIFF")
-    if "Rows" not in header or (not encapsulated and "PixelData" not in header):
+    order: Literal["little", "big"] = "little" if syntax.is_little_endian else "big"
+    if "Rows" not in header or start[:4] != b"".join(part.to_bytes(2, order) for part in _PIXEL_DATA):
         if not images:
             return _File(place, pydicom.Dataset(), None)
         name = pydicom.uid.UID(str(header.get("SOPClassUID"))).name
         raise DataError(f"{path}: holds no pixels (it is of the kind {name}); give the images themselves")
     file = _File(place, header, None)
     _check_header(path, file)
-    if encapsulated:
+    if syntax.is_encapsulated:
         _check_decoder(pydicom, path, syntax)
         return file
-    data = header.get_item("PixelData")
+    offset = tell - 4 * bool(syntax.is_implicit_VR)  # without a word for the type and another without meaning
+    length = int.from_bytes(start[4:8] if syntax.is_implicit_VR else start[8:12], order)
     pixels = file.frames * math.prod(file.size) * file.samples
     needed = -(-pixels * int(header.BitsAllocated) // 8)
     if file.photometric == "YBR_FULL_422":
         needed = needed * 2 // 3
-    if data.length < needed or data.value_tell + needed > place.stat().st_size:
+    if length < needed or offset + needed > place.stat().st_size:
         raise ValueError("some of its pixels are missing")
     plain = file.samples == 1 and header.BitsAllocated in (8, 16, 32) and syntax in _LITTLE_ENDIAN
-    return _File(place, header, data.value_tell) if plain else file
+    return _File(place, header, offset) if plain else file
 
 
 def _check_header(path: Path, file: _File) -> None:

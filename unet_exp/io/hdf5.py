@@ -10,7 +10,16 @@ from typing import Any
 from unet_exp.errors import DataError
 from unet_exp.io.scene import OpenImages, Reading
 from unet_exp.io.stored import Stored, import_reader
-from unet_exp.io.volumes import MAX_CHUNK, NamedValues, Volume, choose_array, explain_absent, fit_axes, guess_axes
+from unet_exp.io.volumes import (
+    MAX_CHUNK,
+    ChunkedValues,
+    NamedValues,
+    Volume,
+    choose_array,
+    explain_absent,
+    fit_axes,
+    guess_axes,
+)
 
 _MOST_OBJECTS = 10_000
 """Groups and arrays that are looked at for the only array."""
@@ -30,7 +39,8 @@ def open_hdf5(stored: Stored, reading: Reading) -> OpenImages:
     _check_storage(stored, values)
     axes = _read_axes(values) or reading.axes
     axes = guess_axes(stored.path, values.shape) if axes is None else fit_axes(stored.path, values.shape, axes)
-    return Volume(stored.path, reading, values, axes)
+    shown = values if values.chunks is None else ChunkedValues(values, values.chunks)
+    return Volume(stored.path, reading, shown, axes)
 
 
 def _list_arrays(h5py: Any, file: Any) -> list[NamedValues]:

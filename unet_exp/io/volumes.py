@@ -21,6 +21,7 @@ _EXACT = 2**24
 """Whole numbers up to it are exact as float32."""
 MAX_CHUNK = 2**30
 """Most bytes of a chunk of a container, which is unpacked as a whole."""
+_MOST_KEPT = 2**26
 _SHOWN = 6
 _MOST_SLICES = 2**20
 
@@ -67,6 +68,39 @@ class MappedValues:
         file = self._stored.unpack(self._end)
         mapped: Array = np.memmap(file, self.dtype, "r", self._offset, self.shape, self._order)  # type: ignore[call-overload]
         return np.array(mapped[key])
+
+
+class ChunkedValues:
+    """An array in chunks: for one whole slice, all those that lie in the same chunks are unpacked together and kept.
+
+    Args:
+        values: the array.
+        chunks: the length of a chunk along each axis.
+    """
+
+    def __init__(self, values: Values, chunks: Sequence[int]) -> None:
+        self._values, self._chunks = values, chunks
+        self.shape, self.dtype = tuple(values.shape), values.dtype
+        self._kept: tuple[Key, Array] | None = None
+
+    def __getitem__(self, key: Key) -> Array:
+        layer, within, size = list(key), list(key), self.dtype.itemsize
+        for axis, (part, length, chunk) in enumerate(zip(key, self.shape, self._chunks, strict=True)):
+            if isinstance(part, int):
+                start = part - part % chunk
+                layer[axis], within[axis] = slice(start, min(start + chunk, length)), part - start
+                size *= min(start + chunk, length) - start
+            elif part.indices(length) == (0, length, 1):
+                size *= length
+            else:
+                return np.asarray(self._values[key])
+        wanted = tuple(layer)
+        if size > _MOST_KEPT:
+            return np.asarray(self._values[key])
+        if self._kept is None or self._kept[0] != wanted:
+            self._kept = None  # two at a time are not needed
+            self._kept = wanted, np.asarray(self._values[wanted])
+        return self._kept[1][tuple(within)]
 
 
 class NamedValues(NamedTuple):

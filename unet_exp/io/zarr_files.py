@@ -11,7 +11,16 @@ from typing import Any
 from unet_exp.errors import DataError
 from unet_exp.io.scene import OpenImages, Reading
 from unet_exp.io.stored import Stored, import_reader
-from unet_exp.io.volumes import MAX_CHUNK, NamedValues, Volume, choose_array, explain_absent, fit_axes, guess_axes
+from unet_exp.io.volumes import (
+    MAX_CHUNK,
+    ChunkedValues,
+    NamedValues,
+    Volume,
+    choose_array,
+    explain_absent,
+    fit_axes,
+    guess_axes,
+)
 
 MARKS = ("zarr.json", ".zgroup", ".zarray")
 """Files that make a folder a Zarr."""
@@ -64,7 +73,7 @@ def open_zarr(stored: Stored, reading: Reading) -> OpenImages:
     else:
         given = reading.axes
         axes = guess_axes(stored.path, shape) if given is None else fit_axes(stored.path, shape, given)
-    return Volume(stored.path, reading, node, axes)
+    return Volume(stored.path, reading, ChunkedValues(node, node.chunks), axes)
 
 
 def _open(zarr: Any, stored: Stored, inner: str) -> Any:
