@@ -10,107 +10,21 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
-from unet_exp.io.scene import OpenImages, Reading, explain_damage
+from unet_exp.io.dicom_header import GREYS, PALETTE, WHITE, DicomFile, read_header
+from unet_exp.io.scene import OpenImages, Reading, explain_damage, quote
 from unet_exp.io.stored import Stored, import_reader
 from unet_exp.io.valid import Declared
 from unet_exp.io.volumes import Key, Volume
 
-_TAGS = [
-    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-    *("PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "SOPClassUID", "SpecificCharacterSet"),
-    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "PixelPaddingValue"),
-    *("RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "PaletteColorLookupTableUID"),
-    *("GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData"),
-    *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData"),
-    *("SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData"),
-    *("SegmentedBluePaletteColorLookupTableData", "AlphaPaletteColorLookupTableDescriptor"),
-    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    *("SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "InstanceNumber"),
-    *("ImagePositionPatient", "ImageOrientationPatient"),
-]
 _START, _DICM = 128, b"DICM"
-_UNREAD = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "a DICOM segmentation, whose frames name slices and segments of their own",
-    "1.2.840.10008.5.1.4.1.1.77.1.6": "a DICOM slide, whose frames are tiles",
-}
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-_LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
-_WHITE, _PALETTE = "MONOCHROME1", "PALETTE COLOR"
-_GREYS = ("MONOCHROME2", _WHITE)
-_EXACT = 2**16
-_PIXEL_DATA, _ELEMENT = (0x7FE0, 0x0010), 12
-"""The tag of pixels, and the bytes before them of an element that names its type."""
-
-
-class _Rescale(NamedTuple):
-    """What makes values of those stored."""
-
-    slope: float = 1.0
-    intercept: float = 0.0
-
-
-@dataclass
-class _File:
-    """A file of a series.
-
-    Attributes:
-        place: on the disk.
-        header: all but its pixels.
-        native: bytes before its pixels, where they can be mapped; None where pydicom decodes them.
-    """
-
-    place: Path
-    header: Any
-    native: int | None
-
-    @property
-    def frames(self) -> int:
-        """How many it has."""
-        return int(self.header.get("NumberOfFrames") or 1)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return int(self.header.Rows), int(self.header.Columns)
-
-    @property
-    def samples(self) -> int:
-        """Values of a pixel as stored."""
-        return int(self.header.get("SamplesPerPixel") or 1)
-
-    @property
-    def photometric(self) -> str:
-        """What the values mean."""
-        return str(self.header.PhotometricInterpretation)
-
-    @property
-    def stored_type(self) -> np.dtype[Any]:
-        """Of the values in the file."""
-        kind = "i" if self.header.PixelRepresentation else "u"
-        return np.dtype(f"<{kind}{max(1, int(self.header.BitsAllocated) // 8)}")
-
-    @property
-    def limits(self) -> tuple[int, int]:
-        """The least and the largest value that can be stored."""
-        bits = int(self.header.BitsStored)
-        return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if self.header.PixelRepresentation else (0, 2**bits - 1)
-
-    def rescale(self, frame: int) -> _Rescale:
-        """That of a frame: its own, that of all frames, or that of the file."""
-        own = self.header.get("PerFrameFunctionalGroupsSequence") or ()
-        groups = [own[frame]] if frame < len(own) else []
-        for group in [*groups, *(self.header.get("SharedFunctionalGroupsSequence") or ())]:
-            for found in group.get("PixelValueTransformationSequence") or ():
-                return _read_rescale(found)
-        return _read_rescale(self.header)
+_MOST = 2**16 - 1  # of 16 bits
 
 
 def open_dicom(stored: Stored, reading: Reading) -> OpenImages:
@@ -121,7 +35,7 @@ def open_dicom(stored: Stored, reading: Reading) -> OpenImages:
         Exception: those of pydicom for a damaged file.
     """
     pydicom = _import(stored)
-    return _open_files(pydicom, stored, [_read_file(pydicom, stored.path, stored.place)], reading)
+    return _open_files(pydicom, stored, [read_header(pydicom, stored.path, stored.place)], reading)
 
 
 def open_series(stored: Stored, reading: Reading) -> OpenImages:
@@ -170,89 +84,18 @@ def _is_dicom(place: Path) -> bool:
     return start[_START:] == _DICM
 
 
-def _read_image(pydicom: Any, place: Path) -> _File | None:
+def _read_image(pydicom: Any, place: Path) -> DicomFile | None:
     """Reads the header of a file of a folder; None of one without pixels, such as a report."""
-    meta = pydicom.filereader.read_file_meta_info(place)
-    if meta.get("MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10":  # the list of a folder's files
-        return None
-    # Of an image something is missing where it has no pixels.
-    is_image = "Image Storage" in pydicom.uid.UID(str(meta.get("MediaStorageSOPClassUID"))).name
     with explain_damage(place):
-        file = _read_file(pydicom, place, place, images=is_image)
+        file = read_header(pydicom, place, place, images=False)
     return file if "Rows" in file.header else None
 
 
-def _read_file(pydicom: Any, path: Path, place: Path, images: bool = True) -> _File:
-    """Reads all but the pixels of a file; `images`: it must have some."""
-    syntax = pydicom.filereader.read_file_meta_info(place).TransferSyntaxUID
-    if syntax == _DEFLATED:  # pydicom unpacks it whatever its size
-        raise DataError(f"{path}: is a deflated DICOM file, which is not read; unpack it, as dcmconv +te does")
-    with place.open("rb") as stream:
-        header = pydicom.dcmread(stream, specific_tags=_TAGS, stop_before_pixels=True)
-        start = stream.read(_ELEMENT)  # of the pixels, if there are any
-        tell = stream.tell()
-    if what := _UNREAD.get(str(header.get("SOPClassUID"))):
-        raise DataError(f"{path}: is {what}; convert it to NIfTI or TIFF")
-    order: Literal["little", "big"] = "little" if syntax.is_little_endian else "big"
-    if "Rows" not in header or start[:4] != b"".join(part.to_bytes(2, order) for part in _PIXEL_DATA):
-        if not images:
-            return _File(place, pydicom.Dataset(), None)
-        name = pydicom.uid.UID(str(header.get("SOPClassUID"))).name
-        raise DataError(f"{path}: holds no pixels (it is of the kind {name}); give the images themselves")
-    file = _File(place, header, None)
-    _check_header(path, file)
-    if syntax.is_encapsulated:
-        _check_decoder(pydicom, path, syntax)
-        return file
-    offset = tell - 4 * bool(syntax.is_implicit_VR)  # without a word for the type and another without meaning
-    length = int.from_bytes(start[4:8] if syntax.is_implicit_VR else start[8:12], order)
-    pixels = file.frames * math.prod(file.size) * file.samples
-    needed = -(-pixels * int(header.BitsAllocated) // 8)
-    if file.photometric == "YBR_FULL_422":
-        needed = needed * 2 // 3
-    if length < needed or offset + needed > place.stat().st_size:
-        raise ValueError("some of its pixels are missing")
-    plain = file.samples == 1 and header.BitsAllocated in (8, 16, 32) and syntax in _LITTLE_ENDIAN
-    return _File(place, header, offset) if plain else file
-
-
-def _check_header(path: Path, file: _File) -> None:
-    header = file.header
-    allocated, bits = int(header.BitsAllocated), int(header.BitsStored)
-    if not 1 <= bits <= allocated <= 32 or not math.prod(file.size) > 0 or file.frames < 1:
-        raise ValueError(f"{header.Columns} x {header.Rows} pixels of {bits} bits in {allocated}")
-    if int(header.get("HighBit", bits - 1)) != bits - 1:
-        raise DataError(f"{path}: its values do not begin at the lowest bit, which is not read; export it again")
-    colours = file.photometric in ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-    if (not colours and file.photometric not in (*_GREYS, _PALETTE)) or (3 if colours else 1) != file.samples:
-        raise DataError(f"{path}: its colours are {file.photometric}, not grey, RGB or a palette; export it")
-
-
-def _check_decoder(pydicom: Any, path: Path, syntax: Any) -> None:
-    try:
-        known = pydicom.pixels.get_decoder(syntax).is_available
-    except NotImplementedError:
-        known = False
-    if not known:
-        raise DataError(
-            f"{path}: is compressed as {syntax.name}, which pydicom and Pillow do not decode; unpack it, as gdcmconv "
-            "--raw does, or type pip install pylibjpeg pylibjpeg-libjpeg"
-        )
-
-
-def _read_rescale(header: Any) -> _Rescale:
-    slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
-    found = _Rescale(1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept))
-    if not all(map(math.isfinite, found)):
-        raise ValueError(f"a rescale of {found.slope} and {found.intercept}")
-    return found
-
-
-def _explain_series(path: Path, files: Sequence[_File], series: Counter[str]) -> str:
+def _explain_series(path: Path, files: Sequence[DicomFile], series: Counter[str]) -> str:
     """The message for a folder of several series."""
     firsts = {str(file.header.get("SeriesInstanceUID")): file.header for file in reversed(files)}
     told = [
-        f"{first.get('SeriesNumber', '?')} {str(first.get('SeriesDescription', uid))[:60]!r} ({count} files)"
+        f"{quote(first.get('SeriesNumber', '?'))} '{quote(first.get('SeriesDescription', uid))}' ({count} files)"
         for uid, count in series.most_common(4)
         for first in (firsts[uid],)
     ]
@@ -260,7 +103,7 @@ def _explain_series(path: Path, files: Sequence[_File], series: Counter[str]) ->
     return f"{path}: holds {len(series)} DICOM series: {listed}; move each into a folder of its own"
 
 
-def _sort_slices(path: Path, files: list[_File]) -> list[_File]:
+def _sort_slices(path: Path, files: list[DicomFile]) -> list[DicomFile]:
     """Sorts the files of a series along the normal of their slices, or else by their number."""
     if len(files) == 1:
         return files
@@ -276,7 +119,7 @@ def _sort_slices(path: Path, files: list[_File]) -> list[_File]:
     return [files[place] for place in np.argsort(places, kind="stable").tolist()]
 
 
-def _find_places(files: Sequence[_File]) -> list[float] | None:
+def _find_places(files: Sequence[DicomFile]) -> list[float] | None:
     """Where slices lie along the normal of their plane, in mm; None where they do not say, or are not parallel."""
     try:
         turned = np.array([file.header.ImageOrientationPatient for file in files], float).reshape(-1, 2, 3)
@@ -289,7 +132,7 @@ def _find_places(files: Sequence[_File]) -> list[float] | None:
     return along
 
 
-def _open_files(pydicom: Any, stored: Stored, files: list[_File], reading: Reading) -> OpenImages:
+def _open_files(pydicom: Any, stored: Stored, files: list[DicomFile], reading: Reading) -> OpenImages:
     values = _Slices(pydicom, files, reading)
     axes = "zyx"[3 - len(values.shape) :] if values.channels == 1 else ("zyxc" if values.slices > 1 else "yxc")
     by_window = all(file.native is not None for file in files)
@@ -305,7 +148,7 @@ class _Slices:
         declared: the value of pixels that only fill the image.
     """
 
-    def __init__(self, pydicom: Any, files: Sequence[_File], reading: Reading) -> None:
+    def __init__(self, pydicom: Any, files: Sequence[DicomFile], reading: Reading) -> None:
         self._pydicom, self._reading = pydicom, reading
         self._frames = [(file, frame) for file in files for frame in range(file.frames)]
         self._kept: tuple[int, Array] | None = None
@@ -351,18 +194,18 @@ class _Slices:
             self._kept = place, self._convert(file, frame, raw)
         return self._kept[1]
 
-    def _convert(self, file: _File, frame: int, raw: Array) -> Array:
+    def _convert(self, file: DicomFile, frame: int, raw: Array) -> Array:
         """Turns stored values (H, W) into greys (H, W) or colours (H, W, 3)."""
         header, label = file.header, self._reading.label
-        if file.photometric == _PALETTE:
+        if file.photometric == PALETTE:
             if self._reading.indices:
                 return raw
             colours: Array = self._pydicom.pixels.apply_color_lut(raw, header)[..., :3]
             return colours
-        if file.photometric not in _GREYS:
+        if file.photometric not in GREYS:
             return raw
         least, most = file.limits
-        if file.photometric == _WHITE and not label:
+        if file.photometric == WHITE and not label:
             raw = (least + most - raw.astype(np.int64)).astype(raw.dtype)
         if int(header.BitsAllocated) == 1:
             return raw.astype(np.uint8) * np.uint8(255)
@@ -377,14 +220,14 @@ class _Slices:
         scaled: Array = raw * np.float64(slope) + np.float64(intercept)
         if whole and label:
             return scaled.astype(np.int64)
-        return scaled.astype(np.uint16 if whole and ends[0] >= 0 and ends[1] < _EXACT else np.float32)
+        return scaled.astype(np.uint16 if whole and ends[0] >= 0 and ends[1] <= _MOST else np.float32)
 
     def _find_padding(self) -> Declared | None:
         """What files say of pixels that hold nothing, if they all say the same."""
         found = set()
         for file, frame in self._examples:
             value = file.header.get("PixelPaddingValue")
-            if not isinstance(value, int) or file.photometric not in _GREYS:
+            if not isinstance(value, int) or file.photometric not in GREYS:
                 return None
             signed = value - 2**16 if file.header.PixelRepresentation and value > file.limits[1] else value
             found.add(float(self._convert(file, frame, np.array([[signed]], file.stored_type))[0, 0]))

@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from unet_exp.errors import DataError
-from unet_exp.io.scene import OpenImages, Reading
+from unet_exp.io.scene import OpenImages, Reading, quote
 from unet_exp.io.stored import Stored, import_reader
 from unet_exp.io.volumes import (
     MAX_CHUNK,
@@ -67,7 +67,7 @@ def _find_array(h5py: Any, stored: Stored, file: Any, name: str) -> Any:
         part = parts.pop(0)
         link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
         if isinstance(link, h5py.ExternalLink):
-            raise DataError(f"{stored.path}: is a link to another file, {link.filename}; name that file itself")
+            raise DataError(f"{stored.path}: is a link to another file, {quote(link.filename)}; name that file itself")
         if link is None:
             arrays = [array.name for array in _list_arrays(h5py, file)]
             raise explain_absent(stored.place, stored.inner, arrays)

@@ -143,9 +143,15 @@ def explain_damage(path: Path) -> Iterator[None]:
     except MemoryError:
         raise DataError(f"{path}: does not fit into memory; cut the image into smaller ones") from None
     except Exception as error:  # No library lists its exceptions for broken bytes.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = quote(error, 200) or type(error).__name__
         what = f"the file is damaged, cut short or of an unknown kind ({reason})"
         raise DataError(f"{path}: {what}; copy or export it again") from None
+
+
+def quote(text: object, most: int = 80) -> str:
+    """A text of a file as a part of a message: on one line, without signs that steer a terminal, and not long."""
+    shown = "".join(sign if sign.isprintable() else " " for sign in str(text))
+    return " ".join(shown.split())[:most]
 
 
 def check_size(path: Path, height: int, width: int, channels: int = 1) -> None:

@@ -9,7 +9,16 @@ import numpy as np
 
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
-from unet_exp.io.scene import MAX_CHANNELS, OpenImages, Reading, Scene, check_size, make_scene, stretch_booleans
+from unet_exp.io.scene import (
+    MAX_CHANNELS,
+    OpenImages,
+    Reading,
+    Scene,
+    check_size,
+    make_scene,
+    quote,
+    stretch_booleans,
+)
 from unet_exp.io.stored import Stored
 from unet_exp.io.valid import Declared, Valid, find_valid
 
@@ -121,17 +130,17 @@ def choose_array(path: Path, found: Sequence[NamedValues], label: bool) -> str:
         return found[0].name
     if not found:
         raise DataError(f"{path}: holds no array of numbers with two axes or more; export the image into it")
-    listed = ", ".join(f"{name} ({' x '.join(map(str, shape))}, {dtype})" for name, shape, dtype in found[:_SHOWN])
+    listed = ", ".join(f"{quote(one.name)} ({' x '.join(map(str, one.shape))}, {one.dtype})" for one in found[:_SHOWN])
     key = "data.masks" if label else "data.images"
     raise DataError(
         f"{path}: holds {len(found)} arrays: {listed}{', ...' * (len(found) > _SHOWN)}; name the one to read, as "
-        f"{key}='{path}/{found[0].name}'"
+        f"{key}='{path}/{quote(found[0].name)}'"
     )
 
 
 def explain_absent(path: Path, inner: str, names: Sequence[str]) -> DataError:
     """The error for a container without an array of this name."""
-    listed = ", ".join(names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)
+    listed = ", ".join(map(quote, names[:_SHOWN])) + ", ..." * (len(names) > _SHOWN)
     return DataError(f"{path}: holds nothing by the name {inner}, but {listed or 'no arrays'}; check the path")
 
 
@@ -207,7 +216,7 @@ class Volume(OpenImages):
                 f"{path}: holds {values.dtype} and no numbers of pixels; save it as uint8, uint16 or float32"
             )
         sizes = dict(zip(axes, values.shape, strict=True))
-        if not all(sizes.values()):
+        if min(sizes.values()) < 1:
             raise DataError(f"{path}: has the shape {tuple(values.shape)}, in which nothing lies; export it again")
         self._sliced = reading.slice_axis if "z" in axes else ""
         self._rows, self._columns = (axis for axis in "zyx" if axis in axes and axis != self._sliced)

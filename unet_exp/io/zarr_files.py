@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unet_exp.errors import DataError
-from unet_exp.io.scene import OpenImages, Reading
+from unet_exp.io.scene import OpenImages, Reading, quote
 from unet_exp.io.stored import Stored, import_reader
 from unet_exp.io.volumes import (
     MAX_CHUNK,
@@ -68,7 +68,9 @@ def open_zarr(stored: Stored, reading: Reading) -> OpenImages:
     shape = node.shape
     if told is not None:
         if len(told) != len(shape) or not set(told) <= set("tczyx") or len(set(told)) < len(told):
-            raise DataError(f"{stored.path}: its axes are {', '.join(told)}, and those of t, c, z, y and x are read")
+            raise DataError(
+                f"{stored.path}: its axes are {quote(', '.join(told))}, and those of t, c, z, y and x are read"
+            )
         axes = "".join(told)
     else:
         given = reading.axes
@@ -131,7 +133,9 @@ def _check_storage(stored: Stored, values: Any) -> None:
     codecs = [*(meta.get("codecs") or ()), *(meta.get("filters") or ()), meta.get("compressor")]
     unknown = sorted(_name_codecs(codecs) - _CODECS)
     if unknown:
-        raise DataError(f"{stored.path}: is packed by {unknown[0]}, which is not read; save it with zstd or blosc")
+        raise DataError(
+            f"{stored.path}: is packed by {quote(unknown[0])}, which is not read; save it with zstd or blosc"
+        )
     chunk = math.prod(values.chunks) * values.dtype.itemsize
     if chunk > MAX_CHUNK:
         raise DataError(
