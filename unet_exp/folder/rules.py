@@ -11,7 +11,7 @@ from unet_exp.config.user_data import FolderConfig, Inexact, NoData, UserDataCon
 from unet_exp.folder.pages import PairPage, read_pair
 from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array
-from unet_exp.io.tiff import Reading
+from unet_exp.io.scene import Reading
 from unet_exp.samples.classes import decode, object_ids, picture_color, stored_value
 from unet_exp.samples.inexact import snap
 from unet_exp.samples.sample import Sample
