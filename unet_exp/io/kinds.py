@@ -12,6 +12,8 @@ JPEG_SUFFIXES = (".jpg", ".jpeg")
 TIFF_SUFFIXES = (".tif", ".tiff", ".stk", ".lsm")
 SUFFIXES = (".png", *JPEG_SUFFIXES, *TIFF_SUFFIXES, ".npy")
 """Of files that can be read, in lower case."""
+ANNOTATION_SUFFIXES = (".json", ".xml", ".geojson")
+"""Of files from which masks are drawn, in lower case."""
 READ = f"PNG, JPEG, TIFF and NumPy files are read, with names that end in {' '.join(SUFFIXES)}"
 
 _OTHER_IMAGES = {
