@@ -61,7 +61,7 @@ def split_inner(path: Path) -> tuple[Path, str]:
     """Splits a path that goes on inside a container: what lies on the disk, and the path inside, empty for none."""
     parts = path.parts
     for place, part in enumerate(parts[:-1], start=1):
-        if part.lower().endswith(CONTAINERS):
+        if part.lower().endswith(CONTAINERS) or _names_containers(part):
             return Path(*parts[:place]), "/".join(parts[place:])
     return path, ""
 
@@ -113,6 +113,14 @@ def find_source(spec: str | Path, recursive: bool = True, annotated: bool = Fals
 def is_zarr(path: Path) -> bool:
     """Whether this is a folder that holds Zarr arrays, by its name."""
     return path.name.lower().endswith(ZARR) and path.is_dir()
+
+
+def _names_containers(part: str) -> bool:
+    """Whether a part of a glob ends in suffixes of containers, as `*.{h5,npz}`."""
+    before, brace, choices = part.lower().rpartition("{")
+    if not brace or not choices.endswith("}"):
+        return False
+    return all((before + choice).endswith(CONTAINERS) for choice in choices[:-1].split(","))
 
 
 def _check_inner(path: Path, inner: str) -> None:
