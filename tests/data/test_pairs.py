@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unet_exp.errors import DataError
-from unet_exp.folder.pairs import Pairs, find_pairs, find_views
+from unet_exp.folder.named_files import FileSpecs, Spec
+from unet_exp.folder.pairing import find_pairs, find_views
+from unet_exp.folder.pairs import Pairs
 
 FILES = ("a1.png", "a01.png", "a10.tif", "s/b.png", "s/c.npy", "d.bmp")
 CHANGES = ("nothing", "add", "remove", "rename", "touch", "replace", "again", "suffix", "view", "one view")
@@ -24,7 +26,17 @@ def fill(root, files, folders=("images", "masks")):
 
 
 def find(root, views=None, suffix="", masks="masks", **words):
-    return find_pairs(str(root / "images"), str(root / masks), suffix, lambda name: name == "lone", views, **words)
+    return find_pairs(make_specs([root / "images"], root / masks, suffix, views), lambda name: name == "lone", **words)
+
+
+def make_specs(images, masks, suffix="", view=None):
+    masks = masks if isinstance(masks, dict) else {"": masks}
+    return FileSpecs(
+        tuple(Spec.of("data.images", str(spec)) for spec in images),
+        {label: Spec.of(f"data.masks.{label}".strip("."), str(spec)) for label, spec in masks.items()},
+        suffix,
+        None if view is None else Spec.of("data.field_of_view", str(view)),
+    )
 
 
 def change(root, what, name):
@@ -97,7 +109,7 @@ def test_which_image_may_lack_a_mask_is_asked_anew(tmp_path):
     fill(tmp_path, ["lone.png"], ["images"])
     known = find(tmp_path).to_arrays()
     with pytest.raises(DataError, match=r"lone\.png: no mask"):
-        find_pairs(str(tmp_path / "images"), str(tmp_path / "masks"), "", lambda _: False, known=known)
+        find_pairs(make_specs([tmp_path / "images"], tmp_path / "masks"), lambda _: False, known=known)
 
 
 def test_pairs_are_stored_and_taken(tmp_path):
@@ -133,7 +145,7 @@ def test_one_folder_is_listed_once_for_images_and_masks(tmp_path):
     pairs = find(tmp_path, suffix="_mask", masks="images")
     assert [(pair.image.name, pair.mask.name) for pair in pairs] == [("a.png", "a_mask.png"), ("b.tif", "b_mask.png")]
     known = pairs.to_arrays()
-    assert "masks.paths" not in known
+    assert "files1.paths" not in known
     assert list(find(tmp_path, suffix="_mask", masks="images", known=known)) == list(pairs)
     # The same files by other words.
     assert list(find(tmp_path, suffix="_mask", masks="images/**/*", known=known)) == list(pairs)
@@ -143,14 +155,17 @@ def test_one_file_that_is_image_and_mask(tmp_path):
     fill(tmp_path, ["a_mask.png"], ["images"])
     file = str(tmp_path / "images/a_mask.png")
     with pytest.raises(DataError, match="a mask without an image"):
-        find_pairs(file, file, "_mask", lambda _: False)
+        find_pairs(make_specs([file], file, "_mask"), lambda _: False)
 
 
 def test_views_of_some_images(tmp_path):
     fill(tmp_path, ["a.png", "b.png", "c.png"])
     images = {"c": tmp_path / "c.png", "a": tmp_path / "a.png"}
-    assert find_views(str(tmp_path / "masks"), images) == {name: tmp_path / "masks" / f"{name}.png" for name in images}
-    one = str(tmp_path / "masks/b.png")
-    assert find_views(one, images) == dict.fromkeys(images, tmp_path / "masks/b.png")
+
+    def views(place):
+        return Spec.of("data.field_of_view", str(tmp_path / place))
+
+    assert find_views(views("masks"), images) == {name: tmp_path / "masks" / f"{name}.png" for name in images}
+    assert find_views(views("masks/b.png"), images) == dict.fromkeys(images, tmp_path / "masks/b.png")
     with pytest.raises(DataError, match=r"x\.png: no mask of the field of view .* the name x is .* such as a is found"):
-        find_views(str(tmp_path / "masks"), {"x": tmp_path / "x.png"})
+        find_views(views("masks"), {"x": tmp_path / "x.png"})

@@ -121,19 +121,19 @@ def test_a_glob_that_ends_in_a_slash_names_folders(tmp_path):
 
 
 def test_a_zarr_is_one_item_and_paths_go_on_inside_containers(tmp_path):
-    make(tmp_path, "a.zarr/0/.zarray", "v/b.ZARR/zarr.json", "v/c.h5", "v/d.npz", "v/e.h5/f.png", "v/g.png")
+    make(tmp_path, "a.zarr/0/.zarray", "v/b.zarr/zarr.json", "v/c.h5", "v/d.npz", "v/e.h5/f.png", "v/g.png")
     assert list(scan_files(tmp_path / "*.zarr").paths) == ["a.zarr"]
     assert found_below(tmp_path, "*.zarr/") == [("a", "a.zarr")], "it is a folder too"
     assert found_below(tmp_path, "*/*.{h5,npz}/raw/volume") == [
         ("v/c", "v/c.h5/raw/volume"),
         ("v/d", "v/d.npz/raw/volume"),
     ]
-    assert found_below(tmp_path, "**/*.zarr/0") == [("a", "a.zarr/0"), ("v/b", "v/b.ZARR/0")]
+    assert found_below(tmp_path, "**/*.zarr/0") == [("a", "a.zarr/0"), ("v/b", "v/b.zarr/0")]
     for spec, name in (("a.zarr", "a"), ("a.zarr/0", "a"), ("v/c.h5/raw", "c"), ("v/d.npz", "d")):
         assert found_below(tmp_path, spec) == [(name, spec)]
     assert found_below(tmp_path, "v/e.h5/*.png") == [("f", "v/e.h5/f.png")], "a folder is no container, but a Zarr"
     files = scan_files(tmp_path)
-    assert set(files.paths) == {"a.zarr", "v/b.ZARR", "v/c.h5", "v/d.npz", "v/e.h5/f.png", "v/g.png"}
+    assert set(files.paths) == {"a.zarr", "v/b.zarr", "v/c.h5", "v/d.npz", "v/e.h5/f.png", "v/g.png"}
     with pytest.raises(DataError, match=r"v/\*\.h5/r\*: wildcards do not look inside a file; name one array"):
         scan_files(tmp_path / "v/*.h5/r*")
 
@@ -141,7 +141,8 @@ def test_a_zarr_is_one_item_and_paths_go_on_inside_containers(tmp_path):
 def test_annotations_count_where_they_are_asked_for(tmp_path):
     make(tmp_path, "a.json", "b.xml", "c.GeoJSON", "d.png", "e.txt")
     assert [name for name, _ in found_below(tmp_path, "")] == ["d"]
-    assert [name for name, _ in found_below(tmp_path, "", annotated=True)] == ["a", "b", "c", "d"]
+    assert [name for name, _ in found_below(tmp_path, "", kinds="masks")] == ["a", "b", "c", "d"]
+    assert [name for name, _ in found_below(tmp_path, "", kinds="annotations")] == ["a", "b", "c"]
 
 
 def change_folder(root, what):

@@ -1,20 +1,24 @@
 """How the files of a user are read: what the config says of their pixels and of the values in their masks."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.config.user_data import FolderConfig, NoData
-from unet_exp.folder.pages import PairPage, read_pair
+from unet_exp.config.user_data import FolderConfig, Inexact, NoData
+from unet_exp.folder.drawing import Drawing
+from unet_exp.folder.pages import PairPage, PairPages
 from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array
 from unet_exp.io.tiff import Reading
 from unet_exp.samples.classes import decode, object_ids, picture_color
 from unet_exp.samples.sample import Sample
 from unet_exp.weight_map import find_instances, open_touching
+
+ANY_LABEL = "*"
+"""In `Rules.labels`: every label that is not named."""
 
 
 class Rules(NamedTuple):
@@ -25,17 +29,29 @@ class Rules(NamedTuple):
         objects: whether each object of a mask has a number or colour of its own.
         classes: of masks.
         ignore: number or colour of ignored pixels in masks.
+        labels: of annotations and of files of one class, the index of the class of each, or `ANY_LABEL`. With objects:
+            1 for those that are objects, all others are background; None: all are objects.
+        ignored_labels: whose pixels are ignored: they are not valid where masks are drawn.
+        inexact: what becomes of pixels of masks whose value no class has.
     """
 
     nodata: NoData
     objects: bool
     classes: tuple[ClassSpec, ...]
     ignore: int | list[int] | None
+    labels: Mapping[str, int] | None = None
+    ignored_labels: tuple[str, ...] = ()
+    inexact: Inexact = "error"
 
     @classmethod
     def of(cls, config: FolderConfig) -> Self:
         """The rules of a config."""
-        return cls(config.nodata, config.labels == "instances", class_specs(config), config.ignore)
+        ignored_labels = tuple(value for value in config.ignored if isinstance(value, str))
+        ignore = None if ignored_labels else config.ignore
+        objects = config.labels == "instances"
+        return cls(
+            config.nodata, objects, class_specs(config), ignore, find_labels(config), ignored_labels, config.inexact
+        )
 
     @property
     def indices(self) -> bool:
@@ -62,16 +78,42 @@ class Rules(NamedTuple):
 
         `class_values` matter too, where masks declare one of them as nodata.
         """
-        return json.dumps([self.nodata, self.objects, self.indices, self.ignore if self.objects else None])
+        return json.dumps(
+            [self.nodata, self.objects, self.indices, self.ignore if self.objects else None, self._of_drawn]
+        )
+
+    @property
+    def _of_drawn(self) -> list[object]:
+        """What decides how masks are drawn."""
+        return [self.labels, self.ignored_labels, self.inexact] if self.labels or self.ignored_labels else []
 
     @property
     def of_labels(self) -> str:
         """What decides what the values of masks mean, in addition."""
         return json.dumps([self.objects, [spec.value for spec in self.classes], self.ignore])
 
-    def read(self, pair: Pair) -> list[PairPage]:
-        """Reads the pages of a pair; see `read_pair`."""
-        return read_pair(pair, self.nodata, self.indices, self.class_values)
+    @property
+    def of_images(self) -> Reading:
+        """What is wanted of the pixels of images."""
+        return Reading(self.nodata)
+
+    @property
+    def drawing(self) -> Drawing:
+        """How masks are drawn."""
+        if self.objects:
+            objects = None if self.labels is None else tuple(self.labels)
+            return Drawing(None, self.ignored_labels, objects=objects, halves=self.inexact != "error")
+        values = tuple(spec.value for spec in self.classes)
+        return Drawing(self.labels or {}, self.ignored_labels, values, halves=self.inexact != "error")
+
+    def read(self, pair: Pair) -> PairPages:
+        """Opens the pages of a pair."""
+        return PairPages(pair, self.of_images, self.of_masks, self.drawing)
+
+    def read_page(self, pair: Pair, page: int) -> PairPage:
+        """Reads a page of a pair."""
+        with self.read(pair) as pages:
+            return pages[page]
 
     def label(self, mask: Array, path: str, valid: Array | None) -> tuple[Array, Array | None]:
         """Turns the pixels of a mask (H, W, C), or of a part of one, into class indices and, if it has any, objects.
@@ -113,11 +155,20 @@ class Rules(NamedTuple):
 
 
 def class_specs(config: FolderConfig) -> tuple[ClassSpec, ...]:
-    """The classes of a config, each with a colour for pictures."""
-    defaults: Sequence[list[int]] = [
-        picture_color(i) if isinstance(spec.value, int) else spec.value for i, spec in enumerate(config.classes)
-    ]
-    return tuple(
-        ClassSpec(name=spec.name, value=spec.value, color=spec.color or default)
-        for spec, default in zip(config.classes, defaults, strict=True)
-    )
+    """The classes of a config, each with a colour for pictures; of classes with labels the value is the index."""
+    specs = []
+    for index, spec in enumerate(config.classes):
+        value = index if isinstance(spec.value, str) else spec.value
+        default = picture_color(index) if isinstance(value, int) else value
+        specs.append(ClassSpec(name=spec.name, value=value, color=spec.color or default))
+    return tuple(specs)
+
+
+def find_labels(config: FolderConfig) -> dict[str, int] | None:
+    """The index of the class of each label; see `Rules`."""
+    named = {
+        value: index for index, spec in enumerate(config.classes) for value in spec.values if isinstance(value, str)
+    }
+    if named or config.labels == "instances":
+        return named or None
+    return {ANY_LABEL: 1} if len(config.classes) == 2 else {}

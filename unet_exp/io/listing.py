@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from unet_exp.errors import DataError
 from unet_exp.io.kinds import READ, describe_files
-from unet_exp.io.specs import ZARR, Source, find_source
+from unet_exp.io.specs import ZARR, Kinds, Source, find_source
 from unet_exp.io.stamps import GONE, pack_stamp, read_stat, stamp_path
 from unet_exp.io.texts import Places, Texts, sort_texts
 
@@ -113,7 +113,7 @@ def scan_files(
     recursive: bool = True,
     stamps: bool = True,
     known: Files | None = None,
-    annotated: bool = False,
+    kinds: Kinds = "images",
 ) -> Files:
     """Lists the files of a folder, a glob or a path as `list_files`, in the order of the system.
 
@@ -122,7 +122,7 @@ def scan_files(
         recursive: see `list_files`.
         stamps: whether to look at each file.
         known: files as they were listed before; where the same are there now, the result has these very `paths`.
-        annotated: whether annotations count as files that are read.
+        kinds: of files that are read, see `Source`.
 
     Raises:
         DataError: for a folder that cannot be opened, and see `find_source`.
@@ -130,14 +130,14 @@ def scan_files(
     path = Path(spec).expanduser()
     seen = bytearray()
     try:
-        source = find_source(spec, recursive, annotated)
+        source = find_source(spec, recursive, kinds)
         like = known.paths if known is not None and known.source == source else None
         found = Texts.of(_list_paths(source, seen if stamps else None) if source else (), like)
     except OSError as error:
         # That of a folder which is open has a number in place of its name.
         place = error.filename if isinstance(error.filename, str) else path
         raise DataError(f"{place}: cannot be opened ({error.strerror or error}); check its permissions") from None
-    return Files(source or Source(str(path), annotated=annotated), found, np.frombuffer(seen, np.int64).reshape(-1, 4))
+    return Files(source or Source(str(path), kinds=kinds), found, np.frombuffer(seen, np.int64).reshape(-1, 4))
 
 
 def check_found(spec: str | Path, files: Files) -> None:

@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from unet_exp.errors import DataError
 from unet_exp.io.kinds import ANNOTATION_SUFFIXES, SUFFIXES
@@ -17,7 +17,15 @@ _BRACES = r"\{[^{}]*,[^{}]*\}"
 _WILD = re.compile(rf"[*?\[]|{_BRACES}")
 _PIECES = re.compile(rf"(\*|\?|\[[^\]]+\]|{_BRACES})")
 _WORDS = {"*": "[^/]*", "?": "[^/]"}
+_SUFFIXES = {
+    "images": SUFFIXES,
+    "masks": (*SUFFIXES, *ANNOTATION_SUFFIXES),
+    "annotations": ANNOTATION_SUFFIXES,
+}
 _ENDINGS = {*SUFFIXES, *CONTAINERS}
+
+Kinds = Literal["images", "masks", "annotations"]
+"""See `Source`."""
 
 
 class Source(NamedTuple):
@@ -30,7 +38,7 @@ class Source(NamedTuple):
         file: the name of the only file; None: there may be many.
         inner: the path inside each file; empty for none.
         folders: whether folders are the items, not files.
-        annotated: whether annotations count as files that are read.
+        kinds: of files that are read: images; those and annotations, for masks; or annotations alone.
     """
 
     folder: str
@@ -39,20 +47,20 @@ class Source(NamedTuple):
     file: str | None = None
     inner: str = ""
     folders: bool = False
-    annotated: bool = False
+    kinds: Kinds = "images"
 
     def reads(self, path: str) -> bool:
         """Whether a file is of a kind that is read; one that was named is, whatever its suffix."""
         if self.file is not None or self.folders or self.inner:
             return True
-        return path.lower().endswith((*SUFFIXES, *ANNOTATION_SUFFIXES) if self.annotated else SUFFIXES)
+        return path.lower().endswith(_SUFFIXES[self.kinds])
 
     def strip_suffix(self, path: str) -> str:
         """A path without the suffix of a kind that is read, which may have two parts, as `.nii.gz`."""
         start = path.rfind("/") + 1
         for dot in _find_dots(path, start):
             ending = path[dot:].lower()
-            if dot > start and (ending in _ENDINGS or (self.annotated and ending in ANNOTATION_SUFFIXES)):
+            if dot > start and (ending in _ENDINGS or ending in _SUFFIXES[self.kinds]):
                 return path[:dot]
         return path
 
@@ -61,7 +69,7 @@ def split_inner(path: Path) -> tuple[Path, str]:
     """Splits a path that goes on inside a container: what lies on the disk, and the path inside, empty for none."""
     parts = path.parts
     for place, part in enumerate(parts[:-1], start=1):
-        if part.lower().endswith(CONTAINERS) or _names_containers(part):
+        if part.lower().endswith(CONTAINERS):
             return Path(*parts[:place]), "/".join(parts[place:])
     return path, ""
 
@@ -71,26 +79,26 @@ def names_folders(spec: str | Path) -> bool:
     return str(spec).endswith(("/", os.sep)) and _WILD.search(str(spec)) is not None
 
 
-def find_source(spec: str | Path, recursive: bool = True, annotated: bool = False) -> Source | None:
+def find_source(spec: str | Path, recursive: bool = True, kinds: Kinds = "images") -> Source | None:
     """Finds where the files of a spec are; None: nowhere.
 
     Args:
         spec: see `unet_exp.io.listing.list_files`.
         recursive: whether the subfolders of a folder count.
-        annotated: see `Source`.
+        kinds: see `Source`.
 
     Raises:
         DataError: for brackets that are no set, and wildcards inside a container.
     """
     path = Path(spec).expanduser()
-    outer, inner = split_inner(path)
+    outer, inner = _split_glob(path)
     if outer.is_dir() and not is_zarr(outer):
         outer, inner = path, ""
     if outer.is_file() or is_zarr(outer):
         _check_inner(path, inner)
-        return Source(str(outer.parent), file=outer.name, inner=inner, annotated=annotated)
+        return Source(str(outer.parent), file=outer.name, inner=inner, kinds=kinds)
     if outer.is_dir():
-        return Source(str(outer), depth=None if recursive else 1, annotated=annotated)
+        return Source(str(outer), depth=None if recursive else 1, kinds=kinds)
     parts = outer.parts
     # A folder that exists under this very name, such as `scans [old]`, is no pattern.
     fixed = next(
@@ -107,7 +115,7 @@ def find_source(spec: str | Path, recursive: bool = True, annotated: bool = Fals
     except re.error as error:
         raise DataError(f"{path}: its brackets are no set of letters ({error.msg}); write such as [a-z]") from None
     depth = None if "**" in rest else len(rest)
-    return Source(str(base), pattern, depth, None, inner, names_folders(spec) and not inner, annotated)
+    return Source(str(base), pattern, depth, None, inner, names_folders(spec) and not inner, kinds)
 
 
 def is_zarr(path: Path) -> bool:
@@ -115,12 +123,17 @@ def is_zarr(path: Path) -> bool:
     return path.name.lower().endswith(ZARR) and path.is_dir()
 
 
-def _names_containers(part: str) -> bool:
-    """Whether a part of a glob ends in suffixes of containers, as `*.{h5,npz}`."""
-    before, brace, choices = part.lower().rpartition("{")
-    if not brace or not choices.endswith("}"):
-        return False
-    return all((before + choice).endswith(CONTAINERS) for choice in choices[:-1].split(","))
+def _split_glob(path: Path) -> tuple[Path, str]:
+    """Splits a glob as `split_inner` splits a path; a container may end in braces, as `*.{h5,npz}`."""
+    for place, part in enumerate(path.parts[:-1], start=1):
+        before, brace, choices = part.rpartition("{")
+        if (
+            brace
+            and choices.endswith("}")
+            and all(f"{before}{choice}".lower().endswith(CONTAINERS) for choice in choices[:-1].split(","))
+        ):
+            return Path(*path.parts[:place]), "/".join(path.parts[place:])
+    return split_inner(path)
 
 
 def _check_inner(path: Path, inner: str) -> None:

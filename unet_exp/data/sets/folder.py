@@ -22,8 +22,10 @@ from unet_exp.folder.images import PageItems, make_images
 from unet_exp.folder.index import DTYPES
 from unet_exp.folder.label_map import count_labels, explain_unknown
 from unet_exp.folder.meaning import find_meaning, name_new, plain_value, to_words
+from unet_exp.folder.named_files import FileSpecs
 from unet_exp.folder.pages import used_channels
-from unet_exp.folder.pairs import Pair, Pairs, find_pairs
+from unet_exp.folder.pairing import find_pairs
+from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.survey import Survey, survey
 from unet_exp.io.kinds import is_jpeg
 from unet_exp.metrics.declarations import ScoreFamily
@@ -113,7 +115,7 @@ def find_folder_pairs(
         DataError: see `find_pairs`.
     """
     missing = mask_missing or (lambda name: may_lack_mask(name, config))
-    return find_pairs(config.images, config.masks, config.mask_suffix, missing, config.field_of_view, known)
+    return find_pairs(FileSpecs.of(config), missing, known)
 
 
 def may_lack_mask(name: str, config: FolderConfig) -> bool:
@@ -167,7 +169,7 @@ def _find_unknown(found: Survey, number: int) -> DataError:
     wide = any(isinstance(value, int) and value > 255 for value in stats.mask.counts)
     if found.rules.objects or stats.mask.rest or (wide and not found.rules.indices):  # not by its counts alone
         try:
-            page = found.rules.read(pair)[stats.page]
+            page = found.rules.read_page(pair, stats.page)
             assert page.mask is not None
             found.rules.label(page.mask, str(pair.mask), page.labelled)
         except DataError as error:
