@@ -82,6 +82,10 @@ class FileSpecs(NamedTuple):
             else Spec("data.field_of_view", config.field_of_view or "", config.view_spec),
         )
 
+    def name_masks(self) -> str:
+        """What names the masks, for messages."""
+        return ", ".join(map(str, self.masks.values()))
+
 
 class Listed(NamedTuple):
     """Files as they were listed.

@@ -238,7 +238,7 @@ def _check_complete(
     if bare:
         raise DataError(
             f"{_list_few(pairs.listed[0].files, pairs.places[bare, 0])}: no mask in "
-            f"{', '.join(map(str, specs.masks.values()))}, where {pairs.names[bare[0]]}{specs.mask_suffix}.png or the "
+            f"{specs.name_masks()}, where {pairs.names[bare[0]]}{specs.mask_suffix}.png or the "
             "like is looked for; add it, set data.mask_suffix, or data.without_mask=unlabelled"
         )
     for masked, numbers in orphans:

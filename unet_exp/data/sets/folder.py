@@ -65,7 +65,7 @@ def load_folder(config: FolderConfig, find_objects: bool = False, keep: bool = T
     labelled = np.flatnonzero(index.rows["masked"])
     if not labelled.size:
         raise DataError(
-            f"data.masks={config.masks}: no image has a mask, so there is nothing to learn from; check the paths"
+            f"{FileSpecs.of(config).name_masks()}: no image has a mask, so there is nothing to learn from; check the paths"
         )
     items = PageItems(found, np.arange(len(index)))
     images = make_images(found, groups.name_samples(items, items.find_image))
@@ -120,7 +120,8 @@ def find_folder_pairs(
 
 def may_lack_mask(name: str, config: FolderConfig) -> bool:
     """Whether the image of this name (its path without suffix) may lack a mask."""
-    return config.without_mask == "unlabelled" or (config.split == "folders" and name.split("/")[0] == UNLABELLED)
+    by_folder = config.split == "folders" and UNLABELLED in name.lower().split("/")[:-1]
+    return config.without_mask == "unlabelled" or by_folder
 
 
 def check_exact(pairs: Sequence[Pair], config: FolderConfig) -> None:
