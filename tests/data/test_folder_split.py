@@ -59,7 +59,10 @@ def test_globs_pair_by_what_their_wildcards_stand_for(tmp_path, caplog):
     made = load(tmp_path, f"data.images={images}", f"data.masks={masks}")
     assert names(made)[0] == ["scan 0ü_a", "scan 1ü_a"]
     deep = quote(f"{tmp_path}/**/a.png"), quote(f"{tmp_path}/**/[a]_label.p?g")
-    assert names(load(tmp_path, f"data.images={deep[0]}", f"data.masks={deep[1]}"))[0] == ["scan 0ü_image", "scan 1ü_image"]
+    assert names(load(tmp_path, f"data.images={deep[0]}", f"data.masks={deep[1]}"))[0] == [
+        "scan 0ü_image",
+        "scan 1ü_image",
+    ]
     assert "paired by what differs in the names, such as a.png with a_label.png" in caplog.text
 
 

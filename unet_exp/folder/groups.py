@@ -166,8 +166,8 @@ def _find_part(items: Sequence[SplitItem]) -> int:
         if not places:
             raise ConfigError(
                 f"data.split=folders: {item.name} is not in a folder train, val, test or unlabelled (or training, "
-                "valid, validation, dev, testing) where others are; move it there, or write globs whose wildcards match "
-                "that folder"
+                "valid, validation, dev, testing) where others are; move it there, or write globs whose wildcards "
+                "match that folder"
             )
     return places[0] if places else 0
 

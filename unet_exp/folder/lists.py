@@ -67,11 +67,8 @@ def match_lines(path: Path, names: Texts, files: Texts) -> Texts:
     if not exact.all():
         place = int(np.flatnonzero(~exact)[0])
         _log.warning(
-            "%s: %d lines are no names, such as %s, which is taken for %s",
-            path,
-            (~exact).sum(),
-            lines[place],
-            listed[place],
+            "%s: %d of %d lines are no name of an image, such as %s, which is taken for %s",
+            *(path, (~exact).sum(), len(lines), lines[place], listed[place]),
         )
     return listed
 
@@ -93,7 +90,7 @@ def _match_columns(lines: list[str], known: Texts) -> Places:
 
 
 def _list_columns(line: str) -> tuple[str, str, str, str]:
-    """What may be the name in a line: what is before a tab, before spaces behind a suffix, before any; and all of it."""
+    """What may be the name in a line: what is before a tab, before a space behind a suffix, or any; and all of it."""
     match = _FILE.match(line)
     before = line.partition("\t")[0].strip() if "\t" in line else ""
     return before, match[1] if match else "", line.split()[0] if " " in line else "", line

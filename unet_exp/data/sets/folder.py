@@ -65,7 +65,8 @@ def load_folder(config: FolderConfig, find_objects: bool = False, keep: bool = T
     labelled = np.flatnonzero(index.rows["masked"])
     if not labelled.size:
         raise DataError(
-            f"{FileSpecs.of(config).name_masks()}: no image has a mask, so there is nothing to learn from; check the paths"
+            f"{FileSpecs.of(config).name_masks()}: no image has a mask, so there is nothing to learn from; check the "
+            "paths"
         )
     items = PageItems(found, np.arange(len(index)))
     images = make_images(found, groups.name_samples(items, items.find_image))
