@@ -111,6 +111,37 @@ def coloured_where_nothing_counts(root: Path) -> None:
         png(root / f"masks/{number}.png", red)
 
 
+def channels(root: Path) -> None:
+    """Colours in two files: one is read by window, the other whole."""
+    tiled(root)
+    put_all(root / "more", png, RGB, MASKS, ".png")
+
+
+def braces(root: Path) -> None:
+    for number in range(NUMBER):
+        part = root / ("odd" if number % 2 else "even")
+        part.mkdir(parents=True, exist_ok=True)
+        png(part / f"{number}.jpg", RGB[number])
+        png(part / f"{number}.png", MASKS[number])
+
+
+def classes(root: Path) -> None:
+    """A file for each of two classes, where one does not cover the other; some images have one of them."""
+    pytest.importorskip("unet_exp.annotations")
+    put_all(root, png, GREY, MASKS, ".png")
+    put_all(root / "more", png, GREY, np.where(EMPTY, 255, 0).astype(np.uint8)[None].repeat(2, 0), ".png")
+
+
+def objects(root: Path) -> None:
+    """A folder for each image, with a file for each object."""
+    pytest.importorskip("unet_exp.annotations")
+    for number in range(NUMBER):
+        (root / f"{number}/masks").mkdir(parents=True)
+        png(root / f"{number}/image.png", GREY[number])
+        for value in range(1, int(OBJECTS[number].max()) + 1):
+            png(root / f"{number}/masks/{value}.png", np.where(OBJECTS[number] == value, 255, 0).astype(np.uint8))
+
+
 SETS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "JPEG": (jpegs, []),
     "grey and RGB": (grey_among_colours, []),
@@ -121,6 +152,16 @@ SETS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "objects": (numbered, ["data.labels=instances"]),
     "field of view": (seen, ["data.field_of_view={root}/view.png"]),
     "mask that is red without data": (coloured_where_nothing_counts, ["data.field_of_view={root}/view.png"]),
+    "channels of two files": (channels, ["data.images=[{root}/images,{root}/more/images]"]),
+    "braces": (braces, ["data.images='{root}/{odd,even}/*.jpg'", "data.masks='{root}/{odd,even}/*.png'"]),
+    "one file a class": (
+        classes,
+        ["data.masks={foreground: {root}/masks, void: {root}/more/masks}", "data.ignore=void"],
+    ),
+    "one file an object": (
+        objects,
+        ["data.images='{root}/*/image.png'", "data.masks='{root}/*/masks/'", "data.labels=instances"],
+    ),
     "without a mask": (jpegs, ["data.without_mask=unlabelled"]),
 }
 
