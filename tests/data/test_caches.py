@@ -310,7 +310,7 @@ def test_an_interrupted_build_leaves_nothing_that_is_trusted(
     genuine = os.replace
 
     def replace(source: Any, target: Any) -> None:
-        if len(kept_files(cache)) == 2:
+        if len(kept_files(cache)) >= 2:
             raise KeyboardInterrupt
         genuine(source, target)
 
@@ -349,7 +349,7 @@ def test_a_build_that_is_killed_is_no_loss_but_of_time(tmp_path: Path, cache: Pa
     genuine = os.replace
 
     def replace(source: Any, target: Any) -> None:
-        if len(kept_files(cache)) == 2:
+        if len(kept_files(cache)) >= 2:
             kill()
         genuine(source, target)
 
@@ -358,7 +358,7 @@ def test_a_build_that_is_killed_is_no_loss_but_of_time(tmp_path: Path, cache: Pa
         load(tmp_path, "data.cache=disk")
 
     in_a_child(build)
-    assert len(kept_files(cache)) == 2
+    assert 2 <= len(kept_files(cache)) < NUMBER
     assert [sample.name for sample in load(tmp_path, "data.cache=disk").train] == ["0", "1"]
     assert len(kept_files(cache)) == NUMBER
     assert not list(cache.glob("arrays/*/*/.*"))

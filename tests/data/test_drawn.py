@@ -82,10 +82,10 @@ class TestClasses:
                 wanted[5:20, 1 : 6 + number] = 2
             assert (sample.label == wanted).all()
         said = [record.getMessage() for record in caplog.records]
-        assert [line for line in said if "cover the same pixels" in line] == [
-            f"{tmp_path}/images/0.png: files of several classes cover the same pixels; there the last of a, b counts, "
-            "in all images"
-        ]
+        (line,) = (line for line in said if "cover the same pixels" in line)
+        assert line.endswith(
+            ".png: files of several classes cover the same pixels; there the last of a, b counts, in all images"
+        )
         assert "data.masks: 1 of 4 images have no file of a class (b in 1), and so nothing of it" in said
 
     def test_ignored_labels_and_values_of_classes(self, tmp_path):
