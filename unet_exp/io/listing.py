@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from unet_exp.errors import DataError
 from unet_exp.io.kinds import READ, describe_files
 from unet_exp.io.specs import ZARR, Kinds, Source, find_source
-from unet_exp.io.stamps import GONE, pack_stamp, read_stat, stamp_path
+from unet_exp.io.stamps import GONE, pack_stamp, pack_stat, stamp_path
 from unet_exp.io.texts import Places, Texts, sort_texts
 
 _NUMBER = re.compile(r"[0-9]+")
@@ -52,7 +52,8 @@ class Files:
     @cached_property
     def read(self) -> NDArray[np.bool_]:
         """(N,) whether a file is of a kind that is read; one that was named is, whatever its suffix."""
-        return np.fromiter(map(self.source.reads, self.paths), bool, len(self.paths))
+        suffixes = self.source.suffixes
+        return np.fromiter((path.lower().endswith(suffixes) for path in self.paths), bool, len(self.paths))
 
     def name(self, path: str) -> str:
         """The name of the file of this path below the folder."""
@@ -180,6 +181,7 @@ def _list_paths(source: Source, stamps: bytearray | None) -> Iterator[str]:
         yield source.file
         return
     matches = None if source.pattern is None else re.compile(source.pattern).fullmatch
+    inner = source.inner
     for path, entry, is_folder in _walk(source.folder, source.depth, source.folders):
         if matches is not None and not matches(path):
             continue
@@ -187,10 +189,10 @@ def _list_paths(source: Source, stamps: bytearray | None) -> Iterator[str]:
             continue
         if stamps is not None:
             try:
-                if is_folder or source.inner:
+                if is_folder or inner:
                     stamps += pack_stamp(stamp_path(os.path.join(source.folder, path), source.inner))
                 else:
-                    stamps += pack_stamp(read_stat(entry.stat()))
+                    stamps += pack_stat(entry.stat())
             except OSError:  # gone, or a link to nothing
                 stamps += pack_stamp(GONE)
         yield path

@@ -22,7 +22,8 @@ _SUFFIXES = {
     "masks": (*SUFFIXES, *ANNOTATION_SUFFIXES),
     "annotations": ANNOTATION_SUFFIXES,
 }
-_ENDINGS = {*SUFFIXES, *CONTAINERS}
+_ENDINGS = {kinds: frozenset((*suffixes, *SUFFIXES, *CONTAINERS)) for kinds, suffixes in _SUFFIXES.items()}
+_LAST_PARTS = frozenset(suffix[suffix.rindex(".") :] for suffix in _ENDINGS["masks"] if suffix.count(".") > 1)
 
 Kinds = Literal["images", "masks", "annotations"]
 """See `Source`."""
@@ -49,20 +50,21 @@ class Source(NamedTuple):
     folders: bool = False
     kinds: Kinds = "images"
 
-    def reads(self, path: str) -> bool:
-        """Whether a file is of a kind that is read; one that was named is, whatever its suffix."""
-        if self.file is not None or self.folders or self.inner:
-            return True
-        return path.lower().endswith(_SUFFIXES[self.kinds])
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of files that are read, in lower case; one that was named is, whatever its suffix (`""`)."""
+        return ("",) if self.file is not None or self.folders or self.inner else _SUFFIXES[self.kinds]
 
     def strip_suffix(self, path: str) -> str:
         """A path without the suffix of a kind that is read, which may have two parts, as `.nii.gz`."""
-        start = path.rfind("/") + 1
-        for dot in _find_dots(path, start):
-            ending = path[dot:].lower()
-            if dot > start and (ending in _ENDINGS or ending in _SUFFIXES[self.kinds]):
-                return path[:dot]
-        return path
+        stem, dot, last = path.rpartition(".")
+        ending = f"{dot}{last.lower()}"
+        known = _ENDINGS[self.kinds]
+        if ending in _LAST_PARTS:
+            shorter, dot, before = stem.rpartition(".")
+            if f"{dot}{before.lower()}{ending}" in known and shorter and not shorter.endswith("/"):
+                return shorter
+        return stem if ending in known and stem and not stem.endswith("/") else path
 
 
 def split_inner(path: Path) -> tuple[Path, str]:
@@ -141,13 +143,6 @@ def _check_inner(path: Path, inner: str) -> None:
         raise DataError(f"{path}: wildcards do not look inside a file; name one array there, as in scans/*.h5/raw")
 
 
-def _find_dots(path: str, start: int) -> list[int]:
-    """The places of the last two dots behind a place, the first of them first."""
-    last = path.rfind(".", start)
-    before = path.rfind(".", start, last) if last > 0 else -1
-    return [dot for dot in (before, last) if dot >= 0]
-
-
 def _to_regex(part: str) -> str:
     """Turns one part of a glob into a regular expression, its wildcards into groups."""
     if part == "**":
@@ -165,7 +160,7 @@ def _group(wildcard: str, before: str, last: bool) -> str:
         return f"({_translate(wildcard)})"
     choices = wildcard[1:-1].split(",")
     are_suffixes = last and all(
-        before.endswith(".") and f".{choice}".lower() in {*_ENDINGS, *ANNOTATION_SUFFIXES} for choice in choices
+        before.endswith(".") and f".{choice}".lower() in _ENDINGS["masks"] for choice in choices
     )
     either = "|".join("".join(map(_translate, _PIECES.split(choice))) for choice in choices)
     return f"(?:{either})" if are_suffixes else f"({either})"

@@ -33,7 +33,7 @@ def stamp_path(path: str | Path, inner: str = "") -> Stamp:
     """
     found = os.stat(path)
     if not stat.S_ISDIR(found.st_mode):
-        return read_stat(found)
+        return found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
     if str(path).lower().endswith(ZARR):
         seen = [found, *_look_into_zarr(str(path), inner)]
     else:
@@ -56,17 +56,20 @@ def stamp_item(path: Path) -> Stamp:
         return GONE
 
 
-def read_stat(found: os.stat_result) -> Stamp:
-    """The stamp of what was looked at."""
-    return found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
-
-
 def pack_stamp(stamp: Stamp) -> bytes:
     """A stamp as four int64."""
     try:
         return _PACKED.pack(*stamp)
     except struct.error:  # times beyond the year 2262, numbers without sign
         return _PACKED.pack(*(number & _MOST for number in stamp))
+
+
+def pack_stat(found: os.stat_result) -> bytes:
+    """The packed stamp of a file that was looked at."""
+    try:
+        return _PACKED.pack(found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+    except struct.error:
+        return pack_stamp((found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns))
 
 
 def _is_zarr_name(path: Path) -> bool:
