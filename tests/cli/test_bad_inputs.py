@@ -433,7 +433,7 @@ TABLE = [
         "nothing but ignored pixels", every_mask(LABEL * 0 + 9), ["data.ignore=9"], "training masks, a0 first, are ign"
     ),
     Bad("ignored background of objects", nothing, [*INSTANCES, "data.ignore=0"], "data.ignore=0 is the value of a cl"),
-    Bad("ignored colour, grey classes", nothing, ["data.ignore=[1,2,3]"], "is a colour and data.classes have grey"),
+    Bad("ignored colour, grey classes", nothing, ["data.ignore=[[1,2,3]]"], "is a colour and data.classes have grey"),
     Bad("objects of many classes", nothing, [*INSTANCES, *COLOURS], "data.labels=instances needs two"),
     # Splits.
     Bad(

@@ -76,7 +76,7 @@ DATA_SETS["noise"] = load
 }  # fmt: skip
 DATA_CONFIG = (
     "unet_exp/config/data.py",
-    'class NoiseConfig(_DataConfig):\n    name: Literal["noise"]\n    seed: Natural\n\n\nDataConfig = Annotated[',
+    'class NoiseConfig(PatchConfig):\n    name: Literal["noise"]\n    seed: Natural\n\n\nDataConfig = Annotated[',
     "DataConfig = Annotated[",
     "SyntheticConfig |",
     "NoiseConfig | SyntheticConfig |",

@@ -142,6 +142,44 @@ def objects(root: Path) -> None:
             png(root / f"{number}/masks/{value}.png", np.where(OBJECTS[number] == value, 255, 0).astype(np.uint8))
 
 
+def smeared(root: Path) -> None:
+    """Masks in JPEG: hardly a pixel is 0 or 255."""
+    put_all(root, png, RGB, MASKS, ".png")
+    for number in range(NUMBER):
+        (root / f"masks/{number}.png").unlink()
+        soft = cv2.GaussianBlur(MASKS[number], (0, 0), 2)
+        Image.fromarray(np.dstack([soft, soft, 255 - soft])).save(root / f"masks/{number}.jpg", quality=60)
+
+
+def smeared_tiff(root: Path) -> None:
+    """Masks are RGB TIFFs, tiled, without data in a corner, and resized smoothly, each channel in its own way."""
+    tiled(root)
+    for number in range(NUMBER):
+        soft = [cv2.GaussianBlur(MASKS[number], (0, 0), size) for size in (1, 2, 3)]
+        tifffile.imwrite(root / f"masks/{number}.tif", np.dstack(soft), metadata=None, tile=(16, 32))
+
+
+def fractions(root: Path) -> None:
+    """Masks are maps of floats, with values beside those of the classes."""
+    arrays(root)
+    for number in range(NUMBER):
+        np.save(root / f"masks/{number}.npy", smooth[number] / smooth[number].max() * 9)
+
+
+def several_values(root: Path) -> None:
+    """Each class has two values, and two are ignored."""
+    tiled(root)
+    for number in range(NUMBER):
+        values = np.array([[3, 5], [7, 255], [9, 200]], np.uint8)
+        label = np.where(RGB[number, ..., 0] > 200, 2, LABELS[number])
+        np.save(root / f"masks/{number}.npy", values[label, GREY[number] % 2])
+        (root / f"masks/{number}.tif").unlink()
+
+
+COLOURED = "data.classes=[{name: a, value: [0, 0, 255]}, {name: b, value: [255, 255, 0], also: [[200, 200, 0]]}]"
+SEVERAL = "data.classes=[{name: a, value: 3, also: [5]}, {name: b, value: 255, also: [7]}]"
+NEAR = "data.classes=[{name: a, value: 0, also: [3]}, {name: b, value: 9}]"
+
 SETS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "JPEG": (jpegs, []),
     "grey and RGB": (grey_among_colours, []),
@@ -162,6 +200,10 @@ SETS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
         objects,
         ["data.images='{root}/*/image.png'", "data.masks='{root}/*/masks/'", "data.labels=instances"],
     ),
+    "JPEG masks": (smeared, ["data.inexact=nearest", COLOURED, "data.ignore=[[128, 128, 128]]"]),
+    "smeared RGB masks": (smeared_tiff, ["data.inexact=threshold"]),
+    "masks of floats": (fractions, ["data.inexact=nearest", NEAR, "data.ignore=[6, -1]"]),
+    "several values a class": (several_values, [SEVERAL, "data.ignore=[9, 200]"]),
     "without a mask": (jpegs, ["data.without_mask=unlabelled"]),
 }
 

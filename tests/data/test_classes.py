@@ -11,7 +11,16 @@ from hypothesis.extra.numpy import arrays
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.errors import DataError
-from unet_exp.samples.classes import IGNORE_COLOR, colorize, decode, dump_in_one_line, encode, name_values, object_ids
+from unet_exp.samples.classes import (
+    IGNORE_COLOR,
+    choose_fill,
+    colorize,
+    decode,
+    dump_in_one_line,
+    encode,
+    name_values,
+    object_ids,
+)
 
 GREY = (
     ClassSpec(name="membrane", value=0, color=[213, 94, 0]),
@@ -28,9 +37,9 @@ def grey(*values, dtype=np.uint8):
     return np.array(values, dtype)[None, :, None]
 
 
-def failure(pixels, classes, path="labels/3.png", ignore_value=None):
+def failure(pixels, classes, path="labels/3.png", ignored=()):
     with pytest.raises(DataError) as caught:
-        decode(pixels, classes, path, ignore_value)
+        decode(pixels, classes, path, ignored)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -49,13 +58,66 @@ def cases(draw):
     return draw(arrays(np.uint8, st.tuples(*[st.integers(1, 8)] * 2), elements=indices)), specs, ignore
 
 
+@st.composite
+def groups_of_values(draw):
+    """Classes of several values, some of which are ignored: grey ones or colours."""
+    values = channel if draw(st.booleans()) else st.lists(channel, min_size=3, max_size=3)
+    drawn = draw(st.lists(values, min_size=3, max_size=30, unique_by=str))
+    owners = [0, 1, *draw(st.lists(st.integers(0, 4), min_size=len(drawn) - 2, max_size=len(drawn) - 2))]
+    groups = [[value for value, owner in zip(drawn, owners, strict=True) if owner == number] for number in range(4)]
+    classes = [
+        ClassSpec(name=f"c{i}", value=first, also=also, color=[i, 0, 0])
+        for i, (first, *also) in enumerate(group for group in groups if group)
+    ]
+    ignored = [value for value, owner in zip(drawn, owners, strict=True) if owner == 4]
+    used = draw(arrays(np.int64, st.tuples(*[st.integers(1, 8)] * 2), elements=st.integers(0, len(drawn) - 1)))
+    return np.array(drawn, np.uint8).reshape(len(drawn), -1)[used], classes, ignored
+
+
+@settings(deadline=None)
+@given(groups_of_values())
+def test_each_value_of_a_class_means_it(case):
+    pixels, classes, ignored = case
+    label = decode(pixels, classes, "a.png", ignored)
+    meant = {str(value): index for index, spec in enumerate(classes) for value in spec.values}
+    meant |= {str(value): IGNORE_LABEL for value in ignored}
+    for found, value in zip(label.ravel(), pixels.reshape(-1, pixels.shape[2]).tolist(), strict=True):
+        assert found == meant[str(value[0] if len(value) == 1 else value)]
+    known = label != IGNORE_LABEL
+    written = encode(np.where(known, label, 0).astype(np.uint8), classes)
+    for index, spec in enumerate(classes):
+        assert (written[known & (label == index)] == spec.value).all()
+
+
+def test_what_cityscapes_has():
+    road = ClassSpec(name="road", value=7, also=[8], color=[128, 64, 128])
+    car = ClassSpec(name="car", value=26, color=[0, 0, 142])
+    ignored = [0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30, -1]
+    pixels = grey(7, 8, 26, 0, 30, -1, dtype=np.int16).astype(np.int64)
+    assert decode(pixels, [road, car], "a.png", ignored).tolist() == [[0, 0, 1, *[IGNORE_LABEL] * 3]]
+    assert encode(np.array([[0, 1]], np.uint8), [road, car]).ravel().tolist() == [7, 26]
+    assert choose_fill([road, car], [-1, 70000, 5, 6]) == 5
+    assert choose_fill([road, car], [-1]) == 255
+    assert choose_fill(RGB, [-1, 300, [1, 2, 3]]) == (1, 2, 3)
+    assert "7 road, 8 road, 26 car, 0 ignored, 1 ignored" in failure(grey(11), [road, car], ignored=[0, 1])
+    entries = name_values({0, 8, 26, 33}, [road, car])
+    assert [(entry["name"], entry["value"], entry.get("also")) for entry in entries] == [
+        ("class_0", 0, None), ("road", 7, [8]), ("car", 26, None), ("class_3", 33, None),
+    ]  # fmt: skip
+
+
+def test_every_ignored_number_and_colour_is_no_object():
+    ids, ignored = object_ids(grey(0, 5, 9, 300, dtype=np.uint16), "a.tif", [9, [5, 5, 5], [1, 2, 3]])
+    assert (ids.tolist(), ignored.tolist()) == ([[0, 0, 0, 300]], [[False, True, True, False]])
+
+
 @settings(deadline=None)  # Other processes may share the machine.
 @given(cases())
 def test_decode_undoes_encode(case):
     label, classes, ignore = case
     pixels = encode(label, classes, ignore)
     assert pixels.shape == (*label.shape, 1 if isinstance(classes[0].value, int) else 3)
-    back = decode(pixels, classes, "a.png", ignore)
+    back = decode(pixels, classes, "a.png", () if ignore is None else [ignore])
     assert back.dtype == np.uint8
     np.testing.assert_array_equal(back, label)
     np.testing.assert_array_equal(encode(back, classes, ignore), pixels)
@@ -90,13 +152,13 @@ def test_forms_of_a_grey_file():
         grey(0, 255, 255, dtype=np.float32),
     ):
         assert decode(pixels, GREY, "a.png").tolist() == want
-    assert decode(grey(0, 9, 255), GREY, "a.png", 9).tolist() == [[0, IGNORE_LABEL, 1]]
+    assert decode(grey(0, 9, 255), GREY, "a.png", [9]).tolist() == [[0, IGNORE_LABEL, 1]]
 
 
 def test_forms_of_a_colour_file():
     pixels = np.array([[[0, 0, 255], [128, 64, 128], [9, 9, 9], [7, 7, 7]]], np.uint8)
-    assert decode(pixels, RGB, "a.png", 7).tolist() == [[0, 1, 2, IGNORE_LABEL]]
-    assert decode(pixels.astype(np.uint16), RGB, "a.png", [7, 7, 7]).tolist() == [[0, 1, 2, IGNORE_LABEL]]
+    assert decode(pixels, RGB, "a.png", [7]).tolist() == [[0, 1, 2, IGNORE_LABEL]]
+    assert decode(pixels.astype(np.uint16), RGB, "a.png", [[7, 7, 7]]).tolist() == [[0, 1, 2, IGNORE_LABEL]]
     assert decode(grey(9, 9), RGB, "a.png").tolist() == [[2, 2]]  # A grey file of a colour data set.
 
 
@@ -106,7 +168,7 @@ def test_unknown_values_are_listed():
     assert "known are 0 membrane, 255 cell" in message
     assert "JPEG" not in message
     assert "save labels as PNG" in failure(grey(3), GREY, "a.JPG")
-    assert "7 ignored" in failure(grey(3), GREY, ignore_value=7)
+    assert "7 ignored" in failure(grey(3), GREY, ignored=[7])
     message = failure(np.full((2, 3, 3), (1, 2, 3), np.uint8), RGB)
     assert "(1, 2, 3) x 6 (value x pixels); known are (0, 0, 255) sky, (128, 64, 128) road" in message
     assert "300 x 1" in failure(grey(300, dtype=np.uint16), GREY)
@@ -123,7 +185,7 @@ def test_files_that_are_no_labels():
 @pytest.mark.parametrize("dtype", [np.int64, np.uint32, np.float64])
 def test_numbers_of_objects_may_be_of_any_size(dtype):
     numbers = np.array([[0, 1, 65537], [70000, 1, 2**31]], dtype)[..., None]
-    ids, ignored = object_ids(numbers.astype(np.int64), "a.tif", 70000)
+    ids, ignored = object_ids(numbers.astype(np.int64), "a.tif", [70000])
     assert ids.tolist() == [[0, 1, 2], [0, 1, 3]]  # np.unique's order, without the ignored one
     assert ignored.tolist() == [[False, False, False], [True, False, False]]
     assert object_ids(grey(0, 9, 65535, dtype=np.uint16), "a.tif")[0].tolist() == [[0, 9, 65535]]
@@ -133,8 +195,10 @@ def test_negative_numbers_are_no_objects_unless_they_are_ignored():
     pixels = grey(-1, 0, 5, dtype=np.int64)
     with pytest.raises(DataError, match="1 pixels hold negative numbers, -1 the least"):
         object_ids(pixels, "a.tif")
-    assert object_ids(pixels, "a.tif", -1)[0].tolist() == [[0, 0, 5]]
-    assert decode(grey(-1, 0, 255, 70000, dtype=np.int64)[:, :3], GREY, "a.tif", -1).tolist() == [[IGNORE_LABEL, 0, 1]]
+    assert object_ids(pixels, "a.tif", [-1])[0].tolist() == [[0, 0, 5]]
+    assert decode(grey(-1, 0, 255, 70000, dtype=np.int64)[:, :3], GREY, "a.tif", [-1]).tolist() == [
+        [IGNORE_LABEL, 0, 1]
+    ]
     assert "-1 x 1, 70000 x 1" in failure(grey(70000, -1, 0, dtype=np.int64), GREY)
 
 
@@ -155,7 +219,7 @@ def test_mixed_values_are_refused():
         with pytest.raises(ValueError, match="all grey or all RGB"):
             call(grey(0), [GREY[0], RGB[0]], *(["a.png"] if call is decode else []))
     with pytest.raises(ValueError, match="must be one too"):
-        decode(grey(0), GREY, "a.png", [1, 2, 3])
+        decode(grey(0), GREY, "a.png", [[1, 2, 3]])
 
 
 def test_it_is_fast():

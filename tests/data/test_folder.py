@@ -366,7 +366,7 @@ def test_the_words_of_the_page_fit_what_it_describes(tmp_path, monkeypatch):
     commands = [shlex.split(line) for line in re.findall(r"^python (.*)$", page, re.M)]
     assert [Path(words[0]).stem for words in commands] == ["check_data", "train", "predict", "train", "cache", "cache"]
     check, first, _, (_, *second), *_ = (words[1:] for words in commands)
-    (yaml,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S)
+    yaml = re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S)[0]
     monkeypatch.chdir(tmp_path)
     Path("mine/data").mkdir(parents=True)
     Path("mine/data/tissue.yaml").write_text(yaml)

@@ -383,19 +383,22 @@ def classes(*values: Any) -> list[ClassSpec]:
 
 
 @pytest.mark.parametrize(
-    ("values", "ignore", "wanted"),
+    ("values", "ignored", "wanted"),
     [
-        ([0, 1], None, 255),
-        ([0, 255], None, 254),
-        ([0, 255], 7, 7),
-        ([0, 255], -1, 254),  # no mask holds it
-        ([0, 255], 2**20, 254),
-        ([0, 1], [1, 2, 3], 255),
-        ([[0, 0, 0], [9, 8, 7]], None, (128, 128, 128)),
-        ([[0, 0, 0], [128, 128, 128]], None, (1, 1, 1)),
-        ([[0, 0, 0], [9, 8, 7]], [255, 255, 255], (255, 255, 255)),
-        ([[0, 0, 0], [9, 8, 7]], 6, (6, 6, 6)),
+        ([0, 1], [], 255),
+        ([0, 255], [], 254),
+        ([0, 255], [7], 7),
+        ([0, 255], [-1], 254),  # no mask holds it
+        ([0, 255], [-1, 8, 9], 8),
+        ([0, 255], [2**20], 254),
+        ([0, 1], [[1, 2, 3]], 255),
+        ([*range(250)], [], 255),
+        ([[0, 0, 0], [9, 8, 7]], [], (128, 128, 128)),
+        ([[0, 0, 0], [128, 128, 128]], [], (1, 1, 1)),
+        ([[0, 0, 0], [9, 8, 7]], [[255, 255, 255]], (255, 255, 255)),
+        ([[0, 0, 0], [9, 8, 7]], [6], (6, 6, 6)),
+        ([[0, 0, 0], [9, 8, 7]], [-6, [1, 2, 3]], (1, 2, 3)),
     ],
 )
-def test_the_value_of_pixels_without_data_is_no_class(values: list[Any], ignore: Any, wanted: Any) -> None:
-    assert choose_fill(classes(*values), ignore) == wanted
+def test_the_value_of_pixels_without_data_is_no_class(values: list[Any], ignored: Any, wanted: Any) -> None:
+    assert choose_fill(classes(*values), ignored) == wanted

@@ -200,7 +200,7 @@ def _find_inputs(
     from unet_exp.samples.classes import choose_fill
 
     folder = config if isinstance(config, FolderConfig) else None
-    ignore, trained_view = (folder.ignore, folder.field_of_view) if folder else (None, None)
+    ignored, trained_view = (folder.ignored_values, folder.field_of_view) if folder else ((), None)
     views: dict[str, Path] = {}
     if words.field_of_view is not None:
         ask = (
@@ -216,7 +216,7 @@ def _find_inputs(
         except DataError as error:
             raise DataError(f"{error}; {ask}" if trained_view else str(error)) from None
     by_image = {images[name]: view for name, view in views.items()}
-    return Inputs(choose_fill(classes, ignore), words.nodata, by_image)
+    return Inputs(choose_fill(classes, ignored), words.nodata, by_image)
 
 
 def _predict_files(

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from unet_exp.config.patches import PatchConfig
-from unet_exp.config.values import Color, Fraction, Grey, Positive, WholeNumber
-from unet_exp.schema import Strict
+from unet_exp.config.values import Color, Fraction, Grey, OfSeveralValues, Positive, WholeNumber
 
 NoData = Literal["declared"] | float | None
 """Which pixels are without data: those that their file declares, those of a value, or none."""
@@ -28,13 +27,16 @@ Label = Annotated[str, Field(min_length=1)]
 """What an annotation calls an object: the name of a COCO category, the label of a LabelMe shape."""
 
 
-class FolderClass(Strict):
+class FolderClass(OfSeveralValues):
     """A class of the user's own masks.
+
+    With `labels=instances` the second class may have labels: only what they call is an object, and what has another
+    label is background. Without labels everything that is annotated is an object.
 
     Attributes:
         name: in tables and pictures.
         value: its grey value or RGB colour in masks, or its label in annotations.
-        also: other values or labels that mean it too.
+        also: other values or labels that mean it too. Predicted masks hold `value`.
         color: in pictures.
     """
 
@@ -85,7 +87,10 @@ class UserDataConfig(PatchConfig):
 
     @property
     def ignored(self) -> tuple[int | list[int] | str, ...]:
-        """The values, colours and labels of ignored pixels."""
+        """The values, colours and labels of ignored pixels.
+
+        Three numbers are a colour, unless classes have grey values: then they are three values.
+        """
         ignore = self.ignore
         if ignore is None:
             return ()
@@ -94,6 +99,16 @@ class UserDataConfig(PatchConfig):
         whole = len(ignore) == 3 and all(isinstance(part, int) for part in ignore)
         grey = self.labels == "classes" and isinstance(self.classes[0].value, int)
         return (ignore,) if whole and not grey else tuple(ignore)  # type: ignore[return-value]
+
+    @property
+    def ignored_values(self) -> tuple[int | list[int], ...]:
+        """The values and colours of ignored pixels."""
+        return tuple(value for value in self.ignored if not isinstance(value, str))
+
+    @property
+    def ignored_labels(self) -> tuple[str, ...]:
+        """The labels of ignored objects."""
+        return tuple(label for label in self.ignored if isinstance(label, str))
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -134,6 +149,8 @@ class UserDataConfig(PatchConfig):
         for ignored in self.ignored:
             if ignored in taken:
                 raise ValueError(f"data.ignore={ignored} is the value of a class too; give each a value of its own")
+            if isinstance(ignored, list) and not all(0 <= channel <= 255 for channel in ignored):
+                raise ValueError(f"data.ignore={ignored} is no colour [red, green, blue], each 0..255")
         return self
 
     def _check_kinds(self, values: Sequence[int | list[int] | str]) -> None:
@@ -147,16 +164,27 @@ class UserDataConfig(PatchConfig):
                 "the background, first, has the value 0)"
             )
         if self.labels == "instances":
-            if len(self.classes) != 2 or kinds == {list}:
-                raise ValueError(
-                    "data.labels=instances needs two data.classes with grey values, the background and then the objects"
-                )
-            return
+            self._check_objects(kinds)
         for ignored in self.ignored:
+            if self.draws and not isinstance(ignored, str):
+                raise ValueError(f"data.ignore={ignored} is a value and data.classes have labels; give a label")
+            if self.labels == "instances":
+                continue
             if isinstance(ignored, list) and kinds == {int}:
                 raise ValueError(f"data.ignore={ignored} is a colour and data.classes have grey values; give a value")
             if isinstance(ignored, str) and kinds != {str} and len(self.classes) > 2:
                 raise ValueError(f"data.ignore={ignored} is a label and data.classes have values; give a value")
+
+    def _check_objects(self, kinds: set[type]) -> None:
+        if len(self.classes) != 2 or kinds == {list}:
+            raise ValueError(
+                "data.labels=instances needs two data.classes with grey values, the background and then the objects"
+            )
+        if kinds == {int} and any(spec.also for spec in self.classes):
+            raise ValueError(
+                "data.classes: with data.labels=instances each object has a value of its own, and also= means nothing; "
+                "leave it out"
+            )
 
     @model_validator(mode="after")
     def _check_user_split(self) -> "UserDataConfig":

@@ -1,9 +1,9 @@
 """Types of values that several groups share."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from unet_exp.schema import Strict
 
@@ -22,7 +22,16 @@ Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 
 
-class ClassSpec(Strict):
+class OfSeveralValues(Strict):
+    """What has a list `also` of more values; an empty one is left out in files, as it stood there before it existed."""
+
+    @model_serializer(mode="wrap")
+    def _omit_none(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain: dict[str, Any] = dump(self)
+        return {key: value for key, value in plain.items() if key != "also" or value}
+
+
+class ClassSpec(OfSeveralValues):
     """One class.
 
     Attributes:
@@ -35,7 +44,12 @@ class ClassSpec(Strict):
     name: str
     value: Grey | Color
     color: Color
-    also: list[Grey] | list[Color] = Field(default_factory=list)
+    also: list[Grey | Color] = Field(default_factory=list)
+
+    @property
+    def values(self) -> list[int | list[int]]:
+        """All of them."""
+        return [self.value, *self.also]
 
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")

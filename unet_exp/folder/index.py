@@ -41,6 +41,7 @@ ROW = np.dtype(
         ("lit", np.int32),
         ("is_image", np.bool_),
         ("declares", np.bool_),
+        ("changed", np.int32),
     ]
 )
 """A page; the fields are those of `ImageStats`, `ImageKind` and `MaskStats`. A page has at most 2^28 pixels."""
@@ -89,7 +90,7 @@ class Index:
             if mask is not None:
                 row["masked"], row["values"] = True, len(mask.counts)
                 row["rest"], row["distinct"], row["lit"] = mask.rest, mask.distinct, mask.lit
-                row["is_image"], row["declares"] = mask.is_image, mask.declares
+                row["is_image"], row["declares"], row["changed"] = mask.is_image, mask.declares, mask.changed
                 counts += mask.counts.items()
         moments = [np.stack([one.moments.mean, one.moments.std], axis=1) for _, one in stats]
         return cls(
@@ -189,6 +190,7 @@ class Index:
             lit=int(row["lit"]),
             is_image=bool(row["is_image"]),
             declares=bool(row["declares"]),
+            changed=int(row["changed"]),
             objects=tuple(self.objects[number].tolist()) if self.has_objects(number) else None,
             file=path,
         )

@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.folder.index import Index, unpack
-from unet_exp.folder.meaning import stored_value
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stats import IGNORED, MaskStats
-from unet_exp.samples.classes import UnknownValues, Value
+from unet_exp.samples.classes import UnknownValues, Value, Values, name_known, stored_value
 
 UNKNOWN = -1
 """Index for values without a class."""
@@ -22,23 +21,23 @@ class LabelMap:
 
     Args:
         classes: as configured; two of them where masks hold objects.
-        ignore: value or (red, green, blue) of ignored pixels.
+        ignored: values or colours of ignored pixels.
         objects: whether each object has a number or colour of its own, and 0 or black is none.
     """
 
-    def __init__(self, classes: Sequence[ClassSpec], ignore: Value | None, objects: bool) -> None:
-        self._ignore = ignore
+    def __init__(self, classes: Sequence[ClassSpec], ignored: Values, objects: bool) -> None:
+        self._ignored = {IGNORED, *map(stored_value, ignored)}
         self._objects = objects
-        self._indices = {stored_value(spec.value): index for index, spec in enumerate(classes)}
+        self._indices = {stored_value(value): index for index, spec in enumerate(classes) for value in spec.values}
 
     @classmethod
     def of(cls, rules: Rules) -> "LabelMap":
         """The map of these rules."""
-        return cls(rules.classes, None if rules.ignore is None else stored_value(rules.ignore), rules.objects)
+        return cls(rules.classes, rules.ignored, rules.objects)
 
     def __call__(self, value: Value) -> int:
         """The index of the class, `IGNORE_LABEL`, or `UNKNOWN`."""
-        if value in (self._ignore, IGNORED):
+        if value in self._ignored:
             return IGNORE_LABEL
         if self._objects:
             return UNKNOWN if isinstance(value, int) and value < 0 else int(value != 0)
@@ -85,11 +84,17 @@ def count_labels(index: Index, rules: Rules) -> tuple[NDArray[np.int64], NDArray
     return counts, unknown
 
 
+def count_unknown(index: Index, rules: Rules) -> int:
+    """Counts the pixels of masks whose value no class has; greys of colour files count as greys."""
+    label_map = LabelMap.of(rules)
+    found, which = np.unique(2 * index.values + index.colored, return_inverse=True)
+    unknown = np.array([label_map(unpack(code >> 1, bool(code & 1))) == UNKNOWN for code in found.tolist()], np.bool_)
+    return int(index.numbers[unknown[which]].sum()) + int(index.rows["rest"].sum())
+
+
 def explain_unknown(mask: MaskStats, rules: Rules) -> UnknownValues:
     """The error of a mask that has values without a class, and whose values are all known (`rest` is 0)."""
-    label_map, classes = LabelMap.of(rules), {_as_value(spec.value): spec.name for spec in rules.classes}
-    if rules.ignore is not None:
-        classes[_as_value(rules.ignore)] = "ignored"
+    label_map = LabelMap.of(rules)
     colored = any(isinstance(value, tuple) for value in mask.counts)
     unknown: Counter[Value] = Counter()
     seen: Counter[Value] = Counter()
@@ -97,8 +102,4 @@ def explain_unknown(mask: MaskStats, rules: Rules) -> UnknownValues:
         shown = (value,) * 3 if colored and isinstance(value, int) else value
         without = label_map(value) == UNKNOWN or (colored and rules.indices)
         (unknown if without else seen)[shown] += count
-    return UnknownValues(unknown, [mask.file], classes, seen)
-
-
-def _as_value(value: int | Sequence[int]) -> Value:
-    return value if isinstance(value, int) else tuple(value)
+    return UnknownValues(unknown, [mask.file], name_known(rules.classes, rules.ignored), seen)

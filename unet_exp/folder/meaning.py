@@ -7,7 +7,7 @@ from typing import Any
 
 from unet_exp.config import ClassSpec
 from unet_exp.config.user_data import MAX_CLASSES
-from unet_exp.samples.classes import Value, dump_in_one_line, list_few, name_values
+from unet_exp.samples.classes import Value, Values, dump_in_one_line, list_few, name_values, stored_value
 
 _RARE = 0.001
 _STRAY_PIXELS, _STRAY_SHARE = 16, 1e-5
@@ -21,13 +21,13 @@ class Meaning:
 
     Attributes:
         classes: values that many pixels have.
-        ignore: the value of ignored pixels, as configured if masks have it; else 255 beside small indices; else the
-            only negative value; else the only stray one.
+        ignored: the values of ignored pixels, as configured if masks have one of them; else 255 beside small indices;
+            else the only negative value; else the only stray one.
         strays: the pixels of values that hardly any pixel has, by value and file.
     """
 
     classes: frozenset[Value]
-    ignore: Value | None = None
+    ignored: tuple[Value, ...] = ()
     strays: dict[Value, Counter[str]] = field(default_factory=dict)
 
     @property
@@ -59,34 +59,35 @@ class Meaning:
 def find_meaning(
     masks: Sequence[tuple[str, Mapping[Value, int]]],
     classes: Sequence[ClassSpec],
-    ignore: int | Sequence[int] | None,
+    ignored: Values,
 ) -> Meaning:
     """Finds what the values of masks seem to mean.
 
     Args:
         masks: the file of each mask, and its pixels by `stored_value`.
         classes: as configured.
-        ignore: as configured.
+        ignored: as configured.
     """
     pixels = _add_up(masks)
-    kept = None if ignore is None or stored_value(ignore) not in pixels else stored_value(ignore)
-    known = {kept, *(stored_value(spec.value) for spec in classes)}
+    kept = tuple(map(stored_value, ignored))
+    kept = kept if any(value in pixels for value in kept) else ()
+    known = {*kept, *(stored_value(value) for spec in classes for value in spec.values)}
     strays = {value for value, count in pixels.items() if value not in known and _is_stray(count, pixels.total())}
-    common = pixels.keys() - strays - {kept}
+    common = pixels.keys() - strays - {*kept}
     if len(common) < 2:
         common, strays = common | strays, set()
-    if kept is None and _means_void(pixels, common - {255}):
-        kept = 255
-    elif kept is None and len(negative := {value for value in pixels if isinstance(value, int) and value < 0}) == 1:
-        (kept,) = negative
-    elif kept is None and len(strays) == 1:
-        (kept,) = strays
+    if not kept and _means_void(pixels, common - {255}):
+        kept = (255,)
+    elif not kept and len(negative := {value for value in pixels if isinstance(value, int) and value < 0}) == 1:
+        kept = tuple(negative)
+    elif not kept and len(strays) == 1:
+        kept = tuple(strays)
     found = {
         value: Counter({file: counts[value] for file, counts in masks if value in counts})
         for value in sorted(strays, key=lambda value: (-pixels[value], str(value)))
-        if value != 255 or kept != 255
+        if value != 255 or 255 not in kept
     }
-    return Meaning(frozenset(common - {kept}), kept, found)
+    return Meaning(frozenset(common - {*kept}), kept, found)
 
 
 def find_distance(one: Value, other: Value) -> int:
@@ -95,20 +96,18 @@ def find_distance(one: Value, other: Value) -> int:
     return max(abs(mine - yours) for mine, yours in zip(left, right, strict=True))
 
 
-def stored_value(value: int | Sequence[int]) -> Value:
-    """Turns a value of a class or a pixel into the key by which pixels are counted: equal channels are a grey."""
-    if isinstance(value, int):
-        return value
-    return value[0] if len(set(value)) == 1 else tuple(value)
+def to_ignore(ignored: Sequence[Value], colored: bool) -> int | list[Any] | None:
+    """Ignored values as `data.ignore`; `colored`: whether classes have colours."""
+    plain = [value if isinstance(value, int) else list(value) for value in ignored]
+    if len(plain) < 2:
+        return plain[0] if plain else None
+    if colored:  # three numbers would be a colour
+        return [[value] * 3 if isinstance(value, int) else value for value in plain]
+    return plain
 
 
-def plain_value(value: Value | None) -> int | list[int] | None:
-    """A value as in a config."""
-    return value if value is None or isinstance(value, int) else list(value)
-
-
-def to_words(entries: Sequence[Mapping[str, Any]], ignore: int | list[int] | None) -> list[str]:
-    """Classes, a name and a value each, and an ignored value, as words on a command line; none for what is missing."""
+def to_words(entries: Sequence[Mapping[str, Any]], ignore: int | list[Any] | None) -> list[str]:
+    """Classes, a name and a value each, and ignored values, as words on a command line; none for what is missing."""
     words = [f"data.classes={dump_in_one_line([dict(entry) for entry in entries])}"] if entries else []
     return words if ignore is None else [*words, f"data.ignore={ignore}"]
 
@@ -116,7 +115,8 @@ def to_words(entries: Sequence[Mapping[str, Any]], ignore: int | list[int] | Non
 def name_new(values: Collection[Value], classes: Sequence[ClassSpec]) -> list[dict[str, Any]]:
     """Makes `data.classes` of values, with the names of configured ones; empty if these are the configured classes."""
     entries = name_values(values, classes)
-    return [] if entries == name_values([stored_value(spec.value) for spec in classes], classes) else entries
+    known = [stored_value(value) for spec in classes for value in spec.values]
+    return [] if entries == name_values(known, classes) else entries
 
 
 def _add_up(masks: Sequence[tuple[str, Mapping[Value, int]]]) -> Counter[Value]:

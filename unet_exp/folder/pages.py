@@ -1,6 +1,6 @@
 """The pages of a user's image files, each with its mask and its field of view."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import reduce
 from pathlib import Path
@@ -31,12 +31,14 @@ class PairPage(NamedTuple):
         scene: its pixels.
         mask: those of its mask (H, W, C), as stored; None without one.
         labelled: (H, W), where both of them hold data; None: everywhere.
+        changed: pixels of the mask, where both hold data, that `Rules.read` has given the value of a class.
     """
 
     item: SplitItem
     scene: Scene
     mask: Array | None = None
     labelled: Valid = None
+    changed: int = 0
 
 
 class PairPages:
@@ -49,13 +51,21 @@ class PairPages:
         reading: what is wanted of the pixels of images.
         of_masks: likewise of masks that are stored.
         drawing: how other masks are drawn.
+        finish: what becomes of each page that is read.
 
     Raises:
         DataError: for files that cannot be read or do not fit each other; `[page]` may raise it too.
     """
 
-    def __init__(self, pair: Pair, reading: Reading, of_masks: Reading, drawing: Drawing) -> None:
-        self._pair, self._nodata, self._drawing = pair, reading.nodata, drawing
+    def __init__(
+        self,
+        pair: Pair,
+        reading: Reading,
+        of_masks: Reading,
+        drawing: Drawing,
+        finish: Callable[[PairPage], PairPage] = lambda page: page,
+    ) -> None:
+        self._pair, self._nodata, self._drawing, self._finish = pair, reading.nodata, drawing, finish
         self._drawn = is_drawn(pair)
         self._stack = ExitStack()
         try:
@@ -81,7 +91,7 @@ class PairPages:
         else:
             mask, valid, _ = self._mask.page(page)
             check_same_size(pair.mask, mask, scene.pixels, f"its image {pair.image}", "save both in one size")
-        return PairPage(item, scene, mask, join_valid(scene.valid, valid))
+        return self._finish(PairPage(item, scene, mask, join_valid(scene.valid, valid)))
 
     def __iter__(self) -> Iterator[PairPage]:
         return map(self.__getitem__, range(len(self)))

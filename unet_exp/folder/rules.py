@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.config.user_data import FolderConfig, Inexact, NoData
+from unet_exp.config.user_data import FolderConfig, Inexact, NoData, UserDataConfig
 from unet_exp.folder.drawing import Drawing
 from unet_exp.folder.pages import PairPage, PairPages
 from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array
 from unet_exp.io.tiff import Reading
-from unet_exp.samples.classes import decode, object_ids, picture_color
+from unet_exp.samples.classes import decode, object_ids, picture_color, stored_value
+from unet_exp.samples.inexact import snap
 from unet_exp.samples.sample import Sample
 from unet_exp.weight_map import find_instances, open_touching
 
@@ -27,18 +28,19 @@ class Rules(NamedTuple):
     Attributes:
         nodata: see `unet_exp.io.images.read_scenes`.
         objects: whether each object of a mask has a number or colour of its own.
-        classes: of masks.
-        ignore: number or colour of ignored pixels in masks.
-        labels: of annotations and of files of one class, the index of the class of each, or `ANY_LABEL`. With objects:
-            1 for those that are objects, all others are background; None: all are objects.
+        classes: of masks; masks that are drawn from annotations hold the first value of each.
+        ignored: numbers and colours of ignored pixels in masks.
+        labels: of annotations, the index of the class of each, or `ANY_LABEL`; empty where more than two classes have
+            values alone. What has another label has no class. With objects: 1 for those that are objects, all others
+            are background; None: all are objects.
         ignored_labels: whose pixels are ignored: they are not valid where masks are drawn.
-        inexact: what becomes of pixels of masks whose value no class has.
+        inexact: what becomes of pixels of masks whose value no class has, see `unet_exp.samples.inexact.snap`.
     """
 
     nodata: NoData
     objects: bool
     classes: tuple[ClassSpec, ...]
-    ignore: int | list[int] | None
+    ignored: tuple[int | list[int], ...] = ()
     labels: Mapping[str, int] | None = None
     ignored_labels: tuple[str, ...] = ()
     inexact: Inexact = "error"
@@ -46,11 +48,14 @@ class Rules(NamedTuple):
     @classmethod
     def of(cls, config: FolderConfig) -> Self:
         """The rules of a config."""
-        ignored_labels = tuple(value for value in config.ignored if isinstance(value, str))
-        ignore = None if ignored_labels else config.ignore
-        objects = config.labels == "instances"
         return cls(
-            config.nodata, objects, class_specs(config), ignore, find_labels(config), ignored_labels, config.inexact
+            config.nodata,
+            config.labels == "instances",
+            class_specs(config),
+            config.ignored_values,
+            find_labels(config),
+            config.ignored_labels,
+            config.inexact,
         )
 
     @property
@@ -63,8 +68,8 @@ class Rules(NamedTuple):
         """The grey values of classes: they mean something though a mask's file declares one as nodata."""
         if self.objects:
             return [0]
-        values = [[spec.value] if isinstance(spec.value, int) else spec.value for spec in self.classes]
-        return [value[0] for value in values if len(set(value)) == 1]
+        values = [stored_value(value) for spec in self.classes for value in spec.values]
+        return [value for value in values if isinstance(value, int)]
 
     @property
     def of_masks(self) -> Reading:
@@ -78,19 +83,25 @@ class Rules(NamedTuple):
 
         `class_values` matter too, where masks declare one of them as nodata.
         """
-        return json.dumps(
-            [self.nodata, self.objects, self.indices, self.ignore if self.objects else None, self._of_drawn]
-        )
-
-    @property
-    def _of_drawn(self) -> list[object]:
-        """What decides how masks are drawn."""
-        return [self.labels, self.ignored_labels, self.inexact] if self.labels or self.ignored_labels else []
+        words: list[Any] = [self.nodata, self.objects, self.indices, self._ignore if self.objects else None]
+        if self.ignored_labels or any(label != ANY_LABEL for label in self.labels or ()):
+            words.append({"labels": self.labels, "ignored": self.ignored_labels})
+        if self.inexact != "error":
+            words.append({self.inexact: [spec.values for spec in self.classes], "ignored": self.ignored})
+        return json.dumps(words, sort_keys=True)
 
     @property
     def of_labels(self) -> str:
         """What decides what the values of masks mean, in addition."""
-        return json.dumps([self.objects, [spec.value for spec in self.classes], self.ignore])
+        words: list[Any] = [self.objects, [spec.value for spec in self.classes], self._ignore]
+        if any(spec.also for spec in self.classes):
+            words.append([spec.also for spec in self.classes])
+        return json.dumps(words)
+
+    @property
+    def _ignore(self) -> Any:
+        """As configs of one ignored value have it: fingerprints of earlier runs are made of that."""
+        return self.ignored if len(self.ignored) > 1 else next(iter(self.ignored), None)
 
     @property
     def of_images(self) -> Reading:
@@ -107,13 +118,33 @@ class Rules(NamedTuple):
         return Drawing(self.labels or {}, self.ignored_labels, values, halves=self.inexact != "error")
 
     def read(self, pair: Pair) -> PairPages:
-        """Opens the pages of a pair."""
-        return PairPages(pair, self.of_images, self.of_masks, self.drawing)
+        """Opens the pages of a pair, masks with `snap`."""
+
+        def finish(page: PairPage) -> PairPage:
+            if page.mask is None:
+                return page
+            mask, changed = self.snap(page.mask, str(pair.mask), page.labelled)
+            return page._replace(mask=mask, changed=changed)
+
+        return PairPages(pair, self.of_images, self.of_masks, self.drawing, finish)
 
     def read_page(self, pair: Pair, page: int) -> PairPage:
         """Reads a page of a pair."""
         with self.read(pair) as pages:
             return pages[page]
+
+    def snap(self, mask: Array, path: str, valid: Array | None) -> tuple[Array, int]:
+        """Gives pixels of a mask (H, W, C), or of a part of one, whose value no class has the value of a class.
+
+        Returns:
+            The mask, and how many valid pixels were changed.
+
+        Raises:
+            DataError: see `unet_exp.samples.inexact.snap`.
+        """
+        if self.inexact == "error":
+            return mask, 0
+        return snap(mask, self.classes, self.ignored, self.inexact, path, valid)
 
     def label(self, mask: Array, path: str, valid: Array | None) -> tuple[Array, Array | None]:
         """Turns the pixels of a mask (H, W, C), or of a part of one, into class indices and, if it has any, objects.
@@ -126,8 +157,8 @@ class Rules(NamedTuple):
             DataError: see `decode` and `object_ids`.
         """
         if not self.objects:
-            return decode(mask, self.classes, path, self.ignore, valid), None
-        instances, ignored = object_ids(mask, path, self.ignore, valid)
+            return decode(mask, self.classes, path, self.ignored, valid), None
+        instances, ignored = object_ids(mask, path, self.ignored, valid)
         label = np.where(ignored, np.uint8(IGNORE_LABEL), (instances > 0).astype(np.uint8))
         return open_touching(label, instances)[0], instances
 
@@ -154,17 +185,18 @@ class Rules(NamedTuple):
         return Sample(name, used, label, instances, valid)
 
 
-def class_specs(config: FolderConfig) -> tuple[ClassSpec, ...]:
+def class_specs(config: UserDataConfig) -> tuple[ClassSpec, ...]:
     """The classes of a config, each with a colour for pictures; of classes with labels the value is the index."""
     specs = []
     for index, spec in enumerate(config.classes):
-        value = index if isinstance(spec.value, str) else spec.value
+        values = [value for value in spec.values if not isinstance(value, str)]
+        value, also = (index, []) if config.draws else (values[0], values[1:])
         default = picture_color(index) if isinstance(value, int) else value
-        specs.append(ClassSpec(name=spec.name, value=value, color=spec.color or default))
+        specs.append(ClassSpec(name=spec.name, value=value, color=spec.color or default, also=also))
     return tuple(specs)
 
 
-def find_labels(config: FolderConfig) -> dict[str, int] | None:
+def find_labels(config: UserDataConfig) -> dict[str, int] | None:
     """The index of the class of each label; see `Rules`."""
     named = {
         value: index for index, spec in enumerate(config.classes) for value in spec.values if isinstance(value, str)

@@ -91,7 +91,7 @@ class Source:
 
     def _cut_decoded(self, pair: Pair, ref: PageRef, region: Region) -> Sample:
         """Makes a part of a page that is decoded."""
-        item, scene, mask, labelled = self._decode(pair, ref)
+        item, scene, mask, labelled, _ = self._decode(pair, ref)
         valid, mask, labelled = (
             None if array is None else region.cut(array) for array in (scene.valid, mask, labelled)
         )
@@ -112,7 +112,9 @@ class Source:
         label = None
         if mask is not None:
             pixels, labelled = mask.region(*region)
-            label, _ = rules.label(pixels, str(pair.mask), join_valid(valid, labelled))
+            known = join_valid(valid, labelled)
+            pixels, _ = rules.snap(pixels, str(pair.mask), known)
+            label, _ = rules.label(pixels, str(pair.mask), known)
         return Sample(ref.name, np.ascontiguousarray(shown[:, :, : ref.used]), label, None, valid)
 
     def _renew(self) -> None:

@@ -14,21 +14,21 @@ import numpy as np
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.errors import DataError
 from unet_exp.folder.groups import SplitItem
-from unet_exp.folder.meaning import stored_value
 from unet_exp.folder.pages import ImageKind, PairPage
 from unet_exp.folder.pairs import Pair
 from unet_exp.folder.rules import Rules
 from unet_exp.io.arrays import Array
 from unet_exp.io.images import Scene
-from unet_exp.io.kinds import TIFF_SUFFIXES
+from unet_exp.io.kinds import JPEG_SUFFIXES
 from unet_exp.io.valid import Valid, find_fill
-from unet_exp.samples.classes import UnknownValues, Value, decode, read_codes, shows_colors
+from unet_exp.samples.classes import UnknownValues, Value, decode, read_codes, shows_colors, stored_value
 from unet_exp.samples.facts import digest_array, image_digest
 from unet_exp.samples.moments import Moments, count_values, summarize
 
 IGNORED: Value = 2**64
 """Value of ignored pixels in data that have none for it; no file holds it."""
 _KEPT = 256
+_DECLARE_NOTHING = (".png", *JPEG_SUFFIXES, ".npy")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class MaskStats:
         is_image: whether these are the pixels of the image.
         objects: pixels of background, of objects and ignored ones, where touching objects are opened; None where masks
             hold classes, or negative numbers.
-        declares: whether its file is of a kind that may declare a value as nodata.
+        declares: whether its file may declare a value as nodata, or is drawn with the values of classes: then other
+            classes need a new look at it.
+        changed: pixels that were given the value of a class; see `unet_exp.samples.inexact.snap`.
         file: where they are; empty for data that are not a user's files.
     """
 
@@ -54,6 +56,7 @@ class MaskStats:
     is_image: bool = False
     objects: tuple[int, int, int] | None = None
     declares: bool = False
+    changed: int = 0
     file: str = ""
 
 
@@ -182,7 +185,8 @@ def _describe_mask(page: PairPage, pixels: Array, path: Path, rules: Rules) -> t
         lit=len(counts.keys() - {0}),
         is_image=np.array_equal(pixels, page.scene.pixels),
         objects=objects,
-        declares=path.suffix.lower() in TIFF_SUFFIXES,
+        declares=path.suffix.lower() not in _DECLARE_NOTHING,
+        changed=page.changed,
         file=str(path),
     )
     return codes, stats

@@ -22,8 +22,8 @@ from unet_exp.errors import DataError, UserError
 from unet_exp.figures.contact_sheet import MOST, draw_contact_sheet, make_cell
 from unet_exp.folder import groups
 from unet_exp.folder.choice import plan_store
+from unet_exp.folder.inexact import describe_changed
 from unet_exp.folder.label_map import UNKNOWN, LabelMap
-from unet_exp.folder.meaning import stored_value
 from unet_exp.folder.pages import used_channels
 from unet_exp.folder.pairs import Pairs
 from unet_exp.folder.rules import Rules
@@ -34,7 +34,7 @@ from unet_exp.inspection.findings import ClassProposal, Suspicion, Totals
 from unet_exp.io.valid import Valid
 from unet_exp.io.writing import make_output_folder
 from unet_exp.metrics.declarations import ScoreFamily
-from unet_exp.samples.classes import IGNORE_COLOR, UnknownValues, colorize, decode, object_ids, picture_color
+from unet_exp.samples.classes import IGNORE_COLOR, UnknownValues, Values, colorize, decode, object_ids, picture_color
 from unet_exp.samples.compatibility import check_fits
 from unet_exp.samples.data_set import SPLITS, DataSet
 from unet_exp.samples.sample import Sample
@@ -172,7 +172,7 @@ def _inspect_built_in(config: Config) -> _Inspection:
         sample = samples[stats.item.name]
         return sample.image, None if sample.label is None else colorize(sample.label, dataset.classes)
 
-    label_map = LabelMap(dataset.classes, None, objects=False)
+    label_map = LabelMap(dataset.classes, (), objects=False)
     objects = any(sample.instances is not None for sample in samples.values())
     split = {part: len(getattr(dataset, part)) for part in SPLITS}
     stats = survey.survey_samples(dataset)
@@ -190,12 +190,14 @@ def _inspect_folder(whole: Config, config: FolderConfig, console: Console) -> _I
     with _collect_mistake(mistakes):
         plan = plan_store(config, losses.targets(whole.loss).reach > 0, found.index, np.zeros(0, np.int64))
         console.print(f"a training has these {plan.describe()}", soft_wrap=True)
+    if told := describe_changed(found.index, found.pairs, rules):
+        console.print(told, soft_wrap=True)
     mistakes += _find_differences(stats)
     with _collect_mistake(mistakes):
         named = [(one.item, one.files.image) for one in stats if one.files is not None]
         groups.name_samples([item for item, _ in named], lambda place: named[place][1])
     totals = Totals.of(one.mask for one in stats if one.mask is not None)
-    label_map = LabelMap(classes, None if config.ignore is None else stored_value(config.ignore), objects)
+    label_map = LabelMap.of(rules)
     proposal = None
     if unknown := sum(label_map.pixels(mask)[UNKNOWN] for mask in totals.masks):
         if objects:
@@ -208,14 +210,14 @@ def _inspect_folder(whole: Config, config: FolderConfig, console: Console) -> _I
             mistakes.append(
                 f"data.classes: {unknown} pixels of the masks have values without a class (none in the table above)"
             )
-            proposal = findings.propose_classes(totals, classes, config.ignore, survey.find_regions(stats, rules))
-    fitting, ignore = (proposal.classes, proposal.ignore) if proposal else (classes, config.ignore)
+            proposal = findings.propose_classes(totals, classes, rules.ignored, survey.find_regions(stats, rules))
+    fitting, ignored = (proposal.classes, proposal.ignored) if proposal else (classes, rules.ignored)
     if objects or (proposal and proposal.kind != "classes"):
         fitting = ()
 
     def look(one: ImageStats) -> Seen:
-        _, scene, mask, labelled = survey.read_page(one, rules)
-        return scene.pixels, None if mask is None else _paint_mask(mask, labelled, fitting, ignore)
+        _, scene, mask, labelled, _ = survey.read_page(one, rules)
+        return scene.pixels, None if mask is None else _paint_mask(mask, labelled, fitting, ignored)
 
     parts = _split_images(stats, config, mistakes)
     split = Counter(parts.values())
@@ -272,20 +274,20 @@ def _outline_dataset(inspection: _Inspection, pixels: Mapping[str, Counter[int]]
 
 
 def _paint_mask(
-    mask: NDArray[Any], valid: Valid, classes: Sequence[ClassSpec], ignore: int | Sequence[int] | None
+    mask: NDArray[Any], valid: Valid, classes: Sequence[ClassSpec], ignored: Values
 ) -> NDArray[np.uint8] | None:
     """Paints a mask in the colours of the classes or, where these do not fit, in one for each of its values."""
     try:
         if classes:
             with suppress(UnknownValues):
-                painted: NDArray[np.uint8] = colorize(decode(mask, classes, "", ignore, valid), classes)
+                painted: NDArray[np.uint8] = colorize(decode(mask, classes, "", ignored, valid), classes)
                 return painted
-        ids, ignored = object_ids(mask, "", ignore, valid)
+        ids, void = object_ids(mask, "", ignored, valid)
     except DataError:  # told before
         return None
     colors = np.array([picture_color(index) for index in range(32)], np.uint8)
     painted = colors[np.where(ids > 0, 1 + ids % 31, 0)]
-    painted[ignored] = IGNORE_COLOR
+    painted[void] = IGNORE_COLOR
     return painted
 
 

@@ -8,24 +8,21 @@ from typing import Any, Literal
 import numpy as np
 
 from unet_exp.config import ClassSpec
-from unet_exp.folder.meaning import (
-    find_distance,
-    find_meaning,
-    name_new,
-    plain_value,
-    stored_value,
-    to_words,
-)
+from unet_exp.config.user_data import Inexact
+from unet_exp.folder.inexact import choose_inexact
+from unet_exp.folder.meaning import find_distance, find_meaning, name_new, to_ignore, to_words
 from unet_exp.folder.stats import ImageStats, MaskStats
 from unet_exp.inspection.survey import Regions
 from unet_exp.io.valid import format_value
-from unet_exp.samples.classes import Value, dump_in_one_line, name_values, picture_color
+from unet_exp.samples.classes import Value, Values, dump_in_one_line, name_values, picture_color, stored_value
 
 RARE = 0.001
 """Share of the pixels below which a class is rare."""
 _MANY_VALUES = 10
 _PEAK_SHARE, _PEAK_DISTANCE = 0.005, 32
 _RARE_A_PEAK = 4
+_SAME_PEAK = 8
+"""Distance up to which the peak of a smeared mask is a value of the config."""
 _OUTLIER = 6.0
 _FEWEST = 8
 
@@ -56,18 +53,27 @@ class ClassProposal:
         kind: `classes`; `objects` (a number or colour each); `smeared` (a few values with a blur of others around them,
             by JPEG or smooth resizing); `unclear`.
         classes: that fit; of a smeared mask, those before the blur.
-        ignore: a value that seems to mean "ignored".
+        ignored: values that seem to mean "ignored".
         configured: the classes of the config.
         strays: a line for each value that hardly any pixel has; no class is meant.
-        ignores_strays: whether `ignore` is their value.
+        ignores_strays: whether `ignored` are of their values.
+        inexact: what would take a mask with values beside those of the classes.
+        changed: share of the pixels that it would change.
     """
 
     kind: Literal["classes", "objects", "smeared", "unclear"]
     classes: tuple[ClassSpec, ...] = ()
-    ignore: int | list[int] | None = None
+    ignored: tuple[Value, ...] = ()
     configured: tuple[ClassSpec, ...] = ()
     strays: tuple[str, ...] = ()
     ignores_strays: bool = False
+    inexact: Inexact = "error"
+    changed: float = 0.0
+
+    @property
+    def ignore(self) -> int | list[Any] | None:
+        """The ignored values as in a config."""
+        return to_ignore(self.ignored, any(not isinstance(spec.value, int) for spec in self.classes))
 
     @property
     def has_new_classes(self) -> bool:
@@ -76,7 +82,8 @@ class ClassProposal:
 
     def _entries(self) -> list[dict[str, Any]]:
         """The classes, if the config has others."""
-        return name_new([stored_value(spec.value) for spec in self.classes], self.configured)
+        values = [stored_value(value) for spec in self.classes for value in spec.values]
+        return name_new(values, self.configured)
 
     def yaml(self) -> str:
         """Lines for a config file; empty where the config has it all."""
@@ -86,17 +93,19 @@ class ClassProposal:
             for entry in self._entries()
         ]
         lines = ["classes:", *(f"  - {dump_in_one_line(entry)}" for entry in entries)] if entries else []
-        return "\n".join(lines if self.ignore is None else [*lines, f"ignore: {self.ignore}"])
+        lines += [] if self.ignore is None else [f"ignore: {self.ignore}"]
+        return "\n".join([*lines, f"inexact: {self.inexact}"] if self.kind == "smeared" else lines)
 
     def words(self) -> list[str]:
         """The same as words on a command line."""
-        return to_words(self._entries(), self.ignore)
+        words = to_words(self._entries(), self.ignore)
+        return [*words, f"data.inexact={self.inexact}"] if self.kind == "smeared" else words
 
 
 def propose_classes(
     totals: Totals,
     classes: Sequence[ClassSpec],
-    ignore: int | Sequence[int] | None,
+    ignored: Values,
     regions: Sequence[Regions],
 ) -> ClassProposal:
     """Guesses the meaning of the values of masks.
@@ -104,29 +113,47 @@ def propose_classes(
     Args:
         totals: of all masks.
         classes: as configured; they keep names and values.
-        ignore: likewise.
+        ignored: likewise.
         regions: of masks of more than two values.
     """
     parts, specks = sum(one.parts for one in regions), sum(one.specks for one in regions)
     many = any(mask.rest for mask in totals.masks) or len(totals.pixels) > _MANY_VALUES
     masks = [(mask.file, mask.counts) for mask in totals.masks]
-    meaning = find_meaning(masks, classes, ignore)
+    meaning = find_meaning(masks, classes, ignored)
     peaks = _find_peaks(totals.pixels)
     # Ragged outlines leave specks too, but a few values that are all common, and indices, are no blur.
     blurred = not meaning.is_index and len(totals.pixels) > (1 + _RARE_A_PEAK) * len(peaks)
     if (many and 2 * specks > parts and blurred) or meaning.is_blurred:
-        return (
-            ClassProposal("smeared", _to_specs(peaks, classes))
-            if 2 <= len(peaks) <= _MANY_VALUES
-            else ClassProposal("unclear")
-        )
+        return _propose_smeared(totals, peaks, classes, ignored)
     specs = _to_specs(meaning.classes, classes) if meaning.fits else ()
-    fitting = specs, plain_value(meaning.ignore), tuple(classes)
+    fitting = specs, meaning.ignored, tuple(classes)
     if many and sum(one.lit for one in regions if one.parts) >= 0.8 * parts:
         return ClassProposal("objects", *fitting)
     if not specs:
         return ClassProposal("unclear")
-    return ClassProposal("classes", *fitting, tuple(meaning.list_strays()), meaning.ignore in meaning.strays)
+    ignores = any(value in meaning.strays for value in meaning.ignored)
+    changed = sum(files.total() for files in meaning.strays.values()) / max(1, totals.pixels.total())
+    return ClassProposal("classes", *fitting, tuple(meaning.list_strays()), ignores, choose_inexact(specs), changed)
+
+
+def _propose_smeared(
+    totals: Totals, peaks: Sequence[Value], classes: Sequence[ClassSpec], ignored: Values
+) -> ClassProposal:
+    """The classes of masks that JPEG or smooth resizing has smeared: the configured ones, if the peaks are theirs."""
+    if not 2 <= len(peaks) <= _MANY_VALUES:
+        return ClassProposal("unclear")
+    meant = [stored_value(value) for value in [*(value for spec in classes for value in spec.values), *ignored]]
+    fits = all(_is_near(peak, meant) for peak in peaks) and all(_is_near(spec.value, peaks) for spec in classes)
+    specs = tuple(classes) if fits else _to_specs(peaks, classes)
+    kept = {*meant} if fits else {*peaks}
+    whole = totals.pixels.total() + sum(mask.rest for mask in totals.masks)
+    changed = 1 - sum(count for value, count in totals.pixels.items() if value in kept) / max(1, whole)
+    voids = tuple(map(stored_value, ignored)) if fits else ()
+    return ClassProposal("smeared", specs, voids, tuple(classes), inexact=choose_inexact(specs), changed=changed)
+
+
+def _is_near(value: int | Sequence[int], others: Iterable[Value]) -> bool:
+    return any(find_distance(stored_value(value), other) <= _SAME_PEAK for other in others)
 
 
 def _find_peaks(pixels: Counter[Value]) -> list[Value]:

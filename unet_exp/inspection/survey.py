@@ -8,12 +8,11 @@ from skimage.measure import label as connected
 
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.folder.groups import SplitItem
-from unet_exp.folder.meaning import stored_value
 from unet_exp.folder.pages import PairPage
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stats import IGNORED, ImageStats, MaskStats, describe_image
 from unet_exp.io.images import Scene
-from unet_exp.samples.classes import read_codes, shows_colors
+from unet_exp.samples.classes import read_codes, shows_colors, stored_value
 from unet_exp.samples.data_set import SPLITS, DataSet
 
 _SPECK = 4
@@ -74,7 +73,7 @@ def find_regions(stats: Sequence[ImageStats], rules: Rules) -> list[Regions]:
     chosen = [several[place * len(several) // count] for place in range(count)]
     found = []
     for one in chosen:
-        _, _, mask, valid = read_page(one, rules)
+        _, _, mask, valid, _ = read_page(one, rules)
         assert mask is not None
         assert one.mask is not None
         codes = read_codes(mask, shows_colors(mask), one.mask.file, valid)

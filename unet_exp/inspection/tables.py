@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.folder.inexact import describe_remedy, format_share
 from unet_exp.folder.label_map import UNKNOWN, LabelMap
 from unet_exp.folder.pages import used_channels
 from unet_exp.folder.stats import IGNORED, ImageStats
@@ -139,7 +140,8 @@ def print_proposal(proposal: ClassProposal, console: Console) -> None:
     elif proposal.kind == "smeared":
         show(
             "Around a few values lie many others, as JPEG or smooth resizing leaves them. Save the masks again, as PNG "
-            "and resized by nearest neighbour. The values that were meant are probably:"
+            "and resized by nearest neighbour, or take them with the values that were probably meant, as these words "
+            f"do; data.inexact={proposal.inexact} changes {format_share(proposal.changed)} of the pixels:"
         )
     else:
         if proposal.strays:
@@ -163,7 +165,8 @@ def _print_strays(proposal: ClassProposal, show: Callable[[str], None]) -> None:
         show(f"  {line}")
     if len(proposal.strays) > _ROWS:
         show(f"  {len(proposal.strays) - _ROWS} values more")
-    show(f"Mend the masks{', or ignore these pixels' if proposal.ignores_strays else ''}.")
+    ignore = ", or ignore these pixels" if proposal.ignores_strays else ""
+    show(f"Mend the masks{ignore}, or {describe_remedy(proposal.inexact, proposal.changed)}.")
 
 
 def _format_values(values: Sequence[Value], colored: bool) -> str:

@@ -19,6 +19,8 @@ from unet_exp.io.kinds import is_jpeg
 
 Value = int | tuple[int, ...]
 """A grey value, or (red, green, blue)."""
+Values = Sequence[int | Sequence[int]]
+"""Likewise, as in a config."""
 
 IGNORE_COLOR = (128, 128, 128)
 """RGB of ignored pixels in previews."""
@@ -72,18 +74,18 @@ def decode(
     pixels: Array,
     classes: Sequence[ClassSpec],
     path: str | Path,
-    ignore_value: int | Sequence[int] | None = None,
+    ignored: Values = (),
     valid: Array | None = None,
 ) -> Array:
     """Reads the class indices of a label file.
 
     Args:
         pixels: (H, W, C) as `unet_exp.io.images.read_labels` gives them, C 1, 3 or 4 (opaque).
-        classes: class i at index i; values either all grey or all RGB. Three equal channels count as
-            grey, and grey pixels as the colour of three equal channels.
+        classes: class i at index i, of all its values; values either all grey or all RGB. Three equal channels count
+            as grey, and grey pixels as the colour of three equal channels.
         path: of the file, for the error.
-        ignore_value: grey value, which may be any whole number, or RGB colour of pixels that become `IGNORE_LABEL`; a
-            grey value means its RGB grey in a colour file.
+        ignored: grey values, which may be any whole numbers, or RGB colours of pixels that become `IGNORE_LABEL`; of
+            classes with colours a grey value means its RGB grey.
         valid: (H, W), False where pixels become `IGNORE_LABEL` whatever they hold; None for all.
 
     Returns:
@@ -93,29 +95,25 @@ def decode(
         UnknownValues: for pixels without a class; all pixels of a colour file where the classes have grey values.
         DataError: for transparent or fractional pixels, and colours of 16 bits.
     """
-    colored = _has_colors(classes)
+    colored = has_colors(classes)
     in_color = colored or shows_colors(pixels, valid)
     codes = read_codes(pixels, in_color, path, valid)
     # 0 is unknown, class i is i + 1. Zeros that are not read cost no memory.
     table = np.zeros(2**24 if in_color else 2**16, np.uint8)
-    known = {_as_key(spec.value): spec.name for spec in classes}
+    ignored_codes = [_code(value, colored) for value in ignored]
     if colored == in_color:
         for index, spec in enumerate(classes):
-            table[_code(spec.value, colored)] = index + 1
-        ignored = None if ignore_value is None else _code(ignore_value, colored)
-        if ignored is not None and 0 <= ignored < table.size:
-            table[ignored] = IGNORE_LABEL
-    if ignore_value is not None:
-        known[_as_key(ignore_value)] = "ignored"
+            table[[_code(value, colored) for value in spec.values]] = index + 1
+        table[[code for code in ignored_codes if 0 <= code < table.size]] = IGNORE_LABEL
     found = table[np.clip(codes, 0, table.size - 1)]
     if codes.dtype.kind == "i":  # what does not fit into the table
         outside = (codes < 0) | (codes >= table.size)
-        found[outside] = np.where(codes[outside] == ignore_value, IGNORE_LABEL, 0)
+        found[outside] = np.where(np.isin(codes[outside], ignored_codes), IGNORE_LABEL, 0)
     if valid is not None:
         found[~valid] = IGNORE_LABEL
     if not found.all():
-        counts = _count_values(codes[found == 0], in_color)
-        raise UnknownValues(counts, [str(path)], known, _count_values(codes[found > 0], in_color))
+        counts, seen = (_count_values(codes[of], in_color) for of in (found == 0, found > 0))
+        raise UnknownValues(counts, [str(path)], name_known(classes, ignored), seen)
     return np.where(found == IGNORE_LABEL, np.uint8(IGNORE_LABEL), found - np.uint8(1))
 
 
@@ -125,32 +123,35 @@ def encode(label: Array, classes: Sequence[ClassSpec], ignore_value: int | Seque
     Args:
         label: (H, W) uint8 class indices; `IGNORE_LABEL` only with an `ignore_value`.
         classes: as in `decode`.
-        ignore_value: as in `decode`.
+        ignore_value: grey value or RGB colour of ignored pixels.
 
     Returns:
-        (H, W, 1) grey values, uint8 or, above 255, uint16; or (H, W, 3) uint8 RGB for classes with colours.
+        (H, W, 1) grey values, the first of each class, uint8 or, above 255, uint16; or (H, W, 3) uint8 RGB for classes
+        with colours.
 
     Raises:
         ValueError: for an index without a class.
     """
     values = [spec.value for spec in classes]
-    return _look_up(label, values, ignore_value, 3 if _has_colors(classes) else 1)
+    return _look_up(label, values, ignore_value, 3 if has_colors(classes) else 1)
 
 
-def choose_fill(classes: Sequence[ClassSpec], ignore_value: int | Sequence[int] | None) -> int | tuple[int, ...]:
-    """The value of pixels without data in predicted masks: the ignored one, or another that no class has.
+def choose_fill(classes: Sequence[ClassSpec], ignored: Values) -> Value:
+    """The value of pixels without data in predicted masks: an ignored one, or another that no class has.
 
     Args:
         classes: as in `decode`.
-        ignore_value: of the training masks; it is taken if a mask can hold it.
+        ignored: of the training masks; the first that a mask can hold is taken.
     """
-    colored, taken = _has_colors(classes), {_as_key(spec.value) for spec in classes}
-    spare: list[Value] = [IGNORE_COLOR, *((grey,) * 3 for grey in range(256))] if colored else [*range(255, -1, -1)]
+    colored, taken = has_colors(classes), {_as_key(value) for spec in classes for value in spec.values}
+    greys = (*range(255, -1, -1), *range(256, 65536))
+    spare: list[Value] = [IGNORE_COLOR, *((grey,) * 3 for grey in range(256))] if colored else [*greys]
     wanted: list[Value] = []
-    if isinstance(ignore_value, int) and 0 <= ignore_value <= (255 if colored else 65535):
-        wanted = [(ignore_value,) * 3 if colored else ignore_value]
-    elif ignore_value is not None and not isinstance(ignore_value, int) and colored:
-        wanted = [_as_key(ignore_value)]
+    for value in ignored:
+        if isinstance(value, int) and 0 <= value <= (255 if colored else 65535):
+            wanted.append((value,) * 3 if colored else value)
+        elif not isinstance(value, int) and colored:
+            wanted.append(_as_key(value))
     return next(value for value in [*wanted, *spare] if value not in taken)
 
 
@@ -164,14 +165,14 @@ def colorize(label: Array, classes: Sequence[ClassSpec]) -> Array:
 
 
 def object_ids(
-    pixels: Array, path: str | Path, ignore_value: int | Sequence[int] | None = None, valid: Array | None = None
+    pixels: Array, path: str | Path, ignored: Values = (), valid: Array | None = None
 ) -> tuple[Array, Array]:
     """Numbers the objects of a label file in which each has a value or colour of its own, and 0 or black is none.
 
     Args:
         pixels: as in `decode`.
         path: as in `decode`.
-        ignore_value: number or colour of ignored pixels.
+        ignored: numbers and colours of ignored pixels.
         valid: (H, W), False where pixels are ignored whatever they hold; None for all.
 
     Returns:
@@ -183,12 +184,13 @@ def object_ids(
     """
     colored = shows_colors(pixels, valid)
     codes = read_codes(pixels, colored, path, valid).astype(np.int64)
-    if not colored and isinstance(ignore_value, Sequence):  # A page of greys alone.
-        ignore_value = ignore_value[0] if len(set(ignore_value)) == 1 else None
-    ignored = np.zeros(codes.shape, bool) if ignore_value is None else codes == _code(ignore_value, colored)
+    if not colored:  # A page of greys alone.
+        ignored = [stored_value(value) for value in ignored]
+        ignored = [value for value in ignored if isinstance(value, int)]
+    void = np.isin(codes, [_code(value, colored) for value in ignored])
     if valid is not None:
-        ignored |= ~valid
-    codes[ignored] = 0
+        void |= ~valid
+    codes[void] = 0
     if codes.min(initial=0) < 0:
         raise DataError(
             f"{path}: {(codes < 0).sum()} pixels hold negative numbers, {codes.min()} the least, and 0 is no object: "
@@ -196,7 +198,7 @@ def object_ids(
         )
     if colored or codes.max(initial=0) > _MOST_OBJECTS:  # They would make tables of millions of objects.
         codes = np.unique(np.append(codes, 0), return_inverse=True)[1][:-1].reshape(codes.shape)
-    return codes.astype(np.int32), ignored
+    return codes.astype(np.int32), void
 
 
 def shows_colors(pixels: Array, valid: Array | None = None) -> bool:
@@ -210,11 +212,16 @@ def shows_colors(pixels: Array, valid: Array | None = None) -> bool:
 
 
 def name_values(values: Collection[Value], classes: Sequence[ClassSpec]) -> list[dict[str, Any]]:
-    """Makes `data.classes`, a `name` and a `value` each, of all values in masks; configured values keep their names."""
+    """Makes `data.classes`, a `name` and a `value` each, of all values in masks.
+
+    Configured values keep their names, and those that are of one class stay together, with `also`.
+    """
     colored = any(isinstance(value, tuple) for value in values)
     found: set[Value] = {(value,) * 3 if colored and isinstance(value, int) else value for value in values}
-    names = {_as_key(spec.value): spec.name for spec in classes}
-    names = {value: name for value, name in names.items() if value in found}
+    firsts = {_as_key(value): _as_key(spec.value) for spec in classes for value in spec.values}
+    found = {firsts.get(value, value) for value in found}
+    known = {_as_key(spec.value): spec for spec in classes if _as_key(spec.value) in found}
+    names = {value: spec.name for value, spec in known.items()}
     taken = set(names.values())
     entries = []
     for index, value in enumerate(sorted(found, key=lambda value: value if isinstance(value, tuple) else (value,))):
@@ -223,7 +230,8 @@ def name_values(values: Collection[Value], classes: Sequence[ClassSpec]) -> list
             spare = (f"class_{number}" for number in (index, *range(len(found), 2 * len(found))))
             names[value] = next(name for name in (first, *spare) if name not in taken)
             taken.add(names[value])
-        entries.append({"name": names[value], "value": value if isinstance(value, int) else list(value)})
+        also = {"also": known[value].also} if value in known and known[value].also else {}
+        entries.append({"name": names[value], "value": value if isinstance(value, int) else list(value), **also})
     return entries
 
 
@@ -267,9 +275,9 @@ def _look_up(
     return table[label]
 
 
-def _has_colors(classes: Sequence[ClassSpec]) -> bool:
-    """Whether the classes' values are RGB."""
-    kinds = {not isinstance(spec.value, int) for spec in classes}
+def has_colors(classes: Sequence[ClassSpec]) -> bool:
+    """Whether the classes' values are RGB; not, if they are grey."""
+    kinds = {not isinstance(value, int) for spec in classes for value in spec.values}
     if len(kinds) != 1 or len(classes) > MAX_CLASSES:
         raise ValueError(f"needs 1 to {MAX_CLASSES} classes, their values all grey or all RGB")
     return kinds.pop()
@@ -293,18 +301,14 @@ def read_codes(pixels: Array, colored: bool, path: str | Path, valid: Array | No
     Raises:
         DataError: for transparent or fractional pixels, and colours of 16 bits.
     """
-    if pixels.shape[2] not in (1, 3, 4):
-        raise DataError(f"{path}: a label file with {pixels.shape[2]} channels; save it as grey or RGB")
-    if pixels.shape[2] == 4:
-        opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
-        alpha = pixels[:, :, 3] if valid is None else pixels[:, :, 3][valid]
-        if (alpha != opaque).any():
-            raise DataError(f"{path}: a label file with transparent pixels; save it as grey or RGB without alpha")
-        pixels = pixels[:, :, :3]
+    pixels = drop_alpha(pixels, path, valid)
     if pixels.dtype.kind == "f":
         whole = pixels.astype(np.int64)
         if (whole != pixels).any():
-            raise DataError(f"{path}: a label file with fractional pixels; save it with whole numbers, such as uint16")
+            raise DataError(
+                f"{path}: a label file with fractional pixels; save it with whole numbers, such as uint16, or, of "
+                "classes, type data.inexact=nearest (values are compared as they are stored)"
+            )
         pixels = whole
     if not colored:
         return pixels[:, :, 0]
@@ -315,8 +319,38 @@ def read_codes(pixels: Array, colored: bool, path: str | Path, valid: Array | No
     return red << 16 | green << 8 | blue
 
 
+def drop_alpha(pixels: Array, path: str | Path, valid: Array | None = None) -> Array:
+    """The pixels of a label file (H, W, C), C 1, 3 or 4, without an alpha, which is opaque where they are valid (H, W).
+
+    Raises:
+        DataError: for transparent pixels, and another number of channels.
+    """
+    if pixels.shape[2] not in (1, 3, 4):
+        raise DataError(f"{path}: a label file with {pixels.shape[2]} channels; save it as grey or RGB")
+    if pixels.shape[2] != 4:
+        return pixels
+    opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+    alpha = pixels[:, :, 3] if valid is None else pixels[:, :, 3][valid]
+    if (alpha != opaque).any():
+        raise DataError(f"{path}: a label file with transparent pixels; save it as grey or RGB without alpha")
+    return pixels[:, :, :3]
+
+
 def _as_key(value: int | Sequence[int]) -> Value:
     return value if isinstance(value, int) else tuple(value)
+
+
+def name_known(classes: Sequence[ClassSpec], ignored: Values) -> dict[Value, str]:
+    """The name of the class of each value, and of ignored ones."""
+    known = {_as_key(value): spec.name for spec in classes for value in spec.values}
+    return known | {_as_key(value): "ignored" for value in ignored}
+
+
+def stored_value(value: int | Sequence[int]) -> Value:
+    """Turns a value of a class or a pixel into the key by which pixels are counted: equal channels are a grey."""
+    if isinstance(value, int):
+        return value
+    return value[0] if len(set(value)) == 1 else tuple(value)
 
 
 def _format_value(value: int | Sequence[int]) -> str:

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from unet_exp.config import ClassSpec
 from unet_exp.config.user_data import FolderConfig
+from unet_exp.console import make_console
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import DataError
 from unet_exp.folder import groups
 from unet_exp.folder.groups import UNLABELLED
 from unet_exp.folder.images import PageItems, make_images
 from unet_exp.folder.index import DTYPES
+from unet_exp.folder.inexact import describe_changed, propose_inexact
 from unet_exp.folder.label_map import count_labels, explain_unknown
-from unet_exp.folder.meaning import find_meaning, name_new, plain_value, to_words
+from unet_exp.folder.meaning import find_meaning, name_new, to_ignore, to_words
 from unet_exp.folder.named_files import FileSpecs
 from unet_exp.folder.pages import used_channels
 from unet_exp.folder.pairing import find_pairs
@@ -62,6 +64,8 @@ def load_folder(config: FolderConfig, find_objects: bool = False, keep: bool = T
     _raise_mistakes(found)  # of files that were read again
     found.fill()
     index, rules = found.index, found.rules
+    if told := describe_changed(index, found.pairs, rules):
+        make_console().print(told, soft_wrap=True)
     labelled = np.flatnonzero(index.rows["masked"])
     if not labelled.size:
         raise DataError(
@@ -182,23 +186,28 @@ def _find_unknown(found: Survey, number: int) -> DataError:
 def _explain(errors: Sequence[UnknownValues], found: Survey) -> str:
     """The message with a remedy: the words to type, where the values are few enough."""
     error = UnknownValues.merge(errors)
+    inexact = propose_inexact(found.index, found.rules)
+    or_inexact = f", or {inexact}" if inexact else ""
     if error.jpeg:
-        return f"{error.what}; JPEG changes pixels: save masks as PNG"
+        return f"{error.what}; JPEG changes pixels: save masks as PNG{or_inexact}"
     stats = (found.index.stats(number, found.pairs[place]) for number, place in enumerate(found.index.rows["place"]))
     masks = [(one.mask.file, one.mask.counts) for one in stats if one.mask is not None]
-    classes, ignore = found.rules.classes, found.rules.ignore
-    meaning = find_meaning(masks, classes, ignore)
+    classes = found.rules.classes
+    meaning = find_meaning(masks, classes, found.rules.ignored)
     if len(meaning.classes) + len(meaning.strays) > _MOST_VALUES or meaning.is_blurred or not meaning.fits:
         return (
             f"{error.what}; these may be what JPEG or smooth resizing leaves (save masks as PNG, resize them without "
-            "interpolation), objects (data.labels=instances) or classes: scripts/check_data.py proposes data.classes"
+            f"interpolation{or_inexact}), objects (data.labels=instances) or classes: scripts/check_data.py proposes "
+            "data.classes"
         )
-    words = shlex.join(to_words(name_new(meaning.classes, classes), plain_value(meaning.ignore)))
+    new = name_new(meaning.classes, classes)
+    colored = any(isinstance(value, tuple) for value in meaning.classes)
+    words = shlex.join(to_words(new, to_ignore(meaning.ignored, colored)))
     if not meaning.strays:
         return (
             f"{error.what}; mend the masks, ignore one value (data.ignore), or, if these are the classes, type {words}"
         )
-    remedy = f"{'; '.join(meaning.list_strays())}: probably slips; mend the masks"
+    remedy = f"{'; '.join(meaning.list_strays())}: probably slips; mend the masks{'' if new else or_inexact}"
     return f"{error.what}; {remedy}{f', or type {words}' if words else ''}"
 
 
