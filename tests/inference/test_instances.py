@@ -180,17 +180,17 @@ def test_more_cells_than_16_bits_can_number() -> None:
 def test_wide_numbers_and_pages_make_a_tiff(tmp_path: Path) -> None:
     prediction = (np.indices((370, 370)).sum(axis=0) % 2).astype(np.uint8)
     page = prediction, shares(prediction)
-    write_instances(tmp_path / "a.png", [page], SPECS, [1])
+    write_instances(tmp_path / "a.png", tmp_path / "a.jpg", [page], SPECS, [1])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.tif"]
     written = imread(tmp_path / "a.tif")
     assert (written.dtype, written.max()) == (np.uint32, 68_450)
     (again,) = read_labels(tmp_path / "a.tif")  # as a mask with data.labels=instances
     np.testing.assert_array_equal(object_ids(again, "a.tif")[0], written)
     few = picture("110", "001"), shares(picture("110", "001"))
-    write_instances(tmp_path / "b.png", [few], SPECS, [1])
+    write_instances(tmp_path / "b.png", tmp_path / "b.jpg", [few], SPECS, [1])
     assert read_image(tmp_path / "b.png")[..., 0].tolist() == [[1, 1, 0], [0, 0, 2]]
     assert read_image(tmp_path / "b.png").dtype == np.uint16
-    write_instances(tmp_path / "c.png", [few, few], SPECS, [1])
+    write_instances(tmp_path / "c.png", tmp_path / "c.jpg", [few, few], SPECS, [1])
     assert [page.max() for page in read_pages(tmp_path / "c.tif")] == [2, 2]
     assert pd.read_csv(tmp_path / "c.csv")["page"].tolist() == [0, 0, 1, 1]
 
@@ -198,13 +198,15 @@ def test_wide_numbers_and_pages_make_a_tiff(tmp_path: Path) -> None:
 def test_the_table_has_no_more_digits_than_it_knows(tmp_path: Path) -> None:
     prediction = picture("110", "100")
     shown = np.full((3, 2, 3), 1 / 3, np.float32)
-    write_instances(tmp_path / "a.png", [(prediction, shown)], SPECS, [1])
+    write_instances(tmp_path / "a.png", tmp_path / "a.jpg", [(prediction, shown)], SPECS, [1])
     assert (tmp_path / "a.csv").read_text().splitlines()[1] == "0,1,cell,3,0.333,0.333,0,0,2,2,0.333333"
 
 
 def test_nothing_found_gives_a_table_with_its_header(tmp_path: Path) -> None:
     empty = np.zeros((5, 7), np.uint8)
-    write_instances(tmp_path / "a.png", [(empty, shares(empty))], SPECS, [1, 2], holes=3, smallest=3, split=1)
+    write_instances(
+        tmp_path / "a.png", tmp_path / "a.jpg", [(empty, shares(empty))], SPECS, [1, 2], holes=3, smallest=3, split=1
+    )
     text = (tmp_path / "a.csv").read_text()
     assert text == "page,id,class,area,row,column,top,left,bottom,right,probability\n"
     assert not read_image(tmp_path / "a.png").any()

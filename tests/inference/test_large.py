@@ -268,7 +268,8 @@ class TestCommand:
     def image(self, tmp_path: Path) -> np.ndarray:
         """In `a.tif`."""
         pixels = _generated().copy()
-        tifffile.imwrite(tmp_path / "a.tif", pixels, rowsperstrip=16, compression="lzw")
+        place = [(33550, "d", 3, (2.0, 2.0, 0.0), True)]
+        tifffile.imwrite(tmp_path / "a.tif", pixels, rowsperstrip=16, compression="lzw", extratags=place)
         return pixels
 
     def test_the_mask_is_that_of_the_image_in_memory(
@@ -286,6 +287,7 @@ class TestCommand:
         with tifffile.TiffFile(tmp_path / "masks" / "a_mask.tif") as file:
             assert file.pages[0].aspage().is_tiled
             assert file.pages[0].aspage().compression == 8
+            assert file.pages[0].aspage().tags[33550].value == (2, 2, 0)
         preview = np.asarray(Image.open(tmp_path / "masks" / "a_preview.png"))
         colours = np.array([spec.color for spec in unet_exp.load(finished.path).classes])
         np.testing.assert_array_equal(preview, colours[mask[::4, ::4] // 255])

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from unet_exp.checkpoints.migrations import FORMAT, migrate
 from unet_exp.config import ClassSpec
@@ -37,6 +37,7 @@ class CheckpointRecord(Strict, extra="ignore"):
         class_weights: of its loss, in numbers.
         trained_on: `image_digest` of each training image; of many images, see `pack_digests`, one text of the first
             `SHORT` bytes of each. Ask `find_trained_on`.
+        mask_suffix: of the files of its masks; None where it had none of a user's own, and in earlier files.
     """
 
     format: int = FORMAT
@@ -46,6 +47,13 @@ class CheckpointRecord(Strict, extra="ignore"):
     channels: Count
     class_weights: list[NonNegative] | None
     trained_on: list[_Digest] | _ShortDigests
+    mask_suffix: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _omit_none(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out a suffix that there is not, as files did before it existed."""
+        plain: dict[str, Any] = dump(self)
+        return {key: value for key, value in plain.items() if key != "mask_suffix" or value is not None}
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

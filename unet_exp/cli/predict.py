@@ -36,7 +36,7 @@ Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, fo
   probabilities  true: also <name>_probabilities.tif, one float32 page per class
   memory         the most to use, such as 2GB (three quarters of the free memory); larger TIFFs are predicted by tiles
   trust          packages whose classes the checkpoint may name ([]): docs/extend.md
-  instances      true: also <name>_instances.png or .tif, a number per cell, and <name>_instances.csv, a row per cell
+  instances      true: also <name>_instances, a number per cell, and <name>_instances.csv, a row per cell
 
 Cells are the 4-connected components of a class:
   instances_classes   names of their classes, such as [cell,nucleus] (all classes except the first)
@@ -44,8 +44,11 @@ Cells are the 4-connected components of a class:
   instances_smallest  cells of fewer pixels are dropped (0)
   instances_split     cuts a cell at a waist whose radius is more than this many pixels below its bumps' (0: none)
 
-A mask is written as <name>_mask.png (or .tif for a TIFF), of the input's size, with the values or colours of the
-training labels. More keys: inference=none|rotations7|flips8 (test-time augmentation), inference.<key>, data.nodata and
+A mask is written as <name>_mask, of the input's size, with the values or colours of the training labels: a TIFF for a
+TIFF, with its georeference; a NIfTI for a NIfTI, with its geometry; else a file like the training masks (.png, .tif,
+.bmp, .npy ...) or, where such a file does not hold it without loss, a PNG or TIFF.
+
+More keys: inference=none|rotations7|flips8 (test-time augmentation), inference.<key>, data.nodata and
 data.field_of_view (pixels without data; as in the training), trainer.accelerator and trainer.precision. Large images,
 and how to resume a killed prediction: docs/predict.md.
 
@@ -146,7 +149,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
             "split": task.instances_split,
         }
         write_cells = partial(write_instances, classes=_cell_classes(task, predictor.classes), **settings)
-    outputs = Outputs(output, task.preview, task.probabilities, write_cells)
+    outputs = Outputs(output, task.preview, task.probabilities, write_cells, checkpoint.record.mask_suffix)
     masks, failures = _predict_files(predictor, paths, inputs, outputs, budget, console)
     if masks:
         console.print(f"{len(masks)} of {len(paths)} files predicted; the masks are in")
@@ -281,6 +284,8 @@ def _progress(console: "Console") -> "Progress":
 
 def _check_paths(paths: Sequence[Path], output: Path) -> None:
     """Two inputs must not write the same files, and no mask may be an input of the next call."""
+    from unet_exp.io.writing import stem_of
+
     if any(path.parent.resolve() == output.resolve() for path in paths):
         raise DataError(
             f"output={output} is the folder of the input, and its masks would be input next time; choose another"
@@ -289,12 +294,13 @@ def _check_paths(paths: Sequence[Path], output: Path) -> None:
         raise DataError(f"output={output}: this folder cannot be made (File exists); choose another")
     seen: dict[str, Path] = {}
     for path in paths:
-        if path.stem in seen:
+        stem = stem_of(path)
+        if stem in seen:
             raise DataError(
-                f"{seen[path.stem]} and {path} would both be written to {path.stem}_...; "
+                f"{seen[stem]} and {path} would both be written to {stem}_...; "
                 "predict them one after another, each with an output= of its own"
             )
-        seen[path.stem] = path
+        seen[stem] = path
 
 
 def _cell_classes(task: Prediction, specs: Sequence[ClassSpec]) -> list[int]:

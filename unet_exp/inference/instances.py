@@ -13,11 +13,10 @@ from scipy import ndimage
 from skimage.measure import label
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
-from tifffile import TiffWriter
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.files import write_whole
-from unet_exp.io.writing import write_pages
+from unet_exp.io.writing import choose_suffix, stem_of, suffix_of, write_pages
 
 Ids = NDArray[np.uint16] | NDArray[np.uint32]
 
@@ -138,6 +137,7 @@ def measure_cells(
 
 def write_instances(
     target: Path,
+    image: Path,
     pages: Sequence[tuple[NDArray[np.uint8], NDArray[np.float32]]],
     specs: Sequence[ClassSpec],
     classes: Sequence[int],
@@ -148,9 +148,10 @@ def write_instances(
     """Writes the numbered cells of an image as a picture, and beside it their table as a CSV; see `number_cells`.
 
     Args:
-        target: of the picture, PNG or TIFF; becomes a TIFF where a PNG cannot hold the numbers or the pages. The table
-            has its name with `.csv`: a first column `page`, from 0, then those of `measure_cells`; centres to a
+        target: of the picture; another kind of file where one of this kind cannot hold the numbers or the pages. The
+            table has its name with `.csv`: a first column `page`, from 0, then those of `measure_cells`; centres to a
             thousandth of a pixel, probabilities to six digits.
+        image: in which the cells are; see `unet_exp.io.writing.write_pages`.
         pages: prediction (H, W) and probabilities (classes, H, W) of each page; each has numbers of its own.
         specs: all the classes.
         classes: the indices of cells.
@@ -160,6 +161,7 @@ def write_instances(
 
     Raises:
         OSError: of the writing.
+        DataError: likewise.
     """
     numbered = [number_cells(prediction, classes, holes, smallest, split) for prediction, _ in pages]
     names = [spec.name for spec in specs]
@@ -168,12 +170,9 @@ def write_instances(
     ]
     for number, table in enumerate(tables):
         table.insert(0, "page", number)
-    if max(len(table) for table in tables) > np.iinfo(np.uint16).max:
-        with write_whole(target.with_name(f"{target.stem}.tif")) as side, TiffWriter(side) as tiff:
-            for ids, _ in numbered:
-                tiff.write(ids.astype(np.uint32), photometric="minisblack", compression="zlib", metadata=None)
-    else:
-        suffix = ".tif" if len(pages) > 1 else target.suffix
-        write_pages(target.with_name(target.stem + suffix), [ids for ids, _ in numbered])
-    with write_whole(target.with_name(f"{target.stem}.csv")) as side:
+    few = max(len(table) for table in tables) <= np.iinfo(np.uint16).max
+    pictures = [ids.astype(np.uint16 if few else np.uint32) for ids, _ in numbered]
+    stem = stem_of(target)
+    write_pages(target.with_name(stem + choose_suffix(image, pictures, suffix_of(target))), pictures, image)
+    with write_whole(target.with_name(f"{stem}.csv")) as side:
         pd.concat(tables).round({"row": 3, "column": 3, "probability": 6}).to_csv(side, index=False)

@@ -17,6 +17,7 @@ from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
 from unet_exp.files import write_whole
 from unet_exp.io.arrays import Array
+from unet_exp.io.georeference import Tag
 from unet_exp.io.tiff import (
     ImagePage,
     Reading,
@@ -207,7 +208,11 @@ def open_pages(path: Path, nodata: NoData = None) -> Iterator[list[WindowedPage]
 
 
 def write_by_rows(
-    path: Path, pages: Sequence[tuple[int, int, Rows]], paint: Callable[[Array], Array], like: Array
+    path: Path,
+    pages: Sequence[tuple[int, int, Rows]],
+    paint: Callable[[Array], Array],
+    like: Array,
+    tags: Sequence[Tag] = (),
 ) -> None:
     """Writes pages too large for memory as a tiled TIFF; it appears whole or not at all.
 
@@ -216,6 +221,7 @@ def write_by_rows(
         pages: height, width and reader of rows, (rows, width), of each page.
         paint: turns (h, w) of these into pixels (h, w, C).
         like: example of painted pixels: C is 1, or 3 for RGB; its type is the file's.
+        tags: more of each page.
 
     Raises:
         OSError: of the writing; it names `path`.
@@ -243,5 +249,6 @@ def write_by_rows(
                 planarconfig="contig" if channels == 3 else None,
                 compression="zlib",
                 metadata=None,
+                extratags=tags,
                 maxworkers=1,  # more would gather tiles first
             )

@@ -26,6 +26,7 @@ class DataSet:
             pixel error), `seg` (objects: SEG of the Cell Tracking Challenge).
         meaning: what the values of masks mean, where the digests of `facts` are of these values; part of the
             fingerprint.
+        mask_suffix: of the files of a user's own masks, such as `.png`; predicted ones get it too.
     """
 
     train: Images
@@ -36,6 +37,7 @@ class DataSet:
     channels: int
     metrics: tuple[ScoreFamily, ...] = ()
     meaning: str = ""
+    mask_suffix: str | None = None
 
     @classmethod
     def of(

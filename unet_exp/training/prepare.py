@@ -175,6 +175,7 @@ def _build_module(
         channels=dataset.channels,
         class_weights=losses.class_weights(config.loss, counts),
         trained_on=pack_digests(dataset.train.facts.digests),
+        mask_suffix=dataset.mask_suffix,
     )
     return SegmentationModule(record.model_dump(), steps or 0, config)
 

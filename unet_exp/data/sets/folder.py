@@ -30,6 +30,7 @@ from unet_exp.folder.pairing import find_pairs
 from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.survey import Survey, survey
 from unet_exp.io.kinds import is_jpeg
+from unet_exp.io.writing import suffix_of
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.samples.classes import UnknownValues
 from unet_exp.samples.data_set import DataSet
@@ -80,7 +81,9 @@ def load_folder(config: FolderConfig, find_objects: bool = False, keep: bool = T
     metrics: tuple[ScoreFamily, ...] = ("seg",) if rules.objects else ()
     unlabelled = images.take(np.flatnonzero(~index.rows["masked"]))
     channels = int(index.rows["used"][0])
-    return DataSet(train, val, test, unlabelled, rules.classes, channels, metrics, rules.of_labels)
+    first = found.pairs[int(index.rows["place"][labelled[0]])].mask
+    suffix = None if first is None else suffix_of(first)
+    return DataSet(train, val, test, unlabelled, rules.classes, channels, metrics, rules.of_labels, suffix)
 
 
 DATA_SETS["folder"] = load_folder

@@ -25,6 +25,7 @@ from unet_exp.inference.large.part_file import PartFile
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.tiling.overlap_tile import Source
 from unet_exp.inference.tta import list_turns
+from unet_exp.io.georeference import read_georeference
 from unet_exp.io.windows import WindowedPage, write_by_rows
 from unet_exp.io.writing import write_pages
 from unet_exp.mirror import mirror_indices
@@ -231,7 +232,7 @@ def survey_page(predictor: Predictor, page: WindowedPage) -> PageSurvey:
 def write_mask(
     predictor: Predictor, pages: list[WindowedPage], part: PartFile, path: Path, fill: int | Sequence[int] | None
 ) -> None:
-    """Writes the finished part of a file as a tiled TIFF, with the values of the label files.
+    """Writes the finished part of a file as a tiled TIFF, with the values of the label files and its georeference.
 
     `fill` is the value of pixels without data; None where there are none.
 
@@ -240,7 +241,9 @@ def write_mask(
     """
     like = encode(np.zeros((1, 1), np.uint8), predictor.classes, fill)
     rows = [(page.height, page.width, part.rows(place, page.width)) for place, page in _locate_pages(pages)]
-    write_by_rows(path, rows, lambda label: encode(label, predictor.classes, fill), like)
+    place = read_georeference(pages[0].path)
+    tags = () if place is None else place.tags
+    write_by_rows(path, rows, lambda label: encode(label, predictor.classes, fill), like, tags)
 
 
 def has_holes(pages: list[WindowedPage], part: PartFile) -> bool:

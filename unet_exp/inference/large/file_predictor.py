@@ -23,7 +23,7 @@ from unet_exp.io.images import MAX_PIXELS, Scene, shape_tiff, stored_size
 from unet_exp.io.kinds import TIFF_SUFFIXES
 from unet_exp.io.tiff import explain_damage
 from unet_exp.io.windows import WindowedPage, open_pages
-from unet_exp.io.writing import make_output_folder, write_pages
+from unet_exp.io.writing import choose_suffix, make_output_folder, stem_of, suffix_of, write_pages
 from unet_exp.samples.classes import colorize, encode
 
 Probabilities = list[NDArray[np.float32]]
@@ -41,17 +41,18 @@ class Outputs:
         preview: whether to write `<name>_preview`.
         probabilities: whether to write `<name>_probabilities`.
         write_cells: writes `<name>_instances`, or None; see `unet_exp.inference.instances.write_instances`.
+        suffix: of the masks of the training, if it had any; see `choose_suffix`.
     """
 
     folder: Path
     preview: bool
     probabilities: bool
-    write_cells: Callable[[Path, list[PredictedPage], Sequence[ClassSpec]], None] | None
+    write_cells: Callable[[Path, Path, list[PredictedPage], Sequence[ClassSpec]], None] | None
+    suffix: str | None = None
 
-    def mask(self, path: Path, pages: int = 1) -> Path:
-        """The mask of an image, or of a stack of so many, which a PNG cannot hold."""
-        tiff = pages > 1 or path.suffix.lower() in TIFF_SUFFIXES
-        return self.folder / f"{path.stem}_mask{'.tif' if tiff else '.png'}"
+    def place(self, path: Path, what: str, suffix: str) -> Path:
+        """The file of an output of an image."""
+        return self.folder / f"{stem_of(path)}_{what}{suffix}"
 
 
 @dataclass(frozen=True)
@@ -161,21 +162,23 @@ class FilePredictor:
         Raises:
             DataError: if they cannot be written.
         """
-        mask, outputs, classes = self._outputs.mask(path, len(found)), self._outputs, self._predictor.classes
+        outputs, classes = self._outputs, self._predictor.classes
         if path in self._large:
-            return mask
+            return outputs.place(path, "mask", ".tif")
         labels = [likeliest_class(page) for page in found]
         fill = self._inputs.fill if any((label == IGNORE_LABEL).any() for label in labels) else None
-        make_output_folder(self._outputs.folder)
-        write_pages(mask, [encode(label, classes, fill) for label in labels])
+        pages = [encode(label, classes, fill) for label in labels]
+        mask = outputs.place(path, "mask", choose_suffix(path, pages, outputs.suffix))
+        make_output_folder(outputs.folder)
+        write_pages(mask, pages, path)
         if outputs.preview:
             write_pages(self._preview(path, len(labels)), [colorize(label, classes) for label in labels])
         if outputs.probabilities:
             shares = [share for page in found for share in page]
-            write_pages(outputs.folder / f"{path.stem}_probabilities.tif", shares)
+            write_pages(outputs.place(path, "probabilities", ".tif"), shares, path)
         if outputs.write_cells:
-            target = outputs.folder / f"{path.stem}_instances{mask.suffix}"
-            outputs.write_cells(target, list(zip(labels, found, strict=True)), classes)
+            target = outputs.place(path, "instances", suffix_of(mask))
+            outputs.write_cells(target, path, list(zip(labels, found, strict=True)), classes)
         return mask
 
     def _predict_by_tiles(self, path: Path) -> None:
@@ -192,11 +195,11 @@ class FilePredictor:
             )
         by_tiles.check_settings(self._predictor)
         return_freed_memory()
-        mask = self._outputs.mask(path)
+        mask = self._outputs.place(path, "mask", ".tif")
         with open_pages(path, self._inputs.nodata) as pages:
             plans = [by_tiles.plan_page(self._predictor, page, self._budget) for page in pages]
             make_output_folder(self._outputs.folder)
-            part_path = mask.with_name(f"{path.stem}_mask.part")
+            part_path = mask.with_suffix(".part")
             with open_part(part_path, by_tiles.identify_job(self._predictor, path, pages, self._inputs.nodata)) as part:
                 self._report(f"{path}: {_describe_size(pages)}, in tiles of {max(plan.tile for plan in plans)}")
                 if part.differs:
@@ -235,7 +238,7 @@ class FilePredictor:
         self._told_fill = True
 
     def _preview(self, path: Path, pages: int) -> Path:
-        return self._outputs.folder / f"{path.stem}_preview{'.png' if pages == 1 else '.tif'}"
+        return self._outputs.place(path, "preview", ".png" if pages == 1 else ".tif")
 
 
 def _read_shapes(path: Path) -> tuple[list[Shape], int]:

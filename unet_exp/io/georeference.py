@@ -1,0 +1,102 @@
+"""Where a TIFF lies on the earth: the tags of GeoTIFF (OGC 19-008r4), to be understood and to be written on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import TiffFile
+
+from unet_exp.io.orientation import UPRIGHT
+from unet_exp.io.tiff import explain_damage, find_orientation, list_image_pages
+
+_SCALE, _TIEPOINT, _TRANSFORM, _KEYS, _DOUBLES, _TEXTS = 33550, 33922, 34264, 34735, 34736, 34737
+_TAGS = {_SCALE: "d", _TIEPOINT: "d", _TRANSFORM: "d", _KEYS: "H", _DOUBLES: "d", _TEXTS: "s"}
+"""The type of each tag, as tifffile writes it."""
+_RASTER_TYPE, _GEOGRAPHIC, _PROJECTED = 1025, 2048, 3072
+_POINT, _USER_DEFINED = 2, 32767
+_MOST_VALUES = 100_000
+
+Tag = tuple[int, str, int, Any, bool]
+"""As `tifffile.TiffWriter.write` takes it."""
+
+
+class Georeference(NamedTuple):
+    """Where an image lies.
+
+    Attributes:
+        affine: (2, 3), from column and row, counted from the upper left corner of the image, to x and y; None where the
+            tags do not say.
+        epsg: code of the coordinates; None where they have none.
+        tags: as they are written into another file.
+    """
+
+    affine: NDArray[np.float64] | None
+    epsg: int | None
+    tags: tuple[Tag, ...]
+
+    def to_pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Columns and rows (N, 2) of places (N, 2), x and y."""
+        assert self.affine is not None
+        inverse = np.linalg.inv(self.affine[:, :2])
+        return np.asarray((points - self.affine[:, 2]) @ inverse.T, np.float64)
+
+
+def read_georeference(path: Path) -> Georeference | None:
+    """Reads where the first image of a TIFF lies.
+
+    Returns:
+        None for another kind of file, one without such tags, and one that viewers turn, whose pixels are not where the
+        tags say once they are upright.
+
+    Raises:
+        DataError: for a TIFF that is damaged.
+        OSError: if it cannot be opened.
+    """
+    if not path.is_file():  # a folder, or something in a container
+        return None
+    with path.open("rb") as stream:
+        if stream.read(4)[:2] not in (b"II", b"MM"):
+            return None
+        stream.seek(0)
+        with explain_damage(path), TiffFile(stream) as file:
+            page = list_image_pages(path, file)[0].page
+            found = {code: page.tags[code].value for code in _TAGS if code in page.tags}
+            if not found or find_orientation(page) != UPRIGHT:
+                return None
+            return _interpret(found)
+
+
+def _interpret(found: Mapping[int, Any]) -> Georeference:
+    values = {code: value if isinstance(value, str | tuple) else (value,) for code, value in found.items()}
+    tags = tuple(
+        (code, _TAGS[code], 0 if isinstance(value, str) else len(value), value, True)
+        for code, value in values.items()
+        if len(value) <= _MOST_VALUES and isinstance(value, str) == (_TAGS[code] == "s")
+    )
+    keys = _read_keys(values.get(_KEYS, ()))
+    codes = [keys[code] for code in (_PROJECTED, _GEOGRAPHIC) if code in keys]
+    epsg = codes[0] if codes and 0 < codes[0] < _USER_DEFINED else None
+    affine = _find_affine(values)
+    if affine is not None and keys.get(_RASTER_TYPE) == _POINT:
+        affine[:, 2] -= affine[:, :2] @ [0.5, 0.5]  # it says where the centres of pixels are
+    return Georeference(affine, epsg, tags)
+
+
+def _read_keys(values: Any) -> dict[int, int]:
+    """The short values of the key directory, which come in fours: key, 0, 1, value."""
+    fours = zip(*(values[start::4] for start in range(4)), strict=False)
+    return {key: value for key, place, _, value in list(fours)[1:] if place == 0}
+
+
+def _find_affine(values: Mapping[int, Any]) -> NDArray[np.float64] | None:
+    transform, scale, tie = (values.get(code, ()) for code in (_TRANSFORM, _SCALE, _TIEPOINT))
+    affine = None
+    if len(transform) == 16:
+        affine = np.array(transform, np.float64).reshape(4, 4)[:2, [0, 1, 3]]
+    elif len(scale) >= 2 and len(tie) >= 6:
+        (across, down), (column, row, _, x, y) = scale[:2], tie[:5]
+        affine = np.array([[across, 0, x - column * across], [0, -down, y + row * down]])
+    usable = affine is not None and np.isfinite(affine).all() and np.linalg.det(affine[:, :2]) != 0
+    return affine if usable else None
