@@ -147,6 +147,14 @@ class TestObjects:
         assert first.label.sum() == 3 * 35
         assert not last.label.any()
 
+    def test_other_values_of_classes_are_no_other_objects(self, tmp_path):
+        words = self.put(tmp_path)
+        for values in ("[{name: a, value: 0}, {name: b, value: 255}]", "[{name: a, value: 3}, {name: b, value: 9}]"):
+            for cache in ("none", "disk"):
+                made = load(tmp_path, *words, f"data.classes={values}", f"data.cache={cache}")
+                assert [int(sample.label.sum()) // 35 for sample in samples(made)] == [3, 2, 1, 0]
+                assert made.train.facts.counts[0].tolist() == [24 * 20 - 3 * 35, 3 * 35, 0]
+
 
 class TestChannels:
     def put(self, root, *arrays):

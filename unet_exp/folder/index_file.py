@@ -81,7 +81,7 @@ class StoredIndex:
                 pairs = {key.removeprefix(_OF_PAIRS): file[key] for key in keys}
         except NPZ_DAMAGE:
             return None
-        if header.get("class_values") != rules.class_values and index.declares:
+        if header.get("class_values") != _list_values(rules) and index.declares:
             return None
         return cls(pairs, index) if index.rows.dtype == ROW else None
 
@@ -109,11 +109,16 @@ class StoredIndex:
 
 def save_index(path: Path, pairs: Pairs, index: Index, words: dict[str, Any], rules: Rules) -> None:
     """Writes an index, completely or not at all; `words` are those of `name_data`."""
-    header = json.dumps({"words": words, "class_values": rules.class_values}).encode()
+    header = json.dumps({"words": words, "class_values": _list_values(rules)}).encode()
     columns: dict[str, Any] = {of.name: getattr(index, of.name) for of in fields(index)}
     arrays: dict[str, Any] = {f"{_OF_PAIRS}{key}": array for key, array in pairs.to_arrays().items()}
     with write_whole(path) as side:
         np.savez(side, header=np.frombuffer(header, np.uint8), **columns, **arrays)
+
+
+def _list_values(rules: Rules) -> list[object]:
+    """The values of classes that matter to what is read: where masks may declare one as nodata, and are drawn."""
+    return [rules.class_values, [] if rules.objects else [spec.value for spec in rules.classes]]
 
 
 def make_stamp(pair: Pair) -> list[list[int]]:
