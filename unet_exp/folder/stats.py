@@ -126,7 +126,7 @@ def describe_page(files: Pair | None, number: int, page: PairPage, rules: Rules,
     """
     mask, parts = None, []
     if page.mask is not None and files is not None and files.mask is not None:
-        declares = is_drawn(files) or files.mask.suffix.lower() in TIFF_SUFFIXES
+        declares = is_drawn(files) or files.mask.suffix.lower() not in _DECLARE_NOTHING
         codes, mask = _describe_mask(page, page.mask, files.mask, rules, declares)
         parts.append(digest_array(codes, "mask"))
     parts += [digest_array(valid, "valid") for valid in (page.scene.valid, page.labelled) if valid is not None]
