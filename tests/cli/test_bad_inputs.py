@@ -190,7 +190,7 @@ def emptied(root: Path) -> None:
 
 def bitmaps(root: Path) -> None:
     emptied(root)
-    (root / "images/a.bmp").write_bytes(cv2.imencode(".bmp", CAMERA)[1].tobytes())
+    (root / "images/a.psd").write_bytes(b"8BPS")
 
 
 def one_stack(pages: int, masks: int) -> Callable[[Path], object]:
@@ -320,7 +320,7 @@ TABLE = [
         "images of another kind (BMP)",
         bitmaps,
         [],
-        "images: holds nothing that is read, only 1 file, such as images/a.bmp (*.bmp 1)",
+        "images: holds nothing that is read, only 1 file, such as images/a.psd (*.psd 1)",
     ),
     Bad("glob that matches nothing", nothing, ["data.images=images/*.jpg"], "nothing matches"),
     Bad("glob that lumps two folders", nothing, ["data.masks=*/a1.png"], "no mask in data.masks=*/a1.png"),

@@ -19,7 +19,7 @@ from unet_exp.folder.pairs import Pairs
 from unet_exp.io.specs import Source
 from unet_exp.io.texts import Texts
 
-FILES = ("a1.png", "a01.png", "a10.tif", "s/b.png", "s/c.npy", "d.bmp")
+FILES = ("a1.png", "a01.png", "a10.tif", "s/b.png", "s/c.npy", "d.psd")
 CHANGES = ("nothing", "add", "remove", "rename", "touch", "replace", "again", "suffix", "view", "one view")
 
 
@@ -147,7 +147,7 @@ def test_pairs_take_a_few_numbers_each(tmp_path):
 
 
 def test_one_folder_is_listed_once_for_images_and_masks(tmp_path):
-    fill(tmp_path, ["a.png", "a_mask.png", "x/b_mask.png", "x/b.tif", "c.gif"], ["images"])
+    fill(tmp_path, ["a.png", "a_mask.png", "x/b_mask.png", "x/b.tif", "c.psd"], ["images"])
     pairs = find(tmp_path, suffix="_mask", masks="images")
     assert [(pair.image.name, pair.mask.name) for pair in pairs] == [("a.png", "a_mask.png"), ("b.tif", "b_mask.png")]
     known = pairs.to_arrays()

@@ -17,7 +17,7 @@ import tifffile
 from PIL import Image
 
 from unet_exp.errors import DataError
-from unet_exp.io import images, listing, writing
+from unet_exp.io import images, listing, scene, writing
 
 RNG = np.random.default_rng(0)
 
@@ -293,7 +293,8 @@ def tags(*pairs):
 
 BROKEN = {
     "empty": (b"", "not a PNG, JPEG or TIFF"),
-    "gif": (b"GIF89a and so on", "is a GIF image, not a PNG, JPEG or TIFF"),
+    "gif of a signature": (b"GIF89a and so on", "damaged"),
+    "heic": (b"\0\0\0\x18ftypheic", "is an HEIC image, not a PNG, JPEG or TIFF"),
     "html": (b"<html>404</html>", "is a web page"),
     "git lfs pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
     "text": (b"nothing", "is not a PNG, JPEG or TIFF"),
@@ -381,7 +382,7 @@ def test_absurd_sizes_are_refused_unread(tmp_path, monkeypatch):
     assert "2147483648 x 1 pixels" in failure(images.read_image, tmp_path / "bomb.tif")
     (tmp_path / "tile.tif").write_bytes(tiff(noise(1, "uint8")[..., 0], tile=(32, 64)))
     (tmp_path / "a.jpg").write_bytes(jpeg())
-    monkeypatch.setattr(images, "MAX_PIXELS", 2000)
+    monkeypatch.setattr(scene, "MAX_PIXELS", 2000)
     assert "64 x 32 pixels" in failure(images.read_image, tmp_path / "tile.tif")
     assert "48 x 64 pixels" in failure(images.read_image, tmp_path / "a.jpg")
 
@@ -400,10 +401,10 @@ def test_what_cannot_be_opened(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(png())
     assert "no such file" in failure(images.read_image, tmp_path / "a.png" / "b.png")
 
-    def refuse(_):
+    def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)  # chmod does not stop root.
+    monkeypatch.setattr(Path, "open", refuse)  # chmod does not stop root.
     assert "Permission denied" in failure(images.read_image, tmp_path / "a.png")
 
 
@@ -431,7 +432,7 @@ def test_what_cannot_be_written(tmp_path, monkeypatch):
 
 
 def test_list_files(tmp_path):
-    for name in ("10.png", "2.PNG", "1.tif", ".hidden.png", "notes.txt", "scan.bmp"):
+    for name in ("10.png", "2.PNG", "1.tif", ".hidden.png", "notes.txt", "scan.psd"):
         (tmp_path / name).touch()
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "3.jpg").touch()
@@ -449,11 +450,11 @@ def test_list_files(tmp_path):
     inside.mkdir()
     (inside / "4.png").touch()
     assert names(inside / "*.png") == ["4.png"]
-    assert [path.name for path in listing.list_files(tmp_path).others] == ["notes.txt", "scan.bmp"]
+    assert [path.name for path in listing.list_files(tmp_path).others] == ["notes.txt", "scan.psd"]
     assert "no such file or folder" in failure(listing.list_files, tmp_path / "none")
     assert "nothing matches" in failure(listing.list_files, tmp_path / "z*.png")
     said = failure(listing.list_files, tmp_path / "s*")
-    assert f"only 1 file, such as {tmp_path / 'scan.bmp'} (*.bmp 1)" in said
+    assert f"only 1 file, such as {tmp_path / 'scan.psd'} (*.psd 1)" in said
     assert ".png .jpg .jpeg .tif .tiff .stk .lsm .npy" in said
     (tmp_path / "empty").mkdir()
     assert "no files in this folder" in failure(listing.list_files, tmp_path / "empty")

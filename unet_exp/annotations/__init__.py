@@ -11,7 +11,7 @@ from unet_exp.annotations.kept import open_annotations
 from unet_exp.annotations.outlines import Wanted
 from unet_exp.annotations.painting import paint, require_known
 from unet_exp.io.arrays import Array
-from unet_exp.io.tiff import explain_damage
+from unet_exp.io.scene import explain_damage
 from unet_exp.io.valid import Valid
 
 

@@ -13,7 +13,7 @@ from unet_exp.annotations.outlines import Wanted
 from unet_exp.annotations.painting import Shape
 from unet_exp.annotations.plain import Handler, XmlReader, check_file, read_json
 from unet_exp.errors import DataError
-from unet_exp.io.tiff import explain_damage
+from unet_exp.io.scene import explain_damage
 
 READ = "COCO, LabelMe, CVAT for images, Aperio ImageScope and GeoJSON are read"
 _MOST_FILES = 32

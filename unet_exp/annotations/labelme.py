@@ -18,7 +18,7 @@ from unet_exp.annotations.outlines import Points, Size, Wanted, bound, draw, joi
 from unet_exp.annotations.painting import Shape
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
-from unet_exp.io.tiff import explain_damage
+from unet_exp.io.scene import explain_damage
 
 _LINE_WIDTH, _POINT_RADIUS = 10, 5
 """Of labelme, in pixels."""

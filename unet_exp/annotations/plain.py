@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from xml.parsers import expat
 
 from unet_exp.errors import DataError
-from unet_exp.io.tiff import explain_damage
+from unet_exp.io.scene import explain_damage
 
 _log = logging.getLogger(__name__)
 MOST_BYTES = 2**32

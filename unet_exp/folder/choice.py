@@ -16,11 +16,11 @@ from unet_exp.files import write_text
 from unet_exp.folder.drawing import is_drawn
 from unet_exp.folder.index import Index
 from unet_exp.folder.index_file import hash_words, name_data
-from unet_exp.folder.opened import stored_pages
 from unet_exp.folder.pairs import Pair
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stores import STRIP, CacheError, DiskStore, MemoryStore, Store, count_bytes, free_disk
 from unet_exp.folder.threads import run_ahead
+from unet_exp.io.images import stored_pages
 from unet_exp.memory import free_memory
 from unet_exp.progress import track
 
@@ -130,21 +130,27 @@ def format_size(size: float) -> str:
     return f"{size / unit:.3g} {name}"
 
 
-def measure_files(pairs: Sequence[Pair], objects: bool) -> NDArray[np.int64]:
+def measure_files(pairs: Sequence[Pair], rules: Rules, objects: bool) -> NDArray[np.int64]:
     """Measures decoded images and masks by their headers: (N, 2) bytes of all pages, and of the largest one.
 
     Args:
         pairs: their files.
+        rules: by which they are read.
         objects: whether masks have instances.
     """
 
     def measure(place: int) -> tuple[int, int]:
         pair = pairs[place]
-        stored = [stored_pages(path) for path in pair.images]
-        whole, largest = (sum(one[which] * one[2] for one in stored) for which in (1, 0))
+        stored = [stored_pages(path, rules.of_images) for path in pair.images]
+        whole, largest = (
+            sum(size * one.itemsize for size, one in zip(sizes, stored, strict=True))
+            for sizes in ([one.values for one in stored], [one.largest for one in stored])
+        )
         if pair.mask is not None:  # one that is drawn has at most as many values as its image
-            of_page, of_all, _ = stored[0] if is_drawn(pair) else stored_pages(pair.mask)
-            whole, largest = (size + count * (1 + 4 * objects) for size, count in ((whole, of_all), (largest, of_page)))
+            mask = stored[0] if is_drawn(pair) else stored_pages(pair.mask, rules.of_masks)
+            whole, largest = (
+                size + count * (1 + 4 * objects) for size, count in ((whole, mask.values), (largest, mask.largest))
+            )
         return whole, largest
 
     sizes = track(run_ahead(measure, range(len(pairs)), _THREADS), "looking at the sizes of images", len(pairs))

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.errors import DataError
-from unet_exp.folder.opened import open_images
 from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array, check_same_size
+from unet_exp.io.images import Reading, open_images
 from unet_exp.io.kinds import ANNOTATION_SUFFIXES, is_jpeg
 from unet_exp.io.listing import list_files
 from unet_exp.io.specs import is_zarr
-from unet_exp.io.tiff import Reading
 from unet_exp.io.valid import Valid
 
 if TYPE_CHECKING:

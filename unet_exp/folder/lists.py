@@ -10,7 +10,8 @@ from unet_exp.errors import DataError
 from unet_exp.folder.tails import NONE, SEVERAL, match_tails
 from unet_exp.io.kinds import SUFFIXES
 from unet_exp.io.listing import normalize_name
-from unet_exp.io.specs import CONTAINERS, Source
+from unet_exp.io.specs import Source
+from unet_exp.io.stored import CONTAINERS
 from unet_exp.io.texts import Places, TextIndex, Texts
 
 _log = logging.getLogger(__name__)

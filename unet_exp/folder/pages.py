@@ -13,12 +13,10 @@ from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
 from unet_exp.folder.drawing import Drawing, draw_pair, is_drawn
 from unet_exp.folder.groups import SplitItem
-from unet_exp.folder.opened import Opened, open_images
 from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array, check_same_size
-from unet_exp.io.images import MAX_CHANNELS, Scene
+from unet_exp.io.images import MAX_CHANNELS, OpenImages, Reading, Scene, open_images
 from unet_exp.io.kinds import is_jpeg
-from unet_exp.io.tiff import Reading
 from unet_exp.io.valid import Valid, clear_invalid, join_valid
 from unet_exp.samples.classes import shows_colors
 
@@ -207,7 +205,7 @@ def join_channels(paths: Sequence[Path], scenes: Sequence[Scene], nodata: NoData
     return Scene(clear_invalid(pixels, valid), valid, any(scene.turned for scene in scenes))
 
 
-def _open_view(path: Path) -> AbstractContextManager[Opened]:
+def _open_view(path: Path) -> AbstractContextManager[OpenImages]:
     if is_jpeg(path):
         raise DataError(f"{path}: is a JPEG, which changes pixels; save the field of view as PNG")
     return open_images(path, Reading(label=True))

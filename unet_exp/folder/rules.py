@@ -7,12 +7,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.config.user_data import FolderConfig, Inexact, NoData, UserDataConfig
+from unet_exp.config.user_data import Axis, FolderConfig, Inexact, NoData, UserDataConfig
 from unet_exp.folder.drawing import Drawing
 from unet_exp.folder.pages import PairPage, PairPages
 from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array
-from unet_exp.io.tiff import Reading
+from unet_exp.io.scene import Reading
 from unet_exp.samples.classes import decode, object_ids, picture_color, stored_value
 from unet_exp.samples.inexact import snap
 from unet_exp.samples.sample import Sample
@@ -35,6 +35,8 @@ class Rules(NamedTuple):
             are background; None: all are objects.
         ignored_labels: whose pixels are ignored: they are not valid where masks are drawn.
         inexact: what becomes of pixels of masks whose value no class has, see `unet_exp.samples.inexact.snap`.
+        axes: see `unet_exp.io.scene.Reading`.
+        slice_axis: likewise.
     """
 
     nodata: NoData
@@ -44,6 +46,8 @@ class Rules(NamedTuple):
     labels: Mapping[str, int] | None = None
     ignored_labels: tuple[str, ...] = ()
     inexact: Inexact = "error"
+    axes: str | None = None
+    slice_axis: Axis = "z"
 
     @classmethod
     def of(cls, config: FolderConfig) -> Self:
@@ -56,6 +60,8 @@ class Rules(NamedTuple):
             find_labels(config),
             config.ignored_labels,
             config.inexact,
+            config.axes,
+            config.slice_axis,
         )
 
     @property
@@ -75,7 +81,9 @@ class Rules(NamedTuple):
     def of_masks(self) -> Reading:
         """What is wanted of the pixels of masks."""
         nodata: NoData = None if self.nodata is None else "declared"
-        return Reading(nodata, label=True, indices=self.indices, classes=tuple(self.class_values))
+        return self.of_images._replace(
+            nodata=nodata, label=True, indices=self.indices, classes=tuple(self.class_values)
+        )
 
     @property
     def of_pixels(self) -> str:
@@ -88,6 +96,8 @@ class Rules(NamedTuple):
             words.append({"labels": self.labels, "ignored": self.ignored_labels})
         if self.inexact != "error":
             words.append({self.inexact: [spec.values for spec in self.classes], "ignored": self.ignored})
+        if self.axes is not None or self.slice_axis != "z":
+            words.append({"axes": self.axes, "slices": self.slice_axis})
         return json.dumps(words, sort_keys=True)
 
     @property
@@ -106,7 +116,7 @@ class Rules(NamedTuple):
     @property
     def of_images(self) -> Reading:
         """What is wanted of the pixels of images."""
-        return Reading(self.nodata)
+        return Reading(self.nodata, axes=self.axes, slice_axis=self.slice_axis)
 
     @property
     def drawing(self) -> Drawing:

@@ -14,7 +14,7 @@ from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.rules import Rules
 from unet_exp.io.images import Scene
 from unet_exp.io.partial import PartReader, open_parts
-from unet_exp.io.tiff import Reading
+from unet_exp.io.scene import Reading
 from unet_exp.io.valid import join_valid
 from unet_exp.samples.sample import Region, Sample
 

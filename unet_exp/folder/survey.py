@@ -217,7 +217,7 @@ def _read_new(found: Survey, config: FolderConfig, fill: bool, console: Console 
         found.index, known = stored.find(pairs)
     del stored
     new = np.flatnonzero(~known)
-    sizes = measure_files(pairs.take(new), rules.objects or found.find_objects)
+    sizes = measure_files(pairs.take(new), rules, rules.objects or found.find_objects)
     _open_store(found, config, new, sizes, fill)
     if found.store is not None:
         found.store.begin()

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from tifffile import TiffFile
 
 from unet_exp.io.orientation import UPRIGHT
-from unet_exp.io.tiff import explain_damage, find_orientation, list_image_pages
+from unet_exp.io.scene import explain_damage
+from unet_exp.io.tiff import find_orientation, list_image_pages
 
 _SCALE, _TIEPOINT, _TRANSFORM, _KEYS, _DOUBLES, _TEXTS = 33550, 33922, 34264, 34735, 34736, 34737
 _TAGS = {_SCALE: "d", _TIEPOINT: "d", _TRANSFORM: "d", _KEYS: "H", _DOUBLES: "d", _TEXTS: "s"}

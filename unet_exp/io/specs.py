@@ -7,9 +7,8 @@ from typing import Literal, NamedTuple
 
 from unet_exp.errors import DataError
 from unet_exp.io.kinds import ANNOTATION_SUFFIXES, SUFFIXES
+from unet_exp.io.stored import CONTAINERS, split_inner
 
-CONTAINERS = (".h5", ".hdf5", ".hdf", ".he5", ".npz", ".zarr")
-"""Suffixes of what holds arrays by their names, in lower case: a path may go on inside."""
 ZARR = ".zarr"
 """Of folders that are items as files are."""
 
@@ -65,15 +64,6 @@ class Source(NamedTuple):
             if f"{dot}{before.lower()}{ending}" in known and shorter and not shorter.endswith("/"):
                 return shorter
         return stem if ending in known and stem and not stem.endswith("/") else path
-
-
-def split_inner(path: Path) -> tuple[Path, str]:
-    """Splits a path that goes on inside a container: what lies on the disk, and the path inside, empty for none."""
-    parts = path.parts
-    for place, part in enumerate(parts[:-1], start=1):
-        if part.lower().endswith(CONTAINERS):
-            return Path(*parts[:place]), "/".join(parts[place:])
-    return path, ""
 
 
 def names_folders(spec: str | Path) -> bool:

@@ -6,7 +6,8 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from unet_exp.io.specs import ZARR, split_inner
+from unet_exp.io.specs import ZARR
+from unet_exp.io.stored import split_inner
 
 Stamp = tuple[int, int, int, int]
 """Size in bytes, inode, time of the last change of the content and of the entry (ns)."""

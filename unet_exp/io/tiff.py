@@ -1,8 +1,6 @@
 """Pages of TIFFs: which of them are images, their checks, and the meaning of their pixels, read whole or by window."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -10,13 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from tifffile import TiffFile, TiffPage
 
-from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.orientation import TAG, Orientation
+from unet_exp.io.scene import Reading
 from unet_exp.io.valid import Declared, Valid, find_valid
 
-DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 _WHITE_IS_ZERO, _GREY, _PALETTE, _TRANSPARENCY, _YCBCR = 0, (0, 1), 3, 4, 6
 _JPEG = 7
 _GDAL_NODATA = 42113
@@ -26,46 +23,11 @@ _SLIDES = ("svs", "ndpi", "scn", "bif", "philips", "qpi")
 """Kinds of tifffile whose files hold a large image, smaller copies of it and photographs of the slide."""
 
 
-class Reading(NamedTuple):
-    """What is wanted of the pixels of a file.
-
-    Attributes:
-        nodata: which pixels of an image count as without data; see `unet_exp.io.valid.find_valid`.
-        label: whether they are values of a label: any whole numbers, and white is not made black.
-        indices: whether a palette that has colours is kept as its indices.
-        classes: values of a label that are data though the file declares them as nodata.
-    """
-
-    nodata: NoData = None
-    label: bool = False
-    indices: bool = False
-    classes: tuple[float, ...] = ()
-
-
 class ImagePage(NamedTuple):
     """A page of a TIFF that is an image, and the page that masks it, if any."""
 
     page: TiffPage
     mask: TiffPage | None = None
-
-
-@contextmanager
-def explain_damage(path: Path) -> Iterator[None]:
-    """Turns the errors of libraries for broken bytes into a DataError of one line; DataErrors pass.
-
-    Raises:
-        DataError: with the reason.
-    """
-    try:
-        yield
-    except DataError:
-        raise
-    except MemoryError:
-        raise DataError(f"{path}: does not fit into memory; cut the image into smaller ones") from None
-    except Exception as error:  # No library lists its exceptions for broken bytes.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        what = f"the file is damaged, cut short or of an unknown kind ({reason})"
-        raise DataError(f"{path}: {what}; copy or export it again") from None
 
 
 def check_page(path: Path, page: TiffPage, size: int) -> None:
@@ -180,9 +142,9 @@ def interpret_pixels(page: TiffPage, pixels: Array, reading: Reading) -> Array:
         reading: what is wanted of them.
     """
     if _photometric(page) == _PALETTE:
-        palette = np.asarray(page.colormap)  # 16 bits; some writers fill but 8.
-        if reading.indices and (palette != palette[0]).any():
+        if _keeps_indices(page, reading):
             return pixels
+        palette = np.asarray(page.colormap)  # 16 bits; some writers fill but 8.
         return np.moveaxis(np.take((palette >> 8 * (palette.max() > 255)).astype(np.uint8), pixels, axis=1), 0, 2)
     if page.bitspersample in (1, 2, 4):
         pixels = pixels.astype(np.uint8) * np.uint8(255 // (2**page.bitspersample - 1))
@@ -200,48 +162,16 @@ def find_orientation(page: TiffPage) -> Orientation:
     return Orientation.of(page.tags[TAG].value if TAG in page.tags else 1)
 
 
-def count_channels(page: TiffPage) -> int:
+def count_channels(page: TiffPage, reading: Reading) -> int:
     """Channels of the result of `interpret_pixels`."""
-    return 3 if _photometric(page) == _PALETTE else page.samplesperpixel
+    shows_palette = _photometric(page) == _PALETTE and not _keeps_indices(page, reading)
+    return 3 if shows_palette else page.samplesperpixel
 
 
-def to_standard_type(path: Path, pixels: Array, label: bool = False) -> Array:
-    """Converts decoded pixels, (H, W) or (H, W, C), to (H, W, C) uint8, uint16 or float32; of a label also int64.
-
-    Raises:
-        DataError: for pixels that are not finite or do not fit.
-    """
-    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
-    if pixels.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            floats = pixels.astype(np.float32, copy=False)
-        if not np.isfinite(floats).all():
-            raise DataError(
-                f"{path}: some pixels are not finite; replace NaN and infinite values, or, in images, count NaN as "
-                "without data (data.nodata=declared)"
-            )
-        whole = (
-            label and pixels.shape[2] == 1 and bool((np.rint(pixels) == pixels).all() and np.abs(pixels).max() < 2**53)
-        )
-        if not whole:
-            return np.ascontiguousarray(floats)
-        pixels = pixels.astype(np.int64)
-    if pixels.dtype not in DTYPES:
-        if pixels.dtype.kind not in "iu":
-            raise DataError(f"{path}: its {pixels.dtype} pixels do not fit into floats; save as float32")
-        fits = int(pixels.min()) >= 0 and int(pixels.max()) <= 65535
-        if not fits and not label:
-            least = int(pixels.min())
-            rest = pixels[pixels != least]
-            fill = least < 0 and rest.size > 0 and int(rest.min()) >= 0 and int(rest.max()) <= 65535
-            mend = "save as float32"
-            if fill:
-                mend = f"if {least} means that there is no data, type data.nodata={least}, else {mend}"
-            raise DataError(
-                f"{path}: its {pixels.dtype} pixels, {least} to {pixels.max()}, do not fit into 16 bits; {mend}"
-            )
-        pixels = pixels.astype(np.uint16 if fits else np.int64)
-    return np.ascontiguousarray(pixels)
+def _keeps_indices(page: TiffPage, reading: Reading) -> bool:
+    """Whether the indices of a palette are wanted, and it has more than shades of grey."""
+    palette = np.asarray(page.colormap)
+    return reading.indices and bool((palette != palette[0]).any())
 
 
 def _photometric(page: TiffPage) -> int:

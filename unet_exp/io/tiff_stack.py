@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 from unet_exp.errors import DataError
@@ -38,14 +39,43 @@ class Stack(NamedTuple):
     width: int
     channels: int
 
-    def read(self, channels_are_slices: bool) -> list[Array]:
-        """The images: (H, W, C) each, as stored; the planes of channels as slices if so wanted."""
-        axes, pixels = self.series.axes, self.series.asarray()
+    def count(self, channels_are_slices: bool) -> int:
+        """The images; where the planes of channels are slices too, more."""
+        return self.slices * self.channels // self.count_channels(channels_are_slices)
+
+    def count_channels(self, channels_are_slices: bool) -> int:
+        """The channels of each image."""
+        return self.page.samplesperpixel if channels_are_slices else self.channels
+
+    def read(self, index: int, channels_are_slices: bool) -> Array:
+        """Reads an image (H, W, C), as stored; the planes of channels are slices if so wanted.
+
+        Only its own planes are read, of pages that stand for one each or that lie in one run.
+        """
+        axes, series = self.series.axes, self.series
         behind = [axes.index(axis) for axis in ("YXS" if channels_are_slices else "YXCS") if axis in axes]
-        slices = [place for place in range(len(axes)) if place not in behind]
-        samples = self.page.samplesperpixel if channels_are_slices else self.channels
-        pixels = pixels.transpose(*slices, *behind)
-        return list(pixels.reshape(-1, self.height, self.width, samples))
+        before = [place for place in range(len(axes)) if place not in behind]
+        place = np.unravel_index(index, [series.shape[axis] for axis in before])
+        chosen = dict(zip(before, map(int, place), strict=True))
+        key = tuple(chosen.get(axis, slice(None)) for axis in range(len(axes)))
+        left = [axis for axis in range(len(axes)) if axis not in chosen]
+        image = self._cut(key).transpose([left.index(axis) for axis in behind])
+        return image.reshape(self.height, self.width, self.count_channels(channels_are_slices))
+
+    def _cut(self, key: tuple[int | slice, ...]) -> Array:
+        """Reads the part of the series that an index for each axis chooses."""
+        axes, shape = self.series.axes, self.series.shape
+        planes = axes.rstrip("YXS")
+        if not set("YXS") & set(planes) and len(self.series.pages) == math.prod(shape[: len(planes)]):
+            places = np.arange(len(self.series.pages)).reshape(shape[: len(planes)])[key[: len(planes)]]
+            pages = [self.series.pages[place] for place in places.ravel().tolist()]
+            pixels = np.stack([page.asarray() for page in pages if page is not None])
+            return pixels.reshape(*places.shape, *shape[len(planes) :])[(..., *key[len(planes) :])]
+        if self.series.dataoffset is None:
+            return np.asarray(self.series.asarray()[key])
+        kind = self.series.dtype.newbyteorder(self.page.parent.byteorder)
+        mapped = self.page.parent.filehandle.memmap_array(kind, shape, self.series.dataoffset)
+        return np.array(mapped[key])
 
 
 def find_stack(path: Path, file: TiffFile, pages: Sequence[ImagePage], size: int) -> Stack | None:

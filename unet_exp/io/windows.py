@@ -18,17 +18,15 @@ from unet_exp.errors import DataError
 from unet_exp.files import write_whole
 from unet_exp.io.arrays import Array
 from unet_exp.io.georeference import Tag
+from unet_exp.io.scene import Reading, explain_damage, to_standard_type
 from unet_exp.io.tiff import (
     ImagePage,
-    Reading,
     check_page,
     count_channels,
-    explain_damage,
     find_orientation,
     find_valid_stored,
     interpret_pixels,
     list_image_pages,
-    to_standard_type,
 )
 from unet_exp.io.tiff_stack import find_stack
 from unet_exp.io.valid import Valid, clear_invalid
@@ -75,7 +73,7 @@ class WindowedPage:
         self._orientation = find_orientation(page)
         self._stored_size = page.imagelength, page.imagewidth
         self.height, self.width = self._orientation.seen_size(*self._stored_size)
-        self.channels = count_channels(page)
+        self.channels = count_channels(page, self._reading)
         self.planes = page.samplesperpixel if page.planarconfig == 2 else 1
         self._samples = page.samplesperpixel // self.planes
         self._stored = np.dtype(page.dtype)

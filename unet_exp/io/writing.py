@@ -17,7 +17,7 @@ from unet_exp.files import write_whole
 from unet_exp.io.arrays import Array
 from unet_exp.io.georeference import read_georeference
 from unet_exp.io.kinds import TIFF_SUFFIXES
-from unet_exp.io.tiff import DTYPES, explain_damage
+from unet_exp.io.scene import DTYPES, explain_damage
 
 _TIFF, _NIFTI = (".tif", ".tiff"), (".nii", ".nii.gz")
 _CHANNELS = ((), (1,), (3,), (4,))

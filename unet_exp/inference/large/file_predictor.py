@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import TiffFile
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.user_data import NoData
@@ -19,9 +18,9 @@ from unet_exp.inference.large import by_tiles
 from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
 from unet_exp.inference.large.part_file import PartFile, open_part
 from unet_exp.inference.predictor import Predictor, likeliest_class
-from unet_exp.io.images import MAX_PIXELS, Scene, shape_tiff, stored_size
+from unet_exp.io.images import open_images, stored_size
 from unet_exp.io.kinds import TIFF_SUFFIXES
-from unet_exp.io.tiff import explain_damage
+from unet_exp.io.scene import MAX_PIXELS, Reading, Scene
 from unet_exp.io.windows import WindowedPage, open_pages
 from unet_exp.io.writing import choose_suffix, make_output_folder, stem_of, suffix_of, write_pages
 from unet_exp.samples.classes import colorize, encode
@@ -243,8 +242,8 @@ class FilePredictor:
 
 def _read_shapes(path: Path) -> tuple[list[Shape], int]:
     """Reads the shapes of the images of a TIFF, and the bytes of a value."""
-    with path.open("rb") as stream, explain_damage(path):
-        return shape_tiff(path, TiffFile(stream), path.stat().st_size)
+    with open_images(path, Reading()) as images:
+        return [images.size(page) for page in range(len(images))], images.itemsize
 
 
 def _assume_square(path: Path) -> tuple[list[Shape], int]:
