@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pickle
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from unet_exp.folder.pairs import Pair
 from unet_exp.folder.rules import Rules
 from unet_exp.io.images import Reading
 from unet_exp.io.writing import write_pages
+from unet_exp.samples.sample import Region
 
 pytest.importorskip("unet_exp.annotations")
 
@@ -261,6 +263,18 @@ def test_pages_are_read_when_they_are_asked_for(tmp_path):
         assert len(pages) == 3
         assert [page.item.name for page in pages] == ["s_000", "s_001", "s_002"]
         assert pages[1].mask.shape == (*SIZE, 1)
+
+
+def test_images_that_were_read_go_to_another_process(tmp_path):
+    for place in ("images", "masks"):
+        (tmp_path / place).mkdir()
+        for number in range(4):
+            write_pages(tmp_path / place / f"{number}.tif", [blob(2, 9, 3, 12)] * 2)
+    images = load(tmp_path, "data.cache=none").train
+    whole, part = images[1], images.read(0, Region(1, 2, 3, 4))
+    again = pickle.loads(pickle.dumps(images))
+    assert (again[1].image == whole.image).all()
+    assert (again.read(0, Region(1, 2, 3, 4)).label == part.label).all()
 
 
 def test_an_image_is_looked_for_below_the_root(tmp_path, caplog):

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,6 +56,10 @@ class Source:
         self._whole: tuple[PageRef, Sample] | None = None
         self._opened: dict[tuple[Path, int], PartReader | None] = {}
         self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process opens the files itself.
+        return {**self.__dict__, "_pages": None, "_decoded": None, "_whole": None, "_opened": {}}
 
     def read(self, ref: PageRef, region: Region | None) -> Sample:
         """Reads a page, or a part of it.
