@@ -117,6 +117,13 @@ def channels(root: Path) -> None:
     put_all(root / "more", png, RGB, MASKS, ".png")
 
 
+def containers(root: Path) -> None:
+    """Image and mask are two arrays of one file."""
+    (root / "both").mkdir(parents=True)
+    for number in range(NUMBER):
+        np.savez_compressed(root / f"both/{number}.npz", raw=RGB[number], label=LABELS[number] * np.uint8(255))
+
+
 def braces(root: Path) -> None:
     for number in range(NUMBER):
         part = root / ("odd" if number % 2 else "even")
@@ -191,6 +198,10 @@ SETS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "field of view": (seen, ["data.field_of_view={root}/view.png"]),
     "mask that is red without data": (coloured_where_nothing_counts, ["data.field_of_view={root}/view.png"]),
     "channels of two files": (channels, ["data.images=[{root}/images,{root}/more/images]"]),
+    "arrays in containers": (
+        containers,
+        ["data.images='{root}/both/*.npz/raw'", "data.masks='{root}/both/*.npz/label'"],
+    ),
     "braces": (braces, ["data.images='{root}/{odd,even}/*.jpg'", "data.masks='{root}/{odd,even}/*.png'"]),
     "one file a class": (
         classes,

@@ -3,6 +3,7 @@
 import json
 import logging
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -263,6 +264,25 @@ def test_pages_are_read_when_they_are_asked_for(tmp_path):
         assert len(pages) == 3
         assert [page.item.name for page in pages] == ["s_000", "s_001", "s_002"]
         assert pages[1].mask.shape == (*SIZE, 1)
+
+
+def test_one_page_at_a_time_is_in_memory(tmp_path, monkeypatch):
+    for place in ("images", "masks"):
+        (tmp_path / place).mkdir()
+        write_pages(tmp_path / place / "s.tif", [blob(2, 9, 3, 12)] * 5)
+    alive = [0, 0]
+    genuine = PairPages.__getitem__
+
+    def read(pages, page):
+        found = genuine(pages, page)
+        alive[0] += 1
+        alive[1] = max(alive)
+        weakref.finalize(found.scene.pixels, lambda: alive.__setitem__(0, alive[0] - 1))
+        return found
+
+    monkeypatch.setattr(PairPages, "__getitem__", read)
+    load(tmp_path, "data.cache=none", "data.group=image")
+    assert alive[1] <= 2
 
 
 def test_images_that_were_read_go_to_another_process(tmp_path):
