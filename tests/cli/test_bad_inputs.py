@@ -449,7 +449,7 @@ TABLE = [
     Bad("broken regular expression", nothing, ["data.group='(a'"], "is no regular expression"),
     Bad("expression that does not match", nothing, ["data.group=b"], "data.group=b: does not match a0"),
     Bad("folders without parts", nothing, ["data.split=folders"], "a0 is not in a folder train, val, test"),
-    Bad("folder of another name", in_folders("train", "valid"), ["data.split=folders"], "valid/a1 is not in a folder"),
+    Bad("folder of another name", in_folders("train", "wild"), ["data.split=folders"], "wild/a1 is not in a folder"),
     Bad("no folder val", in_folders("train", "test"), ["data.split=folders"], "there is no image in val"),
     Bad("folds and folders", nothing, ["data.split=folders", "data.folds=3"], "are two splits"),
     Bad("lists without their folder", nothing, ["data.split=lists"], "go together"),

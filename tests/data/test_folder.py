@@ -285,7 +285,7 @@ def test_more_than_fits_into_the_memory_is_refused_unread(root, monkeypatch):
     for number in range(3):
         put(root, number)
     monkeypatch.setattr("unet_exp.folder.choice.free_memory", lambda: 900)
-    monkeypatch.setattr("unet_exp.folder.pages.read_scenes", None)
+    monkeypatch.setattr("unet_exp.folder.pages.open_images", None)
     with pytest.raises(ConfigError, match=r"the 3 images and their masks take 1\.54 kB of memory, more than most"):
         load(root, "data.cache=memory")
 

@@ -2,6 +2,9 @@
 
 import os
 import pickle
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unet_exp.errors import DataError
-from unet_exp.folder.pairs import Pairs, find_pairs, find_views
+from unet_exp.folder.matching import Side, match_names
+from unet_exp.folder.named_files import FileSpecs, Spec
+from unet_exp.folder.pairing import find_pairs, find_views
+from unet_exp.folder.pairs import Pairs
+from unet_exp.io.specs import Source
+from unet_exp.io.texts import Texts
 
 FILES = ("a1.png", "a01.png", "a10.tif", "s/b.png", "s/c.npy", "d.psd")
 CHANGES = ("nothing", "add", "remove", "rename", "touch", "replace", "again", "suffix", "view", "one view")
@@ -24,7 +32,17 @@ def fill(root, files, folders=("images", "masks")):
 
 
 def find(root, views=None, suffix="", masks="masks", **words):
-    return find_pairs(str(root / "images"), str(root / masks), suffix, lambda name: name == "lone", views, **words)
+    return find_pairs(make_specs([root / "images"], root / masks, suffix, views), lambda name: name == "lone", **words)
+
+
+def make_specs(images, masks, suffix="", view=None):
+    masks = masks if isinstance(masks, dict) else {"": masks}
+    return FileSpecs(
+        tuple(Spec.of("data.images", str(spec)) for spec in images),
+        {label: Spec.of(f"data.masks.{label}".strip("."), str(spec)) for label, spec in masks.items()},
+        suffix,
+        None if view is None else Spec.of("data.field_of_view", str(view)),
+    )
 
 
 def change(root, what, name):
@@ -97,7 +115,7 @@ def test_which_image_may_lack_a_mask_is_asked_anew(tmp_path):
     fill(tmp_path, ["lone.png"], ["images"])
     known = find(tmp_path).to_arrays()
     with pytest.raises(DataError, match=r"lone\.png: no mask"):
-        find_pairs(str(tmp_path / "images"), str(tmp_path / "masks"), "", lambda _: False, known=known)
+        find_pairs(make_specs([tmp_path / "images"], tmp_path / "masks"), lambda _: False, known=known)
 
 
 def test_pairs_are_stored_and_taken(tmp_path):
@@ -133,7 +151,7 @@ def test_one_folder_is_listed_once_for_images_and_masks(tmp_path):
     pairs = find(tmp_path, suffix="_mask", masks="images")
     assert [(pair.image.name, pair.mask.name) for pair in pairs] == [("a.png", "a_mask.png"), ("b.tif", "b_mask.png")]
     known = pairs.to_arrays()
-    assert "masks.paths" not in known
+    assert "files1.paths" not in known
     assert list(find(tmp_path, suffix="_mask", masks="images", known=known)) == list(pairs)
     # The same files by other words.
     assert list(find(tmp_path, suffix="_mask", masks="images/**/*", known=known)) == list(pairs)
@@ -143,14 +161,334 @@ def test_one_file_that_is_image_and_mask(tmp_path):
     fill(tmp_path, ["a_mask.png"], ["images"])
     file = str(tmp_path / "images/a_mask.png")
     with pytest.raises(DataError, match="a mask without an image"):
-        find_pairs(file, file, "_mask", lambda _: False)
+        find_pairs(make_specs([file], file, "_mask"), lambda _: False)
 
 
 def test_views_of_some_images(tmp_path):
     fill(tmp_path, ["a.png", "b.png", "c.png"])
     images = {"c": tmp_path / "c.png", "a": tmp_path / "a.png"}
-    assert find_views(str(tmp_path / "masks"), images) == {name: tmp_path / "masks" / f"{name}.png" for name in images}
-    one = str(tmp_path / "masks/b.png")
-    assert find_views(one, images) == dict.fromkeys(images, tmp_path / "masks/b.png")
+
+    def views(place):
+        return Spec.of("data.field_of_view", str(tmp_path / place))
+
+    assert find_views(views("masks"), images) == {name: tmp_path / "masks" / f"{name}.png" for name in images}
+    assert find_views(views("masks/b.png"), images) == dict.fromkeys(images, tmp_path / "masks/b.png")
     with pytest.raises(DataError, match=r"x\.png: no mask of the field of view .* the name x is .* such as a is found"):
-        find_views(str(tmp_path / "masks"), {"x": tmp_path / "x.png"})
+        find_views(views("masks"), {"x": tmp_path / "x.png"})
+
+
+def make(root, *paths):
+    for path in paths:
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(path.encode())
+
+
+def pair(root, images, masks, suffix="", view=None, missing=False, **words):
+    """Pairs by specs below a folder; returns names with the paths of their files below it."""
+    images = [root / spec for spec in ([images] if isinstance(images, str) else images)]
+    masks = {label: f"{root}/{spec}" for label, spec in (masks if isinstance(masks, dict) else {"": masks}).items()}
+    specs = make_specs(images, masks, suffix, None if view is None else root / view)
+    return find_pairs(specs, lambda _: missing, **words)
+
+
+def paths(root, pairs):
+    return {
+        one.name: [None if path is None else path.relative_to(root).as_posix() for path in one.files] for one in pairs
+    }
+
+
+class TestChannels:
+    def test_each_image_has_a_file_of_each(self, tmp_path):
+        make(tmp_path, *(f"{place}/{name}.tif" for place in ("r", "g", "b", "m") for name in ("1", "x/2")))
+        pairs = pair(tmp_path, ["r", "g", "b"], "m")
+        assert paths(tmp_path, pairs) == {
+            name: [f"{place}/{name}.tif" for place in "rgbm"] + [None] for name in ("1", "x/2")
+        }
+        assert pairs.images == 3
+        assert pairs[0].image == pairs[0].images[0] == tmp_path / "r/1.tif"
+        assert pairs[0].mask == tmp_path / "m/1.tif"
+        assert pairs.stamps.shape == (2, 5, 4)
+        again = Pairs.from_arrays(pairs.to_arrays())
+        assert list(again) == list(pairs)
+        assert np.array_equal(again.stamps, pairs.stamps)
+        assert list(pair(tmp_path, ["r", "g", "b"], "m", known=pairs.to_arrays())) == list(pairs)
+        assert list(pair(tmp_path, ["r", "g"], "m", known=pairs.to_arrays())) != list(pairs)
+
+    def test_one_that_is_missing_and_one_too_many_are_named(self, tmp_path):
+        make(tmp_path, "r/1.png", "r/2.png", "g/2.png", "m/1.png", "m/2.png")
+        with pytest.raises(DataError, match=r"r/1\.png: 1 of 2 images have no file in .*/g, where 1 is looked for"):
+            pair(tmp_path, ["r", "g"], "m")
+        make(tmp_path, "g/1.png", "g/3.png")
+        with pytest.raises(DataError, match=r"g/3\.png: channels without an image in data\.images=.*/r; add"):
+            pair(tmp_path, ["r", "g"], "m")
+
+    def test_names_of_channels_may_have_more(self, tmp_path, caplog):
+        make(tmp_path, *(f"{who}/{who}_{what}.png" for who in ("p1", "p2") for what in ("t1", "t2", "seg")))
+        pairs = pair(tmp_path, ["*/*_t1.png", "*/*_t2.png"], "*/*_seg.png")
+        assert paths(tmp_path, pairs)["p1/p1"] == ["p1/p1_t1.png", "p1/p1_t2.png", "p1/p1_seg.png", None]
+        assert not caplog.records
+
+
+class TestFilesOfClasses:
+    def test_a_class_without_a_file_is_none_and_is_told(self, tmp_path, caplog):
+        make(tmp_path, "i/1.png", "i/2.png", "i/3.png", "a/1_a.png", "a/2_a.png", "a/3_a.png", "b/1_b.png")
+        masks = {"a": "a/*_a.png", "b": "b/*_b.png"}
+        pairs = pair(tmp_path, "i", masks)
+        assert pairs[0].masks == (("a", tmp_path / "a/1_a.png"), ("b", tmp_path / "b/1_b.png"))
+        assert pairs[1].masks == (("a", tmp_path / "a/2_a.png"), ("b", None))
+        said = "data.masks: 2 of 3 images have no file of a class (b in 2), and so nothing of it"
+        assert [record.getMessage() for record in caplog.records] == [said]
+        caplog.clear()
+        assert list(pair(tmp_path, "i", masks, known=pairs.to_arrays())) == list(pairs)
+        assert [record.getMessage() for record in caplog.records] == [said]
+
+    def test_an_image_without_any_has_no_mask(self, tmp_path):
+        make(tmp_path, "i/1.png", "i/2.png", "a/1.png", "b/1.png")
+        with pytest.raises(
+            DataError, match=r"i/2\.png: no mask in data\.masks\.a=.*/a, data\.masks\.b=.*/b, where 2\.png"
+        ):
+            pair(tmp_path, "i", {"a": "a", "b": "b"})
+        assert pair(tmp_path, "i", {"a": "a", "b": "b"}, missing=True)[1].mask is None
+        make(tmp_path, "i/2.png", "b/2.png", "b/4.png")
+        with pytest.raises(DataError, match=r"b/4\.png: a mask without an image"):
+            pair(tmp_path, "i", {"a": "a", "b": "b"})
+
+
+class TestNamesThatDoNotFit:
+    def test_the_common_part_is_left_out_and_told_with_the_words_that_say_the_same(self, tmp_path, caplog):
+        make(tmp_path, *(f"i/{number}_training.tif" for number in (21, 22, 30)))
+        make(tmp_path, *(f"m/{number}_manual1.png" for number in (21, 22, 30)))
+        make(tmp_path, *(f"v/{number}_training_mask.png" for number in (21, 22, 30)))
+        pairs = pair(tmp_path, "i", "m", view="v")
+        wanted = ["i/21_training.tif", "m/21_manual1.png", "v/21_training_mask.png"]
+        assert paths(tmp_path, pairs)["21_training"] == wanted
+        said = [record.getMessage() for record in caplog.records]
+        assert said[0] == (
+            "data.masks: paired by what differs in the names, such as 21_training.tif with 21_manual1.png "
+            f"(as data.images='{tmp_path}/i/*_training.tif' data.masks='{tmp_path}/m/*_manual1.png')"
+        )
+        assert len(said) == 2
+        caplog.clear()
+        assert list(pair(tmp_path, "i", "m", view="v", known=pairs.to_arrays())) == list(pairs)
+        assert [record.getMessage() for record in caplog.records] == said
+        words = pair(tmp_path, "i/*_training.tif", "m/*_manual1.png", view="v/*_training_mask.png")
+        assert [one.files for one in words] == [one.files for one in pairs]
+
+    @pytest.mark.parametrize(
+        ("images", "masks", "words"),
+        [
+            (["a.png", "b.png"], ["a_mask.png", "b_mask.png"], "data.mask_suffix=_mask"),
+            (["img1.png", "img02.jpg"], ["lbl1.png", "lbl02.png"], "img*.*' data.masks="),
+            (["x/1a.png", "y/1a.png"], ["x/1b.png", "y/1b.png"], "1a.png with 1b.png"),
+        ],
+    )
+    def test_what_it_tells(self, tmp_path, caplog, images, masks, words):
+        make(tmp_path, *(f"i/{name}" for name in images), *(f"m/{name}" for name in masks))
+        pairs = pair(tmp_path, "i", "m")
+        assert {one.image.relative_to(tmp_path / "i").as_posix() for one in pairs} == set(images)
+        wanted = dict(zip(images, masks, strict=True))
+        assert all(
+            one.mask.relative_to(tmp_path / "m").as_posix() == wanted[one.image.relative_to(tmp_path / "i").as_posix()]
+            for one in pairs
+        )
+        assert words in caplog.text
+
+    @pytest.mark.parametrize(
+        ("images", "masks"),
+        [
+            (["a.png", "b.png"], ["c.png", "d.png"]),
+            (["a.png"], ["b.png"]),  # nothing shows what differs
+            (["1_a.png", "2_a.png"], ["1_b.png", "1_c.png", "2_b.png"]),
+            (["1_a.png", "1_b.png"], ["2_a.png", "2_b.png"]),  # of another number
+            (["1_a.png", "2_a.png"], ["01_b.png", "02_b.png"]),
+        ],
+    )
+    def test_what_could_be_wrong_is_no_pair(self, tmp_path, images, masks):
+        make(tmp_path, *(f"i/{name}" for name in images), *(f"m/{name}" for name in masks))
+        with pytest.raises(DataError, match="no mask in"):
+            pair(tmp_path, "i", "m")
+
+    def test_names_that_fit_in_part_are_not_guessed(self, tmp_path):
+        make(tmp_path, "i/1_a.png", "i/2_a.png", "m/1_a.png", "m/2_b.png")
+        with pytest.raises(DataError, match=r"2_a\.png: no mask in"):
+            pair(tmp_path, "i", "m")
+
+    @given(data=st.data())
+    def test_only_names_of_one_form_are_paired_and_by_what_differs(self, data):
+        runs = st.sampled_from(["1", "2", "01", "10", "a", "b", "_", "-", "/"])
+        names = st.lists(runs, min_size=1, max_size=4).map("".join)
+        images, masks = (data.draw(st.lists(names, min_size=2, max_size=5, unique=True)) for _ in range(2))
+        sides = [FakeSide(texts) for texts in (images, masks)]
+        found = match_names(*sides)
+        places = found.places.tolist()
+        exact = [masks.index(name) if name in masks else -1 for name in images]
+        if any(place >= 0 for place in exact):
+            assert places == exact
+            assert not found.told
+            return
+        if not found.told:
+            assert places == exact
+            return
+        # One form for all images and one for all masks; what differs is the same, and is no one else's.
+        assert sorted(place for place in places if place >= 0) == list(range(len(masks)))
+        rests = [share_start(images), share_start([name[::-1] for name in images])[::-1]]
+        mask_rests = [share_start(masks), share_start([name[::-1] for name in masks])[::-1]]
+        for image, place in zip(images, places, strict=True):
+            if place >= 0:
+                middles = middles_of(image, rests), middles_of(masks[place], mask_rests)
+                assert middles[0] & middles[1]
+
+    @given(
+        st.lists(st.from_regex(r"\A([0-9]{1,3}|[a-c]{1,3})\Z"), min_size=2, max_size=6, unique=True),
+        st.tuples(*[st.sampled_from(["", "im-", "x_", "left"])] * 2),
+        st.tuples(*[st.sampled_from(["_m", "-seg", ".lbl"])] * 2),
+        st.randoms(),
+    )
+    def test_names_of_one_form_are_paired(self, keys, of_images, of_masks, random):
+        """A key that letters continue is no run of its own."""
+        images, masks = ([f"{before}{key}{after}" for key in keys] for before, after in (of_images, of_masks))
+        shuffled = random.sample(masks, len(masks))
+        found = match_names(FakeSide(images), FakeSide(shuffled))
+        for image, place in zip(images, found.places.tolist(), strict=True):
+            assert place == -1 or masks.index(shuffled[place]) == images.index(image)
+
+
+def share_start(names):
+    first = names[0]
+    return next(
+        first[:size] for size in range(len(first), -1, -1) if all(name.startswith(first[:size]) for name in names)
+    )
+
+
+def middles_of(name, ends):
+    """What may be left of a name when a part of its ends is left out."""
+    before, after = map(len, ends)
+    return {
+        name[start : len(name) - stop]
+        for start in range(before + 1)
+        for stop in range(after + 1)
+        if start + stop <= len(name)
+    }
+
+
+class FakeSide(Side):
+    """Names without files."""
+
+    def __new__(cls, names):
+        files = SimpleNamespace(
+            is_single=False,
+            spec=Spec.of("data.masks", "m"),
+            places=np.arange(len(names)),
+            files=SimpleNamespace(source=Source("m"), paths=Texts.of(f"{name}.png" for name in names)),
+            path=lambda number: Path(f"{names[number]}.png"),
+        )
+        return super().__new__(cls, files, np.arange(len(names)), Texts.of(names))
+
+
+class TestFolders:
+    def test_a_folder_of_objects_belongs_to_the_image_in_its_folder(self, tmp_path, caplog):
+        make(tmp_path, *(f"{name}/images/{name}.png" for name in ("a1", "b2")))
+        make(tmp_path, *(f"{name}/masks/{part}.png" for name in ("a1", "b2") for part in range(3)))
+        pairs = pair(tmp_path, "*/images/*.png", "*/masks/")
+        assert paths(tmp_path, pairs) == {
+            f"{name}/{name}": [f"{name}/images/{name}.png", f"{name}/masks", None] for name in ("a1", "b2")
+        }
+        assert "paired by the folders in the names of images, such as" in caplog.text
+        caplog.clear()
+        os.utime(tmp_path / "a1/masks/1.png", ns=(7, 2**62))
+        changed = (pair(tmp_path, "*/images/*.png", "*/masks/").stamps != pairs.stamps).any(axis=2)
+        assert np.argwhere(changed).tolist() == [[0, 1]]
+
+    def test_a_folder_of_two_images_is_no_pair(self, tmp_path):
+        make(tmp_path, "a/images/1.png", "a/images/2.png", "a/masks/1.png")
+        with pytest.raises(DataError, match=r"no mask in"):
+            pair(tmp_path, "*/images/*.png", "*/masks/")
+
+
+@pytest.mark.usefixtures("fake_annotations")
+def test_annotations_in_the_folder_of_the_images_are_the_masks(tmp_path):
+    make(tmp_path, "a.jpg", "a.json", "b.png", "b.json", "notes.txt")
+    pairs = pair(tmp_path, "", "")
+    assert paths(tmp_path, pairs) == {"a": ["a.jpg", "a.json", None], "b": ["b.png", "b.json", None]}
+    assert list(pair(tmp_path, "", "", known=pairs.to_arrays())) == list(pairs)
+
+
+@pytest.fixture
+def fake_annotations(monkeypatch):
+    """Stands in for the annotations that are read: a file of `many` has names, a line each."""
+    asked = []
+
+    def list_images(path):
+        asked.append(path.name)
+        text = path.read_text()
+        return text.splitlines()[1:] if text.startswith("many") else None
+
+    monkeypatch.setitem(sys.modules, "unet_exp.annotations", SimpleNamespace(list_images=list_images))
+    return asked
+
+
+@pytest.mark.usefixtures("fake_annotations")
+class TestAnnotationsOfManyImages:
+    def put(self, root, name, *entries):
+        (root / name).write_text("\n".join(["many", *entries]))
+
+    def test_an_image_is_known_by_the_end_of_its_path(self, tmp_path, caplog):
+        make(tmp_path, "i/train/1.jpg", "i/train/2.jpg", "i/val/1.jpg")
+        self.put(tmp_path, "train.json", "train/1.jpg", "2.jpg", "9.jpg")
+        self.put(tmp_path, "val.json", "/far/away/val/1.jpg")
+        pairs = pair(tmp_path, "i", "{train,val}.json")
+        found = {one.name: (one.mask.name, one.entry) for one in pairs}
+        assert found == {
+            "train/1": ("train.json", "train/1.jpg"),
+            "train/2": ("train.json", "2.jpg"),
+            "val/1": ("val.json", "/far/away/val/1.jpg"),
+        }
+        assert "by the ends of paths, such as" in caplog.text
+        again = Pairs.from_arrays(pairs.to_arrays())
+        assert list(again) == list(pairs)
+        assert list(again.take([2, 0])) == [pairs[2], pairs[0]]
+
+    def test_images_that_are_not_listed_have_no_mask(self, tmp_path):
+        make(tmp_path, "i/1.jpg", "i/2.jpg")
+        self.put(tmp_path, "all.json", "2.jpg")
+        with pytest.raises(DataError, match=r"i/1\.jpg: no mask in"):
+            pair(tmp_path, "i", "all.json")
+        first, second = pair(tmp_path, "i", "all.json", missing=True)
+        assert (first.mask, first.entry, second.entry) == (None, "", "2.jpg")
+
+    def test_what_is_known_holds_until_the_annotations_change(self, tmp_path, fake_annotations):
+        make(tmp_path, "i/1.jpg", "i/2.jpg")
+        self.put(tmp_path, "all.json", "1.jpg", "2.jpg")
+        pairs = pair(tmp_path, "i", "all.json")
+        fake_annotations.clear()
+        assert list(pair(tmp_path, "i", "all.json", known=pairs.to_arrays())) == list(pairs)
+        assert not fake_annotations
+        self.put(tmp_path, "all.json", "2.jpg")
+        with pytest.raises(DataError, match=r"i/1\.jpg: no mask in"):
+            pair(tmp_path, "i", "all.json", known=pairs.to_arrays())
+
+    def test_what_is_not_clear_is_refused(self, tmp_path):
+        make(tmp_path, "i/a/1.jpg", "i/b/1.jpg")
+        self.put(tmp_path, "all.json", "1.jpg")
+        with pytest.raises(DataError, match=r"all\.json: 1\.jpg may be one of several images in data\.images="):
+            pair(tmp_path, "i", "all.json")
+        self.put(tmp_path, "all.json", "a/1.jpg")
+        self.put(tmp_path, "more.json", "a/1.jpg", "b/1.jpg")
+        with pytest.raises(DataError, match=r"i/a/1\.jpg: is annotated twice, as a/1\.jpg in .*all\.json and as"):
+            pair(tmp_path, "i", "*.json")
+        make(tmp_path, "x.json")
+        with pytest.raises(DataError, match=r"x\.json: is for one image, and others in .* annotate many"):
+            pair(tmp_path, "i", "{all,x}.json")
+
+
+def test_messages_name_what_was_typed_and_the_whole_path(tmp_path):
+    make(tmp_path, "i/1.png", "m/2.png", "m/3.png")
+    specs = FileSpecs(
+        (Spec("data.images", "i", str(tmp_path / "i")),), {"": Spec("data.masks", "m", str(tmp_path / "m"))}
+    )
+    with pytest.raises(DataError, match=rf"^{tmp_path}/i/1\.png: no mask in data\.masks=m \({tmp_path}/m\), where"):
+        find_pairs(specs, lambda _: False)
+    lost = specs._replace(images=(Spec("data.images", "x", str(tmp_path / "x")),))
+    with pytest.raises(DataError, match=rf"^data\.images=x \({tmp_path}/x\): there is no such file or folder"):
+        find_pairs(lost, lambda _: False)

@@ -104,7 +104,9 @@ def one_line(text):
 
 
 def pairs(root):
-    return [Pair(path.stem, path, root / "masks" / path.name) for path in sorted((root / "images").iterdir())]
+    return [
+        Pair(path.stem, (path,), (("", root / "masks" / path.name),)) for path in sorted((root / "images").iterdir())
+    ]
 
 
 def stats(root):
@@ -128,7 +130,7 @@ def test_values_are_counted_as_they_are_stored(tmp_path_factory, values, colored
     pixels = np.stack([values, values // 2, values % 3], -1) if colored else values
     write_image(folder / "image.png", grey(9)[:7])
     write_image(folder / "mask.png", pixels)
-    (one,) = look_at([Pair("x", folder / "image.png", folder / "mask.png")]).list_stats()
+    (one,) = look_at([Pair("x", (folder / "image.png",), (("", folder / "mask.png"),))]).list_stats()
     told = Counter(map(tuple, pixels.reshape(-1, 3).tolist())) if colored else Counter(values.ravel().tolist())
     if colored:
         told = Counter({value[0] if len(set(value)) == 1 else value: count for value, count in told.items()})

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from unet_exp.errors import DataError
 from unet_exp.io.listing import list_files, natural_key, scan_files
+from unet_exp.io.stamps import stamp_item
 
 PATHS = st.lists(st.text(st.sampled_from("ab0019.-/_é \x01\U0001f600\udcff"), max_size=10), min_size=2, max_size=2)
 
@@ -68,11 +69,123 @@ def test_numbers_of_the_system_beyond_64_bits_are_no_mistake(tmp_path, monkeypat
     true = os.stat
 
     class Far:
-        st_size, st_ino, st_mtime_ns, st_ctime_ns = 1, 2**64 - 1, -5, 2**63
+        st_mode, st_size, st_ino, st_mtime_ns, st_ctime_ns = 0o100644, 1, 2**64 - 1, -5, 2**63
 
     monkeypatch.setattr(os, "stat", lambda path, **words: Far if str(path).endswith(".png") else true(path, **words))
     monkeypatch.setattr(type(tmp_path), "is_file", lambda path: path.suffix == ".png")
     assert scan_files(tmp_path / "a.png").stamps[0, :2].tolist() == [1, 2**63 - 1]
+
+
+def make(root, *paths):
+    for path in paths:
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(path.encode())
+
+
+def found(spec, **words):
+    files = scan_files(spec, stamps=False, **words)
+    places = files.sort(np.flatnonzero(files.read))
+    return [(files.name(files.paths[place]), files.path(place)) for place in places]
+
+
+def found_below(root, spec, **words):
+    return [(name, path.relative_to(root).as_posix()) for name, path in found(f"{root}/{spec}", **words)]
+
+
+def test_braces_are_wildcards_and_suffixes_in_them_are_part_of_no_name(tmp_path):
+    make(tmp_path, "train/a.png", "val/a.png", "test/a.png", "val/b.jpg", "val/c.tif", "{x,y}/d.png")
+    assert found_below(tmp_path, "{train,val}/*.png") == [("train/a", "train/a.png"), ("val/a", "val/a.png")]
+    assert found_below(tmp_path, "val/*.{png,JPG,jpg}") == [("a", "val/a.png"), ("b", "val/b.jpg")]
+    assert found_below(tmp_path, "val/{*.png,?.tif}") == [("a", "val/a.png"), ("c", "val/c.tif")]
+    assert found_below(tmp_path, "{t*,v[!b]l}/{a,b}.*") == [
+        ("test/a/png", "test/a.png"),
+        ("train/a/png", "train/a.png"),
+        ("val/a/png", "val/a.png"),
+        ("val/b/jpg", "val/b.jpg"),
+    ]
+    assert found_below(tmp_path, "{x,y}/*.png") == [("d", "{x,y}/d.png")], "a folder of this name is no pattern"
+    assert found_below(tmp_path, "val/{c}*") == []
+
+
+def test_a_glob_that_ends_in_a_slash_names_folders(tmp_path):
+    make(tmp_path, "1/masks/a.png", "2/masks/b.png", "2/masks/more/c.png", ".3/masks/x.png", "4/masks/in/y.png")
+    (tmp_path / "5/masks").mkdir(parents=True)
+    (tmp_path / "6").mkdir()
+    (tmp_path / "6/masks").touch()
+    assert found_below(tmp_path, "*/masks/") == [("1", "1/masks"), ("2", "2/masks"), ("5", "5/masks")]
+    assert found_below(tmp_path, "**/") == [
+        (name, name) for name in ("1/masks", "2/masks", "2/masks/more", "4/masks/in", "5/masks", "6")
+    ]
+    assert [name for name, _ in found_below(tmp_path, "1/masks/")] == ["a"], "without a wildcard it is a folder"
+
+
+def test_a_zarr_is_one_item_and_paths_go_on_inside_containers(tmp_path):
+    make(tmp_path, "a.zarr/0/.zarray", "v/b.zarr/zarr.json", "v/c.h5", "v/d.npz", "v/e.h5/f.png", "v/g.png")
+    assert list(scan_files(tmp_path / "*.zarr").paths) == ["a.zarr"]
+    assert found_below(tmp_path, "*.zarr/") == [("a", "a.zarr")], "it is a folder too"
+    assert found_below(tmp_path, "*/*.{h5,npz}/raw/volume") == [
+        ("v/c", "v/c.h5/raw/volume"),
+        ("v/d", "v/d.npz/raw/volume"),
+    ]
+    assert found_below(tmp_path, "**/*.zarr/0") == [("a", "a.zarr/0"), ("v/b", "v/b.zarr/0")]
+    for spec, name in (("a.zarr", "a"), ("a.zarr/0", "a"), ("v/c.h5/raw", "c"), ("v/d.npz", "d")):
+        assert found_below(tmp_path, spec) == [(name, spec)]
+    assert found_below(tmp_path, "v/e.h5/*.png") == [("f", "v/e.h5/f.png")], "a folder is no container, but a Zarr"
+    files = scan_files(tmp_path)
+    assert set(files.paths) == {"a.zarr", "v/b.zarr", "v/c.h5", "v/d.npz", "v/e.h5/f.png", "v/g.png"}
+    with pytest.raises(DataError, match=r"v/\*\.h5/r\*: wildcards do not look inside a file; name one array"):
+        scan_files(tmp_path / "v/*.h5/r*")
+
+
+def test_annotations_count_where_they_are_asked_for(tmp_path):
+    make(tmp_path, "a.json", "b.xml", "c.GeoJSON", "d.png", "e.txt")
+    assert [name for name, _ in found_below(tmp_path, "")] == ["d"]
+    assert [name for name, _ in found_below(tmp_path, "", kinds="masks")] == ["a", "b", "c", "d"]
+    assert [name for name, _ in found_below(tmp_path, "", kinds="annotations")] == ["a", "b", "c"]
+
+
+def change_folder(root, what):
+    path = root / "in/a.png"
+    if what == "content":
+        path.write_bytes(b"12345")
+    elif what == "touch":
+        os.utime(path, ns=(2**62, 2**62))
+    elif what == "add":
+        (root / "in/b.png").touch()
+    elif what == "remove":
+        path.unlink()
+    elif what == "metadata":
+        (root / "in/labels/.zattrs").write_bytes(b"{}")
+
+
+@pytest.mark.parametrize("what", ["nothing", "content", "touch", "add", "remove"])
+def test_a_folder_that_is_an_item_has_the_stamp_of_its_files(tmp_path, what):
+    make(tmp_path, "in/a.png", "in/c.png")
+    os.utime(tmp_path / "in", ns=(5, 5))
+    (before,) = scan_files(f"{tmp_path}/*/").stamps.tolist()
+    assert list(stamp_item(tmp_path / "in")) == before
+    change_folder(tmp_path, what)
+    (after,) = scan_files(f"{tmp_path}/*/").stamps.tolist()
+    assert list(stamp_item(tmp_path / "in")) == after
+    assert ((before[0], before[2]) == (after[0], after[2])) == (what == "nothing")
+
+
+def test_the_stamp_inside_a_container_is_its_own_and_that_of_a_zarr_its_metadata(tmp_path):
+    make(tmp_path, "x.h5", "in.zarr/.zgroup", "in.zarr/0/.zarray", "in.zarr/labels/n/zarr.json", "in.zarr/0/0.0")
+    there = (tmp_path / "x.h5").stat()
+    assert stamp_item(tmp_path / "x.h5/raw") == (there.st_size, there.st_ino, there.st_mtime_ns, there.st_ctime_ns)
+    assert stamp_item(tmp_path / "y.h5/raw") == (0, 0, 0, 0)
+    for inner in ("", "0", "labels/n"):
+        item = tmp_path / "in.zarr" / inner
+        before = stamp_item(item)
+        assert scan_files(item).stamps.tolist() == [list(before)]
+        for place in ("0/.zarray", "labels/n/zarr.json"):
+            os.utime(tmp_path / "in.zarr" / place, ns=(2**62, 2**62))
+            assert (stamp_item(item)[2] != before[2]) == (place == "0/.zarray" or inner == "labels/n")
+            os.utime(tmp_path / "in.zarr" / place, ns=(9, 9))
+        os.utime(tmp_path / "in.zarr/0/0.0", ns=(2**62, 2**62))
+        assert stamp_item(item)[2] < 2**62, "chunks are not looked at"
 
 
 def test_a_folder_that_cannot_be_opened_is_named(tmp_path, monkeypatch):

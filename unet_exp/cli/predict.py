@@ -187,7 +187,7 @@ def _are_of_training(config: DataConfig, images: Iterable[Path]) -> bool:
     if not isinstance(config, FolderConfig):
         return False
     try:
-        known = {path.resolve() for _, path in list_files(config.images).images}
+        known = {path.resolve() for spec in config.image_specs for _, path in list_files(spec).images}
     except DataError:  # they are gone
         return False
     return all(path.resolve() in known for path in images)
@@ -197,7 +197,8 @@ def _find_inputs(
     words: PixelWords, config: DataConfig, classes: Sequence[ClassSpec], images: Mapping[str, Path]
 ) -> "Inputs":
     """What is known of the pixels of images, by name; `config` is the data config of the training."""
-    from unet_exp.folder.pairs import find_views
+    from unet_exp.folder.named_files import Spec
+    from unet_exp.folder.pairing import find_views
     from unet_exp.inference.large.file_predictor import Inputs
     from unet_exp.samples.classes import choose_fill
 
@@ -211,8 +212,10 @@ def _find_inputs(
         )
         if words.field_of_view == trained_view and not _are_of_training(config, images.values()):
             raise DataError(f"input: these are not the images of the training, and {ask}")
+        # That of the training is below its root.
+        path = folder.view_spec if folder and words.field_of_view == trained_view else None
         try:
-            views = find_views(words.field_of_view, images)
+            views = find_views(Spec("data.field_of_view", words.field_of_view, path or words.field_of_view), images)
         except DataError as error:
             raise DataError(f"{error}; {ask}" if trained_view else str(error)) from None
     by_image = {images[name]: view for name, view in views.items()}

@@ -283,7 +283,9 @@ class FolderConfig(UserDataConfig):
             return values
         if values.get("classes") != _DEFAULT_CLASSES:
             return values
-        named = [{"name": label, "value": label} for label in values["masks"]]
+        ignore = values.get("ignore")
+        ignored = ignore if isinstance(ignore, list) else [ignore]
+        named = [{"name": label, "value": label} for label in values["masks"] if label not in ignored]
         return {**values, "classes": [_BACKGROUND, *named]}
 
     @model_validator(mode="after")

@@ -88,7 +88,13 @@ def _describe(kind: str, path: Path) -> Kept:
     words = _read_words(kind, path)
     lock = None if words is None else path.parents[1] / index_file.FOLDER / f"{index_file.hash_words(words)}.lock"
     name = f"{kind}/{path.stem.removeprefix(f'{_GENERATED}-')[:8]}"
-    about = f"data={_GENERATED}" if kind == _GENERATED else "unknown images" if words is None else str(words["images"])
+    about = (
+        f"data={_GENERATED}"
+        if kind == _GENERATED
+        else "unknown images"
+        if words is None
+        else _name_images(words["images"])
+    )
     return Kept(name, path, sizes, datetime.fromtimestamp(changed), about, lock)
 
 
@@ -101,3 +107,8 @@ def _read_words(kind: str, path: Path) -> dict[str, Any] | None:
             words = json.loads((path / choice.ABOUT).read_text())
             return words if isinstance(words, dict) and "images" in words else None
     return None
+
+
+def _name_images(images: str | list[str]) -> str:
+    """The specs of images; earlier versions kept a text."""
+    return images if isinstance(images, str) else ", ".join(images)

@@ -13,13 +13,14 @@ from unet_exp.config.user_data import FolderConfig
 from unet_exp.console import make_console
 from unet_exp.errors import ConfigError
 from unet_exp.files import write_text
+from unet_exp.folder.drawing import is_drawn
 from unet_exp.folder.index import Index
 from unet_exp.folder.index_file import hash_words, name_data
 from unet_exp.folder.pairs import Pair
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stores import STRIP, CacheError, DiskStore, MemoryStore, Store, count_bytes, free_disk
 from unet_exp.folder.threads import run_ahead
-from unet_exp.io.images import stored_size
+from unet_exp.io.images import stored_pages
 from unet_exp.memory import free_memory
 from unet_exp.progress import track
 
@@ -129,16 +130,31 @@ def format_size(size: float) -> str:
     return f"{size / unit:.3g} {name}"
 
 
-def measure_files(pairs: Sequence[Pair], objects: bool) -> NDArray[np.int64]:
-    """Measures decoded images and masks by their headers: (N,) bytes; `objects`: whether masks have instances."""
+def measure_files(pairs: Sequence[Pair], rules: Rules, objects: bool) -> NDArray[np.int64]:
+    """Measures decoded images and masks by their headers: (N, 2) bytes of all pages, and of the largest one.
 
-    def measure(pair: Pair) -> int:
-        values, width = stored_size(pair.image)
-        of_mask = stored_size(pair.mask)[0] if pair.mask else 0
-        return values * width + of_mask * (1 + 4 * objects)
+    Args:
+        pairs: their files.
+        rules: by which they are read.
+        objects: whether masks have instances.
+    """
 
-    sizes = run_ahead(lambda place: measure(pairs[place]), range(len(pairs)), _THREADS)
-    return np.fromiter(track(sizes, "looking at the sizes of images", len(pairs)), np.int64, len(pairs))
+    def measure(place: int) -> tuple[int, int]:
+        pair = pairs[place]
+        stored = [stored_pages(path, rules.of_images) for path in pair.images]
+        whole, largest = (
+            sum(size * one.itemsize for size, one in zip(sizes, stored, strict=True))
+            for sizes in ([one.values for one in stored], [one.largest for one in stored])
+        )
+        if pair.mask is not None:  # one that is drawn has at most as many values as its image
+            mask = stored[0] if is_drawn(pair) else stored_pages(pair.mask, rules.of_masks)
+            whole, largest = (
+                size + count * (1 + 4 * objects) for size, count in ((whole, mask.values), (largest, mask.largest))
+            )
+        return whole, largest
+
+    sizes = track(run_ahead(measure, range(len(pairs)), _THREADS), "looking at the sizes of images", len(pairs))
+    return np.fromiter(sizes, np.dtype((np.int64, 2)), len(pairs))
 
 
 def _name_disk_store(config: FolderConfig, find_objects: bool) -> DiskStore | None:

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from unet_exp.config.user_data import FolderConfig
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.io.kinds import SUFFIXES
-from unet_exp.io.listing import normalize_name
+from unet_exp.folder.lists import WORDS, find_list, match_lines
 from unet_exp.io.texts import Places, TextIndex, Texts
 from unet_exp.samples.splits import split_indices
 
-PARTS = ("train", "val", "test")
+PARTS = tuple(WORDS)
 UNLABELLED = "unlabelled"
 
 _log = logging.getLogger(__name__)
@@ -45,7 +44,8 @@ def split(items: Sequence[SplitItem], config: FolderConfig) -> list[Places]:
     groups = _number_groups(items, config.group)
     if config.split == "fractions":
         return _split_blocks(groups, config)
-    parts = _split_by_lists(items, Path(config.lists or "").expanduser()) if config.lists else _split_by_folders(items)
+    folder = config.lists_folder
+    parts = _split_by_folders(items) if folder is None else _split_by_lists(items, Path(folder))
     for part, places in zip(PARTS[:2], parts, strict=False):
         if not len(places):
             raise ConfigError(
@@ -144,37 +144,46 @@ def _divide(part_of: NDArray[np.int8], places: Places) -> list[Places]:
 
 
 def _split_by_folders(items: Sequence[SplitItem]) -> list[Places]:
-    numbers = {part: number for number, part in enumerate(PARTS)}
-    part_of = np.empty(len(items), np.int8)
-    for place, item in enumerate(items):
-        part, below, _ = item.name.partition("/")
-        if not below or part not in numbers:
+    """By the first folder in the names, or else by another one that names a part in all of them."""
+    place = _find_part(items)
+    words = {word: number for number, part in enumerate(PARTS) for word in WORDS[part]}
+    numbers = (words[item.name.split("/")[place].lower()] for item in items)
+    return _divide(np.fromiter(numbers, np.int8, len(items)), np.arange(len(items)))
+
+
+def _find_part(items: Sequence[SplitItem]) -> int:
+    """The first place at which all names have a folder that names a part.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    words = {word for part in PARTS for word in WORDS[part]}
+    places: list[int] | None = None
+    for item in items:
+        folders = item.name.split("/")[:-1]
+        named = [place for place, folder in enumerate(folders) if folder.lower() in words]
+        places = named if places is None else [place for place in places if place in named]
+        if not places:
             raise ConfigError(
-                f"data.split=folders: {item.name} is not in a folder train, val, test or unlabelled; move it there"
+                f"data.split=folders: {item.name} is not in a folder train, val, test or unlabelled (or training, "
+                "valid, validation, dev, testing) where others are; move it there, or write globs whose wildcards "
+                "match that folder"
             )
-        part_of[place] = numbers[part]
-    return _divide(part_of, np.arange(len(items)))
+    return places[0] if places else 0
 
 
 def _split_by_lists(items: Sequence[SplitItem], folder: Path) -> list[Places]:
     names, files = (Texts.of(getattr(item, what) for item in items) for what in ("name", "file"))
     part_of = np.full(len(items), -1, np.int8)
     for number, part in enumerate(PARTS):
-        path = folder / f"{part}.txt"
+        path = find_list(folder, part)
         if part == "test" and not path.exists():
             continue
-        listed = Texts.of(name.replace("\0", "�") for name in _read_names(path))  # as of a text in UTF-16
+        listed = match_lines(path, names, files)
         index = TextIndex(listed)
         # An image is listed by its own name, or with all pages of its file.
         lines = np.stack([index.find(names), index.find(files)])
-        firsts = index.find_firsts()
-        missing = np.flatnonzero(~np.isin(firsts, lines))
-        if len(missing):
-            raise DataError(
-                f"{path}: {len(missing)} of {len(listed)} names have no labelled image, "
-                f"{', '.join(listed.take(missing[:3]))} first; names look like {items[0].name}"
-            )
-        _check_listed_once(path, listed, firsts, lines, part_of)
+        _check_listed_once(path, listed, index.find_firsts(), lines, part_of)
         part_of[lines.max(axis=0) >= 0] = number
     if unused := int((part_of < 0).sum()):
         _log.warning("%s: %d of %d images are in no list, and are not used", folder, unused, len(items))
@@ -209,22 +218,5 @@ def _check_listed_once(path: Path, listed: Texts, firsts: Places, lines: Places,
     named = np.flatnonzero((lines == firsts[line]).any(axis=0))
     taken = named[(part_of[named] >= 0) | (low[named] < line)]
     owner = int(part_of[taken[0]])
-    other = path.name if owner < 0 else f"{PARTS[owner]}.txt"
+    other = path.name if owner < 0 else find_list(path.parent, PARTS[owner]).name
     raise DataError(f"{path}: {listed[line]} is in {other} already; name each image once")
-
-
-def _read_names(path: Path) -> list[str]:
-    """Reads the names in a list, without the suffixes of images."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}); data.lists is the folder of train.txt, val.txt and, perhaps, "
-            "test.txt"
-        ) from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is not a text in UTF-8; save it as one, a name a line") from None
-    names = [line.strip() for line in lines if line.strip()]
-    if not names:
-        raise DataError(f"{path}: holds no name; write one a line")
-    return [normalize_name(name[: name.rindex(".")] if name.lower().endswith(SUFFIXES) else name) for name in names]

@@ -16,6 +16,8 @@ from unet_exp.files import NPZ_DAMAGE, write_whole
 from unet_exp.folder.index import ROW, Index
 from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.rules import Rules
+from unet_exp.io.specs import names_folders
+from unet_exp.io.stamps import GONE, stamp_item
 
 VERSION = 2
 """Raise it with every change of what an index holds or how it is found."""
@@ -35,8 +37,14 @@ def read_words(path: Path) -> dict[str, Any] | None:
 
 def name_data(config: FolderConfig, rules: Rules) -> dict[str, Any]:
     """What a data set is called in the cache folder: its files as absolute paths, and how they are read."""
-    files = {key: _absolute(getattr(config, key)) for key in ("images", "masks", "field_of_view")}
-    return {"version": VERSION, **files, "mask_suffix": config.mask_suffix, "read": rules.of_pixels}
+    return {
+        "version": VERSION,
+        "images": [_absolute(spec) for spec in config.image_specs],
+        "masks": {label: _absolute(spec) for label, spec in config.mask_specs.items()},
+        "field_of_view": None if config.view_spec is None else _absolute(config.view_spec),
+        "mask_suffix": config.mask_suffix,
+        "read": rules.of_pixels,
+    }
 
 
 def hash_words(words: dict[str, Any]) -> str:
@@ -44,8 +52,8 @@ def hash_words(words: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _absolute(spec: str | None) -> str | None:
-    return None if spec is None else os.path.abspath(Path(spec).expanduser())
+def _absolute(spec: str) -> str:
+    return os.path.abspath(Path(spec).expanduser()) + ("/" if names_folders(spec) else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +81,7 @@ class StoredIndex:
                 pairs = {key.removeprefix(_OF_PAIRS): file[key] for key in keys}
         except NPZ_DAMAGE:
             return None
-        if header.get("class_values") != rules.class_values and index.declares:
+        if header.get("class_values") != _list_values(rules) and index.declares:
             return None
         return cls(pairs, index) if index.rows.dtype == ROW else None
 
@@ -101,16 +109,21 @@ class StoredIndex:
 
 def save_index(path: Path, pairs: Pairs, index: Index, words: dict[str, Any], rules: Rules) -> None:
     """Writes an index, completely or not at all; `words` are those of `name_data`."""
-    header = json.dumps({"words": words, "class_values": rules.class_values}).encode()
+    header = json.dumps({"words": words, "class_values": _list_values(rules)}).encode()
     columns: dict[str, Any] = {of.name: getattr(index, of.name) for of in fields(index)}
     arrays: dict[str, Any] = {f"{_OF_PAIRS}{key}": array for key, array in pairs.to_arrays().items()}
     with write_whole(path) as side:
         np.savez(side, header=np.frombuffer(header, np.uint8), **columns, **arrays)
 
 
+def _list_values(rules: Rules) -> list[object]:
+    """The values of classes that matter to what is read: where masks may declare one as nodata, and are drawn."""
+    return [rules.class_values, [] if rules.objects else [spec.value for spec in rules.classes]]
+
+
 def make_stamp(pair: Pair) -> list[list[int]]:
-    """Size, inode and times of the image, the mask and the field of view of a pair, see `Pairs.stamps`."""
-    return [_stamp(path) for path in pair[1:]]
+    """The stamps of all files of a pair as they are now, see `Pairs.stamps`."""
+    return [list(GONE if path is None else stamp_item(path)) for path in pair.files]
 
 
 def require_unchanged(pair: Pair, before: NDArray[np.int64]) -> None:
@@ -118,25 +131,17 @@ def require_unchanged(pair: Pair, before: NDArray[np.int64]) -> None:
 
     Args:
         pair: its files.
-        before: (3, 4) their stamps when they were listed.
+        before: (R, 4) their stamps when they were listed, in the order of `Pair.files`.
 
     Raises:
         DataError: for one that is gone, or has another size or another time of its last change.
     """
-    for path, new, old in zip(pair[1:], make_stamp(pair), before.tolist(), strict=True):
+    for path, new, old in zip(pair.files, make_stamp(pair), before.tolist(), strict=True):
         if (new[0], new[2]) != (old[0], old[2]):  # not its other times: a link to it changes them
             what = "has changed" if any(new) else "is gone"
             raise DataError(
                 f"{path}: {what} since the images were looked at; bring it back as it was and resume, or start anew"
             )
-
-
-def _stamp(path: Path | None) -> list[int]:
-    try:
-        found = None if path is None else path.stat()
-    except OSError:
-        found = None
-    return [0] * 4 if found is None else [found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def _are_equal(now: dict[str, NDArray[Any]], before: dict[str, NDArray[Any]]) -> bool:
@@ -146,6 +151,6 @@ def _are_equal(now: dict[str, NDArray[Any]], before: dict[str, NDArray[Any]]) ->
 def _make_keys(pairs: Pairs) -> list[bytes]:
     """For each pair what tells it from others, and from itself before a change: paths, sizes, inodes and times."""
     return [
-        hashlib.sha256(json.dumps([str(path) for path in pair[1:]]).encode() + stamp.tobytes()).digest()
+        hashlib.sha256(json.dumps([pair.entry, *map(str, pair.files)]).encode() + stamp.tobytes()).digest()
         for pair, stamp in zip(pairs, pairs.stamps, strict=True)
     ]

@@ -1,18 +1,21 @@
 """The pages of a user's image files, each with its mask and its field of view."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from functools import reduce
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
+from unet_exp.folder.drawing import Drawing, draw_pair, is_drawn
 from unet_exp.folder.groups import SplitItem
 from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array, check_same_size
-from unet_exp.io.images import Scene, read_labels, read_masks, read_scenes
+from unet_exp.io.images import MAX_CHANNELS, OpenImages, Reading, Scene, open_images
 from unet_exp.io.kinds import is_jpeg
 from unet_exp.io.valid import Valid, clear_invalid, join_valid
 from unet_exp.samples.classes import shows_colors
@@ -36,41 +39,108 @@ class PairPage(NamedTuple):
     changed: int = 0
 
 
-def read_pair(pair: Pair, nodata: NoData, indices: bool, classes: Collection[float] = ()) -> list[PairPage]:
-    """Reads the pages of an image file, with their masks and their field of view.
+class PairPages:
+    """The pages of an image, with their masks and their field of view, each read when it is asked for.
+
+    It belongs to one process and one thread, and is to be closed, as a context or by `close`.
 
     Args:
         pair: its files.
-        nodata: see `read_scenes`.
-        indices: whether the indices of masks with a palette are the values, not its colours.
-        classes: values of masks that mean something though their file declares that they do not.
+        reading: what is wanted of the pixels of images.
+        of_masks: likewise of masks that are stored.
+        drawing: how other masks are drawn.
+        finish: what becomes of each page that is read.
 
     Raises:
-        DataError: for files that cannot be read or do not fit each other.
+        DataError: for files that cannot be read or do not fit each other; `[page]` may raise it too.
     """
-    scenes = read_within(pair.image, nodata, pair.view)
-    count = len(scenes)
-    items = [name_page(pair.name, page, count) for page in range(count)]
-    if pair.mask is None:
-        return [PairPage(item, scene) for item, scene in zip(items, scenes, strict=True)]
-    masks = read_masks(pair.mask, indices, None if nodata is None else "declared", classes)
-    if len(masks) != count:
-        have, want = (f"{len(of)} page{'s' * (len(of) > 1)}" for of in (masks, scenes))
-        channels = scenes[0].pixels.shape[2]
+
+    def __init__(
+        self,
+        pair: Pair,
+        reading: Reading,
+        of_masks: Reading,
+        drawing: Drawing,
+        finish: Callable[[PairPage], PairPage] = lambda page: page,
+    ) -> None:
+        self._pair, self._nodata, self._drawing, self._finish = pair, reading.nodata, drawing, finish
+        self._drawn = is_drawn(pair)
+        self._stack = ExitStack()
+        try:
+            self._images = [self._stack.enter_context(open_images(path, reading)) for path in pair.images]
+            self._view = None if pair.view is None else self._stack.enter_context(_open_view(pair.view))
+            stored = pair.mask is not None and not self._drawn
+            self._mask = self._stack.enter_context(open_images(pair.mask, of_masks)) if pair.mask and stored else None
+            self._check_counts()
+        except BaseException:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        return len(self._images[0])
+
+    def __getitem__(self, page: int) -> PairPage:
+        pair = self._pair
+        item, scene = name_page(pair.name, page, len(self)), self._read_scene(page)
+        if pair.mask is None:
+            return PairPage(item, scene)
+        if self._mask is None:
+            mask, valid = draw_pair(pair, scene.pixels.shape[:2], self._drawing)
+        else:
+            mask, valid, _ = self._mask.page(page)
+            check_same_size(pair.mask, mask, scene.pixels, f"its image {pair.image}", "save both in one size")
+        return self._finish(PairPage(item, scene, mask, join_valid(scene.valid, valid)))
+
+    def __iter__(self) -> Iterator[PairPage]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._stack.close()
+
+    def _read_scene(self, page: int) -> Scene:
+        pair = self._pair
+        scene = join_channels(pair.images, [images.page(page) for images in self._images], self._nodata)
+        if pair.view is None or self._view is None:
+            return scene
+        seen = self._view.page(page if len(self._view) > 1 else 0)
+        return _cut_view(scene, pair.image, seen.pixels, pair.view)
+
+    def _check_counts(self) -> None:
+        """Checks that all files have as many pages.
+
+        Raises:
+            DataError: if not.
+        """
+        pair, count = self._pair, len(self)
+        for path, images in zip(pair.images[1:], self._images[1:], strict=True):
+            if len(images) != count:
+                raise DataError(
+                    f"{path}: has {_count_pages(len(images))} and {pair.image}, of which it holds more channels, has "
+                    f"{_count_pages(count)}; export both with as many pages"
+                )
+        if pair.view is not None and self._view is not None:
+            _check_views(pair.view, len(self._view), pair.image, count)
+        masks = 1 if self._mask is None else len(self._mask)
+        if pair.mask is None or masks == count:
+            return
         told = ""
-        if count == 1 and channels == len(masks):
+        if self._drawn:
+            told = " (it is drawn as one)"
+        elif count == 1 and (channels := self._images[0].page(0).pixels.shape[2]) == masks:
             told = f" of {channels} channels (if they are slices, save it with the axes ZYX)"
-        elif count > len(masks) == 1:
+        elif count > masks == 1:
             told = " (if they are channels, save them as one page: docs/your_images.md)"
         raise DataError(
-            f"{pair.mask}: has {have} and its image {pair.image} has {want}{told}; export both with as many pages"
+            f"{pair.mask}: has {_count_pages(masks)} and its image {pair.image} has {_count_pages(count)}{told}; "
+            "export both with as many pages"
         )
-    for scene, mask in zip(scenes, masks, strict=True):
-        check_same_size(pair.mask, mask.pixels, scene.pixels, f"its image {pair.image}", "save both in one size")
-    return [
-        PairPage(item, scene, mask.pixels, join_valid(scene.valid, mask.valid))
-        for item, scene, mask in zip(items, scenes, masks, strict=True)
-    ]
 
 
 def name_page(name: str, page: int, count: int) -> SplitItem:
@@ -89,21 +159,73 @@ def read_within(image: Path, nodata: NoData, view: Path | None) -> list[Scene]:
     Raises:
         DataError: for files that cannot be read or do not fit each other.
     """
-    scenes = read_scenes(image, nodata)
-    if view is None:
-        return scenes
-    if is_jpeg(view):
-        raise DataError(f"{view}: is a JPEG, which changes pixels; save the field of view as PNG")
-    pages = read_labels(view)
-    if len(pages) not in (1, len(scenes)):
-        raise DataError(f"{view}: has {len(pages)} pages and its image {image} has {len(scenes)}; save one for each")
-    seen = []
-    for scene, page in zip(scenes, pages * len(scenes) if len(pages) == 1 else pages, strict=True):
-        check_same_size(view, page, scene.pixels, f"its image {image}", "save both in one size")
-        inside = (page[:, :, :3] != 0).any(axis=2)
-        valid = join_valid(scene.valid, None if inside.all() else inside)
-        seen.append(scene._replace(pixels=clear_invalid(scene.pixels, valid), valid=valid))
-    return seen
+    pair = Pair(image.stem, (image,), view=view)
+    with PairPages(pair, Reading(nodata), Reading(label=True), Drawing(None)) as pages:
+        return [page.scene for page in pages]
+
+
+def join_channels(paths: Sequence[Path], scenes: Sequence[Scene], nodata: NoData) -> Scene:
+    """Joins the channels of an image, or of a part of one, from several files.
+
+    A pixel has no data where one of the files says so; or, where a value means that, where all of them hold it.
+
+    Args:
+        paths: the files.
+        scenes: what was read of each.
+        nodata: see `read_scenes`.
+
+    Raises:
+        DataError: for files of several sizes or types, and too many channels.
+    """
+    first, *others = scenes
+    if not others:
+        return first
+    of_first = f"{paths[0]}, of which it holds more channels,"
+    for path, scene in zip(paths[1:], others, strict=True):
+        check_same_size(path, scene.pixels, first.pixels, of_first, "save both in one size")
+        if scene.pixels.dtype != first.pixels.dtype:
+            raise DataError(
+                f"{path}: has {scene.pixels.dtype} pixels and {of_first} has {first.pixels.dtype}; save both with as "
+                "many bits"
+            )
+    count = sum(scene.pixels.shape[2] for scene in scenes)
+    if count > MAX_CHANNELS:
+        raise DataError(f"{paths[0]}: has {count} channels in {len(paths)} files; give {MAX_CHANNELS} at most")
+    pixels = np.concatenate([scene.pixels for scene in scenes], axis=2)
+    valid: Valid = None
+    if isinstance(nodata, str):
+        valid = reduce(join_valid, [scene.valid for scene in scenes])
+    elif nodata is not None and all(scene.valid is not None for scene in scenes):
+        valid = reduce(np.logical_or, [scene.valid for scene in scenes if scene.valid is not None])
+    if nodata is not None and not isinstance(nodata, str):
+        ends = np.cumsum([scene.pixels.shape[2] for scene in scenes])
+        for scene, end in zip(scenes, ends.tolist(), strict=True):
+            if scene.valid is not None:  # cleared pixels of a file that others know
+                pixels[:, :, end - scene.pixels.shape[2] : end][~scene.valid] = nodata
+    return Scene(clear_invalid(pixels, valid), valid, any(scene.turned for scene in scenes))
+
+
+def _open_view(path: Path) -> AbstractContextManager[OpenImages]:
+    if is_jpeg(path):
+        raise DataError(f"{path}: is a JPEG, which changes pixels; save the field of view as PNG")
+    return open_images(path, Reading(label=True))
+
+
+def _check_views(view: Path, pages: int, image: Path, count: int) -> None:
+    if pages not in (1, count):
+        raise DataError(f"{view}: has {pages} pages and its image {image} has {count}; save one for each")
+
+
+def _cut_view(scene: Scene, image: Path, page: Array, view: Path) -> Scene:
+    """Leaves out what lies outside the field of view, where a page of its mask is 0."""
+    check_same_size(view, page, scene.pixels, f"its image {image}", "save both in one size")
+    inside = (page[:, :, :3] != 0).any(axis=2)
+    valid = join_valid(scene.valid, None if inside.all() else inside)
+    return scene._replace(pixels=clear_invalid(scene.pixels, valid), valid=valid)
+
+
+def _count_pages(count: int) -> str:
+    return f"{count} page{'s' * (count > 1)}"
 
 
 class ImageKind(NamedTuple):

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.config.user_data import FolderConfig, Inexact, NoData, UserDataConfig
-from unet_exp.folder.pages import PairPage, read_pair
+from unet_exp.config.user_data import Axis, FolderConfig, Inexact, NoData, UserDataConfig
+from unet_exp.folder.drawing import Drawing
+from unet_exp.folder.pages import PairPage, PairPages
 from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array
 from unet_exp.io.scene import Reading
@@ -34,6 +35,8 @@ class Rules(NamedTuple):
             are background; None: all are objects.
         ignored_labels: whose pixels are ignored: they are not valid where masks are drawn.
         inexact: what becomes of pixels of masks whose value no class has, see `unet_exp.samples.inexact.snap`.
+        axes: see `unet_exp.io.scene.Reading`.
+        slice_axis: likewise.
     """
 
     nodata: NoData
@@ -43,6 +46,8 @@ class Rules(NamedTuple):
     labels: Mapping[str, int] | None = None
     ignored_labels: tuple[str, ...] = ()
     inexact: Inexact = "error"
+    axes: str | None = None
+    slice_axis: Axis = "z"
 
     @classmethod
     def of(cls, config: FolderConfig) -> Self:
@@ -55,6 +60,8 @@ class Rules(NamedTuple):
             find_labels(config),
             config.ignored_labels,
             config.inexact,
+            config.axes,
+            config.slice_axis,
         )
 
     @property
@@ -74,7 +81,9 @@ class Rules(NamedTuple):
     def of_masks(self) -> Reading:
         """What is wanted of the pixels of masks."""
         nodata: NoData = None if self.nodata is None else "declared"
-        return Reading(nodata, label=True, indices=self.indices, classes=tuple(self.class_values))
+        return self.of_images._replace(
+            nodata=nodata, label=True, indices=self.indices, classes=tuple(self.class_values)
+        )
 
     @property
     def of_pixels(self) -> str:
@@ -87,6 +96,8 @@ class Rules(NamedTuple):
             words.append({"labels": self.labels, "ignored": self.ignored_labels})
         if self.inexact != "error":
             words.append({self.inexact: [spec.values for spec in self.classes], "ignored": self.ignored})
+        if self.axes is not None or self.slice_axis != "z":
+            words.append({"axes": self.axes, "slices": self.slice_axis})
         return json.dumps(words, sort_keys=True)
 
     @property
@@ -102,16 +113,35 @@ class Rules(NamedTuple):
         """As configs of one ignored value have it: fingerprints of earlier runs are made of that."""
         return self.ignored if len(self.ignored) > 1 else next(iter(self.ignored), None)
 
-    def read(self, pair: Pair) -> list[PairPage]:
-        """Reads the pages of a pair, masks with `snap`; see `read_pair`."""
-        pages = read_pair(pair, self.nodata, self.indices, self.class_values)
-        if self.inexact == "error":
-            return pages
-        for place, page in enumerate(pages):
-            if page.mask is not None:
-                mask, changed = self.snap(page.mask, str(pair.mask), page.labelled)
-                pages[place] = page._replace(mask=mask, changed=changed)
-        return pages
+    @property
+    def of_images(self) -> Reading:
+        """What is wanted of the pixels of images."""
+        return Reading(self.nodata, axes=self.axes, slice_axis=self.slice_axis)
+
+    @property
+    def drawing(self) -> Drawing:
+        """How masks are drawn."""
+        if self.objects:
+            objects = None if self.labels is None else tuple(self.labels)
+            return Drawing(None, self.ignored_labels, objects=objects, halves=self.inexact != "error")
+        values = tuple(spec.value for spec in self.classes)
+        return Drawing(self.labels or {}, self.ignored_labels, values, halves=self.inexact != "error")
+
+    def read(self, pair: Pair) -> PairPages:
+        """Opens the pages of a pair, masks with `snap`."""
+
+        def finish(page: PairPage) -> PairPage:
+            if page.mask is None:
+                return page
+            mask, changed = self.snap(page.mask, str(pair.mask), page.labelled)
+            return page._replace(mask=mask, changed=changed)
+
+        return PairPages(pair, self.of_images, self.of_masks, self.drawing, finish)
+
+    def read_page(self, pair: Pair, page: int) -> PairPage:
+        """Reads a page of a pair."""
+        with self.read(pair) as pages:
+            return pages[page]
 
     def snap(self, mask: Array, path: str, valid: Array | None) -> tuple[Array, int]:
         """Gives pixels of a mask (H, W, C), or of a part of one, whose value no class has the value of a class.

@@ -13,6 +13,7 @@ import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.errors import DataError
+from unet_exp.folder.drawing import is_drawn
 from unet_exp.folder.groups import SplitItem
 from unet_exp.folder.pages import ImageKind, PairPage
 from unet_exp.folder.pairs import Pair
@@ -43,9 +44,8 @@ class MaskStats:
         is_image: whether these are the pixels of the image.
         objects: pixels of background, of objects and ignored ones, where touching objects are opened; None where masks
             hold classes, or negative numbers.
-        declares: whether its file may declare a value as nodata, or is drawn with the values of classes: then other
-            classes need a new look at it.
-        changed: pixels that were given the value of a class; see `unet_exp.samples.inexact.snap`.
+        declares=declares,
+        changed=page.changed,
         file: where they are; empty for data that are not a user's files.
     """
 
@@ -126,7 +126,8 @@ def describe_page(files: Pair | None, number: int, page: PairPage, rules: Rules,
     """
     mask, parts = None, []
     if page.mask is not None and files is not None and files.mask is not None:
-        codes, mask = _describe_mask(page, page.mask, files.mask, rules)
+        declares = is_drawn(files) or files.mask.suffix.lower() not in _DECLARE_NOTHING
+        codes, mask = _describe_mask(page, page.mask, files.mask, rules, declares)
         parts.append(digest_array(codes, "mask"))
     parts += [digest_array(valid, "valid") for valid in (page.scene.valid, page.labelled) if valid is not None]
     found = describe_image(page.item, page.scene, mask, used)
@@ -163,7 +164,7 @@ def describe_image(item: SplitItem, scene: Scene, mask: MaskStats | None, used: 
     )
 
 
-def _describe_mask(page: PairPage, pixels: Array, path: Path, rules: Rules) -> tuple[Array, MaskStats]:
+def _describe_mask(page: PairPage, pixels: Array, path: Path, rules: Rules, declares: bool) -> tuple[Array, MaskStats]:
     """Counts the values of a mask where it and its image hold data; also returns them as whole numbers (H, W)."""
     valid = page.labelled
     colored = shows_colors(pixels, valid)
@@ -185,7 +186,7 @@ def _describe_mask(page: PairPage, pixels: Array, path: Path, rules: Rules) -> t
         lit=len(counts.keys() - {0}),
         is_image=np.array_equal(pixels, page.scene.pixels),
         objects=objects,
-        declares=path.suffix.lower() not in _DECLARE_NOTHING,
+        declares=declares,
         changed=page.changed,
         file=str(path),
     )

@@ -19,7 +19,7 @@ from unet_exp.errors import ConfigError, DataError
 from unet_exp.folder.choice import format_size, measure_files, open_store, plan_store
 from unet_exp.folder.index import Index
 from unet_exp.folder.index_file import FOLDER, StoredIndex, hash_words, name_data, require_unchanged, save_index
-from unet_exp.folder.pairs import Pairs
+from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stats import ImageStats, describe_page
 from unet_exp.folder.stores import CacheError, MemoryStore, Store, count_bytes
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 _THREADS = min(16, os.cpu_count() or 1)
 _WHILE_DECODED = 3
-"""How many times the memory of a decoded image is needed while it is decoded and looked at."""
+"""How many times the memory of a decoded page is needed while it is decoded and looked at."""
 _SAVE_EVERY = 60.0
 """Seconds between two saves of an index that is being made: a process that is killed loses no more."""
 _PACKED = 4096
@@ -136,18 +136,18 @@ class Survey:
     def _describe_pair(self, place: int, used: Sequence[int] | None) -> list[ImageStats] | DataError:
         pair, stats = self.pairs[place], []
         try:
-            pages = self.rules.read(pair)
-            if used is not None:
-                require_unchanged(pair, self.pairs.take([place]).stamps[0])
-            for number, page in enumerate(pages):
-                one = describe_page(pair, number, page, self.rules, None if used is None else used[number])
-                stats.append(one)
-                if self.store is not None:
-                    try:
-                        sample = self.rules.sample("", page, str(pair.mask), one.used, self.find_objects)
-                    except DataError:  # values without a class are told of all masks together
-                        continue
-                    self.store.add(Index.of([(place, one)]).rows[0], sample)
+            with self.rules.read(pair) as pages:
+                for number, page in enumerate(pages):
+                    if used is not None:
+                        self._require_unchanged(place, pair)
+                    one = describe_page(pair, number, page, self.rules, None if used is None else used[number])
+                    stats.append(one)
+                    if self.store is not None:
+                        try:
+                            sample = self.rules.sample("", page, str(pair.mask), one.used, self.find_objects)
+                        except DataError:  # values without a class are told of all masks together
+                            continue
+                        self.store.add(Index.of([(place, one)]).rows[0], sample)
         except CacheError:
             raise
         except DataError as error:
@@ -158,11 +158,15 @@ class Survey:
         assert self.store is not None
         pair, rows = self.pairs[place], self.index.rows
         mine = rows[slice(*np.searchsorted(rows["place"], [place, place + 1]))]
-        pages = self.rules.read(pair)
-        require_unchanged(pair, self.pairs.take([place]).stamps[0])  # what is kept is known by its digest
-        for row, page in zip(mine, pages, strict=True):
-            sample = self.rules.sample("", page, str(pair.mask), int(row["used"]), self.find_objects)
-            self.store.add(row, sample)
+        with self.rules.read(pair) as pages:
+            self._require_unchanged(place, pair)
+            for row, page in zip(mine, pages, strict=True):
+                self._require_unchanged(place, pair)  # what is kept is known by its digest
+                sample = self.rules.sample("", page, str(pair.mask), int(row["used"]), self.find_objects)
+                self.store.add(row, sample)
+
+    def _require_unchanged(self, place: int, pair: Pair) -> None:
+        require_unchanged(pair, self.pairs.take([place]).stamps[0])
 
 
 def survey(
@@ -200,7 +204,7 @@ def survey(
             _read_new(found, config, fill, console)
     else:
         found.index = index
-        _open_store(found, config, np.zeros(0, np.intp), np.zeros(0, np.int64), fill)
+        _open_store(found, config, np.zeros(0, np.intp), np.zeros((0, 2), np.int64), fill)
     return found
 
 
@@ -213,7 +217,7 @@ def _read_new(found: Survey, config: FolderConfig, fill: bool, console: Console 
         found.index, known = stored.find(pairs)
     del stored
     new = np.flatnonzero(~known)
-    sizes = measure_files(pairs.take(new), rules.objects or found.find_objects)
+    sizes = measure_files(pairs.take(new), rules, rules.objects or found.find_objects)
     _open_store(found, config, new, sizes, fill)
     if found.store is not None:
         found.store.begin()
@@ -234,8 +238,8 @@ def _open_store(
     """
     found.threads = _count_threads(found, new, sizes)  # first: what no thread can read needs no store
     if fill:
-        largest = found.pairs[int(new[sizes.argmax()])].image if new.size else None
-        plan = plan_store(config, found.find_objects, found.index, sizes, largest)
+        largest = found.pairs[int(new[sizes[:, 0].argmax()])].image if new.size else None
+        plan = plan_store(config, found.find_objects, found.index, sizes[:, 0], largest)
         found.store, found.spare_memory = open_store(plan, config, found.find_objects), plan.spare
         found.threads = _count_threads(found, new, sizes)
 
@@ -246,22 +250,22 @@ def _count_threads(found: Survey, new: NDArray[np.intp], sizes: NDArray[np.int64
     Args:
         found: with what is known, and the store if it is open.
         new: places of the pairs that are not known.
-        sizes: their bytes.
+        sizes: (N, 2) bytes of all pages of each, and of the largest one.
 
     Raises:
-        ConfigError: if the largest new one alone is too large.
+        ConfigError: if the largest page of a new one alone is too large.
     """
-    largest, free = int(sizes.max(initial=1)), free_memory()
+    largest, free = int(sizes[:, 1].max(initial=1)), free_memory()
     if _WHILE_DECODED * largest > free:
-        path = found.pairs[int(new[sizes.argmax()])].image
+        path = found.pairs[int(new[sizes[:, 1].argmax()])].image
         raise ConfigError(
             f"{path}: to read it takes {format_size(_WHILE_DECODED * largest)} of memory and {format_size(free)} are "
-            "free; cut it into smaller images, or save the pages of a stack as files"
+            "free; cut it into smaller images"
         )
     known = count_bytes(found.index.rows, True)
     largest = max(largest, int(known.max(initial=1)))
     if isinstance(found.store, MemoryStore):
-        free -= int(sizes.sum()) + int(known.sum())
+        free -= int(sizes[:, 0].sum()) + int(known.sum())
     return max(1, min(_THREADS, free // (_WHILE_DECODED * largest)))
 
 

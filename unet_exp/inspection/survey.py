@@ -59,7 +59,7 @@ def read_page(stats: ImageStats, rules: Rules) -> PairPage:
         DataError: for a file that is gone or has changed.
     """
     assert stats.files is not None
-    return rules.read(stats.files)[stats.page]
+    return rules.read_page(stats.files, stats.page)
 
 
 def find_regions(stats: Sequence[ImageStats], rules: Rules) -> list[Regions]:

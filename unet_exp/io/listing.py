@@ -2,7 +2,6 @@
 
 import os
 import re
-import struct
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.errors import DataError
-from unet_exp.io.kinds import READ, SUFFIXES, describe_files
+from unet_exp.io.kinds import READ, describe_files
+from unet_exp.io.specs import ZARR, Kinds, Source, find_source
+from unet_exp.io.stamps import GONE, pack_stamp, pack_stat, stamp_path
 from unet_exp.io.texts import Places, Texts, sort_texts
 
-_WILD = re.compile(r"[*?\[]")
 _NUMBER = re.compile(r"[0-9]+")
-_STAMP = struct.Struct("=4q")
-_GONE = (0, 0, 0, 0)
-_MOST = 2**63 - 1
 
 
 class Listing(NamedTuple):
@@ -37,22 +34,6 @@ class Listing(NamedTuple):
     others: list[Path]
 
 
-class Source(NamedTuple):
-    """Where files are.
-
-    Attributes:
-        folder: they are below it.
-        pattern: a regular expression for their paths below it, its groups the text of the wildcards; None: all.
-        depth: how many folders deep they may lie, 1 for the folder itself; None: any number.
-        file: the name of the only file; None: there may be many.
-    """
-
-    folder: str
-    pattern: str | None = None
-    depth: int | None = None
-    file: str | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class Files:
     """Files as the system lists them, in little memory.
@@ -60,8 +41,8 @@ class Files:
     Attributes:
         source: where they are.
         paths: (N,) below its folder.
-        stamps: (N, 4) size in bytes, inode, time of the last change of the content and of the entry (ns), links
-            followed; 0 for a file that cannot be looked at. (0, 4) where nobody asked.
+        stamps: (N, 4) of `unet_exp.io.stamps.stamp_path`; 0 for a file that cannot be looked at. (0, 4) where nobody
+            asked.
     """
 
     source: Source
@@ -71,27 +52,28 @@ class Files:
     @cached_property
     def read(self) -> NDArray[np.bool_]:
         """(N,) whether a file is of a kind that is read; one that was named is, whatever its suffix."""
-        if self.source.file is not None:
-            return np.ones(1, bool)
-        return np.fromiter((path.lower().endswith(SUFFIXES) for path in self.paths), bool, len(self.paths))
+        suffixes = self.source.suffixes
+        return np.fromiter((path.lower().endswith(suffixes) for path in self.paths), bool, len(self.paths))
 
     def name(self, path: str) -> str:
         """The name of the file of this path below the folder."""
+        strip = self.source.strip_suffix
         if self.source.file is not None:
-            return normalize_name(Path(path).stem)
+            stem = strip(path)
+            return normalize_name(Path(path).stem if stem == path else stem)
         if self._regex is None:
-            return normalize_name(_strip_suffix(path))
+            return normalize_name(strip(path))
         match = self._regex.fullmatch(path)
         text = "/".join(part for part in (match.groups() if match else ()) if part)
-        return normalize_name(_strip_suffix(Path(text).as_posix()))
+        return normalize_name(strip(Path(text).as_posix()))
 
     def names(self, places: Places) -> Texts:
         """The names of the files at some places."""
         return Texts.of(map(self.name, self.paths.take(places)))
 
     def path(self, place: int) -> Path:
-        """The file at a place."""
-        return Path(self.source.folder, self.paths[place])
+        """The file at a place, or what `Source.inner` names inside it."""
+        return Path(self.source.folder, self.paths[place], self.source.inner)
 
     def sort(self, places: Places) -> Places:
         """Brings places in the natural order of their paths; of two that differ in leading zeros alone, as text."""
@@ -110,8 +92,12 @@ class Files:
 def list_files(spec: str | Path, recursive: bool = True) -> Listing:
     """Lists the files of a folder, a glob or a path, but hidden ones.
 
+    A Zarr counts as a file. A folder is listed by a glob with a wildcard that ends in `/`, unless it holds nothing but
+    folders.
+
     Args:
-        spec: a file (of any suffix), a folder or a glob such as `scans/*.tif` or `scans/**/*.png`.
+        spec: a file (of any suffix), a folder or a glob such as `scans/*.tif`, `scans/**/*.png`, `{a,b}/*.png` or
+            `patients/*/series/`. What holds arrays by their names may be followed by one: `scans/*.h5/raw`.
         recursive: whether the subfolders of a folder count.
 
     Raises:
@@ -123,7 +109,13 @@ def list_files(spec: str | Path, recursive: bool = True) -> Listing:
     return Listing([(files.name(files.paths[place]), files.path(place)) for place in images], files.list_paths(others))
 
 
-def scan_files(spec: str | Path, recursive: bool = True, stamps: bool = True, known: Files | None = None) -> Files:
+def scan_files(
+    spec: str | Path,
+    recursive: bool = True,
+    stamps: bool = True,
+    known: Files | None = None,
+    kinds: Kinds = "images",
+) -> Files:
     """Lists the files of a folder, a glob or a path as `list_files`, in the order of the system.
 
     Args:
@@ -131,21 +123,22 @@ def scan_files(spec: str | Path, recursive: bool = True, stamps: bool = True, kn
         recursive: see `list_files`.
         stamps: whether to look at each file.
         known: files as they were listed before; where the same are there now, the result has these very `paths`.
+        kinds: of files that are read, see `Source`.
 
     Raises:
-        DataError: for a folder that cannot be opened, or a glob with brackets that are no set.
+        DataError: for a folder that cannot be opened, and see `find_source`.
     """
     path = Path(spec).expanduser()
     seen = bytearray()
     try:
-        source = _find_source(path, recursive)
+        source = find_source(spec, recursive, kinds)
         like = known.paths if known is not None and known.source == source else None
         found = Texts.of(_list_paths(source, seen if stamps else None) if source else (), like)
     except OSError as error:
         # That of a folder which is open has a number in place of its name.
         place = error.filename if isinstance(error.filename, str) else path
         raise DataError(f"{place}: cannot be opened ({error.strerror or error}); check its permissions") from None
-    return Files(source or Source(str(path)), found, np.frombuffer(seen, np.int64).reshape(-1, 4))
+    return Files(source or Source(str(path), kinds=kinds), found, np.frombuffer(seen, np.int64).reshape(-1, 4))
 
 
 def check_found(spec: str | Path, files: Files) -> None:
@@ -180,81 +173,48 @@ def _order_number(match: re.Match[str]) -> str:
     return f"\0{chr(len(digits) + 1)}{digits}"
 
 
-def _strip_suffix(path: str) -> str:
-    stem, dot, suffix = path.rpartition(".")
-    hidden = not stem or stem.endswith("/")
-    return path if hidden or f"{dot}{suffix.lower()}" not in SUFFIXES else stem
-
-
-def _find_source(path: Path, recursive: bool) -> Source | None:
-    """Where the files of a spec are; None: nowhere."""
-    if path.is_file():
-        return Source(str(path.parent), file=path.name)
-    if path.is_dir():
-        return Source(str(path), depth=None if recursive else 1)
-    parts = path.parts
-    # A folder that exists under this very name, such as `scans [old]`, is no pattern.
-    fixed = next(
-        (place for place, part in enumerate(parts) if _WILD.search(part) and not Path(*parts[: place + 1]).is_dir()),
-        len(parts),
-    )
-    base, rest = Path(*parts[:fixed]), parts[fixed:]
-    if not rest or not base.is_dir():
-        return None
-    pattern = "/".join(map(_to_regex, rest)).replace("(.*)/", "(?:(.*)/)?")
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise DataError(f"{path}: its brackets are no set of letters ({error.msg}); write such as [a-z]") from None
-    return Source(str(base), pattern, None if "**" in rest else len(rest))
-
-
-def _to_regex(part: str) -> str:
-    """Turns one part of a glob into a regular expression, its wildcards into groups."""
-    if part == "**":
-        return "(.*)"
-    words = {"*": "([^/]*)", "?": "([^/])"}
-    pieces = re.split(r"(\*|\?|\[[^\]]+\])", part)
-    return "".join(
-        words.get(piece) or (f"([{piece[1:-1].replace('!', '^', 1)}])" if piece[:1] == "[" else re.escape(piece))
-        for piece in pieces
-    )
-
-
 def _list_paths(source: Source, stamps: bytearray | None) -> Iterator[str]:
     """Lists the files of a source, and adds the stamp of each."""
     if source.file is not None:
         if stamps is not None:
-            stamps += _make_stamp(os.stat(os.path.join(source.folder, source.file)))
+            stamps += pack_stamp(stamp_path(os.path.join(source.folder, source.file), source.inner))
         yield source.file
         return
     matches = None if source.pattern is None else re.compile(source.pattern).fullmatch
-    for path, entry in _walk(source.folder, source.depth):
-        if matches is None or matches(path):
-            if stamps is not None:
-                try:
-                    stamps += _make_stamp(entry.stat())
-                except OSError:  # gone, or a link to nothing
-                    stamps += _STAMP.pack(*_GONE)
-            yield path
+    inner = source.inner
+    for path, entry, is_folder in _walk(source.folder, source.depth, source.folders):
+        if matches is not None and not matches(path):
+            continue
+        if is_folder and not path.lower().endswith(ZARR) and not _is_item(os.path.join(source.folder, path)):
+            continue
+        if stamps is not None:
+            try:
+                if is_folder or inner:
+                    stamps += pack_stamp(stamp_path(os.path.join(source.folder, path), source.inner))
+                else:
+                    stamps += pack_stat(entry.stat())
+            except OSError:  # gone, or a link to nothing
+                stamps += pack_stamp(GONE)
+        yield path
 
 
-def _make_stamp(found: os.stat_result) -> bytes:
-    try:
-        return _STAMP.pack(found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
-    except struct.error:  # times beyond the year 2262, numbers without sign
-        numbers = found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
-        return _STAMP.pack(*(number & _MOST for number in numbers))
+def _is_item(folder: str) -> bool:
+    """Whether a folder can be an item: not if it holds nothing but folders."""
+    with os.scandir(folder) as entries:
+        kinds = [entry.is_dir() for entry in entries if entry.name[0] != "."]
+    return not kinds or not all(kinds)
 
 
-def _walk(folder: str, depth: int | None) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
-    """Lists the files below a folder but hidden ones; follows a link that leads back into its own folder once.
+def _walk(folder: str, depth: int | None, folders: bool) -> Iterator[tuple[str, "os.DirEntry[str]", bool]]:
+    """Lists the files, or the folders, below a folder but hidden ones; a Zarr is both, and nothing inside it is listed.
+
+    It follows a link that leads back into its own folder once.
 
     Folders come in the order of their names, a folder's own files first, in the order of the system. The loop runs a
     million times: it calls little.
 
     Yields:
-        The path below the folder, and the entry, which can be looked at until the next one.
+        The path below the folder; the entry, which can be looked at until the next one; and whether it is a folder.
     """
     seen: set[str] = set()
     left = [("", os.path.realpath(folder), 1)]
@@ -275,8 +235,13 @@ def _walk(folder: str, depth: int | None) -> Iterator[tuple[str, "os.DirEntry[st
                 except OSError:  # a link that leads to itself
                     is_folder = False
                 if not is_folder:
-                    yield below + name, entry
-                elif depth is None or level < depth:
+                    if not folders:
+                        yield below + name, entry, False
+                    continue
+                is_array = name[-5:].lower() == ZARR
+                if folders or is_array:
+                    yield below + name, entry, True
+                if not is_array and (depth is None or level < depth):
                     linked = entry.is_symlink() or os.name == "nt"  # whose junctions are no links
                     path = os.path.join(folder, here, name)
                     inner.append(

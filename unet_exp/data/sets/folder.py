@@ -24,8 +24,10 @@ from unet_exp.folder.index import DTYPES
 from unet_exp.folder.inexact import describe_changed, propose_inexact
 from unet_exp.folder.label_map import count_labels, explain_unknown
 from unet_exp.folder.meaning import find_meaning, name_new, to_ignore, to_words
+from unet_exp.folder.named_files import FileSpecs
 from unet_exp.folder.pages import used_channels
-from unet_exp.folder.pairs import Pair, Pairs, find_pairs
+from unet_exp.folder.pairing import find_pairs
+from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.survey import Survey, survey
 from unet_exp.io.kinds import is_jpeg
 from unet_exp.io.writing import suffix_of
@@ -68,7 +70,8 @@ def load_folder(config: FolderConfig, find_objects: bool = False, keep: bool = T
     labelled = np.flatnonzero(index.rows["masked"])
     if not labelled.size:
         raise DataError(
-            f"data.masks={config.masks}: no image has a mask, so there is nothing to learn from; check the paths"
+            f"{FileSpecs.of(config).name_masks()}: no image has a mask, so there is nothing to learn from; check the "
+            "paths"
         )
     items = PageItems(found, np.arange(len(index)))
     images = make_images(found, groups.name_samples(items, items.find_image))
@@ -120,12 +123,13 @@ def find_folder_pairs(
         DataError: see `find_pairs`.
     """
     missing = mask_missing or (lambda name: may_lack_mask(name, config))
-    return find_pairs(config.images, config.masks, config.mask_suffix, missing, config.field_of_view, known)
+    return find_pairs(FileSpecs.of(config), missing, known)
 
 
 def may_lack_mask(name: str, config: FolderConfig) -> bool:
     """Whether the image of this name (its path without suffix) may lack a mask."""
-    return config.without_mask == "unlabelled" or (config.split == "folders" and name.split("/")[0] == UNLABELLED)
+    by_folder = config.split == "folders" and UNLABELLED in name.lower().split("/")[:-1]
+    return config.without_mask == "unlabelled" or by_folder
 
 
 def check_exact(pairs: Sequence[Pair], config: FolderConfig) -> None:
@@ -174,7 +178,7 @@ def _find_unknown(found: Survey, number: int) -> DataError:
     wide = any(isinstance(value, int) and value > 255 for value in stats.mask.counts)
     if found.rules.objects or stats.mask.rest or (wide and not found.rules.indices):  # not by its counts alone
         try:
-            page = found.rules.read(pair)[stats.page]
+            page = found.rules.read_page(pair, stats.page)
             assert page.mask is not None
             found.rules.label(page.mask, str(pair.mask), page.labelled)
         except DataError as error:

@@ -1,0 +1,162 @@
+"""What a spec names: the files of a folder, those that a glob matches, or one, and perhaps an array inside each."""
+
+import os
+import re
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from unet_exp.errors import DataError
+from unet_exp.io.kinds import ANNOTATION_SUFFIXES, SUFFIXES
+from unet_exp.io.stored import CONTAINERS, split_inner
+
+ZARR = ".zarr"
+"""Of folders that are items as files are."""
+
+_BRACES = r"\{[^{}]*,[^{}]*\}"
+_WILD = re.compile(rf"[*?\[]|{_BRACES}")
+_PIECES = re.compile(rf"(\*|\?|\[[^\]]+\]|{_BRACES})")
+_WORDS = {"*": "[^/]*", "?": "[^/]"}
+_SUFFIXES = {
+    "images": SUFFIXES,
+    "masks": (*SUFFIXES, *ANNOTATION_SUFFIXES),
+    "annotations": ANNOTATION_SUFFIXES,
+}
+_ENDINGS = {kinds: frozenset((*suffixes, *SUFFIXES, *CONTAINERS)) for kinds, suffixes in _SUFFIXES.items()}
+_LAST_PARTS = frozenset(suffix[suffix.rindex(".") :] for suffix in _ENDINGS["masks"] if suffix.count(".") > 1)
+
+Kinds = Literal["images", "masks", "annotations"]
+"""See `Source`."""
+
+
+class Source(NamedTuple):
+    """Where files are.
+
+    Attributes:
+        folder: they are below it.
+        pattern: a regular expression for their paths below it, its groups the text of the wildcards; None: all.
+        depth: how many folders deep they may lie, 1 for the folder itself; None: any number.
+        file: the name of the only file; None: there may be many.
+        inner: the path inside each file; empty for none.
+        folders: whether folders are the items, not files.
+        kinds: of files that are read: images; those and annotations, for masks; or annotations alone.
+    """
+
+    folder: str
+    pattern: str | None = None
+    depth: int | None = None
+    file: str | None = None
+    inner: str = ""
+    folders: bool = False
+    kinds: Kinds = "images"
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of files that are read, in lower case; one that was named is, whatever its suffix (`""`)."""
+        return ("",) if self.file is not None or self.folders or self.inner else _SUFFIXES[self.kinds]
+
+    def strip_suffix(self, path: str) -> str:
+        """A path without the suffix of a kind that is read, which may have two parts, as `.nii.gz`."""
+        stem, dot, last = path.rpartition(".")
+        ending = f"{dot}{last.lower()}"
+        known = _ENDINGS[self.kinds]
+        if ending in _LAST_PARTS:
+            shorter, dot, before = stem.rpartition(".")
+            if f"{dot}{before.lower()}{ending}" in known and shorter and not shorter.endswith("/"):
+                return shorter
+        return stem if ending in known and stem and not stem.endswith("/") else path
+
+
+def names_folders(spec: str | Path) -> bool:
+    """Whether a spec is a glob of folders: one with a wildcard that ends in `/`."""
+    return str(spec).endswith(("/", os.sep)) and _WILD.search(str(spec)) is not None
+
+
+def find_source(spec: str | Path, recursive: bool = True, kinds: Kinds = "images") -> Source | None:
+    """Finds where the files of a spec are; None: nowhere.
+
+    Args:
+        spec: see `unet_exp.io.listing.list_files`.
+        recursive: whether the subfolders of a folder count.
+        kinds: see `Source`.
+
+    Raises:
+        DataError: for brackets that are no set, and wildcards inside a container.
+    """
+    path = Path(spec).expanduser()
+    outer, inner = _split_glob(path)
+    if outer.is_dir() and not is_zarr(outer):
+        outer, inner = path, ""
+    if outer.is_file() or is_zarr(outer):
+        _check_inner(path, inner)
+        return Source(str(outer.parent), file=outer.name, inner=inner, kinds=kinds)
+    if outer.is_dir():
+        return Source(str(outer), depth=None if recursive else 1, kinds=kinds)
+    parts = outer.parts
+    # A folder that exists under this very name, such as `scans [old]`, is no pattern.
+    fixed = next(
+        (place for place, part in enumerate(parts) if _WILD.search(part) and not Path(*parts[: place + 1]).is_dir()),
+        len(parts),
+    )
+    base, rest = Path(*parts[:fixed]), parts[fixed:]
+    if not rest or not base.is_dir():
+        return None
+    _check_inner(path, inner)
+    pattern = "/".join(map(_to_regex, rest)).replace("(.*)/", "(?:(.*)/)?")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise DataError(f"{path}: its brackets are no set of letters ({error.msg}); write such as [a-z]") from None
+    depth = None if "**" in rest else len(rest)
+    return Source(str(base), pattern, depth, None, inner, names_folders(spec) and not inner, kinds)
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether this is a folder that holds Zarr arrays, by its name."""
+    return path.name.lower().endswith(ZARR) and path.is_dir()
+
+
+def _split_glob(path: Path) -> tuple[Path, str]:
+    """Splits a glob as `split_inner` splits a path; a container may end in braces, as `*.{h5,npz}`."""
+    for place, part in enumerate(path.parts[:-1], start=1):
+        before, brace, choices = part.rpartition("{")
+        if (
+            brace
+            and choices.endswith("}")
+            and all(f"{before}{choice}".lower().endswith(CONTAINERS) for choice in choices[:-1].split(","))
+        ):
+            return Path(*path.parts[:place]), "/".join(path.parts[place:])
+    return split_inner(path)
+
+
+def _check_inner(path: Path, inner: str) -> None:
+    if _WILD.search(inner):
+        raise DataError(f"{path}: wildcards do not look inside a file; name one array there, as in scans/*.h5/raw")
+
+
+def _to_regex(part: str) -> str:
+    """Turns one part of a glob into a regular expression, its wildcards into groups."""
+    if part == "**":
+        return "(.*)"
+    pieces = _PIECES.split(part)
+    return "".join(
+        re.escape(piece) if place % 2 == 0 else _group(piece, pieces[place - 1], not any(pieces[place + 1 :]))
+        for place, piece in enumerate(pieces)
+    )
+
+
+def _group(wildcard: str, before: str, last: bool) -> str:
+    """The group of a wildcard; that of suffixes, such as `*.{jpg,png}`, is part of no name, and catches nothing."""
+    if wildcard[0] != "{":
+        return f"({_translate(wildcard)})"
+    choices = wildcard[1:-1].split(",")
+    are_suffixes = last and all(
+        before.endswith(".") and f".{choice}".lower() in _ENDINGS["masks"] for choice in choices
+    )
+    either = "|".join("".join(map(_translate, _PIECES.split(choice))) for choice in choices)
+    return f"(?:{either})" if are_suffixes else f"({either})"
+
+
+def _translate(piece: str) -> str:
+    if piece[:1] == "[" and len(piece) > 2:
+        return f"[{piece[1:-1].replace('!', '^', 1)}]"
+    return _WORDS.get(piece) or re.escape(piece)
