@@ -69,7 +69,7 @@ def test_a_label_without_class_names_the_words_to_type():
     assert str(error.value) == (
         'x.json: its labels are tram/bus x 1 (label x shapes), and "tram/bus" has no class: type '
         "data.classes='[{name: background, value: 0}, {name: tram_bus, value: \"tram/bus\"}]'; "
-        'also: ["tram/bus"] of another class joins them, value: "tram/bus" of the background leaves them out, and '
+        'also: ["tram/bus"] of another class joins them, of the background leaves them out, and '
         "data.ignore='[\"tram/bus\"]' ignores them"
     )
 

@@ -17,7 +17,7 @@ from unet_exp.config import parse
 from unet_exp.inference.instances import write_instances
 from unet_exp.inference.large.file_predictor import FilePredictor, Inputs, Outputs
 from unet_exp.io.georeference import read_georeference
-from unet_exp.io.images import read_pages
+from unet_exp.io.images import Reading, read_pages
 from unet_exp.io.writing import write_image, write_pages
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.prepare import prepare
@@ -30,7 +30,7 @@ def predict(finished: RunFolder, path: Path, suffix: str | None) -> dict[str, Pa
     folder = path.parent / "masks"
     outputs = Outputs(folder, True, True, partial(write_instances, classes=[1]), suffix)
     predictor = unet_exp.load(finished.path, "cpu", "32")
-    work = FilePredictor(predictor, Inputs(fill=254), outputs, 10**9, print, lambda *_: None)
+    work = FilePredictor(predictor, Inputs(254, Reading()), outputs, 10**9, print, lambda *_: None)
     assert work.write(path, work.compute(path, work.read(path))) == next(folder.glob("*_mask.*"))
     return {file.name.split("_")[1]: file for file in folder.iterdir()}
 

@@ -211,9 +211,7 @@ def _draw(label: str, parts: Sequence[Part], size: Size, what: str) -> Shape:
     counts = _unpack_text(part.packed) if part.kind == _TEXT else np.frombuffer(part.packed, np.int64)
     if (counts < 0).any() or counts.sum() != size[0] * size[1]:
         raise DataError(f"{what}: its run lengths are not those of {size[1]} x {size[0]} pixels; export it again")
-    # Columns one after the other, the first run not of the object.
-    mask = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(size[1], size[0]).T
-    return Shape(label, mask, 0, 0)
+    return Shape(label, _lay_runs(counts, size), 0, 0)
 
 
 def draw_outlines(label: str, outlines: Sequence[Points], size: Size, what: str) -> Shape:
@@ -237,11 +235,15 @@ def draw_outlines(label: str, outlines: Sequence[Points], size: Size, what: str)
         ) from None
 
     def fill(clipped: list[Points], box: Size) -> Array:
-        packed = coco_mask.frPyObjects([points.ravel() for points in clipped], *box)
-        mask: Array = coco_mask.decode(coco_mask.merge(packed))
-        return mask
+        packed = coco_mask.merge(coco_mask.frPyObjects([points.ravel() for points in clipped], *box))
+        return _lay_runs(_unpack_text(packed["counts"]), box)
 
     return draw(label, outlines, size, what, fill)
+
+
+def _lay_runs(counts: NDArray[np.int64], size: Size) -> NDArray[np.bool_]:
+    """Pixels (H, W) from run lengths: columns one after the other, the first run not of the object."""
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(size[1], size[0]).T
 
 
 def _unpack_text(text: bytes) -> NDArray[np.int64]:

@@ -114,7 +114,7 @@ def require_known(
     raise DataError(
         f"{path}: its labels are {', '.join(numbers)}{more} (label x shapes), and {first} has no class: type "
         f"data.classes='[{{name: background, value: 0}}, {classes}{', ...' * bool(more)}]'; also: [{first}] of another "
-        f"class joins them, value: {first} of the background leaves them out, and data.ignore='[{first}]' ignores them"
+        f"class joins them, of the background leaves them out, and data.ignore='[{first}]' ignores them"
     )
 
 

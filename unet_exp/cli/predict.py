@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from unet_exp.cli.entry import run_over_checkpoint
 from unet_exp.config import ClassSpec, DataConfig, parse
-from unet_exp.config.user_data import FolderConfig, NoData
+from unet_exp.config.user_data import Axes, Axis, FolderConfig, NoData
 from unet_exp.config.values import Natural, NonNegative
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.progress import watch
@@ -49,8 +49,9 @@ TIFF, with its georeference; a NIfTI for a NIfTI, with its geometry; else a file
 .bmp, .npy ...) or, where such a file does not hold it without loss, a PNG or TIFF.
 
 More keys: inference=none|rotations7|flips8 (test-time augmentation), inference.<key>, data.nodata and
-data.field_of_view (pixels without data; as in the training), trainer.accelerator and trainer.precision. Large images,
-and how to resume a killed prediction: docs/predict.md.
+data.field_of_view (pixels without data; as in the training), data.axes and data.slice_axis (of arrays and volumes; as
+in the training), trainer.accelerator and trainer.precision. Large images, and how to resume a killed prediction:
+docs/predict.md.
 
 Examples:
   python scripts/predict.py checkpoint=outputs/train/<run> input=slice.png
@@ -85,10 +86,12 @@ class Prediction(Strict):
 
 
 class PixelWords(Strict):
-    """Which pixels hold data; see `unet_exp.config.data.FolderConfig`."""
+    """How pixels are read, and which hold data; see `unet_exp.config.user_data.FolderConfig`."""
 
-    nodata: NoData
-    field_of_view: str | None
+    nodata: NoData = "declared"
+    field_of_view: str | None = None
+    axes: Axes | None = None
+    slice_axis: Axis = "z"
 
 
 class _Words(Strict):
@@ -108,7 +111,8 @@ DEFAULTS: dict[str, Any] = {
     "instances_smallest": 0,
     "instances_split": 0.0,
 }
-MORE_KEYS = ("trust", "data.nodata", "data.field_of_view", "inference", "trainer.accelerator", "trainer.precision")
+_PIXEL_KEYS = tuple(f"data.{key}" for key in PixelWords.model_fields)
+MORE_KEYS = ("trust", *_PIXEL_KEYS, "inference", "trainer.accelerator", "trainer.precision")
 
 
 def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
@@ -147,6 +151,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
             "holes": task.instances_holes,
             "smallest": task.instances_smallest,
             "split": task.instances_split,
+            "slice_axis": words.slice_axis,
         }
         write_cells = partial(write_instances, classes=_cell_classes(task, predictor.classes), **settings)
     outputs = Outputs(output, task.preview, task.probabilities, write_cells, checkpoint.record.mask_suffix)
@@ -172,7 +177,7 @@ def _list_images(spec: str, console: "Console") -> list[tuple[str, Path]]:
 
 
 def _take_pixel_words(values: dict[str, Any]) -> PixelWords:
-    """The words about pixels without data; takes them out of the values of a training that does not have them."""
+    """The words about pixels; takes them out of the values of a training that does not have them."""
     data: dict[str, Any] = values["data"]
     words = validate(_Words, {"data": {key: data[key] for key in PixelWords.model_fields}}).data
     if data["name"] != "folder":
@@ -200,6 +205,7 @@ def _find_inputs(
     from unet_exp.folder.named_files import Spec
     from unet_exp.folder.pairing import find_views
     from unet_exp.inference.large.file_predictor import Inputs
+    from unet_exp.io.scene import Reading
     from unet_exp.samples.classes import choose_fill
 
     folder = config if isinstance(config, FolderConfig) else None
@@ -219,7 +225,8 @@ def _find_inputs(
         except DataError as error:
             raise DataError(f"{error}; {ask}" if trained_view else str(error)) from None
     by_image = {images[name]: view for name, view in views.items()}
-    return Inputs(choose_fill(classes, ignored), words.nodata, by_image)
+    reading = Reading(words.nodata, axes=words.axes, slice_axis=words.slice_axis)
+    return Inputs(choose_fill(classes, ignored), reading, by_image)
 
 
 def _predict_files(
@@ -317,4 +324,4 @@ def _cell_classes(task: Prediction, specs: Sequence[ClassSpec]) -> list[int]:
 
 def main() -> None:
     """Runs `scripts/predict.py`."""
-    run_over_checkpoint(USAGE, DEFAULTS, MORE_KEYS, predict, {"nodata": "declared", "field_of_view": None})
+    run_over_checkpoint(USAGE, DEFAULTS, MORE_KEYS, predict, PixelWords().model_dump())

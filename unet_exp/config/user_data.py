@@ -5,15 +5,29 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from unet_exp.config.patches import PatchConfig
 from unet_exp.config.values import Color, Fraction, Grey, OfSeveralValues, Positive, WholeNumber
+
+
+def check_axes(axes: str) -> str:
+    """Checks the axes of an array.
+
+    Raises:
+        ValueError: for others than some of `tczyx`, each once, y and x among them.
+    """
+    if not set(axes) <= set("tczyx") or len(set(axes)) < len(axes) or not {"y", "x"} <= set(axes):
+        raise ValueError("must be letters among t, c, z, y and x, each once, y and x among them, such as zyx or yxc")
+    return axes
+
 
 NoData = Literal["declared"] | float | None
 """Which pixels are without data: those that their file declares, those of a value, or none."""
 Axis = Literal["z", "y", "x"]
 """Of a volume."""
+Axes = Annotated[str, AfterValidator(check_axes)]
+"""Of an array, the slowest first, such as `zyx` or `yxc`."""
 Inexact = Literal["error", "nearest", "threshold"]
 """What becomes of pixels of masks whose value no class has."""
 
@@ -36,7 +50,8 @@ class FolderClass(OfSeveralValues):
     Attributes:
         name: in tables and pictures.
         value: its grey value or RGB colour in masks, or its label in annotations.
-        also: other values or labels that mean it too. Predicted masks hold `value`.
+        also: other values or labels that mean it too; of a background of value 0, the labels of what belongs to it.
+            Predicted masks hold `value`.
         color: in pictures.
     """
 
@@ -156,12 +171,12 @@ class UserDataConfig(PatchConfig):
     def _check_kinds(self, values: Sequence[int | list[int] | str]) -> None:
         """Checks that values are all grey, all colours or all labels, but for the background of labels."""
         kinds = {type(value) for value in values}
-        if kinds == {int, str} and self.classes[0].value == 0 and not self.classes[0].also:
+        if kinds == {int, str} and self.classes[0].value == 0:
             kinds = {type(value) for value in values[1:]}  # what no annotation covers
         if len(kinds) > 1:
             raise ValueError(
                 "data.classes: some values are grey, some are colours or labels; give all of one kind (beside labels "
-                "the background, first, has the value 0)"
+                "the background, first, has the value 0 and, perhaps, labels as also)"
             )
         if self.labels == "instances":
             self._check_objects(kinds)
@@ -215,7 +230,7 @@ class FolderConfig(UserDataConfig):
         inexact: what becomes of pixels of masks whose value no class has.
         nodata: which pixels are without data.
         field_of_view: masks of it.
-        axes: of arrays whose files do not say, such as `zyx` or `yxc`, the slowest first; None: by their shape.
+        axes: of arrays whose files do not say; None: by their shape.
         slice_axis: volumes are stacks of slices along it.
     """
 
@@ -228,7 +243,7 @@ class FolderConfig(UserDataConfig):
     inexact: Inexact = "error"  # for earlier runs, which lack it, as the keys below
     nodata: NoData = None  # conf/ has another default
     field_of_view: Spec | None = None
-    axes: str | None = None
+    axes: Axes | None = None
     slice_axis: Axis = "z"
 
     @property
@@ -262,18 +277,6 @@ class FolderConfig(UserDataConfig):
         if value is None or value == "declared" or type(value) in (int, float):
             return value
         raise ValueError("must be declared, a number, or null for none")
-
-    @field_validator("axes")
-    @classmethod
-    def _check_axes(cls, value: str | None) -> str | None:
-        fits = value is None or (
-            set(value) <= set("tczyx") and len(set(value)) == len(value) and {"y", "x"} <= set(value)
-        )
-        if not fits:
-            raise ValueError(
-                "must be letters among t, c, z, y and x, each once, y and x among them, such as zyx or yxc"
-            )
-        return value
 
     @model_validator(mode="before")
     @classmethod

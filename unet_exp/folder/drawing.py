@@ -15,6 +15,7 @@ from unet_exp.io.images import Reading, open_images
 from unet_exp.io.kinds import ANNOTATION_SUFFIXES, is_jpeg
 from unet_exp.io.listing import list_files
 from unet_exp.io.specs import is_zarr
+from unet_exp.io.stored import split_inner
 from unet_exp.io.valid import Valid
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Drawing(NamedTuple):
         ignored: labels whose pixels say nothing.
         values: grey value or (red, green, blue) of each class, which its pixels get.
         objects: the labels that are numbered, where objects are; None: all.
+        reading: what is wanted of the pixels of files of one class or object.
         halves: whether a pixel of a file of one class or object belongs to it from half the largest value on; else from
             1 on, and JPEG is refused.
     """
@@ -42,6 +44,7 @@ class Drawing(NamedTuple):
     ignored: tuple[str, ...] = ()
     values: tuple[int | list[int], ...] = (0, 1)
     objects: Collection[str] | None = None
+    reading: Reading = Reading(label=True)
     halves: bool = False
 
 
@@ -50,7 +53,7 @@ def is_drawn(pair: Pair) -> bool:
     label, path = next(((label, path) for label, path in pair.masks if path is not None), ("", None))
     if path is None:
         return False
-    return bool(label) or is_annotation(path) or (path.is_dir() and not is_zarr(path))
+    return bool(label) or is_annotation(path) or _holds_objects(path)
 
 
 def is_annotation(path: Path) -> bool:
@@ -79,7 +82,7 @@ def draw_pair(pair: Pair, size: tuple[int, int], drawing: Drawing) -> tuple[Arra
     from unet_exp.annotations.painting import paint
 
     assert pair.mask is not None
-    labels, ignored, values, objects, _ = drawing
+    labels, ignored, values, objects, *_ = drawing
     if is_annotation(pair.mask):
         entry = pair.entry or None
         mask, valid = draw_mask(pair.mask, pair.image, entry, size, labels, ignored, objects)
@@ -103,7 +106,7 @@ def _list_shapes(pair: Pair, size: tuple[int, int], drawing: Drawing) -> Iterato
         if path is None:
             continue
         for file in _list_objects(path):
-            inside = _read_inside(file, pair.image, size, drawing.halves)
+            inside = _read_inside(file, pair.image, size, drawing)
             if owner is not None:
                 over = owner[inside]
                 if ((over > 0) & (over != number)).any():
@@ -112,30 +115,35 @@ def _list_shapes(pair: Pair, size: tuple[int, int], drawing: Drawing) -> Iterato
             yield Shape(label, inside, 0, 0)
 
 
+def _holds_objects(path: Path) -> bool:
+    """Whether a mask is a folder of one file an object, and no array."""
+    return path.is_dir() and not is_zarr(split_inner(path)[0])
+
+
 def _list_objects(path: Path) -> list[Path]:
     """The files of a mask: those in a folder, each of an object, none if it is empty; or the only one."""
-    if not path.is_dir() or is_zarr(path):
+    if not _holds_objects(path):
         return [path]
     return [file for _, file in list_files(path, recursive=False).images] if any(path.iterdir()) else []
 
 
-def _read_inside(path: Path, image: Path, size: tuple[int, int], halves: bool) -> NDArray[np.bool_]:
+def _read_inside(path: Path, image: Path, size: tuple[int, int], drawing: Drawing) -> NDArray[np.bool_]:
     """Where a file of one class or one object is lit: (H, W).
 
     Raises:
         DataError: for a file that cannot be read, has several pages or another size than its image.
     """
-    if not halves and is_jpeg(path):
+    if not drawing.halves and is_jpeg(path):
         raise DataError(
             f"{path}: is a JPEG, which changes pixels; save masks as PNG, or take half of the brightness as the border "
             "(data.inexact=nearest)"
         )
-    with open_images(path, Reading(label=True)) as pages:
+    with open_images(path, drawing.reading) as pages:
         if len(pages) != 1:
             raise DataError(f"{path}: has {len(pages)} pages, and holds one class or object of {image}; save it alone")
         pixels = pages.page(0).pixels[:, :, :3]
     check_same_size(path, pixels, np.empty((*size, 0)), f"its image {image}", "save both in one size")
-    if not halves:
+    if not drawing.halves:
         lit: NDArray[np.bool_] = (pixels != 0).any(axis=2)
         return lit
     most = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1

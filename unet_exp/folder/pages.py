@@ -15,6 +15,7 @@ from unet_exp.folder.drawing import Drawing, draw_pair, is_drawn
 from unet_exp.folder.groups import SplitItem
 from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array, check_same_size
+from unet_exp.io.directions import check_directions
 from unet_exp.io.images import MAX_CHANNELS, OpenImages, Reading, Scene, open_images
 from unet_exp.io.kinds import is_jpeg
 from unet_exp.io.valid import Valid, clear_invalid, join_valid
@@ -68,9 +69,10 @@ class PairPages:
         self._stack = ExitStack()
         try:
             self._images = [self._stack.enter_context(open_images(path, reading)) for path in pair.images]
-            self._view = None if pair.view is None else self._stack.enter_context(_open_view(pair.view))
+            self._view = None if pair.view is None else self._stack.enter_context(_open_view(pair.view, reading))
             stored = pair.mask is not None and not self._drawn
             self._mask = self._stack.enter_context(open_images(pair.mask, of_masks)) if pair.mask and stored else None
+            self._check_directions()
             self._check_counts()
         except BaseException:
             self.close()
@@ -112,6 +114,14 @@ class PairPages:
         seen = self._view.page(page if len(self._view) > 1 else 0)
         return _cut_view(scene, pair.image, seen.pixels, pair.view)
 
+    def _check_directions(self) -> None:
+        """Checks that the axes of all volumes lead where those of the first do; a DataError if not."""
+        pair, first = self._pair, self._images[0].directions
+        masks = [(pair.mask, self._mask), (pair.view, self._view)]
+        for path, images in [*zip(pair.images[1:], self._images[1:], strict=True), *masks]:
+            if path is not None and images is not None:
+                check_directions(path, images.directions, pair.image, first)
+
     def _check_counts(self) -> None:
         """Checks that all files have as many pages.
 
@@ -148,19 +158,19 @@ def name_page(name: str, page: int, count: int) -> SplitItem:
     return SplitItem(name, f"{name}_{page:03d}" if count > 1 else name)
 
 
-def read_within(image: Path, nodata: NoData, view: Path | None) -> list[Scene]:
+def read_within(image: Path, reading: Reading, view: Path | None) -> list[Scene]:
     """Reads all images of a file; what lies outside their field of view is not valid.
 
     Args:
         image: the file.
-        nodata: see `read_scenes`.
+        reading: what is wanted of its pixels.
         view: file of the field of view, 0 outside, with one page for all images or one each; None: there is none.
 
     Raises:
         DataError: for files that cannot be read or do not fit each other.
     """
     pair = Pair(image.stem, (image,), view=view)
-    with PairPages(pair, Reading(nodata), Reading(label=True), Drawing(None)) as pages:
+    with PairPages(pair, reading, Reading(label=True), Drawing(None)) as pages:
         return [page.scene for page in pages]
 
 
@@ -205,10 +215,10 @@ def join_channels(paths: Sequence[Path], scenes: Sequence[Scene], nodata: NoData
     return Scene(clear_invalid(pixels, valid), valid, any(scene.turned for scene in scenes))
 
 
-def _open_view(path: Path) -> AbstractContextManager[OpenImages]:
+def _open_view(path: Path, of_image: Reading) -> AbstractContextManager[OpenImages]:
     if is_jpeg(path):
         raise DataError(f"{path}: is a JPEG, which changes pixels; save the field of view as PNG")
-    return open_images(path, Reading(label=True))
+    return open_images(path, of_image._replace(nodata=None, label=True))
 
 
 def _check_views(view: Path, pages: int, image: Path, count: int) -> None:

@@ -121,11 +121,12 @@ class Rules(NamedTuple):
     @property
     def drawing(self) -> Drawing:
         """How masks are drawn."""
+        reading, halves = Reading(label=True, axes=self.axes, slice_axis=self.slice_axis), self.inexact != "error"
         if self.objects:
-            objects = None if self.labels is None else tuple(self.labels)
-            return Drawing(None, self.ignored_labels, objects=objects, halves=self.inexact != "error")
+            objects = None if self.labels is None else tuple(label for label, index in self.labels.items() if index)
+            return Drawing(None, self.ignored_labels, objects=objects, reading=reading, halves=halves)
         values = tuple(spec.value for spec in self.classes)
-        return Drawing(self.labels or {}, self.ignored_labels, values, halves=self.inexact != "error")
+        return Drawing(self.labels or {}, self.ignored_labels, values, reading=reading, halves=halves)
 
     def read(self, pair: Pair) -> PairPages:
         """Opens the pages of a pair, masks with `snap`."""

@@ -15,6 +15,7 @@ from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.config.user_data import Axis
 from unet_exp.files import write_whole
 from unet_exp.io.writing import choose_suffix, stem_of, suffix_of, write_pages
 
@@ -144,6 +145,7 @@ def write_instances(
     holes: int = 0,
     smallest: int = 0,
     split: float = 0,
+    slice_axis: Axis = "z",
 ) -> None:
     """Writes the numbered cells of an image as a picture, and beside it their table as a CSV; see `number_cells`.
 
@@ -158,6 +160,7 @@ def write_instances(
         holes: in pixels.
         smallest: in pixels.
         split: in pixels.
+        slice_axis: see `unet_exp.io.writing.write_pages`.
 
     Raises:
         OSError: of the writing.
@@ -172,7 +175,7 @@ def write_instances(
         table.insert(0, "page", number)
     few = max(len(table) for table in tables) <= np.iinfo(np.uint16).max
     pictures = [ids.astype(np.uint16 if few else np.uint32) for ids, _ in numbered]
-    stem = stem_of(target)
-    write_pages(target.with_name(stem + choose_suffix(image, pictures, suffix_of(target))), pictures, image)
+    stem, suffix = stem_of(target), choose_suffix(image, pictures, suffix_of(target), slice_axis)
+    write_pages(target.with_name(stem + suffix), pictures, image, slice_axis)
     with write_whole(target.with_name(f"{stem}.csv")) as side:
         pd.concat(tables).round({"row": 3, "column": 3, "probability": 6}).to_csv(side, index=False)

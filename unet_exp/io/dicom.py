@@ -18,6 +18,7 @@ import numpy as np
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.dicom_header import GREYS, PALETTE, WHITE, DicomFile, read_header
+from unet_exp.io.directions import NOWHERE, Directions
 from unet_exp.io.scene import OpenImages, Reading, explain_damage, quote
 from unet_exp.io.stored import Stored, import_reader
 from unet_exp.io.valid import Declared
@@ -136,7 +137,20 @@ def _open_files(pydicom: Any, stored: Stored, files: list[DicomFile], reading: R
     values = _Slices(pydicom, files, reading)
     axes = "zyx"[3 - len(values.shape) :] if values.channels == 1 else ("zyxc" if values.slices > 1 else "yxc")
     by_window = all(file.native is not None for file in files)
-    return Volume(stored.path, reading, values, axes, by_window=by_window, declared=values.declared)
+    told = _find_directions(files)
+    return Volume(stored.path, reading, values, axes, by_window=by_window, declared=values.declared, directions=told)
+
+
+def _find_directions(files: Sequence[DicomFile]) -> Directions:
+    """What sorted files say of their axes; they have the axes left, back and head (PS3.3 C.7.6.2.1.1)."""
+    try:
+        turned = np.array(files[0].header.ImageOrientationPatient, float).reshape(2, 3)
+        ends = np.array([file.header.ImagePositionPatient for file in (files[0], files[-1])], float).reshape(2, 3)
+    except (AttributeError, TypeError, ValueError):
+        return NOWHERE
+    normal = np.cross(*turned)
+    axes = (*turned, normal * np.sign((ends[1] - ends[0]) @ normal))
+    return Directions.of([axis * (-1, -1, 1) for axis in axes])
 
 
 class _Slices:

@@ -7,12 +7,15 @@ import numpy as np
 
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
+from unet_exp.io.directions import NOWHERE, Directions
 from unet_exp.io.scene import OpenImages, Reading
 from unet_exp.io.stored import Stored, import_reader, open_stored
 from unet_exp.io.volumes import Key, MappedValues, Volume
 
 _SECOND = (540).to_bytes(4, "little"), (540).to_bytes(4, "big")
 """How a NIfTI-2 begins: with the size of its header."""
+_UNKNOWN = ((1, 1, 1, 1), (-1, -1, 1, 1))
+"""Diagonals of the affines by which NumPy arrays are saved: by nibabel and many others, and by ITK."""
 _PAIRS = (b"ni1\0", b"ni2\0")
 """Magic of a header whose values are in another file."""
 
@@ -37,10 +40,32 @@ def open_nifti(stored: Stored, reading: Reading) -> OpenImages:
         stored = _open_values(stored)
     values, axes = _map_values(stored, header)
     slope, intercept = header.get_slope_inter()
-    if slope is None or (slope, intercept) == (1, 0):
-        return Volume(stored.path, reading, values, axes, by_window=not stored.packed)
-    scaled = _ScaledValues(values, slope, intercept)
-    return Volume(stored.path, reading, scaled, axes, by_window=not stored.packed)
+    scaled = slope is not None and (slope, intercept) != (1, 0)
+    return Volume(
+        stored.path,
+        reading,
+        _ScaledValues(values, slope, intercept) if scaled else values,
+        axes,
+        by_window=not stored.packed,
+        directions=_find_directions(header),
+    )
+
+
+def _find_directions(header: Any) -> Directions:
+    """What a header says of its axes i, j and k.
+
+    A grid of 1 mm that begins at 0 is what libraries write for an array of which nothing is known.
+    """
+    if not header["sform_code"] > 0 and not header["qform_code"] > 0:
+        return NOWHERE
+    try:
+        affine = np.asarray(header.get_best_affine(), np.float64)
+    except Exception:  # of a broken quaternion, which is not needed to read the values
+        return NOWHERE
+    if any(np.array_equal(affine, np.diag(signs)) for signs in _UNKNOWN):
+        return NOWHERE
+    columns, rows, slices = affine[:3, :3].T
+    return Directions.of((columns, rows, slices if header.get_data_shape()[2:3] > (1,) else None))
 
 
 class _ScaledValues:

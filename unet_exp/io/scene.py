@@ -12,6 +12,7 @@ import numpy as np
 from unet_exp.config.user_data import Axis, NoData
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
+from unet_exp.io.directions import NOWHERE, Directions
 from unet_exp.io.orientation import UPRIGHT, Orientation
 from unet_exp.io.valid import Valid, clear_invalid
 
@@ -88,6 +89,11 @@ class OpenImages(ABC):
     def by_window(self) -> bool:
         """Whether a window costs less than all of its image."""
         return False
+
+    @property
+    def directions(self) -> Directions:
+        """Where the axes of a volume lead in the patient."""
+        return NOWHERE
 
     def count_values(self, page: int) -> int:
         """The values of an image, H x W x C; 0 where it is too large to be read whole."""

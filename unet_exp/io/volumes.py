@@ -9,6 +9,7 @@ import numpy as np
 
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
+from unet_exp.io.directions import NOWHERE, Directions
 from unet_exp.io.scene import (
     MAX_CHANNELS,
     OpenImages,
@@ -193,6 +194,7 @@ class Volume(OpenImages):
         narrow: whether whole numbers of other types become uint16 where the values of a slice fit, and are refused
             where not; else they become float32 by their type alone, as all slices must be of one type.
         declared: what the file says of pixels without data.
+        directions: what it says of its axes.
 
     Raises:
         DataError: for axes of no length, and values that are no numbers.
@@ -207,10 +209,11 @@ class Volume(OpenImages):
         by_window: bool = True,
         narrow: bool = False,
         declared: Declared | None = None,
+        directions: Directions = NOWHERE,
     ) -> None:
         super().__init__(path, reading)
         self._values, self._axes, self._narrow, self._declared = values, axes, narrow, declared
-        self._by_window = by_window
+        self._by_window, self._directions = by_window, directions
         if values.dtype.kind not in "biuf":
             raise DataError(
                 f"{path}: holds {values.dtype} and no numbers of pixels; save it as uint8, uint16 or float32"
@@ -241,6 +244,11 @@ class Volume(OpenImages):
     def by_window(self) -> bool:
         """See `OpenImages`."""
         return self._by_window
+
+    @property
+    def directions(self) -> Directions:
+        """See `OpenImages`."""
+        return self._directions
 
     def _read(self, index: int) -> Scene:
         height, width, channels = self._size

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError, UserError
 from unet_exp.folder.pages import read_within
 from unet_exp.inference.device import explain_out_of_memory
@@ -56,16 +55,16 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Which pixels of the images hold data.
+    """How the images are read, and which of their pixels hold data.
 
     Attributes:
         fill: value of pixels without data in the masks; see `unet_exp.samples.classes.choose_fill`.
-        nodata: see `unet_exp.io.images.read_scenes`.
+        reading: what is wanted of their pixels.
         views: the file of the field of view of each image, if there are any.
     """
 
     fill: int | Sequence[int]
-    nodata: NoData = "declared"
+    reading: Reading
     views: Mapping[Path, Path] = field(default_factory=dict)
 
 
@@ -100,7 +99,7 @@ class FilePredictor:
         """Estimates the bytes of a file from reading to writing, from its headers."""
         tiff = path.suffix.lower() in TIFF_SUFFIXES
         try:
-            pages, itemsize = _read_shapes(path) if tiff else _assume_square(path)
+            pages, itemsize = (_read_shapes if tiff else _assume_square)(path, self._inputs.reading)
         except UserError:  # `read` raises it again
             pages = []
         if not pages:
@@ -124,7 +123,7 @@ class FilePredictor:
             DataError: for a file that cannot be read, and a large one that cannot be read by window.
         """
         if path not in self._large:
-            return read_within(path, self._inputs.nodata, self._inputs.views.get(path))
+            return read_within(path, self._inputs.reading, self._inputs.views.get(path))
         if path.suffix.lower() not in TIFF_SUFFIXES:
             needed = format_size(self.cost(path))
             raise DataError(
@@ -167,9 +166,10 @@ class FilePredictor:
         labels = [likeliest_class(page) for page in found]
         fill = self._inputs.fill if any((label == IGNORE_LABEL).any() for label in labels) else None
         pages = [encode(label, classes, fill) for label in labels]
-        mask = outputs.place(path, "mask", choose_suffix(path, pages, outputs.suffix))
+        slice_axis = self._inputs.reading.slice_axis
+        mask = outputs.place(path, "mask", choose_suffix(path, pages, outputs.suffix, slice_axis))
         make_output_folder(outputs.folder)
-        write_pages(mask, pages, path)
+        write_pages(mask, pages, path, slice_axis)
         if outputs.preview:
             write_pages(self._preview(path, len(labels)), [colorize(label, classes) for label in labels])
         if outputs.probabilities:
@@ -195,11 +195,12 @@ class FilePredictor:
         by_tiles.check_settings(self._predictor)
         return_freed_memory()
         mask = self._outputs.place(path, "mask", ".tif")
-        with open_pages(path, self._inputs.nodata) as pages:
+        nodata = self._inputs.reading.nodata
+        with open_pages(path, nodata) as pages:
             plans = [by_tiles.plan_page(self._predictor, page, self._budget) for page in pages]
             make_output_folder(self._outputs.folder)
             part_path = mask.with_suffix(".part")
-            with open_part(part_path, by_tiles.identify_job(self._predictor, path, pages, self._inputs.nodata)) as part:
+            with open_part(part_path, by_tiles.identify_job(self._predictor, path, pages, nodata)) as part:
                 self._report(f"{path}: {_describe_size(pages)}, in tiles of {max(plan.tile for plan in plans)}")
                 if part.differs:
                     self._report(f"{part_path} was of another {' and '.join(part.differs)}: it starts anew")
@@ -240,15 +241,15 @@ class FilePredictor:
         return self._outputs.place(path, "preview", ".png" if pages == 1 else ".tif")
 
 
-def _read_shapes(path: Path) -> tuple[list[Shape], int]:
+def _read_shapes(path: Path, reading: Reading) -> tuple[list[Shape], int]:
     """Reads the shapes of the images of a TIFF, and the bytes of a value."""
-    with open_images(path, Reading()) as images:
+    with open_images(path, reading) as images:
         return [images.size(page) for page in range(len(images))], images.itemsize
 
 
-def _assume_square(path: Path) -> tuple[list[Shape], int]:
+def _assume_square(path: Path, reading: Reading) -> tuple[list[Shape], int]:
     """Assumes one square page with as many values as a file has; and the bytes of each."""
-    values, itemsize = stored_size(path)
+    values, itemsize = stored_size(path, reading)
     side = math.isqrt(max(values - 1, 0)) + 1
     return [(side, side, 1)] if values else [], itemsize
 
