@@ -75,6 +75,8 @@ def test_ignored_values_are_numbers_or_colours(make, classes, words, ignored):
         (LABELLED, ["data.ignore=dirt"], "data.ignore=dirt is the value of a class too"),
         (LABELLED, ["data.labels=instances"], "data.labels=instances needs two data.classes"),
         (GREY[:-1] + ", also: [3]}", ["data.labels=instances"], "also= means nothing"),
+        (LABELLED.replace("0}", "0, also: [7]}"), [], "give all of one kind"),
+        ("{name: a, value: 0, also: [sky]}, {name: b, value: 255}", [], "has the value 0 and, perhaps, labels as also"),
         (COLOURED, ["data.inexact=threshold"], "divides the greys of two data.classes"),
         (GREY, ["data.inexact=nearest", "data.labels=instances"], "each object has one of its own"),
         (GREY, ["data.inexact=near"], "data.inexact"),
@@ -97,6 +99,16 @@ def test_labels_are_classes(make):
     cells = "{name: a, value: 0}, {name: b, value: cell}"
     assert Rules.of(read(make, cells, "data.labels=instances")).labels == {"cell": 1}
     assert Rules.of(read(make, f"{GREY}, {{name: c, value: 9}}")).labels == {}
+
+
+def test_the_background_has_labels_too(make):
+    classes = LABELLED.replace("0}", "0, also: [tree, sky]}")
+    rules = Rules.of(read(make, classes))
+    assert rules.labels == {"tree": 0, "sky": 0, "cell": 1, "nucleus": 1, "two words": 1, "dirt": 2}
+    assert [(spec.value, spec.also) for spec in rules.classes] == [(0, []), (1, []), (2, [])]
+    assert rules.of_pixels != Rules.of(read(make, LABELLED)).of_pixels
+    objects = "{name: a, value: 0, also: [tree]}, {name: b, value: cell}"
+    assert Rules.of(read(make, objects, "data.labels=instances")).drawing.objects == ("cell",)
 
 
 def test_a_class_stands_in_a_file_as_it_did_before_it_could_have_several_values(make):

@@ -243,6 +243,24 @@ class TestAnnotations:
             load(tmp_path, f"data.masks={tmp_path}/all.json", "data.classes=[{name: a, value: 0}, {name: b, value: b}]")
         assert "\n" not in str(caught.value)
 
+    def test_labels_of_the_background_lie_over_others(self, tmp_path):
+        for name in range(4):
+            put(tmp_path, f"images/{name}.png", grey())
+            boxes = {"cell": [[2, 3], [11, 8]], "hole": [[2, 3], [5, 8]]}
+            shapes = [
+                {"label": label, "points": points, "shape_type": "rectangle", "group_id": None}
+                for label, points in boxes.items()
+            ]
+            (tmp_path / f"images/{name}.json").write_text(json.dumps({"shapes": shapes, "imagePath": f"{name}.png"}))
+        classes = "data.classes=[{name: ground, value: 0, also: [hole]}, {name: cell, value: cell}]"
+        made = load(tmp_path, f"data.masks={tmp_path}/images", classes)
+        assert made.train[0].label[4:8, 7:11].all()
+        assert not made.train[0].label[:, :5].any()
+        assert (
+            load(tmp_path, f"data.masks={tmp_path}/images", classes, "data.labels=instances").train[0].instances.max()
+            == 1
+        )
+
     def test_a_file_for_each_image_beside_it(self, tmp_path):
         for name in range(4):
             put(tmp_path, f"images/{name}.png", grey())

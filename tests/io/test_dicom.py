@@ -24,6 +24,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from unet_exp.io.directions import NOWHERE
 from unet_exp.io.images import open_images
 from unet_exp.io.scene import Reading
 
@@ -324,3 +325,17 @@ def test_a_library_that_is_missing(tmp_path, monkeypatch):
             "DICOM files are read with pydicom, which is not installed; type pip install 'unet-exp[dicom]'"
             in refuse(path)
         )
+
+
+def test_a_series_leads_where_its_positions_do(tmp_path):
+    volume = noise(3, 9, 7)
+    write_series(tmp_path / "s", volume)
+    with open_images(tmp_path / "s", Reading()) as images:
+        # What leads to the left and the back in DICOM leads to the right and the front by a negative number here.
+        np.testing.assert_allclose(images.directions, [[0, -1, 0], [0.8, 0, 0.6], [-0.6, 0, 0.8]], atol=1e-9)
+    write_series(tmp_path / "t", volume, ImagePositionPatient=None)
+    with open_images(tmp_path / "t", Reading()) as images:
+        assert images.directions == NOWHERE
+    one = write(tmp_path / "one", volume[0], ImagePositionPatient=[0, 0, 0], ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+    with open_images(one, Reading()) as images:
+        assert (images.directions.describe(), images.directions.z) == ("left, back", None)

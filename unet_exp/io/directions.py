@@ -55,9 +55,9 @@ def check_directions(path: Path, found: Directions, image: Path, expected: Direc
     pairs = [(one, other) for one, other in zip(found, expected, strict=True) if one is not None and other is not None]
     if any(np.dot(one, other) < _ALIKE for one, other in pairs):
         raise DataError(
-            f"{path}: its columns, rows and slices lead to {found.describe()} of the patient, and those of its image "
-            f"{image} to {expected.describe()}: it would lie on it flipped or turned; export both by one program, such "
-            "as dcm2niix, or put it onto the grid of the image"
+            f"{path}: its columns, rows and slices lead to the patient's {found.describe()}, and those of its image "
+            f"{image} to the {expected.describe()}: it would lie on it flipped or turned; export both by one program, "
+            "such as dcm2niix, or put it onto the grid of the image"
         )
 
 
