@@ -1,0 +1,206 @@
+"""Families of files in an unknown folder: of one pattern of folders, one ending of their names and one kind."""
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from unet_exp.errors import DataError
+from unet_exp.io.kinds import SUFFIXES
+from unet_exp.io.listing import scan_files
+
+IMAGE_WORDS = ("image", "img", "jpeg", "frame", "photo", "scan", "sat", "input", "slide", "tissue", "raw", "original")
+"""What the names of folders and files of images hold."""
+MASK_WORDS = ("mask", "label", "annot", "seg", "gt", "ground", "truth", "manual", "trimap", "target", "outline", "map")
+"""Likewise of masks."""
+_SPLIT = re.compile(r"(training|train|validation|valid|val|dev|testing|test)", re.IGNORECASE)
+_FEWEST_ALIKE = 3
+_MOST_ENDINGS = 8
+_ENDING = re.compile(r"[_\-. ][^_\-. ]*[^\W\d_][^_\-. ]*$")
+"""The last word of a name, which is no number."""
+_RUN = re.compile(r"\d+|[^\W\d_]+|[\W_]")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Files that one glob names.
+
+    Attributes:
+        folders: the parts of the glob's folders, below the root.
+        beginning: what all names begin with.
+        ending: what they end in, before the suffix.
+        suffix: with its dot.
+        files: paths below the root, sorted.
+        splits: the names of train, val and test among the folders, in the order of `files`; empty for none.
+    """
+
+    folders: tuple[str, ...]
+    beginning: str
+    ending: str
+    suffix: str
+    files: tuple[str, ...]
+    splits: tuple[str, ...] = ()
+
+    @property
+    def spec(self) -> str:
+        """The glob, below the root."""
+        return "/".join((*self.folders, f"{self.beginning}*{self.ending}{self.suffix}"))
+
+    @property
+    def folder_spec(self) -> str:
+        """A glob that names the folders as items, each with its files."""
+        return "/".join((*self.folders, ""))
+
+    @property
+    def words(self) -> str:
+        """What its name says of its role, in lower case."""
+        return " ".join((*(part for part in self.folders if part != "*"), self.beginning, self.ending)).lower()
+
+    @property
+    def names(self) -> list[str]:
+        """What the wildcard matches in the name of each file."""
+        start, stop = len(self.beginning), len(self.ending) + len(self.suffix)
+        return [file.rpartition("/")[2][start : -stop or None] for file in self.files]
+
+    @property
+    def number_of_folders(self) -> int:
+        """How many folders hold the files."""
+        return len({file.rpartition("/")[0] for file in self.files})
+
+    def narrow(self) -> "Family":
+        """The same files by a glob with all that their names have in common; itself where they have nothing."""
+        runs = [_RUN.findall(name) for name in self.names]
+        longest = min(map(len, runs)) - 1  # something remains of each name
+        start = _count_common(runs, longest)
+        stop = _count_common([run[::-1] for run in runs], longest - start)
+        first = runs[0]
+        ending = "".join(first[len(first) - stop :])
+        return replace(self, beginning=self.beginning + "".join(first[:start]), ending=ending + self.ending)
+
+    @property
+    def is_of_masks(self) -> bool:
+        """Whether its name says that it holds masks: the word nearest to the file counts."""
+        return _find_last(self.words, MASK_WORDS) > _find_last(self.words, IMAGE_WORDS)
+
+    @property
+    def is_of_images(self) -> bool:
+        """Whether its name says that it holds images."""
+        return _find_last(self.words, IMAGE_WORDS) > _find_last(self.words, MASK_WORDS)
+
+
+def find_families(root: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Family]:
+    """Finds the families of files below a folder, the largest first.
+
+    Folders of split words (train, val, test) are one in braces; three or more of other names, which say nothing of a
+    role, are a wildcard.
+
+    Args:
+        root: the folder.
+        suffixes: of files that count.
+
+    Raises:
+        DataError: if the folder is none, or cannot be opened.
+    """
+    if not root.is_dir():
+        raise DataError(f"data.root={root}: there is no such folder; check the path")
+    tree = _Tree(scan_files(root, stamps=False).paths, suffixes)
+    found = [family for folders, files in tree.walk([""], ()) for family in _divide(folders, files, suffixes)]
+    return sorted(found, key=lambda family: (-len(family.files), family.spec))
+
+
+class _Tree:
+    """Folders with the files in them."""
+
+    def __init__(self, paths: Iterable[str], suffixes: Sequence[str]) -> None:
+        self._files: dict[str, list[str]] = defaultdict(list)
+        self._folders: dict[str, set[str]] = defaultdict(set)
+        for path in paths:
+            if not path.lower().endswith(tuple(suffixes)):
+                continue
+            folder, _, name = path.rpartition("/")
+            self._files[folder].append(name)
+            while folder:
+                above, _, name = folder.rpartition("/")
+                if name in self._folders[above]:
+                    break
+                self._folders[above].add(name)
+                folder = above
+
+    def walk(self, folders: Sequence[str], pattern: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+        """The files of folders that one pattern matches, and those below, with their patterns."""
+        below = {folder: f"{folder}/" if folder else "" for folder in folders}
+        files = [below[folder] + name for folder in folders for name in self._files.get(folder, ())]
+        if files:
+            yield pattern, files
+        names = sorted({name for folder in folders for name in self._folders.get(folder, ())})
+        for part, members in _group_folders(names):
+            inner = [below[folder] + name for folder in folders for name in members & self._folders.get(folder, set())]
+            yield from self.walk(inner, (*pattern, part))
+
+
+def _group_folders(names: Sequence[str]) -> Iterator[tuple[str, set[str]]]:
+    """Groups the names of folders beside each other, each with its part of a glob."""
+    splits: dict[tuple[str, str], list[str]] = defaultdict(list)
+    others: list[str] = []
+    for name in names:
+        match = _SPLIT.search(name)
+        if match:
+            splits[name[: match.start()], name[match.end() :]].append(name)
+        else:
+            others.append(name)
+    for (start, end), members in splits.items():
+        words = [name[len(start) : len(name) - len(end)] for name in members]
+        yield (f"{start}{{{','.join(words)}}}{end}" if len(words) > 1 else members[0]), set(members)
+    plain = [name for name in others if _find_last(name.lower(), (*IMAGE_WORDS, *MASK_WORDS)) < 0]
+    alike = set(plain) if len(plain) >= _FEWEST_ALIKE else set()
+    if alike:
+        yield "*", alike
+    for name in others:
+        if name not in alike:
+            yield name, {name}
+
+
+def _divide(folders: tuple[str, ...], files: Sequence[str], suffixes: Sequence[str]) -> Iterator[Family]:
+    """Divides the files of one pattern of folders by suffix and by the ending of their names."""
+    by_suffix: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        lower = file.lower()
+        suffix = max((one for one in suffixes if lower.endswith(one)), key=len)
+        by_suffix[file[len(file) - len(suffix) :]].append(file)
+    for suffix, members in by_suffix.items():
+        endings = [_find_ending(file, suffix) for file in members]
+        counts = Counter(endings)
+        # Endings that come once are names; many of them are no roles.
+        told = len(counts) <= _MOST_ENDINGS and min(counts.values()) > 1 and len(counts) > 1
+        groups: dict[str, list[str]] = defaultdict(list)
+        for file, ending in zip(members, endings, strict=True):
+            groups[ending if told else ""].append(file)
+        for ending, group in groups.items():
+            yield Family(folders, "", ending, suffix, tuple(sorted(group)), _list_splits(folders))
+
+
+def _find_ending(file: str, suffix: str) -> str:
+    match = _ENDING.search(file.rpartition("/")[2][: -len(suffix)])
+    return match[0] if match else ""
+
+
+def _list_splits(folders: Sequence[str]) -> tuple[str, ...]:
+    """The split words in braces of the first part that has some, where no wildcard comes before it."""
+    for part in folders:
+        if part == "*":
+            return ()
+        if match := re.search(r"\{(.*)\}", part):
+            return tuple(match[1].split(","))
+    return ()
+
+
+def _count_common(runs: Sequence[Sequence[str]], most: int) -> int:
+    """How many runs all of them begin with."""
+    return len(os.path.commonprefix([list(run[: max(most, 0)]) for run in runs])) if len(runs) > 1 else 0
+
+
+def _find_last(text: str, words: Sequence[str]) -> int:
+    """Where the last of some words begins in a text; -1 for none."""
+    return max(text.rfind(word) for word in words)

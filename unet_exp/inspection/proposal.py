@@ -1,0 +1,235 @@
+"""Proposes the words that fit an unknown folder: which files are images, which are their masks, and how they are split."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unet_exp.config.user_data import FolderConfig
+from unet_exp.data.sets.folder import find_folder_pairs
+from unet_exp.errors import DataError, UserError
+from unet_exp.folder.pairs import Pairs
+from unet_exp.inspection.families import Family, find_families
+from unet_exp.io.images import read_pages
+from unet_exp.io.kinds import ANNOTATION_SUFFIXES, SUFFIXES
+from unet_exp.io.listing import scan_files
+from unet_exp.samples.classes import dump_in_one_line
+
+_MOST_FAMILIES = 12
+_MOST_TOLD = 8
+_DERIVED = ("color", "colour", "instance", "panoptic", "overlay", "preview", "edge", "prob", "weak")
+"""What names say of files that are made of the masks, or say less than they do."""
+_FLATTER = 0.05
+_HALF = 0.5
+
+
+class FileProposal(NamedTuple):
+    """Words that name images and masks.
+
+    Attributes:
+        words: as typed, without `data=folder` and `data.root`.
+        pairs: how many images have a mask with them.
+        remarks: lines about what else there is.
+    """
+
+    words: list[str]
+    pairs: int
+    remarks: list[str]
+
+
+class _Trial(NamedTuple):
+    images: Family
+    masks: Family
+    values: dict[str, Any]
+    pairs: Pairs
+    points: int
+
+
+def propose_files(config: FolderConfig) -> FileProposal:
+    """Finds words for the files below `data.root`.
+
+    Raises:
+        DataError: if there is no such folder, or nothing in it looks like images with masks.
+    """
+    root = Path(config.root or ".").expanduser()
+    families = find_families(root, (*SUFFIXES, *ANNOTATION_SUFFIXES))
+    with _silence():
+        trials = list(_try_all(config, root, families[:_MOST_FAMILIES]))
+        if not trials:
+            raise _explain_nothing(root, families)
+        best = max(trials, key=lambda trial: (trial.points, _count_masked(trial.pairs), -len(trial.masks.spec)))
+        values = {**best.values, **_find_channels(config, best, families)}
+        values |= _find_view(config, root, best, trials)
+        values |= _find_split(config, root, best, values)
+    bare = len(best.pairs) - _count_masked(best.pairs)
+    remarks = [f"{bare} images have no mask: they are predicted and drawn, without scores"] if bare else []
+    if bare:
+        values["without_mask"] = "unlabelled"
+    others = {trial.masks.spec for trial in trials if trial.images == best.images} - {best.masks.spec}
+    others -= {values.get("field_of_view")}
+    if others:
+        remarks.append(f"other files pair with these images too: {', '.join(sorted(others)[:_MOST_TOLD])}")
+    words = [f"data.{key}={_write_value(value)}" for key, value in values.items()]
+    return FileProposal(words, _count_masked(best.pairs), remarks)
+
+
+def _try_all(config: FolderConfig, root: Path, families: Sequence[Family]) -> Iterator[_Trial]:
+    """Pairs families that may be images with those that may be their masks."""
+    flatness = {family.spec: _find_flatness(root, family) for family in families}
+    for images, masks in product(families, families):
+        drawn = masks.suffix.lower() in ANNOTATION_SUFFIXES
+        if images is masks or images.suffix.lower() in ANNOTATION_SUFFIXES or images.is_of_masks:
+            continue
+        flatter = flatness[masks.spec] - flatness[images.spec] > _FLATTER
+        points = 3 * (masks.is_of_masks or drawn) + images.is_of_images + 2 * flatter
+        points -= 4 * masks.is_of_images + any(word in masks.words for word in _DERIVED)
+        if points <= 0:
+            continue
+        for values in _name_files(images, masks):
+            try:
+                pairs = find_folder_pairs(_with(config, values), None, lambda _: True)
+            except UserError:
+                continue
+            if _count_masked(pairs):
+                yield _Trial(images, masks, values, pairs, points)
+                break
+
+
+def _name_files(images: Family, masks: Family) -> Iterator[dict[str, Any]]:
+    """Ways to name images and masks, the simplest first."""
+    if masks.number_of_folders > 1 and len(masks.files) > masks.number_of_folders and "*" in masks.folders:
+        if len(images.files) == images.number_of_folders:
+            yield {"images": images.spec, "masks": masks.folder_spec, "labels": "instances"}
+    if images.folders == masks.folders and images.suffix == masks.suffix and not images.ending and masks.ending:
+        spec = images.spec
+        yield {"images": spec, "masks": spec, "mask_suffix": masks.ending}
+        return
+    exact = {"images": images.spec, "masks": masks.spec}
+    if set(masks.names) <= set(images.names):
+        yield exact
+    yield {"images": images.narrow().spec, "masks": masks.narrow().spec}
+    yield exact
+
+
+def _with(config: FolderConfig, values: dict[str, Any]) -> FolderConfig:
+    """The config with other values; those of the split are looked at later."""
+    return FolderConfig.model_validate({**config.model_dump(), **values})
+
+
+def _count_masked(pairs: Pairs) -> int:
+    return sum(pair.mask is not None for pair in pairs)
+
+
+def _find_channels(config: FolderConfig, best: _Trial, families: Sequence[Family]) -> dict[str, Any]:
+    """The channels of images that lie in several files, whose names differ in their endings."""
+    images, masks = best.images, best.masks
+    alike = [
+        family
+        for family in families
+        if (family.folders, family.suffix, len(family.files)) == (images.folders, images.suffix, len(images.files))
+        and family.ending
+        and family is not masks
+        and not family.is_of_masks
+    ]
+    if len(alike) < 2 or not images.ending:
+        return {}
+    values = {"images": [family.spec for family in sorted(alike, key=lambda family: family.spec)]}
+    try:
+        pairs = find_folder_pairs(_with(config, {**best.values, **values}), None, lambda _: True)
+    except UserError:
+        return {}
+    return values if _count_masked(pairs) == _count_masked(best.pairs) else {}
+
+
+def _find_view(config: FolderConfig, root: Path, best: _Trial, trials: Sequence[_Trial]) -> dict[str, Any]:
+    """Masks of the field of view: of two values, and 0 in less than half of the image, unlike the masks themselves."""
+    if _find_share(root, best.masks) >= _HALF:
+        return {}
+    for trial in trials:
+        if trial.images != best.images or trial.masks == best.masks or _find_share(root, trial.masks) < _HALF:
+            continue
+        for spec in (trial.masks.spec, trial.masks.narrow().spec):
+            try:
+                find_folder_pairs(_with(config, {**best.values, "field_of_view": spec}), None, lambda _: True)
+            except UserError:
+                continue
+            return {"field_of_view": spec}
+    return {}
+
+
+def _find_split(config: FolderConfig, root: Path, best: _Trial, values: dict[str, Any]) -> dict[str, Any]:
+    """The split that folders or lists make, if they make one."""
+    from unet_exp.folder import groups
+
+    tries: list[dict[str, Any]] = []
+    if best.images.splits:
+        tries.append({"split": "folders"})
+    texts = [path for path in scan_files(root, stamps=False).paths if path.lower().endswith("train.txt")]
+    tries += [{"split": "lists", "lists": os.path.dirname(path) or "."} for path in texts]
+    for split in tries:
+        try:
+            changed = _with(config, {**values, **split})
+            items = [groups.SplitItem(pair.name, pair.name) for pair in best.pairs if pair.mask is not None]
+            groups.split(items, changed)
+        except UserError:
+            continue
+        return split
+    return {}
+
+
+def _find_flatness(root: Path, family: Family) -> float:
+    """The share of neighbours that are equal in a file from the middle: of masks nearly all; 0 if it cannot be read."""
+    pixels = _read_middle(root, family)
+    return 0.0 if pixels is None or pixels.shape[1] < 2 else float((pixels[:, 1:] == pixels[:, :-1]).mean())
+
+
+def _find_share(root: Path, family: Family) -> float:
+    """The share of pixels that are not 0 in a file from the middle; 0 where it has more than two values."""
+    pixels = _read_middle(root, family)
+    if pixels is None or len(np.unique(pixels)) > 2:
+        return 0.0
+    return float((pixels != 0).mean())
+
+
+def _read_middle(root: Path, family: Family) -> np.ndarray[Any, Any] | None:
+    if family.suffix.lower() in ANNOTATION_SUFFIXES:
+        return None
+    try:
+        pages = read_pages(root / family.files[len(family.files) // 2])
+    except DataError:
+        return None
+    return pages[len(pages) // 2]
+
+
+def _write_value(value: Any) -> str:
+    """A value as Hydra reads it on the command line."""
+    if isinstance(value, list):
+        return dump_in_one_line(value)
+    plain = not set(str(value)) & set("{}[]()=,:'\"\\ ")
+    return str(value) if plain else f'"{value}"'
+
+
+def _explain_nothing(root: Path, families: Sequence[Family]) -> DataError:
+    if not families:
+        return DataError(f"data.root={root}: holds no file of a kind that is read; check the path")
+    listed = ", ".join(f"{family.spec} ({len(family.files)})" for family in families[:_MOST_TOLD])
+    return DataError(
+        f"data.root={root}: nothing there looks like images with masks; it holds {listed}; type data.images and "
+        "data.masks (docs/your_images.md)"
+    )
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps what trials warn of from the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
