@@ -503,7 +503,7 @@ BOMBS = [
         "TIFF with 20,000 times one page",
         lambda root: image(tiff_of_one_strip(20_000))(root),
         [],
-        "a1.png: to read it takes",
+        "has 1 page and its image",
     ),
     Bad(
         "mask of 16,000 x 16,000 zeros",
