@@ -43,8 +43,9 @@ format: $(SETUP)  ## Format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-docs: $(SETUP)  ## Draw the pictures of README and docs again
+docs: $(SETUP)  ## Draw the pictures of README and docs again, and write the page of data sets
 	$(RUN) scripts/draw_docs.py
+	$(RUN) scripts/make_replica.py page
 
 lock:  ## Resolve the versions anew, with pip-compile (pip install pip-tools)
 	pip-compile --quiet --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \

@@ -45,6 +45,8 @@ PATHS = (
     *("data.root", "data.images", "data.masks", "data.field_of_view", "data.lists", "data.group"),
 )
 """Keys whose values are paths, labels with an equals sign in them, or regular expressions."""
+_SEVERAL = {"runs": list, "data.images": list, "data.masks": dict}
+"""What may hold several paths, each with the quotes that Hydra needs."""
 
 
 def _weigh_membranes(*weights: float, _root_: DictConfig) -> list[float] | None:
@@ -151,7 +153,7 @@ def prepare_words(words: Sequence[str]) -> list[str]:
             return word
         with suppress(HydraException):
             parsed = parser.parse_override(word).value()
-            if parsed == value or (key == "runs" and isinstance(parsed, list)):
+            if parsed == value or isinstance(parsed, _SEVERAL.get(key, ())):
                 return word
         return f"{key}={quote(value)}"
 

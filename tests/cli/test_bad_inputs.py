@@ -271,9 +271,9 @@ WIDE = np.zeros((SIZE, SIZE + 1), np.uint8)
 TABLE = [
     # Files that are broken.
     Bad("empty file", image(b""), [], "a1.png: is empty, not a PNG, JPEG or TIFF image"),
-    Bad("text named .png", image(b"<html>404</html>"), [], "nor a NumPy array; convert it"),
-    Bad("GIF named .png", image(saved(Image.fromarray(CAMERA).save, format="GIF")), [], "convert it to one of them"),
-    Bad("gzip named .png", image(gzip.compress(b"x")), [], "nor a NumPy array; convert it"),
+    Bad("text named .png", image(b"<html>404</html>"), [], "nor of another kind that is read; convert it"),
+    Bad("HEIC named .png", image(b"\0\0\0\x18ftypheic"), [], "convert it to one of them"),
+    Bad("gzip named .png", image(gzip.compress(b"x")), [], "nor of another kind that is read; convert it"),
     Bad("PNG cut short", image(png(CAMERA)[:300]), [], "a1.png: the file is damaged, cut short"),
     Bad(
         "PNG with a flipped byte",
@@ -291,7 +291,7 @@ TABLE = [
         "pickled NumPy objects",
         image(npy(np.array([[{}]], object), allow_pickle=True)),
         [],
-        "holds object and no numbers",
+        "is a pickle (as Cellpose's _seg.npy), which could run code",
     ),
     Bad("NumPy array of one axis", image(npy(np.zeros(9, np.uint8))), [], "has the shape (9,); save it as (H, W)"),
     Bad("NumPy array of size zero", image(npy(np.zeros((0, 4), np.uint8))), [], "has the shape (0, 4)"),
@@ -340,7 +340,7 @@ TABLE = [
     Bad("link to itself", linked, [], "a1.png: is a link to nothing"),
     Bad("link to nothing", dangling, [], "masks/a1.png: is a link to nothing"),
     Bad("folders that link to themselves", looped, [], "images/a5.png: no mask in"),
-    Bad("named pipe", piped, [], "is a folder or device, not a file"),
+    Bad("named pipe", piped, [], "is a device, not a file"),
     Bad("folder named a1.png", foldered, [], "masks/a1.png: a mask without an image"),
     Bad("no masks at all", removed(*(f"masks/a{n}.png" for n in range(1, 6))), [], "a1.png, images/a2.png"),
     # Images that do not fit each other.

@@ -362,6 +362,9 @@ def test_a_path_may_hold_any_character() -> None:
     assert prepare_words(["output=out/a.b", "output=3"]) == ["output=out/a.b", "output='3'"]
     assert compose_train(words)["data"]["root"] == path
     assert prepare_words(["-m", "init_from=a,b"]) == ["-m", "init_from=a,b"]
+    for several in ("runs=[a,b]", "data.images=['{a,b}/*.png','c/*.png']", "data.masks={road: 'a/*.png'}"):
+        assert prepare_words([several]) == [several]
+    assert prepare_words(["data.images={a,b}/*.png"]) == ["data.images='{a,b}/*.png'"]
 
 
 def test_a_key_is_set_whatever_its_default_refers_to(tmp_path: Path) -> None:

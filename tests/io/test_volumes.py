@@ -87,7 +87,7 @@ def test_nifti_of_two_and_four_axes(tmp_path):
     write_nifti(tmp_path / "d.nii", RNG.random((7, 9, 5, 2, 2)).astype("f4"))
     assert "at most i, j, k and channels" in refuse(tmp_path / "d.nii")
     write_nifti(tmp_path / "e.nii", RNG.random((7, 9, 5, 70)).astype("f4"))
-    assert "70 would be channels, and 64 are most" in refuse(tmp_path / "e.nii")
+    assert "has 70 channels, 64 are most (its shape is 7 x 9 x 5 x 70)" in refuse(tmp_path / "e.nii")
 
 
 def test_nifti_of_colours(tmp_path):

@@ -1,5 +1,6 @@
 """NumPy files: one array (.npy), and archives of several by name (.npz). No pickles, which could run code."""
 
+import math
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -7,7 +8,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from unet_exp.errors import DataError
-from unet_exp.io.scene import OpenImages, Reading
+from unet_exp.io.scene import OpenImages, Reading, check_size
 from unet_exp.io.stored import Stored
 from unet_exp.io.volumes import MappedValues, NamedValues, Volume, choose_array, explain_absent, fit_axes, guess_axes
 
@@ -24,8 +25,6 @@ def open_numpy(stored: Stored, reading: Reading) -> OpenImages:
     """
     shape, fortran, dtype = _read_header(stored.path, stored.stream)
     offset = stored.stream.tell()
-    if not stored.packed and stored.size != offset + dtype.itemsize * int(np.prod(shape, dtype=object)):
-        raise ValueError("some of its pixels are missing")
     if reading.axes is not None:
         axes = fit_axes(stored.path, shape, reading.axes)
     elif len(shape) in _AXES and all(shape):
@@ -35,6 +34,9 @@ def open_numpy(stored: Stored, reading: Reading) -> OpenImages:
             f"{stored.path}: has the shape {shape}; save it as (H, W), (H, W, C) or, for a stack, (N, H, W, C), or say "
             "what its axes are, such as data.axes=zyx"
         )
+    if not stored.packed and stored.size != offset + math.prod(shape) * dtype.itemsize:
+        check_size(stored.path, shape[axes.index("y")], shape[axes.index("x")])  # of a header that is made up
+        raise ValueError("some of its pixels are missing")
     values = MappedValues(stored, dtype, shape, offset, fortran)
     return Volume(stored.path, reading, values, axes, by_window=not stored.packed, narrow=True)
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.Image import Image
@@ -31,6 +32,7 @@ from unet_exp.io.valid import Declared, find_valid
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _EXIF_OF_PNG = b"eXIf"
+_SPACE, _PART = re.compile(rb"\s"), 2**22
 _BANDS = {"1": 1, "L": 1, "I": 1, "I;16": 1, "LA": 4, "PA": 4, "RGBA": 4}
 """Channels of the pixels of each mode of Pillow; 3 for others."""
 
@@ -170,8 +172,7 @@ def _decode_plain(picture: PpmImageFile, data: bytes) -> Array:
     width, height = picture.size
     count = width * height * header.samples
     if header.text:
-        words = re.sub(rb"#[^\r\n]*", b" ", data[header.offset :]).split(maxsplit=count)[:count]
-        values = np.array([int(word) for word in words], np.int64)
+        values = _parse_numbers(re.sub(rb"#[^\r\n]*", b" ", data[header.offset :]))[:count]
         if values.size and not 0 <= values.min() <= values.max() <= header.most:
             raise ValueError(f"a value of {values.max()}, and {header.most} is the largest")
     else:
@@ -183,6 +184,17 @@ def _decode_plain(picture: PpmImageFile, data: bytes) -> Array:
         raise ValueError("some of its pixels are missing")
     pixels: Array = values.astype(header.dtype).reshape(height, width, header.samples)
     return pixels[:, :, 0] if header.samples == 1 else pixels
+
+
+def _parse_numbers(text: bytes) -> NDArray[np.int64]:
+    """The numbers of a text, of which a part is split at a time: words take much memory."""
+    parts, start = [np.empty(0, np.int64)], 0
+    while start < len(text):
+        space = _SPACE.search(text, start + _PART)
+        end = space.start() if space else len(text)
+        parts.append(np.array([int(word) for word in text[start:end].split()], np.int64))
+        start = end
+    return np.concatenate(parts)
 
 
 def _find_orientation(picture: Image) -> Orientation:

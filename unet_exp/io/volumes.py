@@ -247,8 +247,8 @@ class Volume(OpenImages):
         if channels > MAX_CHANNELS:
             shape = " x ".join(map(str, self._values.shape))
             raise DataError(
-                f"{self._path}: is an array of {shape}, of which {channels} would be channels, and {MAX_CHANNELS} are "
-                f"most; say what its axes are, such as data.axes={'zyx' if len(self._axes) == 3 else 'tzyx'}"
+                f"{self._path}: has {channels} channels, {MAX_CHANNELS} are most (its shape is {shape}); say what its "
+                f"axes are, such as data.axes={'zyx' if len(self._axes) == 3 else 'tzyx'}"
             )
         check_size(self._path, height, width, channels)
         return Scene(*self._cut(index, slice(0, height), slice(0, width)))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opened import read_every_way, refuse
 from PIL import Image
 
-from unet_exp.io import stored
+from unet_exp.io import pictures, stored
 from unet_exp.io.images import read_image, read_labels, read_pages, read_scenes
 from unet_exp.io.scene import Reading
 
@@ -116,6 +116,13 @@ def test_pnm_values_are_those_stored(tmp_path_factory, most, samples, text, size
     found = pixels_of(path)
     assert found.dtype == (np.uint8 if most < 256 else np.uint16)
     np.testing.assert_array_equal(found, values)
+
+
+def test_long_texts_are_read_by_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "_PART", 7)
+    values = RNG.integers(0, 256, (24, 17, 3), np.uint8)
+    (tmp_path / "a.ppm").write_bytes(pnm(values, 255, True))
+    np.testing.assert_array_equal(pixels_of(tmp_path / "a.ppm"), values)
 
 
 def test_opencv_writes_the_same_16_bit_pnm(tmp_path):
