@@ -15,6 +15,7 @@ from unet_exp.io.images import Reading, open_images
 from unet_exp.io.kinds import ANNOTATION_SUFFIXES, is_jpeg
 from unet_exp.io.listing import list_files
 from unet_exp.io.specs import is_zarr
+from unet_exp.io.stored import split_inner
 from unet_exp.io.valid import Valid
 
 if TYPE_CHECKING:
@@ -50,12 +51,17 @@ def is_drawn(pair: Pair) -> bool:
     label, path = next(((label, path) for label, path in pair.masks if path is not None), ("", None))
     if path is None:
         return False
-    return bool(label) or is_annotation(path) or (path.is_dir() and not is_zarr(path))
+    return bool(label) or is_annotation(path) or is_of_objects(path)
 
 
 def is_annotation(path: Path) -> bool:
     """Whether a mask is an annotation, by its name."""
     return path.suffix.lower() in ANNOTATION_SUFFIXES
+
+
+def is_of_objects(path: Path) -> bool:
+    """Whether a mask is a folder of one file an object, and no array of a Zarr, which is a folder too."""
+    return path.is_dir() and not is_zarr(path) and not split_inner(path)[1]
 
 
 def draw_pair(pair: Pair, size: tuple[int, int], drawing: Drawing) -> tuple[Array, Valid]:
@@ -114,7 +120,7 @@ def _list_shapes(pair: Pair, size: tuple[int, int], drawing: Drawing) -> Iterato
 
 def _list_objects(path: Path) -> list[Path]:
     """The files of a mask: those in a folder, each of an object, none if it is empty; or the only one."""
-    if not path.is_dir() or is_zarr(path):
+    if not is_of_objects(path):
         return [path]
     return [file for _, file in list_files(path, recursive=False).images] if any(path.iterdir()) else []
 
