@@ -1,10 +1,10 @@
 """Families of files in an unknown folder: of one pattern of folders, one ending of their names and one kind."""
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 from unet_exp.errors import DataError
@@ -34,6 +34,7 @@ class Family:
         suffix: with its dot.
         files: paths below the root, sorted.
         splits: the names of train, val and test among the folders, in the order of `files`; empty for none.
+        inner: the path inside of each file, where it is a container.
     """
 
     folders: tuple[str, ...]
@@ -42,11 +43,16 @@ class Family:
     suffix: str
     files: tuple[str, ...]
     splits: tuple[str, ...] = ()
+    inner: str = ""
 
     @property
     def spec(self) -> str:
         """The glob, below the root."""
-        return "/".join((*self.folders, f"{self.beginning}*{self.ending}{self.suffix}"))
+        return "/".join((*self.folders, f"{self.beginning}*{self.ending}{self.suffix}", *self._within))
+
+    @property
+    def _within(self) -> list[str]:
+        return [self.inner] if self.inner else []
 
     @property
     def folder_spec(self) -> str:
@@ -56,7 +62,8 @@ class Family:
     @property
     def words(self) -> str:
         """What its name says of its role, in lower case."""
-        return " ".join((*(part for part in self.folders if part != "*"), self.beginning, self.ending)).lower()
+        named = (part for part in self.folders if part != "*")
+        return " ".join((*named, self.beginning, self.ending, self.inner)).lower()
 
     @property
     def names(self) -> list[str]:
@@ -69,12 +76,16 @@ class Family:
         """How many folders hold the files."""
         return len({file.rpartition("/")[0] for file in self.files})
 
-    def narrow(self) -> "Family":
-        """The same files by a glob with all that their names have in common; itself where they have nothing."""
+    def narrow(self, numbers: bool) -> "Family":
+        """The same files by a glob with what their names have in common at both ends; itself where they have nothing.
+
+        Args:
+            numbers: whether a number of two digits or more can be a part of it: names may have one in common by chance.
+        """
         runs = [_RUN.findall(name) for name in self.names]
         longest = min(map(len, runs)) - 1  # something remains of each name
-        start = _count_common(runs, longest)
-        stop = _count_common([run[::-1] for run in runs], longest - start)
+        start = _count_common(runs, longest, numbers)
+        stop = _count_common([run[::-1] for run in runs], longest - start, numbers)
         first = runs[0]
         ending = "".join(first[len(first) - stop :])
         return replace(self, beginning=self.beginning + "".join(first[:start]), ending=ending + self.ending)
@@ -196,9 +207,15 @@ def _list_splits(folders: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-def _count_common(runs: Sequence[Sequence[str]], most: int) -> int:
-    """How many runs all of them begin with."""
-    return len(os.path.commonprefix([list(run[: max(most, 0)]) for run in runs])) if len(runs) > 1 else 0
+def _count_common(runs: Sequence[Sequence[str]], most: int, numbers: bool) -> int:
+    """How many runs all of them begin with, perhaps up to the first number."""
+    if len(runs) < 2:
+        return 0
+    columns = zip(*(run[: max(most, 0)] for run in runs), strict=False)
+    common = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
+    if not numbers:
+        common = list(takewhile(lambda run: not (run.isdigit() and len(run) > 1), common))
+    return len(common)
 
 
 def _find_last(text: str, words: Sequence[str]) -> int:

@@ -1,27 +1,34 @@
-"""Proposes the words that fit an unknown folder: which files are images, which are their masks, and how they are split."""
+"""Proposes words for an unknown folder: which files are images, which are their masks, and how they are split."""
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from unet_exp.config.user_data import FolderConfig
+from unet_exp.annotations import list_labels
+from unet_exp.config.user_data import MAX_CLASSES, FolderConfig
 from unet_exp.data.sets.folder import find_folder_pairs
 from unet_exp.errors import DataError, UserError
+from unet_exp.folder import groups
 from unet_exp.folder.pairs import Pairs
 from unet_exp.inspection.families import Family, find_families
-from unet_exp.io.images import read_pages
-from unet_exp.io.kinds import ANNOTATION_SUFFIXES, SUFFIXES
+from unet_exp.io.images import open_images
+from unet_exp.io.kinds import ANNOTATION_SUFFIXES, DICOM_SUFFIXES, SUFFIXES
 from unet_exp.io.listing import scan_files
+from unet_exp.io.scene import Reading
+from unet_exp.io.volumes import SeveralArrays
 from unet_exp.samples.classes import dump_in_one_line
 
 _MOST_FAMILIES = 12
 _MOST_TOLD = 8
+_MOST_ANNOTATIONS = 200
 _DERIVED = ("color", "colour", "instance", "panoptic", "overlay", "preview", "edge", "prob", "weak")
 """What names say of files that are made of the masks, or say less than they do."""
 _FLATTER = 0.05
@@ -29,15 +36,15 @@ _HALF = 0.5
 
 
 class FileProposal(NamedTuple):
-    """Words that name images and masks.
+    """Keys that name images and masks.
 
     Attributes:
-        words: as typed, without `data=folder` and `data.root`.
+        values: of `FolderConfig`.
         pairs: how many images have a mask with them.
         remarks: lines about what else there is.
     """
 
-    words: list[str]
+    values: dict[str, Any]
     pairs: int
     remarks: list[str]
 
@@ -51,31 +58,59 @@ class _Trial(NamedTuple):
 
 
 def propose_files(config: FolderConfig) -> FileProposal:
-    """Finds words for the files below `data.root`.
+    """Finds keys for the files below `data.root`.
 
     Raises:
         DataError: if there is no such folder, or nothing in it looks like images with masks.
     """
     root = Path(config.root or ".").expanduser()
     families = find_families(root, (*SUFFIXES, *ANNOTATION_SUFFIXES))
+    families = [part for family in families[:_MOST_FAMILIES] for part in _list_arrays(root, family)]
     with _silence():
-        trials = list(_try_all(config, root, families[:_MOST_FAMILIES]))
+        trials = list(_try_all(config, root, families))
         if not trials:
             raise _explain_nothing(root, families)
         best = max(trials, key=lambda trial: (trial.points, _count_masked(trial.pairs), -len(trial.masks.spec)))
         values = {**best.values, **_find_channels(config, best, families)}
-        values |= _find_view(config, root, best, trials)
+        values |= _find_view(config, root, best, families)
         values |= _find_split(config, root, best, values)
-    bare = len(best.pairs) - _count_masked(best.pairs)
-    remarks = [f"{bare} images have no mask: they are predicted and drawn, without scores"] if bare else []
-    if bare:
+        values |= _find_labels(root, best.masks)
+    remarks = []
+    if bare := len(best.pairs) - _count_masked(best.pairs):
         values["without_mask"] = "unlabelled"
-    others = {trial.masks.spec for trial in trials if trial.images == best.images} - {best.masks.spec}
-    others -= {values.get("field_of_view")}
+        remarks.append(f"{bare} images have no mask: they are predicted and drawn, without scores")
+    named = {best.masks.spec, values.get("field_of_view")}
+    others = sorted({trial.masks.spec for trial in trials if trial.images == best.images} - named)
     if others:
-        remarks.append(f"other files pair with these images too: {', '.join(sorted(others)[:_MOST_TOLD])}")
-    words = [f"data.{key}={_write_value(value)}" for key, value in values.items()]
-    return FileProposal(words, _count_masked(best.pairs), remarks)
+        remarks.append(f"other files pair with these images too: {', '.join(others[:_MOST_TOLD])}")
+    return FileProposal(values, _count_masked(best.pairs), remarks)
+
+
+def write_words(values: Mapping[str, Any]) -> list[str]:
+    """Keys of the data as words on a command line, as Hydra reads them."""
+    return [f"data.{key}={_write_value(value)}" for key, value in values.items()]
+
+
+def with_values(config: FolderConfig, values: Mapping[str, Any]) -> FolderConfig:
+    """The config with other values.
+
+    Raises:
+        ValidationError: for values that do not fit.
+    """
+    return FolderConfig.model_validate({**config.model_dump(), **values})
+
+
+def _list_arrays(root: Path, family: Family) -> list[Family]:
+    """The family of each array that its files hold, where they are containers of several."""
+    path = root / family.files[len(family.files) // 2]
+    labels = [f"labels/{folder.name}" for folder in sorted(path.glob("labels/*/"))] if path.is_dir() else []
+    try:
+        with open_images(path, Reading()):
+            return [family, *(replace(family, inner=name) for name in labels)]
+    except SeveralArrays as error:
+        return [replace(family, inner=name) for name in error.names]
+    except DataError:
+        return [family]
 
 
 def _try_all(config: FolderConfig, root: Path, families: Sequence[Family]) -> Iterator[_Trial]:
@@ -92,7 +127,7 @@ def _try_all(config: FolderConfig, root: Path, families: Sequence[Family]) -> It
             continue
         for values in _name_files(images, masks):
             try:
-                pairs = find_folder_pairs(_with(config, values), None, lambda _: True)
+                pairs = find_folder_pairs(with_values(config, values), None, lambda _: True)
             except UserError:
                 continue
             if _count_masked(pairs):
@@ -102,9 +137,10 @@ def _try_all(config: FolderConfig, root: Path, families: Sequence[Family]) -> It
 
 def _name_files(images: Family, masks: Family) -> Iterator[dict[str, Any]]:
     """Ways to name images and masks, the simplest first."""
-    if masks.number_of_folders > 1 and len(masks.files) > masks.number_of_folders and "*" in masks.folders:
-        if len(images.files) == images.number_of_folders:
-            yield {"images": images.spec, "masks": masks.folder_spec, "labels": "instances"}
+    if _are_folders(masks) and len(images.files) == images.number_of_folders:
+        yield {"images": images.spec, "masks": masks.folder_spec, "labels": "instances"}
+    if images.suffix.lower() in DICOM_SUFFIXES and _are_folders(images):
+        yield {"images": images.folder_spec, "masks": masks.spec}
     if images.folders == masks.folders and images.suffix == masks.suffix and not images.ending and masks.ending:
         spec = images.spec
         yield {"images": spec, "masks": spec, "mask_suffix": masks.ending}
@@ -112,13 +148,14 @@ def _name_files(images: Family, masks: Family) -> Iterator[dict[str, Any]]:
     exact = {"images": images.spec, "masks": masks.spec}
     if set(masks.names) <= set(images.names):
         yield exact
-    yield {"images": images.narrow().spec, "masks": masks.narrow().spec}
+    for numbers in (False, True):
+        yield {"images": images.narrow(numbers).spec, "masks": masks.narrow(numbers).spec}
     yield exact
 
 
-def _with(config: FolderConfig, values: dict[str, Any]) -> FolderConfig:
-    """The config with other values; those of the split are looked at later."""
-    return FolderConfig.model_validate({**config.model_dump(), **values})
+def _are_folders(family: Family) -> bool:
+    """Whether each of several folders holds several files."""
+    return "*" in family.folders and 1 < family.number_of_folders < len(family.files)
 
 
 def _count_masked(pairs: Pairs) -> int:
@@ -140,32 +177,47 @@ def _find_channels(config: FolderConfig, best: _Trial, families: Sequence[Family
         return {}
     values = {"images": [family.spec for family in sorted(alike, key=lambda family: family.spec)]}
     try:
-        pairs = find_folder_pairs(_with(config, {**best.values, **values}), None, lambda _: True)
+        pairs = find_folder_pairs(with_values(config, {**best.values, **values}), None, lambda _: True)
     except UserError:
         return {}
     return values if _count_masked(pairs) == _count_masked(best.pairs) else {}
 
 
-def _find_view(config: FolderConfig, root: Path, best: _Trial, trials: Sequence[_Trial]) -> dict[str, Any]:
+def _find_view(config: FolderConfig, root: Path, best: _Trial, families: Sequence[Family]) -> dict[str, Any]:
     """Masks of the field of view: of two values, and 0 in less than half of the image, unlike the masks themselves."""
     if _find_share(root, best.masks) >= _HALF:
         return {}
-    for trial in trials:
-        if trial.images != best.images or trial.masks == best.masks or _find_share(root, trial.masks) < _HALF:
+    ending = str(best.values["images"]).rpartition("*")[2].removesuffix(best.images.suffix)
+    for family in families:
+        if family in (best.images, best.masks) or not family.is_of_masks or _find_share(root, family) < _HALF:
             continue
-        for spec in (trial.masks.spec, trial.masks.narrow().spec):
+        narrow = family.narrow(False)
+        longer = replace(narrow, ending=ending + narrow.ending.removeprefix(ending))
+        for spec in dict.fromkeys((family.spec, narrow.spec, longer.spec)):
             try:
-                find_folder_pairs(_with(config, {**best.values, "field_of_view": spec}), None, lambda _: True)
+                find_folder_pairs(with_values(config, {**best.values, "field_of_view": spec}), None, lambda _: True)
             except UserError:
                 continue
             return {"field_of_view": spec}
     return {}
 
 
+def _find_labels(root: Path, masks: Family) -> dict[str, Any]:
+    """The classes of annotations that have several labels."""
+    if masks.suffix.lower() not in ANNOTATION_SUFFIXES:
+        return {}
+    labels: Counter[str] = Counter()
+    for file in masks.files[:_MOST_ANNOTATIONS]:
+        with suppress(DataError):  # told when the masks are drawn
+            labels += list_labels(root / file)
+    if not 1 < len(labels) < MAX_CLASSES:
+        return {}
+    named = [{"name": label.replace("/", " "), "value": label} for label in sorted(labels)]
+    return {"classes": [{"name": "background", "value": 0}, *named]}
+
+
 def _find_split(config: FolderConfig, root: Path, best: _Trial, values: dict[str, Any]) -> dict[str, Any]:
     """The split that folders or lists make, if they make one."""
-    from unet_exp.folder import groups
-
     tries: list[dict[str, Any]] = []
     if best.images.splits:
         tries.append({"split": "folders"})
@@ -173,7 +225,7 @@ def _find_split(config: FolderConfig, root: Path, best: _Trial, values: dict[str
     tries += [{"split": "lists", "lists": os.path.dirname(path) or "."} for path in texts]
     for split in tries:
         try:
-            changed = _with(config, {**values, **split})
+            changed = with_values(config, {**values, **split})
             items = [groups.SplitItem(pair.name, pair.name) for pair in best.pairs if pair.mask is not None]
             groups.split(items, changed)
         except UserError:
@@ -199,16 +251,17 @@ def _find_share(root: Path, family: Family) -> float:
 def _read_middle(root: Path, family: Family) -> np.ndarray[Any, Any] | None:
     if family.suffix.lower() in ANNOTATION_SUFFIXES:
         return None
+    path = Path(root, family.files[len(family.files) // 2], *filter(None, [family.inner]))
     try:
-        pages = read_pages(root / family.files[len(family.files) // 2])
+        with open_images(path, Reading()) as images:
+            return images.page(len(images) // 2).pixels
     except DataError:
         return None
-    return pages[len(pages) // 2]
 
 
 def _write_value(value: Any) -> str:
     """A value as Hydra reads it on the command line."""
-    if isinstance(value, list):
+    if isinstance(value, list | dict):
         return dump_in_one_line(value)
     plain = not set(str(value)) & set("{}[]()=,:'\"\\ ")
     return str(value) if plain else f'"{value}"'
