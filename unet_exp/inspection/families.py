@@ -1,7 +1,7 @@
 """Families of files in an unknown folder: of one pattern of folders, one ending of their names and one kind."""
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -18,8 +18,11 @@ MASK_WORDS = ("mask", "label", "annot", "seg", "gt", "ground", "truth", "manual"
 _SPLIT = re.compile(r"(training|train|validation|valid|val|dev|testing|test)", re.IGNORECASE)
 _FEWEST_ALIKE = 3
 _MOST_ENDINGS = 8
+_MOST_FILES = 0.8
 _ENDING = re.compile(r"[_\-. ][^_\-. ]*[^\W\d_][^_\-. ]*$")
 """The last word of a name, which is no number."""
+_CHANNEL = re.compile(r"_\d{4}$")
+"""How nnU-Net numbers channels."""
 _RUN = re.compile(r"\d+|[^\W\d_]+|[\W_]")
 
 
@@ -59,11 +62,20 @@ class Family:
         """A glob that names the folders as items, each with its files."""
         return "/".join((*self.folders, ""))
 
-    @property
-    def words(self) -> str:
-        """What its name says of its role, in lower case."""
-        named = (part for part in self.folders if part != "*")
-        return " ".join((*named, self.beginning, self.ending, self.inner)).lower()
+    def list_words(self) -> list[str]:
+        """The parts of its name that are no wildcards, in lower case."""
+        parts = (*self.folders, self.beginning, self.ending, self.inner)
+        return [part.lower() for part in parts if part not in ("", "*")]
+
+    def tell_role(self, other: "Family") -> int:
+        """Whether its name, but for what another's has too, says that it holds masks (1), images (-1), or neither (0).
+
+        The word nearest to the file counts.
+        """
+        shared = other.list_words()
+        own = " ".join(word for word in self.list_words() if word not in shared)
+        masks, images = _find_last(own, MASK_WORDS), _find_last(own, IMAGE_WORDS)
+        return (masks > images) - (images > masks)
 
     @property
     def names(self) -> list[str]:
@@ -89,16 +101,6 @@ class Family:
         first = runs[0]
         ending = "".join(first[len(first) - stop :])
         return replace(self, beginning=self.beginning + "".join(first[:start]), ending=ending + self.ending)
-
-    @property
-    def is_of_masks(self) -> bool:
-        """Whether its name says that it holds masks: the word nearest to the file counts."""
-        return _find_last(self.words, MASK_WORDS) > _find_last(self.words, IMAGE_WORDS)
-
-    @property
-    def is_of_images(self) -> bool:
-        """Whether its name says that it holds images."""
-        return _find_last(self.words, IMAGE_WORDS) > _find_last(self.words, MASK_WORDS)
 
 
 def find_families(root: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Family]:
@@ -154,23 +156,29 @@ class _Tree:
 def _group_folders(names: Sequence[str]) -> Iterator[tuple[str, set[str]]]:
     """Groups the names of folders beside each other, each with its part of a glob."""
     splits: dict[tuple[str, str], list[str]] = defaultdict(list)
-    others: list[str] = []
     for name in names:
-        match = _SPLIT.search(name)
-        if match:
+        if match := _SPLIT.search(name):
             splits[name[: match.start()], name[match.end() :]].append(name)
-        else:
-            others.append(name)
     for (start, end), members in splits.items():
-        words = [name[len(start) : len(name) - len(end)] for name in members]
-        yield (f"{start}{{{','.join(words)}}}{end}" if len(words) > 1 else members[0]), set(members)
-    plain = [name for name in others if _find_last(name.lower(), (*IMAGE_WORDS, *MASK_WORDS)) < 0]
+        if len(members) > 1:
+            words = [name[len(start) : len(name) - len(end)] for name in members]
+            yield f"{start}{{{','.join(words)}}}{end}", set(members)
+    left = [name for name in names if not any(name in found and len(found) > 1 for found in splits.values())]
+    numbered: dict[str, list[str]] = defaultdict(list)
+    for name in left:
+        if match := re.fullmatch(r"(.*?\D)\d+", name):
+            numbered[match[1]].append(name)
+    for start, members in numbered.items():
+        if len(members) >= _FEWEST_ALIKE:
+            yield f"{start}*", set(members)
+            left = [name for name in left if name not in members]
+    plain = [
+        name for name in left if not _SPLIT.search(name) and _find_last(name.lower(), (*IMAGE_WORDS, *MASK_WORDS)) < 0
+    ]
     alike = set(plain) if len(plain) >= _FEWEST_ALIKE else set()
     if alike:
         yield "*", alike
-    for name in others:
-        if name not in alike:
-            yield name, {name}
+    yield from ((name, {name}) for name in left if name not in alike)
 
 
 def _divide(folders: tuple[str, ...], files: Sequence[str], suffixes: Sequence[str]) -> Iterator[Family]:
@@ -181,20 +189,23 @@ def _divide(folders: tuple[str, ...], files: Sequence[str], suffixes: Sequence[s
         suffix = max((one for one in suffixes if lower.endswith(one)), key=len)
         by_suffix[file[len(file) - len(suffix) :]].append(file)
     for suffix, members in by_suffix.items():
-        endings = [_find_ending(file, suffix) for file in members]
-        counts = Counter(endings)
-        # Endings that come once are names; many of them are no roles.
-        told = len(counts) <= _MOST_ENDINGS and min(counts.values()) > 1 and len(counts) > 1
-        groups: dict[str, list[str]] = defaultdict(list)
-        for file, ending in zip(members, endings, strict=True):
-            groups[ending if told else ""].append(file)
+        groups = _divide_by(_ENDING, members, suffix) or _divide_by(_CHANNEL, members, suffix) or {"": members}
         for ending, group in groups.items():
             yield Family(folders, "", ending, suffix, tuple(sorted(group)), _list_splits(folders))
 
 
-def _find_ending(file: str, suffix: str) -> str:
-    match = _ENDING.search(file.rpartition("/")[2][: -len(suffix)])
-    return match[0] if match else ""
+def _divide_by(pattern: re.Pattern[str], files: Sequence[str], suffix: str) -> dict[str, list[str]] | None:
+    """Divides files by how their names end; None where the endings are no roles: one, many, or of one file each.
+
+    A few files with an ending of their own are left out.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        match = pattern.search(file.rpartition("/")[2][: -len(suffix)])
+        groups[match[0] if match else ""].append(file)
+    several = {ending: members for ending, members in groups.items() if len(members) > 1}
+    told = sum(map(len, several.values())) >= _MOST_FILES * len(files)
+    return several if told and 1 < len(several) <= _MOST_ENDINGS else None
 
 
 def _list_splits(folders: Sequence[str]) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ class ClassProposal:
         entries = self._entries()
         found: dict[str, Any] = {"classes": entries} if entries else {}
         found |= {} if self.ignore is None else {"ignore": self.ignore}
-        return found | ({"inexact": self.inexact} if self.kind == "smeared" else {})
+        return found | ({"inexact": self.inexact} if self.kind == "smeared" or self.strays else {})
 
     def words(self) -> list[str]:
         """The same as words on a command line."""

@@ -17,14 +17,15 @@ from unet_exp.config.user_data import MAX_CLASSES, FolderConfig
 from unet_exp.data.sets.folder import find_folder_pairs
 from unet_exp.errors import DataError, UserError
 from unet_exp.folder import groups
-from unet_exp.folder.pairs import Pairs
+from unet_exp.folder.pairs import Pair, Pairs
+from unet_exp.folder.rules import Rules
 from unet_exp.inspection.families import Family, find_families
 from unet_exp.io.images import open_images
 from unet_exp.io.kinds import ANNOTATION_SUFFIXES, DICOM_SUFFIXES, SUFFIXES
 from unet_exp.io.listing import scan_files
 from unet_exp.io.scene import Reading
 from unet_exp.io.volumes import SeveralArrays
-from unet_exp.samples.classes import dump_in_one_line
+from unet_exp.samples.classes import UnknownValues, dump_in_one_line
 
 _MOST_FAMILIES = 12
 _MOST_TOLD = 8
@@ -32,6 +33,7 @@ _MOST_ANNOTATIONS = 200
 _DERIVED = ("color", "colour", "instance", "panoptic", "overlay", "preview", "edge", "prob", "weak")
 """What names say of files that are made of the masks, or say less than they do."""
 _FLATTER = 0.05
+_FEWEST_GROUPS = 3
 _HALF = 0.5
 
 
@@ -118,26 +120,46 @@ def _try_all(config: FolderConfig, root: Path, families: Sequence[Family]) -> It
     flatness = {family.spec: _find_flatness(root, family) for family in families}
     for images, masks in product(families, families):
         drawn = masks.suffix.lower() in ANNOTATION_SUFFIXES
-        if images is masks or images.suffix.lower() in ANNOTATION_SUFFIXES or images.is_of_masks:
+        if images is masks or images.suffix.lower() in ANNOTATION_SUFFIXES:
+            continue
+        role, other = masks.tell_role(images), images.tell_role(masks)
+        if other > 0:
             continue
         flatter = flatness[masks.spec] - flatness[images.spec] > _FLATTER
-        points = 3 * (masks.is_of_masks or drawn) + images.is_of_images + 2 * flatter
-        points -= 4 * masks.is_of_images + any(word in masks.words for word in _DERIVED)
+        derived = any(word in part for part in masks.list_words() for word in _DERIVED)
+        mostly = _find_share(root, masks) >= _HALF  # as of a field of view
+        points = 3 * (role > 0 or drawn) - 4 * (role < 0) + (other < 0) + 2 * flatter - derived - mostly
         if points <= 0:
             continue
         for values in _name_files(images, masks):
             try:
-                pairs = find_folder_pairs(with_values(config, values), None, lambda _: True)
+                changed = with_values(config, values)
+                pairs = find_folder_pairs(changed, None, lambda _: True)
+                masked = [place for place, pair in enumerate(pairs) if pair.mask is not None]
+                if masked:
+                    _look_at(pairs[masked[len(masked) // 2]], Rules.of(changed))
+                    yield _Trial(images, masks, values, pairs, points)
+                    break
             except UserError:
                 continue
-            if _count_masked(pairs):
-                yield _Trial(images, masks, values, pairs, points)
-                break
+
+
+def _look_at(pair: Pair, rules: Rules) -> None:
+    """Reads one pair, which shows whether sizes and pages fit; its values may be those of other classes.
+
+    Raises:
+        DataError: if they do not fit, or the mask is none.
+    """
+    page = rules.read_page(pair, 0)
+    if page.mask is not None:
+        with suppress(UnknownValues):
+            rules.label(page.mask, str(pair.mask), page.labelled)
 
 
 def _name_files(images: Family, masks: Family) -> Iterator[dict[str, Any]]:
     """Ways to name images and masks, the simplest first."""
-    if _are_folders(masks) and len(images.files) == images.number_of_folders:
+    apart = masks.folders != images.folders
+    if apart and _are_folders(masks) and len(images.files) == images.number_of_folders:
         yield {"images": images.spec, "masks": masks.folder_spec, "labels": "instances"}
     if images.suffix.lower() in DICOM_SUFFIXES and _are_folders(images):
         yield {"images": images.folder_spec, "masks": masks.spec}
@@ -171,7 +193,7 @@ def _find_channels(config: FolderConfig, best: _Trial, families: Sequence[Family
         if (family.folders, family.suffix, len(family.files)) == (images.folders, images.suffix, len(images.files))
         and family.ending
         and family is not masks
-        and not family.is_of_masks
+        and family.tell_role(masks) <= 0
     ]
     if len(alike) < 2 or not images.ending:
         return {}
@@ -189,7 +211,9 @@ def _find_view(config: FolderConfig, root: Path, best: _Trial, families: Sequenc
         return {}
     ending = str(best.values["images"]).rpartition("*")[2].removesuffix(best.images.suffix)
     for family in families:
-        if family in (best.images, best.masks) or not family.is_of_masks or _find_share(root, family) < _HALF:
+        if family in (best.images, best.masks) or family.tell_role(best.images) <= 0:
+            continue
+        if _find_share(root, family) < _HALF:
             continue
         narrow = family.narrow(False)
         longer = replace(narrow, ending=ending + narrow.ending.removeprefix(ending))
@@ -231,7 +255,7 @@ def _find_split(config: FolderConfig, root: Path, best: _Trial, values: dict[str
         except UserError:
             continue
         return split
-    return {}
+    return {"group": "image"} if len(best.pairs) < _FEWEST_GROUPS else {}
 
 
 def _find_flatness(root: Path, family: Family) -> float:
