@@ -217,7 +217,7 @@ def _find_view(config: FolderConfig, root: Path, best: _Trial, families: Sequenc
             continue
         narrow = family.narrow(False)
         longer = replace(narrow, ending=ending + narrow.ending.removeprefix(ending))
-        for spec in dict.fromkeys((family.spec, narrow.spec, longer.spec)):
+        for spec in dict.fromkeys((longer.spec, narrow.spec, family.spec)):
             try:
                 find_folder_pairs(with_values(config, {**best.values, "field_of_view": spec}), None, lambda _: True)
             except UserError:
