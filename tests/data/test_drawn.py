@@ -330,6 +330,14 @@ def test_an_image_is_looked_for_below_the_root(tmp_path, caplog):
         load(tmp_path, *words)
 
 
+def test_an_array_in_a_zarr_is_no_folder_of_objects(tmp_path):
+    for place in ("a.zarr/labels/n", "b/masks"):
+        (tmp_path / place).mkdir(parents=True)
+    for place, drawn in (("a.zarr", False), ("a.zarr/labels/n", False), ("b/masks", True), ("b.json", True)):
+        pair = Pair("x", (tmp_path / "x.png",), (("", tmp_path / place),))
+        assert drawing.is_drawn(pair) == drawn
+
+
 def test_labels_of_a_config_are_those_that_are_drawn():
     of = Rules.of(config("x", "data.masks={a:x/a,b:x/b}"))
     assert of.drawing.labels == {"a": 1, "b": 2}

@@ -272,6 +272,17 @@ def test_an_alpha_that_varies_in_one_image_is_a_channel_of_all(root):
     assert load(root).channels == 4
 
 
+def test_grey_images_among_colours_have_equal_channels(root, caplog):
+    for number in range(1, 5):
+        put(root, number)
+    put(root, 2, RNG.integers(0, 256, (16, 16, 3), np.uint8))
+    dataset = load(root, "data.test=0")
+    images = [sample.image for part in (dataset.train, dataset.val) for sample in part]
+    assert [image.shape for image in images] == [(16, 16, 3)] * 4
+    assert [bool((image == image[:, :, :1]).all()) for image in images] == [True, False, True, True]
+    assert "3 of 4 images are grey and others show colours: they are read with 3 equal channels" in caplog.text
+
+
 def test_grey_values_of_16_bits_can_be_classes(root):
     for number in range(3):
         put(root, number, label=mask().astype(np.uint16) * 257)

@@ -9,10 +9,12 @@ from unet_exp.errors import UserError
 USAGE = """Check images and masks before a training.
 
 Usage: python scripts/check_data.py data=folder data.images=... data.masks=... [key=value] ...
+       python scripts/check_data.py data=folder data.root=<folder>
 
 Takes the words of scripts/train.py, and --config-dir, and reads every file once. It prints the sizes, types and values
 of the images, the classes of the masks, and what is suspicious; and draws images with their masks over them.
-data.classes need not be right: if masks hold other values, it prints the classes that would fit.
+data.classes need not be right: if masks hold other values, it prints the classes that would fit. With data.root alone
+it looks for images and masks in a folder, prints the words that name them, and checks the data with these.
 
   output  the folder of contact_sheet.png (outputs/check_data/<data>); an existing one is replaced
 
@@ -23,6 +25,9 @@ Examples:
   python scripts/check_data.py --config-dir mine data=tissue data.tile=128
   python scripts/check_data.py data=isbi2012 data.root=path/to/isbi2012 output=look
 """
+
+
+_FILES = ("data.images", "data.masks")
 
 
 def main() -> None:
@@ -42,8 +47,11 @@ def main() -> None:
                 f"unknown option {flags[0]}; there are --help, --config-dir and the words of scripts/train.py"
             )
         config = compose_command(overrides, args.config_dir).parse()
-        typed = any(override.key_or_group == "output" for override in parse_overrides(overrides))
+        typed = {override.key_or_group for override in parse_overrides(overrides)}
+        output = Path(config.output) if "output" in typed else Path(config.output, "check_data", config.data.name)
+        unknown = "data.root" in typed and config.data.name == "folder" and typed.isdisjoint(_FILES)
 
-        from unet_exp.inspection.check import check_data  # only now: a mistake in the config needs none of its imports
+        # Only now: a mistake in the config needs none of its imports.
+        from unet_exp.inspection.check import check_data, propose_and_check
 
-        check_data(config, Path(config.output) if typed else Path(config.output, "check_data", config.data.name))
+        (propose_and_check if unknown else check_data)(config, output)

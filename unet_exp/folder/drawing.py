@@ -53,12 +53,17 @@ def is_drawn(pair: Pair) -> bool:
     label, path = next(((label, path) for label, path in pair.masks if path is not None), ("", None))
     if path is None:
         return False
-    return bool(label) or is_annotation(path) or _holds_objects(path)
+    return bool(label) or is_annotation(path) or is_of_objects(path)
 
 
 def is_annotation(path: Path) -> bool:
     """Whether a mask is an annotation, by its name."""
     return path.suffix.lower() in ANNOTATION_SUFFIXES
+
+
+def is_of_objects(path: Path) -> bool:
+    """Whether a mask is a folder of one file an object, and no array of a Zarr, which is a folder too."""
+    return path.is_dir() and not is_zarr(path) and not split_inner(path)[1]
 
 
 def draw_pair(pair: Pair, size: tuple[int, int], drawing: Drawing) -> tuple[Array, Valid]:
@@ -115,14 +120,9 @@ def _list_shapes(pair: Pair, size: tuple[int, int], drawing: Drawing) -> Iterato
             yield Shape(label, inside, 0, 0)
 
 
-def _holds_objects(path: Path) -> bool:
-    """Whether a mask is a folder of one file an object, and no array."""
-    return path.is_dir() and not is_zarr(split_inner(path)[0])
-
-
 def _list_objects(path: Path) -> list[Path]:
     """The files of a mask: those in a folder, each of an object, none if it is empty; or the only one."""
-    if not _holds_objects(path):
+    if not is_of_objects(path):
         return [path]
     return [file for _, file in list_files(path, recursive=False).images] if any(path.iterdir()) else []
 

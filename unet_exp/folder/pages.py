@@ -259,7 +259,8 @@ class ImageKind(NamedTuple):
 def used_channels(kinds: Sequence[ImageKind] | NDArray[np.int64]) -> NDArray[np.int64]:
     """Finds how many channels of each image are used: not an alpha that is opaque in all images.
 
-    RGB images that show only greys count as grey if other images are grey.
+    Beside images with colours a grey one has three equal channels; beside grey images an RGB one that shows greys alone
+    has one.
 
     Args:
         kinds: (N, 3), of each image.
@@ -269,4 +270,25 @@ def used_channels(kinds: Sequence[ImageKind] | NDArray[np.int64]) -> NDArray[np.
     """
     channels, opaque, colors = np.array(kinds, np.int64).reshape(-1, 3).T
     counts = np.where((channels == 4) & opaque[channels == 4].all(), 3, channels)
-    return np.where(colors == 1, counts, 1) if set(np.unique(counts).tolist()) == {1, 3} else counts
+    if set(np.unique(counts).tolist()) == {1, 3}:
+        return np.full(len(counts), 3 if (colors[counts == 3] == 1).any() else 1)
+    return counts
+
+
+def describe_repeated(channels: NDArray[np.int64], used: NDArray[np.int64]) -> str | None:
+    """A line about grey images (N,) that have equal channels, as others show colours; None where there are none."""
+    count = int((channels < used).sum())
+    if not count:
+        return None
+    return (
+        f"{count} of {len(used)} images are grey and others show colours: they are read with {used[0]} equal channels"
+    )
+
+
+def take_channels(image: Array, used: int) -> Array:
+    """The first channels of an image (H, W, C): (H, W, used); a grey one that is to have more has equal ones."""
+    if used == image.shape[2]:
+        return image
+    if image.shape[2] == 1:
+        return np.repeat(image, used, axis=2)
+    return np.ascontiguousarray(image[:, :, :used])

@@ -9,7 +9,7 @@ import numpy as np
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.user_data import Axis, FolderConfig, Inexact, NoData, UserDataConfig
 from unet_exp.folder.drawing import Drawing
-from unet_exp.folder.pages import PairPage, PairPages
+from unet_exp.folder.pages import PairPage, PairPages, take_channels
 from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array
 from unet_exp.io.scene import Reading
@@ -187,13 +187,12 @@ class Rules(NamedTuple):
             DataError: see `label`.
         """
         image, valid, _ = page.scene
-        used = image if channels == image.shape[2] else np.ascontiguousarray(image[:, :, :channels])
         label = instances = None
         if page.mask is not None:
             label, instances = self.label(page.mask, path, page.labelled)
             if find_objects and instances is None:
                 instances = find_instances(label)
-        return Sample(name, used, label, instances, valid)
+        return Sample(name, take_channels(image, channels), label, instances, valid)
 
 
 def class_specs(config: UserDataConfig) -> tuple[ClassSpec, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from unet_exp.errors import DataError
 from unet_exp.folder.drawing import is_drawn
 from unet_exp.folder.index_file import require_unchanged
-from unet_exp.folder.pages import PairPage, PairPages, join_channels
+from unet_exp.folder.pages import PairPage, PairPages, join_channels, take_channels
 from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.rules import Rules
 from unet_exp.io.images import Scene
@@ -119,7 +119,7 @@ class Source:
             known = join_valid(valid, labelled)
             pixels, _ = rules.snap(pixels, str(pair.mask), known)
             label, _ = rules.label(pixels, str(pair.mask), known)
-        return Sample(ref.name, np.ascontiguousarray(shown[:, :, : ref.used]), label, None, valid)
+        return Sample(ref.name, np.ascontiguousarray(take_channels(shown, ref.used)), label, None, valid)
 
     def _renew(self) -> None:
         """Forgets what is open in a forked process, which needs a place of its own in each file."""

@@ -15,7 +15,7 @@ from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.errors import DataError
 from unet_exp.folder.drawing import is_drawn
 from unet_exp.folder.groups import SplitItem
-from unet_exp.folder.pages import ImageKind, PairPage
+from unet_exp.folder.pages import ImageKind, PairPage, take_channels
 from unet_exp.folder.pairs import Pair
 from unet_exp.folder.rules import Rules
 from unet_exp.io.arrays import Array
@@ -141,7 +141,7 @@ def describe_image(item: SplitItem, scene: Scene, mask: MaskStats | None, used: 
     kind = ImageKind.of(scene)
     if used is None:
         used = 3 if kind.opaque else kind.channels
-    shown = image if used == image.shape[2] else np.ascontiguousarray(image[:, :, :used])
+    shown = take_channels(image, used)
     moments, (low, high) = summarize(shown, valid)
     digest = bytes.fromhex(image_digest(shown))
     return ImageStats(

@@ -1,5 +1,6 @@
 """Inspects images and masks before a training: tables, suspicious files, the classes that masks seem to have."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +32,7 @@ from unet_exp.folder.stats import ImageStats
 from unet_exp.folder.survey import survey as survey_files
 from unet_exp.inspection import findings, survey, tables
 from unet_exp.inspection.findings import ClassProposal, Suspicion, Totals
+from unet_exp.inspection.proposal import propose_files, with_values, write_words
 from unet_exp.io.valid import Valid
 from unet_exp.io.writing import make_output_folder
 from unet_exp.metrics.declarations import ScoreFamily
@@ -112,6 +114,27 @@ def check_data(config: Config, output: Path) -> Path:
         listed = f"{len(mistakes)} mistake{'s' * (len(mistakes) != 1)}, listed above"
         raise DataError(f"data={config.data.name}: a training cannot start with these words: {listed}")
     return sheet
+
+
+def propose_and_check(config: Config, output: Path) -> Path:
+    """Finds words for the unknown folder `data.root`, prints them, and checks the data with them; see `check_data`.
+
+    Raises:
+        UserError: likewise, and if nothing in the folder looks like images with masks.
+    """
+    assert isinstance(config.data, FolderConfig)
+    proposed = propose_files(config.data)
+    values = dict(proposed.values)
+    data = with_values(config.data, values)
+    found = _inspect_folder(config.model_copy(update={"data": data}), data, make_console(quiet=True)).proposal
+    values |= {} if found is None else found.values()
+    console = make_console()
+    console.print(f"data.root={config.data.root}: {proposed.pairs} images with masks, by these words:", soft_wrap=True)
+    words = ["data=folder", f"data.root={config.data.root}", *write_words(values)]
+    console.print(f"\n  {shlex.join(words)}\n", soft_wrap=True)
+    for remark in proposed.remarks:
+        console.print(remark, soft_wrap=True)
+    return check_data(config.model_copy(update={"data": with_values(config.data, values)}), output)
 
 
 def _check_training(config: Config, inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> None:

@@ -96,6 +96,15 @@ class ClassProposal:
         lines += [] if self.ignore is None else [f"ignore: {self.ignore}"]
         return "\n".join([*lines, f"inexact: {self.inexact}"] if self.kind == "smeared" else lines)
 
+    def values(self) -> dict[str, Any]:
+        """The keys of the data that the masks fit; empty where nothing does."""
+        if self.kind == "objects":
+            return {"labels": "instances"}
+        entries = self._entries()
+        found: dict[str, Any] = {"classes": entries} if entries else {}
+        found |= {} if self.ignore is None else {"ignore": self.ignore}
+        return found | ({"inexact": self.inexact} if self.kind == "smeared" or self.strays else {})
+
     def words(self) -> list[str]:
         """The same as words on a command line."""
         words = to_words(self._entries(), self.ignore)

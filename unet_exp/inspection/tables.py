@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -11,7 +12,7 @@ from rich.text import Text
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.folder.inexact import describe_remedy, format_share
 from unet_exp.folder.label_map import UNKNOWN, LabelMap
-from unet_exp.folder.pages import used_channels
+from unet_exp.folder.pages import describe_repeated, used_channels
 from unet_exp.folder.stats import IGNORED, ImageStats
 from unet_exp.inspection.findings import ClassProposal, Suspicion, Totals
 from unet_exp.samples.classes import Value
@@ -46,7 +47,9 @@ def tabulate_images(stats: Sequence[ImageStats], split: Mapping[str, int]) -> Ta
 
 def describe_reading(stats: Sequence[ImageStats]) -> list[str]:
     """Lines about images that are not read as they are stored, and about pixels without data."""
-    lines = []
+    channels = np.array([one.kind.channels for one in stats])
+    told = describe_repeated(channels, used_channels([one.kind for one in stats]))
+    lines = [] if told is None else [told]
     if turned := sum(one.turned for one in stats):
         files = len({one.files for one in stats if one.turned})
         lines.append(

@@ -46,6 +46,7 @@ _JPEG = Kind("JPEG", (".jpg", ".jpeg"), rb"\xff\xd8\xff", pictures.open_jpeg)
 _TIFF = Kind("TIFF", (".tif", ".tiff", ".stk", ".lsm"), rb"II[*+]\0|MM\0[*+]", TiffImages)
 _ZARR = Kind("Zarr", ZARR_SUFFIXES, None, open_zarr, packed=False)
 _SERIES = Kind("DICOM", (), None, open_series, packed=False)
+_DICOM = Kind("DICOM", (".dcm",), rb".{128}DICM", open_dicom, packed=False)
 KINDS = (
     Kind("PNG", (".png",), rb"\x89PNG\r\n\x1a\n", pictures.open_png),
     _JPEG,
@@ -57,11 +58,11 @@ KINDS = (
     Kind("PNM", (".pbm", ".pgm", ".ppm", ".pnm"), rb"P[1-6]\s", pictures.open_pnm),
     Kind("WebP", (".webp",), rb"RIFF.{4}WEBP", pictures.open_webp),
     Kind("NIfTI", (".nii", ".hdr"), rb"(\x5c\x01\0\0|\0\0\x01\x5c|\x1c\x02\0\0|\0\0\x02\x1c)", open_nifti),
-    Kind("DICOM", (".dcm",), rb".{128}DICM", open_dicom, packed=False),
+    _DICOM,
     Kind("HDF5", HDF5_SUFFIXES, rb"\x89HDF\r\n\x1a\n", open_hdf5, packed=False),
     _ZARR,
 )
-JPEG_SUFFIXES, TIFF_SUFFIXES = _JPEG.suffixes, _TIFF.suffixes
+JPEG_SUFFIXES, TIFF_SUFFIXES, DICOM_SUFFIXES = _JPEG.suffixes, _TIFF.suffixes, _DICOM.suffixes
 _PLAIN = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
 SUFFIXES = (*_PLAIN, *(f"{suffix}.gz" for kind in KINDS if kind.packed for suffix in kind.suffixes))
 """Of files and folders that can be read, in lower case; some have two dots."""

@@ -121,11 +121,20 @@ class NamedValues(NamedTuple):
     dtype: object
 
 
+class SeveralArrays(DataError):
+    """A container holds several arrays, and none is named; `names` are those."""
+
+    def __init__(self, message: str, names: Sequence[str]) -> None:
+        super().__init__(message)
+        self.names = list(names)
+
+
 def choose_array(path: Path, found: Sequence[NamedValues], label: bool) -> str:
     """The name of the only array of a container.
 
     Raises:
-        DataError: if there are none or several; it lists them.
+        DataError: if there are none.
+        SeveralArrays: if there are several; it lists them.
     """
     if len(found) == 1:
         return found[0].name
@@ -133,9 +142,10 @@ def choose_array(path: Path, found: Sequence[NamedValues], label: bool) -> str:
         raise DataError(f"{path}: holds no array of numbers with two axes or more; export the image into it")
     listed = ", ".join(f"{quote(one.name)} ({' x '.join(map(str, one.shape))}, {one.dtype})" for one in found[:_SHOWN])
     key = "data.masks" if label else "data.images"
-    raise DataError(
+    raise SeveralArrays(
         f"{path}: holds {len(found)} arrays: {listed}{', ...' * (len(found) > _SHOWN)}; name the one to read, as "
-        f"{key}='{path}/{quote(found[0].name)}'"
+        f"{key}='{path}/{quote(found[0].name)}'",
+        [one.name for one in found],
     )
 
 

@@ -25,7 +25,7 @@ from unet_exp.folder.inexact import describe_changed, propose_inexact
 from unet_exp.folder.label_map import count_labels, explain_unknown
 from unet_exp.folder.meaning import find_meaning, name_new, to_ignore, to_words
 from unet_exp.folder.named_files import FileSpecs
-from unet_exp.folder.pages import used_channels
+from unet_exp.folder.pages import describe_repeated, used_channels
 from unet_exp.folder.pairing import find_pairs
 from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.survey import Survey, survey
@@ -220,6 +220,8 @@ def _unify(found: Survey) -> None:
     used = used_channels(np.stack([rows[key] for key in ("channels", "opaque", "colors")], axis=1))
     _check_one_kind(found, used, lambda count: f"{count} channel(s)", "save all as grey, or all as RGB")
     _check_one_kind(found, rows["dtype"], lambda place: f"{DTYPES[place]} pixels", "save all with as many bits")
+    if told := describe_repeated(rows["channels"], used):
+        _log.warning("data.images: %s", told)
     others = np.unique(rows["place"][rows["used"] != used])
     if others.size:
         found.read_again(others, used)

@@ -1,0 +1,141 @@
+"""check_data proposes the words that fit an unknown folder, and they do."""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from replicas import DATA_SETS
+
+from unet_exp.inspection.families import find_families
+from unet_exp.io.writing import write_image
+
+RNG = np.random.default_rng(0)
+NOT_FOUND = {
+    "acdc": "images end in _frame01 and _frame12, beside others that do not",
+    "itksnap": "files without a suffix are DICOM only where a folder of them is named",
+    "left_atrium": "its replica has few slices, which look like channels",
+}
+
+
+def image(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, RNG.integers(0, 256, (24, 24), np.uint8))
+
+
+def mask(path: Path, value: int = 255, left: int = 6) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros((24, 24), np.uint8)
+    pixels[4:12, left : left + 9] = value
+    write_image(path, pixels)
+
+
+def write_segnet(root: Path) -> list[str]:
+    for part in ("train", "val", "test"):
+        for number in range(3):
+            image(root / part / f"0001TP_{number:06}.png")
+            mask(root / f"{part}annot" / f"0001TP_{number:06}.png", value=3)
+    classes = "data.classes=[{name: background, value: 0}, {name: foreground, value: 3}]"
+    return [
+        'data.images="{test,train,val}/*.png"',
+        'data.masks="{test,train,val}annot/*.png"',
+        "data.split=folders",
+        classes,
+    ]
+
+
+def write_objects(root: Path) -> list[str]:
+    for name in ("a3f", "b07", "c9e", "d55"):
+        image(root / "stage1_train" / name / "images" / f"{name}.png")
+        for number in range(2):
+            mask(root / "stage1_train" / name / "masks" / f"{name[::-1]}{number}.png", left=12 * number)
+    return ["data.images=stage1_train/*/images/*.png", "data.masks=stage1_train/*/masks/", "data.labels=instances"]
+
+
+def write_endings(root: Path) -> list[str]:
+    for number in range(21, 26):
+        image(root / "images" / f"{number}_training.tif")
+        mask(root / "1st_manual" / f"{number}_manual1.png")
+        inside = np.full((24, 24), 255, np.uint8)
+        inside[:3] = 0
+        (root / "mask").mkdir(exist_ok=True)
+        write_image(root / "mask" / f"{number}_training_mask.png", inside)
+    words = ["data.images=images/*_training.tif", "data.masks=1st_manual/*_manual1.png"]
+    return [*words, "data.field_of_view=mask/*_training_mask.png"]
+
+
+def write_lists(root: Path) -> list[str]:
+    for number in range(8):
+        image(root / "JPEGImages" / f"2007_{number:06}.png")
+    for number in range(5):
+        mask(root / "SegmentationClass" / f"2007_{number:06}.png")
+    (root / "ImageSets/Segmentation").mkdir(parents=True)
+    for part, numbers in (("train", range(3)), ("val", range(3, 5))):
+        lines = "".join(f"2007_{number:06}\n" for number in numbers)
+        (root / "ImageSets/Segmentation" / f"{part}.txt").write_text(lines)
+    words = ["data.images=JPEGImages/*.png", "data.masks=SegmentationClass/*.png", "data.split=lists"]
+    return [*words, "data.lists=ImageSets/Segmentation", "data.without_mask=unlabelled"]
+
+
+def write_beside(root: Path) -> list[str]:
+    for number in range(4):
+        image(root / f"s{number}.png")
+        mask(root / f"s{number}_mask.png")
+    return ["data.images=*.png", "data.masks=*.png", "data.mask_suffix=_mask"]
+
+
+LAYOUTS = (write_segnet, write_objects, write_endings, write_lists, write_beside)
+
+
+def proposed(out: str) -> list[str]:
+    (line,) = [line for line in out.splitlines() if line.startswith("  data=folder ")]
+    return shlex.split(line)
+
+
+@pytest.mark.parametrize("write", LAYOUTS, ids=lambda write: write.__name__.removeprefix("write_"))
+def test_the_words_are_found_and_fit(write, cli, tmp_path):
+    words = write(tmp_path / "data set")
+    root = f"data.root={tmp_path / 'data set'}"
+    looked = cli("check_data", "data=folder", root, "data.tile=16")
+    assert looked.code == 0, looked.out + looked.err
+    assert proposed(looked.out) == ["data=folder", root, *words]
+
+
+def test_what_else_pairs_is_told_and_pasted_words_are_taken(cli, tmp_path):
+    write_beside(tmp_path / "x")
+    for number in range(4):
+        mask(tmp_path / "x" / "outlines" / f"s{number}.png")
+    looked = cli("check_data", "data=folder", f"data.root={tmp_path / 'x'}", "data.tile=16")
+    assert "other files pair with these images too" in looked.out
+    again = cli("check_data", *proposed(looked.out), "data.tile=16")
+    assert again.code == 0, again.out + again.err
+    assert "by these words" not in again.out
+
+
+def test_nothing_is_found(cli, tmp_path):
+    image(tmp_path / "a" / "1.png")
+    looked = cli("check_data", "data=folder", f"data.root={tmp_path}")
+    assert looked.code == 2
+    assert "nothing there looks like images with masks; it holds a/*.png (1); type data.images" in looked.err
+    assert "there is no such folder" in cli("check_data", "data=folder", f"data.root={tmp_path / 'b'}").err
+
+
+def test_folders_of_numbers_are_one_family(tmp_path):
+    for number in range(1, 5):
+        image(tmp_path / f"Slide_{number:02}" / "1.png")
+        mask(tmp_path / f"GT_{number:02}" / "1.png")
+    assert {family.spec for family in find_families(tmp_path)} == {"Slide_*/*.png", "GT_*/*.png"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(DATA_SETS.keys() - NOT_FOUND.keys()))
+def test_words_for_public_data_sets(name, cli, tmp_path):
+    if (
+        "data=folder" not in (words := [DATA_SETS[name].recipe, *DATA_SETS[name].words])
+        and words[0] != "experiment=own"
+    ):
+        pytest.skip("is built in")
+    DATA_SETS[name].write(tmp_path / name)
+    looked = cli("check_data", "data=folder", f"data.root={tmp_path / name}", "data.tile=16")
+    assert looked.code == 0, looked.out + looked.err
+    assert len(proposed(looked.out)) > 3

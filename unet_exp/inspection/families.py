@@ -1,0 +1,234 @@
+"""Families of files in an unknown folder: of one pattern of folders, one ending of their names and one kind."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+
+from unet_exp.errors import DataError
+from unet_exp.io.kinds import SUFFIXES
+from unet_exp.io.listing import scan_files
+
+IMAGE_WORDS = ("image", "img", "jpeg", "frame", "photo", "scan", "sat", "input", "slide", "tissue", "raw", "original")
+"""What the names of folders and files of images hold."""
+MASK_WORDS = ("mask", "label", "annot", "seg", "gt", "ground", "truth", "manual", "trimap", "target", "outline", "map")
+"""Likewise of masks."""
+_SPLIT = re.compile(r"(training|train|validation|valid|val|dev|testing|test)", re.IGNORECASE)
+_FEWEST_ALIKE = 3
+_MOST_ENDINGS = 8
+_MOST_FILES = 0.8
+_ENDING = re.compile(r"[_\-. ][^_\-. ]*[^\W\d_][^_\-. ]*$")
+"""The last word of a name, which is no number."""
+_CHANNEL = re.compile(r"_\d{4}$")
+"""How nnU-Net numbers channels."""
+_RUN = re.compile(r"\d+|[^\W\d_]+|[\W_]")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Files that one glob names.
+
+    Attributes:
+        folders: the parts of the glob's folders, below the root.
+        beginning: what all names begin with.
+        ending: what they end in, before the suffix.
+        suffix: with its dot.
+        files: paths below the root, sorted.
+        splits: the names of train, val and test among the folders, in the order of `files`; empty for none.
+        inner: the path inside of each file, where it is a container.
+    """
+
+    folders: tuple[str, ...]
+    beginning: str
+    ending: str
+    suffix: str
+    files: tuple[str, ...]
+    splits: tuple[str, ...] = ()
+    inner: str = ""
+
+    @property
+    def spec(self) -> str:
+        """The glob, below the root."""
+        return "/".join((*self.folders, f"{self.beginning}*{self.ending}{self.suffix}", *self._within))
+
+    @property
+    def _within(self) -> list[str]:
+        return [self.inner] if self.inner else []
+
+    @property
+    def folder_spec(self) -> str:
+        """A glob that names the folders as items, each with its files."""
+        return "/".join((*self.folders, ""))
+
+    def list_words(self) -> list[str]:
+        """The parts of its name that are no wildcards, in lower case."""
+        parts = (*self.folders, self.beginning, self.ending, self.inner)
+        return [part.lower() for part in parts if part not in ("", "*")]
+
+    def tell_role(self, other: "Family") -> int:
+        """Whether its name, but for what another's has too, says that it holds masks (1), images (-1), or neither (0).
+
+        The word nearest to the file counts.
+        """
+        shared = other.list_words()
+        own = " ".join(word for word in self.list_words() if word not in shared)
+        masks, images = _find_last(own, MASK_WORDS), _find_last(own, IMAGE_WORDS)
+        return (masks > images) - (images > masks)
+
+    @property
+    def names(self) -> list[str]:
+        """What the wildcard matches in the name of each file."""
+        start, stop = len(self.beginning), len(self.ending) + len(self.suffix)
+        return [file.rpartition("/")[2][start : -stop or None] for file in self.files]
+
+    @property
+    def number_of_folders(self) -> int:
+        """How many folders hold the files."""
+        return len({file.rpartition("/")[0] for file in self.files})
+
+    def narrow(self, numbers: bool) -> "Family":
+        """The same files by a glob with what their names have in common at both ends; itself where they have nothing.
+
+        Args:
+            numbers: whether a number of two digits or more can be a part of it: names may have one in common by chance.
+        """
+        runs = [_RUN.findall(name) for name in self.names]
+        longest = min(map(len, runs)) - 1  # something remains of each name
+        start = _count_common(runs, longest, numbers)
+        stop = _count_common([run[::-1] for run in runs], longest - start, numbers)
+        first = runs[0]
+        ending = "".join(first[len(first) - stop :])
+        return replace(self, beginning=self.beginning + "".join(first[:start]), ending=ending + self.ending)
+
+
+def find_families(root: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Family]:
+    """Finds the families of files below a folder, the largest first.
+
+    Folders of split words (train, val, test) are one in braces; three or more of other names, which say nothing of a
+    role, are a wildcard.
+
+    Args:
+        root: the folder.
+        suffixes: of files that count.
+
+    Raises:
+        DataError: if the folder is none, or cannot be opened.
+    """
+    if not root.is_dir():
+        raise DataError(f"data.root={root}: there is no such folder; check the path")
+    tree = _Tree(scan_files(root, stamps=False).paths, suffixes)
+    found = [family for folders, files in tree.walk([""], ()) for family in _divide(folders, files, suffixes)]
+    return sorted(found, key=lambda family: (-len(family.files), family.spec))
+
+
+class _Tree:
+    """Folders with the files in them."""
+
+    def __init__(self, paths: Iterable[str], suffixes: Sequence[str]) -> None:
+        self._files: dict[str, list[str]] = defaultdict(list)
+        self._folders: dict[str, set[str]] = defaultdict(set)
+        for path in paths:
+            if not path.lower().endswith(tuple(suffixes)):
+                continue
+            folder, _, name = path.rpartition("/")
+            self._files[folder].append(name)
+            while folder:
+                above, _, name = folder.rpartition("/")
+                if name in self._folders[above]:
+                    break
+                self._folders[above].add(name)
+                folder = above
+
+    def walk(self, folders: Sequence[str], pattern: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+        """The files of folders that one pattern matches, and those below, with their patterns."""
+        below = {folder: f"{folder}/" if folder else "" for folder in folders}
+        files = [below[folder] + name for folder in folders for name in self._files.get(folder, ())]
+        if files:
+            yield pattern, files
+        names = sorted({name for folder in folders for name in self._folders.get(folder, ())})
+        for part, members in _group_folders(names):
+            inner = [below[folder] + name for folder in folders for name in members & self._folders.get(folder, set())]
+            yield from self.walk(inner, (*pattern, part))
+
+
+def _group_folders(names: Sequence[str]) -> Iterator[tuple[str, set[str]]]:
+    """Groups the names of folders beside each other, each with its part of a glob."""
+    splits: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name in names:
+        if match := _SPLIT.search(name):
+            splits[name[: match.start()], name[match.end() :]].append(name)
+    for (start, end), members in splits.items():
+        if len(members) > 1:
+            words = [name[len(start) : len(name) - len(end)] for name in members]
+            yield f"{start}{{{','.join(words)}}}{end}", set(members)
+    left = [name for name in names if not any(name in found and len(found) > 1 for found in splits.values())]
+    numbered: dict[str, list[str]] = defaultdict(list)
+    for name in left:
+        if match := re.fullmatch(r"(.*?\D)\d+", name):
+            numbered[match[1]].append(name)
+    for start, members in numbered.items():
+        if len(members) >= _FEWEST_ALIKE:
+            yield f"{start}*", set(members)
+            left = [name for name in left if name not in members]
+    plain = [
+        name for name in left if not _SPLIT.search(name) and _find_last(name.lower(), (*IMAGE_WORDS, *MASK_WORDS)) < 0
+    ]
+    alike = set(plain) if len(plain) >= _FEWEST_ALIKE else set()
+    if alike:
+        yield "*", alike
+    yield from ((name, {name}) for name in left if name not in alike)
+
+
+def _divide(folders: tuple[str, ...], files: Sequence[str], suffixes: Sequence[str]) -> Iterator[Family]:
+    """Divides the files of one pattern of folders by suffix and by the ending of their names."""
+    by_suffix: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        lower = file.lower()
+        suffix = max((one for one in suffixes if lower.endswith(one)), key=len)
+        by_suffix[file[len(file) - len(suffix) :]].append(file)
+    for suffix, members in by_suffix.items():
+        groups = _divide_by(_ENDING, members, suffix) or _divide_by(_CHANNEL, members, suffix) or {"": members}
+        for ending, group in groups.items():
+            yield Family(folders, "", ending, suffix, tuple(sorted(group)), _list_splits(folders))
+
+
+def _divide_by(pattern: re.Pattern[str], files: Sequence[str], suffix: str) -> dict[str, list[str]] | None:
+    """Divides files by how their names end; None where the endings are no roles: one, many, or of one file each.
+
+    A few files with an ending of their own are left out.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        match = pattern.search(file.rpartition("/")[2][: -len(suffix)])
+        groups[match[0] if match else ""].append(file)
+    several = {ending: members for ending, members in groups.items() if len(members) > 1}
+    told = sum(map(len, several.values())) >= _MOST_FILES * len(files)
+    return several if told and 1 < len(several) <= _MOST_ENDINGS else None
+
+
+def _list_splits(folders: Sequence[str]) -> tuple[str, ...]:
+    """The split words in braces of the first part that has some, where no wildcard comes before it."""
+    for part in folders:
+        if part == "*":
+            return ()
+        if match := re.search(r"\{(.*)\}", part):
+            return tuple(match[1].split(","))
+    return ()
+
+
+def _count_common(runs: Sequence[Sequence[str]], most: int, numbers: bool) -> int:
+    """How many runs all of them begin with, perhaps up to the first number."""
+    if len(runs) < 2:
+        return 0
+    columns = zip(*(run[: max(most, 0)] for run in runs), strict=False)
+    common = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
+    if not numbers:
+        common = list(takewhile(lambda run: not (run.isdigit() and len(run) > 1), common))
+    return len(common)
+
+
+def _find_last(text: str, words: Sequence[str]) -> int:
+    """Where the last of some words begins in a text; -1 for none."""
+    return max(text.rfind(word) for word in words)
