@@ -17,8 +17,8 @@ INTRODUCTION = f"""\
 <!-- Written by `python scripts/make_replica.py page`; change scripts/replicas/ instead. -->
 
 The words that train on {len(DATA_SETS)} public data sets and exports of labelling tools, as they are unpacked, without a conversion
-script. `data.root` is the folder below which the files of the layout lie. Look first: `check_data.py` takes the same
-words.
+script. `data.root` is the folder below which the files of the layout lie. Look first: `python scripts/check_data.py`
+takes the same words. `pip install -e '.[nifti,dicom,hdf5,zarr,coco]'` installs what reads volumes, containers and COCO.
 
 **How far this was tried.** The layouts are known from the sources named with each: documentation, papers, and programs
 that read these sets. Nothing was downloaded for them; only ISBI 2012 was tried with real images. For each there is a
@@ -41,6 +41,7 @@ NOT_READ = """\
 | Airbus Ship, Severstal, HuBMAP | runs of pixels in a CSV | a file of COCO, whose masks may be runs |
 | Cellpose `_seg.npy` | a pickle, which could run code | save masks as PNG or TIFF |
 | Supervisely, VIA, Labelbox | JSON of their own | export as COCO, or as masks |
+| TotalSegmentator | a volume a class for each scan | one volume of all classes, by a few lines of NumPy |
 | NRRD, MHA (some challenges, 3D Slicer) | volumes | save as NIfTI |
 """
 

@@ -24,7 +24,7 @@ VOC = (
 )  # fmt: skip
 COCO = {
     "background": (
-        "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "backpack", "umbrella", "handbag",
+        "", "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "backpack", "umbrella", "handbag",
         "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove",
         "skateboard", "surfboard", "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl",
         "banana", "apple", "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair",
@@ -36,7 +36,7 @@ COCO = {
     "vehicle": ("bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
     "animal": ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
 }  # fmt: skip
-"""Its 80 categories, as classes."""
+"""Its 80 categories, as classes; the background is also what no category covers."""
 MMSEG = "https://github.com/open-mmlab/mmsegmentation/blob/main/docs/en/user_guides/2_dataset_prepare.md"
 
 
@@ -308,8 +308,8 @@ SETS = (
             word("data.masks", "annotations/instances_{train,val}2017.json"),
             word("data.split", "folders"),
             classes(
-                {name: labels[0] for name, labels in COCO.items()},
-                {name: f"[{','.join(labels[1:])}]" for name, labels in COCO.items() if labels[1:]},
+                {name: labels[0] or 0 for name, labels in COCO.items()},
+                {name: f"[{', '.join(labels[1:])}]" for name, labels in COCO.items() if labels[1:]},
             ),
         ),
         write=write_coco2017,
@@ -317,7 +317,7 @@ SETS = (
             "80 categories: these words join them to three classes and the background; move those that you want into a "
             "class of their own",
             "crowds (`iscrowd`) are ignored, images without an annotation are all background",
-            "a few photographs are grey among colours: their three channels are equal",
+            "a few photographs are grey among colours: they are read with three equal channels, and this is told",
         ),
     ),
     DataSet(

@@ -123,8 +123,8 @@ SETS = (
             "BMP, images and masks in one folder, told apart by `data.mask_suffix`",
             "masks number the glands; they show almost black in a viewer",
             "the copy at Kaggle calls the folder `Warwick_QU_Dataset`",
-            "these words divide all 165 images; to train on `train_*` alone, type "
-            "`data.images='.../train_*.bmp'` and the same for masks",
+            "these words divide all 165 images; `data.images` and `data.masks` both "
+            "`'...=\"Warwick QU Dataset (Released 2016_07_08)/train_*.bmp\"'` train on the 85 of `train_*` alone",
         ),
     ),
 )

@@ -318,8 +318,8 @@ SETS = (
         write=write_itksnap,
         oddities=(
             "a glob that ends in `/` names folders: each is a series, its slices in the order of their positions",
-            "the mask is of the grid of the series, as both programs save it; a NIfTI that another program has turned "
-            "(dcm2niix flips rows) does not fit the DICOM slices: convert image and mask with one program",
+            "the mask is of the grid of the series, as both programs save it; one that another program has flipped or "
+            "turned (dcm2niix flips rows) is refused: convert image and mask with one program",
         ),
     ),
     DataSet(
