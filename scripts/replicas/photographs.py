@@ -22,21 +22,22 @@ VOC = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-COCO = {
-    "background": (
-        "", "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "backpack", "umbrella", "handbag",
-        "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove",
-        "skateboard", "surfboard", "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl",
-        "banana", "apple", "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair",
-        "couch", "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard",
-        "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
-        "teddy bear", "hair drier", "toothbrush",
-    ),
+COCO_REST = (
+    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "backpack", "umbrella", "handbag",
+    "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove",
+    "skateboard", "surfboard", "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl",
+    "banana", "apple", "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair",
+    "couch", "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard",
+    "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
+    "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
+"""Categories of COCO that are background here."""
+COCO_CLASSES = {
     "person": ("person",),
     "vehicle": ("bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
     "animal": ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
 }  # fmt: skip
-"""Its 80 categories, as classes; the background is also what no category covers."""
+"""The others, as classes."""
 MMSEG = "https://github.com/open-mmlab/mmsegmentation/blob/main/docs/en/user_guides/2_dataset_prepare.md"
 
 
@@ -112,7 +113,7 @@ def write_oxford_pets(root: Path) -> None:
 
 
 def write_coco2017(root: Path) -> None:
-    names = [*COCO["person"], *COCO["vehicle"], *COCO["animal"], *COCO["background"]]
+    names = [*(name for labels in COCO_CLASSES.values() for name in labels), *COCO_REST]
     # Numbers of categories have gaps.
     categories = [{"id": 1 + place + place // 11, "name": name} for place, name in enumerate(names)]
     shown = [one for one in categories if one["name"] in ("person", "truck", "zebra", "wine glass")]
@@ -308,8 +309,11 @@ SETS = (
             word("data.masks", "annotations/instances_{train,val}2017.json"),
             word("data.split", "folders"),
             classes(
-                {name: labels[0] or 0 for name, labels in COCO.items()},
-                {name: f"[{', '.join(labels[1:])}]" for name, labels in COCO.items() if labels[1:]},
+                {"background": 0, **{name: labels[0] for name, labels in COCO_CLASSES.items()}},
+                {
+                    "background": f"[{', '.join(COCO_REST)}]",
+                    **{name: f"[{', '.join(labels[1:])}]" for name, labels in COCO_CLASSES.items() if labels[1:]},
+                },
             ),
         ),
         write=write_coco2017,

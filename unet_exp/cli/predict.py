@@ -1,5 +1,6 @@
 """The command predict: predicts masks for the user's own images."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -30,7 +31,7 @@ USAGE = """Predict masks for images: PNG, JPEG, TIFF and TIFF stacks of any size
 Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, folder or glob> [key=value] ...
 
   checkpoint     the file, or a run's folder (its best.ckpt)
-  input          a file, a folder, or a glob in quotes
+  input          a file, a folder, or a glob in quotes; a list of such, as data.images was: channels from several files
   output         the folder of the masks (outputs/predict); existing files are replaced
   preview        true (default): also <name>_preview.png, in the colours of the classes
   probabilities  true: also <name>_probabilities.tif, one float32 page per class
@@ -64,7 +65,7 @@ class Prediction(Strict):
     """The command's own keys."""
 
     checkpoint: str
-    input: str
+    input: str | list[str]
     output: str
     preview: bool
     probabilities: bool
@@ -141,9 +142,10 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
         return_freed_memory()
     console = make_console()
     images, output = _list_images(task.input, console), Path(task.output)
-    paths = [path for _, path in images]
-    _check_paths(paths, output)
-    inputs = _find_inputs(words, checkpoint.config.data, checkpoint.record.classes, dict(images))
+    paths = [files[0] for _, files in images]
+    names = _name_outputs(images)
+    _check_paths(names, output)
+    inputs = _find_inputs(words, checkpoint.config.data, checkpoint.record.classes, images)
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
     write_cells = None
     if task.instances:
@@ -154,26 +156,72 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
             "slice_axis": words.slice_axis,
         }
         write_cells = partial(write_instances, classes=_cell_classes(task, predictor.classes), **settings)
-    outputs = Outputs(output, task.preview, task.probabilities, write_cells, checkpoint.record.mask_suffix)
+    outputs = Outputs(output, task.preview, task.probabilities, write_cells, checkpoint.record.mask_suffix, names)
     masks, failures = _predict_files(predictor, paths, inputs, outputs, budget, console)
     if masks:
         console.print(f"{len(masks)} of {len(paths)} files predicted; the masks are in")
         console.print(str(output), style="bold", soft_wrap=True)
     if failures:
         were = "was" if len(failures) == 1 else "were"
-        raise DataError(f"{len(failures)} of {len(paths)} files {were} left out: " + "; ".join(failures))
+        hint = _explain_channels(checkpoint.config.data, task.input)
+        raise DataError(f"{len(failures)} of {len(paths)} files {were} left out: " + "; ".join(failures) + hint)
     return masks
 
 
-def _list_images(spec: str, console: "Console") -> list[tuple[str, Path]]:
-    """The images that `input` names, and their names; tells which files there are not read."""
+def _list_images(spec: str | list[str], console: "Console") -> list[tuple[str, tuple[Path, ...]]]:
+    """The files of each image that `input` names, and its name; tells which files there are not read."""
+    from unet_exp.folder.named_files import FileSpecs, Spec
+    from unet_exp.folder.pairing import find_pairs
     from unet_exp.io.kinds import READ, describe_files, list_unread
     from unet_exp.io.listing import list_files
 
-    images, others = list_files(spec, recursive=False)
+    if isinstance(spec, list):
+        specs = tuple(Spec.of(f"input[{place}]", one) for place, one in enumerate(spec))
+        return [(pair.name, pair.images) for pair in find_pairs(FileSpecs(specs, {}), lambda _: True)]
+    try:
+        images, others = list_files(spec, recursive=False)
+    except DataError:
+        if not _is_series(Path(spec).expanduser()):
+            raise
+        images, others = [(Path(spec).name, Path(spec).expanduser())], []
     if unread := list_unread(others):
         console.print(f"left out are {describe_files(unread)}; {READ}", soft_wrap=True)
-    return images
+    return [(name, (path,)) for name, path in images]
+
+
+def _is_series(folder: Path) -> bool:
+    """Whether a folder is a DICOM series, whose files may have any names."""
+    from unet_exp.io.images import Reading, open_images
+
+    try:
+        with open_images(folder, Reading()):
+            return folder.is_dir()
+    except DataError:
+        return False
+
+
+def _explain_channels(config: DataConfig, spec: str | list[str]) -> str:
+    """What to type where the training had several files an image, and `input` one."""
+    count = len(config.image_specs) if isinstance(config, FolderConfig) else 1
+    if count == 1 or isinstance(spec, list):
+        return ""
+    return f"; the training had {count} files an image: type input=[...] with one of each, in their order"
+
+
+def _name_outputs(images: Sequence[tuple[str, Sequence[Path]]]) -> dict[Path, str]:
+    """The beginning of the names of the outputs of each image: the name of its file, or of the container around it.
+
+    Where several files have one name it is what the wildcards match.
+    """
+    from unet_exp.io.images import split_inner
+    from unet_exp.io.writing import stem_of
+
+    stems = [stem_of(split_inner(files[0])[0]) for _, files in images]
+    numbers = Counter(stems)
+    return {
+        files[0]: stem if numbers[stem] == 1 else name.replace("/", "_")
+        for stem, (name, files) in zip(stems, images, strict=True)
+    }
 
 
 def _take_pixel_words(values: dict[str, Any]) -> PixelWords:
@@ -199,7 +247,10 @@ def _are_of_training(config: DataConfig, images: Iterable[Path]) -> bool:
 
 
 def _find_inputs(
-    words: PixelWords, config: DataConfig, classes: Sequence[ClassSpec], images: Mapping[str, Path]
+    words: PixelWords,
+    config: DataConfig,
+    classes: Sequence[ClassSpec],
+    images: Sequence[tuple[str, tuple[Path, ...]]],
 ) -> "Inputs":
     """What is known of the pixels of images, by name; `config` is the data config of the training."""
     from unet_exp.folder.named_files import Spec
@@ -211,22 +262,24 @@ def _find_inputs(
     folder = config if isinstance(config, FolderConfig) else None
     ignored, trained_view = (folder.ignored_values, folder.field_of_view) if folder else ((), None)
     views: dict[str, Path] = {}
+    firsts = {name: files[0] for name, files in images}
     if words.field_of_view is not None:
         ask = (
             f"the network was trained with data.field_of_view={trained_view}: type the masks of these images, or "
             "data.field_of_view=null to take the whole images"
         )
-        if words.field_of_view == trained_view and not _are_of_training(config, images.values()):
+        if words.field_of_view == trained_view and not _are_of_training(config, firsts.values()):
             raise DataError(f"input: these are not the images of the training, and {ask}")
         # That of the training is below its root.
         path = folder.view_spec if folder and words.field_of_view == trained_view else None
         try:
-            views = find_views(Spec("data.field_of_view", words.field_of_view, path or words.field_of_view), images)
+            views = find_views(Spec("data.field_of_view", words.field_of_view, path or words.field_of_view), firsts)
         except DataError as error:
             raise DataError(f"{error}; {ask}" if trained_view else str(error)) from None
-    by_image = {images[name]: view for name, view in views.items()}
+    by_image = {firsts[name]: view for name, view in views.items()}
+    channels = {files[0]: files for _, files in images if len(files) > 1}
     reading = Reading(words.nodata, axes=words.axes, slice_axis=words.slice_axis)
-    return Inputs(choose_fill(classes, ignored), reading, by_image)
+    return Inputs(choose_fill(classes, ignored), reading, by_image, channels)
 
 
 def _predict_files(
@@ -289,19 +342,18 @@ def _progress(console: "Console") -> "Progress":
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
 
 
-def _check_paths(paths: Sequence[Path], output: Path) -> None:
+def _check_paths(names: Mapping[Path, str], output: Path) -> None:
     """Two inputs must not write the same files, and no mask may be an input of the next call."""
-    from unet_exp.io.writing import stem_of
+    from unet_exp.io.images import split_inner
 
-    if any(path.parent.resolve() == output.resolve() for path in paths):
+    if any(split_inner(path)[0].parent.resolve() == output.resolve() for path in names):
         raise DataError(
             f"output={output} is the folder of the input, and its masks would be input next time; choose another"
         )
     if output.exists() and not output.is_dir():
         raise DataError(f"output={output}: this folder cannot be made (File exists); choose another")
     seen: dict[str, Path] = {}
-    for path in paths:
-        stem = stem_of(path)
+    for path, stem in names.items():
         if stem in seen:
             raise DataError(
                 f"{seen[stem]} and {path} would both be written to {stem}_...; "

@@ -158,18 +158,18 @@ def name_page(name: str, page: int, count: int) -> SplitItem:
     return SplitItem(name, f"{name}_{page:03d}" if count > 1 else name)
 
 
-def read_within(image: Path, reading: Reading, view: Path | None) -> list[Scene]:
+def read_within(images: Sequence[Path], reading: Reading, view: Path | None) -> list[Scene]:
     """Reads all images of a file; what lies outside their field of view is not valid.
 
     Args:
-        image: the file.
-        reading: what is wanted of its pixels.
+        images: the file, or several that hold the channels.
+        reading: what is wanted of their pixels.
         view: file of the field of view, 0 outside, with one page for all images or one each; None: there is none.
 
     Raises:
         DataError: for files that cannot be read or do not fit each other.
     """
-    pair = Pair(image.stem, (image,), view=view)
+    pair = Pair(images[0].stem, tuple(images), view=view)
     with PairPages(pair, reading, Reading(label=True), Drawing(None)) as pages:
         return [page.scene for page in pages]
 

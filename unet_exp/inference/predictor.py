@@ -101,10 +101,9 @@ class Predictor:
         if wanted == 1 and alike:
             colours = 1
         if colours != wanted:
-            kind = {1: "grey", 3: "RGB", 4: "RGBA"}.get(wanted, f"of {wanted} channels")
-            raise DataError(
-                f"it has {colours} channels and the network was trained on {kind} images: save it as {kind}"
-            )
+            kind = {1: "grey", 3: "RGB", 4: "RGBA"}.get(wanted)
+            wish = f"{kind} images: save it as {kind}" if kind else f"images of {wanted}: save it with as many"
+            raise DataError(f"it has {colours} channels and the network was trained on {wish}")
         return wanted
 
     @torch.inference_mode()

@@ -40,6 +40,7 @@ class Outputs:
         probabilities: whether to write `<name>_probabilities`.
         write_cells: writes `<name>_instances`, or None; see `unet_exp.inference.instances.write_instances`.
         suffix: of the masks of the training, if it had any; see `choose_suffix`.
+        names: with which the files of some images begin; others have the names of their images.
     """
 
     folder: Path
@@ -47,10 +48,11 @@ class Outputs:
     probabilities: bool
     write_cells: Callable[[Path, Path, list[PredictedPage], Sequence[ClassSpec]], None] | None
     suffix: str | None = None
+    names: Mapping[Path, str] = field(default_factory=dict)
 
     def place(self, path: Path, what: str, suffix: str) -> Path:
         """The file of an output of an image."""
-        return self.folder / f"{stem_of(path)}_{what}{suffix}"
+        return self.folder / f"{self.names.get(path, stem_of(path))}_{what}{suffix}"
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,17 @@ class Inputs:
         fill: value of pixels without data in the masks; see `unet_exp.samples.classes.choose_fill`.
         reading: what is wanted of their pixels.
         views: the file of the field of view of each image, if there are any.
+        channels: all files of an image whose channels are in several, by the first of them.
     """
 
     fill: int | Sequence[int]
     reading: Reading
     views: Mapping[Path, Path] = field(default_factory=dict)
+    channels: Mapping[Path, Sequence[Path]] = field(default_factory=dict)
+
+    def files(self, path: Path) -> Sequence[Path]:
+        """All files of an image, given the first."""
+        return self.channels.get(path, (path,))
 
 
 class FilePredictor:
@@ -97,9 +105,10 @@ class FilePredictor:
 
     def cost(self, path: Path) -> int:
         """Estimates the bytes of a file from reading to writing, from its headers."""
-        tiff = path.suffix.lower() in TIFF_SUFFIXES
+        tiff, files = path.suffix.lower() in TIFF_SUFFIXES, len(self._inputs.files(path))
         try:
             pages, itemsize = (_read_shapes if tiff else _assume_square)(path, self._inputs.reading)
+            pages = [(height, width, channels * files) for height, width, channels in pages]
         except UserError:  # `read` raises it again
             pages = []
         if not pages:
@@ -123,8 +132,8 @@ class FilePredictor:
             DataError: for a file that cannot be read, and a large one that cannot be read by window.
         """
         if path not in self._large:
-            return read_within(path, self._inputs.reading, self._inputs.views.get(path))
-        if path.suffix.lower() not in TIFF_SUFFIXES:
+            return read_within(self._inputs.files(path), self._inputs.reading, self._inputs.views.get(path))
+        if path.suffix.lower() not in TIFF_SUFFIXES or path in self._inputs.channels:
             needed = format_size(self.cost(path))
             raise DataError(
                 f"{path}: its prediction takes up to {needed} of memory, and there are {format_size(self._budget)}: "
