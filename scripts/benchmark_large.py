@@ -106,6 +106,7 @@ def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Pa
     from unet_exp.inference.large.budget import read_size
     from unet_exp.inference.large.by_tiles import plan_page
     from unet_exp.inference.large.file_predictor import FilePredictor, Inputs, Outputs
+    from unet_exp.io.scene import Reading
     from unet_exp.io.windows import open_pages
 
     torch.set_num_threads(threads)
@@ -114,7 +115,7 @@ def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Pa
     predictor = load(folder / "network.ckpt", "cpu", "32")
     size = read_size(budget)
     outputs = Outputs(folder, preview=True, probabilities=False, write_cells=None)
-    work = FilePredictor(predictor, Inputs(fill=255), outputs, size, lambda _: None, lambda *_: None)
+    work = FilePredictor(predictor, Inputs(255, Reading()), outputs, size, lambda _: None, lambda *_: None)
     reset_peak_memory(predictor.device)
     before, start = peak_memory(predictor.device), time.perf_counter()
     work.cost(image)
