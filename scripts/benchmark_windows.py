@@ -80,6 +80,10 @@ def make_slices(count: int, side: int) -> Slices:
         yield wave[:, None] + np.roll(noise, number, axis=1)
 
 
+def _chunks(count: int, side: int) -> tuple[int, int, int]:
+    return min(8, count), min(256, side), min(256, side)
+
+
 def _write_numpy(folder: Path, count: int, side: int) -> Path:
     path = folder / "volume.npy"
     array = np.lib.format.open_memmap(path, "w+", np.uint16, (count, side, side, 1))
@@ -116,7 +120,7 @@ def _write_hdf5(folder: Path, count: int, side: int) -> Path:
 
     path = folder / "volume.h5"
     with h5py.File(path, "w") as file:
-        array = file.create_dataset("raw", (count, side, side), np.uint16, chunks=(8, 256, 256), compression=4)
+        array = file.create_dataset("raw", (count, side, side), np.uint16, chunks=_chunks(count, side), compression=4)
         for number, one in enumerate(make_slices(count, side)):
             array[number] = one
     return path
@@ -126,7 +130,7 @@ def _write_zarr(folder: Path, count: int, side: int) -> Path:
     import zarr
 
     path = folder / "volume.zarr"
-    array = zarr.create_array(path, shape=(count, side, side), chunks=(8, 256, 256), dtype="uint16")
+    array = zarr.create_array(path, shape=(count, side, side), chunks=_chunks(count, side), dtype="uint16")
     for number, one in enumerate(make_slices(count, side)):
         array[number] = one
     return path
