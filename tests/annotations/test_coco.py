@@ -12,6 +12,9 @@ from unet_exp.annotations import draw_mask, list_images, list_labels
 from unet_exp.annotations.coco import draw_outlines
 from unet_exp.errors import DataError
 
+# Of pycocotools, which the tests compare with.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 SIZE = (40, 50)
 RNG = np.random.default_rng(0)
 STAR = [10.3, 2.5, 20.7, 30.1, 2.2, 12.9, 25, 11, 4.75, 29.5]

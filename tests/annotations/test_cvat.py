@@ -11,6 +11,9 @@ from pycocotools import mask as reference
 from unet_exp.annotations import draw_mask, list_images, list_labels
 from unet_exp.errors import DataError
 
+# Of pycocotools, which the tests compare with.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 SIZE = (60, 80)
 RNG = np.random.default_rng(0)
 
