@@ -131,7 +131,6 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
         raise DataError("input=<file, folder or glob> is missing")
 
     from unet_exp.console import make_console
-    from unet_exp.inference.instances import write_instances
     from unet_exp.inference.large.budget import SHARE_OF_FREE, read_size, return_freed_memory
     from unet_exp.inference.large.file_predictor import Outputs
     from unet_exp.inference.predictor import Predictor
@@ -147,15 +146,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     _check_paths(names, output)
     inputs = _find_inputs(words, checkpoint.config.data, checkpoint.record.classes, images)
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
-    write_cells = None
-    if task.instances:
-        settings: dict[str, Any] = {
-            "holes": task.instances_holes,
-            "smallest": task.instances_smallest,
-            "split": task.instances_split,
-            "slice_axis": words.slice_axis,
-        }
-        write_cells = partial(write_instances, classes=_cell_classes(task, predictor.classes), **settings)
+    write_cells = _plan_cells(task, predictor.classes, words.slice_axis) if task.instances else None
     outputs = Outputs(output, task.preview, task.probabilities, write_cells, checkpoint.record.mask_suffix, names)
     masks, failures = _predict_files(predictor, paths, inputs, outputs, budget, console)
     if masks:
@@ -360,6 +351,20 @@ def _check_paths(names: Mapping[Path, str], output: Path) -> None:
                 "predict them one after another, each with an output= of its own"
             )
         seen[stem] = path
+
+
+def _plan_cells(task: Prediction, specs: Sequence[ClassSpec], slice_axis: Axis) -> "partial[None]":
+    """What writes the cells of an image, see `Outputs`."""
+    from unet_exp.inference.instances import write_instances
+
+    return partial(
+        write_instances,
+        classes=_cell_classes(task, specs),
+        holes=task.instances_holes,
+        smallest=task.instances_smallest,
+        split=task.instances_split,
+        slice_axis=slice_axis,
+    )
 
 
 def _cell_classes(task: Prediction, specs: Sequence[ClassSpec]) -> list[int]:
