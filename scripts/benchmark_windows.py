@@ -107,7 +107,7 @@ def _write_nifti(folder: Path, count: int, side: int, suffix: str = ".nii") -> P
 
     path = folder / f"volume{suffix}"
     array = np.stack(list(make_slices(count, side))).transpose(2, 1, 0)
-    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)  # type: ignore[no-untyped-call]
     return path
 
 
