@@ -65,12 +65,12 @@ def split(items: Sequence[SplitItem], config: FolderConfig) -> list[Places]:
     return parts
 
 
-def name_samples(items: Sequence[SplitItem], find_source: Callable[[int], Path]) -> Texts:
+def name_samples(items: Sequence[SplitItem], find_source: Callable[[int], Path | str]) -> Texts:
     """Names of images in a data set: names of files, `/` as `_`.
 
     Args:
         items: may make each item when it is asked for.
-        find_source: the file of the item at a place.
+        find_source: what messages call the item at a place, such as its file.
 
     Raises:
         DataError: for two of one name, and one too long for the name of its prediction.

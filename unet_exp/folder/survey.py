@@ -16,10 +16,10 @@ from rich.console import Console
 from unet_exp.cache_folder import VARIABLE, can_write, find_cache_folder, wait_for_lock
 from unet_exp.config.user_data import FolderConfig
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.folder.choice import format_size, measure_files, open_store, plan_store
+from unet_exp.folder.choice import format_size, measure_items, open_store, plan_store
 from unet_exp.folder.index import Index
-from unet_exp.folder.index_file import FOLDER, StoredIndex, hash_words, name_data, require_unchanged, save_index
-from unet_exp.folder.pairs import Pair, Pairs
+from unet_exp.folder.index_file import FOLDER, StoredIndex, hash_words, name_data, save_index
+from unet_exp.folder.origin import Origin
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stats import ImageStats, describe_page
 from unet_exp.folder.stores import CacheError, MemoryStore, Store, count_bytes
@@ -41,10 +41,10 @@ _WHAT = "reading the same images"
 
 @dataclass
 class Survey:
-    """What is known of the files of a data set.
+    """What is known of the images of a data set.
 
     Attributes:
-        pairs: the files, with their stamps from before they were read.
+        pairs: images with their masks, as they were before they were read.
         rules: by which they are read.
         find_objects: whether masks without objects get those that `find_instances` finds.
         index: what is known of the pages that could be read, in the order of the pairs.
@@ -56,7 +56,7 @@ class Survey:
         path: of the file of the index; None where it is not kept.
     """
 
-    pairs: Pairs
+    pairs: Origin
     rules: Rules
     find_objects: bool = False
     index: Index = field(default_factory=lambda: Index.of([]))
@@ -139,7 +139,7 @@ class Survey:
             with self.rules.read(pair) as pages:
                 for number, page in enumerate(pages):
                     if used is not None:
-                        self._require_unchanged(place, pair)
+                        self.pairs.require_unchanged(place)
                     one = describe_page(pair, number, page, self.rules, None if used is None else used[number])
                     stats.append(one)
                     if self.store is not None:
@@ -159,19 +159,16 @@ class Survey:
         pair, rows = self.pairs[place], self.index.rows
         mine = rows[slice(*np.searchsorted(rows["place"], [place, place + 1]))]
         with self.rules.read(pair) as pages:
-            self._require_unchanged(place, pair)
+            self.pairs.require_unchanged(place)
             for row, page in zip(mine, pages, strict=True):
-                self._require_unchanged(place, pair)  # what is kept is known by its digest
+                self.pairs.require_unchanged(place)  # what is kept is known by its digest
                 sample = self.rules.sample("", page, str(pair.mask), int(row["used"]), self.find_objects)
                 self.store.add(row, sample)
-
-    def _require_unchanged(self, place: int, pair: Pair) -> None:
-        require_unchanged(pair, self.pairs.take([place]).stamps[0])
 
 
 def survey(
     config: FolderConfig,
-    find: Callable[[FolderConfig, Mapping[str, NDArray[Any]] | None], Pairs],
+    find: Callable[[FolderConfig, Mapping[str, NDArray[Any]] | None], Origin],
     fill: bool = False,
     find_objects: bool = False,
     console: Console | None = None,
@@ -182,7 +179,7 @@ def survey(
 
     Args:
         config: of the data.
-        find: finds the files; it gets what was found before, see `find_pairs`.
+        find: finds them; it gets what was found before, see `Origin.to_arrays`.
         fill: whether a store, as `data.cache` says, is opened, and gets the pages that are read; `Survey.fill` adds
             the others.
         find_objects: see `Survey`.
@@ -217,7 +214,7 @@ def _read_new(found: Survey, config: FolderConfig, fill: bool, console: Console 
         found.index, known = stored.find(pairs)
     del stored
     new = np.flatnonzero(~known)
-    sizes = measure_files(pairs.take(new), rules, rules.objects or found.find_objects)
+    sizes = measure_items(pairs, new, rules, rules.objects or found.find_objects)
     _open_store(found, config, new, sizes, fill)
     if found.store is not None:
         found.store.begin()

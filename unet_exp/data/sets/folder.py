@@ -7,6 +7,7 @@ import logging
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def load_folder(config: FolderConfig, find_objects: bool = False, keep: bool = T
     unlabelled = images.take(np.flatnonzero(~index.rows["masked"]))
     channels = int(index.rows["used"][0])
     first = found.pairs[int(index.rows["place"][labelled[0]])].mask
-    suffix = None if first is None else suffix_of(first)
+    suffix = suffix_of(first) if isinstance(first, Path) else None
     return DataSet(train, val, test, unlabelled, rules.classes, channels, metrics, rules.of_labels, suffix)
 
 
