@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.cache_folder import VARIABLE, can_write, find_cache_folder
-from unet_exp.config.user_data import FolderConfig
+from unet_exp.config.user_data import UserDataConfig
 from unet_exp.console import make_console
 from unet_exp.errors import ConfigError
 from unet_exp.files import write_text
@@ -56,7 +56,7 @@ class StorePlan(NamedTuple):
 
 
 def plan_store(
-    config: FolderConfig, find_objects: bool, index: Index, new: NDArray[np.int64], largest: Path | str | None = None
+    config: UserDataConfig, find_objects: bool, index: Index, new: NDArray[np.int64], largest: Path | str | None = None
 ) -> StorePlan:
     """Plans where images are kept, before any of them is decoded.
 
@@ -97,7 +97,7 @@ def plan_store(
     return StorePlan("none", number, size)
 
 
-def open_store(plan: StorePlan, config: FolderConfig, find_objects: bool) -> Store | None:
+def open_store(plan: StorePlan, config: UserDataConfig, find_objects: bool) -> Store | None:
     """Opens the planned store, and says which it is.
 
     Raises:
@@ -116,7 +116,7 @@ def open_store(plan: StorePlan, config: FolderConfig, find_objects: bool) -> Sto
     return store
 
 
-def find_memory_limit(config: FolderConfig) -> float:
+def find_memory_limit(config: UserDataConfig) -> float:
     """Bytes of memory that images may take: `data.max_memory`, or most of what is free."""
     return _SHARE_OF_MEMORY * free_memory() if config.max_memory is None else config.max_memory * 1e9
 
@@ -141,7 +141,7 @@ def measure_items(items: Origin, places: NDArray[np.intp], rules: Rules, objects
     return np.fromiter(sizes, np.dtype((np.int64, 2)), len(places))
 
 
-def _name_disk_store(config: FolderConfig, find_objects: bool) -> DiskStore | None:
+def _name_disk_store(config: UserDataConfig, find_objects: bool) -> DiskStore | None:
     """The store of these images, whether or not it is there; None without a cache folder."""
     cache, rules = find_cache_folder(), Rules.of(config)
     if cache is None:
@@ -152,7 +152,7 @@ def _name_disk_store(config: FolderConfig, find_objects: bool) -> DiskStore | No
 
 
 def _explain_memory(
-    config: FolderConfig, number: int, size: int, limit: float, largest: Path | str | None
+    config: UserDataConfig, number: int, size: int, limit: float, largest: Path | str | None
 ) -> ConfigError:
     there = f"most of what is free ({format_size(limit)})"
     if config.max_memory is not None:

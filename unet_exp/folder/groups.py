@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.config.user_data import FolderConfig
+from unet_exp.config.user_data import UserDataConfig
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.folder.lists import WORDS, find_list, match_lines
 from unet_exp.io.texts import Places, TextIndex, Texts
@@ -30,7 +30,7 @@ class SplitItem(NamedTuple):
     name: str
 
 
-def split(items: Sequence[SplitItem], config: FolderConfig) -> list[Places]:
+def split(items: Sequence[SplitItem], config: UserDataConfig) -> list[Places]:
     """Splits labelled images, in natural order, into train, val and test: three arrays of places in `items`.
 
     Args:
@@ -110,7 +110,7 @@ def _name_group(item: SplitItem, rule: str) -> str:
     return "\n".join(part or "" for part in match.groups()) if match.groups() else match[0]
 
 
-def _split_blocks(groups: Places, config: FolderConfig) -> list[Places]:
+def _split_blocks(groups: Places, config: UserDataConfig) -> list[Places]:
     """Contiguous blocks of groups, by folds or by fractions of the images."""
     sizes = np.bincount(groups)
     count = len(sizes)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.config.user_data import FolderConfig
+from unet_exp.config.user_data import CustomDataConfig, FolderConfig, UserDataConfig
 from unet_exp.files import NPZ_DAMAGE, write_whole
 from unet_exp.folder.index import ROW, Index
 from unet_exp.folder.origin import Origin
@@ -33,21 +33,26 @@ def read_words(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def name_data(config: FolderConfig, rules: Rules) -> dict[str, Any]:
-    """What a data set is called in the cache folder: its files as absolute paths, and how they are read."""
-    return {
-        "version": VERSION,
-        "images": [_absolute(spec) for spec in config.image_specs],
-        "masks": {label: _absolute(spec) for label, spec in config.mask_specs.items()},
-        "field_of_view": None if config.view_spec is None else _absolute(config.view_spec),
-        "mask_suffix": config.mask_suffix,
-        "read": rules.of_pixels,
-    }
+def name_data(config: UserDataConfig, rules: Rules) -> dict[str, Any]:
+    """What a data set is called in the cache folder: its files as absolute paths, or its reader; and how it is read."""
+    return {"version": VERSION, **_name_origin(config), "read": rules.of_pixels}
 
 
 def hash_words(words: dict[str, Any]) -> str:
     """A file name for words."""
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _name_origin(config: UserDataConfig) -> dict[str, Any]:
+    if isinstance(config, FolderConfig):
+        return {
+            "images": [_absolute(spec) for spec in config.image_specs],
+            "masks": {label: _absolute(spec) for label, spec in config.mask_specs.items()},
+            "field_of_view": None if config.view_spec is None else _absolute(config.view_spec),
+            "mask_suffix": config.mask_suffix,
+        }
+    assert isinstance(config, CustomDataConfig)
+    return {"images": [f"data.target={config.target}"], "params": config.params}
 
 
 def _absolute(spec: str) -> str:

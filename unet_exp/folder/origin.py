@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from unet_exp.errors import DataError
 from unet_exp.folder.pages import PairPage
 from unet_exp.io.texts import Texts
 from unet_exp.samples.sample import Region
@@ -98,3 +99,14 @@ class Origin(Protocol):
 
     def find_moved(self, before: Mapping[str, NDArray[Any]]) -> NDArray[np.int32]:
         """The place of each item of earlier `to_arrays` that has not changed; -1 for the others."""
+
+
+def require_same_mask(item: Item, page: PairPage, masked: bool) -> None:
+    """Checks that a page has a mask if it had one when it was looked at, and else has none.
+
+    Raises:
+        DataError: if not.
+    """
+    if (page.mask is not None) != masked:
+        now, before = ("a mask", "none") if page.mask is not None else ("no mask", "one")
+        raise DataError(f"{item.image}: has {now} and had {before} when the images were looked at; give it one or none")

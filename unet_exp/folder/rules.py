@@ -50,18 +50,19 @@ class Rules(NamedTuple):
     slice_axis: Axis = "z"
 
     @classmethod
-    def of(cls, config: FolderConfig) -> Self:
+    def of(cls, config: UserDataConfig) -> Self:
         """The rules of a config."""
+        files = config if isinstance(config, FolderConfig) else None
         return cls(
-            config.nodata,
+            files.nodata if files else "declared",
             config.labels == "instances",
             class_specs(config),
             config.ignored_values,
             find_labels(config),
             config.ignored_labels,
             config.inexact,
-            config.axes,
-            config.slice_axis,
+            files.axes if files else None,
+            files.slice_axis if files else "z",
         )
 
     @property

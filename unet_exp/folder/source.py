@@ -3,7 +3,7 @@
 import os
 from typing import Any, NamedTuple
 
-from unet_exp.folder.origin import Origin, Pages, Parts
+from unet_exp.folder.origin import Origin, Pages, Parts, require_same_mask
 from unet_exp.folder.pages import PairPage
 from unet_exp.folder.rules import Rules
 from unet_exp.io.images import Scene
@@ -67,8 +67,9 @@ class Source:
         return sample if region is None else sample.cut(region)
 
     def _sample(self, ref: PageRef, page: PairPage, find_objects: bool) -> Sample:
-        path = str(self._items[ref.place].mask)
-        return self._rules.sample(ref.name, page, path, ref.used, find_objects)
+        item = self._items[ref.place]
+        require_same_mask(item, page, ref.masked)
+        return self._rules.sample(ref.name, page, str(item.mask), ref.used, find_objects)
 
     def _decode(self, ref: PageRef) -> PairPage:
         """Reads a page; its file stays open for the next one."""

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from unet_exp.cache_folder import VARIABLE, can_write, find_cache_folder, wait_for_lock
-from unet_exp.config.user_data import FolderConfig
+from unet_exp.config.user_data import UserDataConfig
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.folder.choice import format_size, measure_items, open_store, plan_store
 from unet_exp.folder.index import Index
 from unet_exp.folder.index_file import FOLDER, StoredIndex, hash_words, name_data, save_index
-from unet_exp.folder.origin import Origin
+from unet_exp.folder.origin import Origin, require_same_mask
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stats import ImageStats, describe_page
 from unet_exp.folder.stores import CacheError, MemoryStore, Store, count_bytes
@@ -162,13 +162,14 @@ class Survey:
             self.pairs.require_unchanged(place)
             for row, page in zip(mine, pages, strict=True):
                 self.pairs.require_unchanged(place)  # what is kept is known by its digest
+                require_same_mask(pair, page, bool(row["masked"]))
                 sample = self.rules.sample("", page, str(pair.mask), int(row["used"]), self.find_objects)
                 self.store.add(row, sample)
 
 
 def survey(
-    config: FolderConfig,
-    find: Callable[[FolderConfig, Mapping[str, NDArray[Any]] | None], Origin],
+    config: UserDataConfig,
+    find: Callable[[UserDataConfig, Mapping[str, NDArray[Any]] | None], Origin],
     fill: bool = False,
     find_objects: bool = False,
     console: Console | None = None,
@@ -205,7 +206,7 @@ def survey(
     return found
 
 
-def _read_new(found: Survey, config: FolderConfig, fill: bool, console: Console | None) -> None:
+def _read_new(found: Survey, config: UserDataConfig, fill: bool, console: Console | None) -> None:
     """Reads the files that no process has looked at yet, and keeps what is known of all."""
     pairs, rules = found.pairs, found.rules
     known = np.zeros(len(pairs), bool)
@@ -226,7 +227,7 @@ def _read_new(found: Survey, config: FolderConfig, fill: bool, console: Console 
 
 
 def _open_store(
-    found: Survey, config: FolderConfig, new: NDArray[np.intp], sizes: NDArray[np.int64], fill: bool
+    found: Survey, config: UserDataConfig, new: NDArray[np.intp], sizes: NDArray[np.int64], fill: bool
 ) -> None:
     """Opens the store that is to be filled, if any, and sets the threads that read.
 
