@@ -112,6 +112,7 @@ class Pairs(Sequence[Pair]):
     ) -> None:
         self.names, self.places, self.listed = names, places, tuple(listed)
         self.labels, self.entries, self.rules, self.told = tuple(labels), entries, rules, tuple(told)
+        self._last: tuple[int, Pair] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -126,6 +127,12 @@ class Pairs(Sequence[Pair]):
         chosen = range(len(self))[index]
         if isinstance(chosen, range):
             return self.take(chosen)
+        last = self._last  # a part of an image asks for its pair several times
+        if last is None or last[0] != chosen:
+            self._last = last = chosen, self._make_pair(chosen)
+        return last[1]
+
+    def _make_pair(self, chosen: int) -> Pair:
         images = self.images
         paths = [
             None if place < 0 else self.listed[role].files.path(place)
