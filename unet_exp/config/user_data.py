@@ -330,7 +330,7 @@ class CustomDataConfig(UserDataConfig):
 
     @model_validator(mode="after")
     def _check_values(self) -> "CustomDataConfig":
-        if self.draws or self.ignored_labels:
+        if self.ignored_labels or any(isinstance(value, str) for spec in self.classes for value in spec.values):
             raise ValueError(
                 "data.classes, data.ignore: labels are of annotations, and data=custom reads masks; give the values "
                 "that they hold"
