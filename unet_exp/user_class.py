@@ -1,33 +1,40 @@
-"""Imports, checks and builds a user's own class."""
+"""Imports, checks and builds a user's own class; knows no torch."""
 
 import difflib
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from torch import nn
 
 from unet_exp.errors import ConfigError
 
 
-def build_custom(group: str, target: str, arguments: Mapping[str, Any], forward: tuple[str, ...]) -> nn.Module:
+def build_custom(
+    group: str,
+    target: str,
+    arguments: Mapping[str, Any],
+    methods: Mapping[str, Sequence[str]],
+    base: type = object,
+    base_name: str = "",
+) -> Any:
     """Imports a class and builds it.
 
     Args:
-        group: the key that names it, for messages: `loss` or `model`.
+        group: the key that names it, for messages, such as `loss`.
         target: `package.module.Name`. Its code runs: it must be typed, or trusted, by the user.
         arguments: by name.
-        forward: the arguments of its `forward`, in order.
+        methods: that it must have, with the arguments of each, in order.
+        base: from which it must derive.
+        base_name: what messages call `base`.
 
     Raises:
-        ConfigError: if it cannot be imported, is no `torch.nn.Module`, or does not take these arguments.
+        ConfigError: if it cannot be imported, is no such class, or does not take these arguments.
     """
     where = f"{group}.target={target}"
     found = _import_class(where, target)
-    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-        raise ConfigError(f"{where}: it is no class that derives from torch.nn.Module")
-    wanted = inspect.signature(found)
+    if not (inspect.isclass(found) and issubclass(found, base)):
+        raise ConfigError(f"{where}: it is no class{f' that derives from {base_name}' if base_name else ''}")
+    wanted = _find_signature(found)
     try:
         wanted.bind(**arguments)
     except TypeError as error:
@@ -40,12 +47,33 @@ def build_custom(group: str, target: str, arguments: Mapping[str, Any], forward:
         raise ConfigError(
             f"{where}: building it with {_format_arguments(arguments)} raises {describe_error(error)}"
         ) from error
-    takes = inspect.signature(built.forward)
-    try:
-        takes.bind(*forward)
-    except TypeError:
-        raise ConfigError(f"{where}: its forward takes {takes} and is called with ({', '.join(forward)})") from None
+    for name, given in methods.items():
+        check_method(where, built, name, given)
     return built
+
+
+def check_method(where: str, built: Any, name: str, given: Sequence[str]) -> None:
+    """Checks that an object has a method that takes these arguments; the message begins with `where`.
+
+    Raises:
+        ConfigError: if not.
+    """
+    method, listed = getattr(built, name, None), ", ".join(given)
+    if not callable(method):
+        raise ConfigError(f"{where}: it has no method {name}({listed})")
+    takes = _find_signature(method)
+    try:
+        takes.bind(*given)
+    except TypeError:
+        raise ConfigError(f"{where}: its {name} takes {takes} and is called with ({listed})") from None
+
+
+def _find_signature(called: Any) -> inspect.Signature:
+    """What it takes; anything, where that is not known, as of some that are written in C."""
+    try:
+        return inspect.signature(called)
+    except (TypeError, ValueError):
+        return inspect.signature(lambda *_, **__: None)
 
 
 def describe_error(error: BaseException) -> str:

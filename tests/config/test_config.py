@@ -438,7 +438,7 @@ class TestComposeOver:
         [
             (
                 "data=isbi",
-                "data=isbi: no such option; choose one of dic_hela, folder, isbi2012, phc_u373, synthetic (did",
+                "data=isbi: no such option; choose one of custom, dic_hela, folder, isbi2012, phc_u373, synthetic (did",
             ),
             ("splt=val", "unknown key splt: the top-level keys are"),
             ("data.hight=64", "unknown key data.hight: data=synthetic has the keys"),

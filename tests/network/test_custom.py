@@ -36,7 +36,7 @@ from unet_exp.network import Network, cost
 from unet_exp.runs.run_folder import RunFolder
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "extend.md").read_text()
-LOSSES, NETWORKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+LOSSES, NETWORKS, _ = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 POLY = ["loss=custom", "loss.target=their_package.losses.PolyLoss"]
 DILATED = [
     "model=custom",

@@ -17,7 +17,7 @@ from unet_exp.errors import ConfigError, DataError
 from unet_exp.network import Network, build
 
 CUSTOM_GROUPS = ("loss", "model")
-"""Groups of the config that may name a user's own class."""
+"""Groups of the config that may name a user's own class of which a network consists, or by which it is scored."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,7 @@ class Checkpoint:
                 raise ValueError(f"it is damaged: its step is {shorten(ascii(step), 40)}, no whole number from 0 on")
         except ValueError as error:
             raise DataError(f"checkpoint={path}: {error}") from None
-        for key, target in custom_targets(record.config, cls.imports).items():
-            if not schema.is_trusted(target, trust):
-                package = target.partition(".")[0]
-                raise DataError(
-                    f"checkpoint={path}: it names {key}={target}, a class that is not of unet_exp and whose code would "
-                    f"run; if you trust it, add trust=[{package}]"
-                )
+        require_trusted(path, record.config, trust, cls.imports)
         return cls(path, record, weights, step)
 
     @cached_property
@@ -110,6 +104,21 @@ class Checkpoint:
             difference = shorten(str(error).split(":\n\t", 1)[-1], 200)
             raise DataError(f"checkpoint={self.path}: its weights are not those of {which}: {difference}") from None
         return network.eval()
+
+
+def require_trusted(path: str | Path, config: dict[str, Any], trust: Collection[str], groups: Sequence[str]) -> None:
+    """Checks that users' own classes in groups of a checkpoint's plain config are trusted, before they are imported.
+
+    Raises:
+        DataError: if not.
+    """
+    for key, target in custom_targets(config, groups).items():
+        if not schema.is_trusted(target, trust):
+            package = target.partition(".")[0]
+            raise DataError(
+                f"checkpoint={path}: it names {key}={target}, a class that is not of unet_exp and whose code would "
+                f"run; if you trust it, add trust=[{package}]"
+            )
 
 
 def custom_targets(config: dict[str, Any], groups: Sequence[str] = CUSTOM_GROUPS) -> dict[str, str]:

@@ -101,15 +101,19 @@ def run_over_checkpoint(
             raise UserError("checkpoint=<file> is missing, such as outputs/train/<run>/checkpoints/best.ckpt")
 
         with signals.defer():
+            from unet_exp.checkpoints.checkpoint import require_trusted
             from unet_exp.checkpoints.opening import open_checkpoint
 
         # Only what is typed now: a checkpoint must not declare itself trusted.
         trust: Any = typed.get("trust") or []
-        checkpoint = open_checkpoint(str(typed["checkpoint"]), trust if isinstance(trust, list) else [str(trust)])
+        trust = trust if isinstance(trust, list) else [str(trust)]
+        checkpoint = open_checkpoint(str(typed["checkpoint"]), trust)
         # The training's machine and folders are not those of today.
         trainer = {**checkpoint.config.trainer.model_dump(), "accelerator": "auto"}
         base = {**checkpoint.config.model_dump(), "trainer": trainer}
         values = compose_over({**base, "data": {**(more_data or {}), **base["data"]}}, defaults, overrides)
+        if "data" in more_keys and "data.target" not in typed:  # else no data are read
+            require_trusted(str(typed["checkpoint"]), values, trust, ["data"])
         if show:
             from omegaconf import OmegaConf
 

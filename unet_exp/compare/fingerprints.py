@@ -6,6 +6,7 @@ from typing import Any
 
 from unet_exp import data
 from unet_exp.compare.collect import Run
+from unet_exp.config.user_data import CustomDataConfig
 from unet_exp.errors import UserError
 from unet_exp.progress import watch
 from unet_exp.runs.earlier import read_config
@@ -66,6 +67,8 @@ def _compute_same(runs: Sequence[Run], versions: Collection[int]) -> Iterator[di
             if place in tried:
                 continue
             tried.add(place)
+            if isinstance(config.data, CustomDataConfig):  # its code may be anybody's too
+                continue
             # The config may be anybody's, and to compare is no reason to download.
             local: dict[str, Any] = {
                 key: False for key in ("download", "verify") if key in type(config.data).model_fields

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from unet_exp.config.patches import PatchConfig
-from unet_exp.config.user_data import FolderConfig
+from unet_exp.config.user_data import CustomDataConfig, FolderConfig
 from unet_exp.config.values import Count, Natural
 
 
@@ -75,5 +75,6 @@ class HeLaConfig(CellTrackingConfig):
 
 
 DataConfig = Annotated[
-    SyntheticConfig | ISBI2012Config | U373Config | HeLaConfig | FolderConfig, Field(discriminator="name")
+    SyntheticConfig | ISBI2012Config | U373Config | HeLaConfig | FolderConfig | CustomDataConfig,
+    Field(discriminator="name"),
 ]

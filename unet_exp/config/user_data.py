@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from unet_exp.config.patches import PatchConfig
-from unet_exp.config.values import Color, Fraction, Grey, OfSeveralValues, Positive, WholeNumber
+from unet_exp.config.values import Color, Fraction, Grey, ImportPath, OfSeveralValues, Positive, WholeNumber
 
 
 def check_axes(axes: str) -> str:
@@ -81,6 +81,7 @@ class UserDataConfig(PatchConfig):
         cache: where decoded images are kept.
         max_memory: GB that they may take in memory.
         verify: whether every image is read anew.
+        inexact: what becomes of pixels of masks whose value no class has.
     """
 
     labels: Literal["classes", "instances"]
@@ -94,6 +95,7 @@ class UserDataConfig(PatchConfig):
     cache: Literal["auto", "memory", "disk", "none"] = "auto"  # where images are kept changes no number
     max_memory: Positive | None
     verify: bool = False
+    inexact: Inexact = "error"  # for earlier runs, which lack it
 
     @property
     def draws(self) -> bool:
@@ -201,6 +203,24 @@ class UserDataConfig(PatchConfig):
                 "leave it out"
             )
 
+    @property
+    def lists_folder(self) -> str | None:
+        """The folder of the lists."""
+        return None if self.lists is None else os.path.expanduser(self.lists)
+
+    @model_validator(mode="after")
+    def _check_inexact(self) -> "UserDataConfig":
+        if self.inexact == "threshold" and (len(self.classes) != 2 or not isinstance(self.classes[1].value, int)):
+            raise ValueError(
+                "data.inexact=threshold divides the greys of two data.classes; of others take data.inexact=nearest"
+            )
+        if self.inexact != "error" and self.labels == "instances":
+            raise ValueError(
+                f"data.inexact={self.inexact} finds the value of a class, and with data.labels=instances each object "
+                "has one of its own; leave one of the two out"
+            )
+        return self
+
     @model_validator(mode="after")
     def _check_user_split(self) -> "UserDataConfig":
         if self.folds and self.split != "fractions":
@@ -227,7 +247,6 @@ class FolderConfig(UserDataConfig):
         masks: likewise one; a mapping from labels to such: one file a class.
         mask_suffix: what the names of masks have more at their end.
         without_mask: what becomes of images without a mask.
-        inexact: what becomes of pixels of masks whose value no class has.
         nodata: which pixels are without data.
         field_of_view: masks of it.
         axes: of arrays whose files do not say; None: by their shape.
@@ -240,8 +259,7 @@ class FolderConfig(UserDataConfig):
     masks: Spec | Annotated[dict[Label, Spec], Field(min_length=1)]
     mask_suffix: str
     without_mask: Literal["error", "unlabelled"]
-    inexact: Inexact = "error"  # for earlier runs, which lack it, as the keys below
-    nodata: NoData = None  # conf/ has another default
+    nodata: NoData = None  # for earlier runs, as the keys below; conf/ has another default
     field_of_view: Spec | None = None
     axes: Axes | None = None
     slice_axis: Axis = "z"
@@ -298,13 +316,26 @@ class FolderConfig(UserDataConfig):
             missing = [label for label in self.masks if label not in known]
             if missing and self.labels == "classes":
                 raise ValueError(f"data.masks: {missing[0]} is the value of no entry in data.classes; add it there")
-        if self.inexact == "threshold" and (len(self.classes) != 2 or not isinstance(self.classes[1].value, int)):
+        return self
+
+
+class CustomDataConfig(UserDataConfig):
+    """A reader of the user's own.
+
+    Attributes:
+        target: `package.module.Name`, see `unet_exp.folder.reader.Reader`.
+        params: keyword arguments; null for none.
+    """
+
+    name: Literal["custom"]
+    target: ImportPath
+    params: dict[str, Any] | None
+
+    @model_validator(mode="after")
+    def _check_values(self) -> "CustomDataConfig":
+        if self.ignored_labels or any(isinstance(value, str) for spec in self.classes for value in spec.values):
             raise ValueError(
-                "data.inexact=threshold divides the greys of two data.classes; of others take data.inexact=nearest"
-            )
-        if self.inexact != "error" and self.labels == "instances":
-            raise ValueError(
-                f"data.inexact={self.inexact} finds the value of a class, and with data.labels=instances each object "
-                "has one of its own; leave one of the two out"
+                "data.classes, data.ignore: labels are of annotations, and data=custom reads masks; give the values "
+                "that they hold"
             )
         return self

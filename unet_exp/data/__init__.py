@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from unet_exp.config import DataConfig
-from unet_exp.config.user_data import FolderConfig
+from unet_exp.config.user_data import UserDataConfig
 from unet_exp.data.sets import DATA_SETS
-from unet_exp.data.sets.folder import load_folder
+from unet_exp.data.sets.folder import load_user_data
 from unet_exp.progress import watch
 from unet_exp.samples.data_set import DataSet
 
@@ -24,8 +24,8 @@ def load_data(config: DataConfig, find_objects: bool = False, keep: bool = True)
         ConfigError: for a split that the images do not make.
     """
     with watch("reading images"):
-        if isinstance(config, FolderConfig):
-            return load_folder(config, find_objects, keep)
+        if isinstance(config, UserDataConfig):
+            return load_user_data(config, find_objects, keep)
         return DATA_SETS[config.name](config)
 
 

@@ -1,7 +1,6 @@
 """Chooses where decoded images are kept: in memory, on the disk, or nowhere."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -9,18 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.cache_folder import VARIABLE, can_write, find_cache_folder
-from unet_exp.config.user_data import FolderConfig
+from unet_exp.config.user_data import UserDataConfig
 from unet_exp.console import make_console
 from unet_exp.errors import ConfigError
 from unet_exp.files import write_text
-from unet_exp.folder.drawing import is_drawn
 from unet_exp.folder.index import Index
 from unet_exp.folder.index_file import hash_words, name_data
-from unet_exp.folder.pairs import Pair
+from unet_exp.folder.origin import Origin
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stores import STRIP, CacheError, DiskStore, MemoryStore, Store, count_bytes, free_disk
 from unet_exp.folder.threads import run_ahead
-from unet_exp.io.images import stored_pages
 from unet_exp.memory import free_memory
 from unet_exp.progress import track
 
@@ -59,7 +56,7 @@ class StorePlan(NamedTuple):
 
 
 def plan_store(
-    config: FolderConfig, find_objects: bool, index: Index, new: NDArray[np.int64], largest: Path | None = None
+    config: UserDataConfig, find_objects: bool, index: Index, new: NDArray[np.int64], largest: Path | str | None = None
 ) -> StorePlan:
     """Plans where images are kept, before any of them is decoded.
 
@@ -67,8 +64,8 @@ def plan_store(
         config: of the data.
         find_objects: see `unet_exp.folder.survey.Survey`.
         index: the pages that are known.
-        new: (N,) bytes of the images that are not, see `measure_files`.
-        largest: the file that takes most of these.
+        new: (N,) bytes of the images that are not, see `measure_items`.
+        largest: what messages call the one that takes most of these, such as its file.
 
     Raises:
         ConfigError: where `data.cache` names a place that these images do not fit into.
@@ -100,7 +97,7 @@ def plan_store(
     return StorePlan("none", number, size)
 
 
-def open_store(plan: StorePlan, config: FolderConfig, find_objects: bool) -> Store | None:
+def open_store(plan: StorePlan, config: UserDataConfig, find_objects: bool) -> Store | None:
     """Opens the planned store, and says which it is.
 
     Raises:
@@ -119,7 +116,7 @@ def open_store(plan: StorePlan, config: FolderConfig, find_objects: bool) -> Sto
     return store
 
 
-def find_memory_limit(config: FolderConfig) -> float:
+def find_memory_limit(config: UserDataConfig) -> float:
     """Bytes of memory that images may take: `data.max_memory`, or most of what is free."""
     return _SHARE_OF_MEMORY * free_memory() if config.max_memory is None else config.max_memory * 1e9
 
@@ -130,34 +127,21 @@ def format_size(size: float) -> str:
     return f"{size / unit:.3g} {name}"
 
 
-def measure_files(pairs: Sequence[Pair], rules: Rules, objects: bool) -> NDArray[np.int64]:
-    """Measures decoded images and masks by their headers: (N, 2) bytes of all pages, and of the largest one.
+def measure_items(items: Origin, places: NDArray[np.intp], rules: Rules, objects: bool) -> NDArray[np.int64]:
+    """Measures decoded images and masks without reading them: (N, 2) bytes of all pages, and of the largest one.
 
     Args:
-        pairs: their files.
+        items: they are among these.
+        places: (N,) their places.
         rules: by which they are read.
         objects: whether masks have instances.
     """
-
-    def measure(place: int) -> tuple[int, int]:
-        pair = pairs[place]
-        stored = [stored_pages(path, rules.of_images) for path in pair.images]
-        whole, largest = (
-            sum(size * one.itemsize for size, one in zip(sizes, stored, strict=True))
-            for sizes in ([one.values for one in stored], [one.largest for one in stored])
-        )
-        if pair.mask is not None:  # one that is drawn has at most as many values as its image
-            mask = stored[0] if is_drawn(pair) else stored_pages(pair.mask, rules.of_masks)
-            whole, largest = (
-                size + count * (1 + 4 * objects) for size, count in ((whole, mask.values), (largest, mask.largest))
-            )
-        return whole, largest
-
-    sizes = track(run_ahead(measure, range(len(pairs)), _THREADS), "looking at the sizes of images", len(pairs))
-    return np.fromiter(sizes, np.dtype((np.int64, 2)), len(pairs))
+    sizes = run_ahead(lambda place: items[place].measure(rules, objects), places.tolist(), _THREADS)
+    sizes = track(sizes, "looking at the sizes of images", len(places))
+    return np.fromiter(sizes, np.dtype((np.int64, 2)), len(places))
 
 
-def _name_disk_store(config: FolderConfig, find_objects: bool) -> DiskStore | None:
+def _name_disk_store(config: UserDataConfig, find_objects: bool) -> DiskStore | None:
     """The store of these images, whether or not it is there; None without a cache folder."""
     cache, rules = find_cache_folder(), Rules.of(config)
     if cache is None:
@@ -167,7 +151,9 @@ def _name_disk_store(config: FolderConfig, find_objects: bool) -> DiskStore | No
     return DiskStore(cache / FOLDER / hash_words(words), objects, config.verify)
 
 
-def _explain_memory(config: FolderConfig, number: int, size: int, limit: float, largest: Path | None) -> ConfigError:
+def _explain_memory(
+    config: UserDataConfig, number: int, size: int, limit: float, largest: Path | str | None
+) -> ConfigError:
     there = f"most of what is free ({format_size(limit)})"
     if config.max_memory is not None:
         there = f"data.max_memory={config.max_memory:g}"

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.errors import DataError
-from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array, check_same_size
 from unet_exp.io.images import Reading, open_images
 from unet_exp.io.kinds import ANNOTATION_SUFFIXES, is_jpeg
@@ -20,6 +19,7 @@ from unet_exp.io.valid import Valid
 
 if TYPE_CHECKING:
     from unet_exp.annotations.painting import Shape
+    from unet_exp.folder.pairs import Pair
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Drawing(NamedTuple):
     halves: bool = False
 
 
-def is_drawn(pair: Pair) -> bool:
+def is_drawn(pair: "Pair") -> bool:
     """Whether the mask of a pair is drawn, and not stored as it is."""
     label, path = next(((label, path) for label, path in pair.masks if path is not None), ("", None))
     if path is None:
@@ -66,7 +66,7 @@ def is_of_objects(path: Path) -> bool:
     return path.is_dir() and not is_zarr(path) and not split_inner(path)[1]
 
 
-def draw_pair(pair: Pair, size: tuple[int, int], drawing: Drawing) -> tuple[Array, Valid]:
+def draw_pair(pair: "Pair", size: tuple[int, int], drawing: Drawing) -> tuple[Array, Valid]:
     """Draws the mask of an image.
 
     Files of classes are drawn in the order of `data.masks`, later ones over earlier ones.
@@ -102,7 +102,7 @@ def draw_pair(pair: Pair, size: tuple[int, int], drawing: Drawing) -> tuple[Arra
     return np.atleast_3d(drawn), valid
 
 
-def _list_shapes(pair: Pair, size: tuple[int, int], drawing: Drawing) -> Iterator["Shape"]:
+def _list_shapes(pair: "Pair", size: tuple[int, int], drawing: Drawing) -> Iterator["Shape"]:
     """The shapes in files of classes and of objects, and tells of classes that overlap."""
     from unet_exp.annotations.painting import Shape
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.config.user_data import FolderConfig
+from unet_exp.config.user_data import UserDataConfig
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.folder.lists import WORDS, find_list, match_lines
 from unet_exp.io.texts import Places, TextIndex, Texts
@@ -30,7 +30,7 @@ class SplitItem(NamedTuple):
     name: str
 
 
-def split(items: Sequence[SplitItem], config: FolderConfig) -> list[Places]:
+def split(items: Sequence[SplitItem], config: UserDataConfig) -> list[Places]:
     """Splits labelled images, in natural order, into train, val and test: three arrays of places in `items`.
 
     Args:
@@ -65,12 +65,12 @@ def split(items: Sequence[SplitItem], config: FolderConfig) -> list[Places]:
     return parts
 
 
-def name_samples(items: Sequence[SplitItem], find_source: Callable[[int], Path]) -> Texts:
+def name_samples(items: Sequence[SplitItem], find_source: Callable[[int], Path | str]) -> Texts:
     """Names of images in a data set: names of files, `/` as `_`.
 
     Args:
         items: may make each item when it is asked for.
-        find_source: the file of the item at a place.
+        find_source: what messages call the item at a place, such as its file.
 
     Raises:
         DataError: for two of one name, and one too long for the name of its prediction.
@@ -110,7 +110,7 @@ def _name_group(item: SplitItem, rule: str) -> str:
     return "\n".join(part or "" for part in match.groups()) if match.groups() else match[0]
 
 
-def _split_blocks(groups: Places, config: FolderConfig) -> list[Places]:
+def _split_blocks(groups: Places, config: UserDataConfig) -> list[Places]:
     """Contiguous blocks of groups, by folds or by fractions of the images."""
     sizes = np.bincount(groups)
     count = len(sizes)

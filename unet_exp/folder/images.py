@@ -25,7 +25,7 @@ class _Pages:
     Attributes:
         rows: of the index.
         store: of decoded pages.
-        source: the files.
+        source: where they come from.
         finds_instances: see `Images`.
         has_instances: likewise, of those with a mask.
         spare_memory: likewise.
@@ -63,7 +63,8 @@ class FileImages(Images):
         found = None if pages.store is None else pages.store.read(row, name, region)
         if found is not None:
             return found
-        return pages.source.read(PageRef(name, int(row["place"]), int(row["page"]), int(row["used"])), region)
+        place, page, used = (int(row[key]) for key in ("place", "page", "used"))
+        return pages.source.read(PageRef(name, place, page, used, bool(row["masked"])), region)
 
     def take(self, places: Sequence[int] | NDArray[np.intp]) -> "FileImages":
         """See `Images`."""
@@ -98,8 +99,8 @@ class PageItems(Sequence[SplitItem]):
     def __iter__(self) -> Iterator[SplitItem]:
         return map(name_page, self._pairs.names.take(self._places), self._pages, self._counts)
 
-    def find_image(self, index: int) -> Path:
-        """The file of a page."""
+    def find_image(self, index: int) -> Path | str:
+        """What messages call the image of a page, such as its file."""
         return self._pairs[int(self._places[index])].image
 
 

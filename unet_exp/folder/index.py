@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.folder.groups import SplitItem
+from unet_exp.folder.origin import Item
 from unet_exp.folder.pages import ImageKind, name_page
-from unet_exp.folder.pairs import Pair
 from unet_exp.folder.stats import ImageStats, MaskStats
 from unet_exp.samples.classes import Value
 from unet_exp.samples.facts import DIGEST
@@ -151,11 +151,11 @@ class Index:
         """(N,) each, where the moments and the values of each page start."""
         return _starts(self.rows["used"]), _starts(self.rows["values"])
 
-    def name(self, number: int, pair: Pair) -> SplitItem:
+    def name(self, number: int, pair: Item) -> SplitItem:
         """The name of a page, whose files are given."""
         return name_page(pair.name, int(self.rows["page"][number]), int(self.page_counts[number]))
 
-    def stats(self, number: int, pair: Pair) -> ImageStats:
+    def stats(self, number: int, pair: Item) -> ImageStats:
         """The statistics of a page, whose files are given."""
         row = self.rows[number]
         start = self._starts[0][number]

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.config.user_data import FolderConfig
-from unet_exp.errors import DataError
+from unet_exp.config.user_data import CustomDataConfig, FolderConfig, UserDataConfig
 from unet_exp.files import NPZ_DAMAGE, write_whole
 from unet_exp.folder.index import ROW, Index
-from unet_exp.folder.pairs import Pair, Pairs
+from unet_exp.folder.origin import Origin
 from unet_exp.folder.rules import Rules
 from unet_exp.io.specs import names_folders
-from unet_exp.io.stamps import GONE, stamp_item
 
 VERSION = 2
 """Raise it with every change of what an index holds or how it is found."""
@@ -35,21 +33,26 @@ def read_words(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def name_data(config: FolderConfig, rules: Rules) -> dict[str, Any]:
-    """What a data set is called in the cache folder: its files as absolute paths, and how they are read."""
-    return {
-        "version": VERSION,
-        "images": [_absolute(spec) for spec in config.image_specs],
-        "masks": {label: _absolute(spec) for label, spec in config.mask_specs.items()},
-        "field_of_view": None if config.view_spec is None else _absolute(config.view_spec),
-        "mask_suffix": config.mask_suffix,
-        "read": rules.of_pixels,
-    }
+def name_data(config: UserDataConfig, rules: Rules) -> dict[str, Any]:
+    """What a data set is called in the cache folder: its files as absolute paths, or its reader; and how it is read."""
+    return {"version": VERSION, **_name_origin(config), "read": rules.of_pixels}
 
 
 def hash_words(words: dict[str, Any]) -> str:
     """A file name for words."""
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _name_origin(config: UserDataConfig) -> dict[str, Any]:
+    if isinstance(config, FolderConfig):
+        return {
+            "images": [_absolute(spec) for spec in config.image_specs],
+            "masks": {label: _absolute(spec) for label, spec in config.mask_specs.items()},
+            "field_of_view": None if config.view_spec is None else _absolute(config.view_spec),
+            "mask_suffix": config.mask_suffix,
+        }
+    assert isinstance(config, CustomDataConfig)
+    return {"images": [f"data.target={config.target}"], "params": config.params}
 
 
 def _absolute(spec: str) -> str:
@@ -61,7 +64,7 @@ class StoredIndex:
     """An index with the files that it describes.
 
     Attributes:
-        pairs: see `Pairs.to_arrays`.
+        pairs: see `Origin.to_arrays`.
         index: their pages; `place` is the place of a pair.
     """
 
@@ -85,7 +88,7 @@ class StoredIndex:
             return None
         return cls(pairs, index) if index.rows.dtype == ROW else None
 
-    def find(self, pairs: Pairs) -> tuple[Index, NDArray[np.bool_]]:
+    def find(self, pairs: Origin) -> tuple[Index, NDArray[np.bool_]]:
         """Finds files in it.
 
         Args:
@@ -98,8 +101,7 @@ class StoredIndex:
         if _are_equal(pairs.to_arrays(), self.pairs):
             known[self.index.rows["place"]] = True
             return self.index, known
-        places = {key: place for place, key in enumerate(_make_keys(pairs))}
-        moved = np.array([places.get(key, -1) for key in _make_keys(Pairs.from_arrays(self.pairs))], np.int32)
+        moved = pairs.find_moved(self.pairs)
         now = moved[self.index.rows["place"]] if len(self.index) else np.zeros(0, np.int32)
         index = self.index.take(np.flatnonzero(now >= 0))
         index.rows["place"] = now[now >= 0]
@@ -107,7 +109,7 @@ class StoredIndex:
         return index.sort(), known
 
 
-def save_index(path: Path, pairs: Pairs, index: Index, words: dict[str, Any], rules: Rules) -> None:
+def save_index(path: Path, pairs: Origin, index: Index, words: dict[str, Any], rules: Rules) -> None:
     """Writes an index, completely or not at all; `words` are those of `name_data`."""
     header = json.dumps({"words": words, "class_values": _list_values(rules)}).encode()
     columns: dict[str, Any] = {of.name: getattr(index, of.name) for of in fields(index)}
@@ -121,36 +123,5 @@ def _list_values(rules: Rules) -> list[object]:
     return [rules.class_values, [] if rules.objects else [spec.value for spec in rules.classes]]
 
 
-def make_stamp(pair: Pair) -> list[list[int]]:
-    """The stamps of all files of a pair as they are now, see `Pairs.stamps`."""
-    return [list(GONE if path is None else stamp_item(path)) for path in pair.files]
-
-
-def require_unchanged(pair: Pair, before: NDArray[np.int64]) -> None:
-    """Checks that the files of a pair are those that were listed.
-
-    Args:
-        pair: its files.
-        before: (R, 4) their stamps when they were listed, in the order of `Pair.files`.
-
-    Raises:
-        DataError: for one that is gone, or has another size or another time of its last change.
-    """
-    for path, new, old in zip(pair.files, make_stamp(pair), before.tolist(), strict=True):
-        if (new[0], new[2]) != (old[0], old[2]):  # not its other times: a link to it changes them
-            what = "has changed" if any(new) else "is gone"
-            raise DataError(
-                f"{path}: {what} since the images were looked at; bring it back as it was and resume, or start anew"
-            )
-
-
 def _are_equal(now: dict[str, NDArray[Any]], before: dict[str, NDArray[Any]]) -> bool:
     return now.keys() == before.keys() and all(np.array_equal(now[key], before[key]) for key in now)
-
-
-def _make_keys(pairs: Pairs) -> list[bytes]:
-    """For each pair what tells it from others, and from itself before a change: paths, sizes, inodes and times."""
-    return [
-        hashlib.sha256(json.dumps([pair.entry, *map(str, pair.files)]).encode() + stamp.tobytes()).digest()
-        for pair, stamp in zip(pairs, pairs.stamps, strict=True)
-    ]

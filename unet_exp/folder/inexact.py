@@ -8,14 +8,14 @@ from unet_exp.config import ClassSpec
 from unet_exp.config.user_data import Inexact
 from unet_exp.folder.index import Index
 from unet_exp.folder.label_map import count_unknown
-from unet_exp.folder.pairs import Pairs
+from unet_exp.folder.origin import Origin
 from unet_exp.folder.rules import Rules
 
 _MOST_REPLACED = 0.5
 """Share of the pixels above which other classes are meant."""
 
 
-def describe_changed(index: Index, pairs: Pairs, rules: Rules) -> str | None:
+def describe_changed(index: Index, pairs: Origin, rules: Rules) -> str | None:
     """A line about the pixels of masks that were given the value of a class; None where there are none."""
     rows = index.rows
     changed, pixels = rows["changed"].astype(np.int64), rows["height"].astype(np.int64) * rows["width"]

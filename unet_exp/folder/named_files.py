@@ -180,7 +180,7 @@ class NamedFiles:
         return numbers[sort_texts(self.names.take(numbers), natural_key, tie)]
 
     def _check_names(self) -> None:
-        hidden = [number for number, name in enumerate(self.names) if _is_unprintable(name)]
+        hidden = [number for number, name in enumerate(self.names) if is_unprintable(name)]
         if hidden:
             path = self.files.path(int(self.files.sort(self.places[hidden])[0]))
             raise DataError(
@@ -194,7 +194,8 @@ class NamedFiles:
             raise DataError(f"{both[0]}: has the same name as {both[1]}; keep one of the two")
 
 
-def _is_unprintable(name: str) -> bool:
+def is_unprintable(name: str) -> bool:
+    """Whether a name holds a line break or the like, or is not UTF-8."""
     return not name.isprintable() and not _UNPRINTABLE.isdisjoint(map(unicodedata.category, name))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import reduce
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,15 @@ from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
 from unet_exp.folder.drawing import Drawing, draw_pair, is_drawn
 from unet_exp.folder.groups import SplitItem
-from unet_exp.folder.pairs import Pair
 from unet_exp.io.arrays import Array, check_same_size
 from unet_exp.io.directions import check_directions
 from unet_exp.io.images import MAX_CHANNELS, OpenImages, Reading, Scene, open_images
 from unet_exp.io.kinds import is_jpeg
 from unet_exp.io.valid import Valid, clear_invalid, join_valid
 from unet_exp.samples.classes import shows_colors
+
+if TYPE_CHECKING:
+    from unet_exp.folder.pairs import Pair
 
 
 class PairPage(NamedTuple):
@@ -58,7 +60,7 @@ class PairPages:
 
     def __init__(
         self,
-        pair: Pair,
+        pair: "Pair",
         reading: Reading,
         of_masks: Reading,
         drawing: Drawing,
@@ -156,22 +158,6 @@ class PairPages:
 def name_page(name: str, page: int, count: int) -> SplitItem:
     """The name of a page of an image file, which has so many: that of the file if it is the only one."""
     return SplitItem(name, f"{name}_{page:03d}" if count > 1 else name)
-
-
-def read_within(images: Sequence[Path], reading: Reading, view: Path | None) -> list[Scene]:
-    """Reads all images of a file; what lies outside their field of view is not valid.
-
-    Args:
-        images: the file, or several that hold the channels.
-        reading: what is wanted of their pixels.
-        view: file of the field of view, 0 outside, with one page for all images or one each; None: there is none.
-
-    Raises:
-        DataError: for files that cannot be read or do not fit each other.
-    """
-    pair = Pair(images[0].stem, tuple(images), view=view)
-    with PairPages(pair, reading, Reading(label=True), Drawing(None)) as pages:
-        return [page.scene for page in pages]
 
 
 def join_channels(paths: Sequence[Path], scenes: Sequence[Scene], nodata: NoData) -> Scene:

@@ -1,17 +1,31 @@
 """Images with their masks and fields of view, in columns: a pair is made when it is asked for."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unet_exp.errors import DataError
+from unet_exp.folder.drawing import Drawing, is_drawn
 from unet_exp.folder.named_files import Listed
+from unet_exp.folder.pages import PairPages
+from unet_exp.folder.parts import FileParts
+from unet_exp.io.images import Reading, Scene, stored_pages
+from unet_exp.io.kinds import JPEG_SUFFIXES
 from unet_exp.io.listing import Files
 from unet_exp.io.specs import Source
+from unet_exp.io.stamps import GONE, stamp_item
 from unet_exp.io.texts import Places, Texts
+
+if TYPE_CHECKING:
+    from unet_exp.folder.rules import Rules
+
+_DECLARE_NOTHING = (".png", *JPEG_SUFFIXES, ".npy")
 
 
 class Pair(NamedTuple):
@@ -46,6 +60,30 @@ class Pair(NamedTuple):
         """All files, in the order of their roles: images, masks, field of view."""
         return [*self.images, *(path for _, path in self.masks), self.view]
 
+    @property
+    def declares(self) -> bool:
+        """See `unet_exp.folder.origin.Item`."""
+        return self.mask is not None and (is_drawn(self) or self.mask.suffix.lower() not in _DECLARE_NOTHING)
+
+    def open(self, rules: "Rules") -> PairPages:
+        """See `unet_exp.folder.origin.Item`."""
+        finish = partial(rules.finish, path=str(self.mask))
+        return PairPages(self, rules.of_images, rules.of_masks, rules.drawing, finish)
+
+    def measure(self, rules: "Rules", objects: bool) -> tuple[int, int]:
+        """See `unet_exp.folder.origin.Item`; by the headers of the files."""
+        stored = [stored_pages(path, rules.of_images) for path in self.images]
+        whole, largest = (
+            sum(size * one.itemsize for size, one in zip(sizes, stored, strict=True))
+            for sizes in ([one.values for one in stored], [one.largest for one in stored])
+        )
+        if self.mask is not None:  # one that is drawn has at most as many values as its image
+            mask = stored[0] if is_drawn(self) else stored_pages(self.mask, rules.of_masks)
+            whole, largest = (
+                size + count * (1 + 4 * objects) for size, count in ((whole, mask.values), (largest, mask.largest))
+            )
+        return whole, largest
+
 
 class Pairs(Sequence[Pair]):
     """Images with their masks, in natural order, in little memory.
@@ -73,6 +111,7 @@ class Pairs(Sequence[Pair]):
     ) -> None:
         self.names, self.places, self.listed = names, places, tuple(listed)
         self.labels, self.entries, self.rules, self.told = tuple(labels), entries, rules, tuple(told)
+        self._last: tuple[int, Pair] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -87,6 +126,12 @@ class Pairs(Sequence[Pair]):
         chosen = range(len(self))[index]
         if isinstance(chosen, range):
             return self.take(chosen)
+        last = self._last  # a part of an image asks for its pair several times
+        if last is None or last[0] != chosen:
+            self._last = last = chosen, self._make_pair(chosen)
+        return last[1]
+
+    def _make_pair(self, chosen: int) -> Pair:
         images = self.images
         paths = [
             None if place < 0 else self.listed[role].files.path(place)
@@ -120,6 +165,36 @@ class Pairs(Sequence[Pair]):
             there = np.flatnonzero(self.places[:, role] >= 0)
             stamps[there, role] = files.stamps[self.places[there, role]]
         return stamps
+
+    def open_parts(self, rules: "Rules") -> FileParts:
+        """See `unet_exp.folder.origin.Origin`."""
+        return FileParts(self, rules)
+
+    def require_unchanged(self, place: int) -> None:
+        """See `unet_exp.folder.origin.Origin`; by sizes and times of the files as they were listed.
+
+        Raises:
+            DataError: for one that is gone, or has another size or another time of its last change.
+        """
+        for path, old in zip(self[place].files, self.take([place]).stamps[0].tolist(), strict=True):
+            new = GONE if path is None else stamp_item(path)
+            if (new[0], new[2]) != (old[0], old[2]):  # not its other times: a link to it changes them
+                what = "has changed" if any(new) else "is gone"
+                raise DataError(
+                    f"{path}: {what} since the images were looked at; bring it back as it was and resume, or start anew"
+                )
+
+    def find_moved(self, before: Mapping[str, NDArray[Any]]) -> NDArray[np.int32]:
+        """See `unet_exp.folder.origin.Origin`."""
+        places = {key: place for place, key in enumerate(self._make_keys())}
+        return np.array([places.get(key, -1) for key in self.from_arrays(before)._make_keys()], np.int32)
+
+    def _make_keys(self) -> list[bytes]:
+        """For each what tells it from others, and from itself before a change: paths, sizes, inodes and times."""
+        return [
+            hashlib.sha256(json.dumps([pair.entry, *map(str, pair.files)]).encode() + stamp.tobytes()).digest()
+            for pair, stamp in zip(self, self.stamps, strict=True)
+        ]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """All of it, to be stored: for `from_arrays`, and as what `find_pairs` knows."""
@@ -169,6 +244,22 @@ class Pairs(Sequence[Pair]):
         return cls(
             Texts(arrays["names"]), arrays["places"], listed, facts["labels"], entries, facts["rules"], facts["told"]
         )
+
+
+def read_within(images: Sequence[Path], reading: Reading, view: Path | None) -> list[Scene]:
+    """Reads all images of a file; what lies outside their field of view is not valid.
+
+    Args:
+        images: the file, or several that hold the channels.
+        reading: what is wanted of their pixels.
+        view: file of the field of view, 0 outside, with one page for all images or one each; None: there is none.
+
+    Raises:
+        DataError: for files that cannot be read or do not fit each other.
+    """
+    pair = Pair(images[0].stem, tuple(images), view=view)
+    with PairPages(pair, reading, Reading(label=True), Drawing(None)) as pages:
+        return [page.scene for page in pages]
 
 
 def read_stamps(arrays: Mapping[str, NDArray[Any]], role: int) -> NDArray[np.int64]:

@@ -9,8 +9,8 @@ import numpy as np
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.user_data import Axis, FolderConfig, Inexact, NoData, UserDataConfig
 from unet_exp.folder.drawing import Drawing
-from unet_exp.folder.pages import PairPage, PairPages, take_channels
-from unet_exp.folder.pairs import Pair
+from unet_exp.folder.origin import Item, Pages
+from unet_exp.folder.pages import PairPage, take_channels
 from unet_exp.io.arrays import Array
 from unet_exp.io.scene import Reading
 from unet_exp.samples.classes import decode, object_ids, picture_color, stored_value
@@ -50,18 +50,19 @@ class Rules(NamedTuple):
     slice_axis: Axis = "z"
 
     @classmethod
-    def of(cls, config: FolderConfig) -> Self:
+    def of(cls, config: UserDataConfig) -> Self:
         """The rules of a config."""
+        files = config if isinstance(config, FolderConfig) else None
         return cls(
-            config.nodata,
+            files.nodata if files else "declared",
             config.labels == "instances",
             class_specs(config),
             config.ignored_values,
             find_labels(config),
             config.ignored_labels,
             config.inexact,
-            config.axes,
-            config.slice_axis,
+            files.axes if files else None,
+            files.slice_axis if files else "z",
         )
 
     @property
@@ -128,34 +129,29 @@ class Rules(NamedTuple):
         values = tuple(spec.value for spec in self.classes)
         return Drawing(self.labels or {}, self.ignored_labels, values, reading=reading, halves=halves)
 
-    def read(self, pair: Pair) -> PairPages:
-        """Opens the pages of a pair, masks with `snap`."""
+    def read(self, item: Item) -> Pages:
+        """Opens the pages of an item."""
+        return item.open(self)
 
-        def finish(page: PairPage) -> PairPage:
-            if page.mask is None:
-                return page
-            mask, changed = self.snap(page.mask, str(pair.mask), page.labelled)
-            return page._replace(mask=mask, changed=changed)
-
-        return PairPages(pair, self.of_images, self.of_masks, self.drawing, finish)
-
-    def read_page(self, pair: Pair, page: int) -> PairPage:
-        """Reads a page of a pair."""
-        with self.read(pair) as pages:
+    def read_page(self, item: Item, page: int) -> PairPage:
+        """Reads a page of an item."""
+        with self.read(item) as pages:
             return pages[page]
 
-    def snap(self, mask: Array, path: str, valid: Array | None) -> tuple[Array, int]:
-        """Gives pixels of a mask (H, W, C), or of a part of one, whose value no class has the value of a class.
+    def finish(self, page: PairPage, path: str) -> PairPage:
+        """Gives pixels of a mask, or of a part of one, whose value no class has the value of a class.
 
-        Returns:
-            The mask, and how many valid pixels were changed.
+        Args:
+            page: as it is stored or drawn.
+            path: of the mask.
 
         Raises:
             DataError: see `unet_exp.samples.inexact.snap`.
         """
-        if self.inexact == "error":
-            return mask, 0
-        return snap(mask, self.classes, self.ignored, self.inexact, path, valid)
+        if page.mask is None or self.inexact == "error":
+            return page
+        mask, changed = snap(page.mask, self.classes, self.ignored, self.inexact, path, page.labelled)
+        return page._replace(mask=mask, changed=changed)
 
     def label(self, mask: Array, path: str, valid: Array | None) -> tuple[Array, Array | None]:
         """Turns the pixels of a mask (H, W, C), or of a part of one, into class indices and, if it has any, objects.

@@ -7,20 +7,17 @@ import hashlib
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.errors import DataError
-from unet_exp.folder.drawing import is_drawn
 from unet_exp.folder.groups import SplitItem
+from unet_exp.folder.origin import Item
 from unet_exp.folder.pages import ImageKind, PairPage, take_channels
-from unet_exp.folder.pairs import Pair
 from unet_exp.folder.rules import Rules
 from unet_exp.io.arrays import Array
 from unet_exp.io.images import Scene
-from unet_exp.io.kinds import JPEG_SUFFIXES
 from unet_exp.io.valid import Valid, find_fill
 from unet_exp.samples.classes import UnknownValues, Value, decode, read_codes, shows_colors, stored_value
 from unet_exp.samples.facts import digest_array, image_digest
@@ -29,7 +26,6 @@ from unet_exp.samples.moments import Moments, count_values, summarize
 IGNORED: Value = 2**64
 """Value of ignored pixels in data that have none for it; no file holds it."""
 _KEPT = 256
-_DECLARE_NOTHING = (".png", *JPEG_SUFFIXES, ".npy")
 
 
 @dataclass(frozen=True)
@@ -44,8 +40,8 @@ class MaskStats:
         is_image: whether these are the pixels of the image.
         objects: pixels of background, of objects and ignored ones, where touching objects are opened; None where masks
             hold classes, or negative numbers.
-        declares=declares,
-        changed=page.changed,
+        declares: whether it is of a kind that may declare values as nodata.
+        changed: its pixels that were given the value of a class, see `PairPage`.
         file: where they are; empty for data that are not a user's files.
     """
 
@@ -66,7 +62,7 @@ class ImageStats:
 
     Attributes:
         item: its name in splits.
-        files: its own and those of its mask and field of view; None for data that are not a user's files.
+        files: its own and those of its mask; None for data that are not a user's files.
         page: its index in the file.
         height: pixels.
         width: pixels.
@@ -84,7 +80,7 @@ class ImageStats:
     """
 
     item: SplitItem
-    files: Pair | None
+    files: Item | None
     page: int
     height: int
     width: int
@@ -111,7 +107,7 @@ class ImageStats:
         return 1 - self.moments.pixels / (self.height * self.width)
 
 
-def describe_page(files: Pair | None, number: int, page: PairPage, rules: Rules, used: int | None = None) -> ImageStats:
+def describe_page(files: Item | None, number: int, page: PairPage, rules: Rules, used: int | None = None) -> ImageStats:
     """Finds the statistics of a page and of its mask.
 
     Args:
@@ -126,8 +122,7 @@ def describe_page(files: Pair | None, number: int, page: PairPage, rules: Rules,
     """
     mask, parts = None, []
     if page.mask is not None and files is not None and files.mask is not None:
-        declares = is_drawn(files) or files.mask.suffix.lower() not in _DECLARE_NOTHING
-        codes, mask = _describe_mask(page, page.mask, files.mask, rules, declares)
+        codes, mask = _describe_mask(page, page.mask, str(files.mask), rules, files.declares)
         parts.append(digest_array(codes, "mask"))
     parts += [digest_array(valid, "valid") for valid in (page.scene.valid, page.labelled) if valid is not None]
     found = describe_image(page.item, page.scene, mask, used)
@@ -164,7 +159,7 @@ def describe_image(item: SplitItem, scene: Scene, mask: MaskStats | None, used: 
     )
 
 
-def _describe_mask(page: PairPage, pixels: Array, path: Path, rules: Rules, declares: bool) -> tuple[Array, MaskStats]:
+def _describe_mask(page: PairPage, pixels: Array, path: str, rules: Rules, declares: bool) -> tuple[Array, MaskStats]:
     """Counts the values of a mask where it and its image hold data; also returns them as whole numbers (H, W)."""
     valid = page.labelled
     colored = shows_colors(pixels, valid)
@@ -175,7 +170,7 @@ def _describe_mask(page: PairPage, pixels: Array, path: Path, rules: Rules, decl
     objects = None
     if rules.objects:
         with suppress(DataError):  # negative numbers
-            label = rules.label(pixels, str(path), valid)[0]
+            label = rules.label(pixels, path, valid)[0]
             found = np.bincount(label.ravel(), minlength=256)
             objects = int(found[0]), int(found[1]), int(found[IGNORE_LABEL])
     kept = dict(counts.most_common(_KEPT))
@@ -188,7 +183,7 @@ def _describe_mask(page: PairPage, pixels: Array, path: Path, rules: Rules, decl
         objects=objects,
         declares=declares,
         changed=page.changed,
-        file=str(path),
+        file=path,
     )
     return codes, stats
 
@@ -201,7 +196,7 @@ def _count_greys(codes: Array, valid: Valid) -> Counter[Value]:
     return Counter(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
 
 
-def _count_colors(pixels: Array, path: Path, valid: Valid) -> Counter[Value]:
+def _count_colors(pixels: Array, path: str, valid: Valid) -> Counter[Value]:
     """Counts the pixels of each colour: `decode` counts those without a class, and the only class here is black."""
     pixels = pixels if valid is None else pixels[valid][:, None]
     counts: Counter[Value] = Counter()

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from unet_exp.cache_folder import VARIABLE, can_write, find_cache_folder, wait_for_lock
-from unet_exp.config.user_data import FolderConfig
+from unet_exp.config.user_data import UserDataConfig
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.folder.choice import format_size, measure_files, open_store, plan_store
+from unet_exp.folder.choice import format_size, measure_items, open_store, plan_store
 from unet_exp.folder.index import Index
-from unet_exp.folder.index_file import FOLDER, StoredIndex, hash_words, name_data, require_unchanged, save_index
-from unet_exp.folder.pairs import Pair, Pairs
+from unet_exp.folder.index_file import FOLDER, StoredIndex, hash_words, name_data, save_index
+from unet_exp.folder.origin import Origin, require_same_mask
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stats import ImageStats, describe_page
 from unet_exp.folder.stores import CacheError, MemoryStore, Store, count_bytes
@@ -41,10 +41,10 @@ _WHAT = "reading the same images"
 
 @dataclass
 class Survey:
-    """What is known of the files of a data set.
+    """What is known of the images of a data set.
 
     Attributes:
-        pairs: the files, with their stamps from before they were read.
+        pairs: images with their masks, as they were before they were read.
         rules: by which they are read.
         find_objects: whether masks without objects get those that `find_instances` finds.
         index: what is known of the pages that could be read, in the order of the pairs.
@@ -56,7 +56,7 @@ class Survey:
         path: of the file of the index; None where it is not kept.
     """
 
-    pairs: Pairs
+    pairs: Origin
     rules: Rules
     find_objects: bool = False
     index: Index = field(default_factory=lambda: Index.of([]))
@@ -139,7 +139,7 @@ class Survey:
             with self.rules.read(pair) as pages:
                 for number, page in enumerate(pages):
                     if used is not None:
-                        self._require_unchanged(place, pair)
+                        self.pairs.require_unchanged(place)
                     one = describe_page(pair, number, page, self.rules, None if used is None else used[number])
                     stats.append(one)
                     if self.store is not None:
@@ -159,19 +159,17 @@ class Survey:
         pair, rows = self.pairs[place], self.index.rows
         mine = rows[slice(*np.searchsorted(rows["place"], [place, place + 1]))]
         with self.rules.read(pair) as pages:
-            self._require_unchanged(place, pair)
+            self.pairs.require_unchanged(place)
             for row, page in zip(mine, pages, strict=True):
-                self._require_unchanged(place, pair)  # what is kept is known by its digest
+                self.pairs.require_unchanged(place)  # what is kept is known by its digest
+                require_same_mask(pair, page, bool(row["masked"]))
                 sample = self.rules.sample("", page, str(pair.mask), int(row["used"]), self.find_objects)
                 self.store.add(row, sample)
 
-    def _require_unchanged(self, place: int, pair: Pair) -> None:
-        require_unchanged(pair, self.pairs.take([place]).stamps[0])
-
 
 def survey(
-    config: FolderConfig,
-    find: Callable[[FolderConfig, Mapping[str, NDArray[Any]] | None], Pairs],
+    config: UserDataConfig,
+    find: Callable[[UserDataConfig, Mapping[str, NDArray[Any]] | None], Origin],
     fill: bool = False,
     find_objects: bool = False,
     console: Console | None = None,
@@ -182,7 +180,7 @@ def survey(
 
     Args:
         config: of the data.
-        find: finds the files; it gets what was found before, see `find_pairs`.
+        find: finds them; it gets what was found before, see `Origin.to_arrays`.
         fill: whether a store, as `data.cache` says, is opened, and gets the pages that are read; `Survey.fill` adds
             the others.
         find_objects: see `Survey`.
@@ -208,7 +206,7 @@ def survey(
     return found
 
 
-def _read_new(found: Survey, config: FolderConfig, fill: bool, console: Console | None) -> None:
+def _read_new(found: Survey, config: UserDataConfig, fill: bool, console: Console | None) -> None:
     """Reads the files that no process has looked at yet, and keeps what is known of all."""
     pairs, rules = found.pairs, found.rules
     known = np.zeros(len(pairs), bool)
@@ -217,7 +215,7 @@ def _read_new(found: Survey, config: FolderConfig, fill: bool, console: Console 
         found.index, known = stored.find(pairs)
     del stored
     new = np.flatnonzero(~known)
-    sizes = measure_files(pairs.take(new), rules, rules.objects or found.find_objects)
+    sizes = measure_items(pairs, new, rules, rules.objects or found.find_objects)
     _open_store(found, config, new, sizes, fill)
     if found.store is not None:
         found.store.begin()
@@ -229,7 +227,7 @@ def _read_new(found: Survey, config: FolderConfig, fill: bool, console: Console 
 
 
 def _open_store(
-    found: Survey, config: FolderConfig, new: NDArray[np.intp], sizes: NDArray[np.int64], fill: bool
+    found: Survey, config: UserDataConfig, new: NDArray[np.intp], sizes: NDArray[np.int64], fill: bool
 ) -> None:
     """Opens the store that is to be filled, if any, and sets the threads that read.
 

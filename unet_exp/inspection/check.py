@@ -15,18 +15,18 @@ from rich.console import Console
 
 from unet_exp import losses
 from unet_exp.config import IGNORE_LABEL, ClassSpec, Config
-from unet_exp.config.user_data import FolderConfig
+from unet_exp.config.user_data import FolderConfig, UserDataConfig
 from unet_exp.console import make_console
 from unet_exp.data import load_data
-from unet_exp.data.sets.folder import check_exact, find_folder_pairs
+from unet_exp.data.sets.folder import check_exact, find_user_data, name_masks
 from unet_exp.errors import DataError, UserError
 from unet_exp.figures.contact_sheet import MOST, draw_contact_sheet, make_cell
 from unet_exp.folder import groups
 from unet_exp.folder.choice import plan_store
 from unet_exp.folder.inexact import describe_changed
 from unet_exp.folder.label_map import UNKNOWN, LabelMap
+from unet_exp.folder.origin import Origin
 from unet_exp.folder.pages import used_channels
-from unet_exp.folder.pairs import Pairs
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stats import ImageStats
 from unet_exp.folder.survey import survey as survey_files
@@ -91,7 +91,7 @@ def check_data(config: Config, output: Path) -> Path:
     console = make_console()
     inspection = (
         _inspect_folder(config, config.data, console)
-        if isinstance(config.data, FolderConfig)
+        if isinstance(config.data, UserDataConfig)
         else _inspect_built_in(config)
     )
     mistakes, label_map = inspection.mistakes, inspection.label_map
@@ -202,12 +202,12 @@ def _inspect_built_in(config: Config) -> _Inspection:
     return _Inspection(stats, parts, split, dataset, dataset.classes, label_map, objects, dataset.classes, look, [])
 
 
-def _inspect_folder(whole: Config, config: FolderConfig, console: Console) -> _Inspection:
+def _inspect_folder(whole: Config, config: UserDataConfig, console: Console) -> _Inspection:
     """Inspects a user's own data, whether or not the config fits them."""
     rules = Rules.of(config)
     classes, objects = rules.classes, rules.objects
     mistakes: list[str] = []
-    found = survey_files(config, partial(_find_pairs, mistakes), console=console)
+    found = survey_files(config, partial(_find_data, mistakes), console=console)
     stats = found.list_stats()
     mistakes += [str(found.mistakes[place]) for place in sorted(found.mistakes)]
     with _collect_mistake(mistakes):
@@ -247,24 +247,24 @@ def _inspect_folder(whole: Config, config: FolderConfig, console: Console) -> _I
     return _Inspection(stats, parts, split, None, classes, label_map, objects, fitting, look, mistakes, proposal)
 
 
-def _find_pairs(mistakes: list[str], config: FolderConfig, known: Mapping[str, NDArray[Any]] | None) -> Pairs:
+def _find_data(mistakes: list[str], config: UserDataConfig, known: Mapping[str, NDArray[Any]] | None) -> Origin:
     """Finds images with their masks; one that lacks its mask is a mistake, and is inspected too."""
     try:
-        pairs = find_folder_pairs(config, known)
+        items = find_user_data(config, known)
     except DataError as error:
-        pairs = find_folder_pairs(config, known, lambda _: True)
+        items = find_user_data(config, known, lambda _: True)
         mistakes.append(str(error))
     with _collect_mistake(mistakes):
-        check_exact(pairs, config)
-    return pairs
+        check_exact(items, config)
+    return items
 
 
-def _split_images(stats: Sequence[ImageStats], config: FolderConfig, mistakes: list[str]) -> dict[str, str]:
+def _split_images(stats: Sequence[ImageStats], config: UserDataConfig, mistakes: list[str]) -> dict[str, str]:
     """Splits the images, by name; a mistake where there is no split."""
     labelled = [one.item for one in stats if one.mask is not None]
     parts = {one.item.name: groups.UNLABELLED for one in stats if one.mask is None}
     if not labelled:
-        mistakes.append(f"data.masks={config.masks}: no image has a mask that can be used: nothing to learn from")
+        mistakes.append(f"{name_masks(config)}: no image has a mask that can be used: nothing to learn from")
         return parts
     with _collect_mistake(mistakes):
         split = groups.split(labelled, config)

@@ -184,7 +184,9 @@ def describe_excess(height: int, width: int, channels: int) -> str:
     return ""
 
 
-def make_scene(path: Path, pixels: Array, valid: Valid, reading: Reading, orientation: Orientation = UPRIGHT) -> Scene:
+def make_scene(
+    path: Path | str, pixels: Array, valid: Valid, reading: Reading, orientation: Orientation = UPRIGHT
+) -> Scene:
     """A scene of interpreted pixels (H, W) or (H, W, C) and their valid ones, both as stored.
 
     Raises:
@@ -202,7 +204,7 @@ def stretch_booleans(pixels: Array) -> Array:
     return pixels.astype(pixels.dtype.newbyteorder("="))
 
 
-def to_standard_type(path: Path, pixels: Array, label: bool = False) -> Array:
+def to_standard_type(path: Path | str, pixels: Array, label: bool = False) -> Array:
     """Converts decoded pixels, (H, W) or (H, W, C), to (H, W, C) uint8, uint16 or float32; of a label also int64.
 
     Raises:

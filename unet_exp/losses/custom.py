@@ -25,9 +25,9 @@ class CustomLoss(nn.Module):
         super().__init__()
         self._target = config.target
         given = {} if class_weights is None else {"class_weights": list(class_weights)}
-        self.own = build_custom(
-            "loss", config.target, {**(config.params or {}), **given}, ("logits", "label", "pixel_weights")
-        )
+        methods = {"forward": ("logits", "label", "pixel_weights")}
+        arguments = {**(config.params or {}), **given}
+        self.own = build_custom("loss", config.target, arguments, methods, nn.Module, "torch.nn.Module")
 
     def forward(self, logits: Tensor, label: Tensor, pixel_weights: Tensor | None = None) -> Tensor:
         """See `unet_exp.losses.PixelwiseLoss`; what is ignored is up to the user's class.

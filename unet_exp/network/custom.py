@@ -7,7 +7,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from unet_exp.errors import ConfigError, UserError
@@ -36,7 +36,8 @@ class CustomNetwork(Network):
         params = architecture.params or {}
         for name in derived.keys() & params.keys():
             raise ConfigError(f"model.params: {name} follows from the data; leave it out")
-        self.own = build_custom("model", architecture.target, {**derived, **params}, ("images",))
+        methods, arguments = {"forward": ("images",)}, {**derived, **params}
+        self.own = build_custom("model", architecture.target, arguments, methods, nn.Module, "torch.nn.Module")
         self._try()
 
     def forward(self, x: Tensor) -> Tensor:

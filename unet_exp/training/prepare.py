@@ -17,7 +17,7 @@ from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import CheckpointRecord, pack_digests
 from unet_exp.config import Config
 from unet_exp.config.learning import CustomLossConfig
-from unet_exp.config.user_data import FolderConfig
+from unet_exp.config.user_data import UserDataConfig
 from unet_exp.errors import ConfigError
 from unet_exp.geometry import Architecture, parameters
 from unet_exp.inference.device import resolve_device, resolve_precision
@@ -149,7 +149,7 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
 
 def _forget_verify(config: Config) -> Config:
     """The config without `data.verify`, an order for one start: a resumed run need not read all files again."""
-    if not isinstance(config.data, FolderConfig):
+    if not isinstance(config.data, UserDataConfig):
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"verify": False})})
 

@@ -7,13 +7,14 @@ import logging
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config import ClassSpec
-from unet_exp.config.user_data import FolderConfig
+from unet_exp.config.user_data import CustomDataConfig, FolderConfig, UserDataConfig
 from unet_exp.console import make_console
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import DataError
@@ -25,9 +26,11 @@ from unet_exp.folder.inexact import describe_changed, propose_inexact
 from unet_exp.folder.label_map import count_labels, explain_unknown
 from unet_exp.folder.meaning import find_meaning, name_new, to_ignore, to_words
 from unet_exp.folder.named_files import FileSpecs
+from unet_exp.folder.origin import Origin
 from unet_exp.folder.pages import describe_repeated, used_channels
 from unet_exp.folder.pairing import find_pairs
-from unet_exp.folder.pairs import Pair, Pairs
+from unet_exp.folder.pairs import Pairs
+from unet_exp.folder.reader_items import ReaderItems
 from unet_exp.folder.survey import Survey, survey
 from unet_exp.io.kinds import is_jpeg
 from unet_exp.io.writing import suffix_of
@@ -42,11 +45,11 @@ _MOST_MISTAKES = 5
 _MOST_VALUES = 12
 
 
-def load_folder(config: FolderConfig, find_objects: bool = False, keep: bool = True) -> DataSet:
-    """Learns what there is to know of a user's images and masks; see `docs/your_images.md`.
+def load_user_data(config: UserDataConfig, find_objects: bool = False, keep: bool = True) -> DataSet:
+    """Learns what there is to know of a user's images and masks; see `docs/your_images.md` and `docs/extend.md`.
 
     Args:
-        config: names them.
+        config: names them, or their reader.
         find_objects: whether masks that hold classes get instances: the 4-connected components of the foreground.
         keep: whether decoded images are kept as `data.cache` says.
 
@@ -57,9 +60,10 @@ def load_folder(config: FolderConfig, find_objects: bool = False, keep: bool = T
 
     Raises:
         DataError: for files that are missing, unreadable or do not fit, and masks with unknown values.
-        ConfigError: for a split that these images do not make, and images that do not fit into memory.
+        ConfigError: for a split that these images do not make, images that do not fit into memory, and a reader that
+            cannot be built.
     """
-    found = survey(config, _find_exact_pairs, fill=keep, find_objects=find_objects)
+    found = survey(config, _find_exact_data, fill=keep, find_objects=find_objects)
     _raise_mistakes(found)
     _unify(found)
     _raise_mistakes(found)  # of files that were read again
@@ -70,8 +74,7 @@ def load_folder(config: FolderConfig, find_objects: bool = False, keep: bool = T
     labelled = np.flatnonzero(index.rows["masked"])
     if not labelled.size:
         raise DataError(
-            f"{FileSpecs.of(config).name_masks()}: no image has a mask, so there is nothing to learn from; check the "
-            "paths"
+            f"{name_masks(config)}: no image has a mask, so there is nothing to learn from; check the paths"
         )
     items = PageItems(found, np.arange(len(index)))
     images = make_images(found, groups.name_samples(items, items.find_image))
@@ -82,11 +85,11 @@ def load_folder(config: FolderConfig, find_objects: bool = False, keep: bool = T
     unlabelled = images.take(np.flatnonzero(~index.rows["masked"]))
     channels = int(index.rows["used"][0])
     first = found.pairs[int(index.rows["place"][labelled[0]])].mask
-    suffix = None if first is None else suffix_of(first)
+    suffix = suffix_of(first) if isinstance(first, Path) else None
     return DataSet(train, val, test, unlabelled, rules.classes, channels, metrics, rules.of_labels, suffix)
 
 
-DATA_SETS["folder"] = load_folder
+DATA_SETS["folder"] = load_user_data
 
 
 def _check_classes_shown(train: Images, classes: Sequence[ClassSpec]) -> None:
@@ -101,10 +104,37 @@ def _check_classes_shown(train: Images, classes: Sequence[ClassSpec]) -> None:
         _log.warning("no training mask shows %s: check data.classes, and the split", ", ".join(absent))
 
 
-def _find_exact_pairs(config: FolderConfig, known: Mapping[str, NDArray[Any]] | None) -> Pairs:
-    pairs = find_folder_pairs(config, known)
-    check_exact(pairs, config)
-    return pairs
+def _find_exact_data(config: UserDataConfig, known: Mapping[str, NDArray[Any]] | None) -> Origin:
+    items = find_user_data(config, known)
+    check_exact(items, config)
+    return items
+
+
+def find_user_data(
+    config: UserDataConfig,
+    known: Mapping[str, NDArray[Any]] | None = None,
+    mask_missing: Callable[[str], bool] | None = None,
+) -> Origin:
+    """Finds the images that the config names, or those of its reader, which has its own word on masks.
+
+    Arguments are those of `find_folder_pairs`.
+
+    Raises:
+        DataError: see `find_pairs` and `ReaderItems.find`.
+        ConfigError: likewise.
+    """
+    if isinstance(config, CustomDataConfig):
+        return ReaderItems.find(config, known)
+    assert isinstance(config, FolderConfig)
+    return find_folder_pairs(config, known, mask_missing)
+
+
+def name_masks(config: UserDataConfig) -> str:
+    """What gives the masks, for messages."""
+    if isinstance(config, CustomDataConfig):
+        return f"data.target={config.target}"
+    assert isinstance(config, FolderConfig)
+    return FileSpecs.of(config).name_masks()
 
 
 def find_folder_pairs(
@@ -132,7 +162,7 @@ def may_lack_mask(name: str, config: FolderConfig) -> bool:
     return config.without_mask == "unlabelled" or by_folder
 
 
-def check_exact(pairs: Sequence[Pair], config: FolderConfig) -> None:
+def check_exact(items: Origin, config: UserDataConfig) -> None:
     """Refuses objects in JPEG files: each shade that JPEG adds would silently be one more object.
 
     Raises:
@@ -140,7 +170,8 @@ def check_exact(pairs: Sequence[Pair], config: FolderConfig) -> None:
     """
     if config.labels != "instances":
         return
-    smeared = [pair.mask for pair in pairs if pair.mask and is_jpeg(pair.mask)]
+    masks = (items[place].mask for place in range(len(items)))
+    smeared = [mask for mask in masks if isinstance(mask, Path) and is_jpeg(mask)]
     if smeared:
         raise DataError(
             f"{smeared[0]}: {len(smeared)} mask{'s' * (len(smeared) > 1)} in JPEG, which changes the numbers of "

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.errors import DataError, UserError
-from unet_exp.folder.pages import read_within
+from unet_exp.folder.pairs import read_within
 from unet_exp.inference.device import explain_out_of_memory
 from unet_exp.inference.large import by_tiles
 from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
