@@ -22,8 +22,6 @@ from unet_exp.io.images import Reading
 from unet_exp.io.writing import write_pages
 from unet_exp.samples.sample import Region
 
-pytest.importorskip("unet_exp.annotations")
-
 RNG = np.random.default_rng(0)
 SIZE = (24, 20)
 
@@ -106,7 +104,7 @@ class TestClasses:
         [
             ("size", r"a/1\.png: is 9 x 9 pixels and its image .*1\.png is 20 x 24"),
             ("JPEG", r"a/1\.jpg: is a JPEG"),
-            ("pages", r"a/1\.tif: has 2 pages, and holds one class or object of"),
+            ("pages", r"a/1\.tif: has 2 pages and its image "),
         ],
     )
     def test_files_that_do_not_fit(self, tmp_path, spoil, said):

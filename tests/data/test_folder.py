@@ -375,8 +375,9 @@ def test_the_page_prints_what_it_says(tmp_path, monkeypatch, capsys):
 def test_the_words_of_the_page_fit_what_it_describes(tmp_path, monkeypatch):
     page = RECIPE.read_text()
     commands = [shlex.split(line) for line in re.findall(r"^python (.*)$", page, re.M)]
-    assert [Path(words[0]).stem for words in commands] == ["check_data", "train", "predict", "train", "cache", "cache"]
-    check, first, _, (_, *second), *_ = (words[1:] for words in commands)
+    scripts = ["check_data", "train", "predict", "make_replica", "check_data", "train", "cache", "cache"]
+    assert [Path(words[0]).stem for words in commands] == scripts
+    check, first, _, _, _, (_, *second), *_ = (words[1:] for words in commands)
     yaml = re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S)[0]
     monkeypatch.chdir(tmp_path)
     Path("mine/data").mkdir(parents=True)

@@ -52,6 +52,30 @@ def parts(dataset):
     return sorted([*dataset.train, *dataset.val, *dataset.test], key=lambda sample: sample.name)
 
 
+def test_one_volume_a_class(tmp_path):
+    volumes = put(tmp_path)
+    for name, (_, mask) in enumerate(volumes):
+        (tmp_path / f"masks/v{name}.nii.gz").unlink()
+        lesion = np.roll(mask, 2, axis=2) & mask
+        nifti(tmp_path / f"masks/v{name}_label-organ.nii.gz", mask)
+        nifti(tmp_path / f"masks/v{name}_label-lesion.nii.gz", 7 * lesion)
+    masks = ", ".join(f'{label}: "{tmp_path}/masks/*_label-{label}.nii.gz"' for label in ("organ", "lesion"))
+    dataset = load(tmp_path, f"data.images={tmp_path}/images/*.nii.gz", f"data.masks={{{masks}}}", "data.tile=16")
+    assert [spec.name for spec in dataset.classes] == ["background", "organ", "lesion"]
+    samples = parts(dataset)
+    assert len(samples) == 3 * SHAPE[2]
+    for place, sample in enumerate(samples):
+        mask = volumes[place // SHAPE[2]][1]
+        wanted = (mask + (np.roll(mask, 2, axis=2) & mask))[:, :, place % SHAPE[2]].T
+        assert np.array_equal(sample.label, wanted)
+    nifti(tmp_path / "masks/v1_label-lesion.nii.gz", volumes[1][1][:, :, :5])
+    with pytest.raises(DataError, match=r"v1_label-lesion.nii.gz: has 5 pages and its image .*v1.nii.gz has 24 pages"):
+        load(tmp_path, f"data.images={tmp_path}/images/*.nii.gz", f"data.masks={{{masks}}}")
+    nifti(tmp_path / "masks/v1_label-lesion.nii.gz", volumes[1][1], AFFINE @ np.diag([1, -1, 1, 1]))
+    with pytest.raises(DataError, match=r"v1_label-lesion.nii.gz: .*v1.nii.gz"):
+        load(tmp_path, f"data.images={tmp_path}/images/*.nii.gz", f"data.masks={{{masks}}}")
+
+
 @pytest.mark.parametrize("cache", ["none", "disk"])
 def test_slices_lie_along_the_wanted_axis(tmp_path, cache):
     volumes = put(tmp_path)

@@ -1,5 +1,6 @@
 """check_data proposes the words that fit an unknown folder, and they do."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -110,6 +111,17 @@ def test_what_else_pairs_is_told_and_pasted_words_are_taken(cli, tmp_path):
     again = cli("check_data", *proposed(looked.out), "data.tile=16")
     assert again.code == 0, again.out + again.err
     assert "by these words" not in again.out
+
+
+def test_the_page_shows_what_is_printed(cli, tmp_path):
+    page = (Path(__file__).resolve().parents[2] / "docs/your_images.md").read_text()
+    shown = r"^python scripts/check_data.py ([^\n]*replicas/drive[^\n]*)\n```\n\n```text\n(.*?)```$"
+    found = re.search(shown, page, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    command, said = found.groups()
+    DATA_SETS["drive"].write(tmp_path / "replicas/drive")
+    looked = cli("check_data", *shlex.split(command))
+    assert looked.out.startswith(said)
 
 
 def test_nothing_is_found(cli, tmp_path):

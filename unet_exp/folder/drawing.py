@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array, check_same_size
-from unet_exp.io.images import Reading, open_images
+from unet_exp.io.images import OpenImages, Reading, open_images
 from unet_exp.io.kinds import ANNOTATION_SUFFIXES, is_jpeg
 from unet_exp.io.listing import list_files
 from unet_exp.io.specs import is_zarr
@@ -66,15 +67,29 @@ def is_of_objects(path: Path) -> bool:
     return path.is_dir() and not is_zarr(path) and not split_inner(path)[1]
 
 
-def draw_pair(pair: "Pair", size: tuple[int, int], drawing: Drawing) -> tuple[Array, Valid]:
-    """Draws the mask of an image.
+def open_class_files(pair: "Pair", drawing: Drawing, stack: ExitStack) -> dict[Path, OpenImages]:
+    """Opens the files of classes of a pair, which are closed with the stack; none of annotations and of folders.
+
+    Raises:
+        DataError: for a file that cannot be read, and a JPEG that is taken as it is.
+    """
+    paths = [path for _, path in pair.masks if path is not None and not is_annotation(path)]
+    return {path: stack.enter_context(_open_lit(path, drawing)) for path in paths if not is_of_objects(path)}
+
+
+def draw_pair(
+    pair: "Pair", size: tuple[int, int], drawing: Drawing, opened: Mapping[Path, OpenImages], page: int
+) -> tuple[Array, Valid]:
+    """Draws the mask of a page of an image.
 
     Files of classes are drawn in the order of `data.masks`, later ones over earlier ones.
 
     Args:
         pair: whose mask is drawn.
-        size: height H and width W of the image.
+        size: height H and width W of the page.
         drawing: how.
+        opened: see `open_class_files`.
+        page: its index in the files of classes; annotations and folders are of the only page.
 
     Returns:
         (H, W, C) values of classes or numbers of objects, as a mask that is stored; and the pixels (H, W) that say
@@ -94,7 +109,7 @@ def draw_pair(pair: "Pair", size: tuple[int, int], drawing: Drawing) -> tuple[Ar
     else:
         if labels is not None and pair.masks[0][0] == "":
             labels = {"": 1}
-        mask, valid = paint(_list_shapes(pair, size, drawing), size, labels, ignored, pair.mask, objects)
+        mask, valid = paint(_list_shapes(pair, size, drawing, opened, page), size, labels, ignored, pair.mask, objects)
     if labels is None:
         return mask.astype(np.uint16 if mask.max(initial=0) <= np.iinfo(np.uint16).max else np.int64), valid
     wide = max(np.ravel(values).tolist()) > np.iinfo(np.uint8).max
@@ -102,7 +117,9 @@ def draw_pair(pair: "Pair", size: tuple[int, int], drawing: Drawing) -> tuple[Ar
     return np.atleast_3d(drawn), valid
 
 
-def _list_shapes(pair: "Pair", size: tuple[int, int], drawing: Drawing) -> Iterator["Shape"]:
+def _list_shapes(
+    pair: "Pair", size: tuple[int, int], drawing: Drawing, opened: Mapping[Path, OpenImages], page: int
+) -> Iterator["Shape"]:
     """The shapes in files of classes and of objects, and tells of classes that overlap."""
     from unet_exp.annotations.painting import Shape
 
@@ -110,8 +127,8 @@ def _list_shapes(pair: "Pair", size: tuple[int, int], drawing: Drawing) -> Itera
     for number, (label, path) in enumerate(pair.masks, start=1):
         if path is None:
             continue
-        for file in _list_objects(path):
-            inside = _read_inside(file, pair.image, size, drawing)
+        lit = [_find_lit(path, opened[path], page, pair, size, drawing)] if path in opened else None
+        for inside in lit or _read_objects(path, pair, size, drawing):
             if owner is not None:
                 over = owner[inside]
                 if ((over > 0) & (over != number)).any():
@@ -120,29 +137,36 @@ def _list_shapes(pair: "Pair", size: tuple[int, int], drawing: Drawing) -> Itera
             yield Shape(label, inside, 0, 0)
 
 
-def _list_objects(path: Path) -> list[Path]:
-    """The files of a mask: those in a folder, each of an object, none if it is empty; or the only one."""
-    if not is_of_objects(path):
-        return [path]
-    return [file for _, file in list_files(path, recursive=False).images] if any(path.iterdir()) else []
-
-
-def _read_inside(path: Path, image: Path, size: tuple[int, int], drawing: Drawing) -> NDArray[np.bool_]:
-    """Where a file of one class or one object is lit: (H, W).
+def _read_objects(folder: Path, pair: "Pair", size: tuple[int, int], drawing: Drawing) -> Iterator[NDArray[np.bool_]]:
+    """Where each object of a folder lies: (H, W); there are none if it is empty.
 
     Raises:
         DataError: for a file that cannot be read, has several pages or another size than its image.
     """
+    files = list_files(folder, recursive=False).images if any(folder.iterdir()) else []
+    for _, file in files:
+        with _open_lit(file, drawing) as pages:
+            if len(pages) != 1:
+                raise DataError(f"{file}: has {len(pages)} pages, and holds one object of {pair.image}; save it alone")
+            yield _find_lit(file, pages, 0, pair, size, drawing)
+
+
+def _open_lit(path: Path, drawing: Drawing) -> AbstractContextManager[OpenImages]:
+    """Opens a file of one class or object; a DataError for a JPEG that is taken as it is."""
     if not drawing.halves and is_jpeg(path):
         raise DataError(
             f"{path}: is a JPEG, which changes pixels; save masks as PNG, or take half of the brightness as the border "
             "(data.inexact=nearest)"
         )
-    with open_images(path, drawing.reading) as pages:
-        if len(pages) != 1:
-            raise DataError(f"{path}: has {len(pages)} pages, and holds one class or object of {image}; save it alone")
-        pixels = pages.page(0).pixels[:, :, :3]
-    check_same_size(path, pixels, np.empty((*size, 0)), f"its image {image}", "save both in one size")
+    return open_images(path, drawing.reading)
+
+
+def _find_lit(
+    path: Path, opened: OpenImages, page: int, pair: "Pair", size: tuple[int, int], drawing: Drawing
+) -> NDArray[np.bool_]:
+    """Where a page of a file of one class or one object is lit: (H, W); a DataError for another size."""
+    pixels = opened.page(page).pixels[:, :, :3]
+    check_same_size(path, pixels, np.empty((*size, 0)), f"its image {pair.image}", "save both in one size")
     if not drawing.halves:
         lit: NDArray[np.bool_] = (pixels != 0).any(axis=2)
         return lit

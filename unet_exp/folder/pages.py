@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
-from unet_exp.folder.drawing import Drawing, draw_pair, is_drawn
+from unet_exp.folder.drawing import Drawing, draw_pair, is_drawn, open_class_files
 from unet_exp.folder.groups import SplitItem
 from unet_exp.io.arrays import Array, check_same_size
 from unet_exp.io.directions import check_directions
@@ -74,6 +74,7 @@ class PairPages:
             self._view = None if pair.view is None else self._stack.enter_context(_open_view(pair.view, reading))
             stored = pair.mask is not None and not self._drawn
             self._mask = self._stack.enter_context(open_images(pair.mask, of_masks)) if pair.mask and stored else None
+            self._of_classes = open_class_files(pair, drawing, self._stack) if self._drawn else {}
             self._check_directions()
             self._check_counts()
         except BaseException:
@@ -89,7 +90,7 @@ class PairPages:
         if pair.mask is None:
             return PairPage(item, scene)
         if self._mask is None:
-            mask, valid = draw_pair(pair, scene.pixels.shape[:2], self._drawing)
+            mask, valid = draw_pair(pair, scene.pixels.shape[:2], self._drawing, self._of_classes, page)
         else:
             mask, valid, _ = self._mask.page(page)
             check_same_size(pair.mask, mask, scene.pixels, f"its image {pair.image}", "save both in one size")
@@ -119,7 +120,7 @@ class PairPages:
     def _check_directions(self) -> None:
         """Checks that the axes of all volumes lead where those of the first do; a DataError if not."""
         pair, first = self._pair, self._images[0].directions
-        masks = [(pair.mask, self._mask), (pair.view, self._view)]
+        masks = [*self._of_classes.items(), (pair.mask, self._mask), (pair.view, self._view)]
         for path, images in [*zip(pair.images[1:], self._images[1:], strict=True), *masks]:
             if path is not None and images is not None:
                 check_directions(path, images.directions, pair.image, first)
@@ -139,18 +140,22 @@ class PairPages:
                 )
         if pair.view is not None and self._view is not None:
             _check_views(pair.view, len(self._view), pair.image, count)
-        masks = 1 if self._mask is None else len(self._mask)
-        if pair.mask is None or masks == count:
-            return
-        told = ""
-        if self._drawn:
-            told = " (it is drawn as one)"
-        elif count == 1 and (channels := self._images[0].page(0).pixels.shape[2]) == masks:
+        masks = dict(self._of_classes) if pair.mask is None or self._mask is None else {pair.mask: self._mask}
+        for path, images in masks.items():
+            if len(images) != count:
+                raise self._explain_count(path, len(images), "")
+        if pair.mask is not None and not masks and count != 1:
+            raise self._explain_count(pair.mask, 1, " (it is drawn as one)")
+
+    def _explain_count(self, mask: Path, masks: int, told: str) -> DataError:
+        """The error of a mask that has so many pages, and its image has others; `told` says more of it."""
+        count = len(self)
+        if count == 1 and (channels := self._images[0].page(0).pixels.shape[2]) == masks:
             told = f" of {channels} channels (if they are slices, save it with the axes ZYX)"
-        elif count > masks == 1:
+        elif count > masks == 1 and not told:
             told = " (if they are channels, save them as one page: docs/your_images.md)"
-        raise DataError(
-            f"{pair.mask}: has {_count_pages(masks)} and its image {pair.image} has {_count_pages(count)}{told}; "
+        return DataError(
+            f"{mask}: has {_count_pages(masks)} and its image {self._pair.image} has {_count_pages(count)}{told}; "
             "export both with as many pages"
         )
 
