@@ -134,14 +134,12 @@ def braces(root: Path) -> None:
 
 def classes(root: Path) -> None:
     """A file for each of two classes, where one does not cover the other; some images have one of them."""
-    pytest.importorskip("unet_exp.annotations")
     put_all(root, png, GREY, MASKS, ".png")
     put_all(root / "more", png, GREY, np.where(EMPTY, 255, 0).astype(np.uint8)[None].repeat(2, 0), ".png")
 
 
 def objects(root: Path) -> None:
     """A folder for each image, with a file for each object."""
-    pytest.importorskip("unet_exp.annotations")
     for number in range(NUMBER):
         (root / f"{number}/masks").mkdir(parents=True)
         png(root / f"{number}/image.png", GREY[number])
