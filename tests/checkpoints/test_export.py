@@ -212,6 +212,7 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     sys.modules.pop("their_nets", None)
 
 
+@pytest.mark.slow
 def test_a_users_own_network_needs_no_class_once_it_is_exported(
     theirs: Callable[..., Checkpoint], tmp_path: Path
 ) -> None:

@@ -553,6 +553,7 @@ def bombs() -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_bomb_fills_the_memory():
     for bad, message in zip(BOMBS, bombs(), strict=True):
         assert bad.said in message, bad.what

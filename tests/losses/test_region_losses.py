@@ -207,6 +207,7 @@ def test_lovasz_of_hard_predictions_is_1_minus_iou() -> None:
     torch.testing.assert_close(Lovasz()(logits, label), 1 - torch.stack(ious).mean())
 
 
+@pytest.mark.slow
 def test_lovasz_keeps_its_digits_in_a_large_image() -> None:
     random = torch.Generator().manual_seed(0)
     label = (torch.rand(1, 1024, 1024, generator=random) < 0.3).to(torch.uint8)

@@ -56,6 +56,7 @@ def test_patches_and_what_they_are_compared_with(cli: Cli, tmp_path: Path) -> No
     assert list((tmp_path / "made").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_simulated_index_is_the_one_that_a_first_start_makes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,6 +200,7 @@ class TestCheck:
         subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_the_wandb_sweep_file() -> None:
     """Expanded as W&B's agent does (`wandb.wandb_agent.Agent._command_run`), at the ends of every parameter."""
     # Here, since it takes two seconds.

@@ -273,6 +273,7 @@ class TestRun:
             said = cli("train", f"sweep.resume={sweep.path}")
         assert "this sweep is still running" in said.mistake
 
+    @pytest.mark.slow
     def test_wandb_shows_its_runs_as_one_group(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from unet_exp.training.loggers import wandb_run
 
@@ -344,6 +345,7 @@ class TestSearch:
         "optimizer.lr=tag(log,interval(0.0001,0.1))",
     )  # fmt: skip
 
+    @pytest.mark.slow
     def test_trials_are_run_pruned_recorded_and_gone_on_with(self, cli: Cli, tmp_path: Path) -> None:
         said = cli("train", *self.WORDS, "output=out", "search.trials=4")
         assert said.code == 0, said
@@ -397,6 +399,7 @@ class TestSearch:
         assert f"3 of 30 done, {repeated} repeated, 0 failed, 0 running" in said.out
         assert "space has 3 combinations, and each has its trial: the search ends before search.trials=30" in said.out
 
+    @pytest.mark.slow
     def test_a_trial_that_was_broken_off_comes_again(
         self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -418,6 +421,7 @@ class TestSearch:
         assert len(again.runs) == 2
         assert summary(again.folder(first))["status"] == "finished"
 
+    @pytest.mark.slow
     def test_as_many_at_once_as_joblib_runs(self) -> None:
         words = [word for word in self.WORDS if not word.startswith("search.")]
         side_by_side = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=3"]

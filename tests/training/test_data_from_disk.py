@@ -49,6 +49,7 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_training_may_go_on_with_another_cache(train: Train, part: Part) -> None:
     whole = train(*WORDS, "data.cache=memory")
     for number, (first, then) in enumerate(

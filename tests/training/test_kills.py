@@ -8,6 +8,7 @@ from kills import Kill, Landed, Plan, draw, report, run
 from resuming import SETTINGS
 
 
+@pytest.mark.slow
 def test_killed_between_the_two_moves_of_a_checkpoint(tmp_path: Path) -> None:
     name = "last.ckpt between the two moves"
     number = [gap.name for gap in GAPS].index(name)

@@ -133,6 +133,7 @@ def test_nothing_is_left_by_a_class_that_does_not_fit(cli: Cli, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_trusts_what_is_typed_and_a_comparison_nothing(cli: Cli) -> None:
     folder = cli("train", "-m", *BRIEF, *OWN, "seed=0,1", "trainer.max_steps=1").folder
     said = cli("train", f"sweep.resume={folder}").mistake

@@ -96,6 +96,7 @@ class TestEqual:
         seconds = [float(row["seconds"]) for row in table(folder.metrics)]
         assert seconds == sorted(seconds)
 
+    @pytest.mark.slow
     def test_killed_with_workers_and_in_the_middle_of_saving(
         self, train: Train, part: Part, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

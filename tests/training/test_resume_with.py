@@ -144,6 +144,7 @@ def test_a_run_of_an_earlier_version_draws_what_it_drew(
     assert said.out.splitlines()[-1].startswith("equal: all ")
 
 
+@pytest.mark.slow
 def test_new_runs_of_an_earlier_versions_sweep_mean_what_its_runs_meant(cli: Cli, tmp_path: Path) -> None:
     for number in range(5):
         put(tmp_path, number, grey(16), mask(16))

@@ -241,6 +241,7 @@ class TestDebug:
         told = summary(folder)
         assert (told["steps"], len(told["split"]["val"])) == (2, 2)
 
+    @pytest.mark.slow
     def test_overfit_learns(self, cli: Cli) -> None:
         base = [word for word in TINY if not word.startswith("trainer.max")]
         said = cli(
@@ -263,6 +264,7 @@ class TestDebug:
         assert (told["status"], said.code) == ("failed", 2)
         assert "the loss went from" in told["error"]
 
+    @pytest.mark.slow
     def test_profile(self, train: Train) -> None:
         base = [word for word in TINY if not word.startswith("trainer.max")]
         folder = train("debug=profile", "model=same", base=base)
