@@ -167,12 +167,14 @@ class TestChannels:
             put(root, f"masks/{number}.png", blob(2, 9, 3, 12))
         return f"data.images=[{','.join(f'{root}/{place}' for place in range(len(arrays)))}]"
 
-    def test_they_follow_in_the_order_of_the_files(self, tmp_path):
+    def test_they_follow_in_the_order_of_the_files(self, tmp_path, capsys):
         arrays = [grey(), np.dstack([grey(), grey()]), grey()]
         words = self.put(tmp_path, *arrays[::2])
         made = load(tmp_path, words)
         assert made.channels == 2
         assert (made.train[0].image == np.dstack(arrays[::2])).all()
+        said = "".join(capsys.readouterr())
+        assert f"come from 2 files, such as {tmp_path}/0/0.tif and {tmp_path}/1/0.tif" in said.replace("\n", " ")
 
     @pytest.mark.parametrize(
         ("second", "said"),

@@ -223,6 +223,12 @@ class TestChannels:
         with pytest.raises(DataError, match=r"g/3\.png: channels without an image in data\.images=.*/r; add"):
             pair(tmp_path, ["r", "g"], "m")
 
+    @pytest.mark.parametrize("images", [["r/*_1.png", "r/*_1.png"], ["g", "r/*_1.png", "r/{1,2}_1.png"]])
+    def test_a_file_that_is_given_twice_is_refused(self, tmp_path, images):
+        make(tmp_path, *(f"{path}.png" for name in "12" for path in (f"r/{name}_1", f"g/{name}", f"m/{name}")))
+        with pytest.raises(DataError, match=r"/1.*\.png: data\.images names .*/r/1_1\.png twice for one image"):
+            pair(tmp_path, images, "m")
+
     def test_names_of_channels_may_have_more(self, tmp_path, caplog):
         make(tmp_path, *(f"{who}/{who}_{what}.png" for who in ("p1", "p2") for what in ("t1", "t2", "seg")))
         pairs = pair(tmp_path, ["*/*_t1.png", "*/*_t2.png"], "*/*_seg.png")

@@ -142,6 +142,7 @@ def _pair(specs: FileSpecs, files: Sequence[NamedFiles]) -> _Paired:
     images = Side(found, numbers, found.names.take(numbers))
     told, orphans = list[str](), list[tuple[NamedFiles, Places]]()
     columns = [found.places[numbers], *(_match_channels(images, other, told) for other in files[1:count])]
+    _check_channels_differ(files[:count], columns)
     entries = None
     for one, is_inside in zip(masked, inside, strict=True):
         if len(masked) == 1 and annotate_many(one):
@@ -213,6 +214,25 @@ def _match_channels(images: Side, other: NamedFiles, told: list[str]) -> Places:
         raise DataError(f"{files}: channels without an image in {images.files.spec}; add the image or move them away")
     told += [matches.told] * bool(matches.told)
     return other.places[matches.places]
+
+
+def _check_channels_differ(files: Sequence[NamedFiles], columns: Sequence[Places]) -> None:
+    """Checks that no image has the same file twice.
+
+    Args:
+        files: of channels.
+        columns: (N,) the place of each image's file among each of these.
+
+    Raises:
+        DataError: for one that has.
+    """
+    paths = [map(one.files.path, column.tolist()) for one, column in zip(files, columns, strict=True)]
+    for own in zip(*paths, strict=True):
+        if len(set(own)) < len(own):
+            raise DataError(
+                f"{own[0]}: data.images names {max(own, key=own.count)} twice for one image; give each file once (its "
+                "files are the channels of an image, one behind the other)"
+            )
 
 
 def _check_complete(

@@ -29,7 +29,7 @@ from unet_exp.folder.named_files import FileSpecs
 from unet_exp.folder.origin import Origin
 from unet_exp.folder.pages import describe_repeated, used_channels
 from unet_exp.folder.pairing import find_pairs
-from unet_exp.folder.pairs import Pairs
+from unet_exp.folder.pairs import Pairs, describe_channels
 from unet_exp.folder.reader_items import ReaderItems
 from unet_exp.folder.survey import Survey, survey
 from unet_exp.io.kinds import is_jpeg
@@ -106,6 +106,8 @@ def _check_classes_shown(train: Images, classes: Sequence[ClassSpec]) -> None:
 
 def _find_exact_data(config: UserDataConfig, known: Mapping[str, NDArray[Any]] | None) -> Origin:
     items = find_user_data(config, known)
+    if told := describe_channels(items):
+        make_console().print(told, soft_wrap=True)
     check_exact(items, config)
     return items
 
