@@ -109,6 +109,11 @@ def test_labels_are_classes(make):
     assert Rules.of(read(make, f"{GREY}, {{name: c, value: 9}}")).labels == {}
 
 
+def test_letters_with_accents_are_one_code_each(make):
+    classes = "{name: a, value: 0}, {name: b, value: 'Ka\u0308tzchen'}"
+    assert Rules.of(read(make, classes)).labels == {"K\u00e4tzchen": 1}
+
+
 def test_the_background_has_labels_too(make):
     classes = LABELLED.replace("0}", "0, also: [tree, sky]}")
     rules = Rules.of(read(make, classes))

@@ -3,6 +3,7 @@
 import os
 import pickle
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -236,6 +237,18 @@ class TestChannels:
         assert not caplog.records
 
 
+def test_masks_that_are_named_otherwise_are_shown(tmp_path):
+    make(tmp_path, "i/Cat.png", "i/ox.png", "m/ape.png", "m/cat.png", "m/ox.png")
+    with pytest.raises(
+        DataError, match=r"where Cat\.png or the like is looked for and cat is found, whose case differs;"
+    ):
+        pair(tmp_path, "i", "m")
+    make(tmp_path, "n/Cat_id.png", "n/ox_id.png", "n/Cat_color.png")
+    with pytest.raises(DataError, match=r"Cat_color\.png: does not end in data\.mask_suffix=_id; .*/n/\*_id\.png'$"):
+        pair(tmp_path, "i", "n", suffix="_id")
+    assert len(pair(tmp_path, "i", "n/*_id.png")) == 2
+
+
 class TestFilesOfClasses:
     def test_a_class_without_a_file_is_none_and_is_told(self, tmp_path, caplog):
         make(tmp_path, "i/1.png", "i/2.png", "i/3.png", "a/1_a.png", "a/2_a.png", "a/3_a.png", "b/1_b.png")
@@ -458,8 +471,12 @@ class TestAnnotationsOfManyImages:
     def test_images_that_are_not_listed_have_no_mask(self, tmp_path):
         make(tmp_path, "i/1.jpg", "i/2.jpg")
         self.put(tmp_path, "all.json", "2.jpg")
-        with pytest.raises(DataError, match=r"i/1\.jpg: no mask in"):
+        with pytest.raises(DataError, match=r"i/1\.jpg: no mask in .*, where 1\.png or the like is looked for; add"):
             pair(tmp_path, "i", "all.json")
+        for name, near in (("far/x_1.JPG", "such as far/x_1.JPG is listed"), ("far/1.tif", "")):
+            self.put(tmp_path, "other.json", "2.jpg", name)
+            with nullcontext() if not near else pytest.raises(DataError, match=f"is looked for and {near}; add"):
+                pair(tmp_path, "i", "other.json")
         first, second = pair(tmp_path, "i", "all.json", missing=True)
         assert (first.mask, first.entry, second.entry) == (None, "", "2.jpg")
 

@@ -2,7 +2,9 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
@@ -37,8 +39,11 @@ _DEFAULT_CLASSES = [_BACKGROUND, {"name": "foreground", "value": 255}]
 
 Spec = Annotated[str, Field(min_length=1)]
 """A folder, a glob or a file."""
-Label = Annotated[str, Field(min_length=1)]
-"""What an annotation calls an object: the name of a COCO category, the label of a LabelMe shape."""
+Label = Annotated[str, Field(min_length=1), AfterValidator(partial(unicodedata.normalize, "NFC"))]
+"""What an annotation calls an object: the name of a COCO category, the label of a LabelMe shape.
+
+Each accented letter is one code: some programs write two.
+"""
 
 
 class FolderClass(OfSeveralValues):

@@ -22,6 +22,8 @@ from unet_exp.io.texts import Places, Texts, sort_texts
 
 _NUMBER = re.compile(r"[0-9]+")
 _SHOWN = 3
+_OF_SYSTEMS = {"Thumbs.db", "desktop.ini"}
+"""Files that Windows makes in folders of pictures: as little seen as hidden ones."""
 
 
 class Listing(NamedTuple):
@@ -166,22 +168,24 @@ def check_found(spec: str | Path, files: Files) -> None:
 
 
 def _check_alternatives(spec: str | Path, files: Files) -> None:
-    """Checks that each text in braces matches something.
+    """Checks that each text in braces matches something, if only a folder without such files.
 
     Raises:
         DataError: for one that does not, with the names that are there in its place.
     """
-    for text, pattern, place, wider in list_alternatives(spec):
+    for text, regex, pattern, wider, place in list_alternatives(spec) if files.source.pattern else ():
         if any(map(re.compile(pattern).fullmatch, files.paths)):
             continue
         others = scan_files(wider, stamps=False)
         matches = map(re.compile(others.source.pattern or "").fullmatch, others.paths)
         there = sorted({match.groups()[place] for match in matches if match}, key=natural_key)
+        if any(map(re.compile(regex).fullmatch, there)):
+            continue
         near = difflib.get_close_matches(text.strip(), there, 1) or there
         named = ", ".join(near[:_SHOWN]) + ", ..." * (len(near) > _SHOWN)
         raise DataError(
-            f"{Path(spec).expanduser()}: {{{text}}} matches nothing, and such as {named} is there; correct it, without "
-            "blanks, or leave it out"
+            f"{Path(spec).expanduser()}: {{{text}}} matches nothing (there: {named}); correct it, without blanks, or "
+            "leave it out"
         )
 
 
@@ -256,7 +260,7 @@ def _walk(folder: str, depth: int | None, folders: bool) -> Iterator[tuple[str, 
         with _open_folder(os.path.join(folder, here) if here else folder) as entries:
             for entry in entries:
                 name = entry.name
-                if name[0] == ".":
+                if name[0] == "." or name in _OF_SYSTEMS:
                     continue
                 try:
                     is_folder = entry.is_dir()

@@ -113,15 +113,17 @@ class Alternative(NamedTuple):
 
     Attributes:
         text: it.
+        regex: a regular expression for what it matches.
         pattern: the `Source.pattern` of the glob with this text alone in place of the braces.
-        place: which of the groups of the glob's own pattern is that of the braces.
-        wider: the spec with `*` in place of the braces.
+        wider: a glob with `*` in place of the braces: of all that lies below, where they are in the name of a folder.
+        place: the group of that `*` in the pattern of `wider`.
     """
 
     text: str
+    regex: str
     pattern: str
-    place: int
     wider: str
+    place: int
 
 
 def list_alternatives(spec: str | Path) -> Iterator[Alternative]:
@@ -135,10 +137,12 @@ def list_alternatives(spec: str | Path) -> Iterator[Alternative]:
             if braces[0] != "{" or _are_suffixes(braces, before, not after):
                 continue
             group = re.compile(_join_regex((*rest[:number], before))).groups
-            wider = str(Path(base, *rest[:number], f"{before}*{after}", *rest[number + 1 :], inner))
+            above, tail = rest[:number], rest[number + 1 :]
+            wider = str(Path(base, *above, f"{before}*{after}", *(("**", "*") if tail else (inner,))))
             for text in braces[1:-1].split(","):
-                alone = (*rest[:number], f"{before}{text}{after}", *rest[number + 1 :])
-                yield Alternative(text, _join_regex(alone), group, wider + "/" * names_folders(spec))
+                pattern = _join_regex((*above, f"{before}{text}{after}", *tail))
+                ending = "/" * (names_folders(spec) and not tail)
+                yield Alternative(text, _translate_all(text), pattern, wider + ending, group)
 
 
 def is_zarr(path: Path) -> bool:
@@ -157,7 +161,8 @@ def is_series(folder: Path) -> bool:
                 continue
             if entry.name.lower().endswith(_SUFFIXES["masks"]) or entry.is_dir():
                 return False
-            files.append(entry.path)
+            if entry.is_file():  # opening a pipe would wait for ever
+                files.append(entry.path)
     return any(map(is_dicom, files))
 
 
@@ -210,7 +215,7 @@ def _group(wildcard: str, before: str, last: bool) -> str:
     """The group of a wildcard; that of suffixes, such as `*.{jpg,png}`, is part of no name, and catches nothing."""
     if wildcard[0] != "{":
         return f"({_translate(wildcard)})"
-    either = "|".join("".join(map(_translate, _PIECES.split(choice))) for choice in wildcard[1:-1].split(","))
+    either = "|".join(map(_translate_all, wildcard[1:-1].split(",")))
     return f"(?:{either})" if _are_suffixes(wildcard, before, last) else f"({either})"
 
 
@@ -218,6 +223,10 @@ def _are_suffixes(braces: str, before: str, last: bool) -> bool:
     """Whether braces offer suffixes: behind a dot at the end of a name."""
     choices = braces[1:-1].split(",")
     return last and before.endswith(".") and all(f".{choice}".lower() in _ENDINGS["masks"] for choice in choices)
+
+
+def _translate_all(text: str) -> str:
+    return "".join(map(_translate, _PIECES.split(text)))
 
 
 def _translate(piece: str) -> str:
