@@ -446,7 +446,7 @@ TABLE = [
     Bad("shares above one", nothing, ["data.val=0.6", "data.test=0.5"], "both less than 1 together"),
     Bad("no validation", nothing, ["data.val=0"], "data.val must be more than 0"),
     Bad("broken regular expression", nothing, ["data.group='(a'"], "is no regular expression"),
-    Bad("expression that does not match", nothing, ["data.group=b"], "does not match a0; give file, folder, image or a regular"),
+    Bad("expression that does not match", nothing, ["data.group=b"], "does not match a0; give file, folder, image or"),
     Bad("folders without parts", nothing, ["data.split=folders"], "a0 is not in a folder train, val, test"),
     Bad("folder of another name", in_folders("train", "wild"), ["data.split=folders"], "wild/a1 is not in a folder"),
     Bad("no folder val", in_folders("train", "test"), ["data.split=folders"], "there is no image in val"),
