@@ -94,6 +94,18 @@ def test_later_shapes_lie_above_and_groups_are_one_object(tmp_path):
     assert mask_of(path, {"cell": 1, "nucleus": 2})[6, [0, 6]].tolist() == [1, 2]
 
 
+def test_letters_with_accents_of_two_codes_are_those_of_one(tmp_path):
+    path = write(tmp_path / "a.json", [shape("rectangle", [[2, 3], [9, 9]], "Ka\u0308tzchen")])
+    assert list_labels(path) == {"K\u00e4tzchen": 1}
+    assert mask_of(path, {"K\u00e4tzchen": 7})[5, 5] == 7
+
+
+def test_sides_that_are_swapped_are_named(tmp_path):
+    path = write(tmp_path / "a.json", [], imageHeight=SIZE[1], imageWidth=SIZE[0])
+    with pytest.raises(DataError, match=r"of 60 x 80 pixels and .*a\.png has 80 x 60; its sides are swapped, as where"):
+        mask_of(path)
+
+
 BROKEN = {
     "shape 1: has no label": [{"points": [], "shape_type": "polygon"}],
     "shape 2, cell: is a cube": [shape("point", [[1, 1]]), shape("cube", [[1, 1]])],

@@ -80,6 +80,14 @@ def test_ignored_values_are_numbers_or_colours(make, classes, words, ignored):
         (COLOURED, ["data.inexact=threshold"], "divides the greys of two data.classes"),
         (GREY, ["data.inexact=nearest", "data.labels=instances"], "each object has one of its own"),
         (GREY, ["data.inexact=near"], "data.inexact"),
+        (GREY, ["data.images=[]"], "data.images=[]: must be a folder, a glob or a file, or a list of such"),
+        (
+            GREY,
+            ["data.masks={}"],
+            "data.masks={}: must be a folder, a glob or a file or, for one file a class, such as {",
+        ),
+        (GREY, ["data.masks=[a_*.png,b_*.png]"], "must be a folder, a glob or a file or, for one file a class"),
+        (LABELLED, ["data.masks={cell: a}"], "data.masks: has no files of dirt, which data.classes has; add 'dirt:"),
     ],
 )
 def test_what_does_not_fit_is_one_line(make, classes, words, said):
@@ -99,6 +107,11 @@ def test_labels_are_classes(make):
     cells = "{name: a, value: 0}, {name: b, value: cell}"
     assert Rules.of(read(make, cells, "data.labels=instances")).labels == {"cell": 1}
     assert Rules.of(read(make, f"{GREY}, {{name: c, value: 9}}")).labels == {}
+
+
+def test_letters_with_accents_are_one_code_each(make):
+    classes = "{name: a, value: 0}, {name: b, value: 'Ka\u0308tzchen'}"
+    assert Rules.of(read(make, classes)).labels == {"K\u00e4tzchen": 1}
 
 
 def test_the_background_has_labels_too(make):

@@ -126,6 +126,8 @@ class TestObjects:
             for number, part in enumerate([10, 9, 1][: 3 - name]):
                 put(root, f"s/{name}/masks/x{part}.png", blob(7 * number, 7 * number + 5, 2, 9))
             (root / f"s/{name}/masks").mkdir(exist_ok=True)
+        for name in (".DS_Store", "Thumbs.db"):  # of systems: nobody put them there
+            (root / "s/3/masks" / name).touch()
         return [f"data.images={quote(f'{root}/s/*/images/*.png')}", f"data.masks={quote(f'{root}/s/*/masks/')}"]
 
     def test_each_file_is_an_object_in_natural_order(self, tmp_path):
@@ -167,12 +169,14 @@ class TestChannels:
             put(root, f"masks/{number}.png", blob(2, 9, 3, 12))
         return f"data.images=[{','.join(f'{root}/{place}' for place in range(len(arrays)))}]"
 
-    def test_they_follow_in_the_order_of_the_files(self, tmp_path):
+    def test_they_follow_in_the_order_of_the_files(self, tmp_path, capsys):
         arrays = [grey(), np.dstack([grey(), grey()]), grey()]
         words = self.put(tmp_path, *arrays[::2])
         made = load(tmp_path, words)
         assert made.channels == 2
         assert (made.train[0].image == np.dstack(arrays[::2])).all()
+        said = "".join(capsys.readouterr())
+        assert f"come from 2 files, such as {tmp_path}/0/0.tif and {tmp_path}/1/0.tif" in said.replace("\n", " ")
 
     @pytest.mark.parametrize(
         ("second", "said"),
@@ -231,6 +235,14 @@ class TestAnnotations:
         assert not np.any(others)
         numbered = load(tmp_path, *words, "data.labels=instances").train[0]
         assert numbered.instances.sum() == 60
+
+    def test_labels_for_masks_that_hold_values_are_refused(self, tmp_path):
+        fill(tmp_path, 3)
+        for name in range(3):
+            put(tmp_path, f"masks/{name}.png", blob(2, 9, 3, 12))
+        for word, label in (("classes=[{name: a, value: '0'}, {name: b, value: '255'}]", 0), ("ignore=void", "void")):
+            with pytest.raises(DataError, match=rf"masks/0\.png: holds values, and {label} \(.*\) is a label"):
+                load(tmp_path, f"data.{word}")
 
     def test_a_label_without_a_class_is_one_line(self, tmp_path):
         fill(tmp_path, 3)

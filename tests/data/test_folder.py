@@ -200,6 +200,20 @@ def test_unknown_values_are_one_error_for_the_whole_set(root):
     assert f"type 'data.classes=[{proposed}value: 255}}]'" in text
 
 
+def test_one_mistake_of_many_images_is_told_once(root):
+    for number in range(7):
+        put(root, number, label=mask(16 if number else 8))
+    for number in (2, 4, 5):
+        (root / f"images/{number}.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        load(root)
+    text = str(caught.value)
+    assert text.startswith("4 of 7 images cannot be used: ")
+    assert "masks/0.png" in text.partition("; ")[0]
+    assert text.count("images/2.png: is empty") == 1
+    assert text.endswith("(and 2 more with the same mistake)")
+
+
 @pytest.mark.parametrize("kind", ["contiguous", "planar", "numpy", "fortran"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("channels", [2, 5])

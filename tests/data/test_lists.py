@@ -81,7 +81,8 @@ def test_names_without_their_folders(tmp_path):
         split_names(names, **words)
     lists(tmp_path, val="2007_2\nq/4.png\n5")
     with pytest.raises(
-        DataError, match=r"val\.txt: 2 of 3 names have no labelled image, q/4, 5 first; names look like JPEG"
+        DataError,
+        match=r"val\.txt: 2 of 3 names have no labelled image, q/4, 5 first; names .*; correct the list, and leave",
     ):
         split_names(names, **words)
     lists(tmp_path, val="2007_2\n/there/JPEGImages/2007_1.png")
@@ -90,7 +91,8 @@ def test_names_without_their_folders(tmp_path):
 
 
 def test_other_words_for_a_list(tmp_path):
-    words = lists(tmp_path, train="a", validation="b", testing="c")
+    words = lists(tmp_path, TRAIN="a", validation="b", testing="c")
+    (tmp_path / "TRAIN.txt").rename(tmp_path / "Train.TXT")
     assert split_names(["a", "b", "c"], **words) == [["a"], ["b"], ["c"]]
     (tmp_path / "validation.txt").unlink()
     with pytest.raises(DataError, match=r"val\.txt: cannot be read"):

@@ -3,6 +3,7 @@
 import os
 import pickle
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -223,11 +224,29 @@ class TestChannels:
         with pytest.raises(DataError, match=r"g/3\.png: channels without an image in data\.images=.*/r; add"):
             pair(tmp_path, ["r", "g"], "m")
 
+    @pytest.mark.parametrize("images", [["r/*_1.png", "r/*_1.png"], ["g", "r/*_1.png", "r/{1,2}_1.png"]])
+    def test_a_file_that_is_given_twice_is_refused(self, tmp_path, images):
+        make(tmp_path, *(f"{path}.png" for name in "12" for path in (f"r/{name}_1", f"g/{name}", f"m/{name}")))
+        with pytest.raises(DataError, match=r"/1.*\.png: data\.images names .*/r/1_1\.png twice for one image"):
+            pair(tmp_path, images, "m")
+
     def test_names_of_channels_may_have_more(self, tmp_path, caplog):
         make(tmp_path, *(f"{who}/{who}_{what}.png" for who in ("p1", "p2") for what in ("t1", "t2", "seg")))
         pairs = pair(tmp_path, ["*/*_t1.png", "*/*_t2.png"], "*/*_seg.png")
         assert paths(tmp_path, pairs)["p1/p1"] == ["p1/p1_t1.png", "p1/p1_t2.png", "p1/p1_seg.png", None]
         assert not caplog.records
+
+
+def test_masks_that_are_named_otherwise_are_shown(tmp_path):
+    make(tmp_path, "i/Cat.png", "i/ox.png", "m/ape.png", "m/cat.png", "m/ox.png")
+    with pytest.raises(
+        DataError, match=r"where Cat\.png or the like is looked for and cat is found, whose case differs;"
+    ):
+        pair(tmp_path, "i", "m")
+    make(tmp_path, "n/Cat_id.png", "n/ox_id.png", "n/Cat_color.png")
+    with pytest.raises(DataError, match=r"Cat_color\.png: does not end in data\.mask_suffix=_id; .*/n/\*_id\.png'$"):
+        pair(tmp_path, "i", "n", suffix="_id")
+    assert len(pair(tmp_path, "i", "n/*_id.png")) == 2
 
 
 class TestFilesOfClasses:
@@ -452,8 +471,12 @@ class TestAnnotationsOfManyImages:
     def test_images_that_are_not_listed_have_no_mask(self, tmp_path):
         make(tmp_path, "i/1.jpg", "i/2.jpg")
         self.put(tmp_path, "all.json", "2.jpg")
-        with pytest.raises(DataError, match=r"i/1\.jpg: no mask in"):
+        with pytest.raises(DataError, match=r"i/1\.jpg: no mask in .*, where 1\.png or the like is looked for; add"):
             pair(tmp_path, "i", "all.json")
+        for name, near in (("far/x_1.JPG", "such as far/x_1.JPG is listed"), ("far/1.tif", "")):
+            self.put(tmp_path, "other.json", "2.jpg", name)
+            with nullcontext() if not near else pytest.raises(DataError, match=f"is looked for and {near}; add"):
+                pair(tmp_path, "i", "other.json")
         first, second = pair(tmp_path, "i", "all.json", missing=True)
         assert (first.mask, first.entry, second.entry) == (None, "", "2.jpg")
 

@@ -26,6 +26,7 @@ from pydicom.uid import (
 
 from unet_exp.io.directions import NOWHERE
 from unet_exp.io.images import open_images
+from unet_exp.io.listing import list_files
 from unet_exp.io.scene import Reading
 
 RNG = np.random.default_rng(3)
@@ -246,6 +247,7 @@ def test_a_series_is_sorted_along_its_normal(tmp_path):
     normal = np.cross([0, 1, 0], [-0.8, 0, 0.6])
     assert normal @ [0.6, 0, 0.8] > 0
     np.testing.assert_array_equal(stack(tmp_path / "s")[..., 0], volume)
+    assert list_files(tmp_path / "s").images == [("s", tmp_path / "s")], "it is one item"
     for axis, place in (("y", 1), ("x", 2)):
         found = stack(tmp_path / "s", Reading(slice_axis=axis))
         np.testing.assert_array_equal(found[..., 0], np.moveaxis(volume, place, 0))

@@ -201,3 +201,33 @@ def test_a_folder_that_cannot_be_opened_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "open", refuse)  # chmod does not stop root.
     with pytest.raises(DataError, match=f"^{tmp_path}/in: cannot be opened \\(Permission denied\\); check"):
         scan_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("{train,val,tset}/*.png", r"\{tset\} matches nothing \(there: test\); correct it"),
+        ("**/{train, val}/*.png", r"\{ val\} matches nothing \(there: val\); correct it, without blanks"),
+        ("train/{a,c}.png", r"\{c\} matches nothing \(there: a, b\)"),
+        ("{train,{val,test}}/*", "has braces within braces; write them all in one"),
+        ("*/ct", r"only folders match, such as p/ct; end the glob with / if each of them is one item"),
+    ],
+)
+def test_a_glob_that_names_less_than_it_says_is_refused(tmp_path, spec, message):
+    make(tmp_path, *(f"{part}/{name}.png" for part in ("train", "val", "test") for name in "ab"), "p/ct/1", "p/mr/1")
+    with pytest.raises(DataError, match=rf"^{re.escape(f'{tmp_path}/{spec}')}: {message}"):
+        list_files(f"{tmp_path}/{spec}")
+    assert len(list_files(f"{tmp_path}/{{train,val}}/*.{{jpg,png}}").images) == 4, "suffixes need not be there"
+    make(tmp_path, "train/in/c_t.png")
+    make(tmp_path, "q/{a,b}.png")
+    assert len(list_files(f"{tmp_path}/q/{{a,b}}.png").images) == 1, "a file of this name is no pattern"
+    assert len(list_files(f"{tmp_path}/{{train,p}}/**/*_t.png").images) == 1, "nor files in each folder"
+
+
+def test_a_folder_of_dicom_files_without_suffixes_is_one_item(tmp_path):
+    make(tmp_path, "p/ct/README", "p/txt/README")
+    os.mkfifo(tmp_path / "p/ct/pipe")
+    (tmp_path / "p/ct/IM1").write_bytes(bytes(128) + b"DICM")
+    assert found_below(tmp_path, "p/ct") == found_below(tmp_path, "p/ct/") == [("ct", "p/ct")]
+    with pytest.raises(DataError, match="holds nothing that is read"):
+        list_files(tmp_path / "p/txt")

@@ -165,9 +165,14 @@ def test_axes_by_shape(tmp_path, shape, axes):
 
 
 def test_axes_that_are_not_known(tmp_path):
-    for shape, words in [((6, 5, 9, 7), "data.axes=czyx"), ((2, 2, 5, 9, 7), "data.axes=tczyx"), ((3,), "1 axes")]:
-        zarr.save_array(tmp_path / f"{len(shape)}.zarr", np.ones(shape, np.uint8))
-        assert words in refuse(tmp_path / f"{len(shape)}.zarr")
+    for shape, words in [
+        ((5, 6, 9, 7), "data.axes=czyx"),
+        ((6, 3, 9, 7), "data.axes=zcyx"),
+        ((2, 2, 5, 9, 7), "data.axes=tczyx"),
+        ((3,), "1 axes"),
+    ]:
+        zarr.save_array(tmp_path / f"{shape}.zarr", np.ones(shape, np.uint8))
+        assert words in refuse(tmp_path / f"{shape}.zarr")
     assert fit_axes(tmp_path, (5, 9, 7), "czyx") == "zyx"  # a mask
     zarr.save_array(tmp_path / "a.zarr", np.ones((9, 7), np.uint8))
     assert "data.axes=tczyx names 5" in refuse(tmp_path / "a.zarr", Reading(axes="tczyx"))
@@ -216,9 +221,8 @@ def test_arrays_by_name(tmp_path):
     with h5py.File(tmp_path / "a.h5", "a") as file:
         file["label"] = VOLUME.astype(np.uint8)
     said = refuse(tmp_path / "a.h5")
-    assert "holds 2 arrays: label (5 x 9 x 7, uint8), raw/volume (5 x 9 x 7, uint16); name" in said
-    assert f"data.images='{tmp_path}/a.h5/label'" in said
-    assert f"data.masks='{tmp_path}/a.h5/label'" in refuse(tmp_path / "a.h5", LABEL)
+    assert "holds 2 arrays: label (5 x 9 x 7, uint8), raw/volume (5 x 9 x 7, uint16); type the name of" in said
+    assert "behind that of the file or the glob, such as '*.h5/label'" in said
     np.savez(tmp_path / "a.npz", image=VOLUME, mask=VOLUME, note=np.array("text"))
     assert "holds 2 arrays: image (5 x 9 x 7, uint16), mask" in refuse(tmp_path / "a.npz")
     np.testing.assert_array_equal(stack(tmp_path / "a.npz/mask")[..., 0], VOLUME)
@@ -227,7 +231,7 @@ def test_arrays_by_name(tmp_path):
     group.create_array("b/raw", data=VOLUME)
     group.create_array("c", data=VOLUME)
     said = refuse(tmp_path / "a.zarr")
-    assert f"c (5 x 9 x 7, uint16), b/raw (5 x 9 x 7, uint16); name the one to read, as data.images='{tmp_path}" in said
+    assert "c (5 x 9 x 7, uint16), b/raw (5 x 9 x 7, uint16); type the name of the one to read" in said
     for inner in ("b", "b/raw", "c"):
         np.testing.assert_array_equal(stack(tmp_path / "a.zarr" / inner)[..., 0], VOLUME)
 

@@ -11,6 +11,7 @@ from unet_exp.annotations.kept import open_annotations
 from unet_exp.annotations.outlines import Wanted
 from unet_exp.annotations.painting import paint, require_known
 from unet_exp.io.arrays import Array
+from unet_exp.io.listing import normalize_name
 from unet_exp.io.scene import explain_damage
 from unet_exp.io.valid import Valid
 
@@ -29,12 +30,15 @@ def list_images(path: Path) -> list[str] | None:
 
 
 def list_labels(path: Path) -> Counter[str]:
-    """The labels in a file, and the number of shapes of each.
+    """The labels in a file, each accented letter as one code, and the number of shapes of each.
 
     Raises:
         DataError: for a file that cannot be read.
     """
-    return Counter(open_annotations(path).labels)
+    labels: Counter[str] = Counter()
+    for label, count in open_annotations(path).labels.items():
+        labels[normalize_name(label)] += count
+    return labels
 
 
 def draw_mask(
@@ -64,7 +68,8 @@ def draw_mask(
     Raises:
         DataError: for a file that cannot be read or does not fit the image, and labels without a class.
     """
-    annotations = open_annotations(path)
-    require_known(annotations.labels, labels, ignored, path)
+    require_known(list_labels(path), labels, ignored, path)
     with explain_damage(path):
-        return paint(annotations.shapes(Wanted(image, name, size)), size, labels, ignored, path, objects)
+        shapes = open_annotations(path).shapes(Wanted(image, name, size))
+        named = (shape._replace(label=normalize_name(shape.label)) for shape in shapes)
+        return paint(named, size, labels, ignored, path, objects)

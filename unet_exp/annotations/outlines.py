@@ -46,9 +46,15 @@ def require_size(path: Path, stated: tuple[Any, Any], wanted: Wanted) -> None:
     """
     if stated not in ((None, None), wanted.size):
         (height, width), (tall, wide) = stated, wanted.size
+        mend = "take the image that was annotated"
+        if stated == (wide, tall):
+            mend = (
+                "its sides are swapped, as where EXIF turns an image that was annotated as stored: annotate it as "
+                "it is shown, or take the orientation out of its file"
+            )
         raise DataError(
             f"{path}: is of an image of {width} x {height} pixels{f', {wanted.name},' if wanted.name else ''} and "
-            f"{wanted.file} has {wide} x {tall}; take the image that was annotated"
+            f"{wanted.file} has {wide} x {tall}; {mend}"
         )
 
 

@@ -2,7 +2,9 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
@@ -37,8 +39,11 @@ _DEFAULT_CLASSES = [_BACKGROUND, {"name": "foreground", "value": 255}]
 
 Spec = Annotated[str, Field(min_length=1)]
 """A folder, a glob or a file."""
-Label = Annotated[str, Field(min_length=1)]
-"""What an annotation calls an object: the name of a COCO category, the label of a LabelMe shape."""
+Label = Annotated[str, Field(min_length=1), AfterValidator(partial(unicodedata.normalize, "NFC"))]
+"""What an annotation calls an object: the name of a COCO category, the label of a LabelMe shape.
+
+Each accented letter is one code: some programs write two.
+"""
 
 
 class FolderClass(OfSeveralValues):
@@ -255,8 +260,8 @@ class FolderConfig(UserDataConfig):
 
     name: Literal["folder"]
     root: Spec | None = None
-    images: Spec | Annotated[list[Spec], Field(min_length=1)]
-    masks: Spec | Annotated[dict[Label, Spec], Field(min_length=1)]
+    images: Spec | list[Spec]
+    masks: Spec | dict[Label, Spec]
     mask_suffix: str
     without_mask: Literal["error", "unlabelled"]
     nodata: NoData = None  # for earlier runs, as the keys below; conf/ has another default
@@ -289,6 +294,23 @@ class FolderConfig(UserDataConfig):
         spec = os.path.expanduser(spec)
         return spec if self.root is None else os.path.join(os.path.expanduser(self.root), spec)
 
+    @field_validator("images", mode="before")
+    @classmethod
+    def _check_images(cls, value: Any) -> Any:
+        if _are_texts([value]) or (isinstance(value, list) and _are_texts(value)):
+            return value
+        raise ValueError("must be a folder, a glob or a file, or a list of such, whose files hold the channels")
+
+    @field_validator("masks", mode="before")
+    @classmethod
+    def _check_masks(cls, value: Any) -> Any:
+        if _are_texts([value]) or (isinstance(value, dict) and _are_texts([*value, *value.values()])):
+            return value
+        raise ValueError(
+            "must be a folder, a glob or a file or, for one file a class, such as {lesion: '*_lesion.png', vessel: "
+            "'*_vessel.png'}"
+        )
+
     @field_validator("nodata", mode="before")
     @classmethod
     def _check_nodata(cls, value: Any) -> Any:
@@ -316,7 +338,17 @@ class FolderConfig(UserDataConfig):
             missing = [label for label in self.masks if label not in known]
             if missing and self.labels == "classes":
                 raise ValueError(f"data.masks: {missing[0]} is the value of no entry in data.classes; add it there")
+            bare = [spec for spec in self.classes[1:] if not {*map(str, spec.values)} & self.masks.keys()]
+            if bare and self.labels == "classes":
+                raise ValueError(
+                    f"data.masks: has no files of {bare[0].value}, which data.classes has; add '{bare[0].value}: "
+                    "<glob>', or take the class out"
+                )
         return self
+
+
+def _are_texts(values: Sequence[Any]) -> bool:
+    return bool(values) and all(isinstance(value, str) and value for value in values)
 
 
 class CustomDataConfig(UserDataConfig):

@@ -13,7 +13,7 @@ from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array, check_same_size
 from unet_exp.io.images import OpenImages, Reading, open_images
 from unet_exp.io.kinds import ANNOTATION_SUFFIXES, is_jpeg
-from unet_exp.io.listing import list_files
+from unet_exp.io.listing import check_found, scan_files
 from unet_exp.io.specs import is_zarr
 from unet_exp.io.stored import split_inner
 from unet_exp.io.valid import Valid
@@ -143,8 +143,10 @@ def _read_objects(folder: Path, pair: "Pair", size: tuple[int, int], drawing: Dr
     Raises:
         DataError: for a file that cannot be read, has several pages or another size than its image.
     """
-    files = list_files(folder, recursive=False).images if any(folder.iterdir()) else []
-    for _, file in files:
+    files = scan_files(folder, recursive=False, stamps=False)
+    if len(files.paths):
+        check_found(folder, files)
+    for file in files.list_paths(files.sort(np.flatnonzero(files.read))):
         with _open_lit(file, drawing) as pages:
             if len(pages) != 1:
                 raise DataError(f"{file}: has {len(pages)} pages, and holds one object of {pair.image}; save it alone")

@@ -106,7 +106,10 @@ def _name_group(item: SplitItem, rule: str) -> str:
         return item.file.rpartition("/")[0]
     match = re.search(rule, item.name)
     if match is None:
-        raise ConfigError(f"data.group={rule}: does not match {item.name}; mend the regular expression")
+        raise ConfigError(
+            f"data.group={rule}: does not match {item.name}; give file, folder, image or a regular "
+            "expression that all names match"
+        )
     return "\n".join(part or "" for part in match.groups()) if match.groups() else match[0]
 
 

@@ -1,7 +1,9 @@
 """Lists of images, as data sets come with them: one name a line, or a name and that of its mask."""
 
 import logging
+import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ WORDS = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-"""What folders and lists of each part are called, folders in any case."""
+"""What folders and lists of each part are called, in any case."""
 
 _FILE = re.compile(rf"(.*?(?:{'|'.join(map(re.escape, (*SUFFIXES, *CONTAINERS)))}))\s", re.IGNORECASE)
 _strip_suffix = Source("").strip_suffix
@@ -29,8 +31,11 @@ _strip_suffix = Source("").strip_suffix
 
 def find_list(folder: Path, part: str) -> Path:
     """The list of a part in a folder: the first that is there under one of its `WORDS`, or else the one to make."""
-    paths = [folder / f"{word}.txt" for word in WORDS[part]]
-    return next((path for path in paths if path.exists()), paths[0])
+    names = [f"{word}.txt" for word in WORDS[part]]
+    there: dict[str, str] = {}
+    with suppress(OSError):  # which reading it tells
+        there = {name.lower(): name for name in sorted(os.listdir(folder)) if name.lower() in names}
+    return folder / next((there[name] for name in names if name in there), names[0])
 
 
 def match_lines(path: Path, names: Texts, files: Texts) -> Texts:
@@ -61,7 +66,7 @@ def match_lines(path: Path, names: Texts, files: Texts) -> Texts:
         first = ", ".join(_strip_suffix(lines[place]) for place in missing[:3].tolist())
         raise DataError(
             f"{path}: {len(missing)} of {len(lines)} names have no labelled image, {first} first; names look like "
-            f"{names[0]}"
+            f"{names[0]}; correct the list, and leave images without a mask out of it"
         )
     listed = known.take(found)
     exact = TextIndex(known).find(Texts.of(map(_strip_suffix, lines))) == found

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from unet_exp.folder.matching import Matches, Side, match_names
 from unet_exp.folder.named_files import FileSpecs, NamedFiles, Spec
 from unet_exp.folder.pairs import Pairs, read_stamps
 from unet_exp.io.kinds import ANNOTATION_SUFFIXES, SUFFIXES
-from unet_exp.io.listing import Files
+from unet_exp.io.listing import Files, natural_key, normalize_name
 from unet_exp.io.texts import Places, TextIndex, Texts
 from unet_exp.samples.classes import list_few
 
@@ -142,6 +143,7 @@ def _pair(specs: FileSpecs, files: Sequence[NamedFiles]) -> _Paired:
     images = Side(found, numbers, found.names.take(numbers))
     told, orphans = list[str](), list[tuple[NamedFiles, Places]]()
     columns = [found.places[numbers], *(_match_channels(images, other, told) for other in files[1:count])]
+    _check_channels_differ(files[:count], columns)
     entries = None
     for one, is_inside in zip(masked, inside, strict=True):
         if len(masked) == 1 and annotate_many(one):
@@ -188,8 +190,20 @@ def _find_masks(masked: NamedFiles, is_inside: bool, suffix: str) -> Side:
     other = numbers[~_ends_with(names, suffix)]
     if len(other):
         path = masked.path(masked.sort(other)[0])
-        raise DataError(f"{path}: does not end in data.mask_suffix={suffix}; rename it, move it or fix the key")
+        raise DataError(
+            f"{path}: does not end in data.mask_suffix={suffix}; rename it, move it, or leave data.mask_suffix out and "
+            f"type a glob, such as data.masks='{_write_glob(masked, np.setdiff1d(numbers, other), suffix)}'"
+        )
     return Side(masked, numbers, Texts.of(name.removesuffix(suffix) for name in names))
+
+
+def _write_glob(masked: NamedFiles, numbers: Places, suffix: str) -> str:
+    """A glob of those files of a folder whose names end in a suffix."""
+    paths = [masked.files.paths[int(place)] for place in masked.places[numbers]]
+    endings = {os.path.splitext(path)[1] for path in paths} or {".png"}
+    ending = endings.pop() if len(endings) == 1 else f".{{{','.join(sorted(one[1:] for one in endings))}}}"
+    folder = masked.spec.typed.rstrip("/") if masked.files.source.pattern is None else masked.files.source.folder
+    return f"{folder}/{'**/' * any('/' in path for path in paths)}*{suffix}{ending}"
 
 
 def _match_channels(images: Side, other: NamedFiles, told: list[str]) -> Places:
@@ -215,6 +229,25 @@ def _match_channels(images: Side, other: NamedFiles, told: list[str]) -> Places:
     return other.places[matches.places]
 
 
+def _check_channels_differ(files: Sequence[NamedFiles], columns: Sequence[Places]) -> None:
+    """Checks that no image has the same file twice.
+
+    Args:
+        files: of channels.
+        columns: (N,) the place of each image's file among each of these.
+
+    Raises:
+        DataError: for one that has.
+    """
+    paths = [map(one.files.path, column.tolist()) for one, column in zip(files, columns, strict=True)]
+    for own in zip(*paths, strict=True):
+        if len(set(own)) < len(own):
+            raise DataError(
+                f"{own[0]}: data.images names {max(own, key=own.count)} twice for one image; give each file once (its "
+                "files are the channels of an image, one behind the other)"
+            )
+
+
 def _check_complete(
     pairs: Pairs,
     orphans: Sequence[tuple[NamedFiles, Places]],
@@ -236,10 +269,11 @@ def _check_complete(
     lacking = np.flatnonzero(~there.any(axis=1)).tolist()
     bare = [place for place in lacking if not mask_missing(pairs.names[place])]
     if bare:
+        near = _tell_near(pairs, bare[0], specs.mask_suffix)
         raise DataError(
-            f"{_list_few(pairs.listed[0].files, pairs.places[bare, 0])}: no mask in "
-            f"{specs.name_masks()}, where {pairs.names[bare[0]]}{specs.mask_suffix}.png or the "
-            "like is looked for; add it, set data.mask_suffix, or data.without_mask=unlabelled"
+            f"{_list_few(pairs.listed[0].files, pairs.places[bare, 0])}: no mask in {specs.name_masks()}, where "
+            f"{pairs.names[bare[0]]}{specs.mask_suffix}.png or the like is looked for{near}; add it, set "
+            "data.mask_suffix, or data.without_mask=unlabelled"
         )
     for masked, numbers in orphans:
         if len(numbers):
@@ -255,6 +289,25 @@ def _check_complete(
             len(pairs),
             classes,
         )
+
+
+def _tell_near(pairs: Pairs, place: int, suffix: str) -> str:
+    """Names a mask without an image: one whose name differs from that of this image's in case alone, or the first."""
+    files, taken = pairs.listed[pairs.images].files, pairs.mask_places[:, 0]
+    strip, wanted = files.source.strip_suffix, f"{pairs.names[place]}{suffix}".lower()
+    if pairs.entries is None:
+        free = np.setdiff1d(np.flatnonzero(files.read), taken)
+        names, found = [name for name in files.names(free) if name.endswith(suffix)], "found"
+    else:
+        from unet_exp.annotations import list_images
+
+        known = {*pairs.entries}
+        masks = files.list_paths(np.flatnonzero(files.read))
+        names, found = [name for path in masks for name in list_images(path) or () if name not in known], "listed"
+    alike = [name for name in names if f"/{strip(normalize_name(name)).lower()}".endswith(f"/{wanted}")]
+    if alike:
+        return f" and {alike[0]} is {found}, whose case differs"
+    return f" and such as {min(names, key=natural_key)} is {found}" if names else ""
 
 
 def _are_same(found: NamedFiles, masked: NamedFiles) -> bool:

@@ -246,6 +246,16 @@ class Pairs(Sequence[Pair]):
         )
 
 
+def describe_channels(pairs: object) -> str | None:
+    """A line about images whose channels come from several files; None where each has one."""
+    if not isinstance(pairs, Pairs) or pairs.images == 1 or not len(pairs):
+        return None
+    return (
+        f"data.images: the channels of each image come from {pairs.images} files, such as "
+        f"{' and '.join(map(str, pairs[0].images))}"
+    )
+
+
 def read_within(images: Sequence[Path], reading: Reading, view: Path | None) -> list[Scene]:
     """Reads all images of a file; what lies outside their field of view is not valid.
 

@@ -34,7 +34,7 @@ def open_hdf5(stored: Stored, reading: Reading) -> OpenImages:
     """
     h5py = import_reader(stored.path, "h5py", "HDF5", "hdf5")
     file = stored.enter(h5py.File(stored.place, "r", locking=False))
-    name = stored.inner or choose_array(stored.place, _list_arrays(h5py, file), reading.label)
+    name = stored.inner or choose_array(stored.place, _list_arrays(h5py, file))
     values = _find_array(h5py, stored, file, name)
     _check_storage(stored, values)
     axes = _read_axes(values) or reading.axes
@@ -81,7 +81,7 @@ def _find_array(h5py: Any, stored: Stored, file: Any, name: str) -> Any:
         node = node[part]
     if isinstance(node, h5py.Group):
         inside = [array._replace(name=f"{name.strip('/')}/{array.name}") for array in _list_arrays(h5py, node)]
-        return _find_array(h5py, stored, file, choose_array(stored.place, inside, False))
+        return _find_array(h5py, stored, file, choose_array(stored.place, inside))
     return node
 
 

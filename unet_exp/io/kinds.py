@@ -143,11 +143,21 @@ def explain_unread(start: bytes, packed: bool = False) -> str:
 
 def is_jpeg(path: str | Path) -> bool:
     """Whether a file is a JPEG by its content or, where it cannot be opened, by its name."""
+    return _begins_as(_JPEG, path, 3)
+
+
+def is_dicom(path: str | Path) -> bool:
+    """Whether a file is DICOM, as `is_jpeg`."""
+    return _begins_as(_DICOM, path, 132)
+
+
+def _begins_as(kind: Kind, path: str | Path, size: int) -> bool:
+    assert kind.start is not None
     try:
         with Path(path).open("rb") as file:
-            return file.read(3) == b"\xff\xd8\xff"
+            return re.match(kind.start, file.read(size), re.DOTALL) is not None
     except OSError:
-        return str(path).lower().endswith(JPEG_SUFFIXES)
+        return str(path).lower().endswith(kind.suffixes)
 
 
 def is_unread(path: str) -> bool:

@@ -1,5 +1,6 @@
 """Lists files: those in a folder, those that a glob matches, or one."""
 
+import difflib
 import os
 import re
 import unicodedata
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 
 from unet_exp.errors import DataError
 from unet_exp.io.kinds import READ, describe_files
-from unet_exp.io.specs import ZARR, Kinds, Source, find_source
+from unet_exp.io.specs import ZARR, Kinds, Source, find_source, list_alternatives
 from unet_exp.io.stamps import GONE, pack_stamp, pack_stat, stamp_path
 from unet_exp.io.texts import Places, Texts, sort_texts
 
 _NUMBER = re.compile(r"[0-9]+")
+_SHOWN = 3
+_OF_SYSTEMS = {"Thumbs.db", "desktop.ini"}
+"""Files that Windows makes in folders of pictures: as little seen as hidden ones."""
 
 
 class Listing(NamedTuple):
@@ -142,19 +146,47 @@ def scan_files(
 
 
 def check_found(spec: str | Path, files: Files) -> None:
-    """Checks that there are files of kinds that are read.
+    """Checks that there are files of kinds that are read, and some for all that braces offer.
 
     Raises:
-        DataError: if there are none.
+        DataError: if not.
     """
     if files.read.any():
+        _check_alternatives(spec, files)
         return
     path = Path(spec).expanduser()
     if len(files.paths):
         others = files.list_paths(files.sort(np.arange(len(files.paths))))
         raise DataError(f"{path}: holds nothing that is read, only {describe_files(others)}; {READ}")
+    if not path.is_dir() and len(folders := scan_files(f"{path}/", stamps=False).paths):
+        raise DataError(
+            f"{path}: only folders match, such as {folders[0]}; end the glob with / if each of them is one item (a "
+            "DICOM series, or one file an object), or with /* for the files in them"
+        )
     what = "no files in this folder" if path.is_dir() else "there is no such file or folder, and nothing matches"
     raise DataError(f"{path}: {what}; check the path")
+
+
+def _check_alternatives(spec: str | Path, files: Files) -> None:
+    """Checks that each text in braces matches something, if only a folder without such files.
+
+    Raises:
+        DataError: for one that does not, with the names that are there in its place.
+    """
+    for text, regex, pattern, wider, place in list_alternatives(spec) if files.source.pattern else ():
+        if any(map(re.compile(pattern).fullmatch, files.paths)):
+            continue
+        others = scan_files(wider, stamps=False)
+        matches = map(re.compile(others.source.pattern or "").fullmatch, others.paths)
+        there = sorted({match.groups()[place] for match in matches if match}, key=natural_key)
+        if any(map(re.compile(regex).fullmatch, there)):
+            continue
+        near = difflib.get_close_matches(text.strip(), there, 1) or there
+        named = ", ".join(near[:_SHOWN]) + ", ..." * (len(near) > _SHOWN)
+        raise DataError(
+            f"{Path(spec).expanduser()}: {{{text}}} matches nothing (there: {named}); correct it, without blanks, or "
+            "leave it out"
+        )
 
 
 def natural_key(path: str) -> str:
@@ -228,7 +260,7 @@ def _walk(folder: str, depth: int | None, folders: bool) -> Iterator[tuple[str, 
         with _open_folder(os.path.join(folder, here) if here else folder) as entries:
             for entry in entries:
                 name = entry.name
-                if name[0] == ".":
+                if name[0] == "." or name in _OF_SYSTEMS:
                     continue
                 try:
                     is_folder = entry.is_dir()

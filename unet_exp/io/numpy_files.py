@@ -54,7 +54,7 @@ def open_npz(stored: Stored, reading: Reading) -> OpenImages:
         raise DataError(f"{stored.path}: is a zip archive that holds no NumPy arrays; unpack it")
     if stored.inner and stored.inner not in members:
         raise explain_absent(stored.place, stored.inner, list(members))
-    name = stored.inner or _choose(stored, archive, members, reading)
+    name = stored.inner or _choose(stored, archive, members)
     member = stored.enter(archive.open(members[name]))
     file = cast(BinaryIO, member)
     shape, fortran, dtype = _read_header(stored.path, file)
@@ -64,7 +64,7 @@ def open_npz(stored: Stored, reading: Reading) -> OpenImages:
     return Volume(stored.path, reading, values, axes, by_window=False, narrow=True)
 
 
-def _choose(stored: Stored, archive: zipfile.ZipFile, members: dict[str, str], reading: Reading) -> str:
+def _choose(stored: Stored, archive: zipfile.ZipFile, members: dict[str, str]) -> str:
     """The only array that can be an image; where there is but one, whatever it is."""
     if len(members) == 1:
         return next(iter(members))
@@ -77,7 +77,7 @@ def _choose(stored: Stored, archive: zipfile.ZipFile, members: dict[str, str], r
                 continue
         if len(shape) > 1 and dtype.kind in "biuf":
             found.append(NamedValues(name, shape, dtype))
-    return choose_array(stored.place, found, reading.label)
+    return choose_array(stored.place, found)
 
 
 def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -215,10 +215,12 @@ def to_standard_type(path: Path | str, pixels: Array, label: bool = False) -> Ar
         with np.errstate(over="ignore"):
             floats = pixels.astype(np.float32, copy=False)
         if not np.isfinite(floats).all():
-            raise DataError(
-                f"{path}: some pixels are not finite; replace NaN and infinite values, or, in images, count NaN as "
-                "without data (data.nodata=declared)"
-            )
+            mend = "replace infinite values, in images by NaN where there is no data"
+            if np.isnan(floats).any():
+                mend = (
+                    "replace NaN and infinite values, or, in images, count NaN as without data (data.nodata=declared)"
+                )
+            raise DataError(f"{path}: some pixels are not finite; {mend}")
         whole = (
             label
             and pixels.shape[2] == 1

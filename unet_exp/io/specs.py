@@ -2,11 +2,12 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from unet_exp.errors import DataError
-from unet_exp.io.kinds import ANNOTATION_SUFFIXES, SUFFIXES
+from unet_exp.io.kinds import ANNOTATION_SUFFIXES, SUFFIXES, is_dicom
 from unet_exp.io.stored import CONTAINERS, split_inner
 
 ZARR = ".zarr"
@@ -15,6 +16,7 @@ ZARR = ".zarr"
 _BRACES = r"\{[^{}]*,[^{}]*\}"
 _WILD = re.compile(rf"[*?\[]|{_BRACES}")
 _PIECES = re.compile(rf"(\*|\?|\[[^\]]+\]|{_BRACES})")
+_NESTED = re.compile(r"\{[^{}]*\{[^{}]*\}[^{}]*\}")
 _WORDS = {"*": "[^/]*", "?": "[^/]"}
 _SUFFIXES = {
     "images": SUFFIXES,
@@ -86,22 +88,18 @@ def find_source(spec: str | Path, recursive: bool = True, kinds: Kinds = "images
     outer, inner = _split_glob(path)
     if outer.is_dir() and not is_zarr(outer):
         outer, inner = path, ""
-    if outer.is_file() or is_zarr(outer):
+    if outer.is_file() or is_zarr(outer) or is_series(outer):
         _check_inner(path, inner)
         return Source(str(outer.parent), file=outer.name, inner=inner, kinds=kinds)
     if outer.is_dir():
         return Source(str(outer), depth=None if recursive else 1, kinds=kinds)
-    parts = outer.parts
-    # A folder that exists under this very name, such as `scans [old]`, is no pattern.
-    fixed = next(
-        (place for place, part in enumerate(parts) if _WILD.search(part) and not Path(*parts[: place + 1]).is_dir()),
-        len(parts),
-    )
-    base, rest = Path(*parts[:fixed]), parts[fixed:]
+    base, rest = _split_fixed(outer)
     if not rest or not base.is_dir():
         return None
     _check_inner(path, inner)
-    pattern = "/".join(map(_to_regex, rest)).replace("(.*)/", "(?:(.*)/)?")
+    if _NESTED.search("/".join(rest)):
+        raise DataError(f"{path}: has braces within braces; write them all in one, such as {{a,b,c}}")
+    pattern = _join_regex(rest)
     try:
         re.compile(pattern)
     except re.error as error:
@@ -110,9 +108,62 @@ def find_source(spec: str | Path, recursive: bool = True, kinds: Kinds = "images
     return Source(str(base), pattern, depth, None, inner, names_folders(spec) and not inner, kinds)
 
 
+class Alternative(NamedTuple):
+    """A text in the braces of a glob.
+
+    Attributes:
+        text: it.
+        regex: a regular expression for what it matches.
+        pattern: the `Source.pattern` of the glob with this text alone in place of the braces.
+        wider: a glob with `*` in place of the braces: of all that lies below, where they are in the name of a folder.
+        place: the group of that `*` in the pattern of `wider`.
+    """
+
+    text: str
+    regex: str
+    pattern: str
+    wider: str
+    place: int
+
+
+def list_alternatives(spec: str | Path) -> Iterator[Alternative]:
+    """Lists what the braces of a glob offer, but suffixes: one glob names those that may be there."""
+    outer, inner = _split_glob(Path(spec).expanduser())
+    base, rest = _split_fixed(outer)
+    for number, part in enumerate(rest):
+        pieces = _PIECES.split(part)
+        for place in range(1, len(pieces), 2):
+            braces, before, after = pieces[place], "".join(pieces[:place]), "".join(pieces[place + 1 :])
+            if braces[0] != "{" or _are_suffixes(braces, before, not after):
+                continue
+            group = re.compile(_join_regex((*rest[:number], before))).groups
+            above, tail = rest[:number], rest[number + 1 :]
+            wider = str(Path(base, *above, f"{before}*{after}", *(("**", "*") if tail else (inner,))))
+            for text in braces[1:-1].split(","):
+                pattern = _join_regex((*above, f"{before}{text}{after}", *tail))
+                ending = "/" * (names_folders(spec) and not tail)
+                yield Alternative(text, _translate_all(text), pattern, wider + ending, group)
+
+
 def is_zarr(path: Path) -> bool:
     """Whether this is a folder that holds Zarr arrays, by its name."""
     return path.name.lower().endswith(ZARR) and path.is_dir()
+
+
+def is_series(folder: Path) -> bool:
+    """Whether a folder is one item by what it holds: files alone, of no suffix that is read, some of them DICOM."""
+    if not folder.is_dir():
+        return False
+    files = list[str]()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name[0] == ".":
+                continue
+            if entry.name.lower().endswith(_SUFFIXES["masks"]) or entry.is_dir():
+                return False
+            if entry.is_file():  # opening a pipe would wait for ever
+                files.append(entry.path)
+    return any(map(is_dicom, files))
 
 
 def _split_glob(path: Path) -> tuple[Path, str]:
@@ -128,9 +179,25 @@ def _split_glob(path: Path) -> tuple[Path, str]:
     return split_inner(path)
 
 
+def _split_fixed(path: Path) -> tuple[Path, tuple[str, ...]]:
+    """Splits a glob before its first part with a wildcard; none if it has no such part."""
+    parts = path.parts
+    # A folder that exists under this very name, such as `scans [old]`, is no pattern.
+    fixed = next(
+        (place for place, part in enumerate(parts) if _WILD.search(part) and not Path(*parts[: place + 1]).is_dir()),
+        len(parts),
+    )
+    return Path(*parts[:fixed]), parts[fixed:]
+
+
 def _check_inner(path: Path, inner: str) -> None:
     if _WILD.search(inner):
         raise DataError(f"{path}: wildcards do not look inside a file; name one array there, as in scans/*.h5/raw")
+
+
+def _join_regex(parts: tuple[str, ...]) -> str:
+    """Turns the parts of a glob into one regular expression."""
+    return "/".join(map(_to_regex, parts)).replace("(.*)/", "(?:(.*)/)?")
 
 
 def _to_regex(part: str) -> str:
@@ -148,12 +215,18 @@ def _group(wildcard: str, before: str, last: bool) -> str:
     """The group of a wildcard; that of suffixes, such as `*.{jpg,png}`, is part of no name, and catches nothing."""
     if wildcard[0] != "{":
         return f"({_translate(wildcard)})"
-    choices = wildcard[1:-1].split(",")
-    are_suffixes = last and all(
-        before.endswith(".") and f".{choice}".lower() in _ENDINGS["masks"] for choice in choices
-    )
-    either = "|".join("".join(map(_translate, _PIECES.split(choice))) for choice in choices)
-    return f"(?:{either})" if are_suffixes else f"({either})"
+    either = "|".join(map(_translate_all, wildcard[1:-1].split(",")))
+    return f"(?:{either})" if _are_suffixes(wildcard, before, last) else f"({either})"
+
+
+def _are_suffixes(braces: str, before: str, last: bool) -> bool:
+    """Whether braces offer suffixes: behind a dot at the end of a name."""
+    choices = braces[1:-1].split(",")
+    return last and before.endswith(".") and all(f".{choice}".lower() in _ENDINGS["masks"] for choice in choices)
+
+
+def _translate_all(text: str) -> str:
+    return "".join(map(_translate, _PIECES.split(text)))
 
 
 def _translate(piece: str) -> str:

@@ -129,7 +129,7 @@ class SeveralArrays(DataError):
         self.names = list(names)
 
 
-def choose_array(path: Path, found: Sequence[NamedValues], label: bool) -> str:
+def choose_array(path: Path, found: Sequence[NamedValues]) -> str:
     """The name of the only array of a container.
 
     Raises:
@@ -141,10 +141,9 @@ def choose_array(path: Path, found: Sequence[NamedValues], label: bool) -> str:
     if not found:
         raise DataError(f"{path}: holds no array of numbers with two axes or more; export the image into it")
     listed = ", ".join(f"{quote(one.name)} ({' x '.join(map(str, one.shape))}, {one.dtype})" for one in found[:_SHOWN])
-    key = "data.masks" if label else "data.images"
     raise SeveralArrays(
-        f"{path}: holds {len(found)} arrays: {listed}{', ...' * (len(found) > _SHOWN)}; name the one to read, as "
-        f"{key}='{path}/{quote(found[0].name)}'",
+        f"{path}: holds {len(found)} arrays: {listed}{', ...' * (len(found) > _SHOWN)}; type the name of the one to "
+        f"read behind that of the file or the glob, such as '*{path.suffix}/{quote(found[0].name)}'",
         [one.name for one in found],
     )
 
@@ -170,7 +169,9 @@ def guess_axes(path: Path, shape: Sequence[int]) -> str:
         return "zyxc" if few_last else "czyx"
     size = " x ".join(map(str, shape))
     if len(shape) in (4, 5):
-        example = "czyx" if len(shape) == 4 else "tczyx"
+        others = "tz"[5 - len(shape) :]
+        place = min(range(len(shape) - 2), key=lambda axis: (shape[axis], -axis))  # channels are few
+        example = f"{others[:place]}c{others[place:]}yx"
         raise DataError(
             f"{path}: is an array of {size}, and what its axes are is not known; type such as data.axes={example}"
         )

@@ -59,7 +59,7 @@ def open_zarr(stored: Stored, reading: Reading) -> OpenImages:
     told = None
     if isinstance(node, zarr.Group) and _find_image(node) is None:
         found = _list_arrays(zarr, node, f"{inner}/" if inner else "")
-        inner = choose_array(stored.place, found, reading.label)
+        inner = choose_array(stored.place, found)
         node = _open(zarr, stored, inner)
     if isinstance(node, zarr.Group):
         name, told = _find_image(node) or ("", None)

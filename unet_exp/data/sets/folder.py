@@ -7,6 +7,7 @@ import logging
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from unet_exp.console import make_console
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import DataError
 from unet_exp.folder import groups
+from unet_exp.folder.drawing import is_drawn
 from unet_exp.folder.groups import UNLABELLED
 from unet_exp.folder.images import PageItems, make_images
 from unet_exp.folder.index import DTYPES
@@ -29,8 +31,9 @@ from unet_exp.folder.named_files import FileSpecs
 from unet_exp.folder.origin import Origin
 from unet_exp.folder.pages import describe_repeated, used_channels
 from unet_exp.folder.pairing import find_pairs
-from unet_exp.folder.pairs import Pairs
+from unet_exp.folder.pairs import Pairs, describe_channels
 from unet_exp.folder.reader_items import ReaderItems
+from unet_exp.folder.reasons import list_reasons
 from unet_exp.folder.survey import Survey, survey
 from unet_exp.io.kinds import is_jpeg
 from unet_exp.io.writing import suffix_of
@@ -106,6 +109,8 @@ def _check_classes_shown(train: Images, classes: Sequence[ClassSpec]) -> None:
 
 def _find_exact_data(config: UserDataConfig, known: Mapping[str, NDArray[Any]] | None) -> Origin:
     items = find_user_data(config, known)
+    if told := describe_channels(items):
+        make_console().print(told, soft_wrap=True)
     check_exact(items, config)
     return items
 
@@ -163,11 +168,22 @@ def may_lack_mask(name: str, config: FolderConfig) -> bool:
 
 
 def check_exact(items: Origin, config: UserDataConfig) -> None:
-    """Refuses objects in JPEG files: each shade that JPEG adds would silently be one more object.
+    """Refuses labels where all masks hold values, and objects in JPEG files.
+
+    Each shade that JPEG adds would silently be one more object.
 
     Raises:
         DataError: if there are any.
     """
+    labels = [value for spec in config.classes for value in spec.values if isinstance(value, str)]
+    labels += config.ignored_labels
+    if labels and isinstance(items, Pairs):
+        masked = [pair for pair in items if pair.mask is not None]
+        if masked and not any(map(is_drawn, masked)):
+            raise DataError(
+                f"{masked[0].mask}: holds values, and {labels[0]} (data.classes or data.ignore) is a label, which only "
+                "annotations have; give values, as numbers without quotes"
+            )
     if config.labels != "instances":
         return
     masks = (items[place].mask for place in range(len(items)))
@@ -186,14 +202,18 @@ def _raise_mistakes(found: Survey) -> None:
         DataError: if there are any.
     """
     pairs, index = found.pairs, found.index
-    unknown = [_find_unknown(found, number) for number in np.flatnonzero(count_labels(index, found.rules)[1]).tolist()]
-    of_values = [error for error in unknown if isinstance(error, UnknownValues)]
-    others = [str(error) for error in unknown if not isinstance(error, UnknownValues)]
-    others += [str(found.mistakes[place]) for place in sorted(found.mistakes)]
-    count = len(others) + len(of_values)
+    unknown = [
+        (int(index.rows["place"][number]), _find_unknown(found, number))
+        for number in np.flatnonzero(count_labels(index, found.rules)[1]).tolist()
+    ]
+    of_values = [error for _, error in unknown if isinstance(error, UnknownValues)]
+    errors = [(place, error) for place, error in unknown if not isinstance(error, UnknownValues)]
+    errors += sorted(found.mistakes.items(), key=itemgetter(0))
+    count = len(errors) + len(of_values)
+    others = list_reasons((found.pairs[place], error) for place, error in errors)
     if of_values:
         others.insert(0, _explain(of_values, found))
-    if len(others) > 1:
+    if count > 1 and errors:
         more = f"; and {len(others) - _MOST_MISTAKES} more" if len(others) > _MOST_MISTAKES else ""
         first = "; ".join(others[:_MOST_MISTAKES])
         raise DataError(f"{count} of {len(pairs)} images cannot be used: {first}{more}")
