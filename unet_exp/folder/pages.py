@@ -15,6 +15,7 @@ from unet_exp.folder.drawing import Drawing, draw_pair, is_drawn, open_class_fil
 from unet_exp.folder.groups import SplitItem
 from unet_exp.io.arrays import Array, check_same_size
 from unet_exp.io.directions import check_directions
+from unet_exp.io.georeference import check_places
 from unet_exp.io.images import MAX_CHANNELS, OpenImages, Reading, Scene, open_images
 from unet_exp.io.kinds import is_jpeg
 from unet_exp.io.valid import Valid, clear_invalid, join_valid
@@ -75,7 +76,7 @@ class PairPages:
             stored = pair.mask is not None and not self._drawn
             self._mask = self._stack.enter_context(open_images(pair.mask, of_masks)) if pair.mask and stored else None
             self._of_classes = open_class_files(pair, drawing, self._stack) if self._drawn else {}
-            self._check_directions()
+            self._check_geometry()
             self._check_counts()
         except BaseException:
             self.close()
@@ -117,13 +118,16 @@ class PairPages:
         seen = self._view.page(page if len(self._view) > 1 else 0)
         return _cut_view(scene, pair.image, seen.pixels, pair.view)
 
-    def _check_directions(self) -> None:
-        """Checks that the axes of all volumes lead where those of the first do; a DataError if not."""
-        pair, first = self._pair, self._images[0].directions
+    def _check_geometry(self) -> None:
+        """Checks that all files lie where the first says that it does; a DataError if not."""
+        pair, first = self._pair, self._images[0]
+        directions, place = first.directions, first.georeference
         masks = [*self._of_classes.items(), (pair.mask, self._mask), (pair.view, self._view)]
         for path, images in [*zip(pair.images[1:], self._images[1:], strict=True), *masks]:
             if path is not None and images is not None:
-                check_directions(path, images.directions, pair.image, first)
+                check_directions(path, images.directions, pair.image, directions)
+                if place is not None:
+                    check_places(path, images.georeference, pair.image, place, first.size(0)[:2])
 
     def _check_counts(self) -> None:
         """Checks that all files have as many pages.
