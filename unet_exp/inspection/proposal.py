@@ -72,7 +72,7 @@ def propose_files(config: FolderConfig) -> FileProposal:
         trials = list(_try_all(config, root, families))
         if not trials:
             raise _explain_nothing(root, families)
-        best = max(trials, key=lambda trial: (trial.points, _count_masked(trial.pairs), -len(trial.masks.spec)))
+        best = max(trials, key=_rank)
         values = {**best.values, **_find_channels(config, best, families)}
         values |= _find_view(config, root, best, families)
         values |= _find_split(config, root, best, values)
@@ -81,7 +81,14 @@ def propose_files(config: FolderConfig) -> FileProposal:
     if bare := len(best.pairs) - _count_masked(best.pairs):
         values["without_mask"] = "unlabelled"
         remarks.append(f"{bare} images have no mask: they are predicted and drawn, without scores")
-    named = {best.masks.spec, values.get("field_of_view")}
+    apart = _list_apart(best, trials)
+    if apart:
+        told = [
+            f"{trial.images.spec} with {trial.masks.spec} ({_count_masked(trial.pairs)})"
+            for trial in apart[:_MOST_TOLD]
+        ]
+        remarks.append(f"other images have masks too: {', '.join(told)}")
+    named = {best.masks.spec, values.get("field_of_view"), *(trial.masks.spec for trial in apart)}
     others = sorted({trial.masks.spec for trial in trials if trial.images == best.images} - named)
     if others:
         remarks.append(f"other files pair with these images too: {', '.join(others[:_MOST_TOLD])}")
@@ -119,8 +126,8 @@ def _try_all(config: FolderConfig, root: Path, families: Sequence[Family]) -> It
     """Pairs families that may be images with those that may be their masks."""
     flatness = {family.spec: _find_flatness(root, family) for family in families}
     for images, masks in product(families, families):
-        drawn = masks.suffix.lower() in ANNOTATION_SUFFIXES
-        if images is masks or images.suffix.lower() in ANNOTATION_SUFFIXES:
+        drawn = masks.kind in ANNOTATION_SUFFIXES
+        if images is masks or images.kind in ANNOTATION_SUFFIXES:
             continue
         role, other = masks.tell_role(images), images.tell_role(masks)
         if other > 0:
@@ -161,7 +168,7 @@ def _name_files(images: Family, masks: Family) -> Iterator[dict[str, Any]]:
     apart = masks.folders != images.folders
     if apart and _are_folders(masks) and len(images.files) == images.number_of_folders:
         yield {"images": images.spec, "masks": masks.folder_spec, "labels": "instances"}
-    if images.suffix.lower() in DICOM_SUFFIXES and _are_folders(images):
+    if images.kind in DICOM_SUFFIXES and _are_folders(images):
         yield {"images": images.folder_spec, "masks": masks.spec}
     if images.folders == masks.folders and images.suffix == masks.suffix and not images.ending and masks.ending:
         spec = images.spec
@@ -177,7 +184,23 @@ def _name_files(images: Family, masks: Family) -> Iterator[dict[str, Any]]:
 
 def _are_folders(family: Family) -> bool:
     """Whether each of several folders holds several files."""
-    return "*" in family.folders and 1 < family.number_of_folders < len(family.files)
+    return any("*" in part for part in family.folders) and 1 < family.number_of_folders < len(family.files)
+
+
+def _rank(trial: _Trial) -> tuple[int, int, int, int]:
+    """What is better is larger: by its files and their names, by the images with and without masks, and by its glob."""
+    masked = _count_masked(trial.pairs)
+    return trial.points, masked, masked - len(trial.pairs), -len(trial.masks.spec)
+
+
+def _list_apart(best: _Trial, trials: Sequence[_Trial]) -> list[_Trial]:
+    """Other images with masks that are as good as the best, and have no file in common with them."""
+    taken = {*best.images.files, *best.masks.files}
+    return [
+        trial
+        for trial in trials
+        if trial.points >= best.points and taken.isdisjoint((*trial.images.files, *trial.masks.files))
+    ]
 
 
 def _count_masked(pairs: Pairs) -> int:
@@ -273,7 +296,7 @@ def _find_share(root: Path, family: Family) -> float:
 
 
 def _read_middle(root: Path, family: Family) -> np.ndarray[Any, Any] | None:
-    if family.suffix.lower() in ANNOTATION_SUFFIXES:
+    if family.kind in ANNOTATION_SUFFIXES:
         return None
     path = Path(root, family.files[len(family.files) // 2], *filter(None, [family.inner]))
     try:
