@@ -180,6 +180,8 @@ def test_a_mask_of_a_series_that_dcm2niix_would_flip(tmp_path):
             )
         nifti(tmp_path / f"masks/{name}.nii", blob()[:, :, 8:16], AFFINE @ np.diag([1, -1, 1, 1]))
     words = [f"data.images='{tmp_path}/images/*/'", *WORDS]
+    with pytest.raises(DataError, match=r"images/0: is a folder, .* one file an object .*; save the slices .* NIfTI"):
+        load(tmp_path, *WORDS, f"data.images='{tmp_path}/masks/*.nii'", f"data.masks='{tmp_path}/images/*/'")
     np.testing.assert_array_equal(parts(load(tmp_path, *words))[3].label, volume[11])
     for name in range(3):
         turn(tmp_path / f"masks/{name}.nii", (1, -1, 1))

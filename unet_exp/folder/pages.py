@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
-from unet_exp.folder.drawing import Drawing, draw_pair, is_drawn, open_class_files
+from unet_exp.folder.drawing import Drawing, draw_pair, is_drawn, is_of_objects, open_class_files
 from unet_exp.folder.groups import SplitItem
 from unet_exp.io.arrays import Array, check_same_size
 from unet_exp.io.directions import check_directions
@@ -149,6 +149,11 @@ class PairPages:
             if len(images) != count:
                 raise self._explain_count(path, len(images), "")
         if pair.mask is not None and not masks and count != 1:
+            if is_of_objects(pair.mask):
+                raise DataError(
+                    f"{pair.mask}: is a folder, which is read as one file an object of one page, and its image "
+                    f"{pair.image} has {_count_pages(count)}; save the slices of the mask in one file, such as NIfTI"
+                )
             raise self._explain_count(pair.mask, 1, " (it is drawn as one)")
 
     def _explain_count(self, mask: Path, masks: int, told: str) -> DataError:
