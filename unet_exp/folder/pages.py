@@ -94,7 +94,8 @@ class PairPages:
             mask, valid = draw_pair(pair, scene.pixels.shape[:2], self._drawing, self._of_classes, page)
         else:
             mask, valid, _ = self._mask.page(page)
-            check_same_size(pair.mask, mask, scene.pixels, f"its image {pair.image}", "save both in one size")
+            mend = f"save both in one size{self._hint_axes()}"
+            check_same_size(pair.mask, mask, scene.pixels, f"its image {pair.image}", mend)
         return self._finish(PairPage(item, scene, mask, join_valid(scene.valid, valid)))
 
     def __iter__(self) -> Iterator[PairPage]:
@@ -165,7 +166,16 @@ class PairPages:
             told = " (if they are channels, save them as one page: docs/your_images.md)"
         return DataError(
             f"{mask}: has {_count_pages(masks)} and its image {self._pair.image} has {_count_pages(count)}{told}; "
-            "export both with as many pages"
+            f"export both with as many pages{self._hint_axes()}"
+        )
+
+    def _hint_axes(self) -> str:
+        """What else may mend a difference, where the axes of an array are guessed; else empty."""
+        arrays = [*self._images, self._mask, *self._of_classes.values()]
+        guessed = next((images.guessed for images in arrays if images is not None and images.guessed), "")
+        such = "such as zyx (slices) or cyx (channels)"
+        return f", or, if the axes of an array are not {guessed}, say in data.axes what they are, {such}" * bool(
+            guessed
         )
 
 

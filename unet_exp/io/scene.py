@@ -99,6 +99,11 @@ class OpenImages(ABC):
         return NOWHERE
 
     @property
+    def guessed(self) -> str:
+        """The axes of an array of three or more, where neither its file nor the config says which; else empty."""
+        return ""
+
+    @property
     def georeference(self) -> "Georeference | None":
         """Where the first image lies on the earth; None where its file does not say."""
         return None
