@@ -172,6 +172,25 @@ def test_all_files_of_a_role_are_found(tmp_path, images, masks, words):
     assert write_words(found.values) == words
 
 
+@pytest.mark.parametrize("place", ["masks/s{}_{}.png", "masks/{1}/s{0}.png"])
+@pytest.mark.parametrize("left", [14, 7])
+def test_one_file_a_class_unless_two_people_drew_the_same(tmp_path, place, left):
+    for number in range(4):
+        image(tmp_path / f"images/s{number}.png")
+        mask(tmp_path / place.format(number, "lesion"))
+        mask(tmp_path / place.format(number, "vessel"), left=left)
+    found = propose_files(parse(compose_train(["data=folder", f"data.root={tmp_path}"])).data)
+    specs = {label: place.format("*", label).replace("/s*", "/*") for label in ("lesion", "vessel")}
+    if left == 7:
+        told = f"other files pair with these images too: {specs['vessel']}"
+        assert (found.values["masks"], found.remarks) == (specs["lesion"], [told])
+        return
+    assert (found.values["masks"], found.remarks) == (specs, [])
+    words = write_words(found.values)
+    assert compose_train(["data=folder", *words])["data"]["masks"] == specs
+    assert [spec["value"] for spec in found.values["classes"]] == [0, "lesion", "vessel"]
+
+
 def test_images_that_the_words_leave_out_are_told(tmp_path):
     for folder, number in (("first", 4), ("second", 3)):
         for name in range(number):

@@ -2,15 +2,17 @@
 
 import logging
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unet_exp.annotations import list_labels
 from unet_exp.config.user_data import MAX_CLASSES, FolderConfig
@@ -19,7 +21,7 @@ from unet_exp.errors import DataError, UserError
 from unet_exp.folder import groups
 from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.rules import Rules
-from unet_exp.inspection.families import Family, find_families
+from unet_exp.inspection.families import IMAGE_WORDS, MASK_WORDS, Family, find_families
 from unet_exp.io.images import open_images
 from unet_exp.io.kinds import ANNOTATION_SUFFIXES, DICOM_SUFFIXES, SUFFIXES
 from unet_exp.io.listing import scan_files
@@ -74,6 +76,8 @@ def propose_files(config: FolderConfig) -> FileProposal:
             raise _explain_nothing(root, families)
         best = max(trials, key=_rank)
         values = {**best.values, **_find_channels(config, best, families)}
+        by_class = _find_classes(config, root, best, trials)
+        values |= by_class
         values |= _find_view(config, root, best, families)
         values |= _find_split(config, root, best, values)
         values |= _find_labels(root, best.masks)
@@ -89,6 +93,7 @@ def propose_files(config: FolderConfig) -> FileProposal:
         ]
         remarks.append(f"other images have masks too: {', '.join(told)}")
     named = {best.masks.spec, values.get("field_of_view"), *(trial.masks.spec for trial in apart)}
+    named |= {*by_class.get("masks", {}).values()}
     others = sorted({trial.masks.spec for trial in trials if trial.images == best.images} - named)
     if others:
         remarks.append(f"other files pair with these images too: {', '.join(others[:_MOST_TOLD])}")
@@ -194,13 +199,13 @@ def _rank(trial: _Trial) -> tuple[int, int, int, int]:
 
 
 def _list_apart(best: _Trial, trials: Sequence[_Trial]) -> list[_Trial]:
-    """Other images with masks that are as good as the best, and have no file in common with them."""
+    """Other images, each with its best masks, that are as good as the best and have no file in common with them."""
     taken = {*best.images.files, *best.masks.files}
-    return [
-        trial
-        for trial in trials
-        if trial.points >= best.points and taken.isdisjoint((*trial.images.files, *trial.masks.files))
-    ]
+    found: dict[str, _Trial] = {}
+    for trial in sorted(trials, key=_rank, reverse=True):
+        if trial.points >= best.points and taken.isdisjoint((*trial.images.files, *trial.masks.files)):
+            found.setdefault(trial.images.spec, trial)
+    return list(found.values())
 
 
 def _count_masked(pairs: Pairs) -> int:
@@ -226,6 +231,56 @@ def _find_channels(config: FolderConfig, best: _Trial, families: Sequence[Family
     except UserError:
         return {}
     return values if _count_masked(pairs) == _count_masked(best.pairs) else {}
+
+
+def _find_classes(config: FolderConfig, root: Path, best: _Trial, trials: Sequence[_Trial]) -> dict[str, Any]:
+    """Masks in one file a class: alike but for the last word of their names, or for their folders; and of two values.
+
+    Two people who draw the same objects make such files too, but theirs cover the same pixels.
+    """
+    for by_folder in (False, True):
+        found = _name_classes(best, trials, by_folder)
+        if len(found) < 2 or not _are_apart([_find_lit(root, trial.masks) for trial in found.values()]):
+            continue
+        masks = {label: trial.values["masks"] for label, trial in sorted(found.items())}
+        values = {"masks": masks, "classes": _list_classes(masks)}
+        with suppress(UserError, ValueError):  # such as a class of the background
+            pairs = find_folder_pairs(with_values(config, {**best.values, **values}), None, lambda _: True)
+            if _count_masked(pairs) >= _count_masked(best.pairs):
+                return values
+    return {}
+
+
+def _name_classes(best: _Trial, trials: Sequence[_Trial], by_folder: bool) -> dict[str, _Trial]:
+    """Masks like the best ones, with the words by which they differ; none if that of the best tells a role."""
+    found: dict[tuple[str, tuple[str, ...], tuple[str, ...], str], _Trial] = {}
+    for trial in trials:
+        masks, (*above, last) = trial.masks, ("", *trial.masks.folders)
+        apart, shared = (last, (*above, masks.ending)) if by_folder else (masks.ending, (*above, last))
+        label = apart.strip("_-. ")
+        told = any(word in label.lower() for word in (*MASK_WORDS, *IMAGE_WORDS, *_DERIVED))
+        plain = trial.values == {"images": best.values["images"], "masks": trial.values["masks"]}
+        if plain and not told and re.fullmatch(r"[A-Za-z_]\w*", label, re.ASCII):
+            found[label, shared, masks.suffixes, masks.inner] = trial
+    keys = next((key[1:] for key, trial in found.items() if trial is best), None)
+    return {key[0]: trial for key, trial in found.items() if key[1:] == keys}
+
+
+def _are_apart(lit: Sequence[NDArray[np.bool_] | None]) -> bool:
+    """Whether masks of one image can be of several classes: no two of them share most of their pixels."""
+    return all(
+        one is not None
+        and other is not None
+        and one.shape == other.shape
+        and 2 * (one & other).sum() < (one | other).sum()
+        for one, other in combinations(lit, 2)
+    )
+
+
+def _find_lit(root: Path, masks: Family) -> NDArray[np.bool_] | None:
+    """Where a mask from the middle is not 0: (H, W); None where it has more than two values or cannot be read."""
+    pixels = _read_middle(root, masks)
+    return None if pixels is None or len(np.unique(pixels)) > 2 else (pixels != 0).any(axis=2)
 
 
 def _find_view(config: FolderConfig, root: Path, best: _Trial, families: Sequence[Family]) -> dict[str, Any]:
@@ -259,8 +314,12 @@ def _find_labels(root: Path, masks: Family) -> dict[str, Any]:
             labels += list_labels(root / file)
     if not 1 < len(labels) < MAX_CLASSES:
         return {}
+    return {"classes": _list_classes(labels)}
+
+
+def _list_classes(labels: Iterable[str]) -> list[dict[str, Any]]:
     named = [{"name": label.replace("/", " "), "value": label} for label in sorted(labels)]
-    return {"classes": [{"name": "background", "value": 0}, *named]}
+    return [{"name": "background", "value": 0}, *named]
 
 
 def _find_split(config: FolderConfig, root: Path, best: _Trial, values: dict[str, Any]) -> dict[str, Any]:
