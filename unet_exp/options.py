@@ -9,6 +9,7 @@ import hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser import overrides_parser
 from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
 
 from unet_exp import config_files
@@ -17,6 +18,17 @@ from unet_exp.errors import ConfigError
 
 _LAUNCHER = "hydra/launcher"
 """The only group of Hydra's own that is typed."""
+
+
+class _AnyLetters(overrides_parser.InputStream):  # type: ignore[misc, name-defined]
+    """A typed word in which letters of all scripts are such to Hydra's grammar, which knows a to z alone."""
+
+    def _loadString(self) -> None:
+        super()._loadString()
+        self.data = [ord(sign if sign.isascii() or sign.isspace() else "a") for sign in self.strdata]
+
+
+overrides_parser.InputStream = _AnyLetters  # type: ignore[attr-defined]
 
 
 def conf_dir() -> Path:

@@ -367,6 +367,20 @@ def test_a_path_may_hold_any_character() -> None:
     assert prepare_words(["data.images={a,b}/*.png"]) == ["data.images='{a,b}/*.png'"]
 
 
+def test_letters_of_all_scripts_need_no_quotes() -> None:
+    words = [
+        "data.classes=[{name: Straße, value: Straße}, {name: 猫, value: Ka\u0308tzchen}]",
+        "data.ignore=Kätzchen",
+        "data.mask_suffix=_Maße",
+        "data.masks={Straße: '*_straße.png', b: ж/*.png}",
+    ]
+    assert prepare_words(words) == words
+    data = compose_train(["data=folder", *words])["data"]
+    assert data["classes"] == [{"name": "Straße", "value": "Straße"}, {"name": "猫", "value": "Ka\u0308tzchen"}]
+    assert (data["ignore"], data["mask_suffix"]) == ("Kätzchen", "_Maße")
+    assert data["masks"] == {"Straße": "*_straße.png", "b": "ж/*.png"}
+
+
 def test_a_key_is_set_whatever_its_default_refers_to(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nname: ${oc.env:NO_SUCH_VARIABLE}\n")

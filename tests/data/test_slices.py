@@ -180,8 +180,37 @@ def test_a_mask_of_a_series_that_dcm2niix_would_flip(tmp_path):
             )
         nifti(tmp_path / f"masks/{name}.nii", blob()[:, :, 8:16], AFFINE @ np.diag([1, -1, 1, 1]))
     words = [f"data.images='{tmp_path}/images/*/'", *WORDS]
+    with pytest.raises(DataError, match=r"images/0: is a folder, .* one file an object .*; save the slices .* NIfTI"):
+        load(tmp_path, *WORDS, f"data.images='{tmp_path}/masks/*.nii'", f"data.masks='{tmp_path}/images/*/'")
     np.testing.assert_array_equal(parts(load(tmp_path, *words))[3].label, volume[11])
     for name in range(3):
         turn(tmp_path / f"masks/{name}.nii", (1, -1, 1))
     with pytest.raises(DataError, match=r"the patient's left, front, head, and .*images/\d to the left, back, head"):
         load(tmp_path, *words)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "suffix", "said"),
+    [
+        ((5, 24, 32), (5, 24, 32), "npy", r"32 channels; .* if it is an array of slices, type data\.axes=zyx$"),
+        (
+            (5, 24, 32),
+            (24, 32),
+            "npz",
+            r"5 pages .* are not zyx, say in data\.axes what they are, .* cyx \(channels\)$",
+        ),
+        (
+            (3, 24, 32),
+            (1, 24, 32),
+            "npy",
+            r"save both in one size, or, if the axes of an array are not yxc, say in data",
+        ),
+        ((24, 32), (24, 30), "npy", r"save both in one size$"),
+    ],
+)
+def test_what_the_axes_are_is_asked_for_where_they_are_guessed(tmp_path, image, mask, suffix, said):
+    for place, shape in (("images", image), ("masks", mask)):
+        (tmp_path / place).mkdir()
+        (np.savez if suffix == "npz" else np.save)(tmp_path / place / f"a.{suffix}", np.zeros(shape, np.uint8))
+    with pytest.raises(DataError, match=said):
+        load(tmp_path, *WORDS)

@@ -255,6 +255,7 @@ def stray(values, *pixels):
         pytest.param(stray([0, 5, 15, 255]), [0, 5, 15], 255, id="VOC with gaps"),
         pytest.param(stray([0, 2, 255]), [0, 2, 255], None, id="255 as common as all else"),
         pytest.param(stray([0, 0, 1, 255, 255]), [0, 1], 255, id="counted up from 0"),
+        pytest.param([*stray([0, 255]), *stray([0, 1])[3:]], [0, 255], None, id="1 in some for 255 in others"),
         pytest.param(stray([0, 128, 255]), [0, 128, 255], None, id="three greys"),
         pytest.param(stray([0, 255], (0, 5, 5, 7)), None, 7, id="one stray pixel"),
         pytest.param(stray([0, 3, 9], (0, 5, 5, 7), (2, 5, 5, 7)), [0, 3, 9], 7, id="a stray value beside new ones"),

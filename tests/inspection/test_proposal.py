@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from replicas import DATA_SETS
 
+from unet_exp.compose import compose_train
+from unet_exp.config import parse
 from unet_exp.inspection.families import find_families
+from unet_exp.inspection.proposal import propose_files, write_words
 from unet_exp.io.writing import write_image
 
 RNG = np.random.default_rng(0)
@@ -137,6 +140,65 @@ def test_folders_of_numbers_are_one_family(tmp_path):
         image(tmp_path / f"Slide_{number:02}" / "1.png")
         mask(tmp_path / f"GT_{number:02}" / "1.png")
     assert {family.spec for family in find_families(tmp_path)} == {"Slide_*/*.png", "GT_*/*.png"}
+
+
+PLACES = {
+    "two folders": ([f"images/{who}/{n}.png" for who in ("p0", "p1") for n in range(3)],
+                    [f"ann/v1/{who}/final/{n}.png" for who in ("p0", "p1") for n in range(3)],
+                    ["data.images=images/p*/*.png", "data.masks=ann/v1/p*/final/*.png"]),
+    "two names": ([f"{who}/images/{n}.png" for who in ("ann", "bob") for n in range(3)],
+                  [f"{who}/masks/{n}.png" for who in ("ann", "bob") for n in range(3)],
+                  ["data.images=*/images/*.png", "data.masks=*/masks/*.png"]),
+    "two kinds": ([f"images/{n}.{'tif' if n < 4 else 'png'}" for n in range(6)], [f"masks/{n}.png" for n in range(6)],
+                  ['data.images="images/*.{png,tif}"', "data.masks=masks/*.png"]),
+    "capitals": ([f"images/{n}.{'png' if n < 4 else 'PNG'}" for n in range(6)], [f"masks/{n}.png" for n in range(6)],
+                 ['data.images="images/*.{PNG,png}"', "data.masks=masks/*.png"]),
+    "numbered objects": ([f"id{n}/images/a.png" for n in range(4)],
+                         [f"id{n}/masks/{k}x.png" for n in range(4) for k in range(2)],
+                         ["data.images=id*/images/*.png", "data.masks=id*/masks/", "data.labels=instances"]),
+    "kinds tell": ([f"s{n}.tif" for n in range(4)], [f"mask_s{n}.png" for n in range(4)],
+                   ["data.images=s*.tif", "data.masks=mask_s*.png"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("images", "masks", "words"), PLACES.values(), ids=PLACES)
+def test_all_files_of_a_role_are_found(tmp_path, images, masks, words):
+    for name in images:
+        image(tmp_path / name)
+    for name in masks:
+        mask(tmp_path / name)
+    found = propose_files(parse(compose_train(["data=folder", f"data.root={tmp_path}"])).data)
+    assert found == (found.values, len(images), [])
+    assert write_words(found.values) == words
+
+
+@pytest.mark.parametrize("place", ["masks/s{}_{}.png", "masks/{1}/s{0}.png"])
+@pytest.mark.parametrize("left", [14, 7])
+def test_one_file_a_class_unless_two_people_drew_the_same(tmp_path, place, left):
+    for number in range(4):
+        image(tmp_path / f"images/s{number}.png")
+        mask(tmp_path / place.format(number, "lesion"))
+        mask(tmp_path / place.format(number, "vessel"), left=left)
+    found = propose_files(parse(compose_train(["data=folder", f"data.root={tmp_path}"])).data)
+    specs = {label: place.format("*", label).replace("/s*", "/*") for label in ("lesion", "vessel")}
+    if left == 7:
+        told = f"other files pair with these images too: {specs['vessel']}"
+        assert (found.values["masks"], found.remarks) == (specs["lesion"], [told])
+        return
+    assert (found.values["masks"], found.remarks) == (specs, [])
+    words = write_words(found.values)
+    assert compose_train(["data=folder", *words])["data"]["masks"] == specs
+    assert [spec["value"] for spec in found.values["classes"]] == [0, "lesion", "vessel"]
+
+
+def test_images_that_the_words_leave_out_are_told(tmp_path):
+    for folder, number in (("first", 4), ("second", 3)):
+        for name in range(number):
+            image(tmp_path / folder / "images" / f"{folder}_{name}.png")
+            mask(tmp_path / folder / f"{folder}_masks" / f"{folder}_{name}.png")
+    found = propose_files(parse(compose_train(["data=folder", f"data.root={tmp_path}"])).data)
+    told = "other images have masks too: second/images/*.png with second/second_masks/*.png (3)"
+    assert (found.pairs, found.remarks) == (4, [told])
 
 
 @pytest.mark.slow

@@ -287,6 +287,7 @@ def test_folders_that_are_no_series(tmp_path):
     ("tags", "words"),
     [
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4"}, "is a DICOM segmentation"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.7"}, "is a DICOM segmentation"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.77.1.6"}, "is a DICOM slide"),
         ({"HighBit": 15, "BitsStored": 12}, "do not begin at the lowest bit"),
         ({"PhotometricInterpretation": "CMYK"}, "its colours are CMYK"),
@@ -305,9 +306,13 @@ def test_files_without_pixels(tmp_path):
     path = write(tmp_path / "a.dcm", noise(9, 7))
     data = pydicom.dcmread(path)
     del data.PixelData, data.Rows
-    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
     data.save_as(path)
-    assert "holds no pixels (it is of the kind RT Structure Set Storage)" in refuse(path)
+    assert "holds no pixels (it is of the kind Basic Text SR Storage)" in refuse(path)
+    for kind in ("1.2.840.10008.5.1.4.1.1.481.3", CTImageStorage):  # which some programs write
+        data.Modality, data.file_meta.MediaStorageSOPClassUID = "RTSTRUCT", kind
+        data.save_as(path)
+        assert "holds outlines (RTSTRUCT) and no pixels; draw them into NIfTI masks" in refuse(path)
     assert "its 1 DICOM files hold no images" in refuse(tmp_path)
 
 

@@ -1,10 +1,12 @@
-"""Where axes of volumes lead, by what nibabel and pydicom say."""
+"""Where axes of volumes lead, by what nibabel and pydicom say; and masks that lie elsewhere on the earth."""
 
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from own_images import load, mask
 from scipy.spatial.transform import Rotation
 
 from unet_exp.errors import DataError
@@ -66,15 +68,36 @@ def test_what_says_nothing(tmp_path):
 )
 def test_small_angles_pass(degrees, alike):
     turn = Rotation.from_euler("z", degrees, degrees=True).as_matrix()
-    image, mask = Directions.of(np.eye(3)), Directions.of(3 * turn.T)
+    image, other = Directions.of(np.eye(3)), Directions.of(3 * turn.T)
     if alike:
-        check_directions("m", mask, "i", image)
+        check_directions("m", other, "i", image)
     else:
         with pytest.raises(
             DataError,
             match=r"^m: its columns, rows and slices lead to the patient's .* its image i to the right, front, head: ",
         ):
-            check_directions("m", mask, "i", image)
+            check_directions("m", other, "i", image)
     check_directions("m", NOWHERE, "i", image)
-    check_directions("m", mask, "i", NOWHERE)
+    check_directions("m", other, "i", NOWHERE)
     check_directions("m", Directions.of((*np.eye(3)[:2], None)), "i", image)
+
+
+def put_place(path, left=400_000.0, up=-10.0, epsg=32633):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = np.array([[10, 0, 0, left], [0, up, 0, 4_900_000], [0, 0, 1, 0], [0, 0, 0, 1]])
+    keys = (1, 1, 0, 1, 3072, 0, 1, epsg)
+    tags = [(34264, "d", 16, place.ravel().tolist(), True), (34735, "H", len(keys), keys, True)]
+    tifffile.imwrite(path, mask(), extratags=tags, metadata=None)
+
+
+def test_a_mask_that_lies_elsewhere_on_the_earth_is_refused(tmp_path):
+    for name in "abcd":
+        put_place(tmp_path / f"images/{name}.tif")
+        put_place(tmp_path / f"masks/{name}.tif", left=400_000 + 1.5 * 10)
+    load(tmp_path)
+    for wrong, said in (({"left": 800_000.0}, "lies elsewhere on the earth"), ({"up": 10.0}, "flipped or turned")):
+        put_place(tmp_path / "masks/c.tif", **wrong)
+        with pytest.raises(DataError, match=rf"^[^\n]*masks/c\.tif: [^\n]*{said}[^\n]*$"):
+            load(tmp_path)
+    put_place(tmp_path / "masks/c.tif", left=800_000.0, epsg=32632)  # cannot be compared
+    load(tmp_path)

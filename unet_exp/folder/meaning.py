@@ -24,11 +24,13 @@ class Meaning:
         ignored: the values of ignored pixels, as configured if masks have one of them; else 255 beside small indices;
             else the only negative value; else the only stray one.
         strays: the pixels of values that hardly any pixel has, by value and file.
+        known: the configured classes, one of them with both 1 and 255 where masks hold either beside 0.
     """
 
     classes: frozenset[Value]
     ignored: tuple[Value, ...] = ()
     strays: dict[Value, Counter[str]] = field(default_factory=dict)
+    known: tuple[ClassSpec, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -76,7 +78,8 @@ def find_meaning(
     common = pixels.keys() - strays - {*kept}
     if len(common) < 2:
         common, strays = common | strays, set()
-    if not kept and _means_void(pixels, common - {255}):
+    apart = not any(255 in counts and any(value not in (0, 255) for value in counts) for _, counts in masks)
+    if not kept and not apart and _means_void(pixels, common - {255}):
         kept = (255,)
     elif not kept and len(negative := {value for value in pixels if isinstance(value, int) and value < 0}) == 1:
         kept = tuple(negative)
@@ -87,7 +90,8 @@ def find_meaning(
         for value in sorted(strays, key=lambda value: (-pixels[value], str(value)))
         if value != 255 or 255 not in kept
     }
-    return Meaning(frozenset(common - {*kept}), kept, found)
+    specs = _join_lit(classes) if apart and common == {0, 1, 255} else classes
+    return Meaning(frozenset(common - {*kept}), kept, found, tuple(specs))
 
 
 def find_distance(one: Value, other: Value) -> int:
@@ -112,11 +116,25 @@ def to_words(entries: Sequence[Mapping[str, Any]], ignore: int | list[Any] | Non
     return words if ignore is None else [*words, f"data.ignore={ignore}"]
 
 
-def name_new(values: Collection[Value], classes: Sequence[ClassSpec]) -> list[dict[str, Any]]:
-    """Makes `data.classes` of values, with the names of configured ones; empty if these are the configured classes."""
-    entries = name_values(values, classes)
-    known = [stored_value(value) for spec in classes for value in spec.values]
-    return [] if entries == name_values(known, classes) else entries
+def name_new(
+    values: Collection[Value], known: Sequence[ClassSpec], configured: Sequence[ClassSpec]
+) -> list[dict[str, Any]]:
+    """Makes `data.classes` of values, with the names of known ones; empty if these are the configured classes."""
+    entries = name_values(values, known)
+    before = [stored_value(value) for spec in configured for value in spec.values]
+    return [] if entries == name_values(before, configured) else entries
+
+
+def _join_lit(classes: Sequence[ClassSpec]) -> Sequence[ClassSpec]:
+    """The classes, that of 1 or of 255 with the other value too, unless both are configured."""
+    for value, other in ((1, 255), (255, 1)):
+        if not any(other in spec.values for spec in classes):
+            classes = [
+                spec.model_copy(update={"also": [*spec.also, other]}) if value in spec.values else spec
+                for spec in classes
+            ]
+            break
+    return classes
 
 
 def _add_up(masks: Sequence[tuple[str, Mapping[Value, int]]]) -> Counter[Value]:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
-from unet_exp.folder.drawing import Drawing, draw_pair, is_drawn, open_class_files
+from unet_exp.folder.drawing import Drawing, draw_pair, is_drawn, is_of_objects, open_class_files
 from unet_exp.folder.groups import SplitItem
 from unet_exp.io.arrays import Array, check_same_size
 from unet_exp.io.directions import check_directions
+from unet_exp.io.georeference import check_places
 from unet_exp.io.images import MAX_CHANNELS, OpenImages, Reading, Scene, open_images
 from unet_exp.io.kinds import is_jpeg
 from unet_exp.io.valid import Valid, clear_invalid, join_valid
@@ -75,7 +76,7 @@ class PairPages:
             stored = pair.mask is not None and not self._drawn
             self._mask = self._stack.enter_context(open_images(pair.mask, of_masks)) if pair.mask and stored else None
             self._of_classes = open_class_files(pair, drawing, self._stack) if self._drawn else {}
-            self._check_directions()
+            self._check_geometry()
             self._check_counts()
         except BaseException:
             self.close()
@@ -93,7 +94,8 @@ class PairPages:
             mask, valid = draw_pair(pair, scene.pixels.shape[:2], self._drawing, self._of_classes, page)
         else:
             mask, valid, _ = self._mask.page(page)
-            check_same_size(pair.mask, mask, scene.pixels, f"its image {pair.image}", "save both in one size")
+            mend = f"save both in one size{self._hint_axes()}"
+            check_same_size(pair.mask, mask, scene.pixels, f"its image {pair.image}", mend)
         return self._finish(PairPage(item, scene, mask, join_valid(scene.valid, valid)))
 
     def __iter__(self) -> Iterator[PairPage]:
@@ -117,13 +119,16 @@ class PairPages:
         seen = self._view.page(page if len(self._view) > 1 else 0)
         return _cut_view(scene, pair.image, seen.pixels, pair.view)
 
-    def _check_directions(self) -> None:
-        """Checks that the axes of all volumes lead where those of the first do; a DataError if not."""
-        pair, first = self._pair, self._images[0].directions
+    def _check_geometry(self) -> None:
+        """Checks that all files lie where the first says that it does; a DataError if not."""
+        pair, first = self._pair, self._images[0]
+        directions, place = first.directions, first.georeference
         masks = [*self._of_classes.items(), (pair.mask, self._mask), (pair.view, self._view)]
         for path, images in [*zip(pair.images[1:], self._images[1:], strict=True), *masks]:
             if path is not None and images is not None:
-                check_directions(path, images.directions, pair.image, first)
+                check_directions(path, images.directions, pair.image, directions)
+                if place is not None:
+                    check_places(path, images.georeference, pair.image, place, first.size(0)[:2])
 
     def _check_counts(self) -> None:
         """Checks that all files have as many pages.
@@ -145,6 +150,11 @@ class PairPages:
             if len(images) != count:
                 raise self._explain_count(path, len(images), "")
         if pair.mask is not None and not masks and count != 1:
+            if is_of_objects(pair.mask):
+                raise DataError(
+                    f"{pair.mask}: is a folder, which is read as one file an object of one page, and its image "
+                    f"{pair.image} has {_count_pages(count)}; save the slices of the mask in one file, such as NIfTI"
+                )
             raise self._explain_count(pair.mask, 1, " (it is drawn as one)")
 
     def _explain_count(self, mask: Path, masks: int, told: str) -> DataError:
@@ -156,7 +166,16 @@ class PairPages:
             told = " (if they are channels, save them as one page: docs/your_images.md)"
         return DataError(
             f"{mask}: has {_count_pages(masks)} and its image {self._pair.image} has {_count_pages(count)}{told}; "
-            "export both with as many pages"
+            f"export both with as many pages{self._hint_axes()}"
+        )
+
+    def _hint_axes(self) -> str:
+        """What else may mend a difference, where the axes of an array are guessed; else empty."""
+        arrays = [*self._images, self._mask, *self._of_classes.values()]
+        guessed = next((images.guessed for images in arrays if images is not None and images.guessed), "")
+        such = "such as zyx (slices) or cyx (channels)"
+        return f", or, if the axes of an array are not {guessed}, say in data.axes what they are, {such}" * bool(
+            guessed
         )
 
 

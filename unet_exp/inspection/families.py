@@ -1,8 +1,8 @@
-"""Families of files in an unknown folder: of one pattern of folders, one ending of their names and one kind."""
+"""Families of files in an unknown folder: of one pattern of folders and one ending of their names."""
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -34,7 +34,7 @@ class Family:
         folders: the parts of the glob's folders, below the root.
         beginning: what all names begin with.
         ending: what they end in, before the suffix.
-        suffix: with its dot.
+        suffixes: those that the files have, each with its dot; they differ in kind, or in case alone.
         files: paths below the root, sorted.
         splits: the names of train, val and test among the folders, in the order of `files`; empty for none.
         inner: the path inside of each file, where it is a container.
@@ -43,10 +43,22 @@ class Family:
     folders: tuple[str, ...]
     beginning: str
     ending: str
-    suffix: str
+    suffixes: tuple[str, ...]
     files: tuple[str, ...]
     splits: tuple[str, ...] = ()
     inner: str = ""
+
+    @property
+    def suffix(self) -> str:
+        """Of all files, as the glob has it."""
+        if len(self.suffixes) == 1:
+            return self.suffixes[0]
+        return f".{{{','.join(suffix[1:] for suffix in self.suffixes)}}}"
+
+    @property
+    def kind(self) -> str:
+        """The suffix in lower case; the first of several."""
+        return self.suffixes[0].lower()
 
     @property
     def spec(self) -> str:
@@ -80,8 +92,9 @@ class Family:
     @property
     def names(self) -> list[str]:
         """What the wildcard matches in the name of each file."""
-        start, stop = len(self.beginning), len(self.ending) + len(self.suffix)
-        return [file.rpartition("/")[2][start : -stop or None] for file in self.files]
+        start, stop = len(self.beginning), len(self.ending)
+        stems = [_split_suffix(file.rpartition("/")[2], self.suffixes)[0] for file in self.files]
+        return [stem[start : -stop or None] for stem in stems]
 
     @property
     def number_of_folders(self) -> int:
@@ -106,8 +119,9 @@ class Family:
 def find_families(root: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Family]:
     """Finds the families of files below a folder, the largest first.
 
-    Folders of split words (train, val, test) are one in braces; three or more of other names, which say nothing of a
-    role, are a wildcard.
+    Folders of split words (train, val, test) are one in braces. Three or more of other names, which say nothing of a
+    role, are a wildcard; so are two, where the same two lie elsewhere or hold the same folders. Files of several kinds
+    in one folder, none of them of one name, are a family too, beside that of each kind.
 
     Args:
         root: the folder.
@@ -148,13 +162,30 @@ class _Tree:
         if files:
             yield pattern, files
         names = sorted({name for folder in folders for name in self._folders.get(folder, ())})
-        for part, members in _group_folders(names):
+        for part, members in _group_folders(names, lambda members: self._are_items(folders, members)):
             inner = [below[folder] + name for folder in folders for name in members & self._folders.get(folder, set())]
             yield from self.walk(inner, (*pattern, part))
 
+    def _are_items(self, folders: Sequence[str], names: Sequence[str]) -> bool:
+        """Whether folders of these names, below others, are of one role: three; or two whose names lie elsewhere too.
 
-def _group_folders(names: Sequence[str]) -> Iterator[tuple[str, set[str]]]:
-    """Groups the names of folders beside each other, each with its part of a glob."""
+        Two that hold folders of the same names are likewise.
+        """
+        if len(names) != _FEWEST_ALIKE - 1:
+            return len(names) >= _FEWEST_ALIKE
+        here, wanted = {*folders}, {*names}
+        inner = [self._folders.get(f"{folder}/{name}".lstrip("/"), set()) for folder in folders for name in names]
+        alike = bool(inner[0]) and all(found == inner[0] for found in inner)
+        return alike or any(wanted <= found for folder, found in self._folders.items() if folder not in here)
+
+
+def _group_folders(names: Sequence[str], are_items: Callable[[Sequence[str]], bool]) -> Iterator[tuple[str, set[str]]]:
+    """Groups the names of folders beside each other, each with its part of a glob.
+
+    Args:
+        names: of all of them.
+        are_items: whether some of them, whose names are alike or say nothing, are of one role.
+    """
     splits: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in names:
         if match := _SPLIT.search(name):
@@ -169,49 +200,62 @@ def _group_folders(names: Sequence[str]) -> Iterator[tuple[str, set[str]]]:
         if match := re.fullmatch(r"(.*?\D)\d+", name):
             numbered[match[1]].append(name)
     for start, members in numbered.items():
-        if len(members) >= _FEWEST_ALIKE:
+        if are_items(members):
             yield f"{start}*", set(members)
             left = [name for name in left if name not in members]
     plain = [
         name for name in left if not _SPLIT.search(name) and _find_last(name.lower(), (*IMAGE_WORDS, *MASK_WORDS)) < 0
     ]
-    alike = set(plain) if len(plain) >= _FEWEST_ALIKE else set()
+    alike = set(plain) if are_items(plain) else set()
     if alike:
         yield "*", alike
     yield from ((name, {name}) for name in left if name not in alike)
 
 
 def _divide(folders: tuple[str, ...], files: Sequence[str], suffixes: Sequence[str]) -> Iterator[Family]:
-    """Divides the files of one pattern of folders by suffix and by the ending of their names."""
-    by_suffix: dict[str, list[str]] = defaultdict(list)
+    """Divides the files of one pattern of folders by kind and by the ending of their names."""
+    by_kind: dict[str, dict[str, str]] = defaultdict(dict)
     for file in files:
-        lower = file.lower()
-        suffix = max((one for one in suffixes if lower.endswith(one)), key=len)
-        by_suffix[file[len(file) - len(suffix) :]].append(file)
-    for suffix, members in by_suffix.items():
-        groups = _divide_by(_ENDING, members, suffix) or _divide_by(_CHANNEL, members, suffix) or {"": members}
+        stem, suffix = _split_suffix(file, suffixes)
+        by_kind[suffix.lower()][file] = stem
+    kinds = [*by_kind.values()]
+    pictures = [found for kind, found in by_kind.items() if kind in SUFFIXES]
+    mixed = {file: stem for found in pictures for file, stem in found.items()}
+    if len(pictures) > 1 and len({*mixed.values()}) == len(mixed):
+        kinds.append(mixed)
+    for stems in kinds:
+        groups = _divide_by(_ENDING, stems) or _divide_by(_CHANNEL, stems) or {"": [*stems]}
         for ending, group in groups.items():
-            yield Family(folders, "", ending, suffix, tuple(sorted(group)), _list_splits(folders))
+            found = sorted({file[len(stems[file]) :] for file in group})
+            if stems is not mixed or len({suffix.lower() for suffix in found}) > 1:
+                yield Family(folders, "", ending, tuple(found), tuple(sorted(group)), _list_splits(folders))
 
 
-def _divide_by(pattern: re.Pattern[str], files: Sequence[str], suffix: str) -> dict[str, list[str]] | None:
+def _split_suffix(path: str, suffixes: Sequence[str]) -> tuple[str, str]:
+    """Splits the longest of some suffixes from a path, which ends in one of them."""
+    lower = path.lower()
+    stop = len(path) - max(len(suffix) for suffix in suffixes if lower.endswith(suffix.lower()))
+    return path[:stop], path[stop:]
+
+
+def _divide_by(pattern: re.Pattern[str], stems: Mapping[str, str]) -> dict[str, list[str]] | None:
     """Divides files by how their names end; None where the endings are no roles: one, many, or of one file each.
 
-    A few files with an ending of their own are left out.
+    A few files with an ending of their own are left out. `stems` are files with their paths without the suffix.
     """
     groups: dict[str, list[str]] = defaultdict(list)
-    for file in files:
-        match = pattern.search(file.rpartition("/")[2][: -len(suffix)])
+    for file, stem in stems.items():
+        match = pattern.search(stem.rpartition("/")[2])
         groups[match[0] if match else ""].append(file)
     several = {ending: members for ending, members in groups.items() if len(members) > 1}
-    told = sum(map(len, several.values())) >= _MOST_FILES * len(files)
+    told = sum(map(len, several.values())) >= _MOST_FILES * len(stems)
     return several if told and 1 < len(several) <= _MOST_ENDINGS else None
 
 
 def _list_splits(folders: Sequence[str]) -> tuple[str, ...]:
     """The split words in braces of the first part that has some, where no wildcard comes before it."""
     for part in folders:
-        if part == "*":
+        if "*" in part:
             return ()
         if match := re.search(r"\{(.*)\}", part):
             return tuple(match[1].split(","))

@@ -83,7 +83,7 @@ class ClassProposal:
     def _entries(self) -> list[dict[str, Any]]:
         """The classes, if the config has others."""
         values = [stored_value(value) for spec in self.classes for value in spec.values]
-        return name_new(values, self.configured)
+        return name_new(values, self.classes, self.configured)
 
     def yaml(self) -> str:
         """Lines for a config file; empty where the config has it all."""
@@ -134,7 +134,7 @@ def propose_classes(
     blurred = not meaning.is_index and len(totals.pixels) > (1 + _RARE_A_PEAK) * len(peaks)
     if (many and 2 * specks > parts and blurred) or meaning.is_blurred:
         return _propose_smeared(totals, peaks, classes, ignored)
-    specs = _to_specs(meaning.classes, classes) if meaning.fits else ()
+    specs = _to_specs(meaning.classes, meaning.known) if meaning.fits else ()
     fitting = specs, meaning.ignored, tuple(classes)
     if many and sum(one.lit for one in regions if one.parts) >= 0.8 * parts:
         return ClassProposal("objects", *fitting)

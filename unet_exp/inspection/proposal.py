@@ -2,15 +2,17 @@
 
 import logging
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unet_exp.annotations import list_labels
 from unet_exp.config.user_data import MAX_CLASSES, FolderConfig
@@ -19,7 +21,7 @@ from unet_exp.errors import DataError, UserError
 from unet_exp.folder import groups
 from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.rules import Rules
-from unet_exp.inspection.families import Family, find_families
+from unet_exp.inspection.families import IMAGE_WORDS, MASK_WORDS, Family, find_families
 from unet_exp.io.images import open_images
 from unet_exp.io.kinds import ANNOTATION_SUFFIXES, DICOM_SUFFIXES, SUFFIXES
 from unet_exp.io.listing import scan_files
@@ -72,8 +74,10 @@ def propose_files(config: FolderConfig) -> FileProposal:
         trials = list(_try_all(config, root, families))
         if not trials:
             raise _explain_nothing(root, families)
-        best = max(trials, key=lambda trial: (trial.points, _count_masked(trial.pairs), -len(trial.masks.spec)))
+        best = max(trials, key=_rank)
         values = {**best.values, **_find_channels(config, best, families)}
+        by_class = _find_classes(config, root, best, trials)
+        values |= by_class
         values |= _find_view(config, root, best, families)
         values |= _find_split(config, root, best, values)
         values |= _find_labels(root, best.masks)
@@ -81,7 +85,15 @@ def propose_files(config: FolderConfig) -> FileProposal:
     if bare := len(best.pairs) - _count_masked(best.pairs):
         values["without_mask"] = "unlabelled"
         remarks.append(f"{bare} images have no mask: they are predicted and drawn, without scores")
-    named = {best.masks.spec, values.get("field_of_view")}
+    apart = _list_apart(best, trials)
+    if apart:
+        told = [
+            f"{trial.images.spec} with {trial.masks.spec} ({_count_masked(trial.pairs)})"
+            for trial in apart[:_MOST_TOLD]
+        ]
+        remarks.append(f"other images have masks too: {', '.join(told)}")
+    named = {best.masks.spec, values.get("field_of_view"), *(trial.masks.spec for trial in apart)}
+    named |= {*by_class.get("masks", {}).values()}
     others = sorted({trial.masks.spec for trial in trials if trial.images == best.images} - named)
     if others:
         remarks.append(f"other files pair with these images too: {', '.join(others[:_MOST_TOLD])}")
@@ -119,8 +131,8 @@ def _try_all(config: FolderConfig, root: Path, families: Sequence[Family]) -> It
     """Pairs families that may be images with those that may be their masks."""
     flatness = {family.spec: _find_flatness(root, family) for family in families}
     for images, masks in product(families, families):
-        drawn = masks.suffix.lower() in ANNOTATION_SUFFIXES
-        if images is masks or images.suffix.lower() in ANNOTATION_SUFFIXES:
+        drawn = masks.kind in ANNOTATION_SUFFIXES
+        if images is masks or images.kind in ANNOTATION_SUFFIXES:
             continue
         role, other = masks.tell_role(images), images.tell_role(masks)
         if other > 0:
@@ -161,7 +173,7 @@ def _name_files(images: Family, masks: Family) -> Iterator[dict[str, Any]]:
     apart = masks.folders != images.folders
     if apart and _are_folders(masks) and len(images.files) == images.number_of_folders:
         yield {"images": images.spec, "masks": masks.folder_spec, "labels": "instances"}
-    if images.suffix.lower() in DICOM_SUFFIXES and _are_folders(images):
+    if images.kind in DICOM_SUFFIXES and _are_folders(images):
         yield {"images": images.folder_spec, "masks": masks.spec}
     if images.folders == masks.folders and images.suffix == masks.suffix and not images.ending and masks.ending:
         spec = images.spec
@@ -177,7 +189,23 @@ def _name_files(images: Family, masks: Family) -> Iterator[dict[str, Any]]:
 
 def _are_folders(family: Family) -> bool:
     """Whether each of several folders holds several files."""
-    return "*" in family.folders and 1 < family.number_of_folders < len(family.files)
+    return any("*" in part for part in family.folders) and 1 < family.number_of_folders < len(family.files)
+
+
+def _rank(trial: _Trial) -> tuple[int, int, int, int]:
+    """What is better is larger: by its files and their names, by the images with and without masks, and by its glob."""
+    masked = _count_masked(trial.pairs)
+    return trial.points, masked, masked - len(trial.pairs), -len(trial.masks.spec)
+
+
+def _list_apart(best: _Trial, trials: Sequence[_Trial]) -> list[_Trial]:
+    """Other images, each with its best masks, that are as good as the best and have no file in common with them."""
+    taken = {*best.images.files, *best.masks.files}
+    found: dict[str, _Trial] = {}
+    for trial in sorted(trials, key=_rank, reverse=True):
+        if trial.points >= best.points and taken.isdisjoint((*trial.images.files, *trial.masks.files)):
+            found.setdefault(trial.images.spec, trial)
+    return list(found.values())
 
 
 def _count_masked(pairs: Pairs) -> int:
@@ -203,6 +231,56 @@ def _find_channels(config: FolderConfig, best: _Trial, families: Sequence[Family
     except UserError:
         return {}
     return values if _count_masked(pairs) == _count_masked(best.pairs) else {}
+
+
+def _find_classes(config: FolderConfig, root: Path, best: _Trial, trials: Sequence[_Trial]) -> dict[str, Any]:
+    """Masks in one file a class: alike but for the last word of their names, or for their folders; and of two values.
+
+    Two people who draw the same objects make such files too, but theirs cover the same pixels.
+    """
+    for by_folder in (False, True):
+        found = _name_classes(best, trials, by_folder)
+        if len(found) < 2 or not _are_apart([_find_lit(root, trial.masks) for trial in found.values()]):
+            continue
+        masks = {label: trial.values["masks"] for label, trial in sorted(found.items())}
+        values = {"masks": masks, "classes": _list_classes(masks)}
+        with suppress(UserError, ValueError):  # such as a class of the background
+            pairs = find_folder_pairs(with_values(config, {**best.values, **values}), None, lambda _: True)
+            if _count_masked(pairs) >= _count_masked(best.pairs):
+                return values
+    return {}
+
+
+def _name_classes(best: _Trial, trials: Sequence[_Trial], by_folder: bool) -> dict[str, _Trial]:
+    """Masks like the best ones, with the words by which they differ; none if that of the best tells a role."""
+    found: dict[tuple[str, tuple[str, ...], tuple[str, ...], str], _Trial] = {}
+    for trial in trials:
+        masks, (*above, last) = trial.masks, ("", *trial.masks.folders)
+        apart, shared = (last, (*above, masks.ending)) if by_folder else (masks.ending, (*above, last))
+        label = apart.strip("_-. ")
+        told = any(word in label.lower() for word in (*MASK_WORDS, *IMAGE_WORDS, *_DERIVED))
+        plain = trial.values == {"images": best.values["images"], "masks": trial.values["masks"]}
+        if plain and not told and re.fullmatch(r"[A-Za-z_]\w*", label, re.ASCII):
+            found[label, shared, masks.suffixes, masks.inner] = trial
+    keys = next((key[1:] for key, trial in found.items() if trial is best), None)
+    return {key[0]: trial for key, trial in found.items() if key[1:] == keys}
+
+
+def _are_apart(lit: Sequence[NDArray[np.bool_] | None]) -> bool:
+    """Whether masks of one image can be of several classes: no two of them share most of their pixels."""
+    return all(
+        one is not None
+        and other is not None
+        and one.shape == other.shape
+        and 2 * (one & other).sum() < (one | other).sum()
+        for one, other in combinations(lit, 2)
+    )
+
+
+def _find_lit(root: Path, masks: Family) -> NDArray[np.bool_] | None:
+    """Where a mask from the middle is not 0: (H, W); None where it has more than two values or cannot be read."""
+    pixels = _read_middle(root, masks)
+    return None if pixels is None or len(np.unique(pixels)) > 2 else (pixels != 0).any(axis=2)
 
 
 def _find_view(config: FolderConfig, root: Path, best: _Trial, families: Sequence[Family]) -> dict[str, Any]:
@@ -236,8 +314,12 @@ def _find_labels(root: Path, masks: Family) -> dict[str, Any]:
             labels += list_labels(root / file)
     if not 1 < len(labels) < MAX_CLASSES:
         return {}
+    return {"classes": _list_classes(labels)}
+
+
+def _list_classes(labels: Iterable[str]) -> list[dict[str, Any]]:
     named = [{"name": label.replace("/", " "), "value": label} for label in sorted(labels)]
-    return {"classes": [{"name": "background", "value": 0}, *named]}
+    return [{"name": "background", "value": 0}, *named]
 
 
 def _find_split(config: FolderConfig, root: Path, best: _Trial, values: dict[str, Any]) -> dict[str, Any]:
@@ -273,7 +355,7 @@ def _find_share(root: Path, family: Family) -> float:
 
 
 def _read_middle(root: Path, family: Family) -> np.ndarray[Any, Any] | None:
-    if family.suffix.lower() in ANNOTATION_SUFFIXES:
+    if family.kind in ANNOTATION_SUFFIXES:
         return None
     path = Path(root, family.files[len(family.files) // 2], *filter(None, [family.inner]))
     try:

@@ -24,13 +24,17 @@ _TAGS = [
     *("SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData"),
     *("SegmentedBluePaletteColorLookupTableData", "AlphaPaletteColorLookupTableDescriptor"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    *("SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "InstanceNumber"),
+    *("SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "InstanceNumber"),
     *("ImagePositionPatient", "ImageOrientationPatient"),
 ]
+_SEGMENTATION = "a DICOM segmentation, whose frames name slices and segments of their own"
 _UNREAD = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "a DICOM segmentation, whose frames name slices and segments of their own",
+    "1.2.840.10008.5.1.4.1.1.66.4": _SEGMENTATION,
+    "1.2.840.10008.5.1.4.1.1.66.7": _SEGMENTATION,
     "1.2.840.10008.5.1.4.1.1.77.1.6": "a DICOM slide, whose frames are tiles",
 }
+_OUTLINES = "1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT"
+"""The kind of files of outlines, and what those of another kind call themselves."""
 _IMAGE = "Image Storage"
 """In the names of kinds that hold pixels."""
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -116,21 +120,27 @@ def read_header(pydicom: Any, path: Path, place: Path, images: bool = True) -> D
         Exception: those of pydicom for a damaged file, and a ValueError where pixels are missing.
     """
     meta = pydicom.filereader.read_file_meta_info(place)
-    syntax, kind = meta.TransferSyntaxUID, pydicom.uid.UID(str(meta.get("MediaStorageSOPClassUID")))
+    syntax = meta.TransferSyntaxUID
     if syntax == _DEFLATED:  # pydicom unpacks it whatever its size
         raise DataError(f"{path}: is a deflated DICOM file, which is not read; unpack it, as dcmconv +te does")
     with place.open("rb") as stream:
         header = pydicom.dcmread(stream, specific_tags=_TAGS, stop_before_pixels=True)
         start = stream.read(_ELEMENT)  # of the pixels, if there are any
         tell = stream.tell()
+    kind = pydicom.uid.UID(str(meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID")))
     if what := _UNREAD.get(kind):
         raise DataError(f"{path}: is {what}; convert it to NIfTI or TIFF")
     order: Literal["little", "big"] = "little" if syntax.is_little_endian else "big"
     if "Rows" not in header or start[:4] != b"".join(part.to_bytes(2, order) for part in _PIXEL_DATA):
-        if _IMAGE in kind.name:
+        outlines = kind in _OUTLINES or header.get("Modality") in _OUTLINES
+        if _IMAGE in kind.name and not outlines:
             raise ValueError("it ends before its pixels")
         if not images:
             return DicomFile(place, pydicom.Dataset(), None)
+        if outlines:
+            raise DataError(
+                f"{path}: holds outlines (RTSTRUCT) and no pixels; draw them into NIfTI masks, as dcmrtstruct2nii does"
+            )
         raise DataError(f"{path}: holds no pixels (it is of the kind {quote(kind.name)}); give the images themselves")
     file = DicomFile(place, header, None)
     _check_header(path, file)

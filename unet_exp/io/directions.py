@@ -1,4 +1,4 @@
-"""Where the axes of a volume lead in the patient, as far as its file says."""
+"""Where the axes of a file lead, as far as it says: those of a volume in the patient."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +29,11 @@ class Directions(NamedTuple):
         """Those of three vectors (right, front, head) of any length; one of no length says nothing."""
         return cls(*map(_normalize, axes))
 
+    def lead_elsewhere(self, other: "Directions") -> bool:
+        """Whether an axis is flipped, or exchanged with one of another; small angles pass, as do unknown axes."""
+        pairs = [(one, two) for one, two in zip(self, other, strict=True) if one is not None and two is not None]
+        return any(np.dot(one, two) < _ALIKE for one, two in pairs)
+
     def describe(self) -> str:
         """In words, the nearest ends of the patient: `left, back, head`."""
         return ", ".join(_name_end(axis) for axis in self if axis is not None)
@@ -52,8 +57,7 @@ def check_directions(path: Path, found: Directions, image: Path, expected: Direc
     Raises:
         DataError: for axes that are flipped or exchanged: pixels would be put on others than their own.
     """
-    pairs = [(one, other) for one, other in zip(found, expected, strict=True) if one is not None and other is not None]
-    if any(np.dot(one, other) < _ALIKE for one, other in pairs):
+    if found.lead_elsewhere(expected):
         raise DataError(
             f"{path}: its columns, rows and slices lead to the patient's {found.describe()}, and those of its image "
             f"{image} to the {expected.describe()}: it would lie on it flipped or turned; export both by one program, "

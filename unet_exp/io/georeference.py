@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import TiffFile
+from tifffile import TiffFile, TiffPage
 
+from unet_exp.errors import DataError
+from unet_exp.io.directions import Directions
 from unet_exp.io.orientation import UPRIGHT
 from unet_exp.io.scene import explain_damage
 from unet_exp.io.tiff import find_orientation, list_image_pages
@@ -37,6 +39,17 @@ class Georeference(NamedTuple):
     epsg: int | None
     tags: tuple[Tag, ...]
 
+    @property
+    def directions(self) -> Directions:
+        """Where columns and rows lead, in x and y."""
+        assert self.affine is not None
+        return Directions.of([[*axis, 0] for axis in self.affine[:, :2].T] + [None])
+
+    def to_places(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Places (N, 2), x and y, of columns and rows (N, 2)."""
+        assert self.affine is not None
+        return np.asarray(points @ self.affine[:, :2].T + self.affine[:, 2], np.float64)
+
     def to_pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Columns and rows (N, 2) of places (N, 2), x and y."""
         assert self.affine is not None
@@ -62,11 +75,50 @@ def read_georeference(path: Path) -> Georeference | None:
             return None
         stream.seek(0)
         with explain_damage(path), TiffFile(stream) as file:
-            page = list_image_pages(path, file)[0].page
-            found = {code: page.tags[code].value for code in _TAGS if code in page.tags}
-            if not found or find_orientation(page) != UPRIGHT:
-                return None
-            return _interpret(found)
+            return find_georeference(list_image_pages(path, file)[0].page)
+
+
+def find_georeference(page: TiffPage) -> Georeference | None:
+    """Where a page of an open TIFF lies; None as of `read_georeference`."""
+    found = {code: page.tags[code].value for code in _TAGS if code in page.tags}
+    return _interpret(found) if found and find_orientation(page) == UPRIGHT else None
+
+
+def check_places(
+    path: Path, found: Georeference | None, image: Path, expected: Georeference | None, size: tuple[int, int]
+) -> None:
+    """Checks that a file lies where the image does to which it belongs, if both say so in the same coordinates.
+
+    Small differences pass: pixels are put on each other by their columns and rows.
+
+    Args:
+        path: the file, which has as many pixels.
+        found: where it lies.
+        image: the image's file.
+        expected: where the image lies.
+        size: height and width of both.
+
+    Raises:
+        DataError: if one lies on the other flipped or turned, or all of it elsewhere.
+    """
+    if found is None or expected is None or found.epsg != expected.epsg:
+        return
+    if found.affine is None or expected.affine is None:
+        return
+    if found.directions.lead_elsewhere(expected.directions):
+        raise DataError(
+            f"{path}: its columns and rows lead elsewhere on the earth than those of its image {image}: it would lie "
+            "on it flipped or turned; warp both to one grid, as gdalwarp does"
+        )
+    height, width = size
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
+    seen = expected.to_pixels(found.to_places(corners))
+    if (seen.max(axis=0) <= 0).any() or (seen.min(axis=0) >= [width, height]).any():
+        (x, y), (left, top) = (place.to_places(corners[:1])[0].tolist() for place in (found, expected))
+        raise DataError(
+            f"{path}: lies elsewhere on the earth than its image {image}: it begins at {x:.10g}, {y:.10g} and the "
+            f"image at {left:.10g}, {top:.10g}; take the file of this image, or correct its georeference"
+        )
 
 
 def _interpret(found: Mapping[int, Any]) -> Georeference:

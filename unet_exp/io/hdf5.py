@@ -37,10 +37,10 @@ def open_hdf5(stored: Stored, reading: Reading) -> OpenImages:
     name = stored.inner or choose_array(stored.place, _list_arrays(h5py, file))
     values = _find_array(h5py, stored, file, name)
     _check_storage(stored, values)
-    axes = _read_axes(values) or reading.axes
-    axes = guess_axes(stored.path, values.shape) if axes is None else fit_axes(stored.path, values.shape, axes)
+    given = _read_axes(values) or reading.axes
+    axes = guess_axes(stored.path, values.shape) if given is None else fit_axes(stored.path, values.shape, given)
     shown = values if values.chunks is None else ChunkedValues(values, values.chunks)
-    return Volume(stored.path, reading, shown, axes)
+    return Volume(stored.path, reading, shown, axes, guessed=given is None)
 
 
 def _list_arrays(h5py: Any, file: Any) -> list[NamedValues]:

@@ -38,7 +38,8 @@ def open_numpy(stored: Stored, reading: Reading) -> OpenImages:
         check_size(stored.path, shape[axes.index("y")], shape[axes.index("x")])  # of a header that is made up
         raise ValueError("some of its pixels are missing")
     values = MappedValues(stored, dtype, shape, offset, fortran)
-    return Volume(stored.path, reading, values, axes, by_window=not stored.packed, narrow=True)
+    guessed = reading.axes is None
+    return Volume(stored.path, reading, values, axes, not stored.packed, narrow=True, guessed=guessed)
 
 
 def open_npz(stored: Stored, reading: Reading) -> OpenImages:
@@ -61,7 +62,8 @@ def open_npz(stored: Stored, reading: Reading) -> OpenImages:
     offset = file.tell()
     axes = guess_axes(stored.path, shape) if reading.axes is None else fit_axes(stored.path, shape, reading.axes)
     values = MappedValues(stored.within(file), dtype, shape, offset, fortran)
-    return Volume(stored.path, reading, values, axes, by_window=False, narrow=True)
+    guessed = reading.axes is None
+    return Volume(stored.path, reading, values, axes, by_window=False, narrow=True, guessed=guessed)
 
 
 def _choose(stored: Stored, archive: zipfile.ZipFile, members: dict[str, str]) -> str:

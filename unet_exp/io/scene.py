@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from unet_exp.io.arrays import Array
 from unet_exp.io.directions import NOWHERE, Directions
 from unet_exp.io.orientation import UPRIGHT, Orientation
 from unet_exp.io.valid import Valid, clear_invalid
+
+if TYPE_CHECKING:
+    from unet_exp.io.georeference import Georeference
 
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 """Of the pixels of images."""
@@ -94,6 +97,16 @@ class OpenImages(ABC):
     def directions(self) -> Directions:
         """Where the axes of a volume lead in the patient."""
         return NOWHERE
+
+    @property
+    def guessed(self) -> str:
+        """The axes of an array of three or more, where neither its file nor the config says which; else empty."""
+        return ""
+
+    @property
+    def georeference(self) -> "Georeference | None":
+        """Where the first image lies on the earth; None where its file does not say."""
+        return None
 
     def count_values(self, page: int) -> int:
         """The values of an image, H x W x C; 0 where it is too large to be read whole."""

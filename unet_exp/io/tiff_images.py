@@ -7,7 +7,8 @@ from tifffile import TiffFile
 
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
-from unet_exp.io.scene import OpenImages, Reading, Scene, check_size, make_scene
+from unet_exp.io.georeference import Georeference, find_georeference
+from unet_exp.io.scene import OpenImages, Reading, Scene, check_size, explain_damage, make_scene
 from unet_exp.io.stored import Stored
 from unet_exp.io.tiff import (
     ImagePage,
@@ -77,6 +78,12 @@ class TiffImages(OpenImages):
     def by_window(self) -> bool:
         """See `OpenImages`."""
         return self._stack is None and not self._packed
+
+    @property
+    def georeference(self) -> Georeference | None:
+        """See `OpenImages`."""
+        with explain_damage(self._path):
+            return find_georeference(self._pages[0].page)
 
     def _read(self, index: int) -> Scene:
         return self._read_page(self._pages[index]) if self._stack is None else self._read_slice(index)

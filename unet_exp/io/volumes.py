@@ -206,6 +206,7 @@ class Volume(OpenImages):
             where not; else they become float32 by their type alone, as all slices must be of one type.
         declared: what the file says of pixels without data.
         directions: what it says of its axes.
+        guessed: whether the axes are by the shape alone.
 
     Raises:
         DataError: for axes of no length, and values that are no numbers.
@@ -221,10 +222,11 @@ class Volume(OpenImages):
         narrow: bool = False,
         declared: Declared | None = None,
         directions: Directions = NOWHERE,
+        guessed: bool = False,
     ) -> None:
         super().__init__(path, reading)
         self._values, self._axes, self._narrow, self._declared = values, axes, narrow, declared
-        self._by_window, self._directions = by_window, directions
+        self._by_window, self._directions, self._guessed = by_window, directions, guessed
         if values.dtype.kind not in "biuf":
             raise DataError(
                 f"{path}: holds {values.dtype} and no numbers of pixels; save it as uint8, uint16 or float32"
@@ -260,6 +262,11 @@ class Volume(OpenImages):
     def directions(self) -> Directions:
         """See `OpenImages`."""
         return self._directions
+
+    @property
+    def guessed(self) -> str:
+        """See `OpenImages`."""
+        return self._axes if self._guessed and len(self._axes) > 2 else ""
 
     def _read(self, index: int) -> Scene:
         height, width, channels = self._size

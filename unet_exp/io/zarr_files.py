@@ -75,7 +75,8 @@ def open_zarr(stored: Stored, reading: Reading) -> OpenImages:
     else:
         given = reading.axes
         axes = guess_axes(stored.path, shape) if given is None else fit_axes(stored.path, shape, given)
-    return Volume(stored.path, reading, ChunkedValues(node, node.chunks), axes)
+    guessed = told is None and reading.axes is None
+    return Volume(stored.path, reading, ChunkedValues(node, node.chunks), axes, guessed=guessed)
 
 
 def _open(zarr: Any, stored: Stored, inner: str) -> Any:

@@ -326,7 +326,8 @@ def drop_alpha(pixels: Array, path: str | Path, valid: Array | None = None) -> A
         DataError: for transparent pixels, and another number of channels.
     """
     if pixels.shape[2] not in (1, 3, 4):
-        raise DataError(f"{path}: a label file with {pixels.shape[2]} channels; save it as grey or RGB")
+        slices = ", or, if it is an array of slices, type data.axes=zyx" * (pixels.shape[2] > 4)
+        raise DataError(f"{path}: a label file with {pixels.shape[2]} channels; save it as grey or RGB{slices}")
     if pixels.shape[2] != 4:
         return pixels
     opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max

@@ -254,7 +254,7 @@ def _explain(errors: Sequence[UnknownValues], found: Survey) -> str:
             f"interpolation{or_inexact}), objects (data.labels=instances) or classes: scripts/check_data.py proposes "
             "data.classes"
         )
-    new = name_new(meaning.classes, classes)
+    new = name_new(meaning.classes, meaning.known, classes)
     colored = any(isinstance(value, tuple) for value in meaning.classes)
     words = shlex.join(to_words(new, to_ignore(meaning.ignored, colored)))
     if not meaning.strays:
