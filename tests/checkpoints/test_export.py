@@ -238,6 +238,7 @@ def test_a_users_own_network_needs_no_class_once_it_is_exported(
         open_checkpoint(path)
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_traced_is_told_in_one_line(theirs: Callable[..., Checkpoint], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="PyTorch cannot export its network with free sizes: ") as caught:
         export_to_onnx(theirs("Torn"), tmp_path / "model.onnx", 18)

@@ -133,6 +133,7 @@ def age(folder: RunFolder) -> None:
         torch.save(content, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["held_out", pytest.param("all", marks=pytest.mark.slow)])
 def test_an_earlier_run_on_hela_keeps_its_split(cli: Cli, hela_root: Path, split: str) -> None:
     words = ["data=dic_hela", f"data.root={hela_root}", "data.tile=16", "model=same", *TINY_STACK, "output=out"]

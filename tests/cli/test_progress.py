@@ -201,6 +201,7 @@ class TestPhases:
         said = cli("evaluate", f"checkpoint={finished.best}", "output=out")
         in_order(["evaluate: 35 s", "reading images: 35 s", "val images: 0 of 1, 35 s"], said.out)
 
+    @pytest.mark.slow
     def test_of_a_sweep_and_the_logs_of_its_runs(self, cli: Cli) -> None:
         said = cli("train", "-m", *TINY, "output=out", "model=same", "seed=0,1", "trainer.max_steps=1")
         in_order(["checking the runs: 0 of 2, 35 s", "sweep: 35 s", "comparing the runs: 35 s"], said.out)

@@ -104,6 +104,7 @@ def test_help(cli: Cli) -> None:
     assert "baseline" in cli("compare", "--help").out
 
 
+@pytest.mark.slow
 def test_the_command_does_not_import_torch() -> None:
     code = "import unet_exp.cli.compare, unet_exp.compare.report, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

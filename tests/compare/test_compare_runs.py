@@ -187,6 +187,7 @@ def test_small_differences_keep_two_digits() -> None:
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.dictionaries(st.integers(0, 9), st.floats(0.2, 0.8).map(lambda x: round(x, 3)), min_size=1), st.randoms())
 def test_the_order_of_the_runs_changes_nothing_and_swapping_groups_changes_signs(

@@ -46,6 +46,7 @@ def age(folder: RunFolder) -> None:
     change_summary(folder, data_fingerprint=fingerprint(load(folder.read_config()), 1))
 
 
+@pytest.mark.slow
 def test_an_earlier_run_is_compared_with_those_of_today(
     cli: Cli, train: Callable[..., RunFolder], loads: list[str], tmp_path: Path
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_fingerprint_of_a_later_version_is_no_reason_to_read(
     assert loads == []
 
 
+@pytest.mark.slow
 def test_an_earlier_run_on_changed_data_is_neither_resumed_nor_repeated(
     cli: Cli, train: Callable[..., RunFolder], isbi_folder: Stack
 ) -> None:

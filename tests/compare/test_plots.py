@@ -188,6 +188,7 @@ def test_every_colour_stands_out_from_the_page(background: str) -> None:
         assert (high + 0.05) / (low + 0.05) >= 3, color
 
 
+@pytest.mark.slow
 def test_twelve_groups_show_six_pictures_and_say_so(tmp_path: Path) -> None:
     write_sweep(tmp_path, [{"model.width": width} for width in range(8, 20)], seeds=2)
     draw_pictures(tmp_path)

@@ -158,6 +158,7 @@ def test_ink_takes_the_colour_of_the_page(report: str) -> None:
     assert colors <= set(PALETTE)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("draws")
 def test_the_same_comparison_gives_the_same_bytes(sweep: Path, written: Path, tmp_path: Path) -> None:
     again = write_report(compared(sweep), tmp_path / "again", "a sweep").parent

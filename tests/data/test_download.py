@@ -201,6 +201,7 @@ def test_a_page_instead_of_a_picture(server, tmp_path):
     assert "/train/image/5.png: what arrived is no slice (is a web page" in failure(server, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_server_that_is_silent(server, tmp_path):
     server.answer["/test/1.png"] = lambda _: time.sleep(1.5)

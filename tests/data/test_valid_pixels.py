@@ -209,6 +209,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     os.environ.update(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kinds",
     [("-9999", "nan that nothing declares"), ("alpha of a PNG", "alpha of a PNG over other colours")],

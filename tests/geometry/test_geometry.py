@@ -236,6 +236,7 @@ def test_a_size_is_legal_exactly_where_an_unchecked_network_works(
         assert geometry.is_legal(architecture, size) == works, size
 
 
+@pytest.mark.slow
 @few
 @example(replace(PAPER, width=1, norm="batch"), (0, 2))
 @example(replace(PAD, width=2, upsample="bilinear", depth=4, norm="group"), (3, 5))

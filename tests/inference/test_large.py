@@ -346,6 +346,7 @@ class TestCommand:
         assert (tmp_path / "masks" / "a_mask.tif").read_bytes() == undisturbed
         assert not (tmp_path / "masks" / "a_mask.part").exists()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("other", ["image", "checkpoint", "settings"])
     def test_a_part_of_something_else_is_begun_anew(
         self, predict: Cli, cli: Cli, image: np.ndarray, finished: RunFolder, tmp_path: Path, other: str,

@@ -334,6 +334,7 @@ def normalised(image: Any) -> Tensor:
     return torch.from_numpy((image.astype(np.float32) - image.mean()) / image.std())[None, None].float()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["instance", pytest.param("group", marks=pytest.mark.slow)])
 def test_the_bound_for_norms_that_see_the_whole_tile(norm: str) -> None:
     """As `overlap_tile` states it: a probability is off by 0.06 at most in the mean in halves, by 0.12 in quarters."""

@@ -313,6 +313,7 @@ def test_weights_lie_between_0_and_w0(instances: NDArray[np.int32], w0: float, s
 # --- real labels ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", BOTH)
 def test_a_whole_real_slice(isbi2012_root: Path, where: Where) -> None:
     label = real_label(isbi2012_root, 12)

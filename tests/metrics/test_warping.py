@@ -97,6 +97,7 @@ def test_the_table_of_simple_points_is_that_of_counted_components() -> None:
 # --- the warp ---
 
 
+@pytest.mark.slow
 @settings(few, max_examples=20)
 @given(seed=st.integers(0, 2**16), levels=st.sampled_from([1, 3, 1000]))
 def test_the_warp_is_that_of_a_plain_search(seed: int, levels: int) -> None:

@@ -154,6 +154,7 @@ def test_a_trusted_checkpoint_opens(checkpoint: Path, trust: str) -> None:
     assert unet_exp.load(checkpoint, "cpu", "32", trust=[trust]).checkpoint.record == opened.record
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("package")
 def test_a_training_with_both_is_tested_scored_predicted_and_fine_tuned(
     cli: Callable[..., Said], tmp_path: Path

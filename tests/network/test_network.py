@@ -292,6 +292,7 @@ def test_channels_last_and_bfloat16_give_nearly_the_same(name: str) -> None:
     assert (low.float() - expected).abs().max() < 0.1 * expected.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "other"),
     [

@@ -58,6 +58,7 @@ def test_names_that_cannot_be_read_are_told(tmp_path: Path, content: str | None,
         folder.read_split(Summary(split=None, split_counts=COUNTS))
 
 
+@pytest.mark.slow
 def test_a_run_of_many_images_is_told_compared_scored_and_goes_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_folder, "MOST_NAMES", 3)
     monkeypatch.setattr(record, "MOST_DIGESTS", 1)

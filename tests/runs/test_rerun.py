@@ -75,6 +75,7 @@ def undone(path: Path) -> Iterator[None]:
 
 
 class TestEqual:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", EARLIER)
     def test_a_repeated_run_has_the_same_numbers(self, cli: Cli, earlier: Any, name: str, tmp_path: Path) -> None:
         before = earlier(name)

@@ -36,6 +36,7 @@ def search(tmp_path: Path) -> Callable[..., Search]:
 
 
 class TestSearch:
+    @pytest.mark.slow
     def test_it_comes_nearer_than_chance(self, search: Callable[..., Search]) -> None:
         """The mean of the last ten of thirty trials, the median over three seeds: TPE against random draws."""
 

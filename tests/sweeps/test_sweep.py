@@ -178,6 +178,7 @@ class TestRun:
         assert "2 pairs" in said.out
         assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
+    @pytest.mark.slow
     def test_a_run_in_a_sweep_is_the_run_alone(self, cli: Cli, tmp_path: Path) -> None:
         words = [*TINY, "model=same", "loss.class_weights=inverse"]
         assert cli("train", "-m", *words, "output=out", "seed=3,4").code == 0
@@ -310,6 +311,7 @@ class TestRun:
         assert "1 of 2 runs failed: seed=1" in said.mistake
         assert (the_sweep(tmp_path / "out").path / "report.html").exists()
 
+    @pytest.mark.slow
     def test_a_run_that_an_orphan_still_trains_is_left_to_it(self, cli: Cli, tmp_path: Path) -> None:
         assert cli("train", "-m", *TINY, "output=out", "seed=0,1", "sweep.report=false").code == 0
         sweep = the_sweep(tmp_path / "out")
@@ -380,6 +382,7 @@ class TestSearch:
         assert [search.folder(run).summary.stat().st_mtime_ns for run in search.runs[:3]] == times
         assert len(table(search.path / "trials.csv")) == 6
 
+    @pytest.mark.slow
     def test_the_same_words_are_trained_once(self, cli: Cli, tmp_path: Path) -> None:
         words = (*TINY, "search=optuna", "search.space.model.dropout=null", "search.space.optimizer.lr=null")
         said = cli("train", *words, "fusion=concat,add,none", "output=out", "search.trials=30")

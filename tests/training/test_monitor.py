@@ -149,6 +149,7 @@ def learned(folder: RunFolder, name: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("draws")
 @pytest.mark.parametrize("name", [*HOSTILE, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_HOSTILE)])
 def test_renaming_a_class_changes_nothing(name: str, train_with: Train, plainly_named: RunFolder) -> None:

@@ -86,6 +86,7 @@ class TestEqual:
             check_equal(train(f"resume={folder.path}", *words), whole(name))
             assert len(summary(folder)["resumed"]) == 2
 
+    @pytest.mark.slow
     def test_when_what_came_after_the_checkpoint_is_lost(self, train: Train, part: Part, whole: Whole) -> None:
         words = (*EPOCH, *SETTINGS[FAST[0]].split())
         folder = part(*words, batch=12, saves="at validations")

@@ -59,6 +59,7 @@ def part(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Part:
     return breaking(train, tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 def test_what_a_loss_remembers_and_after_what_it_began_with_is_gone(
     train: Train, part: Part, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +121,7 @@ def make_earlier(folder: RunFolder) -> None:
     folder.config.write_text(yaml.safe_dump(values))
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_draws_what_it_drew(
     train: Train, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

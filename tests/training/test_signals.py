@@ -198,6 +198,7 @@ class TestTraining:
 
 
 class TestSweep:
+    @pytest.mark.slow
     def test_saves_the_run_under_way_and_begins_no_other(self, cli: Cli, tmp_path: Path, before_step: Any) -> None:
         before_step(3, ask)
         said = cli("train", "-m", *WORDS, "seed=0,1", "sweep.report=false")

@@ -152,6 +152,7 @@ def test_no_bit_of_whole_windows_and_single_batches_changes(
         check_equal(folder, train(*settings))
 
 
+@pytest.mark.slow
 def test_a_step_is_the_same_mean_after_a_resume_in_mid_epoch(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +192,7 @@ def test_a_step_is_the_mean_over_the_patches_of_all_processes(
 # --- patches on which no pixel counts ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accumulate", "ignored"),
     [

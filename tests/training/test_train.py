@@ -139,6 +139,7 @@ def test_max_epochs(train: Train) -> None:
     assert (summary(folder)["steps"], summary(folder)["epochs"]) == (4, 2)
 
 
+@pytest.mark.slow
 def test_max_time_stops_and_still_validates(train: Train) -> None:
     start = time.monotonic()
     folder = train("trainer.max_steps=null", "trainer.max_time=1")

@@ -177,6 +177,7 @@ def test_online_run_reaches_the_server_and_is_resumed(server: WandbServer, tmp_p
     assert b"weights" in server.uploads.values()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["auto", pytest.param("online", marks=pytest.mark.slow)])
 def test_server_that_cannot_be_reached_means_offline(
     server: WandbServer, tmp_path: Path, mode: str, caplog: pytest.LogCaptureFixture

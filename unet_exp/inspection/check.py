@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ from unet_exp.folder.inexact import describe_changed
 from unet_exp.folder.label_map import UNKNOWN, LabelMap
 from unet_exp.folder.origin import Origin
 from unet_exp.folder.pages import used_channels
+from unet_exp.folder.reasons import list_reasons
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stats import ImageStats
 from unet_exp.folder.survey import survey as survey_files
 from unet_exp.inspection import findings, survey, tables
 from unet_exp.inspection.findings import ClassProposal, Suspicion, Totals
-from unet_exp.inspection.proposal import propose_files, with_values, write_words
+from unet_exp.inspection.proposal import propose_files, silence_warnings, with_values, write_words
 from unet_exp.io.valid import Valid
 from unet_exp.io.writing import make_output_folder
 from unet_exp.metrics.declarations import ScoreFamily
@@ -126,7 +128,8 @@ def propose_and_check(config: Config, output: Path) -> Path:
     proposed = propose_files(config.data)
     values = dict(proposed.values)
     data = with_values(config.data, values)
-    found = _inspect_folder(config.model_copy(update={"data": data}), data, make_console(quiet=True)).proposal
+    with silence_warnings():  # they are told below
+        found = _inspect_folder(config.model_copy(update={"data": data}), data, make_console(quiet=True)).proposal
     values |= {} if found is None else found.values()
     console = make_console()
     console.print(f"data.root={config.data.root}: {proposed.pairs} images with masks, by these words:", soft_wrap=True)
@@ -209,7 +212,9 @@ def _inspect_folder(whole: Config, config: UserDataConfig, console: Console) -> 
     mistakes: list[str] = []
     found = survey_files(config, partial(_find_data, mistakes), console=console)
     stats = found.list_stats()
-    mistakes += [str(found.mistakes[place]) for place in sorted(found.mistakes)]
+    mistakes += list_reasons(
+        (found.pairs[place], error) for place, error in sorted(found.mistakes.items(), key=itemgetter(0))
+    )
     with _collect_mistake(mistakes):
         plan = plan_store(config, losses.targets(whole.loss).reach > 0, found.index, np.zeros(0, np.int64))
         console.print(f"a training has these {plan.describe()}", soft_wrap=True)

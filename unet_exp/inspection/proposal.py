@@ -70,7 +70,7 @@ def propose_files(config: FolderConfig) -> FileProposal:
     root = Path(config.root or ".").expanduser()
     families = find_families(root, (*SUFFIXES, *ANNOTATION_SUFFIXES))
     families = [part for family in families[:_MOST_FAMILIES] for part in _list_arrays(root, family)]
-    with _silence():
+    with silence_warnings():
         trials = list(_try_all(config, root, families))
         if not trials:
             raise _explain_nothing(root, families)
@@ -384,7 +384,7 @@ def _explain_nothing(root: Path, families: Sequence[Family]) -> DataError:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence_warnings() -> Iterator[None]:
     """Keeps what trials warn of from the user."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
