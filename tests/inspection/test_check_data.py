@@ -544,7 +544,8 @@ def test_nothing_readable_is_told(check, root):
     for path in (root / "images").iterdir():
         path.write_bytes(b"x")
     said = check()
-    assert "9 mistakes" in said.mistake
+    assert "2 mistakes" in said.mistake
+    assert "(and 7 more with the same mistake)" in said.out
     assert not (root / SHEET).exists()
 
 
