@@ -73,6 +73,7 @@ def test_plots_of_classes_with_similar_names_share_no_id(tmp_path: Path) -> None
     assert len(ids) == len(set(ids)) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("draws")
 def test_pairs_are_joined_between_neighbours(sweep: Path, tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"seed": 0})

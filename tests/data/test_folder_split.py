@@ -205,6 +205,7 @@ def group_of(item, rule):
     return {"image": item.name, "file": item.file, "folder": item.file[0]}.get(rule, item.name[0])
 
 
+@pytest.mark.slow
 def test_many_small_images_are_read_side_by_side(root):
     label, image = mask(8), grey(8)
     for number in range(300):

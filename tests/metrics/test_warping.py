@@ -154,6 +154,7 @@ def test_what_remains_lies_where_the_proposal_is_least_sure() -> None:
 # --- splits and mergers ---
 
 
+@pytest.mark.slow
 @few
 @given(seed=st.integers(0, 2**16))
 def test_splits_and_mergers_are_what_single_flips_do(seed: int) -> None:
@@ -275,6 +276,7 @@ def test_without_cells_there_is_no_error_to_speak_of() -> None:
     assert np.isnan(warping_errors(ignored, nothing.astype(np.float32), HALF)).all()
 
 
+@pytest.mark.slow
 @few
 @given(seed=st.integers(0, 2**16), radius=st.sampled_from([None, 2]))
 def test_a_turned_or_mirrored_slice_has_the_same_error(seed: int, radius: int | None) -> None:

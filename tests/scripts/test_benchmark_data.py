@@ -36,6 +36,7 @@ def test_photographs_are_linked_and_no_two_masks_are_equal(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.slow
 def test_patches_and_what_they_are_compared_with(cli: Cli, tmp_path: Path) -> None:
     words = ["parts=patches", "subset=6", "patches=4", "in_a_row=2", "repeats=1", "workers=[0]", "clean=true"]
     said = cli("benchmark_data", *SMALL, *words)

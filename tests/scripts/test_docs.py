@@ -79,6 +79,7 @@ def test_every_link_leads_somewhere(page):
         assert not anchor or anchor in headings(target), link
 
 
+@pytest.mark.slow
 def test_every_picture_is_drawn_and_not_empty(script, tmp_path):
     script.draw_docs(tmp_path, SMALL)
     drawn = {path.name for path in tmp_path.iterdir()}

@@ -282,7 +282,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
     wandb.teardown()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "at", "told", "then"),
     [

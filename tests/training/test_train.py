@@ -423,6 +423,7 @@ class TestFiles:
         assert told["split"]["unlabelled"] == ["test_00", "test_01"]
         assert len(told["split"]["train"]) == 3
 
+    @pytest.mark.slow
     def test_folds(self, train: Train, isbi_folder: Callable[..., Path]) -> None:
         words = "data=isbi2012", f"data.root={isbi_folder(count=7, tests=0)}", "data.tile=32"
         tested = []

@@ -177,7 +177,6 @@ def test_online_run_reaches_the_server_and_is_resumed(server: WandbServer, tmp_p
     assert b"weights" in server.uploads.values()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["auto", pytest.param("online", marks=pytest.mark.slow)])
 def test_server_that_cannot_be_reached_means_offline(
     server: WandbServer, tmp_path: Path, mode: str, caplog: pytest.LogCaptureFixture
@@ -198,7 +197,6 @@ def test_server_that_cannot_be_reached_means_offline(
     assert (summary["run_id"], summary["summary"]["loss"]) == ("resumed", 1.0)
 
 
-@pytest.mark.slow
 def test_server_that_dies_half_way_neither_stops_nor_holds_up_the_training(
     server: WandbServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
