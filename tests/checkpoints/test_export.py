@@ -107,7 +107,6 @@ VARIANTS = [
 SIZES = [(1, 48, 56), (2, 88, 64), (5, 64, 64), (1, 76, 132), (3, 44, 100)]
 
 
-@pytest.mark.slow
 def test_every_variant_equals_its_network_on_five_sizes(tmp_path: Path) -> None:
     """`pytest -s` prints the table. What takes the time is the exporter, for whom a size is an expression."""
     print("\n| network |", *(f" {' x '.join(map(str, size))} |" for size in SIZES), "\n|", "--- |" * (len(SIZES) + 1))
@@ -121,7 +120,6 @@ def test_every_variant_equals_its_network_on_five_sizes(tmp_path: Path) -> None:
         assert max(found) < 1e-5, words
 
 
-@pytest.mark.slow
 def test_odd_sizes_and_several_classes_and_channels(tmp_path: Path) -> None:
     checkpoint = made("model=pad", "model.norm=group", "fusion=add", classes=3, channels=3)
     export_to_onnx(checkpoint, tmp_path / "model.onnx", 20)
@@ -189,6 +187,8 @@ def test_a_wrong_file_is_not_left_behind(finished: RunFolder, tmp_path: Path) ->
 
 THEIRS = """
 from torch import nn
+
+pytestmark = pytest.mark.slow  # the exporter alone takes seconds
 class Net(nn.Module):
     def __init__(self, in_channels, out_channels):
         super().__init__()
@@ -212,7 +212,6 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     sys.modules.pop("their_nets", None)
 
 
-@pytest.mark.slow
 def test_a_users_own_network_needs_no_class_once_it_is_exported(
     theirs: Callable[..., Checkpoint], tmp_path: Path
 ) -> None:
@@ -238,7 +237,6 @@ def test_a_users_own_network_needs_no_class_once_it_is_exported(
         open_checkpoint(path)
 
 
-@pytest.mark.slow
 def test_a_network_that_cannot_be_traced_is_told_in_one_line(theirs: Callable[..., Checkpoint], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="PyTorch cannot export its network with free sizes: ") as caught:
         export_to_onnx(theirs("Torn"), tmp_path / "model.onnx", 18)

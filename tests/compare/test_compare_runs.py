@@ -338,6 +338,7 @@ def test_equal_variants_are_told_apart_in_no_more_than_one_sweep_of_twenty(words
     assert false_alarms <= stats.binom.ppf(0.99, sweeps, 0.05)
 
 
+@pytest.mark.slow
 def test_a_true_difference_is_found() -> None:
     verdicts = claims({"concat": 0.0, "add": 0.03, "none": -0.03}, sweeps=15, seed=0)
     assert np.mean([of_sweep == ["better", "worse"] for of_sweep in verdicts]) >= 0.9

@@ -198,6 +198,7 @@ def test_notes_say_what_the_numbers_are(report: str) -> None:
     assert "equalises" not in report
 
 
+@pytest.mark.slow
 def test_drawn_patterns_and_what_is_not_matched_are_said(tmp_path: Path) -> None:
     matched = [{**fusion, "model.match": "parameters"} for fusion in FUSIONS[:2]]
     write_sweep(tmp_path / "concat", matched[:1], seeds=16, macs=1000)

@@ -61,6 +61,7 @@ class TestPlan:
         assert planned("optimizer.lr=0.1,0.2").name == "synthetic_valid_concat"
         assert planned("model=same,pad", "fusion=add,none").name == "model-fusion"
 
+    @pytest.mark.slow
     def test_an_experiment_that_is_a_sweep_by_itself(self) -> None:
         plan = read_command(["experiment=skip_fusion"])
         assert isinstance(plan, SweepPlan)
@@ -102,6 +103,7 @@ class TestPlan:
         with pytest.raises((ConfigError, DataError), match=re.escape(part)):
             read_command(words, multirun=True)
 
+    @pytest.mark.slow
     def test_gone_on_with_elsewhere_and_by_another_launcher(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -293,6 +295,7 @@ class TestRun:
         assert cli("train", "-m", *words, "output=mine", "seed=5", "logger.group=g", "logger.mode=disabled").code == 0
         assert opened[-1] == ("run", "g")
 
+    @pytest.mark.slow
     def test_a_launcher_that_dies_is_told_and_the_sweep_concluded(
         self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -323,6 +326,7 @@ class TestRun:
         assert cli("train", f"sweep.resume={sweep.path}").code == 0  # nothing is left to do
 
 
+@pytest.mark.slow
 def test_peak_memory_is_counted_anew_for_each_run() -> None:
     import numpy as np
     import torch

@@ -77,6 +77,7 @@ def test_what_a_loss_remembers_and_after_what_it_began_with_is_gone(
         check_equal(train(f"resume={folder.path}", *words), undisturbed)
 
 
+@pytest.mark.slow
 def test_what_is_left_of_a_run_without_its_checkpoints_stays(train: Train, part: Part) -> None:
     words = (*EPOCH, "trainer.max_steps=13")
     folder = part(*words, batch=11)
