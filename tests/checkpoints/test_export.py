@@ -28,6 +28,8 @@ from unet_exp.network import build
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.samples.normalization import Normalization
 
+pytestmark = pytest.mark.slow  # the exporter alone takes seconds
+
 onnx = pytest.importorskip("onnx", reason="needs pip install 'unet-exp[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'unet-exp[onnx]'")
 pytest.importorskip("onnxscript", reason="needs pip install 'unet-exp[onnx]'")
@@ -187,8 +189,6 @@ def test_a_wrong_file_is_not_left_behind(finished: RunFolder, tmp_path: Path) ->
 
 THEIRS = """
 from torch import nn
-
-pytestmark = pytest.mark.slow  # the exporter alone takes seconds
 class Net(nn.Module):
     def __init__(self, in_channels, out_channels):
         super().__init__()
