@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from unet_exp.errors import DataError
-from unet_exp.io.images import Scene, open_images, stored_pages
+from unet_exp.io.images import open_images, stored_pages
 from unet_exp.io.partial import open_parts
-from unet_exp.io.scene import Reading
+from unet_exp.io.scene import Reading, Scene
 from unet_exp.io.stored import split_inner
 
 RNG = np.random.default_rng(0)

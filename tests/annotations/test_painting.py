@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unet_exp.annotations.painting import Shape, paint, quote
+from unet_exp.annotations.painting import Shape, paint
 from unet_exp.errors import DataError
+from unet_exp.typed import dump_in_one_line
 
 NAMES = ("a", "b", "crowded", "c")
 LABELS = {"a": 1, "b": 2, "c": 300}
@@ -75,7 +76,7 @@ def test_a_label_without_class_names_the_words_to_type():
 
 
 def test_quotes_what_hydra_does_not_take_bare():
-    assert [quote(name) for name in ("cell", "red cell", "1", "a:b", "é")] == [
+    assert [dump_in_one_line(name) for name in ("cell", "red cell", "1", "a:b", "é")] == [
         "cell",
         "red cell",
         '"1"',

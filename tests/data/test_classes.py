@@ -16,11 +16,11 @@ from unet_exp.samples.classes import (
     choose_fill,
     colorize,
     decode,
-    dump_in_one_line,
     encode,
     name_values,
     object_ids,
 )
+from unet_exp.typed import dump_in_one_line
 
 GREY = (
     ClassSpec(name="membrane", value=0, color=[213, 94, 0]),

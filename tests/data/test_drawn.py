@@ -18,7 +18,7 @@ from unet_exp.folder import drawing
 from unet_exp.folder.pages import PairPages
 from unet_exp.folder.pairs import Pair
 from unet_exp.folder.rules import Rules
-from unet_exp.io.images import Reading
+from unet_exp.io.scene import Reading
 from unet_exp.io.writing import write_pages
 from unet_exp.samples.sample import Region
 

@@ -1,8 +1,8 @@
 """Pairs of images and masks: in columns, stored, and found again where little has changed."""
 
+import json
 import os
 import pickle
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -425,32 +425,22 @@ class TestFolders:
             pair(tmp_path, "*/images/*.png", "*/masks/")
 
 
-@pytest.mark.usefixtures("fake_annotations")
+LABELME = json.dumps({"version": "5.4.1", "shapes": [], "imagePath": "x.png"})
+
+
 def test_annotations_in_the_folder_of_the_images_are_the_masks(tmp_path):
-    make(tmp_path, "a.jpg", "a.json", "b.png", "b.json", "notes.txt")
+    make(tmp_path, "a.jpg", "b.png", "notes.txt")
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text(LABELME)
     pairs = pair(tmp_path, "", "")
     assert paths(tmp_path, pairs) == {"a": ["a.jpg", "a.json", None], "b": ["b.png", "b.json", None]}
     assert list(pair(tmp_path, "", "", known=pairs.to_arrays())) == list(pairs)
 
 
-@pytest.fixture
-def fake_annotations(monkeypatch):
-    """Stands in for the annotations that are read: a file of `many` has names, a line each."""
-    asked = []
-
-    def list_images(path):
-        asked.append(path.name)
-        text = path.read_text()
-        return text.splitlines()[1:] if text.startswith("many") else None
-
-    monkeypatch.setitem(sys.modules, "unet_exp.annotations", SimpleNamespace(list_images=list_images))
-    return asked
-
-
-@pytest.mark.usefixtures("fake_annotations")
 class TestAnnotationsOfManyImages:
     def put(self, root, name, *entries):
-        (root / name).write_text("\n".join(["many", *entries]))
+        images = [{"id": number, "file_name": entry} for number, entry in enumerate(entries)]
+        (root / name).write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
 
     def test_an_image_is_known_by_the_end_of_its_path(self, tmp_path, caplog):
         make(tmp_path, "i/train/1.jpg", "i/train/2.jpg", "i/val/1.jpg")
@@ -480,13 +470,13 @@ class TestAnnotationsOfManyImages:
         first, second = pair(tmp_path, "i", "all.json", missing=True)
         assert (first.mask, first.entry, second.entry) == (None, "", "2.jpg")
 
-    def test_what_is_known_holds_until_the_annotations_change(self, tmp_path, fake_annotations):
+    def test_what_is_known_holds_until_the_annotations_change(self, tmp_path, monkeypatch):
         make(tmp_path, "i/1.jpg", "i/2.jpg")
         self.put(tmp_path, "all.json", "1.jpg", "2.jpg")
         pairs = pair(tmp_path, "i", "all.json")
-        fake_annotations.clear()
-        assert list(pair(tmp_path, "i", "all.json", known=pairs.to_arrays())) == list(pairs)
-        assert not fake_annotations
+        with monkeypatch.context() as patch:
+            patch.setattr("unet_exp.folder.entries.list_images", None)  # they are not read again
+            assert list(pair(tmp_path, "i", "all.json", known=pairs.to_arrays())) == list(pairs)
         self.put(tmp_path, "all.json", "2.jpg")
         with pytest.raises(DataError, match=r"i/1\.jpg: no mask in"):
             pair(tmp_path, "i", "all.json", known=pairs.to_arrays())
@@ -500,7 +490,7 @@ class TestAnnotationsOfManyImages:
         self.put(tmp_path, "more.json", "a/1.jpg", "b/1.jpg")
         with pytest.raises(DataError, match=r"i/a/1\.jpg: is annotated twice, as a/1\.jpg in .*all\.json and as"):
             pair(tmp_path, "i", "*.json")
-        make(tmp_path, "x.json")
+        (tmp_path / "x.json").write_text(LABELME)
         with pytest.raises(DataError, match=r"x\.json: is for one image, and others in .* annotate many"):
             pair(tmp_path, "i", "{all,x}.json")
 

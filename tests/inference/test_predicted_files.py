@@ -17,7 +17,8 @@ from unet_exp.config import parse
 from unet_exp.inference.instances import write_instances
 from unet_exp.inference.large.file_predictor import FilePredictor, Inputs, Outputs
 from unet_exp.io.georeference import read_georeference
-from unet_exp.io.images import Reading, read_pages
+from unet_exp.io.images import read_pages
+from unet_exp.io.scene import Reading
 from unet_exp.io.writing import write_image, write_pages
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.prepare import prepare

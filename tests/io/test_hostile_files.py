@@ -18,7 +18,7 @@ from opened import read_all, refuse
 from test_dicom import noise, write, write_series
 
 from unet_exp.errors import DataError
-from unet_exp.io.images import stored_pages, stored_size
+from unet_exp.io.images import stored_pages
 from unet_exp.io.scene import Reading
 
 RNG = np.random.default_rng(4)
@@ -77,7 +77,7 @@ def test_cut_and_mutated_files(tmp_path, kind, capfd):
             read_all(path, Reading())
         except Exception:
             refuse(path)
-        stored_size(path)
+        stored_pages(path)
     assert capfd.readouterr().err == ""
 
 

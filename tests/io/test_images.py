@@ -274,7 +274,7 @@ def test_mutations(tmp_path, kind, capfd):
         except DataError as error:
             messages.append(str(error))
         else:
-            assert {(page.ndim, 1 <= page.shape[2] <= images.MAX_CHANNELS) for page in pages} == {(3, True)}
+            assert {(page.ndim, 1 <= page.shape[2] <= scene.MAX_CHANNELS) for page in pages} == {(3, True)}
             assert kind[:3] != "png" or np.array_equal(pages[0], whole)
     assert messages
     assert not any("\n" in message or len(message) > 500 for message in messages)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from opened import read_every_way, refuse
 from PIL import Image
 
-from unet_exp.io.images import open_images, read_pages, split_inner, stored_pages, stored_size
+from unet_exp.io.images import open_images, read_pages, stored_pages
 from unet_exp.io.kinds import KINDS, READ, SUFFIXES, is_unread
 from unet_exp.io.scene import Reading
-from unet_exp.io.stored import CONTAINERS
+from unet_exp.io.stored import CONTAINERS, split_inner
 
 RNG = np.random.default_rng(6)
 
@@ -89,7 +89,7 @@ def test_sizes_are_as_seen(tmp_path, orientation, indices):
             file.write(values, photometric="palette", colormap=palette, extratags=tags, metadata=None)
     sizes = [scene.pixels.shape for scene in read_every_way(tmp_path / "a.tif", Reading(indices=indices))]
     assert sizes[1] == (*((12, 14) if orientation > 4 else (14, 12)), 1 if indices else 3)
-    assert stored_size(tmp_path / "a.tif", Reading(indices=indices)) == (12 * (9 + 14) * sizes[0][2], 1)
+    assert stored_pages(tmp_path / "a.tif", Reading(indices=indices))[2:] == (12 * (9 + 14) * sizes[0][2], 1)
 
 
 def test_slices_of_a_tiff_have_one_axis(tmp_path):

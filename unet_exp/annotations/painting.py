@@ -1,7 +1,5 @@
 """From shapes to masks: the index of a class, or the number of an object, in every pixel."""
 
-import json
-import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.valid import Valid
+from unet_exp.typed import dump_in_one_line
 
 ANY = "*"
 """Stands for every label that has no class of its own."""
@@ -109,18 +108,13 @@ def require_known(
     numbers = [f"{name} x {found[name]}" for name in [*unknown, *known][:_MOST_NAMED]]
     more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     shown = [name for name in found if name not in ignored][:_MOST_NAMED]
-    classes = ", ".join(f"{{name: {quote(name.replace('/', '_'))}, value: {quote(name)}}}" for name in shown)
-    first = quote(unknown[0])
+    classes = ", ".join(dump_in_one_line({"name": name.replace("/", "_"), "value": name}) for name in shown)
+    first = dump_in_one_line(unknown[0])
     raise DataError(
         f"{path}: its labels are {', '.join(numbers)}{more} (label x shapes), and {first} has no class: type "
         f"data.classes='[{{name: background, value: 0}}, {classes}{', ...' * bool(more)}]'; also: [{first}] of another "
         f"class joins them, of the background leaves them out, and data.ignore='[{first}]' ignores them"
     )
-
-
-def quote(label: str) -> str:
-    """A label as it is typed, in quotes where Hydra's grammar does not take it bare."""
-    return label if re.fullmatch(r"[A-Za-z_]([\w ]*\w)?", label, re.ASCII) else json.dumps(label, ensure_ascii=False)
 
 
 def _crop(shape: Shape, size: tuple[int, int]) -> tuple[slice, slice, NDArray[np.bool_]]:

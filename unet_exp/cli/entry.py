@@ -3,7 +3,7 @@
 import errno
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,9 +104,7 @@ def run_over_checkpoint(
             from unet_exp.checkpoints.checkpoint import require_trusted
             from unet_exp.checkpoints.opening import open_checkpoint
 
-        # Only what is typed now: a checkpoint must not declare itself trusted.
-        trust: Any = typed.get("trust") or []
-        trust = trust if isinstance(trust, list) else [str(trust)]
+        trust = _list_trusted(typed)
         checkpoint = open_checkpoint(str(typed["checkpoint"]), trust)
         # The training's machine and folders are not those of today.
         trainer = {**checkpoint.config.trainer.model_dump(), "accelerator": "auto"}
@@ -120,6 +118,12 @@ def run_over_checkpoint(
             print(OmegaConf.to_yaml(OmegaConf.create(values)), end="")
         else:
             run(values, checkpoint)
+
+
+def _list_trusted(typed: Mapping[str, Any]) -> list[str]:
+    """The packages that are trusted by what is typed now: a checkpoint must not declare itself trusted."""
+    trust = typed.get("trust") or []
+    return trust if isinstance(trust, list) else [str(trust)]
 
 
 def run_with_own_keys(usage: str, defaults: dict[str, Any], run: Callable[[dict[str, Any]], object]) -> None:

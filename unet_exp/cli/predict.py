@@ -1,7 +1,6 @@
 """The command predict: predicts masks for the user's own images."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -10,8 +9,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import model_validator
 
 from unet_exp.cli.entry import run_over_checkpoint
-from unet_exp.config import ClassSpec, DataConfig, parse
-from unet_exp.config.user_data import Axes, Axis, FolderConfig, NoData
+from unet_exp.cli.predict_input import (
+    PixelWords,
+    check_paths,
+    explain_channels,
+    find_inputs,
+    list_images,
+    name_outputs,
+    take_pixel_words,
+)
+from unet_exp.config import ClassSpec, parse
+from unet_exp.config.user_data import Axis
 from unet_exp.config.values import Natural, NonNegative
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.progress import watch
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
     from unet_exp.inference.large.file_predictor import Inputs, Outputs
     from unet_exp.inference.predictor import Predictor
 
-USAGE = """Predict masks for images: PNG, JPEG, TIFF and TIFF stacks of any size.
+USAGE = """Predict masks for images, stacks and volumes, in files of all kinds that trainings read.
 
 Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, folder or glob> [key=value] ...
 
@@ -86,19 +94,6 @@ class Prediction(Strict):
         return self
 
 
-class PixelWords(Strict):
-    """How pixels are read, and which hold data; see `unet_exp.config.user_data.FolderConfig`."""
-
-    nodata: NoData = "declared"
-    field_of_view: str | None = None
-    axes: Axes | None = None
-    slice_axis: Axis = "z"
-
-
-class _Words(Strict):
-    data: PixelWords
-
-
 DEFAULTS: dict[str, Any] = {
     "checkpoint": "",
     "input": "",
@@ -125,7 +120,7 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
         UserError: for what the user can correct; DataError at the end if a file was skipped.
     """
     task = validate(Prediction, {key: values.pop(key) for key in DEFAULTS})
-    words = _take_pixel_words(values)
+    words = take_pixel_words(values)
     config = parse({**values, "output": task.output})
     if not task.input:
         raise DataError("input=<file, folder or glob> is missing")
@@ -140,11 +135,11 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     if task.memory:
         return_freed_memory()
     console = make_console()
-    images, output = _list_images(task.input, console), Path(task.output)
+    images, output = list_images(task.input, console), Path(task.output)
     paths = [files[0] for _, files in images]
-    names = _name_outputs(images)
-    _check_paths(names, output)
-    inputs = _find_inputs(words, checkpoint.config.data, checkpoint.record.classes, images)
+    names = name_outputs(images)
+    check_paths(names, output)
+    inputs = find_inputs(words, checkpoint.config.data, checkpoint.record.classes, images)
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
     write_cells = _plan_cells(task, predictor.classes, words.slice_axis) if task.instances else None
     outputs = Outputs(output, task.preview, task.probabilities, write_cells, checkpoint.record.mask_suffix, names)
@@ -154,123 +149,9 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
         console.print(str(output), style="bold", soft_wrap=True)
     if failures:
         were = "was" if len(failures) == 1 else "were"
-        hint = _explain_channels(checkpoint.config.data, task.input)
+        hint = explain_channels(checkpoint.config.data, task.input)
         raise DataError(f"{len(failures)} of {len(paths)} files {were} left out: " + "; ".join(failures) + hint)
     return masks
-
-
-def _list_images(spec: str | list[str], console: "Console") -> list[tuple[str, tuple[Path, ...]]]:
-    """The files of each image that `input` names, and its name; tells which files there are not read."""
-    from unet_exp.folder.named_files import FileSpecs, Spec
-    from unet_exp.folder.pairing import find_pairs
-    from unet_exp.io.kinds import READ, describe_files, list_unread
-    from unet_exp.io.listing import list_files
-
-    if isinstance(spec, list):
-        specs = tuple(Spec.of(f"input[{place}]", one) for place, one in enumerate(spec))
-        return [(pair.name, pair.images) for pair in find_pairs(FileSpecs(specs, {}), lambda _: True)]
-    try:
-        images, others = list_files(spec, recursive=False)
-    except DataError:
-        if not _is_series(Path(spec).expanduser()):
-            raise
-        images, others = [(Path(spec).name, Path(spec).expanduser())], []
-    if unread := list_unread(others):
-        console.print(f"left out are {describe_files(unread)}; {READ}", soft_wrap=True)
-    return [(name, (path,)) for name, path in images]
-
-
-def _is_series(folder: Path) -> bool:
-    """Whether a folder is a DICOM series, whose files may have any names."""
-    from unet_exp.io.images import Reading, open_images
-
-    try:
-        with open_images(folder, Reading()):
-            return folder.is_dir()
-    except DataError:
-        return False
-
-
-def _explain_channels(config: DataConfig, spec: str | list[str]) -> str:
-    """What to type where the training had several files an image, and `input` one."""
-    count = len(config.image_specs) if isinstance(config, FolderConfig) else 1
-    if count == 1 or isinstance(spec, list):
-        return ""
-    return f"; the training had {count} files an image: type input=[...] with one of each, in their order"
-
-
-def _name_outputs(images: Sequence[tuple[str, Sequence[Path]]]) -> dict[Path, str]:
-    """The beginning of the names of the outputs of each image: the name of its file, or of the container around it.
-
-    Where several files have one name it is what the wildcards match.
-    """
-    from unet_exp.io.images import split_inner
-    from unet_exp.io.writing import stem_of
-
-    stems = [stem_of(split_inner(files[0])[0]) for _, files in images]
-    numbers = Counter(stems)
-    return {
-        files[0]: stem if numbers[stem] == 1 else name.replace("/", "_")
-        for stem, (name, files) in zip(stems, images, strict=True)
-    }
-
-
-def _take_pixel_words(values: dict[str, Any]) -> PixelWords:
-    """The words about pixels; takes them out of the values of a training that does not have them."""
-    data: dict[str, Any] = values["data"]
-    words = validate(_Words, {"data": {key: data[key] for key in PixelWords.model_fields}}).data
-    if data["name"] != "folder":
-        values["data"] = {key: value for key, value in data.items() if key not in PixelWords.model_fields}
-    return words
-
-
-def _are_of_training(config: DataConfig, images: Iterable[Path]) -> bool:
-    """Whether all images are files that `data.images` names."""
-    from unet_exp.io.listing import list_files
-
-    if not isinstance(config, FolderConfig):
-        return False
-    try:
-        known = {path.resolve() for spec in config.image_specs for _, path in list_files(spec).images}
-    except DataError:  # they are gone
-        return False
-    return all(path.resolve() in known for path in images)
-
-
-def _find_inputs(
-    words: PixelWords,
-    config: DataConfig,
-    classes: Sequence[ClassSpec],
-    images: Sequence[tuple[str, tuple[Path, ...]]],
-) -> "Inputs":
-    """What is known of the pixels of images, by name; `config` is the data config of the training."""
-    from unet_exp.folder.named_files import Spec
-    from unet_exp.folder.pairing import find_views
-    from unet_exp.inference.large.file_predictor import Inputs
-    from unet_exp.io.scene import Reading
-    from unet_exp.samples.classes import choose_fill
-
-    folder = config if isinstance(config, FolderConfig) else None
-    ignored, trained_view = (folder.ignored_values, folder.field_of_view) if folder else ((), None)
-    views: dict[str, Path] = {}
-    firsts = {name: files[0] for name, files in images}
-    if words.field_of_view is not None:
-        ask = (
-            f"the network was trained with data.field_of_view={trained_view}: type the masks of these images, or "
-            "data.field_of_view=null to take the whole images"
-        )
-        if words.field_of_view == trained_view and not _are_of_training(config, firsts.values()):
-            raise DataError(f"input: these are not the images of the training, and {ask}")
-        # That of the training is below its root.
-        path = folder.view_spec if folder and words.field_of_view == trained_view else None
-        try:
-            views = find_views(Spec("data.field_of_view", words.field_of_view, path or words.field_of_view), firsts)
-        except DataError as error:
-            raise DataError(f"{error}; {ask}" if trained_view else str(error)) from None
-    by_image = {firsts[name]: view for name, view in views.items()}
-    channels = {files[0]: files for _, files in images if len(files) > 1}
-    reading = Reading(words.nodata, axes=words.axes, slice_axis=words.slice_axis)
-    return Inputs(choose_fill(classes, ignored), reading, by_image, channels)
 
 
 def _predict_files(
@@ -331,26 +212,6 @@ def _progress(console: "Console") -> "Progress":
         Speed(),
     )
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
-
-
-def _check_paths(names: Mapping[Path, str], output: Path) -> None:
-    """Two inputs must not write the same files, and no mask may be an input of the next call."""
-    from unet_exp.io.images import split_inner
-
-    if any(split_inner(path)[0].parent.resolve() == output.resolve() for path in names):
-        raise DataError(
-            f"output={output} is the folder of the input, and its masks would be input next time; choose another"
-        )
-    if output.exists() and not output.is_dir():
-        raise DataError(f"output={output}: this folder cannot be made (File exists); choose another")
-    seen: dict[str, Path] = {}
-    for path, stem in names.items():
-        if stem in seen:
-            raise DataError(
-                f"{seen[stem]} and {path} would both be written to {stem}_...; "
-                "predict them one after another, each with an output= of its own"
-            )
-        seen[stem] = path
 
 
 def _plan_cells(task: Prediction, specs: Sequence[ClassSpec], slice_axis: Axis) -> "partial[None]":

@@ -132,6 +132,11 @@ class UserDataConfig(PatchConfig):
         """The labels of ignored objects."""
         return tuple(label for label in self.ignored if isinstance(label, str))
 
+    @property
+    def lists_folder(self) -> str | None:
+        """The folder of the lists."""
+        return None if self.lists is None else os.path.expanduser(self.lists)
+
     @field_validator("classes", mode="before")
     @classmethod
     def _check_each_class(cls, classes: Any) -> Any:
@@ -207,11 +212,6 @@ class UserDataConfig(PatchConfig):
                 "data.classes: with data.labels=instances each object has a value of its own, and also= means nothing; "
                 "leave it out"
             )
-
-    @property
-    def lists_folder(self) -> str | None:
-        """The folder of the lists."""
-        return None if self.lists is None else os.path.expanduser(self.lists)
 
     @model_validator(mode="after")
     def _check_inexact(self) -> "UserDataConfig":

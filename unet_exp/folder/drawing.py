@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from unet_exp.annotations import draw_mask
+from unet_exp.annotations.painting import Shape, paint
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array, check_same_size
-from unet_exp.io.images import OpenImages, Reading, open_images
+from unet_exp.io.images import open_images
 from unet_exp.io.kinds import ANNOTATION_SUFFIXES, is_jpeg
 from unet_exp.io.listing import check_found, scan_files
+from unet_exp.io.scene import OpenImages, Reading
 from unet_exp.io.specs import is_zarr
 from unet_exp.io.stored import split_inner
 from unet_exp.io.valid import Valid
 
 if TYPE_CHECKING:
-    from unet_exp.annotations.painting import Shape
     from unet_exp.folder.pairs import Pair
 
 _log = logging.getLogger(__name__)
@@ -98,9 +100,6 @@ def draw_pair(
     Raises:
         DataError: for files that cannot be read or do not fit.
     """
-    from unet_exp.annotations import draw_mask
-    from unet_exp.annotations.painting import paint
-
     assert pair.mask is not None
     labels, ignored, values, objects, *_ = drawing
     if is_annotation(pair.mask):
@@ -119,10 +118,8 @@ def draw_pair(
 
 def _list_shapes(
     pair: "Pair", size: tuple[int, int], drawing: Drawing, opened: Mapping[Path, OpenImages], page: int
-) -> Iterator["Shape"]:
+) -> Iterator[Shape]:
     """The shapes in files of classes and of objects, and tells of classes that overlap."""
-    from unet_exp.annotations.painting import Shape
-
     owner = np.zeros(size, np.uint8) if len(pair.masks) > 1 else None
     for number, (label, path) in enumerate(pair.masks, start=1):
         if path is None:

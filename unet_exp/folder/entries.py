@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unet_exp.annotations import list_images
 from unet_exp.errors import DataError
 from unet_exp.folder.matching import Side
 from unet_exp.folder.named_files import NamedFiles
@@ -22,8 +23,6 @@ def annotate_many(masked: NamedFiles) -> bool:
     """
     if not masked.has_annotations:
         return False
-    from unet_exp.annotations import list_images
-
     paths = (masked.path(int(number)) for number in masked.sort(np.arange(len(masked.names))))
     first = next((path for path in paths if path.suffix.lower() in ANNOTATION_SUFFIXES), None)
     return first is not None and list_images(first) is not None
@@ -89,8 +88,6 @@ def _path_name(images: Side, place: int) -> str:
 
 def _list_entries(masked: NamedFiles) -> Iterator[tuple[int, str]]:
     """The number of each file, with each name that it annotates."""
-    from unet_exp.annotations import list_images
-
     for number in masked.sort(np.arange(len(masked.names))).tolist():
         path: Path = masked.path(number)
         names = list_images(path) if path.suffix.lower() in ANNOTATION_SUFFIXES else None

@@ -7,7 +7,8 @@ from typing import Any
 
 from unet_exp.config import ClassSpec
 from unet_exp.config.user_data import MAX_CLASSES
-from unet_exp.samples.classes import Value, Values, dump_in_one_line, list_few, name_values, stored_value
+from unet_exp.samples.classes import Value, Values, list_few, name_values, stored_value
+from unet_exp.typed import dump_in_one_line
 
 _RARE = 0.001
 _STRAY_PIXELS, _STRAY_SHARE = 16, 1e-5

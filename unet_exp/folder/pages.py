@@ -16,8 +16,9 @@ from unet_exp.folder.groups import SplitItem
 from unet_exp.io.arrays import Array, check_same_size
 from unet_exp.io.directions import check_directions
 from unet_exp.io.georeference import check_places
-from unet_exp.io.images import MAX_CHANNELS, OpenImages, Reading, Scene, open_images
+from unet_exp.io.images import open_images
 from unet_exp.io.kinds import is_jpeg
+from unet_exp.io.scene import MAX_CHANNELS, OpenImages, Reading, Scene
 from unet_exp.io.valid import Valid, clear_invalid, join_valid
 from unet_exp.samples.classes import shows_colors
 
@@ -33,7 +34,7 @@ class PairPage(NamedTuple):
         scene: its pixels.
         mask: those of its mask (H, W, C), as stored; None without one.
         labelled: (H, W), where both of them hold data; None: everywhere.
-        changed: pixels of the mask, where both hold data, that `Rules.read` has given the value of a class.
+        changed: pixels of the mask, where both hold data, that `Rules.finish` has given the value of a class.
     """
 
     item: SplitItem

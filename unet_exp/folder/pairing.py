@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from unet_exp.annotations import list_images
 from unet_exp.errors import DataError
 from unet_exp.folder.entries import annotate_many, match_entries
 from unet_exp.folder.matching import Matches, Side, match_names
@@ -299,8 +300,6 @@ def _tell_near(pairs: Pairs, place: int, suffix: str) -> str:
         free = np.setdiff1d(np.flatnonzero(files.read), taken)
         names, found = [name for name in files.names(free) if name.endswith(suffix)], "found"
     else:
-        from unet_exp.annotations import list_images
-
         known = {*pairs.entries}
         masks = files.list_paths(np.flatnonzero(files.read))
         names, found = [name for path in masks for name in list_images(path) or () if name not in known], "listed"

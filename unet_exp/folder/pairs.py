@@ -15,9 +15,10 @@ from unet_exp.folder.drawing import Drawing, is_drawn
 from unet_exp.folder.named_files import Listed
 from unet_exp.folder.pages import PairPages
 from unet_exp.folder.parts import FileParts
-from unet_exp.io.images import Reading, Scene, stored_pages
+from unet_exp.io.images import stored_pages
 from unet_exp.io.kinds import JPEG_SUFFIXES
 from unet_exp.io.listing import Files
+from unet_exp.io.scene import Reading, Scene
 from unet_exp.io.specs import Source
 from unet_exp.io.stamps import GONE, stamp_item
 from unet_exp.io.texts import Places, Texts

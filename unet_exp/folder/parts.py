@@ -7,9 +7,8 @@ from unet_exp.errors import DataError
 from unet_exp.folder.drawing import is_drawn
 from unet_exp.folder.groups import SplitItem
 from unet_exp.folder.pages import PairPage, join_channels
-from unet_exp.io.images import Scene
 from unet_exp.io.partial import PartReader, open_parts
-from unet_exp.io.scene import Reading
+from unet_exp.io.scene import Reading, Scene
 from unet_exp.io.valid import join_valid
 from unet_exp.samples.sample import Region
 

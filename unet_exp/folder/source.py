@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from unet_exp.folder.origin import Origin, Pages, Parts, require_same_mask
 from unet_exp.folder.pages import PairPage
 from unet_exp.folder.rules import Rules
-from unet_exp.io.images import Scene
+from unet_exp.io.scene import Scene
 from unet_exp.samples.sample import Region, Sample
 
 

@@ -17,7 +17,7 @@ from unet_exp.folder.origin import Item
 from unet_exp.folder.pages import ImageKind, PairPage, take_channels
 from unet_exp.folder.rules import Rules
 from unet_exp.io.arrays import Array
-from unet_exp.io.images import Scene
+from unet_exp.io.scene import Scene
 from unet_exp.io.valid import Valid, find_fill
 from unet_exp.samples.classes import UnknownValues, Value, decode, read_codes, shows_colors, stored_value
 from unet_exp.samples.facts import digest_array, image_digest

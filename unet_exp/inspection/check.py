@@ -34,7 +34,8 @@ from unet_exp.folder.stats import ImageStats
 from unet_exp.folder.survey import survey as survey_files
 from unet_exp.inspection import findings, survey, tables
 from unet_exp.inspection.findings import ClassProposal, Suspicion, Totals
-from unet_exp.inspection.proposal import propose_files, silence_warnings, with_values, write_words
+from unet_exp.inspection.proposal import propose_files, write_words
+from unet_exp.inspection.trials import silence_warnings, with_values
 from unet_exp.io.valid import Valid
 from unet_exp.io.writing import make_output_folder
 from unet_exp.metrics.declarations import ScoreFamily
@@ -284,7 +285,7 @@ def _find_differences(stats: Sequence[ImageStats]) -> list[str]:
     channels = Counter(f"{count} channel(s)" for count in used_channels([one.kind for one in stats]).tolist())
     types = Counter(f"{one.dtype} pixels" for one in stats)
     return [
-        f"data.images: {', '.join(f'{kind} in {count}' for kind, count in kinds.most_common())} images; save {mend}"
+        f"images: {', '.join(f'{kind} in {count}' for kind, count in kinds.most_common())} images; save {mend}"
         for kinds, mend in ((channels, "all as grey, or all as RGB"), (types, "all with as many bits"))
         if len(kinds) > 1
     ]

@@ -14,7 +14,8 @@ from unet_exp.folder.meaning import find_distance, find_meaning, name_new, to_ig
 from unet_exp.folder.stats import ImageStats, MaskStats
 from unet_exp.inspection.survey import Regions
 from unet_exp.io.valid import format_value
-from unet_exp.samples.classes import Value, Values, dump_in_one_line, name_values, picture_color, stored_value
+from unet_exp.samples.classes import Value, Values, name_values, picture_color, stored_value
+from unet_exp.typed import dump_in_one_line
 
 RARE = 0.001
 """Share of the pixels below which a class is rare."""

@@ -1,42 +1,35 @@
 """Proposes words for an unknown folder: which files are images, which are their masks, and how they are split."""
 
-import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import combinations
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from unet_exp.annotations import list_labels
 from unet_exp.config.user_data import MAX_CLASSES, FolderConfig
 from unet_exp.data.sets.folder import find_folder_pairs
 from unet_exp.errors import DataError, UserError
 from unet_exp.folder import groups
-from unet_exp.folder.pairs import Pair, Pairs
-from unet_exp.folder.rules import Rules
 from unet_exp.inspection.families import IMAGE_WORDS, MASK_WORDS, Family, find_families
+from unet_exp.inspection.looks import Look, look_at
+from unet_exp.inspection.trials import DERIVED, HALF, Trial, count_masked, silence_warnings, try_all, with_values
 from unet_exp.io.images import open_images
-from unet_exp.io.kinds import ANNOTATION_SUFFIXES, DICOM_SUFFIXES, SUFFIXES
+from unet_exp.io.kinds import ANNOTATION_SUFFIXES, SUFFIXES
 from unet_exp.io.listing import scan_files
 from unet_exp.io.scene import Reading
 from unet_exp.io.volumes import SeveralArrays
-from unet_exp.samples.classes import UnknownValues, dump_in_one_line
+from unet_exp.typed import write_value
 
 _MOST_FAMILIES = 12
 _MOST_TOLD = 8
 _MOST_ANNOTATIONS = 200
-_DERIVED = ("color", "colour", "instance", "panoptic", "overlay", "preview", "edge", "prob", "weak")
-"""What names say of files that are made of the masks, or say less than they do."""
-_FLATTER = 0.05
 _FEWEST_GROUPS = 3
-_HALF = 0.5
 
 
 class FileProposal(NamedTuple):
@@ -53,14 +46,6 @@ class FileProposal(NamedTuple):
     remarks: list[str]
 
 
-class _Trial(NamedTuple):
-    images: Family
-    masks: Family
-    values: dict[str, Any]
-    pairs: Pairs
-    points: int
-
-
 def propose_files(config: FolderConfig) -> FileProposal:
     """Finds keys for the files below `data.root`.
 
@@ -70,48 +55,32 @@ def propose_files(config: FolderConfig) -> FileProposal:
     root = Path(config.root or ".").expanduser()
     families = find_families(root, (*SUFFIXES, *ANNOTATION_SUFFIXES))
     families = [part for family in families[:_MOST_FAMILIES] for part in _list_arrays(root, family)]
+    looks = {family.spec: look_at(root, family) for family in families}
     with silence_warnings():
-        trials = list(_try_all(config, root, families))
+        trials = list(try_all(config, [(family, looks[family.spec]) for family in families]))
         if not trials:
             raise _explain_nothing(root, families)
-        best = max(trials, key=_rank)
+        best = max(trials, key=attrgetter("rank"))
         values = {**best.values, **_find_channels(config, best, families)}
-        by_class = _find_classes(config, root, best, trials)
+        by_class = _find_classes(config, best, trials, looks)
         values |= by_class
-        values |= _find_view(config, root, best, families)
+        values |= _find_view(config, best, families, looks)
         values |= _find_split(config, root, best, values)
         values |= _find_labels(root, best.masks)
     remarks = []
-    if bare := len(best.pairs) - _count_masked(best.pairs):
+    if bare := len(best.pairs) - best.masked:
         values["without_mask"] = "unlabelled"
         remarks.append(f"{bare} images have no mask: they are predicted and drawn, without scores")
     apart = _list_apart(best, trials)
     if apart:
-        told = [
-            f"{trial.images.spec} with {trial.masks.spec} ({_count_masked(trial.pairs)})"
-            for trial in apart[:_MOST_TOLD]
-        ]
+        told = [f"{trial.images.spec} with {trial.masks.spec} ({trial.masked})" for trial in apart[:_MOST_TOLD]]
         remarks.append(f"other images have masks too: {', '.join(told)}")
     named = {best.masks.spec, values.get("field_of_view"), *(trial.masks.spec for trial in apart)}
     named |= {*by_class.get("masks", {}).values()}
     others = sorted({trial.masks.spec for trial in trials if trial.images == best.images} - named)
     if others:
         remarks.append(f"other files pair with these images too: {', '.join(others[:_MOST_TOLD])}")
-    return FileProposal(values, _count_masked(best.pairs), remarks)
-
-
-def write_words(values: Mapping[str, Any]) -> list[str]:
-    """Keys of the data as words on a command line, as Hydra reads them."""
-    return [f"data.{key}={_write_value(value)}" for key, value in values.items()]
-
-
-def with_values(config: FolderConfig, values: Mapping[str, Any]) -> FolderConfig:
-    """The config with other values.
-
-    Raises:
-        ValidationError: for values that do not fit.
-    """
-    return FolderConfig.model_validate({**config.model_dump(), **values})
+    return FileProposal(values, best.masked, remarks)
 
 
 def _list_arrays(root: Path, family: Family) -> list[Family]:
@@ -127,92 +96,22 @@ def _list_arrays(root: Path, family: Family) -> list[Family]:
         return [family]
 
 
-def _try_all(config: FolderConfig, root: Path, families: Sequence[Family]) -> Iterator[_Trial]:
-    """Pairs families that may be images with those that may be their masks."""
-    flatness = {family.spec: _find_flatness(root, family) for family in families}
-    for images, masks in product(families, families):
-        drawn = masks.kind in ANNOTATION_SUFFIXES
-        if images is masks or images.kind in ANNOTATION_SUFFIXES:
-            continue
-        role, other = masks.tell_role(images), images.tell_role(masks)
-        if other > 0:
-            continue
-        flatter = flatness[masks.spec] - flatness[images.spec] > _FLATTER
-        derived = any(word in part for part in masks.list_words() for word in _DERIVED)
-        mostly = _find_share(root, masks) >= _HALF  # as of a field of view
-        points = 3 * (role > 0 or drawn) - 4 * (role < 0) + (other < 0) + 2 * flatter - derived - mostly
-        if points <= 0:
-            continue
-        for values in _name_files(images, masks):
-            try:
-                changed = with_values(config, values)
-                pairs = find_folder_pairs(changed, None, lambda _: True)
-                masked = [place for place, pair in enumerate(pairs) if pair.mask is not None]
-                if masked:
-                    _look_at(pairs[masked[len(masked) // 2]], Rules.of(changed))
-                    yield _Trial(images, masks, values, pairs, points)
-                    break
-            except UserError:
-                continue
+def write_words(values: Mapping[str, Any]) -> list[str]:
+    """Keys of the data as words on a command line, as Hydra reads them."""
+    return [f"data.{key}={write_value(value)}" for key, value in values.items()]
 
 
-def _look_at(pair: Pair, rules: Rules) -> None:
-    """Reads one pair, which shows whether sizes and pages fit; its values may be those of other classes.
-
-    Raises:
-        DataError: if they do not fit, or the mask is none.
-    """
-    page = rules.read_page(pair, 0)
-    if page.mask is not None:
-        with suppress(UnknownValues):
-            rules.label(page.mask, str(pair.mask), page.labelled)
-
-
-def _name_files(images: Family, masks: Family) -> Iterator[dict[str, Any]]:
-    """Ways to name images and masks, the simplest first."""
-    apart = masks.folders != images.folders
-    if apart and _are_folders(masks) and len(images.files) == images.number_of_folders:
-        yield {"images": images.spec, "masks": masks.folder_spec, "labels": "instances"}
-    if images.kind in DICOM_SUFFIXES and _are_folders(images):
-        yield {"images": images.folder_spec, "masks": masks.spec}
-    if images.folders == masks.folders and images.suffix == masks.suffix and not images.ending and masks.ending:
-        spec = images.spec
-        yield {"images": spec, "masks": spec, "mask_suffix": masks.ending}
-        return
-    exact = {"images": images.spec, "masks": masks.spec}
-    if set(masks.names) <= set(images.names):
-        yield exact
-    for numbers in (False, True):
-        yield {"images": images.narrow(numbers).spec, "masks": masks.narrow(numbers).spec}
-    yield exact
-
-
-def _are_folders(family: Family) -> bool:
-    """Whether each of several folders holds several files."""
-    return any("*" in part for part in family.folders) and 1 < family.number_of_folders < len(family.files)
-
-
-def _rank(trial: _Trial) -> tuple[int, int, int, int]:
-    """What is better is larger: by its files and their names, by the images with and without masks, and by its glob."""
-    masked = _count_masked(trial.pairs)
-    return trial.points, masked, masked - len(trial.pairs), -len(trial.masks.spec)
-
-
-def _list_apart(best: _Trial, trials: Sequence[_Trial]) -> list[_Trial]:
+def _list_apart(best: Trial, trials: Sequence[Trial]) -> list[Trial]:
     """Other images, each with its best masks, that are as good as the best and have no file in common with them."""
     taken = {*best.images.files, *best.masks.files}
-    found: dict[str, _Trial] = {}
-    for trial in sorted(trials, key=_rank, reverse=True):
+    found: dict[str, Trial] = {}
+    for trial in sorted(trials, key=attrgetter("rank"), reverse=True):
         if trial.points >= best.points and taken.isdisjoint((*trial.images.files, *trial.masks.files)):
             found.setdefault(trial.images.spec, trial)
     return list(found.values())
 
 
-def _count_masked(pairs: Pairs) -> int:
-    return sum(pair.mask is not None for pair in pairs)
-
-
-def _find_channels(config: FolderConfig, best: _Trial, families: Sequence[Family]) -> dict[str, Any]:
+def _find_channels(config: FolderConfig, best: Trial, families: Sequence[Family]) -> dict[str, Any]:
     """The channels of images that lie in several files, whose names differ in their endings."""
     images, masks = best.images, best.masks
     alike = [
@@ -230,35 +129,38 @@ def _find_channels(config: FolderConfig, best: _Trial, families: Sequence[Family
         pairs = find_folder_pairs(with_values(config, {**best.values, **values}), None, lambda _: True)
     except UserError:
         return {}
-    return values if _count_masked(pairs) == _count_masked(best.pairs) else {}
+    return values if count_masked(pairs) == best.masked else {}
 
 
-def _find_classes(config: FolderConfig, root: Path, best: _Trial, trials: Sequence[_Trial]) -> dict[str, Any]:
+def _find_classes(
+    config: FolderConfig, best: Trial, trials: Sequence[Trial], looks: Mapping[str, Look]
+) -> dict[str, Any]:
     """Masks in one file a class: alike but for the last word of their names, or for their folders; and of two values.
 
     Two people who draw the same objects make such files too, but theirs cover the same pixels.
     """
     for by_folder in (False, True):
         found = _name_classes(best, trials, by_folder)
-        if len(found) < 2 or not _are_apart([_find_lit(root, trial.masks) for trial in found.values()]):
+        seen = [looks[trial.masks.spec] for trial in found.values()]
+        if len(found) < 2 or any(one.shares_most(other) for one, other in combinations(seen, 2)):
             continue
         masks = {label: trial.values["masks"] for label, trial in sorted(found.items())}
         values = {"masks": masks, "classes": _list_classes(masks)}
         with suppress(UserError, ValueError):  # such as a class of the background
             pairs = find_folder_pairs(with_values(config, {**best.values, **values}), None, lambda _: True)
-            if _count_masked(pairs) >= _count_masked(best.pairs):
+            if count_masked(pairs) >= best.masked:
                 return values
     return {}
 
 
-def _name_classes(best: _Trial, trials: Sequence[_Trial], by_folder: bool) -> dict[str, _Trial]:
+def _name_classes(best: Trial, trials: Sequence[Trial], by_folder: bool) -> dict[str, Trial]:
     """Masks like the best ones, with the words by which they differ; none if that of the best tells a role."""
-    found: dict[tuple[str, tuple[str, ...], tuple[str, ...], str], _Trial] = {}
+    found: dict[tuple[str, tuple[str, ...], tuple[str, ...], str], Trial] = {}
     for trial in trials:
         masks, (*above, last) = trial.masks, ("", *trial.masks.folders)
         apart, shared = (last, (*above, masks.ending)) if by_folder else (masks.ending, (*above, last))
         label = apart.strip("_-. ")
-        told = any(word in label.lower() for word in (*MASK_WORDS, *IMAGE_WORDS, *_DERIVED))
+        told = any(word in label.lower() for word in (*MASK_WORDS, *IMAGE_WORDS, *DERIVED))
         plain = trial.values == {"images": best.values["images"], "masks": trial.values["masks"]}
         if plain and not told and re.fullmatch(r"[A-Za-z_]\w*", label, re.ASCII):
             found[label, shared, masks.suffixes, masks.inner] = trial
@@ -266,32 +168,17 @@ def _name_classes(best: _Trial, trials: Sequence[_Trial], by_folder: bool) -> di
     return {key[0]: trial for key, trial in found.items() if key[1:] == keys}
 
 
-def _are_apart(lit: Sequence[NDArray[np.bool_] | None]) -> bool:
-    """Whether masks of one image can be of several classes: no two of them share most of their pixels."""
-    return all(
-        one is not None
-        and other is not None
-        and one.shape == other.shape
-        and 2 * (one & other).sum() < (one | other).sum()
-        for one, other in combinations(lit, 2)
-    )
-
-
-def _find_lit(root: Path, masks: Family) -> NDArray[np.bool_] | None:
-    """Where a mask from the middle is not 0: (H, W); None where it has more than two values or cannot be read."""
-    pixels = _read_middle(root, masks)
-    return None if pixels is None or len(np.unique(pixels)) > 2 else (pixels != 0).any(axis=2)
-
-
-def _find_view(config: FolderConfig, root: Path, best: _Trial, families: Sequence[Family]) -> dict[str, Any]:
+def _find_view(
+    config: FolderConfig, best: Trial, families: Sequence[Family], looks: Mapping[str, Look]
+) -> dict[str, Any]:
     """Masks of the field of view: of two values, and 0 in less than half of the image, unlike the masks themselves."""
-    if _find_share(root, best.masks) >= _HALF:
+    if looks[best.masks.spec].share >= HALF:
         return {}
     ending = str(best.values["images"]).rpartition("*")[2].removesuffix(best.images.suffix)
     for family in families:
         if family in (best.images, best.masks) or family.tell_role(best.images) <= 0:
             continue
-        if _find_share(root, family) < _HALF:
+        if looks[family.spec].share < HALF:
             continue
         narrow = family.narrow(False)
         longer = replace(narrow, ending=ending + narrow.ending.removeprefix(ending))
@@ -322,7 +209,7 @@ def _list_classes(labels: Iterable[str]) -> list[dict[str, Any]]:
     return [{"name": "background", "value": 0}, *named]
 
 
-def _find_split(config: FolderConfig, root: Path, best: _Trial, values: dict[str, Any]) -> dict[str, Any]:
+def _find_split(config: FolderConfig, root: Path, best: Trial, values: dict[str, Any]) -> dict[str, Any]:
     """The split that folders or lists make, if they make one."""
     tries: list[dict[str, Any]] = []
     if best.images.splits:
@@ -340,39 +227,6 @@ def _find_split(config: FolderConfig, root: Path, best: _Trial, values: dict[str
     return {"group": "image"} if len(best.pairs) < _FEWEST_GROUPS else {}
 
 
-def _find_flatness(root: Path, family: Family) -> float:
-    """The share of neighbours that are equal in a file from the middle: of masks nearly all; 0 if it cannot be read."""
-    pixels = _read_middle(root, family)
-    return 0.0 if pixels is None or pixels.shape[1] < 2 else float((pixels[:, 1:] == pixels[:, :-1]).mean())
-
-
-def _find_share(root: Path, family: Family) -> float:
-    """The share of pixels that are not 0 in a file from the middle; 0 where it has more than two values."""
-    pixels = _read_middle(root, family)
-    if pixels is None or len(np.unique(pixels)) > 2:
-        return 0.0
-    return float((pixels != 0).mean())
-
-
-def _read_middle(root: Path, family: Family) -> np.ndarray[Any, Any] | None:
-    if family.kind in ANNOTATION_SUFFIXES:
-        return None
-    path = Path(root, family.files[len(family.files) // 2], *filter(None, [family.inner]))
-    try:
-        with open_images(path, Reading()) as images:
-            return images.page(len(images) // 2).pixels
-    except DataError:
-        return None
-
-
-def _write_value(value: Any) -> str:
-    """A value as Hydra reads it on the command line."""
-    if isinstance(value, list | dict):
-        return dump_in_one_line(value)
-    plain = not set(str(value)) & set("{}[]()=,:'\"\\ ")
-    return str(value) if plain else f'"{value}"'
-
-
 def _explain_nothing(root: Path, families: Sequence[Family]) -> DataError:
     if not families:
         return DataError(f"data.root={root}: holds no file of a kind that is read; check the path")
@@ -381,14 +235,3 @@ def _explain_nothing(root: Path, families: Sequence[Family]) -> DataError:
         f"data.root={root}: nothing there looks like images with masks; it holds {listed}; type data.images and "
         "data.masks (docs/your_images.md)"
     )
-
-
-@contextmanager
-def silence_warnings() -> Iterator[None]:
-    """Keeps what trials warn of from the user."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

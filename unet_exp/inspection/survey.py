@@ -11,7 +11,7 @@ from unet_exp.folder.groups import SplitItem
 from unet_exp.folder.pages import PairPage
 from unet_exp.folder.rules import Rules
 from unet_exp.folder.stats import IGNORED, ImageStats, MaskStats, describe_image
-from unet_exp.io.images import Scene
+from unet_exp.io.scene import Scene
 from unet_exp.samples.classes import read_codes, shows_colors, stored_value
 from unet_exp.samples.data_set import SPLITS, DataSet
 

@@ -149,14 +149,18 @@ def read_header(pydicom: Any, path: Path, place: Path, images: bool = True) -> D
         return file
     offset = tell - 4 * bool(syntax.is_implicit_VR)  # without a word for the type and another without meaning
     length = int.from_bytes(start[4:8] if syntax.is_implicit_VR else start[8:12], order)
-    pixels = file.frames * math.prod(file.size) * file.samples
-    needed = -(-pixels * int(header.BitsAllocated) // 8)
-    if file.photometric == "YBR_FULL_422":
-        needed = needed * 2 // 3
+    needed = _count_bytes(file)
     if length < needed or offset + needed > place.stat().st_size:
         raise ValueError("some of its pixels are missing")
     plain = file.samples == 1 and header.BitsAllocated in (8, 16, 32) and syntax in _LITTLE_ENDIAN
     return DicomFile(place, header, offset) if plain else file
+
+
+def _count_bytes(file: DicomFile) -> int:
+    """Bytes of the pixels of a file that is not compressed."""
+    pixels = file.frames * math.prod(file.size) * file.samples
+    needed = -(-pixels * int(file.header.BitsAllocated) // 8)
+    return needed * 2 // 3 if file.photometric == "YBR_FULL_422" else needed
 
 
 def _check_header(path: Path, file: DicomFile) -> None:

@@ -5,7 +5,7 @@ Damage that libraries ignore silently is an error here: wrong checksums, missing
 Everything is read as it is seen: turned as its orientation says (EXIF, TIFF tag 274).
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -14,27 +14,8 @@ from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.kinds import explain_unread, find_kind
-from unet_exp.io.scene import MAX_CHANNELS, MAX_PIXELS, OpenImages, Reading, Scene, explain_damage
+from unet_exp.io.scene import OpenImages, Reading, Scene, explain_damage
 from unet_exp.io.stored import open_stored, split_inner
-
-__all__ = [
-    "MAX_CHANNELS",
-    "MAX_PIXELS",
-    "OpenImages",
-    "Reading",
-    "Scene",
-    "StoredSize",
-    "open_images",
-    "read_image",
-    "read_label",
-    "read_labels",
-    "read_masks",
-    "read_pages",
-    "read_scenes",
-    "split_inner",
-    "stored_pages",
-    "stored_size",
-]
 
 
 @contextmanager
@@ -103,18 +84,6 @@ def read_labels(path: str | Path, indices: bool = False) -> list[Array]:
     return [scene.pixels for scene in _read(path, Reading(label=True, indices=indices))]
 
 
-def read_masks(path: str | Path, indices: bool, nodata: NoData, classes: Collection[float]) -> list[Scene]:
-    """Reads all label images of a file as `read_labels` does, and which of their pixels say something.
-
-    Args:
-        path: as there.
-        indices: as there.
-        nodata: see `read_scenes`.
-        classes: values that say something though the file declares them as nodata.
-    """
-    return _read(path, Reading(nodata, label=True, indices=indices, classes=tuple(classes)))
-
-
 def _read(path: str | Path, reading: Reading) -> list[Scene]:
     with open_images(path, reading) as images:
         return [images.page(index) for index in range(len(images))]
@@ -171,9 +140,3 @@ def stored_pages(path: Path, reading: Reading | None = None) -> StoredSize:
         place, _ = split_inner(path)
         size = place.stat().st_size if place.is_file() else 0
         return StoredSize(1, size, size, 1)
-
-
-def stored_size(path: Path, reading: Reading | None = None) -> tuple[int, int]:
-    """The values of all images of a file, and the bytes of each; see `stored_pages`."""
-    _, _, values, itemsize = stored_pages(path, reading)
-    return values, itemsize

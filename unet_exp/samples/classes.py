@@ -1,15 +1,12 @@
 """Class values: from the pixels of a label file to class indices, and back."""
 
 import colorsys
-import math
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.user_data import MAX_CLASSES
@@ -233,25 +230,6 @@ def name_values(values: Collection[Value], classes: Sequence[ClassSpec]) -> list
         also = {"also": known[value].also} if value in known and known[value].also else {}
         entries.append({"name": names[value], "value": value if isinstance(value, int) else list(value), **also})
     return entries
-
-
-class _WordDumper(yaml.SafeDumper):
-    """Quotes names that Hydra's grammar does not take bare; it has double quotes in common with YAML."""
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    plain = re.fullmatch(r"[A-Za-z_]([\w ]*\w)?", text, re.ASCII)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, None if plain else '"')
-
-
-_WordDumper.add_representer(str, _represent_text)
-
-
-def dump_in_one_line(plain: object) -> str:
-    """YAML for a config or, as Hydra reads it too, the command line."""
-    settings: dict[str, Any] = {"default_flow_style": True, "sort_keys": False, "width": math.inf}
-    text: str = yaml.dump(plain, Dumper=_WordDumper, allow_unicode=True, **settings)
-    return text.strip()
 
 
 def picture_color(index: int) -> list[int]:

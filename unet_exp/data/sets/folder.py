@@ -272,7 +272,7 @@ def _unify(found: Survey) -> None:
     _check_one_kind(found, used, lambda count: f"{count} channel(s)", "save all as grey, or all as RGB")
     _check_one_kind(found, rows["dtype"], lambda place: f"{DTYPES[place]} pixels", "save all with as many bits")
     if told := describe_repeated(rows["channels"], used):
-        _log.warning("data.images: %s", told)
+        _log.warning("%s", told)
     others = np.unique(rows["place"][rows["used"] != used])
     if others.size:
         found.read_again(others, used)

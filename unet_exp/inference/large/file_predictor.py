@@ -17,7 +17,7 @@ from unet_exp.inference.large import by_tiles
 from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
 from unet_exp.inference.large.part_file import PartFile, open_part
 from unet_exp.inference.predictor import Predictor, likeliest_class
-from unet_exp.io.images import open_images, stored_size
+from unet_exp.io.images import open_images
 from unet_exp.io.kinds import TIFF_SUFFIXES
 from unet_exp.io.scene import MAX_PIXELS, Reading, Scene
 from unet_exp.io.windows import WindowedPage, open_pages
@@ -105,9 +105,9 @@ class FilePredictor:
 
     def cost(self, path: Path) -> int:
         """Estimates the bytes of a file from reading to writing, from its headers."""
-        tiff, files = path.suffix.lower() in TIFF_SUFFIXES, len(self._inputs.files(path))
+        files = len(self._inputs.files(path))
         try:
-            pages, itemsize = (_read_shapes if tiff else _assume_square)(path, self._inputs.reading)
+            pages, itemsize = _read_shapes(path, self._inputs.reading)
             pages = [(height, width, channels * files) for height, width, channels in pages]
         except UserError:  # `read` raises it again
             pages = []
@@ -251,16 +251,9 @@ class FilePredictor:
 
 
 def _read_shapes(path: Path, reading: Reading) -> tuple[list[Shape], int]:
-    """Reads the shapes of the images of a TIFF, and the bytes of a value."""
+    """Reads the shapes of the images of a file, and the bytes of a value."""
     with open_images(path, reading) as images:
         return [images.size(page) for page in range(len(images))], images.itemsize
-
-
-def _assume_square(path: Path, reading: Reading) -> tuple[list[Shape], int]:
-    """Assumes one square page with as many values as a file has; and the bytes of each."""
-    values, itemsize = stored_size(path, reading)
-    side = math.isqrt(max(values - 1, 0)) + 1
-    return [(side, side, 1)] if values else [], itemsize
 
 
 def _describe_size(pages: list[WindowedPage]) -> str:
