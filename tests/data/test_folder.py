@@ -389,7 +389,8 @@ def test_the_page_prints_what_it_says(tmp_path, monkeypatch, capsys):
 def test_the_words_of_the_page_fit_what_it_describes(tmp_path, monkeypatch):
     page = RECIPE.read_text()
     commands = [shlex.split(line) for line in re.findall(r"^python (.*)$", page, re.M)]
-    scripts = ["check_data", "train", "predict", "make_replica", "check_data", "train", "cache", "cache"]
+    of_replica = ["make_replica", "check_data"]
+    scripts = ["check_data", "train", "predict", *of_replica, "train", *of_replica, "cache", "cache"]
     assert [Path(words[0]).stem for words in commands] == scripts
     check, first, _, _, _, (_, *second), *_ = (words[1:] for words in commands)
     yaml = re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S)[0]

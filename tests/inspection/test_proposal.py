@@ -120,13 +120,13 @@ def test_what_else_pairs_is_told_and_pasted_words_are_taken(cli, tmp_path):
 
 def test_the_page_shows_what_is_printed(cli, tmp_path):
     page = (Path(__file__).resolve().parents[2] / "docs/your_images.md").read_text()
-    shown = r"^python scripts/check_data.py ([^\n]*replicas/drive[^\n]*)\n```\n\n```text\n(.*?)```$"
-    found = re.search(shown, page, re.MULTILINE | re.DOTALL)
-    assert found is not None
-    command, said = found.groups()
-    DATA_SETS["drive"].write(tmp_path / "replicas/drive")
-    looked = cli("check_data", *shlex.split(command))
-    assert looked.out.startswith(said)
+    made = r"python scripts/make_replica\.py (\w+) replicas[^\n]*\n"
+    shown = rf"^```bash\n{made}python scripts/check_data\.py ([^\n]*)\n```\n\n```text\n(.*?)```$"
+    found = re.findall(shown, page, re.MULTILINE | re.DOTALL)
+    assert len(found) == page.count("make_replica.py")
+    for name, command, said in found:
+        DATA_SETS[name].write(tmp_path / "replicas" / name)
+        assert cli("check_data", *shlex.split(command)).out.startswith(said)
 
 
 def test_nothing_is_found(cli, tmp_path):
