@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-_BARE = re.compile(r"[\w/.*?+-]+", re.ASCII)
-"""Paths and globs that Hydra's grammar takes without quotes."""
+_BARE = re.compile(r"(?!null$|true$|false$|inf$|nan$|[\d.+-]+(e[\d+-]+)?$)[\w/.*?+-]+", re.ASCII | re.IGNORECASE)
+"""Paths and globs that Hydra's grammar takes without quotes; not what it would take for a number or the like."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -31,6 +31,10 @@ def dump_in_one_line(plain: object) -> str:
 
 def write_value(value: object) -> str:
     """A value behind `key=` on a command line; a path or a glob is bare where Hydra's grammar takes it so."""
-    if isinstance(value, str):
-        return value if _BARE.fullmatch(value) else f'"{value}"'
-    return dump_in_one_line(value)
+    if not isinstance(value, str):
+        return dump_in_one_line(value)
+    if _BARE.fullmatch(value):
+        return value
+    # Of backslashes only those before a quote are escapes.
+    escaped = re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + ('\\"' if match[2] else ""), value)
+    return f'"{escaped}"'

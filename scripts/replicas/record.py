@@ -1,11 +1,10 @@
 """What is known of a public data set: where it is, how its files lie, and the words that train on them."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_PLAIN = re.compile(r"[\w/.*?+-]+", re.ASCII)
+from unet_exp.typed import write_value
 
 
 @dataclass(frozen=True)
@@ -41,22 +40,17 @@ class DataSet:
 
 def word(key: str, value: str) -> str:
     """An override, with the quotes that Hydra needs: `data.images="{train,val}/*.png"`."""
-    return f"{key}={quote(value)}"
-
-
-def quote(value: str) -> str:
-    """A text as Hydra reads it."""
-    return value if _PLAIN.fullmatch(value) else f'"{value}"'
+    return f"{key}={write_value(value)}"
 
 
 def several(key: str, *values: str) -> str:
     """An override with a list: the channels of each image from several files."""
-    return f"{key}=[{','.join(map(quote, values))}]"
+    return f"{key}=[{','.join(map(write_value, values))}]"
 
 
 def by_label(key: str, **values: str) -> str:
     """An override with a mapping: one file a class. An `_` in a label stands for a space."""
-    inside = ", ".join(f"{label.replace('_', ' ')}: {quote(value)}" for label, value in values.items())
+    inside = ", ".join(f"{label.replace('_', ' ')}: {write_value(value)}" for label, value in values.items())
     return f"{key}={{{inside}}}"
 
 

@@ -1,0 +1,34 @@
+"""What is written to be typed is read as it was meant."""
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unet_exp.typed import dump_in_one_line, write_value
+
+TEXTS = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_characters="\x7f\xa0$"), min_size=1)
+PLAIN = st.text("ab1_é .:/\"'{}[],", min_size=1)
+
+
+def read(typed: str) -> object:
+    return OverridesParser.create().parse_override(f"key={typed}").value()
+
+
+@given(
+    st.one_of(TEXTS, st.sampled_from(["null", "True", "1", "-2.5", "1e3", "nan", "*.png", "a/b-c.tif", "\\", 'a\\"']))
+)
+def test_a_text_is_read_back(text):
+    assert read(write_value(text)) == text
+
+
+def test_paths_and_globs_stand_bare():
+    for text in ("scans/*.png", "a-b/c_d.nii.gz", "_mask", "**/x?.tif"):
+        assert write_value(text) == text
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["name", "value"]), st.one_of(PLAIN, st.integers(-9, 999)))))
+def test_lists_are_yaml_and_words(entries):
+    text = dump_in_one_line(entries)
+    assert "\n" not in text
+    assert yaml.safe_load(text) == entries
