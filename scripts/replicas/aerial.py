@@ -174,7 +174,7 @@ SETS = (
             word("data.images", "{train,valid,test}/sat/*.tiff"),
             word("data.masks", "{train,valid,test}/map/*.tif"),
             word("data.split", "folders"),
-            word("data.nodata", "255"),
+            word("data.nodata", 255),
         ),
         write=write_massachusetts_roads,
         oddities=(
@@ -200,7 +200,7 @@ SETS = (
         words=(
             word("data.images", "RGB-PanSharpen/RGB-PanSharpen_*.tif"),
             word("data.masks", "geojson/buildings/buildings_*.geojson"),
-            word("data.nodata", "0"),
+            word("data.nodata", 0),
         ),
         write=write_spacenet_vegas,
         oddities=(
@@ -226,7 +226,7 @@ SETS = (
             word("data.masks", "{Train,Val}/*/masks_png/*.png"),
             word("data.split", "folders"),
             classes({name: value for value, name in enumerate(LOVEDA, start=1)}),
-            word("data.ignore", "0"),
+            word("data.ignore", 0),
         ),
         write=write_loveda,
         oddities=("0 is no data: ignored, and the background is 1", "folders begin with a capital: also train and val"),
@@ -311,7 +311,7 @@ SETS = (
             ),
             word("data.masks", "38-Cloud_training/train_gt/gt_*.TIF"),
             word("data.group", "LC08_L1TP_[0-9]+_[0-9]+"),
-            word("data.nodata", "0"),
+            word("data.nodata", 0),
         ),
         write=write_cloud38,
         oddities=(

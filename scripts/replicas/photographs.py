@@ -204,7 +204,7 @@ SETS = (
             word("data.split", "lists"),
             word("data.lists", "CamVid"),
             classes({name: value for value, name in enumerate(CAMVID)}),
-            word("data.ignore", "11"),
+            word("data.ignore", 11),
         ),
         write=write_camvid,
         oddities=(
@@ -259,7 +259,7 @@ SETS = (
             word("data.split", "lists"),
             word("data.lists", "VOCdevkit/VOC2012/ImageSets/Segmentation"),
             classes({name: value for value, name in enumerate(VOC)}),
-            word("data.ignore", "255"),
+            word("data.ignore", 255),
         ),
         write=write_voc2012,
         oddities=(
@@ -284,7 +284,7 @@ SETS = (
             word("data.images", "images/*.jpg"),
             word("data.masks", "annotations/trimaps/*.png"),
             classes({"background": 2, "pet": 1}),
-            word("data.ignore", "3"),
+            word("data.ignore", 3),
         ),
         write=write_oxford_pets,
         oddities=(
@@ -343,7 +343,7 @@ SETS = (
             + ",".join(str(value) for value in range(7, 151))
             + "]}, {name: wall, value: 1}, {name: building, value: 2}, {name: sky, value: 3}, "
             "{name: floor, value: 4}, {name: tree, value: 5}]",
-            word("data.ignore", "0"),
+            word("data.ignore", 0),
         ),
         write=write_ade20k,
         oddities=(

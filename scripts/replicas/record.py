@@ -38,7 +38,7 @@ class DataSet:
     recipe: str = "experiment=own"
 
 
-def word(key: str, value: str) -> str:
+def word(key: str, value: str | int) -> str:
     """An override, with the quotes that Hydra needs: `data.images="{train,val}/*.png"`."""
     return f"{key}={write_value(value)}"
 
