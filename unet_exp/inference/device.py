@@ -5,11 +5,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import torch
 
 from unet_exp.errors import ConfigError, UserError
+from unet_exp.geometry import AnyArchitecture, Architecture
+from unet_exp.runs.conditions import Layout, Layouts
 
 
 def resolve_device(accelerator: str) -> torch.device:
@@ -43,6 +46,37 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     else:
         fast = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return "bf16-mixed" if fast else "32"
+
+
+def choose_layouts(
+    channels_last: bool | Literal["auto"], device: torch.device, precision: str, architecture: AnyArchitecture
+) -> Layouts:
+    """Returns the memory layouts for `trainer.channels_last` on a device.
+
+    `auto` is a rule, so that equal commands on equal machines choose alike; the measurements behind it are in
+    docs/performance.md. On a CPU without mixed precision the backward pass is faster in the contiguous layout, and the
+    forward pass in channels_last, but for instance norm, which PyTorch has for the contiguous one alone.
+
+    Args:
+        channels_last: the key.
+        device: of the network.
+        precision: resolved.
+        architecture: of the network.
+    """
+    if channels_last == "auto":
+        mixed = precision != "32"
+        instance = isinstance(architecture, Architecture) and architecture.norm == "instance"
+        training = device.type == "cuda" or (device.type == "cpu" and mixed)
+        prediction = device.type == "cuda" or (device.type == "cpu" and (mixed or not instance))
+    else:
+        training = prediction = channels_last
+    words: tuple[Layout, Layout] = ("contiguous", "channels_last")
+    return Layouts(training=words[training], prediction=words[prediction])
+
+
+def memory_format(layout: Layout) -> torch.memory_format:
+    """PyTorch's constant of a layout."""
+    return torch.channels_last if layout == "channels_last" else torch.contiguous_format
 
 
 @contextmanager
