@@ -16,6 +16,7 @@ from unet_exp.runs.conditions import Layouts
         (("model.norm=instance",), "cpu", "32", "contiguous", "contiguous"),
         ((), "cpu", "bf16-mixed", "channels_last", "channels_last"),
         ((), "cuda", "bf16-mixed", "channels_last", "channels_last"),
+        (("model.norm=group",), "cuda", "32", "contiguous", "contiguous"),
         ((), "mps", "32", "contiguous", "contiguous"),
         (("trainer.channels_last=true",), "mps", "32", "channels_last", "channels_last"),
         (("trainer.channels_last=false",), "cuda", "32", "contiguous", "contiguous"),

@@ -55,7 +55,7 @@ def choose_layouts(
 
     `auto` is a rule, so that equal commands on equal machines choose alike; the measurements behind it are in
     docs/performance.md. On a CPU without mixed precision the backward pass is faster in the contiguous layout, and the
-    forward pass in channels_last, but for instance norm, which PyTorch has for the contiguous one alone.
+    forward pass in channels_last. PyTorch's instance norm, and on a GPU its group norm, are slow in channels_last.
 
     Args:
         channels_last: the key.
@@ -64,10 +64,10 @@ def choose_layouts(
         architecture: of the network.
     """
     if channels_last == "auto":
-        mixed = precision != "32"
-        instance = isinstance(architecture, Architecture) and architecture.norm == "instance"
-        training = device.type == "cuda" or (device.type == "cpu" and mixed)
-        prediction = device.type == "cuda" or (device.type == "cpu" and (mixed or not instance))
+        norm = architecture.norm if isinstance(architecture, Architecture) else None
+        slow = ("instance", "group") if device.type == "cuda" else ("instance",)
+        prediction = device.type in ("cpu", "cuda") and norm not in slow
+        training = prediction and (device.type == "cuda" or precision != "32")
     else:
         training = prediction = channels_last
     words: tuple[Layout, Layout] = ("contiguous", "channels_last")
