@@ -60,6 +60,7 @@ def plan_page(predictor: Predictor, page: WindowedPage, budget: int) -> TilePlan
         DataError: if the page's strips are too large.
     """
     network, settings = predictor.network, predictor.inference
+    longest = settings.tile_pixels
     step = total_stride(network.architecture)
 
     def with_tile(tile: int) -> TilePlan:
@@ -70,8 +71,8 @@ def plan_page(predictor: Predictor, page: WindowedPage, budget: int) -> TilePlan
         # Beside the cache, a strip or tile as it lies in the file; and the indices of one row of tiles.
         return TilePlan(tile, cache, OVERHEAD + cache + 2 * page.chunk_bytes + passes + max(tile, 512) * page.width)
 
-    smallest = min(settings.tile, -(-_SMALLEST // step) * step)
-    tiles = sorted({smallest, settings.tile, *range(-(-smallest // step) * step, settings.tile, step)})
+    smallest = min(longest, -(-_SMALLEST // step) * step)
+    tiles = sorted({smallest, longest, *range(-(-smallest // step) * step, longest, step)})
     fitting = bisect_right(tiles, budget, key=lambda tile: with_tile(tile).needed)
     if fitting:
         return with_tile(tiles[fitting - 1])
