@@ -42,8 +42,8 @@ class Predictor:
         inference: tiles and test-time augmentation; None takes those of the checkpoint's config. Change them with
             `checkpoint.config.inference.model_copy(update={"tile": 512})`, or make others with
             `FlipTTAConfig(name="flips8", tile=1024, batch_size=1, context="auto", blend=0)`.
-        memory: bytes by which `inference.tile=auto` is resolved; None: what is free on the device. The attribute
-            `inference` holds the tile in pixels.
+        memory: bytes that a pass may take, for `inference.tile=auto`; None: a third of what is free on the device. The
+            attribute `inference` holds the tile in pixels.
 
     Raises:
         ConfigError: if the machine has no such accelerator, or `inference.tile` is too small for the network.
@@ -64,7 +64,9 @@ class Predictor:
         self.precision = resolve_precision(precision, self.device)
         self._activation = config.activation
         self.network = fold_batch_norm(checkpoint.network()).to(self.device)
-        self.inference = resolve_tile(inference or config.inference, self.network, self.device, memory)
+        wanted = inference or config.inference
+        self.has_auto_tile = wanted.tile == "auto"
+        self.inference = resolve_tile(wanted, self.network, self.device, memory)
         tile_step(self.network.architecture, self.inference.tile_pixels, self.inference.blend)
         if config.trainer.channels_last:
             convert: Any = self.network.to  # PyTorch's stubs do not know that it takes a memory format

@@ -11,11 +11,10 @@ from unet_exp.network import Network
 
 TILES = (4096, 2048, 1024, 512, 256)
 """Few sizes, far apart: what other programs take meanwhile seldom changes the tile, and the rounding with it."""
-_SHARE = 3  # of the free memory; the rest is for the image, the result, and freed memory that is kept
 
 
 def resolve_tile(
-    settings: InferenceConfig, network: Network, device: torch.device, free: int | None = None
+    settings: InferenceConfig, network: Network, device: torch.device, memory: int | None = None
 ) -> InferenceConfig:
     """The settings with a tile in pixels: as they are, or for `auto` with the largest of `TILES` that fits.
 
@@ -26,13 +25,14 @@ def resolve_tile(
         settings: with any tile.
         network: that predicts.
         device: on which it does.
-        free: bytes that may be taken; None: what is free on the device.
+        memory: bytes that a pass may take; None: a third of what is free on the device, since the image, the result and
+            freed memory that is kept lie beside it.
     """
     if settings.tile != "auto":
         return settings
     tile = settings.tile_pixels
     if are_exact(network):
-        share = (_free_memory(device) if free is None else free) // (_SHARE * settings.batch_size)
+        share = (_free_memory(device) // 3 if memory is None else memory) // settings.batch_size
         architecture = network.architecture
         channels, classes = architecture.in_channels, max(architecture.out_channels, 2)
         legal = [size for size in TILES if size >= 2 * settings.blend + total_stride(architecture)] or [tile]
