@@ -101,6 +101,7 @@ class FilePredictor:
         self._report, self._progress = report, progress
         self._inputs = inputs
         self._large: set[Path] = set()
+        self._needed: dict[tuple[tuple[Shape, ...], int], int] = {}  # many files have one size
         self._told_fill = False
 
     def cost(self, path: Path) -> int:
@@ -113,12 +114,15 @@ class FilePredictor:
             pages = []
         if not pages:
             return OVERHEAD
-        settings, classes = self._predictor.inference, len(self._predictor.classes)
+        classes = len(self._predictor.classes)
         pixels = sum(height * width for height, width, _ in pages)
         kept = 4 * classes * (self._outputs.probabilities or bool(self._outputs.write_cells)) + 40 * bool(
             self._outputs.write_cells
         )
-        needed = whole_bytes(self._predictor.network, settings, pages, itemsize, classes) + kept * pixels
+        if (alike := (tuple(pages), itemsize)) not in self._needed:
+            network, settings = self._predictor.network, self._predictor.inference
+            self._needed[alike] = whole_bytes(network, settings, pages, itemsize, classes)
+        needed = self._needed[alike] + kept * pixels
         too_large = any(height * width * max(4, channels) > 4 * MAX_PIXELS for height, width, channels in pages)
         if needed > self._budget or too_large:
             self._large.add(path)
