@@ -14,7 +14,7 @@ from unet_exp.errors import DataError, UserError
 from unet_exp.folder.pairs import read_within
 from unet_exp.inference.device import explain_out_of_memory
 from unet_exp.inference.large import by_tiles
-from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
+from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, whole_bytes
 from unet_exp.inference.large.part_file import PartFile, open_part
 from unet_exp.inference.predictor import Predictor, likeliest_class
 from unet_exp.io.images import open_images
@@ -101,6 +101,7 @@ class FilePredictor:
         self._report, self._progress = report, progress
         self._inputs = inputs
         self._large: set[Path] = set()
+        self._needed: dict[tuple[tuple[Shape, ...], int], int] = {}  # many files have one size
         self._told_fill = False
 
     def cost(self, path: Path) -> int:
@@ -113,12 +114,15 @@ class FilePredictor:
             pages = []
         if not pages:
             return OVERHEAD
-        settings, classes = self._predictor.inference, len(self._predictor.classes)
+        classes = len(self._predictor.classes)
         pixels = sum(height * width for height, width, _ in pages)
         kept = 4 * classes * (self._outputs.probabilities or bool(self._outputs.write_cells)) + 40 * bool(
             self._outputs.write_cells
         )
-        needed = whole_bytes(self._predictor.network, settings, pages, itemsize, classes) + kept * pixels
+        if (alike := (tuple(pages), itemsize)) not in self._needed:
+            network, settings = self._predictor.network, self._predictor.inference
+            self._needed[alike] = whole_bytes(network, settings, pages, itemsize, classes)
+        needed = self._needed[alike] + kept * pixels
         too_large = any(height * width * max(4, channels) > 4 * MAX_PIXELS for height, width, channels in pages)
         if needed > self._budget or too_large:
             self._large.add(path)
@@ -202,11 +206,10 @@ class FilePredictor:
                 "set a larger memory= if there is so much, or cut the image"
             )
         by_tiles.check_settings(self._predictor)
-        return_freed_memory()
         mask = self._outputs.place(path, "mask", ".tif")
         nodata = self._inputs.reading.nodata
         with open_pages(path, nodata) as pages:
-            plans = [by_tiles.plan_page(self._predictor, page, self._budget) for page in pages]
+            plans = by_tiles.plan_pages(self._predictor, pages, self._budget)
             make_output_folder(self._outputs.folder)
             part_path = mask.with_suffix(".part")
             with open_part(part_path, by_tiles.identify_job(self._predictor, path, pages, nodata)) as part:
