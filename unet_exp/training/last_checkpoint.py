@@ -62,12 +62,12 @@ class LastCheckpoint(Callback):
         if self._resumed:
             self._restore(trainer)
             self._resumed = False
-        late = time.monotonic() - self._saved_at >= self._every
-        # All processes must agree, whichever of them the clock or a signal reaches.
-        due = trainer.strategy.reduce_boolean_decision(self._validated or late, all=False)
-        stopping = trainer.strategy.reduce_boolean_decision(signals.received() is not None, all=False)
         if batch_idx % trainer.accumulate_grad_batches:
             return
+        due = self._validated or time.monotonic() - self._saved_at >= self._every
+        stopping = signals.received() is not None
+        if trainer.world_size > 1:
+            due, stopping = _agree(trainer, due, stopping)
         if (due or stopping) and trainer.global_step:
             self._save(trainer)
         if stopping:
@@ -118,6 +118,12 @@ class LastCheckpoint(Callback):
         # Lightning counts a step too many for the loggers, and would skip the plateau at the end of this epoch.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         trainer.fit_loop.restarting = False
+
+
+def _agree(trainer: pl.Trainer, *wishes: bool) -> list[bool]:
+    """What any of the processes wishes, whichever of them the clock or a signal reaches; they ask each other once."""
+    wanted = torch.tensor([float(wish) for wish in wishes], device=trainer.strategy.root_device)
+    return [bool(number) for number in trainer.strategy.reduce(wanted, reduce_op="sum").tolist()]
 
 
 def _get_random_states(trainer: pl.Trainer) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,6 +19,7 @@ from unet_exp.progress import Phase
 from unet_exp.runs.lifecycle import explain_resume
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.checkpoint_io import WholeCheckpoints
+from unet_exp.training.epoch_losses import EpochLosses
 from unet_exp.training.prepare import Job
 from unet_exp.training.progress_bar import TrainingProgress
 
@@ -90,3 +91,18 @@ def explain_workers(folder: RunFolder) -> Iterator[None]:
             "a process that reads the data was killed, probably for lack of memory: take fewer "
             f"data.num_workers, and {explain_resume(folder)}"
         ) from None
+
+
+@contextmanager
+def explain_loss(losses: EpochLosses) -> Iterator[None]:
+    """Turns an error of a step into that of an earlier one whose loss was not finite and had not been looked at.
+
+    Raises:
+        TrainingError: see `EpochLosses.look`.
+    """
+    try:
+        yield
+    except Exception:
+        with suppress(RuntimeError):  # the device is in no state to be asked
+            losses.look()
+        raise
