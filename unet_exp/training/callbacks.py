@@ -5,10 +5,12 @@ import math
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, Timer
 
 from unet_exp.config import Config, duration_seconds
@@ -41,6 +43,33 @@ class TimeLimit(Timer):
 
     def on_fit_start(self, *_: Any, **__: Any) -> None:
         """Leaves the check to the end of the first batch."""
+
+
+class MovingAverage(EMAWeightAveraging):
+    """Lightning's moving average of the weights, which itself asks the device at each step whether it is the first."""
+
+    @property
+    def state_key(self) -> str:
+        """Under which checkpoints keep it, as before it had a name of its own."""
+        return EMAWeightAveraging.__qualname__
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any) -> None:
+        """Moves the average after each optimizer step; after the first it is the weights."""
+        first, average = not self._latest_update_step, self._average_model
+        if trainer.global_step == self._latest_update_step:
+            return
+        assert average is not None
+        assert average.avg_fn is not None
+        of_both = zip(
+            chain(average.module.parameters(), average.module.buffers()),
+            chain(pl_module.parameters(), pl_module.buffers()),
+            strict=True,
+        )
+        for mean, now in of_both:
+            mean.copy_(now if first else average.avg_fn(mean, now, average.n_averaged))
+        average.n_averaged += 1
+        self._latest_update_step = trainer.global_step
 
 
 class LossWatch(Callback):
@@ -245,7 +274,7 @@ def build_callbacks(
     # LastCheckpoint comes first: at the end of the training the moving average replaces the weights.
     callbacks: list[Callback] = [LastCheckpoint(folder.last, duration_seconds(trainer.save_every)), history]
     if trainer.ema_decay is not None:
-        callbacks.append(EMAWeightAveraging(decay=trainer.ema_decay))
+        callbacks.append(MovingAverage(decay=trainer.ema_decay))
     if config.logger.name != "csv" and logger.lightning and config.logger.images:
         pictured = samples[: config.logger.images]
         callbacks.append(PredictionPictures(logger, pictured, config.logger.images_every_epochs))

@@ -6,6 +6,7 @@ It adds the state that Lightning does not save, or saves at a moment from which 
 import signal
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,14 @@ def _gather_states(trainer: pl.Trainer, state: Tensor) -> Tensor:
 
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's checkpoint of the best epoch; unlike it, it keeps the best score when the folder has moved."""
+
+    @cached_property
+    def state_key(self) -> str:
+        """Lightning puts it together for each hook of each step."""
+        return super().state_key
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Saves nothing here, where Lightning looks for a reason to: only a validation finds a best epoch."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Replaces the paths of the best checkpoint by those in today's folder."""
