@@ -1,14 +1,17 @@
 """Callbacks around the training loop: limits, the metrics file, pictures for the loggers."""
 
 import csv
+import math
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, LearningRateMonitor, Timer
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, Timer
 
 from unet_exp.config import Config, duration_seconds
 from unet_exp.files import name_in_errors, write_whole
@@ -40,6 +43,79 @@ class TimeLimit(Timer):
 
     def on_fit_start(self, *_: Any, **__: Any) -> None:
         """Leaves the check to the end of the first batch."""
+
+
+class MovingAverage(EMAWeightAveraging):
+    """Lightning's moving average of the weights, which itself asks the device at each step whether it is the first."""
+
+    @property
+    def state_key(self) -> str:
+        """Under which checkpoints keep it, as before it had a name of its own."""
+        return EMAWeightAveraging.__qualname__
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any) -> None:
+        """Moves the average after each optimizer step; after the first it is the weights."""
+        first, average = not self._latest_update_step, self._average_model
+        if trainer.global_step == self._latest_update_step:
+            return
+        assert average is not None
+        assert average.avg_fn is not None
+        of_both = zip(
+            chain(average.module.parameters(), average.module.buffers()),
+            chain(pl_module.parameters(), pl_module.buffers()),
+            strict=True,
+        )
+        for mean, now in of_both:
+            mean.copy_(now if first else average.avg_fn(mean, now, average.n_averaged))
+        average.n_averaged += 1
+        self._latest_update_step = trainer.global_step
+
+
+class LossWatch(Callback):
+    """Looks at the training losses every few steps, and gives the last one and the learning rate to the logger.
+
+    A look waits for the device. So there is none in most steps; but the first loss is seen at once, and where steps
+    take long, every loss.
+
+    Args:
+        logger: receives `train/loss_step`, `lr-<optimizer>` and the epoch.
+        every: optimizer steps between two looks.
+        seconds: the most seconds between two looks, plus a step.
+    """
+
+    def __init__(self, logger: TrainingLogger, every: int = 10, seconds: float = 2.0) -> None:
+        self._logger = logger
+        self._every = every
+        self._seconds = seconds
+        self._step = 0
+        self._looked_at = -math.inf
+
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Knows the step from which a resumed training goes on."""
+        self._step = trainer.global_step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        """Looks, if it is time to."""
+        assert isinstance(module, SegmentationModule)
+        step, now = trainer.global_step, time.monotonic()
+        stepped, self._step = step != self._step, step
+        counted = stepped and step % self._every == 0
+        # The last step has its row in the log too.
+        logged = counted or (stepped and trainer.should_stop)
+        if logged or now - self._looked_at >= self._seconds:
+            module.losses.look()
+            self._looked_at = now
+        if logged:
+            self._log(trainer, module, counted)
+
+    def _log(self, trainer: pl.Trainer, module: SegmentationModule, counted: bool) -> None:
+        numbers: dict[str, float] = {"epoch": trainer.current_epoch}
+        if module.losses.last is not None:
+            numbers["train/loss_step"] = module.losses.last
+        if counted:
+            numbers[f"lr-{type(trainer.optimizers[0]).__name__}"] = module.rate
+        self._logger.log_metrics(numbers, trainer.global_step - 1)  # counted as Lightning counts for the loggers
 
 
 class History(Callback):
@@ -104,7 +180,7 @@ class History(Callback):
             "step": trainer.global_step,
             "seconds": round(self.seconds, 3),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "train/loss": module.epoch_loss(),
+            "train/loss": module.losses.mean(),
         }
         if self._validated:
             row |= module.scores
@@ -198,16 +274,15 @@ def build_callbacks(
     # LastCheckpoint comes first: at the end of the training the moving average replaces the weights.
     callbacks: list[Callback] = [LastCheckpoint(folder.last, duration_seconds(trainer.save_every)), history]
     if trainer.ema_decay is not None:
-        callbacks.append(EMAWeightAveraging(decay=trainer.ema_decay))
-    if config.logger.name != "csv" and logger.lightning:
-        callbacks.append(LearningRateMonitor(logging_interval="step"))
-        if config.logger.images:
-            pictured = samples[: config.logger.images]
-            callbacks.append(PredictionPictures(logger, pictured, config.logger.images_every_epochs))
+        callbacks.append(MovingAverage(decay=trainer.ema_decay))
+    if config.logger.name != "csv" and logger.lightning and config.logger.images:
+        pictured = samples[: config.logger.images]
+        callbacks.append(PredictionPictures(logger, pictured, config.logger.images_every_epochs))
     if steps is not None:
         callbacks.append(StopAtStep(steps))
     if trainer.max_time is not None:
         callbacks.append(TimeLimit(timedelta(seconds=duration_seconds(trainer.max_time)), verbose=False))
+    callbacks.append(LossWatch(logger))  # behind the limits: it logs the last step
     monitor: dict[str, Any] = {"monitor": trainer.monitor, "mode": direction(trainer.monitor)}
     if trainer.early_stopping is not None:
         stopping: dict[str, Any] = {"patience": trainer.early_stopping, "check_finite": False}

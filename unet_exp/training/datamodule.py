@@ -1,18 +1,21 @@
 """The DataModule: patches to train on, whole images to validate on."""
 
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from unet_exp import augmentation, losses, signals
 from unet_exp.config import Config
 from unet_exp.geometry import input_for_output
 from unet_exp.losses import Targets
+from unet_exp.network import center_crop
 from unet_exp.samples.data_set import DataSet
 from unet_exp.samples.normalization import Normalization
 from unet_exp.samples.sample import Images
@@ -104,7 +107,7 @@ class SegmentationData(pl.LightningDataModule):
         return Foreground(self._dataset.train.facts.shown[:, :-1], self._shares, share) if share else None
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of `image` (B, C, S, S), `label` and perhaps `weights` (B, S, S)."""
+        """Batches of `image` (B, C, S, S), `label` and perhaps `weights` (B, S, S), and `patches`, see `collate`."""
         config, data = self._config, self._config.data
         dataset = PatchDataset(
             self._dataset.train,
@@ -129,7 +132,9 @@ class SegmentationData(pl.LightningDataModule):
         if self.trainer:
             progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
             sampler.start_at(self.trainer.current_epoch, progress.completed * data.batch_size)
-        return self._loader(dataset, sampler=sampler, batch_size=data.batch_size, num_workers=data.num_workers)
+        together = partial(collate, tile=data.tile)
+        size, workers = data.batch_size, data.num_workers
+        return self._loader(dataset, sampler=sampler, batch_size=size, num_workers=workers, collate_fn=together)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole images, one at a time, not batched."""
@@ -149,6 +154,15 @@ class SegmentationData(pl.LightningDataModule):
             generator=torch.Generator().manual_seed(self._config.seed),
             **settings,
         )
+
+
+def collate(patches: list[dict[str, Tensor]], tile: int) -> dict[str, Any]:
+    """A batch of patches, and the number `patches` of those that show a pixel that counts.
+
+    It is counted where the labels are made: on the device, each step would wait for the answer.
+    """
+    batch: dict[str, Any] = default_collate(patches)
+    return {**batch, "patches": losses.count_images(center_crop(batch["label"], tile))}
 
 
 def count_classes(dataset: DataSet) -> list[int]:

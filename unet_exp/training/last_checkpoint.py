@@ -6,6 +6,7 @@ It adds the state that Lightning does not save, or saves at a moment from which 
 import signal
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,12 @@ class LastCheckpoint(Callback):
         if self._resumed:
             self._restore(trainer)
             self._resumed = False
-        late = time.monotonic() - self._saved_at >= self._every
-        # All processes must agree, whichever of them the clock or a signal reaches.
-        due = trainer.strategy.reduce_boolean_decision(self._validated or late, all=False)
-        stopping = trainer.strategy.reduce_boolean_decision(signals.received() is not None, all=False)
         if batch_idx % trainer.accumulate_grad_batches:
             return
+        due = self._validated or time.monotonic() - self._saved_at >= self._every
+        stopping = signals.received() is not None
+        if trainer.world_size > 1:
+            due, stopping = _agree(trainer, due, stopping)
         if (due or stopping) and trainer.global_step:
             self._save(trainer)
         if stopping:
@@ -120,6 +121,12 @@ class LastCheckpoint(Callback):
         trainer.fit_loop.restarting = False
 
 
+def _agree(trainer: pl.Trainer, *wishes: bool) -> list[bool]:
+    """What any of the processes wishes, whichever of them the clock or a signal reaches; they ask each other once."""
+    wanted = torch.tensor([float(wish) for wish in wishes], device=trainer.strategy.root_device)
+    return [bool(number) for number in trainer.strategy.reduce(wanted, reduce_op="sum").tolist()]
+
+
 def _get_random_states(trainer: pl.Trainer) -> dict[str, Tensor]:
     """States of the generators that this process uses, by device; the states of unused GPUs stay out."""
     states, device = {"cpu": torch.get_rng_state()}, trainer.strategy.root_device
@@ -136,6 +143,14 @@ def _gather_states(trainer: pl.Trainer, state: Tensor) -> Tensor:
 
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's checkpoint of the best epoch; unlike it, it keeps the best score when the folder has moved."""
+
+    @cached_property
+    def state_key(self) -> str:
+        """Lightning puts it together for each hook of each step."""
+        return super().state_key
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Saves nothing here, where Lightning looks for a reason to: only a validation finds a best epoch."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Replaces the paths of the best checkpoint by those in today's folder."""

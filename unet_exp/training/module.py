@@ -13,13 +13,13 @@ from unet_exp import losses, network
 from unet_exp.checkpoints.reading import EPOCH_LOSSES
 from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.config import Config, parse
-from unet_exp.errors import TrainingError
 from unet_exp.inference.device import memory_format
 from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import center_crop, probabilities
 from unet_exp.runs.conditions import Layouts
+from unet_exp.training.epoch_losses import EpochLosses, not_finite
 from unet_exp.training.schedule import build_optimizer, build_schedulers
 from unet_exp.training.step_mean import StepMean
 
@@ -38,6 +38,8 @@ class SegmentationModule(pl.LightningModule):
         pictures: of how many validation images it keeps the predicted labels.
         picture_labels: (H, W) each, of the last validation.
         scores: of the last validation, in full precision (Lightning keeps them as float32).
+        losses: of the training batches of the epoch.
+        rate: the learning rate of the step in progress.
     """
 
     def __init__(
@@ -58,7 +60,8 @@ class SegmentationModule(pl.LightningModule):
         self._horizon = horizon
         self.layouts = layouts or Layouts(training="contiguous", prediction="contiguous")
         self._layout = memory_format(self.layouts.training)
-        self._train_losses: list[float] = []
+        self.losses = EpochLosses()
+        self.rate = 0.0
         self._step_mean = StepMean()
         convert: Any = self.network.to  # PyTorch's stubs lack the memory format
         convert(memory_format=self._layout)
@@ -74,30 +77,34 @@ class SegmentationModule(pl.LightningModule):
         """Learns how many batches share an optimizer step."""
         self._step_mean = StepMean(self.config.trainer.accumulate * self.trainer.world_size)
 
-    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        """The loss of a batch of patches: `image` (B, C, S, S), `label` and perhaps `weights` (B, S, S).
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Remembers the learning rate, which the schedule has changed when the step ends."""
+        del batch, batch_idx
+        self.rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """The loss of a batch of patches, which nobody looks at here: that would wait for the device.
 
         A batch in which no pixel counts has no loss: it moves neither the weights nor the mean of the epoch.
 
-        Raises:
-            TrainingError: if the loss is not finite.
+        Args:
+            batch: `image` (B, C, S, S), `label` and perhaps `weights` (B, S, S), and the number `patches` of the
+                patches on which a pixel counts.
+            batch_index: of the epoch.
         """
-        tile = self.config.data.tile
+        tile, patches = self.config.data.tile, batch["patches"]
         logits = center_crop(self(batch["image"]), tile)
         weights = center_crop(batch["weights"], tile) if "weights" in batch else None
         label = center_crop(batch["label"], tile)
         if batch_index % self.config.trainer.accumulate == 0:
             self._step_mean.begin(len(label))
-        patches = losses.count_images(label)
         factor = self._step_mean.weigh(patches)
         if not patches:
             nothing: Tensor = 0 * logits.sum()  # processes that share a step wait for a gradient of each
             return nothing
         loss: Tensor = self.loss(logits, label, weights)
-        self._require_finite(loss, "training loss")
-        self._train_losses.append(loss.item())
-        self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
-        return loss * factor
+        self.losses.add(loss, self.global_step, self.rate)
+        return loss if factor == 1 else loss * factor
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Makes the gradient the mean over the patches of the step; Lightning clips it after that."""
@@ -106,22 +113,18 @@ class SegmentationModule(pl.LightningModule):
             patches = int(self.trainer.strategy.reduce(torch.tensor(patches, device=self.device), reduce_op="sum"))
         self._step_mean.finish((weight for group in optimizer.param_groups for weight in group["params"]), patches)
 
+    def on_train_epoch_end(self) -> None:
+        """Logs the epoch's mean loss. Lightning's own mean would be lost on resume."""
+        self.log("train/loss", self.losses.mean())
+        self.losses.start()
+
+    def on_validation_start(self) -> None:
+        """No validation of weights that a loss has spoilt."""
+        self.losses.look()
+
     def _require_finite(self, loss: Tensor, what: str) -> None:
         if not torch.isfinite(loss):
-            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-            raise TrainingError(
-                f"the {what} is {loss.item()} at step {self.global_step} (learning rate {rate:.3g}): "
-                "try a smaller optimizer.lr, trainer.clip_norm=1 or scheduler.warmup_steps"
-            )
-
-    def epoch_loss(self) -> float:
-        """The mean loss of the epoch's batches so far, nan without any. Lightning would lose this sum on resume."""
-        return torch.tensor(self._train_losses, dtype=torch.float64).mean().item()
-
-    def on_train_epoch_end(self) -> None:
-        """Logs the epoch's mean loss."""
-        self.log("train/loss", self.epoch_loss())
-        self._train_losses.clear()
+            raise not_finite(f"the {what} is {loss.item()}", self.global_step, self.rate)
 
     def on_validation_epoch_start(self) -> None:
         """Resets the scores."""
@@ -159,10 +162,17 @@ class SegmentationModule(pl.LightningModule):
         return [optimizer], schedulers
 
     def on_save_checkpoint(self, content: dict[str, Any]) -> None:
-        """Adds what `unet_exp.checkpoints.opening` needs to open it without Lightning."""
+        """Adds what `unet_exp.checkpoints.opening` needs to open it without Lightning.
+
+        Raises:
+            TrainingError: if a loss or a weight is not finite; then nothing is written.
+        """
         content[KEY] = self.record.model_dump()
-        content[EPOCH_LOSSES] = list(self._train_losses)
+        content[EPOCH_LOSSES] = self.losses.all()
+        trained = [weight.isfinite().all() for weight in self.network.parameters() if weight.requires_grad]
+        if trained and not torch.stack(trained).all():
+            raise not_finite("some weights are not finite", self.global_step, self.rate)
 
     def on_load_checkpoint(self, content: dict[str, Any]) -> None:
         """Restores the losses of the interrupted epoch."""
-        self._train_losses = list(content[EPOCH_LOSSES])
+        self.losses.start(content[EPOCH_LOSSES])

@@ -3,6 +3,7 @@
 Lightning's own bars restart with each epoch, do not know the remaining time of the whole training, and fill a log file.
 """
 
+import math
 import time
 from typing import Any
 
@@ -12,6 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from unet_exp.progress import Phase
+from unet_exp.training.module import SegmentationModule
+
+_MOVES = 0.1
+"""Seconds between two moves of the bar."""
 
 
 class TrainingProgress(ProgressBar):
@@ -34,6 +39,7 @@ class TrainingProgress(ProgressBar):
         self._monitor = monitor
         self._score = ""
         self._start = time.monotonic()
+        self._moved = -math.inf
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -58,20 +64,25 @@ class TrainingProgress(ProgressBar):
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Starts the bar."""
         self._start = time.monotonic()
+        self._moved = -math.inf
         self._phase.state = f"step {trainer.global_step}"
         self._bar.start()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Moves the bar."""
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        """Moves the bar, as often as the eye can follow."""
+        now = time.monotonic()
+        if now - self._moved < _MOVES:
+            return
+        self._moved = now
         limit = "" if self._steps is None else f"/{self._steps}"
         state = f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}{limit}  "
-        state += _describe_loss(trainer) + self._score
+        state += _describe_loss(module) + self._score
         self._phase.state = state.strip()
         done = [0.0]
         if self._steps:
             done.append(trainer.global_step / self._steps)
         if self._seconds:
-            done.append((time.monotonic() - self._start) / self._seconds)
+            done.append((now - self._start) / self._seconds)
         self._bar.update(self._task, completed=min(max(done), 1.0), state=state)
 
     def on_validation_batch_start(
@@ -82,7 +93,7 @@ class TrainingProgress(ProgressBar):
         images = int(trainer.num_val_batches[0])
         self._phase.state = f"step {trainer.global_step}  validating image {batch_idx + 1} of {images}"
 
-    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Shows the new score."""
         score = trainer.callback_metrics.get(self._monitor)
         if score is None:
@@ -91,7 +102,7 @@ class TrainingProgress(ProgressBar):
         self._phase.state = f"step {trainer.global_step}  {self._score}"
         if not self._console.is_terminal and trainer.is_global_zero:
             seconds = time.monotonic() - self._start
-            loss = _describe_loss(trainer)
+            loss = _describe_loss(module)
             self._console.print(f"step {trainer.global_step}  {loss}{self._score}  {seconds:.0f} s")
 
     def on_train_end(self, *_: Any) -> None:
@@ -103,7 +114,8 @@ class TrainingProgress(ProgressBar):
         self._bar.stop()
 
 
-def _describe_loss(trainer: pl.Trainer) -> str:
-    """The last training loss, with the space behind it; empty if no pixel has counted yet."""
-    loss = trainer.callback_metrics.get("train/loss_step")
-    return "" if loss is None else f"loss {loss.item():.4f}  "
+def _describe_loss(module: pl.LightningModule) -> str:
+    """The training loss that was seen last, with the space behind it; empty if no pixel has counted yet."""
+    assert isinstance(module, SegmentationModule)
+    loss = module.losses.last
+    return "" if loss is None else f"loss {loss:.4f}  "

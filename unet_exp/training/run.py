@@ -42,7 +42,7 @@ from unet_exp.training.pruning import Pruning
 from unet_exp.training.rerun import Rerun
 from unet_exp.training.resume_point import ResumePoint, find_resume_point, find_resumed_folder
 from unet_exp.training.run_log import redirect_logs
-from unet_exp.training.trainer import build_trainer, explain_workers
+from unet_exp.training.trainer import build_trainer, explain_loss, explain_workers
 
 
 def train(
@@ -196,6 +196,7 @@ class _Training:
             signals.defer(),
             explain_out_of_memory("take a smaller data.batch_size, data.tile or model.width"),
             explain_workers(folder),
+            explain_loss(job.module.losses),
             warnings.catch_warnings(),
         ):
             # Lightning expects a loader that resumes in mid-epoch; here the sampler does.

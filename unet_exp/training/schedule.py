@@ -51,6 +51,8 @@ def build_schedulers(
     config: SchedulerConfig, trainer: TrainerConfig, optimizer: Optimizer, horizon: int
 ) -> list[dict[str, Any]]:
     """Builds the schedule in the form that Lightning reads; `horizon` is in optimizer steps of the whole training."""
+    if config.name == "none" and not config.warmup_steps:
+        return []
     if not isinstance(config, PlateauConfig):
         every_step: LRScheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(config, step, horizon))
         return [{"scheduler": every_step, "interval": "step"}]

@@ -3,14 +3,14 @@
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.profilers import Profiler, PyTorchProfiler, SimpleProfiler
+from pytorch_lightning.profilers import PassThroughProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 from rich.console import Console
 
 from unet_exp.config import duration_seconds
@@ -19,8 +19,20 @@ from unet_exp.progress import Phase
 from unet_exp.runs.lifecycle import explain_resume
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.checkpoint_io import WholeCheckpoints
+from unet_exp.training.epoch_losses import EpochLosses
 from unet_exp.training.prepare import Job
 from unet_exp.training.progress_bar import TrainingProgress
+
+
+class Unprofiled(PassThroughProfiler):
+    """No profiler. Lightning's own for this purpose runs a generator around each of the sixty hooks of a step."""
+
+    _nothing = nullcontext()
+
+    def profile(self, action_name: str) -> Any:
+        """A block like any other."""
+        del action_name
+        return self._nothing
 
 
 def build_trainer(
@@ -36,7 +48,7 @@ def build_trainer(
     limit = settings.limit_batches or 1.0
     seconds = None if settings.max_time is None else duration_seconds(settings.max_time)
     profilers: dict[str, type[Profiler]] = {"simple": SimpleProfiler, "pytorch": PyTorchProfiler}
-    profiler = profilers[settings.profiler](folder.path, "profile") if settings.profiler else None
+    profiler = profilers[settings.profiler](folder.path, "profile") if settings.profiler else Unprofiled()
     precision: Any = "32-true" if job.precision == "32" else job.precision
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -90,3 +102,18 @@ def explain_workers(folder: RunFolder) -> Iterator[None]:
             "a process that reads the data was killed, probably for lack of memory: take fewer "
             f"data.num_workers, and {explain_resume(folder)}"
         ) from None
+
+
+@contextmanager
+def explain_loss(losses: EpochLosses) -> Iterator[None]:
+    """Turns an error of a step into that of an earlier one whose loss was not finite and had not been looked at.
+
+    Raises:
+        TrainingError: see `EpochLosses.look`.
+    """
+    try:
+        yield
+    except Exception:
+        with suppress(RuntimeError):  # the device is in no state to be asked
+            losses.look()
+        raise
