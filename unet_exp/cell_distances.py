@@ -19,8 +19,8 @@ _AT_ONCE = 2**15
 def find_two_squares(instances: NDArray[np.integer[Any]], wanted: NDArray[np.bool_], farthest: float) -> Squares:
     """The squares of d1 and d2, the distances to the nearest pixel of the nearest and of the second-nearest cell.
 
-    Both are exact where d1 + d2 is less than `farthest`; where it is not, at least one of them may be too large. The time
-    goes with the number of pixels asked for and with their d2.
+    Both are exact where d1 + d2 is less than `farthest`; elsewhere at least one of them may be too large. The time goes
+    with the number of pixels asked for and with their d2.
 
     Args:
         instances: (H, W) ids of at least 0, 0 = none.
@@ -33,9 +33,9 @@ def find_two_squares(instances: NDArray[np.integer[Any]], wanted: NDArray[np.boo
     height, width = instances.shape
     farthest = min(farthest, 2 * (height + width))
     margin = int(min(farthest, height + width))
-    if instances.max(initial=0) * 2 * (margin + 1) ** 2 > 2**52:  # keys are exact below that
+    if int(instances.max(initial=0)) * 2 * (margin + 1) ** 2 > 2**52:  # keys are exact below that
         instances = np.searchsorted(np.unique(np.append(instances, 0)), instances)
-    rows = max(_BAND // max(width, 1), 4 * margin)
+    rows = max(_BAND // max(width, 1), 4 * margin, 1)
     found = []
     for top in range(0, height, rows):
         # A band looks as far beyond its rows as distances count.
@@ -51,7 +51,7 @@ def find_two_squares(instances: NDArray[np.integer[Any]], wanted: NDArray[np.boo
 
 
 class _Rows(NamedTuple):
-    """What each pixel sees along its row, flat, and as many rows as `margin` above and below from which nothing is seen.
+    """What each pixel sees along its row, flat; above and below are `margin` rows from which nothing is seen.
 
     Attributes:
         cells: ids of the nearest cells.

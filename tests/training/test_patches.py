@@ -564,10 +564,14 @@ def test_centred_patches_are_equal_for_any_number_of_workers_and_after_a_resume(
     assert any(not torch.equal(one["image"], other["image"]) for one, other in zip(first, plain, strict=True))
 
 
-def test_whole_images_are_validated_one_by_one() -> None:
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 1])  # with one, they are read ahead
+def test_whole_images_are_validated_one_by_one(workers: int) -> None:
     dataset = data_set((30, 41), (20, 20))
     normalization = Normalization(mode="image")
-    data = SegmentationData(config(*SMALL, "loss=border_weighted"), dataset, normalization)
+    words = (*SMALL, "loss=border_weighted", f"data.num_workers={workers}")
+    data = SegmentationData(config(*words), dataset, normalization)
+    assert data.val_dataloader().num_workers == workers
     for batch, sample in zip(data.val_dataloader(), dataset.val, strict=True):
         assert sample.label is not None
         target, weights = losses.targets(config("loss=border_weighted").loss)(sample.label, None)
