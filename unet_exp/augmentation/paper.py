@@ -128,7 +128,7 @@ def _look_up(
 def _look_up_nearest(rows: Floats, columns: Floats, maps: tuple[Pixels, ...]) -> tuple[NDArray[Any], ...]:
     """Looks up maps at the pixels nearest to places within them."""
     height, width = maps[0].shape
-    # The part that the image is read of, too.
+    # It lies in the part that the image was read of, so that nothing is read twice.
     top, left = max(0, int(rows.min()) - 2), max(0, int(columns.min()) - 2)
     bottom, right = min(height, int(rows.max()) + 4), min(width, int(columns.max()) + 4)
     # Whole numbers are exact in the quicker type as long as they are small.
