@@ -1,17 +1,20 @@
 """The paper's weight map (section 3): a pixel near to two cells counts more."""
 
 from math import log, sqrt
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from unet_exp.cell_distances import find_two_squares
 from unet_exp.config import IGNORE_LABEL
 
 Label = NDArray[np.uint8]
 Instances = NDArray[np.int32]
+Part = tuple[slice, slice]
+"""Rows and columns of an array."""
+ALL: Part = slice(None), slice(None)
 
 _NEGLIGIBLE = 1e-6
 
@@ -58,7 +61,11 @@ def reach(w0: float, sigma: float) -> float:
 
 
 def border_term(
-    instances: Instances, w0: float, sigma: float, where: Literal["background", "everywhere"]
+    instances: Instances,
+    w0: float,
+    sigma: float,
+    where: Literal["background", "everywhere"],
+    part: Part = ALL,
 ) -> NDArray[np.float32]:
     """The distance term of the weight map: w0 exp(-(d1 + d2)^2 / (2 sigma^2)) (paper, section 3, equation 2).
 
@@ -70,41 +77,23 @@ def border_term(
         w0: the largest weight, at least 0.
         sigma: in pixels, above 0.
         where: `background`: 0 within cells; `everywhere`: the formula.
+        part: the pixels that get a weight; those around are only looked at. What lies `reach` or farther from it
+            changes nothing.
 
     Returns:
-        (H, W), 0 .. w0; values below 1e-6 are 0.
+        (H, W) of the part, 0 .. w0; values below 1e-6 are 0.
     """
-    weights = np.zeros(instances.shape, np.float32)
+    inside = instances[part]
+    weights = np.zeros(inside.shape, np.float32)
     farthest = reach(w0, sigma)
     if farthest <= 1:  # d1 + d2 is never less
         return weights
-    # On background d1 is at least 1, which leaves 1 less for d2.
-    margin = farthest - 1 if where == "background" else farthest
-    first, second = _two_distances(instances, int(min(margin, sum(instances.shape))))
-    near = first + second < farthest + 1  # few pixels are: compute only these
-    if where == "background":
-        near &= instances == 0
-    # OpenCV's last bit depends on where the array lies in memory; the squares are whole numbers.
-    total = np.sqrt(np.rint(first[near] ** 2)) + np.sqrt(np.rint(second[near] ** 2))
-    weights[near] = np.where(total < farthest, w0 * np.exp(-0.5 * (total / sigma) ** 2), 0)
+    wanted = np.zeros(instances.shape, np.bool_)
+    wanted[part] = where == "everywhere" or inside == 0
+    first, second = np.sqrt(find_two_squares(instances, wanted, farthest)).astype(np.float32, copy=False)
+    total = first + second
+    near = total < farthest
+    values = np.zeros_like(total)
+    values[near] = w0 * np.exp(-0.5 * (total[near] / sigma) ** 2)
+    weights[wanted[part]] = values
     return weights
-
-
-def _two_distances(instances: NDArray[Any], margin: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The distances (H, W) to the nearest and to the second-nearest cell; those above `margin` may be too large.
-
-    One transform a cell, on its bounding box and a margin around it: full-size ones take some 40 times as long.
-    """
-    nearest, second = (np.full(instances.shape, np.inf, np.float32) for _ in range(2))
-    if instances.max(initial=0) > instances.size:  # `find_objects` makes a list as long as the largest id
-        instances = np.searchsorted(np.unique(np.append(instances, 0)), instances)
-    for number, box in enumerate(ndimage.find_objects(instances), start=1):
-        if box is None:
-            continue
-        window = tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
-        outside = (instances[window] != number).view(np.uint8)
-        distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        first, other = nearest[window], second[window]
-        np.minimum(other, np.maximum(first, distance), out=other)
-        np.minimum(first, distance, out=first)
-    return nearest, second

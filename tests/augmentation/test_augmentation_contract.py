@@ -95,7 +95,7 @@ def test_a_map_has_the_pixel_that_is_nearest_to_where_the_image_is_looked_up(wor
 @example((30, 20), Window(-300, -300, 572), 3)
 def test_any_image_fills_any_window(word: str, size: tuple[int, int], window: Window, seed: int) -> None:
     patch, where = build(word, **ALL)(noise(*size, 2), window, seed, numbers(*size))
-    assert patch.shape == (window.side, window.side, 2)
+    assert patch.shape == (window.size, window.size, 2)
     assert np.isfinite(patch).all()
     assert where.shape == (window.side, window.side)
     assert where.min() >= 0
@@ -134,14 +134,17 @@ def test_equal_seeds_cut_equally_with_any_maps_and_others_differently(word: str)
 
 
 @every
-def test_a_surround_adds_to_the_same_patch(word: str) -> None:
+def test_a_surround_changes_the_size_of_the_maps_alone(word: str) -> None:
     image, number, augment = smooth(80, 90), numbers(80, 90), build(word, **ALL)
     for seed in range(5):
         patch, where = augment(image, Window(20, -3, 50), seed, number)
-        wide, far = augment(image, Window(20, -3, 50, surround=13), seed, number)
-        assert wide.shape == (76, 76, 1)
-        np.testing.assert_allclose(wide[13:-13, 13:-13], patch, atol=1e-4 if word == "strong" else 1e-5)
+        again, far = augment(image, Window(20, -3, 50, surround=13), seed, number)
+        near, middle = augment(image, Window(20, -3, 50, surround=-13), seed, number)
+        assert [one.shape for one in (again, far, near, middle)] == [(50, 50, 1), (76, 76), (50, 50, 1), (24, 24)]
+        np.testing.assert_allclose(again, patch, atol=1e-4 if word == "strong" else 1e-5)
         assert (far[13:-13, 13:-13] == where).mean() > 0.999
+        assert (near == patch).all()
+        assert (middle == where[13:-13, 13:-13]).all()
 
 
 @pytest.mark.parametrize("word", [word for word in WORDS if word != "flips"])

@@ -16,9 +16,10 @@ from PIL import Image
 from scipy import ndimage
 from skimage import measure
 
+from unet_exp import cell_distances
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.data.sets.synthetic import generate
-from unet_exp.weight_map import border_term, find_instances, open_touching
+from unet_exp.weight_map import border_term, find_instances, open_touching, reach
 
 Where = Literal["background", "everywhere"]
 BOTH: tuple[Where, ...] = ("background", "everywhere")
@@ -308,6 +309,55 @@ def test_weights_lie_between_0_and_w0(instances: NDArray[np.int32], w0: float, s
     assert (weights <= w0 * (1 + 1e-6)).all()
     if where == "background":
         assert (weights[instances > 0] == 0).all()
+
+
+@given(
+    instances=INSTANCES,
+    sigma=st.sampled_from([0.4, 1.0, 5.0, 60.0]),
+    where=st.sampled_from(BOTH),
+    ends=st.tuples(*[st.integers(0, 14)] * 4),
+)
+def test_a_part_gets_the_weights_that_it_has_in_the_whole(
+    instances: NDArray[np.int32], sigma: float, where: Where, ends: tuple[int, ...]
+) -> None:
+    part = slice(*sorted(ends[:2])), slice(*sorted(ends[2:]))
+    weights = border_term(instances, 10, sigma, where, part)
+    assert (weights == border_term(instances, 10, sigma, where)[part]).all()
+    assert weights.shape == instances[part].shape
+
+
+@given(seed=st.integers(0, 2**16), sigma=st.floats(0.3, 6), where=st.sampled_from(BOTH))
+def test_what_lies_beyond_reach_of_a_part_changes_nothing(seed: int, sigma: float, where: Where) -> None:
+    instances = generate(90, 100, seed, 0).instances
+    around = int(np.ceil(reach(10, sigma)))
+    top, left = max(0, 40 - around), max(0, 50 - around)
+    seen = instances[top : 47 + around, left : 62 + around]
+    part = border_term(seen, 10, sigma, where, (slice(40 - top, 47 - top), slice(50 - left, 62 - left)))
+    assert (part == border_term(instances, 10, sigma, where)[40:47, 50:62]).all()
+
+
+@given(
+    instances=INSTANCES,
+    farthest=st.floats(0.5, 60),
+    wanted=arrays(np.bool_, (14, 14)),
+    pixels=st.sampled_from([1, 30, 10**6]),
+)
+def test_the_two_distances_are_exact_wherever_they_count_and_however_the_work_is_parted(
+    instances: NDArray[np.int32], farthest: float, wanted: NDArray[np.bool_], pixels: int
+) -> None:
+    asked = wanted[: instances.shape[0], : instances.shape[1]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell_distances, "_BAND", pixels)
+        patch.setattr(cell_distances, "_AT_ONCE", pixels)
+        first, second = cell_distances.find_two_squares(instances, asked, farthest)
+    assert len(first) == len(second) == asked.sum()
+    cells = [np.argwhere(instances == number) for number in np.unique(instances[instances > 0])]
+    for pixel, *found in zip(np.argwhere(asked), first, second, strict=True):
+        squares = sorted(int(((cell - pixel) ** 2).sum(axis=1).min()) for cell in cells)
+        if len(squares) >= 2 and sqrt(squares[0]) + sqrt(squares[1]) < farthest:
+            assert found == squares[:2]
+        else:
+            assert np.sqrt(found).sum() >= farthest
 
 
 # --- real labels ---

@@ -15,7 +15,7 @@ from unet_exp.config import parse
 from unet_exp.data.sets.synthetic import generate
 from unet_exp.losses import Targets
 from unet_exp.samples.normalization import Normalization
-from unet_exp.samples.sample import Sample
+from unet_exp.samples.sample import Region, Sample
 from unet_exp.training.draws import Draw
 from unet_exp.training.patches import PatchDataset
 from unet_exp.weight_map import border_term, find_instances
@@ -83,7 +83,7 @@ def test_without_deformation_weights_are_the_whole_image_s_computed_once(name: s
         index = position % 2
         item = dataset[Draw(0, position, index)]
         label, weights = targets(*BORDER)(samples[index].label, samples[index].instances)  # type: ignore[arg-type]
-        rows, columns = item["image"].numpy().astype(int)
+        rows, columns = item["image"].numpy().astype(int)[:, 12:48, 12:48]
         assert weights is not None
         assert item.keys() == {"image", "label", "weights"}
         assert item["weights"].numpy().dtype == np.float32
@@ -103,8 +103,8 @@ def test_with_deformation_weights_are_those_of_the_deformed_label(input_size: in
         item = dataset[Draw(0, position, 0)]
         assert {name: tuple(array.shape) for name, array in item.items()} == {
             "image": (2, input_size, input_size),
-            "label": (input_size, input_size),
-            "weights": (input_size, input_size),
+            "label": (tile, tile),
+            "weights": (tile, tile),
         }
         window, seed, maps = watched.calls[-1]
         assert window.size == input_size, "what is drawn refers to the network's input alone"
@@ -117,9 +117,9 @@ def test_with_deformation_weights_are_those_of_the_deformed_label(input_size: in
         assert expected is not None
         middle = (input_size - tile) // 2
         inner, outer = slice(middle, middle + tile), slice(70 + middle, 70 + middle + tile)
-        np.testing.assert_allclose(item["image"][:, inner, inner], patch.transpose(2, 0, 1)[:, outer, outer], atol=1e-3)
-        assert (item["label"].numpy()[inner, inner] == expected_label[outer, outer]).mean() > 0.999
-        difference = np.abs(item["weights"].numpy()[inner, inner] - expected[outer, outer])
+        np.testing.assert_allclose(item["image"][:, inner, inner], patch.transpose(2, 0, 1)[:, inner, inner], atol=1e-3)
+        assert (item["label"].numpy() == expected_label[outer, outer]).mean() > 0.999
+        difference = np.abs(item["weights"].numpy() - expected[outer, outer])
         assert (difference < 1e-3).mean() > 0.99
 
 
@@ -133,8 +133,8 @@ def test_the_distance_term_follows_the_deformed_label() -> None:
         item = dataset[Draw(1, position, 0)]
         again[Draw(1, position, 0)]
         window, seed, maps = watched.calls[-1]
-        _, instances = build("paper", *STILL)(sample.image, window, seed, maps[1])
-        expected = border_term(instances, w0=10, sigma=5, where="background")
+        _, instances = build("paper", *STILL)(sample.image, window._replace(surround=0), seed, maps[1])
+        expected = border_term(instances, w0=10, sigma=5, where="background")[50:150, 50:150]
         assert expected.max() > 5
         np.testing.assert_allclose(item["weights"].numpy(), expected, atol=1e-5)
 
@@ -146,7 +146,7 @@ def test_a_loss_without_weights_moves_the_label_alone() -> None:
         item = dataset[Draw(0, 0, 0)]
         assert item.keys() == {"image", "label"}
         ((window, _, maps),) = watched.calls
-        assert (window.size, window.surround, len(maps)) == (44, 0, 1)
+        assert (window.size, window.surround, len(maps)) == (44, -12, 1)
 
 
 def test_the_loss_does_not_change_the_patches() -> None:
@@ -159,6 +159,22 @@ def test_the_loss_does_not_change_the_patches() -> None:
         one, other = (dataset[Draw(0, position, 0)] for dataset in (plainly, weighted))
         np.testing.assert_allclose(one["image"], other["image"], atol=1e-3)
         assert (one["label"] == other["label"]).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("word", ["none", "flips", "paper", "strong"])
+@pytest.mark.parametrize("input_size", [36, 41, 120])
+@pytest.mark.parametrize("words", [BORDER, ("loss=cross_entropy",)])
+def test_a_patch_reads_its_image_as_often_as_it_must(word: str, input_size: int, words: tuple[str, ...]) -> None:
+    sample, target = cells(), targets(*words)
+    images = in_memory([sample])
+    dataset = PatchDataset(images, AS_IT_IS, 36, input_size, build(word), target, 3, keep_targets=False)
+    with pytest.MonkeyPatch.context() as patch:
+        read: list[Region | None] = []
+        genuine = type(images).read
+        patch.setattr(type(images), "read", lambda *asked: (read.append(asked[-1]), genuine(*asked))[1])
+        dataset[Draw(0, 1, 0)]
+    # Where the weights of the whole image are cut, what they depend on may reach farther than the input.
+    assert len(read) <= (2 if word in ("none", "flips") and target.reach and input_size < 120 else 1)
 
 
 def test_a_data_set_can_be_sent_to_a_spawned_worker() -> None:

@@ -134,7 +134,7 @@ def test_a_window_is_a_copy() -> None:
 def patches(
     sample: Sample, tile: int, input_size: int, count: int, seed: int = 0, flip: bool = False
 ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """`count` patches as (S, S, C) image and (S, S) label."""
+    """`count` patches as (S, S, C) image and (T, T) label."""
     dataset = PatchDataset(
         in_memory([sample]), AS_IT_IS, tile, input_size, flips() if flip else unchanged(), label_alone(), seed
     )
@@ -153,8 +153,8 @@ def test_a_patch_is_a_window_of_the_mirrored_image_with_the_labelled_part_in_its
         assert image.shape == (input_size, input_size, 2)
         assert image.dtype == np.float32
         assert label.dtype == np.uint8
-        assert (label == label_of(image)).all(), "image and label are in one frame"
         middle = image[surround : surround + tile, surround : surround + tile]
+        assert (label == label_of(middle)).all(), "the label is the middle of the image's"
         if tile <= min(size):  # every labelled pixel is a real one, in order and once
             top, left = (int(start) - 1 for start in middle[0, 0])
             assert 0 <= top <= size[0] - tile
@@ -269,7 +269,7 @@ def test_flipped_patches_keep_their_labelled_part(input_size: int) -> None:
     for (image, label), (plain, _) in zip(
         patches(sample, 8, input_size, 40, flip=True), patches(sample, 8, input_size, 40), strict=True
     ):
-        assert (label == label_of(image)).all()
+        assert (label == label_of(image)[surround : surround + 8, surround : surround + 8]).all()
         middle, expected = (x[surround : surround + 8, surround : surround + 8].reshape(-1, 2) for x in (image, plain))
         assert sorted(middle.tolist()) == sorted(expected.tolist())
         turned += not (image == plain).all()
@@ -564,10 +564,14 @@ def test_centred_patches_are_equal_for_any_number_of_workers_and_after_a_resume(
     assert any(not torch.equal(one["image"], other["image"]) for one, other in zip(first, plain, strict=True))
 
 
-def test_whole_images_are_validated_one_by_one() -> None:
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 1])  # with one, they are read ahead
+def test_whole_images_are_validated_one_by_one(workers: int) -> None:
     dataset = data_set((30, 41), (20, 20))
     normalization = Normalization(mode="image")
-    data = SegmentationData(config(*SMALL, "loss=border_weighted"), dataset, normalization)
+    words = (*SMALL, "loss=border_weighted", f"data.num_workers={workers}")
+    data = SegmentationData(config(*words), dataset, normalization)
+    assert data.val_dataloader().num_workers == workers
     for batch, sample in zip(data.val_dataloader(), dataset.val, strict=True):
         assert sample.label is not None
         target, weights = losses.targets(config("loss=border_weighted").loss)(sample.label, None)

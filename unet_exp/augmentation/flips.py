@@ -22,8 +22,9 @@ class Unchanged:
     def __call__(self, image: Pixels, window: Window, seed: int, *maps: Pixels) -> tuple[NDArray[Any], ...]:
         """See `Augmentation`."""
         del seed
-        top, left = window.top - window.surround, window.left - window.surround
-        return tuple(mirror_window(whole, top, left, window.side, window.side) for whole in (image, *maps))
+        patch = mirror_window(image, window.top, window.left, window.size, window.size)
+        top, left, side = window.top - window.surround, window.left - window.surround, window.size + 2 * window.surround
+        return patch, *(mirror_window(one, top, left, side, side) for one in maps)
 
 
 class Flips:
@@ -32,7 +33,8 @@ class Flips:
     deforms = False
 
     def __init__(self) -> None:
-        self._turn = albumentations.Compose([albumentations.D4(p=1.0)])
+        # Maps may be smaller or larger than the image.
+        self._turn = albumentations.Compose([albumentations.D4(p=1.0)], is_check_shapes=False)
 
     def __call__(self, image: Pixels, window: Window, seed: int, *maps: Pixels) -> tuple[NDArray[Any], ...]:
         """See `Augmentation`."""

@@ -48,12 +48,12 @@ class Motion:
         """The place in the image of each pixel of the patch.
 
         Returns:
-            (2, S, S) float32 rows and columns, which may lie beyond the image; S is the window's side. They are exact
+            (2, S, S) float32 rows and columns, which may lie beyond the image; S is the window's `side`. They are exact
             to 1/256 px in images of up to 65,536 px a side.
         """
         cos, sin = np.cos(np.radians(self.angle)), np.sin(np.radians(self.angle))
         turn = np.array([[cos, sin], [-sin, cos]]) @ np.diag([1, -1 if self.flip else 1]) / self.zoom
-        basis = _spline_basis(window.size, window.surround, self.vectors.shape[-1], self.knots)
+        basis = _spline_basis(window.size, window.inset.start, self.vectors.shape[-1], self.knots)
         # The spline is linear in its vectors: turning these few turns the displacement of every pixel.
         places: Floats = basis @ np.tensordot(turn, self.vectors, 1).astype(np.float32) @ basis.T
         from_centre = np.arange(window.side) - (window.side - 1) / 2
@@ -81,7 +81,10 @@ def _fold(places: Floats, size: int) -> Floats:
     if size == 1:
         return np.zeros_like(places)
     period = np.float32(2 * (size - 1))
-    folded: Floats = np.abs(places - period * np.rint(places / period))  # from the nearest multiple of the period
+    nearest = places / period
+    np.rint(nearest, out=nearest)
+    nearest *= period
+    folded: Floats = np.abs(np.subtract(places, nearest, out=nearest), out=nearest)  # from the nearest multiple
     return folded
 
 
@@ -96,23 +99,48 @@ def resample(image: Pixels, source: Floats, *maps: Pixels) -> tuple[NDArray[Any]
     Returns:
         (S, S, C) float32, and the maps (S, S).
     """
+    return _look_up(image, source, slice(None), maps, slice(None))
+
+
+def cut_moved(image: Pixels, window: Window, motion: Motion, *maps: Pixels) -> tuple[NDArray[Any], ...]:
+    """The same for a window: the image (S, S, C) and the maps (M, M), see `Augmentation`."""
+    return _look_up(image, motion.source(window), window.inset, maps, window.maps_inset)
+
+
+def _look_up(
+    image: Pixels, source: Floats, inset: slice, maps: tuple[Pixels, ...], maps_inset: slice
+) -> tuple[NDArray[Any], ...]:
+    """Looks up an image at one middle part of the source, and maps at another."""
     rows, columns = (_fold(places, size) for places, size in zip(source, image.shape, strict=False))
     # Only the part that is looked at, with room for the cubic kernel: OpenCV takes fewer than 32767 rows and columns,
     # and beyond an image that is one pixel wide it never comes to an end.
     (top, bottom), (left, right) = ((int(places.min()) - 2, int(places.max()) + 4) for places in (rows, columns))
-    box = top, left, bottom - top, right - left
-    part = mirror_window(image, *box)
+    part = mirror_window(image, top, left, bottom - top, right - left)
+    found = _look_up_nearest(rows[maps_inset, maps_inset], columns[maps_inset, maps_inset], maps) if maps else ()
+    rows, columns = rows[inset, inset] - np.float32(top), columns[inset, inset] - np.float32(left)
     channels = [
-        cv2.remap(
-            part[..., first : first + _CV2_CHANNELS],
-            columns - np.float32(left),
-            rows - np.float32(top),
-            cv2.INTER_CUBIC,
-        )
+        cv2.remap(part[..., first : first + _CV2_CHANNELS], columns, rows, cv2.INTER_CUBIC)
         for first in range(0, image.shape[2], _CV2_CHANNELS)
     ]
-    nearest = (np.rint(rows).astype(np.intp) - top) * (right - left) + np.rint(columns).astype(np.intp) - left
-    return (np.dstack(channels), *(mirror_window(one, *box).ravel().take(nearest) for one in maps))
+    return (channels[0][..., None] if image.shape[2] == 1 else np.dstack(channels), *found)
+
+
+def _look_up_nearest(rows: Floats, columns: Floats, maps: tuple[Pixels, ...]) -> tuple[NDArray[Any], ...]:
+    """Looks up maps at the pixels nearest to places within them."""
+    height, width = maps[0].shape
+    # It lies in the part that the image was read of, so that nothing is read twice.
+    top, left = max(0, int(rows.min()) - 2), max(0, int(columns.min()) - 2)
+    bottom, right = min(height, int(rows.max()) + 4), min(width, int(columns.max()) + 4)
+    # Whole numbers are exact in the quicker type as long as they are small.
+    kind = np.float32 if height * width < 2**24 else np.float64
+    nearest = np.rint(rows, dtype=kind)
+    nearest -= kind(top)
+    nearest *= kind(right - left)
+    nearest += np.rint(columns)
+    nearest -= kind(left)
+    places = nearest.astype(np.intp)
+    box = top, left, bottom - top, right - left
+    return tuple(mirror_window(one, *box).ravel().take(places) for one in maps)
 
 
 class PaperAugmentation:
@@ -139,7 +167,7 @@ class PaperAugmentation:
             vectors=random.normal(0, config.std, (2, config.grid, config.grid)),
             knots=config.knots,
         )
-        patch, *moved = resample(image, motion.source(window), *maps)
+        patch, *moved = cut_moved(image, window, motion, *maps)
         patch *= np.float32(1 + config.contrast * contrast)
         patch += np.float32(config.brightness * brightness)
         return (patch, *moved)

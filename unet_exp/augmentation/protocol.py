@@ -14,8 +14,8 @@ class Window(NamedTuple):
         top: first row of the square, may be negative.
         left: first column, may be negative.
         size: its side, pixels.
-        surround: pixels that are cut on every side of the square as well. What an augmentation draws refers to the
-            square alone, so that equal seeds give the same patch with any surround.
+        surround: pixels by which maps are cut larger than the square on every side, or, below 0, smaller. What an
+            augmentation draws refers to the square alone, so that equal seeds give the same patch with any surround.
     """
 
     top: int
@@ -25,8 +25,18 @@ class Window(NamedTuple):
 
     @property
     def side(self) -> int:
-        """Side of all that is cut, pixels."""
-        return self.size + 2 * self.surround
+        """Side of the larger one, the square or the maps, pixels."""
+        return self.size + 2 * max(0, self.surround)
+
+    @property
+    def inset(self) -> slice:
+        """The square within all that is cut."""
+        return slice(max(0, self.surround), max(0, self.surround) + self.size)
+
+    @property
+    def maps_inset(self) -> slice:
+        """The maps within all that is cut."""
+        return slice(max(0, -self.surround), self.side - max(0, -self.surround))
 
 
 class Augmentation(Protocol):
@@ -46,10 +56,10 @@ class Augmentation(Protocol):
 
         Args:
             image: (H, W, C) float32, any number of channels.
-            window: where to cut; S is its `side`.
+            window: where to cut; S is its `size`, and M = S + 2 `surround`.
             seed: of this one call; equal seeds give equal results.
             *maps: (H, W) each: label, instance ids, weights; their values are moved, never mixed.
 
         Returns:
-            The patch (S, S, C) float32, and the maps (S, S) in the order and of the types given.
+            The patch (S, S, C) float32, and the maps (M, M) in the order and of the types given, of the same middle.
         """

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from unet_exp.augmentation.paper import Floats, Motion, resample
+from unet_exp.augmentation.paper import Floats, Motion, cut_moved
 from unet_exp.augmentation.protocol import Window
 from unet_exp.config.learning import StrongAugmentationConfig
 from unet_exp.mirror import Pixels
@@ -17,7 +17,7 @@ class StrongAugmentation:
     """Draws a `Motion` and changes of the grey values for each patch.
 
     The grey values are not changed by albumentations, because it clips them to 0 .. 1, and those of a normalised image
-    lie around 0. They change inside the window alone; what surrounds it is there for the label.
+    lie around 0.
 
     Args:
         config: the ranges. Shift along each axis, angles, contrast, brightness, and the standard deviations of blur
@@ -42,10 +42,8 @@ class StrongAugmentation:
             knots=config.knots,
             zoom=self._factor(config.zoom, random),
         )
-        patch, *moved = resample(image, motion.source(window), *maps)
-        inside = slice(window.surround, window.surround + window.size)
-        patch[inside, inside] = self._change_values(patch[inside, inside], random)
-        return (patch, *moved)
+        patch, *moved = cut_moved(image, window, motion, *maps)
+        return (self._change_values(patch, random), *moved)
 
     def _change_values(self, values: Floats, random: Generator) -> Floats:
         """Other grey values: the microscope's focus first, then its detector's curve, gain and noise."""

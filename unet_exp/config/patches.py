@@ -13,7 +13,7 @@ class PatchConfig(Strict):
 
     tile: Count
     batch_size: Count
-    num_workers: Natural
+    num_workers: Natural | Literal["auto"]
     tiles_per_epoch: Count | None
     sampling: Literal["area", "image"] = "image"  # as earlier runs, which lack it, drew; conf/ has the default
     foreground_share: Share = 0.0  # for earlier runs, which lack it

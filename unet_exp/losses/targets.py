@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config import BorderWeightedConfig, LossConfig
-from unet_exp.weight_map import Instances, Label, border_term, find_instances, open_touching, reach
+from unet_exp.weight_map import ALL, Instances, Label, Part, border_term, find_instances, open_touching, reach
 
 
 class Targets(Protocol):
@@ -18,15 +18,18 @@ class Targets(Protocol):
     def reach(self) -> int:
         """How far around a pixel the label decides its target, pixels; 0 where the pixel's own label is all."""
 
-    def __call__(self, label: Label, instances: Instances | None) -> tuple[Label, NDArray[np.float32] | None]:
+    def __call__(
+        self, label: Label, instances: Instances | None, part: Part = ALL
+    ) -> tuple[Label, NDArray[np.float32] | None]:
         """The target of a label.
 
         Args:
             label: (H, W).
             instances: (H, W), where there are any; not used where `reach` is 0.
+            part: the pixels whose target is asked for.
 
         Returns:
-            The label to train on (H, W), and the weights of its pixels (H, W), or None.
+            The label to train on (H, W) of the part, and the weights of its pixels (H, W), or None.
         """
 
 
@@ -50,17 +53,19 @@ class _BorderTargets:
         # The distance term is negligible farther away; each of the four steps of opening looks one pixel ahead.
         return ceil(reach(self.config.w0, self.config.sigma)) + 4 * self.config.open_touching
 
-    def __call__(self, label: Label, instances: Instances | None) -> tuple[Label, NDArray[np.float32]]:
+    def __call__(
+        self, label: Label, instances: Instances | None, part: Part = ALL
+    ) -> tuple[Label, NDArray[np.float32]]:
         if instances is None:
             instances = find_instances(label)
         if self.config.open_touching:
             label, instances = open_touching(label, instances)
-        return label, border_term(instances, self.config.w0, self.config.sigma, self.config.where)
+        return label[part], border_term(instances, self.config.w0, self.config.sigma, self.config.where, part)
 
 
 class _LabelAlone:
     reach = 0
 
-    def __call__(self, label: Label, instances: Instances | None) -> tuple[Label, None]:
+    def __call__(self, label: Label, instances: Instances | None, part: Part = ALL) -> tuple[Label, None]:
         del instances
-        return label, None
+        return label[part], None

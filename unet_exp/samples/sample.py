@@ -30,7 +30,25 @@ class Region(NamedTuple):
 
     def cut(self, array: Array) -> Array:
         """The part of an array (H, W, ...), a view."""
-        return array[self.top : self.top + self.height, self.left : self.left + self.width]
+        return array[self.slices]
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and columns."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+    def contains(self, other: "Region") -> bool:
+        """Whether all of another part lies in it."""
+        return (
+            self.top <= other.top
+            and self.left <= other.left
+            and other.top + other.height <= self.top + self.height
+            and other.left + other.width <= self.left + self.width
+        )
+
+    def within(self, other: "Region") -> "Region":
+        """The same part, where that is told from the first pixel of another."""
+        return self._replace(top=self.top - other.top, left=self.left - other.left)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,9 +22,12 @@ from unet_exp.samples.sample import Images
 from unet_exp.training.draws import Foreground
 from unet_exp.training.last_checkpoint import ResumableSampler
 from unet_exp.training.patches import PatchDataset
+from unet_exp.training.workers import count_workers, fits_ahead
 
 _TARGET_BYTES = 5
 """Of a pixel: its label and its weight."""
+_WHOLE_BYTES = 10
+"""Of a pixel of a whole image: its label and target, its weight, its instance."""
 
 
 class WholeImages(Dataset[dict[str, Any]]):
@@ -96,9 +99,17 @@ class SegmentationData(pl.LightningDataModule):
         """(N,), how often each training image is drawn in relation to the others."""
         return self._counts if self._config.data.sampling == "area" else np.ones(len(self._dataset.train), np.int64)
 
+    @property
+    def workers(self) -> int:
+        """Processes that read patches for this one."""
+        data, channels = self._config.data, self._dataset.channels
+        device = self.trainer.strategy.root_device.type if self.trainer else "cpu"
+        batch = data.batch_size * (4 * channels * self.input_size**2 + _TARGET_BYTES * data.tile**2)
+        return count_workers(data.num_workers, device, self._processes, batch)
+
     def _keeps_targets(self) -> bool:
         """Whether each process that reads may keep the targets of all images it comes by: a label and weights each."""
-        images, processes = self._dataset.train, max(1, self._config.data.num_workers)
+        images, processes = self._dataset.train, max(1, self.workers)
         pixels = int(images.facts.sizes.astype(np.int64).prod(axis=1).sum())
         return images.in_memory and _TARGET_BYTES * pixels * processes <= images.spare_memory
 
@@ -132,14 +143,15 @@ class SegmentationData(pl.LightningDataModule):
         if self.trainer:
             progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
             sampler.start_at(self.trainer.current_epoch, progress.completed * data.batch_size)
-        together = partial(collate, tile=data.tile)
-        size, workers = data.batch_size, data.num_workers
-        return self._loader(dataset, sampler=sampler, batch_size=size, num_workers=workers, collate_fn=together)
+        together, size = partial(collate, tile=data.tile), data.batch_size
+        return self._loader(dataset, sampler=sampler, batch_size=size, num_workers=self.workers, collate_fn=together)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Whole images, one at a time, not batched."""
+        """Whole images, one at a time, not batched; where others read the patches, a process reads them ahead."""
         images = WholeImages(self._dataset.val, self._normalization, losses.targets(self._config.loss))
-        return self._loader(images, batch_size=None, num_workers=0)
+        pixels = self._dataset.val.facts.sizes.astype(np.int64).prod(axis=1).max(initial=0)
+        ahead = self.workers > 0 and fits_ahead(int(pixels) * (4 * self._dataset.channels + _WHOLE_BYTES))
+        return self._loader(images, batch_size=None, num_workers=int(ahead))
 
     def _loader(self, dataset: Dataset[Any], num_workers: int, **settings: Any) -> DataLoader[Any]:
         return DataLoader(

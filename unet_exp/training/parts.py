@@ -44,8 +44,10 @@ class ImageParts:
 
     def sample(self, region: Region) -> Sample:
         """A part of it as stored."""
-        if region not in self._read:
-            self._read[region] = self._images.read(self._index, region)
+        for known, sample in self._read.items():
+            if known.contains(region):
+                return sample.cut(region.within(known))
+        self._read[region] = self._images.read(self._index, region)
         return self._read[region]
 
     def _normalize(self, region: Region) -> NDArray[np.float32]:
@@ -86,8 +88,7 @@ class TargetParts:
             part = self._parts.sample(wide)
             assert part.label is not None
             instances = part.instances if self._instances is None else wide.cut(self._instances)
-            inner = region._replace(top=region.top - wide.top, left=region.left - wide.left)
-            self._known[region] = tuple(map(inner.cut, drop_none(self._targets(part.label, instances))))
+            self._known[region] = drop_none(self._targets(part.label, instances, region.within(wide).slices))
         return self._known[region]
 
 

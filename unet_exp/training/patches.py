@@ -67,22 +67,27 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         """Cuts one patch.
 
         Returns:
-            `image` (C, S, S) float32, `label` (S, S) uint8 class indices and, where the loss has any, `weights` (S, S)
-            float32, all in the same frame, S = `input_size`; the labelled patch is the middle `tile` x `tile` of it.
+            `image` (C, S, S) float32, S = `input_size`, and of the labelled patch, the middle T x T of it, T = `tile`:
+            `label` (T, T) uint8 class indices and, where the loss has any, `weights` (T, T) float32.
 
         Raises:
             DataError: for a file that is gone or has changed.
         """
-        random = np.random.default_rng([self._seed, draw.epoch, draw.position])
-        surround = (self._input_size - self._tile) // 2
-        top, left = (start - surround for start in self._draw_place(draw, random))
         cut = self._cut_then_weigh if self._augmentation.deforms else self._weigh_then_cut
-        patch, *maps = cut(draw.image, Window(top, left, self._input_size), int(random.integers(2**31)))
+        patch, *maps = cut(draw.image, *self._draw_window(draw))
         arrays = {"image": patch.transpose(2, 0, 1), **dict(zip(("label", "weights"), maps, strict=False))}
-        return {
-            name: torch.from_numpy(np.ascontiguousarray(center_crop(array, self._input_size)))
-            for name, array in arrays.items()
-        }
+        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+    @property
+    def _lost(self) -> int:
+        """Pixels of the input before the labelled patch."""
+        return (self._input_size - self._tile) // 2
+
+    def _draw_window(self, draw: Draw) -> tuple[Window, int]:
+        """The network's input, with maps of the labelled patch, and the seed of its augmentation."""
+        random = np.random.default_rng([self._seed, draw.epoch, draw.position])
+        top, left = (start - self._lost for start in self._draw_place(draw, random))
+        return Window(top, left, self._input_size, -self._lost), int(random.integers(2**31))
 
     def _draw_place(self, draw: Draw, random: np.random.Generator) -> tuple[int, int]:
         """The first row and column of the labelled patch; one larger than the image is centred on it.
@@ -141,22 +146,32 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
     def _cut_then_weigh(self, index: int, window: Window, seed: int) -> tuple[NDArray[Any], ...]:
         """The same with weights of the deformed label; cuts as much more around it as they depend on."""
         reach, parts = self._targets.reach, ImageParts(self._images, index, self._normalization)
-        window = window._replace(surround=max(0, reach - (self._input_size - self._tile) // 2))
-        maps: list[Pixels] = [parts.plane("label")]
-        if reach:
-            found = self._whole_instances(index)
-            maps.append(parts.plane("instances") if found is None else found)
-        patch, moved, *instances = self._cut(parts, window, seed, *maps)
-        return patch, *drop_none(self._targets(moved, instances[0] if reach else None))
+        if not reach:
+            return self._cut(parts, window, seed, parts.plane("label"))
+        found = self._whole_instances(index)
+        instances = parts.plane("instances") if found is None else found
+        window = window._replace(surround=reach - self._lost)
+        patch, label, moved = self._cut(parts, window, seed, parts.plane("label"), instances, around=reach)
+        inside = slice(reach, reach + self._tile)
+        return patch, *drop_none(self._targets(label, moved, (inside, inside)))
 
-    def _cut(self, parts: ImageParts, window: Window, seed: int, *maps: Pixels) -> tuple[NDArray[Any], ...]:
-        """Cuts image and maps; pixels without data stay 0 whatever the augmentation does to grey values."""
-        image = parts.plane("image")
+    def _cut(
+        self, parts: ImageParts, window: Window, seed: int, *maps: Pixels, around: int = 0
+    ) -> tuple[NDArray[Any], ...]:
+        """Cuts image and maps, these as the labelled patch and `around` pixels more on every side.
+
+        Pixels without data stay 0 whatever the augmentation does to grey values.
+        """
+        side = self._tile + 2 * around
         if not parts.has_invalid:
-            return self._augmentation(image, window, seed, *maps)
-        patch, *cut, kept = self._augmentation(image, window, seed, *maps, parts.plane("valid"))
-        patch[kept == 0] = 0
-        return patch, *cut
+            patch, *cut = self._augmentation(parts.plane("image"), window, seed, *maps)
+            return patch, *(one[:side, :side] for one in cut)
+        # One more map, which covers all of the image, and so all of them do.
+        more = max(0, -window.surround)
+        window = window._replace(surround=window.surround + more)
+        patch, *cut, kept = self._augmentation(parts.plane("image"), window, seed, *maps, parts.plane("valid"))
+        patch[center_crop(kept, self._input_size) == 0] = 0
+        return patch, *(one[more : more + side, more : more + side] for one in cut)
 
     def _whole_instances(self, index: int) -> NDArray[np.int32] | None:
         """The objects of a whole image that has none of its own: one that a border or a fold cuts in two stays one."""
