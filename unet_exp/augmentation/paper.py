@@ -5,14 +5,14 @@ All geometry is one mapping from the patch's pixels to places in the image, so t
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unet_exp.augmentation.protocol import Window
+from unet_exp.augmentation.protocol import Augmentation, Window
 from unet_exp.config import PaperAugmentationConfig
 from unet_exp.mirror import Pixels, mirror_window
 
@@ -97,7 +97,8 @@ class GreyChange:
         return np.float32(self.noise) * self.random.standard_normal(shape, np.float32)
 
 
-class Deformation(Protocol):
+@runtime_checkable
+class Deformation(Augmentation, Protocol):
     """An augmentation that is a `Motion` and a `GreyChange`."""
 
     def draw(self, seed: int) -> tuple[Motion, GreyChange]:

@@ -31,6 +31,7 @@ class Conditions(PlainRecord):
         metrics_version: version of the scores' definitions.
         processes: how many share the work.
         threads: of PyTorch in each process: they split sums, and so change the rounding.
+        augmented_on: `cpu` or `gpu`: where patches are augmented, which changes the rounding.
         init_from_sha256: of the checkpoint that its weights start from; None if there is none.
         git: of the code; None outside a checkout.
         versions: of Python and of packages.
@@ -42,6 +43,7 @@ class Conditions(PlainRecord):
     precision: str | None = None
     processes: int | None = None
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    augmented_on: str | None = None
     init_from_sha256: str | None = None
     git: GitState | None = None
     versions: dict[str, str] | None = None
@@ -56,6 +58,8 @@ class Conditions(PlainRecord):
                 yield f"{name}: {pair[0]} then, {pair[1]} now"
         if self.processes not in (None, now.processes):
             yield f"processes: {self.processes} then, {now.processes} now"
+        if self.augmented_on not in (None, now.augmented_on):
+            yield f"patches augmented on (augmentation.device): {self.augmented_on} then, {now.augmented_on} now"
         if self.threads != now.threads:
             yield f"threads (OMP_NUM_THREADS): {self.threads or 'unknown'} then, {now.threads} now"
 

@@ -73,16 +73,20 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         Raises:
             DataError: for a file that is gone or has changed.
         """
-        random = np.random.default_rng([self._seed, draw.epoch, draw.position])
-        surround = (self._input_size - self._tile) // 2
-        top, left = (start - surround for start in self._draw_place(draw, random))
         cut = self._cut_then_weigh if self._augmentation.deforms else self._weigh_then_cut
-        patch, *maps = cut(draw.image, Window(top, left, self._input_size), int(random.integers(2**31)))
+        patch, *maps = cut(draw.image, *self._draw_window(draw))
         arrays = {"image": patch.transpose(2, 0, 1), **dict(zip(("label", "weights"), maps, strict=False))}
         return {
             name: torch.from_numpy(np.ascontiguousarray(center_crop(array, self._input_size)))
             for name, array in arrays.items()
         }
+
+    def _draw_window(self, draw: Draw) -> tuple[Window, int]:
+        """The network's input, and the seed of its augmentation."""
+        random = np.random.default_rng([self._seed, draw.epoch, draw.position])
+        surround = (self._input_size - self._tile) // 2
+        top, left = (start - surround for start in self._draw_place(draw, random))
+        return Window(top, left, self._input_size), int(random.integers(2**31))
 
     def _draw_place(self, draw: Draw, random: np.random.Generator) -> tuple[int, int]:
         """The first row and column of the labelled patch; one larger than the image is centred on it.
