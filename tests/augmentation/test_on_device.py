@@ -9,6 +9,7 @@ from conftest import composed
 from devices import on_each_device
 from hypothesis import example, given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from patterns import Array, noise, numbers, smooth
 from torch import Tensor
@@ -20,10 +21,11 @@ from unet_exp.augmentation.on_device import (
     change_values,
     describe_motion,
     describe_values,
+    find_box,
     make_basis,
     stack_values,
 )
-from unet_exp.augmentation.paper import Deformation, Motion, find_box, fold, resample
+from unet_exp.augmentation.paper import Deformation, Motion, fold, resample
 from unet_exp.config import parse
 from unet_exp.mirror import mirror_window
 
@@ -48,13 +50,17 @@ def looked_up(
     image: NDArray[np.float32], number: Array, motion: Motion, window: Window, device: str = "cpu"
 ) -> tuple[Tensor, Tensor]:
     """(C, S, S) and (S, S), as a batch of one."""
-    box = find_box(*(fold(*line) for line in zip(motion.source(window), number.shape, strict=True)))
-    described = describe_motion(motion, window, box[:2], number.shape)  # type: ignore[arg-type]
+    height, width = number.shape
+    box = find_box(motion.source(window), (height, width))
+    inside = box.clip((height, width))
+    described = describe_motion(motion, window, (height, width))
     batch = {name: value[None].to(device) for name, value in described.items()}
     lookup = Lookup(batch, make_basis(window.size, window.surround, motion.vectors.shape[-1], motion.knots).to(device))
     parts = torch.from_numpy(mirror_window(image, *box)).permute(2, 0, 1).contiguous()[None].to(device)
-    maps = torch.from_numpy(mirror_window(number, *box))[None].to(device)
-    return lookup.image(parts, 0, window.side)[0].cpu(), lookup.nearest(maps, 0, window.side)[0].cpu()
+    maps = torch.from_numpy(mirror_window(number, *inside))[None].to(device)
+    corners = (torch.tensor([corner[:2]]).to(device) for corner in (box, inside))
+    patch = lookup.image(parts, next(corners), 0, window.side)
+    return patch[0].cpu(), lookup.nearest(maps, next(corners), 0, window.side)[0].cpu()
 
 
 @given(
@@ -71,6 +77,22 @@ def test_patches_are_those_of_opencv(size: tuple[int, int], window: Window, moti
     moved = found_where.numpy() != where
     assert moved.sum() <= max(2, 1e-3 * moved.size), "half way between two pixels either is the nearest"
     assert found_where.dtype == torch.int32
+
+
+@given(
+    places=arrays(np.float32, (2, 3, 3), elements=st.floats(-200, 200, width=32)),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+)
+def test_the_box_holds_all_places_and_not_much_more(places: NDArray[np.float32], size: tuple[int, int]) -> None:
+    box = find_box(places, size)
+    assert box.clip(size).height <= size[0]
+    for line, length, start, count in zip(places, size, box[:2], box[2:], strict=True):
+        between = np.linspace(line.min(), line.max(), 5000)  # a deformation leaves out none of them
+        known = [fold(each.astype(np.float32), length) for each in (line, between)]
+        assert start <= min(each.min() for each in known) - 1
+        assert start + count >= max(each.max() for each in known) + 3
+        assert start >= known[1].min() - 3.2
+        assert start + count <= known[1].max() + 4.2
 
 
 @on_each_device

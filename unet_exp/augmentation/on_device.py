@@ -7,7 +7,8 @@ here waits for the device.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from math import ceil, floor
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,9 +20,22 @@ from unet_exp.augmentation.paper import Floats, GreyChange, Motion, spline_basis
 from unet_exp.augmentation.protocol import Window
 
 
-def describe_motion(
-    motion: Motion, window: Window, corner: tuple[int, int], size: tuple[int, int]
-) -> dict[str, Tensor]:
+class Box(NamedTuple):
+    """A part of an image, which may reach beyond it."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def clip(self, size: tuple[int, int]) -> "Box":
+        """What of it lies in an image of this size."""
+        top, left = max(0, self.top), max(0, self.left)
+        bottom, right = min(size[0], self.top + self.height), min(size[1], self.left + self.width)
+        return Box(top, left, bottom - top, right - left)
+
+
+def describe_motion(motion: Motion, window: Window, size: tuple[int, int]) -> dict[str, Tensor]:
     """The numbers that say where the pixels of a patch come from.
 
     They are float64: places are exact in images of any size, and a GPU takes no short cuts for products of float32
@@ -30,14 +44,13 @@ def describe_motion(
     Args:
         motion: as drawn.
         window: which it moves.
-        corner: first row and column of the part of the image that the patch looks at.
         size: of the image.
 
     Returns:
-        `turn` (2, 2), `vectors` (2, G, G), `origin`, `corner` and `size` (2,).
+        `turn` (2, 2), `vectors` (2, G, G), `origin` and `size` (2,).
     """
     turn, vectors, origin = motion.affine(window)
-    named = {"turn": turn, "vectors": vectors, "origin": origin, "corner": corner, "size": size}
+    named = {"turn": turn, "vectors": vectors, "origin": origin, "size": size}
     return {name: torch.from_numpy(np.array(value, np.float64)) for name, value in named.items()}
 
 
@@ -93,33 +106,56 @@ class Lookup:
     def __init__(self, batch: Mapping[str, Tensor], basis: Tensor) -> None:
         places = _find_places(batch["turn"], batch["vectors"], batch["origin"], basis)
         self._places = _fold(places, batch["size"][..., None, None])
-        self._corner = batch["corner"][..., None, None]
 
-    def image(self, parts: Tensor, start: int, side: int) -> Tensor:
+    def image(self, parts: Tensor, corner: Tensor, start: int, side: int) -> Tensor:
         """Looks up images bicubically, with the coefficient of OpenCV, -0.75.
 
         Args:
-            parts: (B, C, h, w) float32, from `corner` on.
+            parts: (B, C, h, w) float32, of the boxes that `find_box` finds.
+            corner: (B, 2), their first rows and columns.
             start: first row and column of the window that is wanted.
             side: of what is wanted, pixels.
 
         Returns:
             (B, C, side, side).
         """
-        rows, columns = (self._cut(start, side) - self._corner).unbind(dim=1)
+        rows, columns = (self._cut(start, side) - corner[..., None, None]).unbind(dim=1)
         height, width = parts.shape[-2:]
         grid = torch.stack([columns / (width - 1), rows / (height - 1)], dim=-1) * 2 - 1
         return functional.grid_sample(parts, grid.to(parts.dtype), mode="bicubic", align_corners=True)
 
-    def nearest(self, parts: Tensor, start: int, side: int) -> Tensor:
-        """Looks up the nearest pixels of maps (B, h, w) of any type: (B, side, side), otherwise as `image`."""
+    def nearest(self, parts: Tensor, corner: Tensor, start: int, side: int) -> Tensor:
+        """Looks up the nearest pixels of maps (B, h, w) of any type: (B, side, side), otherwise as `image`.
+
+        What of the boxes lies beyond the images is not needed.
+        """
         # Rounded in the image: half way between two pixels its even one is taken.
-        rows, columns = (self._cut(start, side).round() - self._corner).long().unbind(dim=1)
+        rows, columns = (self._cut(start, side).round() - corner[..., None, None]).long().unbind(dim=1)
         flat = (rows * parts.shape[-1] + columns).flatten(1)
         return parts.flatten(1).gather(1, flat).view(rows.shape)
 
     def _cut(self, start: int, side: int) -> Tensor:
         return self._places[..., start : start + side, start : start + side]
+
+
+def find_box(places: Floats, size: tuple[int, int]) -> Box:
+    """The part of an image of this size at which places (2, S, S) look, with room for the cubic kernel."""
+    (top, bottom), (left, right) = (
+        _fold_span(float(line.min()), float(line.max()), length) for line, length in zip(places, size, strict=True)
+    )
+    top, left = int(top) - 2, int(left) - 2
+    return Box(top, left, int(bottom) + 4 - top, int(right) + 4 - left)
+
+
+def _fold_span(low: float, high: float, size: int) -> tuple[float, float]:
+    """The least and the greatest place of a line, folded as in `unet_exp.augmentation.paper.fold`."""
+    if size == 1:
+        return 0.0, 0.0
+    ends = [abs(place - 2 * (size - 1) * round(place / (2 * (size - 1)))) for place in (low, high)]
+    # Between them, it turns back at each multiple of size - 1: at 0 the even ones, at the other end the odd ones.
+    turns = range(ceil(low / (size - 1)), floor(high / (size - 1)) + 1)
+    ends += [turn % 2 * (size - 1.0) for turn in turns[:2]]
+    return min(ends), max(ends)
 
 
 def make_basis(size: int, surround: int, grid: int, knots: Literal["border", "inside"]) -> Tensor:

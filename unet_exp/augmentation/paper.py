@@ -127,12 +127,6 @@ def fold(places: Floats, size: int) -> Floats:
     return folded
 
 
-def find_box(rows: Floats, columns: Floats) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the part that is looked at, with room for the cubic kernel."""
-    (top, bottom), (left, right) = ((int(places.min()) - 2, int(places.max()) + 4) for places in (rows, columns))
-    return top, left, bottom - top, right - left
-
-
 def resample(image: Pixels, source: Floats, *maps: Pixels) -> tuple[NDArray[Any], ...]:
     """Looks up an image, bicubically at multiples of 1/32 px, and maps, nearest.
 
@@ -145,9 +139,10 @@ def resample(image: Pixels, source: Floats, *maps: Pixels) -> tuple[NDArray[Any]
         (S, S, C) float32, and the maps (S, S).
     """
     rows, columns = (fold(places, size) for places, size in zip(source, image.shape, strict=False))
-    # OpenCV takes fewer than 32767 rows and columns, and beyond an image that is one pixel wide it never comes to an
-    # end.
-    box = top, left, _, width = find_box(rows, columns)
+    # Only the part that is looked at, with room for the cubic kernel: OpenCV takes fewer than 32767 rows and columns,
+    # and beyond an image that is one pixel wide it never comes to an end.
+    (top, bottom), (left, right) = ((int(places.min()) - 2, int(places.max()) + 4) for places in (rows, columns))
+    box = top, left, bottom - top, right - left
     part = mirror_window(image, *box)
     channels = [
         cv2.remap(
@@ -158,7 +153,7 @@ def resample(image: Pixels, source: Floats, *maps: Pixels) -> tuple[NDArray[Any]
         )
         for first in range(0, image.shape[2], _CV2_CHANNELS)
     ]
-    nearest = (np.rint(rows).astype(np.intp) - top) * width + np.rint(columns).astype(np.intp) - left
+    nearest = (np.rint(rows).astype(np.intp) - top) * (right - left) + np.rint(columns).astype(np.intp) - left
     return (np.dstack(channels), *(mirror_window(one, *box).ravel().take(nearest) for one in maps))
 
 

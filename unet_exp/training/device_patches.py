@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from unet_exp import losses
 from unet_exp.augmentation import on_device
-from unet_exp.augmentation.paper import Deformation, find_box, fold
+from unet_exp.augmentation.paper import Deformation, fold
 from unet_exp.config import IGNORE_LABEL, AugmentationConfig, LossConfig
 from unet_exp.config.learning import DeformationConfig
 from unet_exp.errors import ConfigError
@@ -27,7 +27,7 @@ from unet_exp.training.draws import Draw
 from unet_exp.training.parts import ImageParts
 from unet_exp.training.patches import PatchDataset
 
-_MOTION = ("turn", "vectors", "origin", "corner", "size")
+_MOTION = ("turn", "vectors", "origin", "size", "corner", "map_corner")
 _PARTS = {"image": 0, "label": IGNORE_LABEL, "instances": 0, "valid": 1}
 """What the parts of a batch are filled up with, where a larger one has more; and one that an item lacks altogether."""
 
@@ -79,8 +79,9 @@ class PatchParts(PatchDataset):
 
         Returns:
             `image` (C, h, w) float32, normalised, `label` (h, w) uint8 and, where they are needed, `instances` (h, w)
-            int32 and `valid` (h, w) uint8; the entries of `describe_motion` and `describe_values` of
-            `unet_exp.augmentation.on_device`; `counts`, whether a pixel of the labelled patch counts.
+            int32 and `valid` (h, w) uint8; `corner` and `map_corner` (2,), the first row and column of the part of the
+            image and of those of the maps; `counts`, whether a pixel of the labelled patch counts; the entries of
+            `describe_motion` and `describe_values` of `unet_exp.augmentation.on_device`.
 
         Raises:
             DataError: for a file that is gone or has changed.
@@ -89,31 +90,36 @@ class PatchParts(PatchDataset):
         window = window._replace(surround=self._surround)
         motion, grey = self._deformation.draw(seed)
         parts = ImageParts(self._images, draw.image, self._normalization)
-        rows, columns = (fold(*line) for line in zip(motion.source(window), parts.size, strict=True))
-        box = find_box(rows, columns)
+        places = motion.source(window)
+        box = on_device.find_box(places, parts.size)
+        inside = box.clip(parts.size)
         image = mirror_window(parts.plane("image"), *box)
-        label = mirror_window(parts.plane("label"), *box)
+        label = mirror_window(parts.plane("label"), *inside)
         arrays = {"image": np.ascontiguousarray(image.transpose(2, 0, 1)), "label": label}
         if self._batched.weighs:
             found = self._whole_instances(draw.image)
-            arrays["instances"] = mirror_window(parts.plane("instances") if found is None else found, *box)
+            arrays["instances"] = mirror_window(parts.plane("instances") if found is None else found, *inside)
         if parts.has_invalid:
-            arrays["valid"] = mirror_window(parts.plane("valid"), *box)
+            arrays["valid"] = mirror_window(parts.plane("valid"), *inside)
         return {
             **{name: torch.from_numpy(array) for name, array in arrays.items()},
-            **on_device.describe_motion(motion, window, box[:2], parts.size),
+            **on_device.describe_motion(motion, window, parts.size),
             **on_device.describe_values(grey, (window.size, window.size, image.shape[2])),
-            "counts": torch.tensor(self._has_label(label, rows - box[0], columns - box[1])),
+            "corner": torch.tensor(box[:2]),
+            "map_corner": torch.tensor(inside[:2]),
+            "counts": torch.tensor(self._has_label(label, inside, places, parts.size)),
         }
 
-    def _has_label(self, label: NDArray[np.uint8], rows: NDArray[np.float32], columns: NDArray[np.float32]) -> bool:
-        """Whether the labelled patch has a pixel that counts, from the part of the label and the places in it."""
+    def _has_label(
+        self, label: NDArray[np.uint8], box: on_device.Box, places: NDArray[np.float32], size: tuple[int, int]
+    ) -> bool:
+        """Whether the labelled patch has a pixel that counts, from a part of the label and the places in the image."""
         if (label != IGNORE_LABEL).all():
             return True
         start = self._surround + (self._input_size - self._tile) // 2
-        middle = slice(start, start + self._tile), slice(start, start + self._tile)
-        nearest = (np.rint(places[middle]).astype(np.intp) for places in (rows, columns))
-        return bool((label[tuple(nearest)] != IGNORE_LABEL).any())
+        middle = places[:, start : start + self._tile, start : start + self._tile]
+        rows, columns = (np.rint(fold(*line)).astype(np.intp) for line in zip(middle, size, strict=True))
+        return bool((label[rows - box.top, columns - box.left] != IGNORE_LABEL).any())
 
 
 def collate_parts(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
@@ -171,15 +177,16 @@ class PatchMaker:
         start = self._surround + (self._input_size - self._tile) // 2
         # Lightning calls this outside autocast, others may not; half precision would displace pixels.
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            lookup = on_device.Lookup(batch, self._basis)
-            image = on_device.change_values(lookup.image(batch["image"], self._surround, self._input_size), batch)
+            lookup, corner = on_device.Lookup(batch, self._basis), batch["map_corner"]
+            image = lookup.image(batch["image"], batch["corner"], self._surround, self._input_size)
+            image = on_device.change_values(image, batch)
             if "valid" in batch:
-                valid = lookup.nearest(batch["valid"], self._surround, self._input_size)
+                valid = lookup.nearest(batch["valid"], corner, self._surround, self._input_size)
                 image = torch.where(valid[:, None] != 0, image, 0)
-            label, instances = lookup.nearest(batch["label"], start, self._tile), None
+            label, instances = lookup.nearest(batch["label"], corner, start, self._tile), None
             if targets.weighs:
                 side = self._tile + 2 * targets.margin
-                instances = lookup.nearest(batch["instances"], start - targets.margin, side)
+                instances = lookup.nearest(batch["instances"], corner, start - targets.margin, side)
             label, weights = targets(label, instances)
         made = {"image": image, "label": label, "patches": batch["patches"]}
         return made if weights is None else {**made, "weights": weights}
