@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from unet_exp import losses
 from unet_exp.augmentation import on_device
@@ -144,9 +143,10 @@ def _get_part(item: Mapping[str, Tensor], name: str) -> Tensor:
 def _stack_parts(parts: Sequence[Tensor], fill: int) -> Tensor:
     """(..., h, w) of different heights and widths to (B, ..., H, W)."""
     height, width = (max(part.shape[axis] for part in parts) for axis in (-2, -1))
-    return torch.stack(
-        [functional.pad(part, (0, width - part.shape[-1], 0, height - part.shape[-2]), value=fill) for part in parts]
-    )
+    stacked = parts[0].new_full((len(parts), *parts[0].shape[:-2], height, width), fill)
+    for place, part in zip(stacked, parts, strict=True):
+        place[..., : part.shape[-2], : part.shape[-1]] = part
+    return stacked
 
 
 class PatchMaker:
