@@ -177,7 +177,7 @@ def _fold(places: Tensor, size: Tensor) -> Tensor:
     """`unet_exp.augmentation.paper.fold`: mirrored into 0 .. size - 1."""
     period = 2 * (size - 1)
     folded = (places - period * (places / period.clamp_min(1)).round()).abs()
-    return torch.where(size > 1, folded, 0)
+    return folded.masked_fill(size == 1, 0)
 
 
 def change_values(images: Tensor, batch: Mapping[str, Tensor]) -> Tensor:

@@ -1,4 +1,7 @@
-"""What a loss makes of the labels of a batch, as tensors: `unet_exp.losses.targets` on the device of a training."""
+"""What a loss makes of the labels of a batch, as tensors: `unet_exp.losses.targets` on the device of a training.
+
+Nothing here waits for the device; `torch.where` with a number would, which it copies there.
+"""
 
 from math import ceil
 from typing import Literal
@@ -53,7 +56,7 @@ class BatchedTargets:
         if config.open_touching:
             separate = open_touching(instances)
             opened = _trim(separate != instances, self.margin) & (label != IGNORE_LABEL)
-            label, instances = torch.where(opened, 0, label), _trim(separate, 4)
+            label, instances = label.masked_fill(opened, 0), _trim(separate, 4)
         return label, border_term(instances, find_margin(config), config.w0, config.sigma, config.where)
 
 
@@ -91,10 +94,10 @@ def border_term(
         part = instances[:, top : min(top + step, height) + 2 * margin]
         first, second = _two_squares(part, margin)
         total = first.float().sqrt() + second.float().sqrt()
-        counts = total < farthest
+        none = total >= farthest
         if where == "background":
-            counts &= _trim(part, margin) == 0
-        found.append(torch.where(counts, w0 * torch.exp(-0.5 * (total / sigma) ** 2), 0))
+            none |= _trim(part, margin) != 0
+        found.append((w0 * torch.exp(-0.5 * (total / sigma) ** 2)).masked_fill(none, 0))
     return torch.cat(found, dim=1)
 
 
@@ -105,7 +108,7 @@ def _two_squares(instances: Tensor, margin: int) -> tuple[Tensor, Tensor]:
     ]
     # The places around each pixel come first, so that neighbours lie side by side in memory.
     ids = instances.unfold(1, 2 * margin + 1, 1).movedim(-1, 0)
-    column = _two_nearest(torch.where(ids != 0, offsets, _FAR), ids)
+    column = _two_nearest(offsets.masked_fill(ids == 0, _FAR), ids)
     squares, ids = (
         torch.cat([pixels.unfold(2, 2 * margin + 1, 1).movedim(-1, 0) for pixels in pair]) for pair in column
     )
@@ -117,7 +120,7 @@ def _two_nearest(squares: Tensor, ids: Tensor) -> tuple[tuple[Tensor, Tensor], t
     """Of K cells of each pixel, (K, B, H, W), the nearest one and the nearest one of another id."""
     first, place = squares.min(dim=0)
     nearest = ids.gather(0, place[None])
-    second, place = torch.where(ids == nearest, _FAR, squares).min(dim=0)
+    second, place = squares.masked_fill(ids == nearest, _FAR).min(dim=0)
     return (first, second), (nearest[0], ids.gather(0, place[None])[0])
 
 

@@ -182,7 +182,7 @@ class PatchMaker:
             image = on_device.change_values(image, batch)
             if "valid" in batch:
                 valid = lookup.nearest(batch["valid"], corner, self._surround, self._input_size)
-                image = torch.where(valid[:, None] != 0, image, 0)
+                image = image.masked_fill(valid[:, None] == 0, 0)
             label, instances = lookup.nearest(batch["label"], corner, start, self._tile), None
             if targets.weighs:
                 side = self._tile + 2 * targets.margin
