@@ -229,6 +229,11 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
             "trainer.precision=16-mixed trainer.accelerator=cpu",
             ["trainer.precision=16-mixed needs a GPU; on a CPU take 32, bf16-mixed or auto"],
         ),
+        (
+            "augmentation=paper augmentation.device=gpu trainer.accelerator=cpu",
+            ["augmentation.device=gpu needs a training on CUDA; take auto or cpu"],
+        ),
+        ("augmentation=flips augmentation.device=cpu", ["unknown key augmentation.device"]),
         *(
             (
                 f"scheduler={word} trainer.max_time=4m",

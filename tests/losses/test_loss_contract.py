@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import composed, options
+from devices import needs_cuda
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -221,3 +222,19 @@ def test_targets_can_be_sent_to_another_process(word: str) -> None:
     if word != "border_weighted":
         assert np.shares_memory(found[0], label), "no copy"
         assert found[1] is None
+
+
+@needs_cuda
+@pytest.mark.parametrize("word", WORDS)
+def test_nothing_waits_for_the_gpu(word: str) -> None:
+    loss = losses.build(config(word).loss, [0.3, 0.7]).cuda()
+    logits = torch.randn((2, 1 if word == "bce" else 2, 16, 16), device="cuda", requires_grad=True)
+    label = torch.randint(0, 2, (2, 16, 16), device="cuda").to(torch.uint8)
+    label[:, :3] = IGNORE_LABEL
+    weights = torch.rand((2, 16, 16), device="cuda")
+    loss(logits, label, weights).backward()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss(logits, label, weights).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -5,14 +5,14 @@ All geometry is one mapping from the patch's pixels to places in the image, so t
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unet_exp.augmentation.protocol import Window
+from unet_exp.augmentation.protocol import Augmentation, Window
 from unet_exp.config import PaperAugmentationConfig
 from unet_exp.mirror import Pixels, mirror_window
 
@@ -51,20 +51,62 @@ class Motion:
             (2, S, S) float32 rows and columns, which may lie beyond the image; S is the window's `side`. They are exact
             to 1/256 px in images of up to 65,536 px a side.
         """
-        cos, sin = np.cos(np.radians(self.angle)), np.sin(np.radians(self.angle))
-        turn = np.array([[cos, sin], [-sin, cos]]) @ np.diag([1, -1 if self.flip else 1]) / self.zoom
-        basis = _spline_basis(window.size, window.inset.start, self.vectors.shape[-1], self.knots)
-        # The spline is linear in its vectors: turning these few turns the displacement of every pixel.
-        places: Floats = basis @ np.tensordot(turn, self.vectors, 1).astype(np.float32) @ basis.T
+        basis = spline_basis(window.size, window.inset.start, self.vectors.shape[-1], self.knots)
+        turn, vectors, origin = self.affine(window)
+        places: Floats = basis @ vectors.astype(np.float32) @ basis.T
         from_centre = np.arange(window.side) - (window.side - 1) / 2
-        origin = np.array([window.top, window.left]) + (window.size - 1) / 2 + self.shift
         places += (turn[:, :1] * from_centre + origin[:, None]).astype(np.float32)[:, :, None]
         places += (turn[:, 1:] * from_centre).astype(np.float32)[:, None, :]
         return places
 
+    def affine(self, window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """The numbers of which `source` is made: q = origin + turn (p - centre) + the spline of the vectors.
+
+        Returns:
+            (2, 2) the turn, R F / zoom; (2, G, G) the turned vectors; (2,) the origin, row and column in the image.
+        """
+        cos, sin = np.cos(np.radians(self.angle)), np.sin(np.radians(self.angle))
+        turn = np.array([[cos, sin], [-sin, cos]]) @ np.diag([1, -1 if self.flip else 1]) / self.zoom
+        origin = np.array([window.top, window.left]) + (window.size - 1) / 2 + self.shift
+        # The spline is linear in its vectors: turning these few turns the displacement of every pixel.
+        return turn, np.tensordot(turn, self.vectors, 1), origin
+
+
+@dataclass(frozen=True, eq=False)
+class GreyChange:
+    """How the grey values of a patch change: blur, then a curve, gain and offset, then noise.
+
+    Attributes:
+        gain: factor.
+        offset: added after it.
+        blur: standard deviation of a Gaussian, pixels; 0 for none.
+        gamma: power of the values, scaled to the patch's range; 1 for none.
+        noise: standard deviation of Gaussian noise; 0 for none.
+        random: draws the noise, after all else.
+    """
+
+    gain: float
+    offset: float
+    random: np.random.Generator
+    blur: float = 0.0
+    gamma: float = 1.0
+    noise: float = 0.0
+
+    def draw_noise(self, shape: tuple[int, ...]) -> Floats:
+        """The noise of the pixels (S, S, C); ask once."""
+        return np.float32(self.noise) * self.random.standard_normal(shape, np.float32)
+
+
+@runtime_checkable
+class Deformation(Augmentation, Protocol):
+    """An augmentation that is a `Motion` and a `GreyChange`."""
+
+    def draw(self, seed: int) -> tuple[Motion, GreyChange]:
+        """Those of one patch; equal seeds give equal ones."""
+
 
 @cache
-def _spline_basis(size: int, surround: int, grid: int, knots: Literal["border", "inside"]) -> Floats:
+def spline_basis(size: int, surround: int, grid: int, knots: Literal["border", "inside"]) -> Floats:
     """What each knot contributes to each pixel of a line, by cubic spline interpolation: (size + 2 surround, grid)."""
     pixels = np.arange(-surround, size + surround)
     beyond: Literal["mirror", "nearest"]
@@ -76,7 +118,7 @@ def _spline_basis(size: int, surround: int, grid: int, knots: Literal["border", 
     return np.stack(lines, axis=1).astype(np.float32)
 
 
-def _fold(places: Floats, size: int) -> Floats:
+def fold(places: Floats, size: int) -> Floats:
     """Places on a line mirrored into 0 .. size - 1 for as far as it takes, the border pixel not repeated."""
     if size == 1:
         return np.zeros_like(places)
@@ -111,7 +153,7 @@ def _look_up(
     image: Pixels, source: Floats, inset: slice, maps: tuple[Pixels, ...], maps_inset: slice
 ) -> tuple[NDArray[Any], ...]:
     """Looks up an image at one middle part of the source, and maps at another."""
-    rows, columns = (_fold(places, size) for places, size in zip(source, image.shape, strict=False))
+    rows, columns = (fold(places, size) for places, size in zip(source, image.shape, strict=False))
     # Only the part that is looked at, with room for the cubic kernel: OpenCV takes fewer than 32767 rows and columns,
     # and beyond an image that is one pixel wide it never comes to an end.
     (top, bottom), (left, right) = ((int(places.min()) - 2, int(places.max()) + 4) for places in (rows, columns))
@@ -158,6 +200,14 @@ class PaperAugmentation:
 
     def __call__(self, image: Pixels, window: Window, seed: int, *maps: Pixels) -> tuple[NDArray[Any], ...]:
         """See `Augmentation`."""
+        motion, grey = self.draw(seed)
+        patch, *moved = cut_moved(image, window, motion, *maps)
+        patch *= np.float32(grey.gain)
+        patch += np.float32(grey.offset)
+        return (patch, *moved)
+
+    def draw(self, seed: int) -> tuple[Motion, GreyChange]:
+        """See `Deformation`."""
         config, random = self._config, np.random.default_rng(seed)
         contrast, brightness, angle, down, right = random.uniform(-1, 1, 5)
         motion = Motion(
@@ -167,7 +217,4 @@ class PaperAugmentation:
             vectors=random.normal(0, config.std, (2, config.grid, config.grid)),
             knots=config.knots,
         )
-        patch, *moved = cut_moved(image, window, motion, *maps)
-        patch *= np.float32(1 + config.contrast * contrast)
-        patch += np.float32(config.brightness * brightness)
-        return (patch, *moved)
+        return motion, GreyChange(1 + config.contrast * contrast, config.brightness * brightness, random)

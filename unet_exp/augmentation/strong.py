@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from unet_exp.augmentation.paper import Floats, Motion, cut_moved
+from unet_exp.augmentation.paper import Floats, GreyChange, Motion, cut_moved
 from unet_exp.augmentation.protocol import Window
 from unet_exp.config.learning import StrongAugmentationConfig
 from unet_exp.mirror import Pixels
@@ -32,6 +32,12 @@ class StrongAugmentation:
 
     def __call__(self, image: Pixels, window: Window, seed: int, *maps: Pixels) -> tuple[NDArray[Any], ...]:
         """See `Augmentation`."""
+        motion, grey = self.draw(seed)
+        patch, *moved = cut_moved(image, window, motion, *maps)
+        return (_change_values(patch, grey), *moved)
+
+    def draw(self, seed: int) -> tuple[Motion, GreyChange]:
+        """See `unet_exp.augmentation.paper.Deformation`."""
         config, random = self._config, np.random.default_rng(seed)
         angle, down, right = random.uniform(-1, 1, 3)
         motion = Motion(
@@ -42,26 +48,12 @@ class StrongAugmentation:
             knots=config.knots,
             zoom=self._factor(config.zoom, random),
         )
-        patch, *moved = cut_moved(image, window, motion, *maps)
-        return (self._change_values(patch, random), *moved)
-
-    def _change_values(self, values: Floats, random: Generator) -> Floats:
-        """Other grey values: the microscope's focus first, then its detector's curve, gain and noise."""
-        config = self._config
-        sigma = config.blur * random.uniform() * self._chosen(random)
-        if sigma:
-            values = np.reshape(cv2.GaussianBlur(values, (0, 0), sigma), values.shape)  # it drops a single channel
+        blur = config.blur * random.uniform() * self._chosen(random)
         gamma = self._factor(config.gamma, random)
-        low, high = values.min(), values.max()
-        if gamma != 1 and low < high:
-            # Rounding may leave a value a little below the least, which has no power.
-            values = ((values - low) / (high - low)).clip(0, 1) ** np.float32(gamma) * (high - low) + low
         contrast, brightness = random.uniform(-1, 1, 2)
-        values = values * np.float32(1 + config.contrast * contrast) + np.float32(config.brightness * brightness)
-        std = config.noise * random.uniform() * self._chosen(random)
-        if std:
-            values += np.float32(std) * random.standard_normal(values.shape, np.float32)
-        return values
+        gain, offset = 1 + config.contrast * contrast, config.brightness * brightness
+        noise = config.noise * random.uniform() * self._chosen(random)
+        return motion, GreyChange(gain, offset, random, blur, gamma, noise)
 
     def _chosen(self, random: Generator) -> bool:
         return bool(random.random() < self._config.probability)
@@ -69,3 +61,18 @@ class StrongAugmentation:
     def _factor(self, limits: list[float], random: Generator) -> float:
         factor = float(np.exp(random.uniform(*np.log(limits))))
         return factor if self._chosen(random) else 1.0
+
+
+def _change_values(values: Floats, grey: GreyChange) -> Floats:
+    """Other grey values: the microscope's focus first, then its detector's curve, gain and noise."""
+    if grey.blur:
+        values = np.reshape(cv2.GaussianBlur(values, (0, 0), grey.blur), values.shape)  # it drops a single channel
+    low, high = values.min(), values.max()
+    if grey.gamma != 1 and low < high:
+        # Rounding may leave a value a little below the least, which has no power.
+        scaled = ((values - low) / (high - low)).clip(0, 1)
+        values = scaled ** np.float32(grey.gamma) * (high - low) + low
+    values = values * np.float32(grey.gain) + np.float32(grey.offset)
+    if grey.noise:
+        values += grey.draw_noise(values.shape)
+    return values

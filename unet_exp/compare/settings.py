@@ -20,6 +20,7 @@ NO_SETTING = {
     "data.max_memory": "likewise",
     "data.verify": "says whether files are read anew",
     "inference.batch_size": "tiles are predicted one by one or together",
+    "augmentation.device": "says where patches are augmented; the same draws up to rounding",
     "trainer.accelerator": "says where it ran; other devices are warned of",
     "trainer.devices": "says where it ran; another number is warned of",
     "trainer.profiler": "watches",

@@ -15,6 +15,7 @@ from unet_exp.config.data import CellTrackingConfig, DataConfig, ISBI2012Config,
 from unet_exp.config.learning import (
     AugmentationConfig,
     BorderWeightedConfig,
+    DeformationConfig,
     LossConfig,
     OptimizerConfig,
     PaperAugmentationConfig,
@@ -103,6 +104,9 @@ class Config(Strict):
             )
         if trainer.precision == "16-mixed" and trainer.accelerator == "cpu":
             raise ValueError("trainer.precision=16-mixed needs a GPU; on a CPU take 32, bf16-mixed or auto")
+        on_gpu = isinstance(self.augmentation, DeformationConfig) and self.augmentation.device == "gpu"
+        if on_gpu and trainer.accelerator in ("cpu", "mps"):
+            raise ValueError("augmentation.device=gpu needs a training on CUDA; take auto or cpu")
         if isinstance(self.model, CustomModelConfig) and self.fusion.name != "concat":
             raise ValueError(f"fusion={self.fusion.name} is of the U-Net: leave it out with model=custom")
         tile_step(self.architecture(in_channels=1, classes=2), self.inference.tile_pixels, self.inference.blend)

@@ -135,7 +135,14 @@ class PlainAugmentationConfig(Strict):
     name: Literal["none", "flips"]
 
 
-class _DeformationConfig(Strict):
+class DeformationConfig(Strict):
+    """Shared by `paper` and `strong`.
+
+    Attributes:
+        device: where patches are deformed, see `unet_exp.training.device_patches`; an earlier version's: on the CPU.
+    """
+
+    device: Literal["auto", "cpu", "gpu"] = "cpu"
     shift: Annotated[float, Field(ge=0, le=1000)]
     rotation: Annotated[float, Field(ge=0, le=180)]
     flip: bool
@@ -146,7 +153,7 @@ class _DeformationConfig(Strict):
     brightness: NonNegative
 
 
-class PaperAugmentationConfig(_DeformationConfig):
+class PaperAugmentationConfig(DeformationConfig):
     """The paper's section 3.1; what it does not state is a key."""
 
     name: Literal["paper"]
@@ -164,7 +171,7 @@ Factors = Annotated[
 """A range of factors around 1, `[low, high]`."""
 
 
-class StrongAugmentationConfig(_DeformationConfig):
+class StrongAugmentationConfig(DeformationConfig):
     """The augmentation of the paper and more; `unet_exp.augmentation.strong` explains the keys."""
 
     name: Literal["strong"]

@@ -58,13 +58,14 @@ class PixelwiseLoss(nn.Module, ABC):
             A float32 scalar (float64 for float64 logits); 0 where no pixel counts.
         """
         counted = label != IGNORE_LABEL
-        target = torch.where(counted, label, 0).long()
+        # Not by `torch.where`: it copies a number to the device, and waits.
+        target = label.masked_fill(~counted, 0).long()
         weights = torch.ones_like(target, dtype=torch.float32)
         if self.class_weights is not None:
             weights = self.class_weights[target]
         if pixel_weights is not None:
             weights = weights + pixel_weights
-        weights = torch.where(counted, weights, 0)
+        weights = weights.masked_fill(~counted, 0)
         losses = self.pixel_losses(widen(logits), target)
         total = weights if self.normalize == "weights" else counted.float()
         return (weights * losses).sum() / total.sum().clamp_min(torch.finfo(torch.float32).tiny)
@@ -114,7 +115,7 @@ class Focal(PixelwiseLoss):
         log_p = functional.log_softmax(logits, dim=1)
         # The other classes' sum: 1 - p would lose its digits where p is nearly 1, and its power's slope is infinite
         # at 0 where gamma is below 1.
-        log_rest = torch.where(one_hot(target, logits.shape[1]), -torch.inf, log_p).logsumexp(dim=1)
+        log_rest = log_p.masked_fill(one_hot(target, logits.shape[1]), -torch.inf).logsumexp(dim=1)
         return -torch.exp(self.gamma * log_rest) * log_p.gather(1, target[:, None])[:, 0]
 
 

@@ -193,7 +193,7 @@ class Lovasz(RegionLoss):
         and w I / (U (U - w)) for another, which joins the union.
         """
         # Ignored pixels come last, where they take and join nothing. A stable order makes ties reproducible.
-        order = torch.where(weights > 0, errors, -1).sort(dim=2, descending=True, stable=True).indices
+        order = errors.masked_fill(weights <= 0, -1).sort(dim=2, descending=True, stable=True).indices
         weights = weights.expand_as(errors).gather(2, order)
         truth = truth.gather(2, order)
         inside, outside = weights * truth, weights * ~truth
@@ -204,4 +204,4 @@ class Lovasz(RegionLoss):
         before = union - outside
         joins = torch.where(before > 0, kept / union * outside / before, outside / union)
         slope = torch.where(truth, inside / union, joins)
-        return torch.where(weights > 0, slope, 0).gather(2, order.argsort(dim=2))
+        return slope.masked_fill(weights <= 0, 0).gather(2, order.argsort(dim=2))

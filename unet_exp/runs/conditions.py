@@ -42,6 +42,7 @@ class Conditions(PlainRecord):
         processes: how many share the work.
         threads: of PyTorch in each process: they split sums, and so change the rounding.
         layouts: of the memory.
+        augmented_on: `cpu` or `gpu`: where patches are augmented, which changes the rounding.
         init_from_sha256: of the checkpoint that its weights start from; None if there is none.
         git: of the code; None outside a checkout.
         versions: of Python and of packages.
@@ -54,6 +55,7 @@ class Conditions(PlainRecord):
     processes: int | None = None
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     layouts: Layouts | None = None
+    augmented_on: str | None = None
     init_from_sha256: str | None = None
     git: GitState | None = None
     versions: dict[str, str] | None = None
@@ -68,6 +70,8 @@ class Conditions(PlainRecord):
                 yield f"{name}: {pair[0]} then, {pair[1]} now"
         if self.processes not in (None, now.processes):
             yield f"processes: {self.processes} then, {now.processes} now"
+        if self.augmented_on not in (None, now.augmented_on):
+            yield f"patches augmented on (augmentation.device): {self.augmented_on} then, {now.augmented_on} now"
         if self.threads != now.threads:
             yield f"threads (OMP_NUM_THREADS): {self.threads or 'unknown'} then, {now.threads} now"
 

@@ -25,6 +25,7 @@ FREE = (
     "data.cache",
     "data.max_memory",
     "data.verify",
+    "augmentation.device",
     "trainer.accelerator",
     "trainer.save_every",
     "trainer.profiler",
@@ -34,8 +35,8 @@ FREE = (
 
 The limits of the training may not differ, since schedules depend on them; nor what changes the rounding (`compile`,
 `channels_last`, `precision`, `devices`); nor the name, which distinguishes trainings of one config. The place of the
-data may differ because the images are compared. The accelerator may differ because another machine is better than
-none; then the results are not equal bit by bit.
+data may differ because the images are compared. The accelerator, and the place of the augmentation, may differ because
+another machine is better than none; then the results are not equal bit by bit.
 """
 
 _FORMER_DEFAULTS = {"trainer.channels_last": True, "inference.tile": 1024}

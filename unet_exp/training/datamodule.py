@@ -12,13 +12,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from unet_exp import augmentation, losses, signals
+from unet_exp.augmentation.paper import Deformation
 from unet_exp.config import Config
+from unet_exp.config.learning import DeformationConfig
 from unet_exp.geometry import input_for_output
 from unet_exp.losses import Targets
 from unet_exp.network import center_crop
 from unet_exp.samples.data_set import DataSet
 from unet_exp.samples.normalization import Normalization
 from unet_exp.samples.sample import Images
+from unet_exp.training.device_patches import PatchMaker, PatchParts, collate_parts
 from unet_exp.training.draws import Foreground
 from unet_exp.training.last_checkpoint import ResumableSampler
 from unet_exp.training.patches import PatchDataset
@@ -64,9 +67,16 @@ class WholeImages(Dataset[dict[str, Any]]):
 
 
 class SegmentationData(pl.LightningDataModule):
-    """Feeds a training; `processes` share the patches of an epoch."""
+    """Feeds a training; `processes` share the patches of an epoch, and `on_device` says where they are deformed."""
 
-    def __init__(self, config: Config, dataset: DataSet, normalization: Normalization, processes: int = 1) -> None:
+    def __init__(
+        self,
+        config: Config,
+        dataset: DataSet,
+        normalization: Normalization,
+        processes: int = 1,
+        on_device: bool = False,
+    ) -> None:
         super().__init__()
         self._config = config
         self._dataset = dataset
@@ -74,6 +84,10 @@ class SegmentationData(pl.LightningDataModule):
         self._processes = processes
         architecture = config.architecture(dataset.channels, len(dataset.classes))
         self.input_size = input_for_output(architecture, config.data.tile)
+        self._maker: PatchMaker | None = None
+        if on_device:
+            assert isinstance(config.augmentation, DeformationConfig)
+            self._maker = PatchMaker(config.data.tile, self.input_size, config.augmentation, config.loss)
 
     @property
     def tiles(self) -> int:
@@ -120,16 +134,7 @@ class SegmentationData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of `image` (B, C, S, S), `label` and perhaps `weights` (B, S, S), and `patches`, see `collate`."""
         config, data = self._config, self._config.data
-        dataset = PatchDataset(
-            self._dataset.train,
-            self._normalization,
-            data.tile,
-            self.input_size,
-            augmentation.build(config.augmentation),
-            losses.targets(config.loss),
-            config.seed,
-            self._keeps_targets(),
-        )
+        dataset = self._make_patches() if self._maker is None else self._make_parts()
         process = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = ResumableSampler(
             self._shares,
@@ -143,8 +148,40 @@ class SegmentationData(pl.LightningDataModule):
         if self.trainer:
             progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
             sampler.start_at(self.trainer.current_epoch, progress.completed * data.batch_size)
-        together, size = partial(collate, tile=data.tile), data.batch_size
-        return self._loader(dataset, sampler=sampler, batch_size=size, num_workers=self.workers, collate_fn=together)
+        together = partial(collate, tile=data.tile) if self._maker is None else collate_parts
+        size, workers = data.batch_size, self.workers
+        return self._loader(dataset, sampler=sampler, batch_size=size, num_workers=workers, collate_fn=together)
+
+    def _make_patches(self) -> PatchDataset:
+        config = self._config
+        return PatchDataset(
+            self._dataset.train,
+            self._normalization,
+            config.data.tile,
+            self.input_size,
+            augmentation.build(config.augmentation),
+            losses.targets(config.loss),
+            config.seed,
+            self._keeps_targets(),
+        )
+
+    def _make_parts(self) -> PatchParts:
+        config, deformation = self._config, augmentation.build(self._config.augmentation)
+        assert isinstance(deformation, Deformation)
+        return PatchParts(
+            self._dataset.train,
+            self._normalization,
+            config.data.tile,
+            self.input_size,
+            deformation,
+            config.loss,
+            config.seed,
+        )
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Makes patches on the device of what `train_dataloader` gives; all else stays as it is."""
+        del dataloader_idx
+        return batch if self._maker is None or "turn" not in batch else self._maker(batch)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole images, one at a time, not batched; where others read the patches, a process reads them ahead."""

@@ -34,6 +34,7 @@ from unet_exp.samples.data_set import DataSet
 from unet_exp.samples.fingerprint import VERSION, find_version, fingerprint
 from unet_exp.samples.normalization import Normalization
 from unet_exp.training.datamodule import SegmentationData, count_classes
+from unet_exp.training.device_patches import resolve_place
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.loggers import check_logger
 from unet_exp.training.module import SegmentationModule
@@ -51,6 +52,7 @@ class Job:
         dataset: its images.
         device: where it runs.
         precision: resolved.
+        augmented_on: `cpu` or `gpu`, see `unet_exp.training.device_patches.resolve_place`.
         processes: how many share the work.
         parameters: of the network.
         macs: multiply-accumulates of one training input; None where unknown.
@@ -65,6 +67,7 @@ class Job:
     dataset: DataSet
     device: torch.device
     precision: str
+    augmented_on: str
     processes: int
     parameters: int
     macs: int | None
@@ -84,6 +87,7 @@ class Job:
             processes=self.processes,
             threads=torch.get_num_threads(),
             layouts=self.module.layouts,
+            augmented_on=self.augmented_on,
             init_from_sha256=None if initial is None else _sha256(Path(initial)),
         )
 
@@ -114,6 +118,7 @@ def prepare(
     _check_compiler(config)
     device = resolve_device(config.trainer.accelerator)
     precision = resolve_precision(config.trainer.precision, device)
+    place = resolve_place(config.augmentation, device)
     # A resumed training has these weights in its checkpoint already, and the file may be gone.
     initial = open_checkpoint(config.init_from, config.trust) if config.init_from and resumed is None else None
     find_objects = losses.targets(config.loss).reach > 0
@@ -125,7 +130,7 @@ def prepare(
     pl.seed_everything(config.seed, workers=True, verbose=False)
     normalization = Normalization.fit(config.data.normalization, dataset.train.facts)
     processes = _count_processes(config, device)
-    datamodule = SegmentationData(config, dataset, normalization, processes)
+    datamodule = SegmentationData(config, dataset, normalization, processes, place == "gpu")
     steps = _total_steps(config, datamodule)
     if not datamodule.batches:
         raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
@@ -144,6 +149,7 @@ def prepare(
         dataset=dataset,
         device=device,
         precision=precision,
+        augmented_on=place,
         processes=processes,
         parameters=count,
         macs=macs,
