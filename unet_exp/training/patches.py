@@ -89,13 +89,6 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         top, left = (start - self._lost for start in self._draw_place(draw, random))
         return Window(top, left, self._input_size, -self._lost), int(random.integers(2**31))
 
-    def _draw_window(self, draw: Draw) -> tuple[Window, int]:
-        """The network's input, and the seed of its augmentation."""
-        random = np.random.default_rng([self._seed, draw.epoch, draw.position])
-        surround = (self._input_size - self._tile) // 2
-        top, left = (start - surround for start in self._draw_place(draw, random))
-        return Window(top, left, self._input_size), int(random.integers(2**31))
-
     def _draw_place(self, draw: Draw, random: np.random.Generator) -> tuple[int, int]:
         """The first row and column of the labelled patch; one larger than the image is centred on it.
 
