@@ -104,7 +104,7 @@ def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Pa
     from unet_exp import load
     from unet_exp.inference.device import peak_memory, reset_peak_memory
     from unet_exp.inference.large.budget import read_size
-    from unet_exp.inference.large.by_tiles import plan_page
+    from unet_exp.inference.large.by_tiles import plan_pages
     from unet_exp.inference.large.file_predictor import FilePredictor, Inputs, Outputs
     from unet_exp.io.scene import Reading
     from unet_exp.io.windows import open_pages
@@ -122,7 +122,7 @@ def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Pa
     mask = work.write(image, work.compute(image, work.read(image)))
     seconds, peak = time.perf_counter() - start, peak_memory(predictor.device) - before
     with open_pages(image) as (page,), open_pages(mask) as (found,):
-        tile = plan_page(predictor, page, size).tile
+        tile = plan_pages(predictor, [page], size)[0].tile
         difference, different, cropped = _compared(predictor, page, found, tile)
         pixels = page.height * page.width
     return LargeResult(layout, size, tile, peak, seconds, pixels, difference, different, cropped)
