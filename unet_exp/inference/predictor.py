@@ -13,13 +13,15 @@ from unet_exp.config import IGNORE_LABEL, InferenceConfig
 from unet_exp.errors import DataError
 from unet_exp.geometry import tile_step
 from unet_exp.inference.device import autocast, resolve_device, resolve_precision
-from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirror_source, tiled_logits
-from unet_exp.inference.tta import average_probabilities, part_probabilities, to_logits
+from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, choose_home, mirror_source, tiled_logits
+from unet_exp.inference.tta import average_probabilities, list_turns, part_probabilities, to_logits
 from unet_exp.io.valid import Valid, clear_invalid, find_valid
 from unet_exp.losses import Targets
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import probabilities
 from unet_exp.samples.sample import Sample
+
+_TURNING = 8  # float32 a pixel beside the image while the places of a rotated one are computed, as `choose_home` counts
 
 
 def likeliest_class(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -114,13 +116,15 @@ class Predictor:
         """
         with autocast(self.precision, self.device):
             found = part_probabilities(self.network, source, size, part, self.inference, self._activation)
-        result: NDArray[np.float32] = found[0].numpy()
+        result: NDArray[np.float32] = found[0].cpu().numpy()
         return result
 
     @torch.inference_mode()
     def _prediction(self, image: NDArray[Any], valid: Valid) -> tuple[Tensor, Tensor]:
-        """Logits (1, out, H, W) and class probabilities (1, classes, H, W), both float32 on the CPU."""
+        """Logits (1, out, H, W) and class probabilities (1, classes, H, W), float32, as `tiled_logits` places them."""
         pixels, settings = self.prepare(image, valid), self.inference
+        turning = 0 if list_turns(settings) else _TURNING * pixels[0, 0].numel()
+        pixels = pixels.to(choose_home(self.device, pixels.numel() + turning))
         with autocast(self.precision, self.device):
             if settings.name == "none":  # exact logits, also where probabilities are too small for a float
                 height, width = pixels.shape[-2:]
@@ -145,7 +149,7 @@ class Predictor:
         """
         if valid is None and image.ndim in (2, 3):
             valid = find_valid(image, "declared")
-        result: NDArray[np.float32] = self._prediction(clear_invalid(image, valid), valid)[1][0].numpy()
+        result: NDArray[np.float32] = self._prediction(clear_invalid(image, valid), valid)[1][0].cpu().numpy()
         if valid is not None:
             result[:, ~valid] = np.nan
         return result
@@ -156,7 +160,7 @@ class Predictor:
 
     def label(self, sample: Sample) -> NDArray[np.uint8]:
         """The likeliest class of each pixel of a data set's image, as `score` yields it: (H, W) class indices."""
-        found = self._prediction(sample.image, sample.valid)[1][0].numpy()
+        found = self._prediction(sample.image, sample.valid)[1][0].cpu().numpy()
         label: NDArray[np.uint8] = found.argmax(axis=0).astype(np.uint8)
         return label
 
@@ -169,7 +173,7 @@ class Predictor:
         """
         loss = loss.cpu()
         for sample in samples:
-            logits, shares = self._prediction(sample.image, sample.valid)
+            logits, shares = (found.cpu() for found in self._prediction(sample.image, sample.valid))
             found: NDArray[np.float32] = shares[0].numpy()
             prediction = found.argmax(axis=0).astype(np.uint8)
             row = None

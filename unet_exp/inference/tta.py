@@ -4,9 +4,9 @@ Flips and quarter turns only permute pixels. Any other rotation resamples the im
 with mirrored pixels beyond the image.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil, cos, radians, sin
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,12 +28,12 @@ def average_probabilities(network: Network, image: Tensor, settings: InferenceCo
 
     Args:
         network: in eval mode, on any device.
-        image: (1, C, H, W) float32, normalised, on the CPU.
+        image: (1, C, H, W) float32, normalised, on any device.
         settings: `none`, `rotations7` with its `angles`, or `flips8`; and the tiles of each version.
         activation: of the logits.
 
     Returns:
-        (1, classes, H, W) float32 on the CPU, with the sum 1 over the classes.
+        (1, classes, H, W) float32, with the sum 1 over the classes, where `tiled_logits` leaves its result.
 
     Raises:
         ConfigError: if `settings.tile` is too small for the network.
@@ -45,19 +45,27 @@ def average_probabilities(network: Network, image: Tensor, settings: InferenceCo
     if isinstance(settings, RotationTTAConfig):
         border = surround(network.architecture, settings.context)
         rotated = (predict_rotated(predict, image, angle, border) for angle in settings.angles)
-        return sum(rotated, torch.zeros(())) / len(settings.angles)
+        return _average(rotated, len(settings.angles))
     turns = list_turns(settings) or []
-    return sum((predict_turned(predict, image, *turn) for turn in turns), torch.zeros(())) / len(turns)
+    return _average((predict_turned(predict, image, *turn) for turn in turns), len(turns))
+
+
+def _average(versions: Iterable[Tensor], count: int) -> Tensor:
+    """The mean where the first one lies: what is free on a GPU may send a later one to the CPU."""
+    total = torch.zeros(())
+    for number, found in enumerate(versions):
+        total = total + found.to(total.device if number else found.device)
+    return total / count
 
 
 @torch.no_grad()
 def part_probabilities(
     network: Network, source: Source, size: Size, part: Part, settings: InferenceConfig, activation: Activation
 ) -> Tensor:
-    """Class probabilities (1, classes, height, width), float32 on the CPU, of a part of an image of `size`.
+    """Class probabilities (1, classes, height, width), float32 on the network's device, of a part of an image.
 
     They equal those of `average_probabilities` there, for angles that are multiples of 90. `source` returns the
-    normalised image, mirrored beyond its border.
+    normalised image of `size`, mirrored beyond its border.
     """
     turns, total = list_turns(settings) or [], torch.zeros(())
     for quarters, flip in turns:
@@ -143,11 +151,12 @@ def _sample(pixels: Tensor, angle: float, canvas: Size, window: Part, mode: Lite
     Beyond their border they are mirrored. `bilinear` keeps probabilities positive and their sum 1.
     """
     top, left, rows, columns = window
-    y = (torch.arange(top, top + rows, dtype=torch.float64) - (canvas[0] - 1) / 2)[:, None]
-    x = (torch.arange(left, left + columns, dtype=torch.float64) - (canvas[1] - 1) / 2)[None]
+    numbers: Any = {"dtype": torch.float64, "device": pixels.device}
+    y = (torch.arange(top, top + rows, **numbers) - (canvas[0] - 1) / 2)[:, None]
+    x = (torch.arange(left, left + columns, **numbers) - (canvas[1] - 1) / 2)[None]
     cosine, sine = cos(radians(angle)), sin(radians(angle))
     places = torch.stack([x * cosine - y * sine, x * sine + y * cosine], dim=-1)  # from the centre of the pixels
-    half = torch.tensor([max(size - 1, 1) / 2 for size in (pixels.shape[-1], pixels.shape[-2])])
+    half = torch.tensor([max(size - 1, 1) / 2 for size in (pixels.shape[-1], pixels.shape[-2])], device=pixels.device)
     grid = (places / half).float()[None]  # -1 and 1 are the centres of the border pixels; these are not repeated
     return functional.grid_sample(pixels, grid, mode, padding_mode="reflection", align_corners=True)
 

@@ -29,11 +29,15 @@ Part = tuple[int, int, int, int]
 Source = Callable[[int, int, int, int], Tensor]
 """Returns the window (top, left, height, width) of an image extended beyond its border: (1, C, height, width)."""
 
+_COPIES = 4  # of an image's values at a time: logits, probabilities, their mean, and one of them turned
+
 
 def mirror_source(image: Tensor) -> Source:
     """A source of windows (B, C, height, width) of images (B, C, H, W), mirrored at their border."""
 
     def window(top: int, left: int, height: int, width: int) -> Tensor:
+        if min(top, left) >= 0 and top + height <= image.shape[-2] and left + width <= image.shape[-1]:
+            return image[..., top : top + height, left : left + width]
         rows = torch.from_numpy(mirror_indices(top, height, image.shape[-2])).to(image.device)
         columns = torch.from_numpy(mirror_indices(left, width, image.shape[-1])).to(image.device)
         return image.index_select(-2, rows).index_select(-1, columns)
@@ -41,9 +45,20 @@ def mirror_source(image: Tensor) -> Source:
     return window
 
 
+def choose_home(device: torch.device, values: int) -> torch.device:
+    """Where `values` float32 of an image are put together: the network's GPU if they fit there easily, else the CPU."""
+    if device.type != "cuda":  # Apple's lacks some of the resampling, and shares its memory with the CPU
+        return torch.device("cpu")
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = torch.cuda.mem_get_info(device)[0] + unused
+    return device if 4 * _COPIES * values <= free // 2 else torch.device("cpu")
+
+
 @torch.no_grad()
 def tiled_logits(network: Network, source: Source, height: int, width: int, settings: InferenceConfig) -> Tensor:
-    """Logits (1, out, height, width), float32 on the CPU, of a whole image, with one batch of tiles in memory.
+    """Logits (1, out, height, width), float32 on `choose_home`'s device, of a whole image.
+
+    One batch of tiles is in memory at a time.
 
     Args:
         network: in eval mode, on any device.
@@ -61,22 +76,25 @@ def tiled_logits(network: Network, source: Source, height: int, width: int, sett
     for row, column in product(rows, columns):
         alike[row.size, column.size].append((row, column))
     device = next(network.parameters()).device
-    result = torch.zeros(1, architecture.out_channels, height, width)
+    home = choose_home(device, architecture.out_channels * height * width)
+    result = torch.zeros(1, architecture.out_channels, height, width, device=home)
     for (high, wide), tiles in alike.items():
         for number in range(0, len(tiles), settings.batch_size):
             batch = tiles[number : number + settings.batch_size]
             windows = torch.cat([source(row.start, column.start, high, wide) for row, column in batch])
-            given = network(windows.to(device)).float().cpu()
+            given = network(windows.to(device)).float().to(home)
             for (row, column), logits in zip(batch, given, strict=True):
-                weights = _weights(row, height, settings.blend)[:, None] * _weights(column, width, settings.blend)
                 kept = logits[:, _slice(row.offset, row), _slice(column.offset, column)]
-                result[0, :, _slice(row.first, row), _slice(column.first, column)] += weights * kept
+                if settings.blend:
+                    weights = _weights(row, height, settings.blend)[:, None] * _weights(column, width, settings.blend)
+                    kept = kept * weights.to(home)
+                result[0, :, _slice(row.first, row), _slice(column.first, column)] += kept
     return result
 
 
 @torch.no_grad()
 def part_logits(network: Network, source: Source, size: Size, part: Part, settings: InferenceConfig) -> Tensor:
-    """Logits (1, out, height, width), float32 on the CPU, of a part of an image of `size`, in one pass.
+    """Logits (1, out, height, width), float32 on the network's device, of a part of an image of `size`, in one pass.
 
     They equal those of `tiled_logits` there. The network is in eval mode; of the settings only `context` counts.
     """
@@ -86,7 +104,7 @@ def part_logits(network: Network, source: Source, size: Size, part: Part, settin
     column = plan_part(network.architecture, size[1], left, left + wide, extra)
     device = next(network.parameters()).device
     logits: Tensor = network(source(row.start, column.start, row.size, column.size).to(device))
-    return logits[..., _slice(row.offset, row), _slice(column.offset, column)].float().cpu()
+    return logits[..., _slice(row.offset, row), _slice(column.offset, column)].float()
 
 
 def _slice(start: int, tile: Tile) -> slice:
