@@ -12,6 +12,7 @@ from unet_exp.checkpoints.checkpoint import Checkpoint
 from unet_exp.config import IGNORE_LABEL, InferenceConfig
 from unet_exp.errors import DataError
 from unet_exp.geometry import tile_step
+from unet_exp.inference.copies import Copies
 from unet_exp.inference.device import autocast, resolve_device, resolve_precision
 from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, choose_home, mirror_source, tiled_logits
 from unet_exp.inference.tta import average_probabilities, list_turns, part_probabilities, to_logits
@@ -160,26 +161,43 @@ class Predictor:
 
     def label(self, sample: Sample) -> NDArray[np.uint8]:
         """The likeliest class of each pixel of a data set's image, as `score` yields it: (H, W) class indices."""
-        found = self._prediction(sample.image, sample.valid)[1][0].cpu().numpy()
-        label: NDArray[np.uint8] = found.argmax(axis=0).astype(np.uint8)
+        found = self._prediction(sample.image, sample.valid)[1][0]
+        label: NDArray[np.uint8] = found.argmax(dim=0).to(torch.uint8).cpu().numpy()
         return label
 
     def score(
         self, samples: Sequence[Sample], loss: nn.Module, targets: Targets, board: Scoreboard
     ) -> Iterator[tuple[Sample, NDArray[np.uint8], dict[str, float | str] | None]]:
-        """Predicts samples one by one; labelled ones count on the board. `loss` moves to the CPU.
+        """Predicts samples one by one; labelled ones count on the board. `loss` moves to where its image is.
 
-        Yields each sample with its predicted label (H, W), and its row on the board if it is labelled.
+        Yields each sample with its predicted label (H, W), and its row on the board if it is labelled. The next sample
+        is predicted before that: on a GPU scores and pictures are made while it works.
         """
-        loss = loss.cpu()
+        before: tuple[Sample, Copies] | None = None
         for sample in samples:
-            logits, shares = (found.cpu() for found in self._prediction(sample.image, sample.valid))
-            found: NDArray[np.float32] = shares[0].numpy()
-            prediction = found.argmax(axis=0).astype(np.uint8)
-            row = None
+            logits, shares = self._prediction(sample.image, sample.valid)
+            found = {"label": shares[0].argmax(dim=0).to(torch.uint8)}
             if sample.label is not None:
                 label, weights = targets(sample.label, sample.instances)
-                pixel_weights = None if weights is None else torch.from_numpy(weights)[None]
-                value = float(loss(logits, torch.from_numpy(label)[None], pixel_weights))
-                row = board.add(sample.name, sample.label, prediction, value, found, sample.instances)
-            yield sample, prediction, row
+                home = logits.device
+                pixel_weights = None if weights is None else torch.from_numpy(weights)[None].to(home)
+                found["loss"] = loss.to(home)(logits, torch.from_numpy(label)[None].to(home), pixel_weights)
+                found |= {"probabilities": shares[0, :1]} if board.takes_probabilities else {}
+            after = sample, Copies(found)
+            if before is not None:
+                yield self._score(*before, board)
+            before = after
+        if before is not None:
+            yield self._score(*before, board)
+
+    def _score(
+        self, sample: Sample, copies: Copies, board: Scoreboard
+    ) -> tuple[Sample, NDArray[np.uint8], dict[str, float | str] | None]:
+        found = copies.arrays()
+        if sample.label is None:
+            return sample, found["label"], None
+        loss, first = float(found["loss"]), found.get("probabilities")
+        row = board.add(sample.name, sample.label, found["label"], loss, first, sample.instances)
+        if self.device.type == "cpu":
+            board.wait()  # the next image takes all cores
+        return sample, found["label"], row

@@ -2,6 +2,7 @@
 
 import math
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -49,6 +50,7 @@ class BorderStack:
         self._metrics = {metric.name: metric for metric in metrics if metric.family == "isbi"}
         self._radius = warping_radius
         self._pool = ThreadPoolExecutor(_THREADS)
+        weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)  # after an error elsewhere
         self._waiting: deque[tuple[int, list[Future[NDArray[np.float64]]]]] = deque()
         self._slices: list[NDArray[np.float64]] = []  # (11, columns) each
 

@@ -1,6 +1,6 @@
 """The LightningModule: one network, one loss, one optimizer, and scores of whole images."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -12,14 +12,25 @@ from torch.optim import Optimizer
 from unet_exp import losses, network
 from unet_exp.checkpoints.reading import EPOCH_LOSSES
 from unet_exp.checkpoints.record import KEY, CheckpointRecord
-from unet_exp.config import Config, parse
+from unet_exp.config import IGNORE_LABEL, Config, parse
 from unet_exp.errors import TrainingError
+from unet_exp.inference.copies import Copies
 from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import center_crop, probabilities
 from unet_exp.training.schedule import build_optimizer, build_schedulers
 from unet_exp.training.step_mean import StepMean
+
+
+class _Predicted(NamedTuple):
+    """A validation image whose prediction is on its way to the CPU; `truth` and `instances` (H, W)."""
+
+    name: str
+    truth: NDArray[np.uint8]
+    instances: NDArray[np.int32] | None
+    number: int
+    copies: Copies
 
 
 class SegmentationModule(pl.LightningModule):
@@ -120,28 +131,48 @@ class SegmentationModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Resets the scores."""
         self.picture_labels.clear()
+        self._waiting: _Predicted | None = None
         self._board = Scoreboard([spec.name for spec in self.classes], self.families)
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Scores one whole image, an item of `unet_exp.training.datamodule.WholeImages`."""
+        """Predicts one whole image, an item of `unet_exp.training.datamodule.WholeImages`, and scores the one before.
+
+        So a GPU works on this one meanwhile.
+        """
         source = mirror_source(batch["image"][None])
         weights = batch["weights"][None] if "weights" in batch else None
         height, width = batch["label"].shape
         logits = tiled_logits(self.network, source, height, width, self.config.inference).to(self.device)
-        target = batch["target"][None]
-        loss = self.loss(logits, target, weights)
-        if losses.count_images(target):
-            self._require_finite(loss, "validation loss")
         classes = probabilities(logits, self.config.activation)[0]
-        label = classes.argmax(dim=0).to(torch.uint8).cpu().numpy()
-        instances = batch["instances"].cpu().numpy() if "instances" in batch else None
-        truth = batch["label"].cpu().numpy()
-        self._board.add(batch["name"], truth, label, float(loss), classes.cpu().numpy(), instances)
-        if batch_index < self.pictures:
+        found = {
+            "label": classes.argmax(dim=0).to(torch.uint8),
+            "loss": self.loss(logits, batch["target"][None], weights),
+            "counts": (batch["target"] != IGNORE_LABEL).any(),
+        }
+        found |= {"probabilities": classes[:1]} if self._board.takes_probabilities else {}
+        predicted = _Predicted(batch["name"], batch["label"], batch.get("instances"), batch_index, Copies(found))
+        self._score_waiting()
+        self._waiting = predicted
+
+    def _score_waiting(self) -> None:
+        """Scores the image that was predicted last."""
+        image, self._waiting = self._waiting, None
+        if image is None:
+            return
+        found = image.copies.arrays()
+        loss = torch.from_numpy(found["loss"])
+        if found["counts"]:
+            self._require_finite(loss, "validation loss")
+        label = found["label"]
+        self._board.add(image.name, image.truth, label, float(loss), found.get("probabilities"), image.instances)
+        if self.device.type == "cpu":
+            self._board.wait()  # the next image takes all cores
+        if image.number < self.pictures:
             self.picture_labels.append(label)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the pooled scores as `val/...`."""
+        self._score_waiting()
         self.scores = {f"val/{name}": value for name, value in self._board.result().items()}
         # Lightning refuses names that hold the word by which it tells loaders apart; a class may have it.
         self.log_dict(self.scores, add_dataloader_idx=False)
