@@ -19,7 +19,7 @@ from unet_exp.inference.tta import average_probabilities, list_turns, part_proba
 from unet_exp.io.valid import Valid, clear_invalid, find_valid
 from unet_exp.losses import Targets
 from unet_exp.metrics.scoreboard import Scoreboard
-from unet_exp.network import probabilities
+from unet_exp.network import fold_batch_norm, probabilities
 from unet_exp.samples.sample import Sample
 
 _TURNING = 8  # float32 a pixel beside the image while the places of a rotated one are computed, as `choose_home` counts
@@ -61,7 +61,7 @@ class Predictor:
         self.device = resolve_device(accelerator)
         self.precision = resolve_precision(precision, self.device)
         self._activation = config.activation
-        self.network = checkpoint.network().to(self.device)
+        self.network = fold_batch_norm(checkpoint.network()).to(self.device)
         tile_step(self.network.architecture, self.inference.tile, self.inference.blend)
         if config.trainer.channels_last:
             convert: Any = self.network.to  # PyTorch's stubs do not know that it takes a memory format

@@ -1,0 +1,48 @@
+"""Batch norm folded into the convolutions before it: fewer passes over the maps in prediction."""
+
+import copy
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from unet_exp.network.base import Network
+from unet_exp.network.unet import DoubleConv, UNet
+
+
+def fold_batch_norm(network: Network) -> Network:
+    """A network in eval mode that gives the same logits with less work, for prediction alone.
+
+    Batch norm in eval mode scales and shifts each channel, which the convolution before it can do. The product is
+    computed in float64 and rounded once: what differs is the rounding of float32. Probabilities are as near to those of
+    a pass in float64 as without folding, and differ from these by at most 5e-6 (trained networks: 2e-7).
+
+    Args:
+        network: in any mode.
+
+    Returns:
+        A copy of a U-Net without its batch norm, on the same device. Where there is none, and of a user's own network,
+        in which a norm may stand anywhere, the network itself if it is in eval mode, else a copy.
+    """
+    foldable = isinstance(network, UNet) and network.architecture.norm == "batch"
+    if not foldable and not network.training:
+        return network
+    folded = copy.deepcopy(network).eval()
+    for block in [part for part in folded.modules() if foldable and isinstance(part, DoubleConv)]:
+        for place, (conv, norm) in enumerate(pairwise(list(block))):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                _fold(conv, norm)
+                block[place + 1] = nn.Identity().eval()
+    return folded
+
+
+@torch.no_grad()
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """Moves a norm in eval mode into a convolution, in place."""
+    given = conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias
+    # Apple's GPUs have no float64.
+    weight, bias, mean, variance, scale, shift = (part if part is None else part.cpu().double() for part in given)
+    assert weight is not None and mean is not None and variance is not None
+    folded = fuse_conv_bn_weights(weight, bias, mean, variance, norm.eps, scale, shift)
+    conv.weight, conv.bias = (nn.Parameter(part.to(conv.weight), requires_grad=False) for part in folded)
