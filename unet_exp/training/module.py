@@ -1,6 +1,6 @@
 """The LightningModule: one network, one loss, one optimizer, and scores of whole images."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -12,25 +12,16 @@ from torch.optim import Optimizer
 from unet_exp import losses, network
 from unet_exp.checkpoints.reading import EPOCH_LOSSES
 from unet_exp.checkpoints.record import KEY, CheckpointRecord
-from unet_exp.config import IGNORE_LABEL, Config, parse
+from unet_exp.config import Config, parse
 from unet_exp.errors import TrainingError
-from unet_exp.inference.copies import Copies
-from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
+from unet_exp.inference.device import memory_format
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.metrics.scoreboard import Scoreboard
-from unet_exp.network import center_crop, probabilities
+from unet_exp.network import center_crop
+from unet_exp.runs.conditions import Layouts
 from unet_exp.training.schedule import build_optimizer, build_schedulers
 from unet_exp.training.step_mean import StepMean
-
-
-class _Predicted(NamedTuple):
-    """A validation image whose prediction is on its way to the CPU; `truth` and `instances` (H, W)."""
-
-    name: str
-    truth: NDArray[np.uint8]
-    instances: NDArray[np.int32] | None
-    number: int
-    copies: Copies
+from unet_exp.training.validation import Validation, copy_for_prediction
 
 
 class SegmentationModule(pl.LightningModule):
@@ -40,15 +31,17 @@ class SegmentationModule(pl.LightningModule):
         record: a plain `CheckpointRecord`.
         horizon: optimizer steps of the whole training, for the schedule.
         config: the config in the record, already checked; None checks it.
+        layouts: of the memory; None: contiguous.
 
     Attributes:
         families: scores of a validation beyond those of the classes, see `unet_exp.metrics.scoreboard.Scoreboard`.
         pictures: of how many validation images it keeps the predicted labels.
-        picture_labels: (H, W) each, of the last validation.
         scores: of the last validation, in full precision (Lightning keeps them as float32).
     """
 
-    def __init__(self, record: dict[str, Any], horizon: int, config: Config | None = None) -> None:
+    def __init__(
+        self, record: dict[str, Any], horizon: int, config: Config | None = None, layouts: Layouts | None = None
+    ) -> None:
         super().__init__()
         # The loggers already have the config.
         self.save_hyperparameters("record", "horizon", logger=False)
@@ -60,9 +53,11 @@ class SegmentationModule(pl.LightningModule):
         self.families: tuple[ScoreFamily, ...] = ()
         self.pictures = 0
         self.scores: dict[str, float] = {}
-        self.picture_labels: list[NDArray[np.uint8]] = []
+        self._validation: Validation | None = None
+        self._picture_labels: list[NDArray[np.uint8]] = []
         self._horizon = horizon
-        self._layout = torch.channels_last if self.config.trainer.channels_last else torch.contiguous_format
+        self.layouts = layouts or Layouts(training="contiguous", prediction="contiguous")
+        self._layout = memory_format(self.layouts.training)
         self._train_losses: list[float] = []
         self._step_mean = StepMean()
         convert: Any = self.network.to  # PyTorch's stubs lack the memory format
@@ -129,51 +124,34 @@ class SegmentationModule(pl.LightningModule):
         self._train_losses.clear()
 
     def on_validation_epoch_start(self) -> None:
-        """Resets the scores."""
-        self.picture_labels.clear()
-        self._waiting: _Predicted | None = None
-        self._board = Scoreboard([spec.name for spec in self.classes], self.families)
+        """Begins the scores; EMA has replaced the weights by now."""
+        # Not a network as an attribute: Lightning would save it, and EMA swap its weights.
+        self._validation = Validation(
+            copy_for_prediction(self.network, self.layouts),
+            self.loss,
+            self.config.inference,
+            self.config.activation,
+            Scoreboard([spec.name for spec in self.classes], self.families),
+            self.pictures,
+            lambda loss: self._require_finite(loss, "validation loss"),
+        )
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Predicts one whole image, an item of `unet_exp.training.datamodule.WholeImages`, and scores the one before.
+        """Predicts one whole image, an item of `unet_exp.training.datamodule.WholeImages`."""
+        assert self._validation is not None
+        self._validation.add(batch, batch_index)
 
-        So a GPU works on this one meanwhile.
-        """
-        source = mirror_source(batch["image"][None])
-        weights = batch["weights"][None] if "weights" in batch else None
-        height, width = batch["label"].shape
-        logits = tiled_logits(self.network, source, height, width, self.config.inference).to(self.device)
-        classes = probabilities(logits, self.config.activation)[0]
-        found = {
-            "label": classes.argmax(dim=0).to(torch.uint8),
-            "loss": self.loss(logits, batch["target"][None], weights),
-            "counts": (batch["target"] != IGNORE_LABEL).any(),
-        }
-        found |= {"probabilities": classes[:1]} if self._board.takes_probabilities else {}
-        predicted = _Predicted(batch["name"], batch["label"], batch.get("instances"), batch_index, Copies(found))
-        self._score_waiting()
-        self._waiting = predicted
-
-    def _score_waiting(self) -> None:
-        """Scores the image that was predicted last."""
-        image, self._waiting = self._waiting, None
-        if image is None:
-            return
-        found = image.copies.arrays()
-        loss = torch.from_numpy(found["loss"])
-        if found["counts"]:
-            self._require_finite(loss, "validation loss")
-        label = found["label"]
-        self._board.add(image.name, image.truth, label, float(loss), found.get("probabilities"), image.instances)
-        if self.device.type == "cpu":
-            self._board.wait()  # the next image takes all cores
-        if image.number < self.pictures:
-            self.picture_labels.append(label)
+    @property
+    def picture_labels(self) -> list[NDArray[np.uint8]]:
+        """The predicted labels of the pictured images, (H, W) each, of the validation that runs or of the last one."""
+        return self._picture_labels if self._validation is None else self._validation.labels()
 
     def on_validation_epoch_end(self) -> None:
         """Logs the pooled scores as `val/...`."""
-        self._score_waiting()
-        self.scores = {f"val/{name}": value for name, value in self._board.result().items()}
+        assert self._validation is not None
+        self.scores = {f"val/{name}": value for name, value in self._validation.finish().items()}
+        self._picture_labels = self._validation.labels()
+        self._validation = None
         # Lightning refuses names that hold the word by which it tells loaders apart; a class may have it.
         self.log_dict(self.scores, add_dataloader_idx=False)
 
