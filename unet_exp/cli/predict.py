@@ -126,21 +126,25 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
         raise DataError("input=<file, folder or glob> is missing")
 
     from unet_exp.console import make_console
-    from unet_exp.inference.large.budget import SHARE_OF_FREE, read_size, return_freed_memory
+    from unet_exp.inference.large.budget import SHARE_OF_FREE, keep_freed_memory, read_size, return_freed_memory
     from unet_exp.inference.large.file_predictor import Outputs
     from unet_exp.inference.predictor import Predictor
     from unet_exp.memory import free_memory
 
     budget = read_size(task.memory) if task.memory else int(SHARE_OF_FREE * free_memory())
+    tile_memory = 2 * budget // 3 if task.memory else None
     if task.memory:
         return_freed_memory()
+    else:
+        keep_freed_memory()
     console = make_console()
     images, output = list_images(task.input, console), Path(task.output)
     paths = [files[0] for _, files in images]
     names = name_outputs(images)
     check_paths(names, output)
     inputs = find_inputs(words, checkpoint.config.data, checkpoint.record.classes, images)
-    predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
+    trainer = config.trainer
+    predictor = Predictor(checkpoint, trainer.accelerator, trainer.precision, config.inference, tile_memory)
     write_cells = _plan_cells(task, predictor.classes, words.slice_axis) if task.instances else None
     outputs = Outputs(output, task.preview, task.probabilities, write_cells, checkpoint.record.mask_suffix, names)
     masks, failures = _predict_files(predictor, paths, inputs, outputs, budget, console)

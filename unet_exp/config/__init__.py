@@ -105,7 +105,7 @@ class Config(Strict):
             raise ValueError("trainer.precision=16-mixed needs a GPU; on a CPU take 32, bf16-mixed or auto")
         if isinstance(self.model, CustomModelConfig) and self.fusion.name != "concat":
             raise ValueError(f"fusion={self.fusion.name} is of the U-Net: leave it out with model=custom")
-        tile_step(self.architecture(in_channels=1, classes=2), self.inference.tile, self.inference.blend)
+        tile_step(self.architecture(in_channels=1, classes=2), self.inference.tile_pixels, self.inference.blend)
         return self
 
     @property

@@ -53,10 +53,15 @@ class TrainerConfig(Strict):
 
 
 class _InferenceConfig(Strict):
-    tile: Count
+    tile: Count | Literal["auto"]
     batch_size: Count
     context: Natural | Literal["auto"]
     blend: Natural
+
+    @property
+    def tile_pixels(self) -> int:
+        """The longest side of a tile; 1024 for an `auto` that no memory has resolved yet."""
+        return 1024 if self.tile == "auto" else self.tile
 
 
 class PlainInferenceConfig(_InferenceConfig):

@@ -15,6 +15,7 @@ from unet_exp.geometry import tile_step
 from unet_exp.inference.copies import Copies
 from unet_exp.inference.device import autocast, choose_layouts, memory_format, resolve_device, resolve_precision
 from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, choose_home, mirror_source, tiled_logits
+from unet_exp.inference.tiling.tile_size import resolve_tile
 from unet_exp.inference.tta import average_probabilities, list_turns, part_probabilities, to_logits
 from unet_exp.io.valid import Valid, clear_invalid, find_valid
 from unet_exp.losses import Targets
@@ -42,6 +43,8 @@ class Predictor:
         inference: tiles and test-time augmentation; None takes those of the checkpoint's config. Change them with
             `checkpoint.config.inference.model_copy(update={"tile": 512})`, or make others with
             `FlipTTAConfig(name="flips8", tile=1024, batch_size=1, context="auto", blend=0)`.
+        memory: bytes that a pass may take, for `inference.tile=auto`; None: a third of what is free on the device. The
+            attribute `inference` holds the tile in pixels.
 
     Raises:
         ConfigError: if the machine has no such accelerator, or `inference.tile` is too small for the network.
@@ -53,17 +56,20 @@ class Predictor:
         accelerator: str = "auto",
         precision: str = "auto",
         inference: InferenceConfig | None = None,
+        memory: int | None = None,
     ) -> None:
         config = checkpoint.config
         self.checkpoint = checkpoint
         self.classes = checkpoint.record.classes
-        self.inference = inference or config.inference
         self.device = resolve_device(accelerator)
         self.precision = resolve_precision(precision, self.device)
         self._activation = config.activation
         self.network = fold_batch_norm(checkpoint.network()).to(self.device)
-        tile_step(self.network.architecture, self.inference.tile, self.inference.blend)
+        wanted = inference or config.inference
+        self.has_auto_tile = wanted.tile == "auto"
+        self.inference = resolve_tile(wanted, self.network, self.device, memory)
         architecture = self.network.architecture
+        tile_step(architecture, self.inference.tile_pixels, self.inference.blend)
         layouts = choose_layouts(config.trainer.channels_last, self.device, self.precision, architecture)
         convert: Any = self.network.to  # PyTorch's stubs do not know that it takes a memory format
         convert(memory_format=memory_format(layouts.prediction))

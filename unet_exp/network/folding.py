@@ -43,6 +43,8 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     given = conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias
     # Apple's GPUs have no float64.
     weight, bias, mean, variance, scale, shift = (part if part is None else part.cpu().double() for part in given)
-    assert weight is not None and mean is not None and variance is not None
+    assert weight is not None
+    assert mean is not None
+    assert variance is not None
     folded = fuse_conv_bn_weights(weight, bias, mean, variance, norm.eps, scale, shift)
     conv.weight, conv.bias = (nn.Parameter(part.to(conv.weight), requires_grad=False) for part in folded)

@@ -48,7 +48,7 @@ class Validation:
     Args:
         network: in eval mode.
         loss: of the training.
-        settings: tiles.
+        settings: tiles; `auto` is 1024 here, so that the free memory does not decide how a resumed training rounds.
         activation: of the network's logits.
         board: receives the images in their order.
         pictures: of how many images the predicted labels are kept.

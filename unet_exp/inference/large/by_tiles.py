@@ -8,6 +8,7 @@ normalisation and the choice of channels from the whole image.
 import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from unet_exp.config import IGNORE_LABEL
 from unet_exp.config.user_data import NoData
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import total_stride
-from unet_exp.inference.large.budget import OVERHEAD, format_size, tile_bytes
+from unet_exp.inference.large.budget import OVERHEAD, format_size, keep_freed_memory, return_freed_memory, tile_bytes
 from unet_exp.inference.large.part_file import PartFile
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.tiling.overlap_tile import Source
@@ -34,6 +35,8 @@ from unet_exp.samples.normalization import Normalization, full_scale
 
 PREVIEW = 2048
 """Longest side of a preview, in pixels."""
+_KEPT = 3  # the memory of a prediction that keeps what it frees, as a factor of what it uses at a time
+_WORTH_KEEPING = 512  # pixels of a tile
 _SMALLEST = 64  # pixels of a tile: below, its surroundings are nearly all of the work
 
 
@@ -60,6 +63,8 @@ def plan_page(predictor: Predictor, page: WindowedPage, budget: int) -> TilePlan
         DataError: if the page's strips are too large.
     """
     network, settings = predictor.network, predictor.inference
+    # Beside the budget, a page's tiles need not be among the few sizes of `auto`.
+    longest = max(settings.tile_pixels, 1024) if predictor.has_auto_tile else settings.tile_pixels
     step = total_stride(network.architecture)
 
     def with_tile(tile: int) -> TilePlan:
@@ -70,8 +75,8 @@ def plan_page(predictor: Predictor, page: WindowedPage, budget: int) -> TilePlan
         # Beside the cache, a strip or tile as it lies in the file; and the indices of one row of tiles.
         return TilePlan(tile, cache, OVERHEAD + cache + 2 * page.chunk_bytes + passes + max(tile, 512) * page.width)
 
-    smallest = min(settings.tile, -(-_SMALLEST // step) * step)
-    tiles = sorted({smallest, settings.tile, *range(-(-smallest // step) * step, settings.tile, step)})
+    smallest = min(longest, -(-_SMALLEST // step) * step)
+    tiles = sorted({smallest, longest, *range(-(-smallest // step) * step, longest, step)})
     fitting = bisect_right(tiles, budget, key=lambda tile: with_tile(tile).needed)
     if fitting:
         return with_tile(tiles[fitting - 1])
@@ -84,6 +89,21 @@ def plan_page(predictor: Predictor, page: WindowedPage, budget: int) -> TilePlan
     raise ConfigError(
         f"memory={format_size(budget)} is too small for {page.path} and this network: set {needed} or more"
     )
+
+
+def plan_pages(predictor: Predictor, pages: list[WindowedPage], budget: int) -> list[TilePlan]:
+    """Plans the tiles of each page, and whether freed memory is kept meanwhile; see `plan_page`.
+
+    On a CPU tiles of a third of the budget are faster than larger ones, if freed memory can be kept for them.
+    """
+    if predictor.device.type == "cpu":
+        with suppress(ConfigError, DataError):
+            plans = [plan_page(predictor, page, budget // _KEPT) for page in pages]
+            if min(plan.tile for plan in plans) >= _WORTH_KEEPING:
+                keep_freed_memory()
+                return plans
+    return_freed_memory()
+    return [plan_page(predictor, page, budget) for page in pages]
 
 
 def check_settings(predictor: Predictor) -> None:

@@ -14,7 +14,7 @@ from unet_exp.errors import DataError, UserError
 from unet_exp.folder.pairs import read_within
 from unet_exp.inference.device import explain_out_of_memory
 from unet_exp.inference.large import by_tiles
-from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, return_freed_memory, whole_bytes
+from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, whole_bytes
 from unet_exp.inference.large.part_file import PartFile, open_part
 from unet_exp.inference.predictor import Predictor, likeliest_class
 from unet_exp.io.images import open_images
@@ -202,11 +202,10 @@ class FilePredictor:
                 "set a larger memory= if there is so much, or cut the image"
             )
         by_tiles.check_settings(self._predictor)
-        return_freed_memory()
         mask = self._outputs.place(path, "mask", ".tif")
         nodata = self._inputs.reading.nodata
         with open_pages(path, nodata) as pages:
-            plans = [by_tiles.plan_page(self._predictor, page, self._budget) for page in pages]
+            plans = by_tiles.plan_pages(self._predictor, pages, self._budget)
             make_output_folder(self._outputs.folder)
             part_path = mask.with_suffix(".part")
             with open_part(part_path, by_tiles.identify_job(self._predictor, path, pages, nodata)) as part:

@@ -49,9 +49,13 @@ def choose_home(device: torch.device, values: int) -> torch.device:
     """Where `values` float32 of an image are put together: the network's GPU if they fit there easily, else the CPU."""
     if device.type != "cuda":  # Apple's lacks some of the resampling, and shares its memory with the CPU
         return torch.device("cpu")
+    return device if 4 * _COPIES * values <= free_gpu_memory(device) // 2 else torch.device("cpu")
+
+
+def free_gpu_memory(device: torch.device) -> int:
+    """Bytes of a GPU that tensors can take: those that no program has, and those that PyTorch keeps unused."""
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    free = torch.cuda.mem_get_info(device)[0] + unused
-    return device if 4 * _COPIES * values <= free // 2 else torch.device("cpu")
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 @torch.no_grad()

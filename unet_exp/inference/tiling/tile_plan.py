@@ -58,10 +58,10 @@ def plan_tiles(architecture: HasSizes, size: int, settings: InferenceConfig) -> 
     Raises:
         ConfigError: if `tile` is too small; see `unet_exp.geometry.tile_step`.
     """
-    longest, blend = tile_step(architecture, settings.tile, settings.blend), settings.blend
-    if size <= settings.tile:
+    longest, blend = tile_step(architecture, settings.tile_pixels, settings.blend), settings.blend
+    if size <= settings.tile_pixels:
         return [plan_whole(architecture, size)]
-    count = 1 + -(-(size - settings.tile) // longest)
+    count = 1 + -(-(size - settings.tile_pixels) // longest)
     balanced = max(blend, -(-(size - blend) // count))  # as short as their number allows
     step = min(longest, _round_up(balanced, total_stride(architecture)))
     extra = surround(architecture, settings.context)

@@ -1,0 +1,52 @@
+"""`inference.tile=auto`: how large tiles are, by the memory that is free."""
+
+import torch
+
+from unet_exp.config import InferenceConfig
+from unet_exp.geometry import Architecture, total_stride
+from unet_exp.inference.large.budget import tile_bytes
+from unet_exp.inference.tiling.overlap_tile import free_gpu_memory
+from unet_exp.memory import free_memory
+from unet_exp.network import Network
+
+TILES = (4096, 2048, 1024, 512, 256)
+"""Few sizes, far apart: what other programs take meanwhile seldom changes the tile, and the rounding with it."""
+
+
+def resolve_tile(
+    settings: InferenceConfig, network: Network, device: torch.device, memory: int | None = None
+) -> InferenceConfig:
+    """The settings with a tile in pixels: as they are, or for `auto` with the largest of `TILES` that fits.
+
+    Large tiles spend less on their surroundings. Where tiles change the result (instance and group norm, and users' own
+    networks, of which it is not known), it is 1024 on each machine, so that scores do not depend on its memory.
+
+    Args:
+        settings: with any tile.
+        network: that predicts.
+        device: on which it does.
+        memory: bytes that a pass may take; None: a third of what is free on the device, since the image, the result and
+            freed memory that is kept lie beside it.
+    """
+    if settings.tile != "auto":
+        return settings
+    tile = settings.tile_pixels
+    if are_exact(network):
+        share = (_free_memory(device) // 3 if memory is None else memory) // settings.batch_size
+        architecture = network.architecture
+        channels, classes = architecture.in_channels, max(architecture.out_channels, 2)
+        legal = [size for size in TILES if size >= 2 * settings.blend + total_stride(architecture)] or [tile]
+        # Most of this is the network's maps, whatever the type of the image's values is.
+        fitting = (size for size in legal if tile_bytes(network, size, settings.context, channels, 4, classes) <= share)
+        tile = next(fitting, legal[-1])
+    return settings.model_copy(update={"tile": tile})
+
+
+def are_exact(network: Network) -> bool:
+    """Whether stitched tiles equal one pass over the whole image, to the rounding of float32."""
+    architecture = network.architecture
+    return isinstance(architecture, Architecture) and architecture.norm in ("none", "batch")
+
+
+def _free_memory(device: torch.device) -> int:
+    return free_gpu_memory(device) if device.type == "cuda" else free_memory()
