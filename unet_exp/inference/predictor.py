@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from unet_exp.checkpoints.checkpoint import Checkpoint
 from unet_exp.config import IGNORE_LABEL, InferenceConfig
 from unet_exp.errors import DataError
+from unet_exp.folder.threads import run_ahead
 from unet_exp.geometry import tile_step
 from unet_exp.inference.copies import Copies
 from unet_exp.inference.device import autocast, choose_layouts, memory_format, resolve_device, resolve_precision
@@ -128,9 +129,9 @@ class Predictor:
         return result
 
     @torch.inference_mode()
-    def _prediction(self, image: NDArray[Any], valid: Valid) -> tuple[Tensor, Tensor]:
+    def _prediction(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (1, out, H, W) and class probabilities (1, classes, H, W), float32, as `tiled_logits` places them."""
-        pixels, settings = self.prepare(image, valid), self.inference
+        settings = self.inference
         turning = 0 if list_turns(settings) else _TURNING * pixels[0, 0].numel()
         pixels = pixels.to(choose_home(self.device, pixels.numel() + turning))
         with autocast(self.precision, self.device):
@@ -157,7 +158,8 @@ class Predictor:
         """
         if valid is None and image.ndim in (2, 3):
             valid = find_valid(image, "declared")
-        result: NDArray[np.float32] = self._prediction(clear_invalid(image, valid), valid)[1][0].cpu().numpy()
+        pixels = self.prepare(clear_invalid(image, valid), valid)
+        result: NDArray[np.float32] = self._prediction(pixels)[1][0].cpu().numpy()
         if valid is not None:
             result[:, ~valid] = np.nan
         return result
@@ -168,7 +170,7 @@ class Predictor:
 
     def label(self, sample: Sample) -> NDArray[np.uint8]:
         """The likeliest class of each pixel of a data set's image, as `score` yields it: (H, W) class indices."""
-        found = self._prediction(sample.image, sample.valid)[1][0]
+        found = self._prediction(self.prepare(sample.image, sample.valid))[1][0]
         label: NDArray[np.uint8] = found.argmax(dim=0).to(torch.uint8).cpu().numpy()
         return label
 
@@ -178,15 +180,20 @@ class Predictor:
         """Predicts samples one by one; labelled ones count on the board. `loss` moves to where its image is.
 
         Yields each sample with its predicted label (H, W), and its row on the board if it is labelled. The next sample
-        is predicted before that: on a GPU scores and pictures are made while it works.
+        is predicted before that, and the one after it read: on a GPU all else is done while it works.
         """
+
+        def read(place: int) -> tuple[Sample, Tensor, tuple[NDArray[np.uint8], NDArray[np.float32] | None] | None]:
+            sample = samples[place]
+            aims = None if sample.label is None else targets(sample.label, sample.instances)
+            return sample, self.prepare(sample.image, sample.valid), aims
+
         before: tuple[Sample, Copies] | None = None
-        for sample in samples:
-            logits, shares = self._prediction(sample.image, sample.valid)
+        for sample, pixels, aims in run_ahead(read, range(len(samples)), threads=1, ahead_of_each=1):
+            logits, shares = self._prediction(pixels)
             found = {"label": shares[0].argmax(dim=0).to(torch.uint8)}
-            if sample.label is not None:
-                label, weights = targets(sample.label, sample.instances)
-                home = logits.device
+            if aims is not None:
+                (label, weights), home = aims, logits.device
                 pixel_weights = None if weights is None else torch.from_numpy(weights)[None].to(home)
                 found["loss"] = loss.to(home)(logits, torch.from_numpy(label)[None].to(home), pixel_weights)
                 found |= {"probabilities": shares[0, :1]} if board.takes_probabilities else {}
