@@ -16,10 +16,11 @@ from unet_exp.inference.copies import Copies
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import Network, probabilities
 from unet_exp.runs.conditions import Layouts
+from unet_exp.training import validation as validation_module
 from unet_exp.training.validation import Validation, copy_for_prediction
 
 NAMES = ("membrane", "cell")
-SIZES = [(24, 31), (24, 31), (40, 16)]
+SIZES = [(24, 31), (24, 31), (40, 16), (24, 31), (24, 31), (24, 31)]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
 
 
@@ -57,14 +58,18 @@ def begin(predicting: Network, board: Scoreboard, pictures: int = 0, require_fin
     return Validation(predicting, loss, config().inference, "softmax", board, pictures, require_finite)
 
 
+@pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("device", DEVICES)
-def test_images_are_scored_in_their_order_as_each_alone(device: str) -> None:
+def test_images_are_scored_in_their_order_as_each_alone(
+    device: str, batched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation_module, "_BATCHED", (device,) if batched else ())
     predicting, items = made(device), images(device)
     board, by_hand = Scoreboard(NAMES, ["isbi"]), Scoreboard(NAMES, ["isbi"])
     checked: list[float] = []
-    validation = begin(predicting, board, 2, lambda loss: checked.append(float(loss)))
-    for number, item in enumerate(items):
-        validation.add(item, number)
+    validation = begin(predicting, board, 4, lambda loss: checked.append(float(loss)))
+    for item in items:
+        validation.add(item)
     labels = validation.labels()
     scores = validation.finish()
     for item in items:
@@ -79,18 +84,18 @@ def test_images_are_scored_in_their_order_as_each_alone(device: str) -> None:
     assert scores == pytest.approx(by_hand.result(), rel=1e-4)
     assert [row["image"] for row in board.per_image()] == [item["name"] for item in items]
     assert checked == pytest.approx([row["loss"] for row in by_hand.per_image()], rel=1e-4)
-    assert [label.shape for label in labels] == SIZES[:2]
+    assert [label.shape for label in labels] == SIZES[:4]
 
 
 def test_a_loss_that_is_not_finite_is_told_unless_no_pixel_counts() -> None:
-    predicting, (first, second, _) = made("cpu"), images("cpu")
+    predicting, (first, second, _) = made("cpu"), images("cpu")[:3]
     next(predicting.parameters()).data.fill_(math.nan)
     nothing = {**first, "target": torch.full_like(first["target"], IGNORE_LABEL)}
     nothing["label"] = nothing["target"].numpy()
     given: list[Tensor] = []
     validation = begin(predicting, Scoreboard(NAMES), require_finite=given.append)
-    for number, item in enumerate((nothing, second)):
-        validation.add(item, number)
+    for item in (nothing, second):
+        validation.add(item)
     validation.finish()
     assert len(given) == 1
     assert not torch.isfinite(given[0])
@@ -143,3 +148,15 @@ def test_copies_do_not_wait_for_the_gpu() -> None:
     finally:
         torch.cuda.set_sync_debug_mode(mode)
     assert (copies.arrays()["numbers"] == np.arange(1000.0) * 2).all()
+
+
+def test_a_batch_has_images_of_one_size_and_no_more_pixels_than_a_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation_module, "_BATCHED", ("cpu",))
+    monkeypatch.setattr(validation_module, "_PIXELS_AT_ONCE", 2 * 24 * 31)
+    predicting, batches = made("cpu"), []
+    predicting.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
+    validation = begin(predicting, Scoreboard(NAMES))
+    for item in images("cpu"):
+        validation.add(item)
+    validation.finish()
+    assert batches == [2, 1, 2, 1]

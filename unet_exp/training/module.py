@@ -137,9 +137,10 @@ class SegmentationModule(pl.LightningModule):
         )
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Predicts one whole image, an item of `unet_exp.training.datamodule.WholeImages`."""
+        """Takes one whole image, an item of `unet_exp.training.datamodule.WholeImages`."""
+        del batch_index
         assert self._validation is not None
-        self._validation.add(batch, batch_index)
+        self._validation.add(batch)
 
     @property
     def picture_labels(self) -> list[NDArray[np.uint8]]:

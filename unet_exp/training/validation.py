@@ -18,6 +18,10 @@ from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import Network, fold_batch_norm, probabilities
 from unet_exp.runs.conditions import Layouts
 
+_PIXELS_AT_ONCE = 2**20
+_BATCHED = ("cuda", "mps")
+"""On a CPU batches round differently and are no faster, and scores take all cores."""
+
 
 def copy_for_prediction(network: Network, layouts: Layouts) -> Network:
     """A network in eval mode as `unet_exp.inference.predictor` uses it, so that both score alike.
@@ -33,12 +37,9 @@ def copy_for_prediction(network: Network, layouts: Layouts) -> Network:
 
 
 class _Predicted(NamedTuple):
-    """An image whose prediction is on its way to the CPU; `truth` and `instances` (H, W)."""
+    """Images of one size whose predictions are on their way to the CPU."""
 
-    name: str
-    truth: NDArray[np.uint8]
-    instances: NDArray[np.int32] | None
-    number: int
+    items: list[dict[str, Any]]
     copies: Copies
 
 
@@ -73,51 +74,76 @@ class Validation:
         self._board = board
         self._pictures = pictures
         self._require_finite = require_finite
+        self._seen = 0
+        self._batch: list[dict[str, Any]] = []
         self._waiting: _Predicted | None = None
 
-    def add(self, item: dict[str, Any], number: int) -> None:
-        """Predicts an image, and scores the one before: a GPU works on this one meanwhile.
+    def add(self, item: dict[str, Any]) -> None:
+        """Takes the next image; on a GPU, it is predicted with others of its size and scored while these are.
 
         Args:
             item: of `unet_exp.training.datamodule.WholeImages`, its tensors on the device.
-            number: of the image, from 0.
         """
-        source, device = mirror_source(item["image"][None]), item["image"].device
-        weights = item["weights"][None] if "weights" in item else None
-        height, width = item["label"].shape
-        logits = tiled_logits(self._network, source, height, width, self._settings).to(device)
-        classes = probabilities(logits, self._activation)[0]
-        found = {
-            "label": classes.argmax(dim=0).to(torch.uint8),
-            "loss": self._loss(logits, item["target"][None], weights),
-            "counts": (item["target"] != IGNORE_LABEL).any(),
-        }
-        found |= {"probabilities": classes[:1]} if self._board.takes_probabilities else {}
-        predicted = _Predicted(item["name"], item["label"], item.get("instances"), number, Copies(found))
-        self._score_waiting()
-        self._waiting = predicted
-        if device.type == "cpu":
+        if self._batch and not self._fits(item):
+            self._predict()
+        self._batch.append(item)
+        if item["image"].device.type not in _BATCHED:
+            self._predict()
             self._score_waiting()
-            self._board.wait()  # the next image takes all cores
+            self._board.wait()
 
     def labels(self) -> list[NDArray[np.uint8]]:
         """The predicted labels (H, W) of the first `pictures` images."""
+        self._predict()
         self._score_waiting()
         return self._labels
 
     def finish(self) -> dict[str, float]:
         """The pooled scores."""
+        self._predict()
         self._score_waiting()
         return self._board.result()
 
-    def _score_waiting(self) -> None:
-        image, self._waiting = self._waiting, None
-        if image is None:
+    def _fits(self, item: dict[str, Any]) -> bool:
+        """Whether an image goes into the batch, which has at most the pixels of a large tile."""
+        size, first = item["label"].shape, self._batch[0]["label"].shape
+        most = min(self._settings.batch_size * self._settings.tile_pixels**2, _PIXELS_AT_ONCE)
+        return bool(size == first) and (len(self._batch) + 1) * size[0] * size[1] <= most
+
+    def _predict(self) -> None:
+        """Predicts the batch, and scores the one before: a GPU works on this one meanwhile."""
+        items, self._batch = self._batch, []
+        if not items:
             return
-        found = image.copies.arrays()
-        if found["counts"]:
-            self._require_finite(torch.from_numpy(found["loss"]))
-        label, loss = found["label"], float(found["loss"])
-        self._board.add(image.name, image.truth, label, loss, found.get("probabilities"), image.instances)
-        if image.number < self._pictures:
-            self._labels.append(label)
+        images, targets = (torch.stack([item[key] for item in items]) for key in ("image", "target"))
+        height, width = items[0]["label"].shape
+        source, count = mirror_source(images), len(items)
+        logits = tiled_logits(self._network, source, height, width, self._settings, count).to(images.device)
+        classes = probabilities(logits, self._activation)
+        weights = [item["weights"][None] if "weights" in item else None for item in items]
+        found = {
+            "labels": classes.argmax(dim=1).to(torch.uint8),
+            "losses": torch.stack(
+                [self._loss(logits[n : n + 1], targets[n : n + 1], of_pixels) for n, of_pixels in enumerate(weights)]
+            ),
+            "counts": (targets != IGNORE_LABEL).flatten(1).any(dim=1),
+        }
+        found |= {"probabilities": classes[:, :1]} if self._board.takes_probabilities else {}
+        predicted = _Predicted(items, Copies(found))
+        self._score_waiting()
+        self._waiting = predicted
+
+    def _score_waiting(self) -> None:
+        predicted, self._waiting = self._waiting, None
+        if predicted is None:
+            return
+        found = predicted.copies.arrays()
+        for place, item in enumerate(predicted.items):
+            loss, label = found["losses"][place], found["labels"][place]
+            if found["counts"][place]:
+                self._require_finite(torch.tensor(loss))
+            shares = found["probabilities"][place] if self._board.takes_probabilities else None
+            self._board.add(item["name"], item["label"], label, float(loss), shares, item.get("instances"))
+            if self._seen < self._pictures:
+                self._labels.append(label.copy())
+            self._seen += 1
