@@ -349,3 +349,17 @@ def test_the_bound_for_norms_that_see_the_whole_tile(norm: str) -> None:
     assert float(blended.abs().mean()) < 0.12
     seam, ramp = quarter[:, 64] - quarter[:, 63], blended[:, 64:80].diff(dim=1)
     assert float(ramp.abs().mean()) < 0.7 * float(seam.abs().mean()), "no seam where tiles are blended"
+
+
+@pytest.mark.parametrize(("model", "blend"), [("valid", 0), ("same", 8)])
+def test_tiles_of_several_images_share_a_pass(model: str, blend: int) -> None:
+    network, images = build(model, 2), torch.randn(3, 1, 50, 41)
+    config = settings_of(32, blend, batch_size=2)
+    passes: list[int] = []
+    handle = network.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
+    found = tiled_logits(network, mirror_source(images), 50, 41, config, images=3)
+    assert set(passes) <= {3, 6}
+    handle.remove()
+    for image, logits in zip(images, found, strict=True):
+        alone = tiled_logits(network, mirror_source(image[None]), 50, 41, config)[0]
+        torch.testing.assert_close(logits, alone, atol=1e-5, rtol=1e-5)

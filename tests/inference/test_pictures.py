@@ -10,8 +10,10 @@ from conftest import TINY, Said, change_summary, summary, table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unet_exp.inference.pictures import choose_pictures
+from unet_exp.config import ClassSpec
+from unet_exp.inference.pictures import choose_pictures, write_pictures
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.samples.sample import Sample
 
 Cli = Callable[..., Said]
 NONE = math.nan
@@ -100,3 +102,16 @@ def test_an_earlier_checkpoint_draws_all_unless_told(cli: Cli) -> None:
     folder = RunFolder(cli("evaluate", *words).folder)
     assert len(pictures(folder)) == len(table(folder.per_image)) > 1
     assert len(pictures(RunFolder(cli("evaluate", *words, "metrics.pictures=1").folder))) == 1
+
+
+def test_pictures_are_written_in_threads_and_an_error_of_one_is_told(tmp_path: Path) -> None:
+    classes = [ClassSpec(name="a", value=0, color=[0, 0, 0]), ClassSpec(name="b", value=1, color=[255, 255, 255])]
+    samples = [Sample(f"test_{number}", np.full((16, 16, 1), number, np.uint8)) for number in range(9)]
+    label = np.zeros((16, 16), np.uint8)
+    with write_pictures(tmp_path / "new", "test", classes) as writer:
+        for sample in samples:
+            writer.write(sample, label, NONE)
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [f"test_{number}.png" for number in range(9)]
+    (tmp_path / "in_the_way").touch()
+    with pytest.raises(OSError, match="in_the_way"), write_pictures(tmp_path / "in_the_way", "test", classes) as writer:
+        writer.write(samples[0], label, NONE)

@@ -18,6 +18,7 @@ from skimage.metrics import adapted_rand_error, variation_of_information
 from skimage.segmentation import watershed
 
 from unet_exp.config import IGNORE_LABEL
+from unet_exp.metrics import border_stack
 from unet_exp.metrics.border_stack import THRESHOLDS, BorderStack
 from unet_exp.metrics.isbi import info_score, pixel_score, rand_score, thin
 from unet_exp.metrics.overlap import components, overlap
@@ -453,3 +454,44 @@ def test_the_warping_error_is_the_least_over_its_thresholds() -> None:
 def test_shapes_that_do_not_fit_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match="one shape"):
         stack((np.ones(shapes[0]), np.ones(shapes[1])))
+
+
+# --- threads ---
+
+
+@pytest.mark.parametrize("pixels", [1, 4 * 17 * 17, 2**25])
+def test_scores_are_those_of_one_thread_however_much_is_scored_at_once(
+    pixels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(border_stack, "_PIXELS_AT_ONCE", pixels)
+    slices = [(grid(), noisy(grid(), seed)) for seed in range(5)]
+    found = stack(*slices)
+    for place, (truth, foreground) in enumerate(slices):
+        for name, curve in stack((truth, foreground)).curves.items():
+            np.testing.assert_array_equal(found.curves[name][place], curve[0])
+    assert [row["v_rand"] for row in found.rows({})] == found.curves["v_rand"][
+        :, round(10 * found.thresholds()["v_rand"])
+    ].tolist()
+
+
+def test_what_a_thread_raises_is_raised_where_scores_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(*_: Any) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(border_stack, "v_rand_recall", break_down)
+    scored = stack((grid(), noisy(grid(), 0)))
+    with pytest.raises(RuntimeError, match="broken"):
+        scored.best()
+
+
+@few
+@given(seed=st.integers(0, 2**16), pieces=st.integers(1, 2000))
+def test_overlap_is_the_same_whether_a_table_is_counted_or_runs_are_sorted(seed: int, pieces: int) -> None:
+    random = np.random.default_rng(seed)
+    one, other = (random.integers(0, pieces, 300, np.int32).repeat(3) for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unet_exp.metrics.overlap._TABLE", 0)
+        by_sorting = overlap(one, other)
+    for counted, found in zip(overlap(one, other), by_sorting, strict=True):
+        assert counted.dtype == found.dtype == np.int64
+        assert (counted == found).all()

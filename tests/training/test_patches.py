@@ -579,7 +579,7 @@ def test_whole_images_are_validated_one_by_one(workers: int) -> None:
         assert (batch["weights"].numpy() == weights).all()
         assert batch["name"] == sample.name
         assert (batch["image"][0].numpy() == normalization(sample.image)[..., 0]).all()
-        assert (batch["label"].numpy() == sample.label).all()
+        assert (batch["label"] == sample.label).all()
 
 
 # --- the label that a logit belongs to ---

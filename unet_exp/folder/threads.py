@@ -11,8 +11,10 @@ _AHEAD = 4
 """Items a thread that are begun before the first of them is asked for."""
 
 
-def run_ahead(work: Callable[[int], T], places: Sequence[int], threads: int) -> Iterator[T]:
-    """Does the work in threads, a few items ahead; yields the results in order.
+def run_ahead(
+    work: Callable[[int], T], places: Sequence[int], threads: int, ahead_of_each: int = _AHEAD
+) -> Iterator[T]:
+    """Does the work in threads, a few items ahead for each of them; yields the results in order.
 
     Raises:
         Exception: what the work raises; what was begun ends, and no more begins.
@@ -22,7 +24,7 @@ def run_ahead(work: Callable[[int], T], places: Sequence[int], threads: int) -> 
         try:
             for place in places:
                 ahead.append(pool.submit(work, place))
-                if len(ahead) > _AHEAD * threads:
+                if len(ahead) > ahead_of_each * threads:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()

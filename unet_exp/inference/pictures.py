@@ -1,7 +1,10 @@
 """Which images of a split are drawn, and how a picture of one is written."""
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,8 @@ from unet_exp.config import ClassSpec
 from unet_exp.figures.overlay import draw_panels
 from unet_exp.io.writing import write_image
 from unet_exp.samples.sample import Sample
+
+_THREADS = 2
 
 
 def choose_pictures(scores: NDArray[np.float64], count: int) -> list[int]:
@@ -52,3 +57,50 @@ def write_picture(
     picture = draw_panels(sample.image, sample.label, prediction, classes, text, sample.valid)
     folder.mkdir(parents=True, exist_ok=True)
     write_image(folder / f"{split}_{sample.name.removeprefix(f'{split}_')}.png", picture)
+
+
+class PictureWriter:
+    """Writes pictures in a few threads, beside the network; see `write_picture`.
+
+    Args:
+        pool: of `_THREADS`.
+        folder: as for `write_picture`.
+        split: as for `write_picture`.
+        classes: as for `write_picture`.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor, folder: Path, split: str, classes: Sequence[ClassSpec]) -> None:
+        self._pool = pool
+        self._of_all = (folder, split, classes)
+        self._begun: deque[Future[None]] = deque()
+
+    def write(self, sample: Sample, prediction: NDArray[np.uint8], score: float) -> None:
+        """Begins a picture; waits where several have been begun, so that few are in memory.
+
+        Raises:
+            DataError: of an earlier picture that cannot be written.
+        """
+        if len(self._begun) > _THREADS:
+            self._begun.popleft().result()
+        self._begun.append(self._pool.submit(write_picture, *self._of_all, sample, prediction, score))
+
+    def finish(self) -> None:
+        """Waits for all; raises as `write` does."""
+        while self._begun:
+            self._begun.popleft().result()
+
+
+@contextmanager
+def write_pictures(folder: Path, split: str, classes: Sequence[ClassSpec]) -> Iterator[PictureWriter]:
+    """A `PictureWriter` whose pictures are there at the end; after an error no more of them begin.
+
+    Raises:
+        DataError: for a picture that cannot be written.
+    """
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        writer = PictureWriter(pool, folder, split, classes)
+        yield writer
+        writer.finish()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from unet_exp.checkpoints.checkpoint import Checkpoint
 from unet_exp.config import IGNORE_LABEL, InferenceConfig
 from unet_exp.errors import DataError
+from unet_exp.folder.threads import run_ahead
 from unet_exp.geometry import tile_step
+from unet_exp.inference.copies import Copies
 from unet_exp.inference.device import autocast, choose_layouts, memory_format, resolve_device, resolve_precision
 from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, choose_home, mirror_source, tiled_logits
 from unet_exp.inference.tiling.tile_size import resolve_tile
@@ -67,8 +69,8 @@ class Predictor:
         wanted = inference or config.inference
         self.has_auto_tile = wanted.tile == "auto"
         self.inference = resolve_tile(wanted, self.network, self.device, memory)
-        tile_step(self.network.architecture, self.inference.tile_pixels, self.inference.blend)
         architecture = self.network.architecture
+        tile_step(architecture, self.inference.tile_pixels, self.inference.blend)
         layouts = choose_layouts(config.trainer.channels_last, self.device, self.precision, architecture)
         convert: Any = self.network.to  # PyTorch's stubs do not know that it takes a memory format
         convert(memory_format=memory_format(layouts.prediction))
@@ -127,9 +129,9 @@ class Predictor:
         return result
 
     @torch.inference_mode()
-    def _prediction(self, image: NDArray[Any], valid: Valid) -> tuple[Tensor, Tensor]:
+    def _prediction(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (1, out, H, W) and class probabilities (1, classes, H, W), float32, as `tiled_logits` places them."""
-        pixels, settings = self.prepare(image, valid), self.inference
+        settings = self.inference
         turning = 0 if list_turns(settings) else _TURNING * pixels[0, 0].numel()
         pixels = pixels.to(choose_home(self.device, pixels.numel() + turning))
         with autocast(self.precision, self.device):
@@ -156,7 +158,8 @@ class Predictor:
         """
         if valid is None and image.ndim in (2, 3):
             valid = find_valid(image, "declared")
-        result: NDArray[np.float32] = self._prediction(clear_invalid(image, valid), valid)[1][0].cpu().numpy()
+        pixels = self.prepare(clear_invalid(image, valid), valid)
+        result: NDArray[np.float32] = self._prediction(pixels)[1][0].cpu().numpy()
         if valid is not None:
             result[:, ~valid] = np.nan
         return result
@@ -167,26 +170,48 @@ class Predictor:
 
     def label(self, sample: Sample) -> NDArray[np.uint8]:
         """The likeliest class of each pixel of a data set's image, as `score` yields it: (H, W) class indices."""
-        found = self._prediction(sample.image, sample.valid)[1][0].cpu().numpy()
-        label: NDArray[np.uint8] = found.argmax(axis=0).astype(np.uint8)
+        found = self._prediction(self.prepare(sample.image, sample.valid))[1][0]
+        label: NDArray[np.uint8] = found.argmax(dim=0).to(torch.uint8).cpu().numpy()
         return label
 
     def score(
         self, samples: Sequence[Sample], loss: nn.Module, targets: Targets, board: Scoreboard
     ) -> Iterator[tuple[Sample, NDArray[np.uint8], dict[str, float | str] | None]]:
-        """Predicts samples one by one; labelled ones count on the board. `loss` moves to the CPU.
+        """Predicts samples one by one; labelled ones count on the board. `loss` moves to where its image is.
 
-        Yields each sample with its predicted label (H, W), and its row on the board if it is labelled.
+        Yields each sample with its predicted label (H, W), and its row on the board if it is labelled. The next sample
+        is predicted before that, and the one after it read: on a GPU all else is done while it works.
         """
-        loss = loss.cpu()
-        for sample in samples:
-            logits, shares = (found.cpu() for found in self._prediction(sample.image, sample.valid))
-            found: NDArray[np.float32] = shares[0].numpy()
-            prediction = found.argmax(axis=0).astype(np.uint8)
-            row = None
-            if sample.label is not None:
-                label, weights = targets(sample.label, sample.instances)
-                pixel_weights = None if weights is None else torch.from_numpy(weights)[None]
-                value = float(loss(logits, torch.from_numpy(label)[None], pixel_weights))
-                row = board.add(sample.name, sample.label, prediction, value, found, sample.instances)
-            yield sample, prediction, row
+
+        def read(place: int) -> tuple[Sample, Tensor, tuple[NDArray[np.uint8], NDArray[np.float32] | None] | None]:
+            sample = samples[place]
+            aims = None if sample.label is None else targets(sample.label, sample.instances)
+            return sample, self.prepare(sample.image, sample.valid), aims
+
+        before: tuple[Sample, Copies] | None = None
+        for sample, pixels, aims in run_ahead(read, range(len(samples)), threads=1, ahead_of_each=1):
+            logits, shares = self._prediction(pixels)
+            found = {"label": shares[0].argmax(dim=0).to(torch.uint8)}
+            if aims is not None:
+                (label, weights), home = aims, logits.device
+                pixel_weights = None if weights is None else torch.from_numpy(weights)[None].to(home)
+                found["loss"] = loss.to(home)(logits, torch.from_numpy(label)[None].to(home), pixel_weights)
+                found |= {"probabilities": shares[0, :1]} if board.takes_probabilities else {}
+            after = sample, Copies(found)
+            if before is not None:
+                yield self._score(*before, board)
+            before = after
+        if before is not None:
+            yield self._score(*before, board)
+
+    def _score(
+        self, sample: Sample, copies: Copies, board: Scoreboard
+    ) -> tuple[Sample, NDArray[np.uint8], dict[str, float | str] | None]:
+        found = copies.arrays()
+        if sample.label is None:
+            return sample, found["label"], None
+        loss, first = float(found["loss"]), found.get("probabilities")
+        row = board.add(sample.name, sample.label, found["label"], loss, first, sample.instances)
+        if self.device.type == "cpu":
+            board.wait()  # the next image takes all cores
+        return sample, found["label"], row

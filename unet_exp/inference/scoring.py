@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from rich.text import Text
 
 from unet_exp import losses
 from unet_exp.config import ClassSpec, MetricsConfig
-from unet_exp.inference.pictures import choose_pictures, write_picture
+from unet_exp.inference.pictures import choose_pictures, write_pictures
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics.declarations import LOSS, METRICS
 from unet_exp.metrics.scoreboard import Scoreboard
@@ -66,24 +65,24 @@ def score_split(
     samples: Images = getattr(dataset, split)
     limit = 0 if pictures is None else settings.pictures
     count = len(samples) if limit is None else min(limit, len(samples))
-    draw = partial(write_picture, pictures or Path(), split, predictor.classes)
     names = [spec.name for spec in predictor.classes]
     board = Scoreboard(names, dataset.metrics, settings.warping, settings.warping_radius)
     scores = np.full(len(samples), math.nan)
     labelled = bool(samples.facts.labelled.any())
     at_once = labelled and count == len(samples)
-    if labelled:
-        config = predictor.checkpoint.config.loss
-        loss, targets = losses.build(config, predictor.checkpoint.record.class_weights), losses.targets(config)
-        predicted = predictor.score(samples, loss, targets, board)
-        for place, (sample, label, row) in enumerate(track(predicted, f"{split} images", len(samples))):
-            scores[place] = math.nan if row is None else row["iou/mean"]
-            if at_once:
-                draw(sample, label, scores[place])
-    if count and not at_once:
-        for place in track(choose_pictures(scores, count), f"pictures of {split} images", count):
-            sample = samples[place]
-            draw(sample, predictor.label(sample), scores[place])
+    with write_pictures(pictures or Path(), split, predictor.classes) as writer:
+        if labelled:
+            config = predictor.checkpoint.config.loss
+            loss, targets = losses.build(config, predictor.checkpoint.record.class_weights), losses.targets(config)
+            predicted = predictor.score(samples, loss, targets, board)
+            for place, (sample, label, row) in enumerate(track(predicted, f"{split} images", len(samples))):
+                scores[place] = math.nan if row is None else row["iou/mean"]
+                if at_once:
+                    writer.write(sample, label, scores[place])
+        if count and not at_once:
+            for place in track(choose_pictures(scores, count), f"pictures of {split} images", count):
+                sample = samples[place]
+                writer.write(sample, predictor.label(sample), scores[place])
     if not labelled:
         return Scores(images=len(samples), drawn=count)
     metrics = {f"{split}/{name}": value for name, value in board.result(thresholds).items()}

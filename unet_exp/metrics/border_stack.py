@@ -1,14 +1,19 @@
 """Border scores of a stack of slices at each threshold, and at the best one."""
 
 import math
+import os
+import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.metrics.declarations import list_metrics
-from unet_exp.metrics.isbi import proposals, v_rand_precision, v_rand_recall
+from unet_exp.metrics.isbi import Slice, v_rand_precision, v_rand_recall
 
 THRESHOLDS: NDArray[np.float32] = np.arange(11, dtype=np.float32) / np.float32(10)
 """0, 0.1 .. 1.0 in float32, as the maps are.
@@ -19,8 +24,16 @@ program adds 0.1 ten times in float64 and ends a little below 1.)
 """
 
 
+_THREADS = min(THRESHOLDS.size, os.cpu_count() or 1)
+_PIXELS_AT_ONCE = 2**25
+"""A threshold takes some 100 bytes a pixel while it is scored."""
+
+
 class BorderStack:
     """Scores of the slices of a stack at each threshold, and of the stack at the best one.
+
+    Thresholds are scored in threads, beside the caller: nearly all of their time goes into the watershed of
+    `unet_exp.metrics.isbi.thin`, which lets others run. What is asked for waits for them.
 
     The score of a stack is the mean over its slices at one threshold for all, at the best such threshold. The errors of
     2012 are 1 - F: `rand_error` is 1 - `v_rand` without thinning. A slice without cells has no score: nan, left out of
@@ -30,19 +43,19 @@ class BorderStack:
         warping: also measure `warping_error`, which takes seconds per slice; see `unet_exp.metrics.warping`.
         warping_radius: pixels; for `warping_error`.
 
-    Attributes:
-        curves: (slices, 11) by name: `v_rand` with `v_rand_precision` and `v_rand_recall`, `v_info`, `rand_error`,
-            `pixel_error` and, with `warping`, `warping_error` (nan at 1.0, where it is not defined).
     """
 
     def __init__(self, warping: bool = False, warping_radius: int | None = None) -> None:
         metrics = list_metrics(["isbi"], warping)
         self._metrics = {metric.name: metric for metric in metrics if metric.family == "isbi"}
         self._radius = warping_radius
-        self.curves: dict[str, NDArray[np.float64]] = {name: np.empty((0, THRESHOLDS.size)) for name in self._columns()}
+        self._pool = ThreadPoolExecutor(_THREADS)
+        weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)  # after an error elsewhere
+        self._waiting: deque[tuple[int, list[Future[NDArray[np.float64]]]]] = deque()
+        self._slices: list[NDArray[np.float64]] = []  # (11, columns) each
 
     def add(self, truth: NDArray[np.uint8], foreground: NDArray[np.float32]) -> None:
-        """Scores one slice.
+        """Begins to score one slice; neither array may change until `wait` has returned.
 
         Args:
             truth: (H, W) class indices; class 0 is the membrane.
@@ -53,14 +66,41 @@ class BorderStack:
         """
         if truth.ndim != 2 or truth.shape != foreground.shape:
             raise ValueError(f"truth {truth.shape} and foreground {foreground.shape} must have one shape (H, W)")
-        foreground = np.asarray(foreground, np.float32)
-        columns = self._columns()
-        rows = [
-            [function(proposal) for function in columns.values()]
-            for proposal in proposals(truth, foreground, THRESHOLDS, self._radius)
-        ]
-        for name, row in zip(columns, np.array(rows).T, strict=True):
-            self.curves[name] = np.vstack([self.curves[name], row])
+        at_once = min(max(_PIXELS_AT_ONCE // truth.size, 1), THRESHOLDS.size)
+        while self._waiting and sum(pixels for pixels, _ in self._waiting) + truth.size * at_once > _PIXELS_AT_ONCE:
+            self._finish_first()
+        scored = Slice.of(truth, np.asarray(foreground, np.float32), self._radius)
+        work = partial(_score, scored, list(self._columns().values()))
+        shares = [self._pool.submit(work, THRESHOLDS[start::at_once]) for start in range(at_once)]
+        self._waiting.append((truth.size * at_once, shares))
+
+    def wait(self) -> None:
+        """Waits until all slices are scored.
+
+        Raises:
+            Exception: what scoring one raised.
+        """
+        while self._waiting:
+            self._finish_first()
+
+    def _finish_first(self) -> None:
+        _, shares = self._waiting.popleft()
+        found = np.empty((THRESHOLDS.size, len(self._columns())))
+        for start, share in enumerate(shares):
+            found[start :: len(shares)] = share.result()
+        self._slices.append(found)
+
+    @property
+    def curves(self) -> dict[str, NDArray[np.float64]]:
+        """Each score at each threshold, (slices, 11) by name.
+
+        `v_rand` with `v_rand_precision` and `v_rand_recall`, `v_info`, `rand_error`, `pixel_error` and, with `warping`,
+        `warping_error` (nan at 1.0, where it is not defined).
+        """
+        self.wait()
+        columns = list(self._columns())
+        table = np.array(self._slices).reshape(-1, THRESHOLDS.size, len(columns))
+        return {name: table[:, :, place].copy() for place, name in enumerate(columns)}
 
     def _columns(self) -> dict[str, Callable[..., Any]]:
         """The functions of the curves by name: the measures, and the two parts of the first one."""
@@ -108,12 +148,13 @@ class BorderStack:
         for name, metric in self._metrics.items():
             if name in thresholds:
                 chosen[metric.at_val] = name, self._index(name, thresholds[name])
+        curves = self.curves
         return [
             {
-                column: math.nan if at is None else float(self.curves[name][index, at])
+                column: math.nan if at is None else float(curves[name][index, at])
                 for column, (name, at) in chosen.items()
             }
-            for index in range(len(self.curves["v_rand"]))
+            for index in range(len(self._slices))
         ]
 
     def _score(self, name: str, index: int | None) -> tuple[float, float]:
@@ -140,3 +181,9 @@ class BorderStack:
         if not (0 <= index < THRESHOLDS.size and math.isclose(threshold, index / 10, abs_tol=1e-6)):
             raise ValueError(f"the threshold of {name} is {threshold}: it must be one of 0, 0.1 .. 1.0")
         return index
+
+
+def _score(scored: Slice, columns: list[Callable[..., Any]], thresholds: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(thresholds, columns): what each function finds at each threshold."""
+    rows = [[function(proposal) for function in columns] for proposal in map(scored.propose, thresholds)]
+    return np.array(rows, np.float64)

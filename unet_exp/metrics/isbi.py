@@ -7,7 +7,7 @@ with the truth's cells on the n foreground pixels of the truth alone; ignored pi
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +36,11 @@ def thin(cells: NDArray[np.bool_]) -> NDArray[np.int32]:
         (H, W): the cells' ids from 1, and 0 on the lines. Without any cell all is 0, so that each pixel is its own
         piece (the challenge's own program makes the whole image one piece).
     """
-    seeds = components(cells)
+    return _thin(cells, components(cells))
+
+
+def _thin(cells: NDArray[np.bool_], seeds: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The same of cells whose components are known."""
     if cells.all() or not cells.any():
         return seeds
     flood: Callable[..., NDArray[np.int32]] = watershed  # scikit-image does not say what it takes
@@ -137,19 +141,37 @@ class Proposal(NamedTuple):
     warping_radius: int | None
 
 
-def proposals(
-    truth: NDArray[np.uint8],
-    foreground: NDArray[np.float32],
-    thresholds: NDArray[np.float32],
-    warping_radius: int | None = None,
-) -> Iterator[Proposal]:
-    """A slice at each of (T,) thresholds, see `Proposal`: what the scores below are functions of."""
-    inside = (truth != 0) & (truth != IGNORE_LABEL)
-    cells = components(inside)[inside]
-    for threshold in thresholds:
-        proposed = foreground > threshold
-        thinned, plain = (overlap(cells, pieces[inside]) for pieces in (thin(proposed), components(proposed)))
-        yield Proposal(truth, foreground, threshold, thinned, plain, warping_radius)
+class Slice(NamedTuple):
+    """A slice's map of cells beside its truth, and what all thresholds share.
+
+    Attributes:
+        truth: see `Proposal`.
+        foreground: see `Proposal`.
+        inside: (H, W), the truth's foreground.
+        cells: (N,), the true cells, all from 1, on the N pixels of the foreground.
+        warping_radius: see `Proposal`.
+    """
+
+    truth: NDArray[np.uint8]
+    foreground: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+    cells: NDArray[np.int32]
+    warping_radius: int | None
+
+    @classmethod
+    def of(
+        cls, truth: NDArray[np.uint8], foreground: NDArray[np.float32], warping_radius: int | None = None
+    ) -> "Slice":
+        """Finds the true cells."""
+        inside = (truth != 0) & (truth != IGNORE_LABEL)
+        return cls(truth, foreground, inside, components(inside)[inside], warping_radius)
+
+    def propose(self, threshold: np.float32) -> Proposal:
+        """The map at one threshold: what the scores below are functions of."""
+        proposed = self.foreground > threshold
+        pieces = components(proposed)
+        thinned, plain = (overlap(self.cells, found[self.inside]) for found in (_thin(proposed, pieces), pieces))
+        return Proposal(self.truth, self.foreground, threshold, thinned, plain, self.warping_radius)
 
 
 def v_rand(proposal: Proposal) -> float:

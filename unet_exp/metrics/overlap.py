@@ -21,10 +21,19 @@ class Overlap(NamedTuple):
     counts: NDArray[np.int64]
 
 
+_TABLE = 2**20
+"""Entries of a whole table of pairs that is counted faster than sorted."""
+
+
 def overlap(first: NDArray[np.int32], second: NDArray[np.int32]) -> Overlap:
     """Counts the pixels of each pair of ids, both of one shape and at least 0."""
     width = int(second.max(initial=0)) + 1
+    highest = (int(first.max(initial=0)) + 1) * width
     pairs = (first.astype(np.int64) * width + second).ravel()
+    if highest <= _TABLE:
+        table = np.bincount(pairs)
+        found = np.flatnonzero(table)
+        return Overlap(found // width, found % width, table[found])
     # Neighbouring pixels mostly belong to the same pieces: sorting runs is ten times faster than sorting pixels.
     starts = np.flatnonzero(np.diff(pairs, prepend=-1))
     lengths = np.diff(starts, append=pairs.size)

@@ -63,7 +63,8 @@ class Scoreboard:
             truth: (H, W) class indices, ignored pixels included.
             prediction: (H, W) class indices.
             loss: the mean over the image; without a meaning where no pixel counts, and nan in its row.
-            probabilities: (classes, H, W), for `isbi`; 1 - that of class 0 is the map of the cells.
+            probabilities: (classes, H, W), or that of class 0 alone (1, H, W), for `isbi`: 1 - that of class 0 is the
+                map of the cells.
             instances: (H, W), 0 or the id of an object; for `seg`.
 
         Returns:
@@ -92,6 +93,16 @@ class Scoreboard:
         self._columns = tuple(row)
         self._numbers.extend(row.values())
         return {"image": name, **row}
+
+    @property
+    def takes_probabilities(self) -> bool:
+        """Whether `add` needs them."""
+        return self._borders is not None
+
+    def wait(self) -> None:
+        """Waits for scores that are still computed in threads."""
+        if self._borders is not None:
+            self._borders.wait()
 
     def per_image(self, thresholds: Mapping[str, float] | None = None) -> list[dict[str, float | str]]:
         """One row per image: `image`, `loss`, its scores, and those of its borders at the set's best thresholds.

@@ -48,8 +48,9 @@ class WholeImages(Dataset[dict[str, Any]]):
         """Returns one image.
 
         Returns:
-            `name`, `image` (C, H, W) float32, `label` and `target` (H, W) uint8, and, where they exist, `weights` (H,
-            W) float32 and `instances` (H, W) int32.
+            `name`, `image` (C, H, W) float32, `target` (H, W) uint8 and, where there are any, `weights` (H, W) float32:
+            tensors, for the device; `label` (H, W) uint8 and, where there are any, `instances` (H, W) int32: arrays,
+            for scores on the CPU.
         """
         sample = self._images[index]
         assert sample.label is not None
@@ -57,13 +58,17 @@ class WholeImages(Dataset[dict[str, Any]]):
         target, weights = self._targets(sample.label, sample.instances)
         arrays = {
             "image": self._normalization(sample.image, sample.valid, moments).transpose(2, 0, 1).copy(),
-            "label": sample.label,
             "target": target,
             "weights": weights,
-            "instances": sample.instances,
         }
         tensors = {key: torch.from_numpy(array) for key, array in arrays.items() if array is not None}
-        return {"name": sample.name, **tensors}
+        instances = {} if sample.instances is None else {"instances": sample.instances}
+        return {"name": sample.name, "label": sample.label, **instances, **tensors}
+
+
+def _leave(item: Any) -> Any:
+    """Instead of PyTorch's own function, which makes tensors of arrays."""
+    return item
 
 
 class SegmentationData(pl.LightningDataModule):
@@ -188,7 +193,7 @@ class SegmentationData(pl.LightningDataModule):
         images = WholeImages(self._dataset.val, self._normalization, losses.targets(self._config.loss))
         pixels = self._dataset.val.facts.sizes.astype(np.int64).prod(axis=1).max(initial=0)
         ahead = self.workers > 0 and fits_ahead(int(pixels) * (4 * self._dataset.channels + _WHOLE_BYTES))
-        return self._loader(images, batch_size=None, num_workers=int(ahead))
+        return self._loader(images, batch_size=None, num_workers=int(ahead), collate_fn=_leave)
 
     def _loader(self, dataset: Dataset[Any], num_workers: int, **settings: Any) -> DataLoader[Any]:
         return DataLoader(

@@ -14,14 +14,14 @@ from unet_exp.checkpoints.reading import EPOCH_LOSSES
 from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.config import Config, parse
 from unet_exp.inference.device import memory_format
-from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.metrics.scoreboard import Scoreboard
-from unet_exp.network import center_crop, probabilities
+from unet_exp.network import center_crop
 from unet_exp.runs.conditions import Layouts
 from unet_exp.training.epoch_losses import EpochLosses, not_finite
 from unet_exp.training.schedule import build_optimizer, build_schedulers
 from unet_exp.training.step_mean import StepMean
+from unet_exp.training.validation import Validation, copy_for_prediction
 
 
 class SegmentationModule(pl.LightningModule):
@@ -36,7 +36,6 @@ class SegmentationModule(pl.LightningModule):
     Attributes:
         families: scores of a validation beyond those of the classes, see `unet_exp.metrics.scoreboard.Scoreboard`.
         pictures: of how many validation images it keeps the predicted labels.
-        picture_labels: (H, W) each, of the last validation.
         scores: of the last validation, in full precision (Lightning keeps them as float32).
         losses: of the training batches of the epoch.
         rate: the learning rate of the step in progress.
@@ -56,7 +55,8 @@ class SegmentationModule(pl.LightningModule):
         self.families: tuple[ScoreFamily, ...] = ()
         self.pictures = 0
         self.scores: dict[str, float] = {}
-        self.picture_labels: list[NDArray[np.uint8]] = []
+        self._validation: Validation | None = None
+        self._picture_labels: list[NDArray[np.uint8]] = []
         self._horizon = horizon
         self.layouts = layouts or Layouts(training="contiguous", prediction="contiguous")
         self._layout = memory_format(self.layouts.training)
@@ -127,31 +127,35 @@ class SegmentationModule(pl.LightningModule):
             raise not_finite(f"the {what} is {loss.item()}", self.global_step, self.rate)
 
     def on_validation_epoch_start(self) -> None:
-        """Resets the scores."""
-        self.picture_labels.clear()
-        self._board = Scoreboard([spec.name for spec in self.classes], self.families)
+        """Begins the scores; EMA has replaced the weights by now."""
+        # Not a network as an attribute: Lightning would save it, and EMA swap its weights.
+        self._validation = Validation(
+            copy_for_prediction(self.network, self.layouts),
+            self.loss,
+            self.config.inference,
+            self.config.activation,
+            Scoreboard([spec.name for spec in self.classes], self.families),
+            self.pictures,
+            lambda loss: self._require_finite(loss, "validation loss"),
+        )
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Scores one whole image, an item of `unet_exp.training.datamodule.WholeImages`."""
-        source = mirror_source(batch["image"][None])
-        weights = batch["weights"][None] if "weights" in batch else None
-        height, width = batch["label"].shape
-        logits = tiled_logits(self.network, source, height, width, self.config.inference).to(self.device)
-        target = batch["target"][None]
-        loss = self.loss(logits, target, weights)
-        if losses.count_images(target):
-            self._require_finite(loss, "validation loss")
-        classes = probabilities(logits, self.config.activation)[0]
-        label = classes.argmax(dim=0).to(torch.uint8).cpu().numpy()
-        instances = batch["instances"].cpu().numpy() if "instances" in batch else None
-        truth = batch["label"].cpu().numpy()
-        self._board.add(batch["name"], truth, label, float(loss), classes.cpu().numpy(), instances)
-        if batch_index < self.pictures:
-            self.picture_labels.append(label)
+        """Takes one whole image, an item of `unet_exp.training.datamodule.WholeImages`."""
+        del batch_index
+        assert self._validation is not None
+        self._validation.add(batch)
+
+    @property
+    def picture_labels(self) -> list[NDArray[np.uint8]]:
+        """The predicted labels of the pictured images, (H, W) each, of the validation that runs or of the last one."""
+        return self._picture_labels if self._validation is None else self._validation.labels()
 
     def on_validation_epoch_end(self) -> None:
         """Logs the pooled scores as `val/...`."""
-        self.scores = {f"val/{name}": value for name, value in self._board.result().items()}
+        assert self._validation is not None
+        self.scores = {f"val/{name}": value for name, value in self._validation.finish().items()}
+        self._picture_labels = self._validation.labels()
+        self._validation = None
         # Lightning refuses names that hold the word by which it tells loaders apart; a class may have it.
         self.log_dict(self.scores, add_dataloader_idx=False)
 

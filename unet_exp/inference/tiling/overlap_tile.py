@@ -59,17 +59,20 @@ def free_gpu_memory(device: torch.device) -> int:
 
 
 @torch.no_grad()
-def tiled_logits(network: Network, source: Source, height: int, width: int, settings: InferenceConfig) -> Tensor:
-    """Logits (1, out, height, width), float32 on `choose_home`'s device, of a whole image.
+def tiled_logits(
+    network: Network, source: Source, height: int, width: int, settings: InferenceConfig, images: int = 1
+) -> Tensor:
+    """Logits (images, out, height, width), float32 on `choose_home`'s device, of a whole image, or of equal ones.
 
     One batch of tiles is in memory at a time.
 
     Args:
         network: in eval mode, on any device.
-        source: returns the normalised image.
+        source: returns the normalised image, or images.
         height: of the image, in pixels.
         width: of the image, in pixels.
         settings: `tile`, `batch_size`, `context`, `blend`.
+        images: as many as the source returns, whose tiles share each pass.
 
     Raises:
         ConfigError: if `tile` is too small for the network.
@@ -80,19 +83,19 @@ def tiled_logits(network: Network, source: Source, height: int, width: int, sett
     for row, column in product(rows, columns):
         alike[row.size, column.size].append((row, column))
     device = next(network.parameters()).device
-    home = choose_home(device, architecture.out_channels * height * width)
-    result = torch.zeros(1, architecture.out_channels, height, width, device=home)
+    home = choose_home(device, images * architecture.out_channels * height * width)
+    result = torch.zeros(images, architecture.out_channels, height, width, device=home)
     for (high, wide), tiles in alike.items():
         for number in range(0, len(tiles), settings.batch_size):
             batch = tiles[number : number + settings.batch_size]
             windows = torch.cat([source(row.start, column.start, high, wide) for row, column in batch])
             given = network(windows.to(device)).float().to(home)
-            for (row, column), logits in zip(batch, given, strict=True):
-                kept = logits[:, _slice(row.offset, row), _slice(column.offset, column)]
+            for (row, column), logits in zip(batch, given.split(images), strict=True):
+                kept = logits[..., _slice(row.offset, row), _slice(column.offset, column)]
                 if settings.blend:
                     weights = _weights(row, height, settings.blend)[:, None] * _weights(column, width, settings.blend)
                     kept = kept * weights.to(home)
-                result[0, :, _slice(row.first, row), _slice(column.first, column)] += kept
+                result[..., _slice(row.first, row), _slice(column.first, column)] += kept
     return result
 
 

@@ -1,0 +1,149 @@
+"""One validation: whole images are predicted one after another, and scored while the next one is predicted."""
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from unet_exp.config import IGNORE_LABEL, InferenceConfig
+from unet_exp.geometry import Activation
+from unet_exp.inference.copies import Copies
+from unet_exp.inference.device import memory_format
+from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
+from unet_exp.metrics.scoreboard import Scoreboard
+from unet_exp.network import Network, fold_batch_norm, probabilities
+from unet_exp.runs.conditions import Layouts
+
+_PIXELS_AT_ONCE = 2**20
+_BATCHED = ("cuda", "mps")
+"""On a CPU batches round differently and are no faster, and scores take all cores."""
+
+
+def copy_for_prediction(network: Network, layouts: Layouts) -> Network:
+    """A network in eval mode as `unet_exp.inference.predictor` uses it, so that both score alike.
+
+    It is the network itself where that is folded and laid out already, so do not change it.
+    """
+    folded = fold_batch_norm(network)
+    if layouts.prediction != layouts.training:
+        folded = copy.deepcopy(folded) if folded is network else folded
+        convert: Any = folded.to  # PyTorch's stubs lack the memory format
+        convert(memory_format=memory_format(layouts.prediction))
+    return folded
+
+
+class _Predicted(NamedTuple):
+    """Images of one size whose predictions are on their way to the CPU."""
+
+    items: list[dict[str, Any]]
+    copies: Copies
+
+
+class Validation:
+    """Predicts and scores the validation images, once.
+
+    Args:
+        network: in eval mode.
+        loss: of the training.
+        settings: tiles; `auto` is 1024 here, so that the free memory does not decide how a resumed training rounds.
+        activation: of the network's logits.
+        board: receives the images in their order.
+        pictures: of how many images the predicted labels are kept.
+        require_finite: is given the loss of each image in which a pixel counts.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: nn.Module,
+        settings: InferenceConfig,
+        activation: Activation,
+        board: Scoreboard,
+        pictures: int,
+        require_finite: Callable[[Tensor], None],
+    ) -> None:
+        self._labels: list[NDArray[np.uint8]] = []
+        self._network = network
+        self._loss = loss
+        self._settings = settings
+        self._activation = activation
+        self._board = board
+        self._pictures = pictures
+        self._require_finite = require_finite
+        self._seen = 0
+        self._batch: list[dict[str, Any]] = []
+        self._waiting: _Predicted | None = None
+
+    def add(self, item: dict[str, Any]) -> None:
+        """Takes the next image; on a GPU, it is predicted with others of its size and scored while these are.
+
+        Args:
+            item: of `unet_exp.training.datamodule.WholeImages`, its tensors on the device.
+        """
+        if self._batch and not self._fits(item):
+            self._predict()
+        self._batch.append(item)
+        if item["image"].device.type not in _BATCHED:
+            self._predict()
+            self._score_waiting()
+            self._board.wait()
+
+    def labels(self) -> list[NDArray[np.uint8]]:
+        """The predicted labels (H, W) of the first `pictures` images."""
+        self._predict()
+        self._score_waiting()
+        return self._labels
+
+    def finish(self) -> dict[str, float]:
+        """The pooled scores."""
+        self._predict()
+        self._score_waiting()
+        return self._board.result()
+
+    def _fits(self, item: dict[str, Any]) -> bool:
+        """Whether an image goes into the batch, which has at most the pixels of a large tile."""
+        size, first = item["label"].shape, self._batch[0]["label"].shape
+        most = min(self._settings.batch_size * self._settings.tile_pixels**2, _PIXELS_AT_ONCE)
+        return bool(size == first) and (len(self._batch) + 1) * size[0] * size[1] <= most
+
+    def _predict(self) -> None:
+        """Predicts the batch, and scores the one before: a GPU works on this one meanwhile."""
+        items, self._batch = self._batch, []
+        if not items:
+            return
+        images, targets = (torch.stack([item[key] for item in items]) for key in ("image", "target"))
+        height, width = items[0]["label"].shape
+        source, count = mirror_source(images), len(items)
+        logits = tiled_logits(self._network, source, height, width, self._settings, count).to(images.device)
+        classes = probabilities(logits, self._activation)
+        weights = [item["weights"][None] if "weights" in item else None for item in items]
+        found = {
+            "labels": classes.argmax(dim=1).to(torch.uint8),
+            "losses": torch.stack(
+                [self._loss(logits[n : n + 1], targets[n : n + 1], of_pixels) for n, of_pixels in enumerate(weights)]
+            ),
+            "counts": (targets != IGNORE_LABEL).flatten(1).any(dim=1),
+        }
+        found |= {"probabilities": classes[:, :1]} if self._board.takes_probabilities else {}
+        predicted = _Predicted(items, Copies(found))
+        self._score_waiting()
+        self._waiting = predicted
+
+    def _score_waiting(self) -> None:
+        predicted, self._waiting = self._waiting, None
+        if predicted is None:
+            return
+        found = predicted.copies.arrays()
+        for place, item in enumerate(predicted.items):
+            loss, label = found["losses"][place], found["labels"][place]
+            if found["counts"][place]:
+                self._require_finite(torch.tensor(loss))
+            shares = found["probabilities"][place] if self._board.takes_probabilities else None
+            self._board.add(item["name"], item["label"], label, float(loss), shares, item.get("instances"))
+            if self._seen < self._pictures:
+                self._labels.append(label.copy())
+            self._seen += 1
