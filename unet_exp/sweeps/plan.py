@@ -16,7 +16,7 @@ from unet_exp.options import is_for_hydra
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder, run_names
 from unet_exp.sweeps.search import require_optuna
 from unet_exp.sweeps.space import add_typed, check_space
-from unet_exp.sweeps.words import EARLIER_RUN, check_override, get_line, list_values
+from unet_exp.sweeps.words import EARLIER_RUN, check_override, get_line, list_values, take_first_value
 
 # Keys that may be typed to resume a sweep, beside those of Hydra: none changes a result.
 _BESIDE_RESUME = ("sweep.resume", "sweep.report", "search.trials", "search.parallel", "trust")
