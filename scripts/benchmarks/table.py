@@ -73,7 +73,10 @@ def _read(path: str) -> str:
 
 
 def write_markdown(path: Path, results: Sequence[Result], task: Benchmark) -> None:
-    """Puts the table of this kind of machine into a file: in place of an earlier one, or at its end."""
+    """Puts rows into the table of this kind of machine in a file.
+
+    They are in place of earlier rows of the same groups; a table that is missing is added at the end.
+    """
     from unet_exp.files import write_text
     from unet_exp.runs.environment import git_state, versions
 
@@ -81,17 +84,21 @@ def write_markdown(path: Path, results: Sequence[Result], task: Benchmark) -> No
     packages = ", ".join(f"{name} {version}" for name, version in versions().items() if name in _NAMED)
     state = git_state()
     commit = "" if state is None else f", commit {state.commit[:10]}{' and changes' if state.changed else ''}"
-    rows = [COLUMNS, ("---",) * len(COLUMNS), *map(list_cells, results)]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
     about = (
-        f"{date.today().isoformat()}, {packages}{commit}; precision {task.precision}, {task.threads} threads, "
-        f"{task.repeats} repeats{', `quick=true`' if task.quick else ''}. `+` is A - B."
+        f"Last measured with {packages}{commit}; precision {task.precision}, threads={task.threads}, "
+        f"repeats={task.repeats}{', quick=true' if task.quick else ''}. Of a goal in ms, what follows is A - B."
     )
-    section = f"{title}\n\n{about}\n\n{table}\n"
     before = path.read_text(encoding="utf-8") if path.exists() else ""
-    parts = re.split(r"(?m)^(?=## )", before)
-    others = [part for part in parts if part and not part.startswith(f"{title}\n")]
-    write_text(path, "\n".join([*(part.rstrip() + "\n" for part in others), section]))
+    parts = [part.rstrip() + "\n" for part in re.split(r"(?m)^(?=## )", before) if part.strip()]
+    ours = next((part for part in parts if part.startswith(f"{title}\n")), "")
+    measured = {result.group for result in results}
+    today = date.today().isoformat()
+    rows = [f"| {' | '.join([*list_cells(result), today])} |" for result in results]
+    kept = [row for row in ours.splitlines() if row.startswith("| ") and row.split(" | ")[0][2:] not in measured]
+    head = [f"| {' | '.join([*COLUMNS, 'date'])} |", "| --- " * (len(COLUMNS) + 1) + "|"]
+    section = "\n".join([title, "", about, "", *head, *(row for row in kept if row not in head), *rows]) + "\n"
+    whole = [section if part is ours else part for part in parts] if ours else [*parts, section]
+    write_text(path, "\n".join(whole))
 
 
 _NAMED = ("python", "torch", "pytorch-lightning")

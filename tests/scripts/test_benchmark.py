@@ -95,13 +95,15 @@ def test_a_goal_is_met_or_not(goal: Goal, ours: float, other: float, met: bool) 
 def test_the_table_of_a_machine_is_replaced_and_others_stay(tmp_path: Path) -> None:
     path = tmp_path / "performance.md"
     path.write_text("# Performance\n\nWords.\n\n## Another machine\n\n| a |\n")
-    for ratio in (1.25, 2.5):
-        result = Result("step", "what", "a", "b", (1.0,), (ratio,), ratio, ratio, ratio, 1 - ratio, "goal", True)
+    for group, ratio in (("step", 1.25), ("tiles", 3.5), ("step", 2.5)):
+        result = Result(group, "what", "a", "b", (1.0,), (ratio,), ratio, ratio, ratio, 1 - ratio, "goal", True)
         write_markdown(path, [result], QUICK)
     text = path.read_text()
     assert text.startswith("# Performance\n\nWords.\n\n## Another machine\n\n| a |\n\n## ")
     assert "2.50 (2.50-2.50)" in text
+    assert "3.50 (3.50-3.50)" in text  # of another group
     assert "1.25" not in text
+    assert text.count("| group |") == 1
     assert text.count("\n## ") == 2
 
 
