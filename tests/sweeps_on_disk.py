@@ -20,8 +20,8 @@ from unet_exp.compare.comparison import Comparison, compare_runs
 from unet_exp.compare.report import write_report
 from unet_exp.config import ClassSpec
 from unet_exp.figures.overlay import draw_panels
+from unet_exp.keys import flat
 from unet_exp.runs.summary import Summary
-from unet_exp.schema import flat
 
 CONCAT, ADD, NONE = FUSIONS = [{"fusion.name": word} for word in ("concat", "add", "none")]
 CLASSES = [

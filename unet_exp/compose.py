@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -20,11 +20,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp import config_files
-from unet_exp.config import Config, parse
-from unet_exp.config.multirun import OptunaConfig, SweepConfig, parse_search, parse_sweep
-from unet_exp.config.renamed import rename_override
 from unet_exp.config_files import ConfigFile, ConfigFiles
 from unet_exp.errors import ConfigError
+from unet_exp.keys import flat, rename_override
 from unet_exp.options import (
     Options,
     check_word,
@@ -35,7 +33,10 @@ from unet_exp.options import (
     quote,
     search_path,
 )
-from unet_exp.schema import flat
+
+if TYPE_CHECKING:
+    from unet_exp.config import Config
+    from unet_exp.config.multirun import OptunaConfig, SweepConfig
 
 GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "scheduler", "trainer", "inference", "logger")
 """Choices that a checkpoint's config holds as values."""
@@ -80,21 +81,25 @@ class Composed:
     launcher: dict[str, Any]
     origins: "_Origins"
 
-    def parse(self) -> Config:
+    def parse(self) -> "Config":
         """Checks the training against the schema.
 
         Raises:
             ConfigError: as `unet_exp.config.parse`, with the file in which the mistake stands.
         """
+        from unet_exp.config import parse  # only now: help and a wrong word need no schema
+
         with self._name_file():
             return parse(self.training)
 
-    def parse_sweep(self) -> tuple[SweepConfig, OptunaConfig | None]:
+    def parse_sweep(self) -> "tuple[SweepConfig, OptunaConfig | None]":
         """Checks the settings of a sweep and of a search; None for `search=none`.
 
         Raises:
             ConfigError: as `parse`.
         """
+        from unet_exp.config.multirun import parse_search, parse_sweep
+
         with self._name_file():
             return parse_sweep(self.sweep), parse_search(self.search)
 
@@ -312,10 +317,7 @@ def _compose_once(
             mistakes = ((file.path, file.find_mistake(options.groups, options.explain)) for file in files)
             found = next((f"{path}: {mistake}" for path, mistake in mistakes if mistake), None)
             raise ConfigError(found or config_files.explain(error, files)) from None
-    ours = deepcopy(whole)
-    with open_dict(ours):
-        del ours["hydra"]
-    return whole, ours, files
+    return whole, OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]), files
 
 
 def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Override]:

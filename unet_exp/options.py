@@ -98,6 +98,19 @@ class Options:
         found = (files.list(group, ObjectType.CONFIG) for files in self._folders if files.is_group(group))
         return sorted({word for words in found for word in words})
 
+    def list_folders(self, below: str = "") -> Iterator[str]:
+        """All folders that hold options: groups, and those inside them, such as `experiment/liver` of the user's own.
+
+        Args:
+            below: the folder to look in; empty for all.
+        """
+        inside = (files.list(below, ObjectType.GROUP) for files in self._folders if files.is_group(below))
+        for name in sorted({name for names in inside for name in names}):
+            folder = f"{below}/{name}".lstrip("/")
+            if self.words(folder):
+                yield folder
+            yield from self.list_folders(folder)
+
     def chooses(self, override: Override) -> bool:
         """Whether a word chooses options, and does not set a key; a group of the user's own is added with a plus."""
         return override.key_or_group in (*self.shipped, *(self.groups if override.is_add() else ()))

@@ -1,6 +1,6 @@
 """Checks plain values against a schema, and explains an error in one line, in the words of the user."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,19 +18,6 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 DEEPEST = 50
 """Levels of nesting in a file; more than any file of this project needs."""
-
-
-def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """`{"loss": {"name": "dice"}}` as `{"loss.name": "dice"}`; lists are values.
-
-    Args:
-        values: nested.
-        above: what all keys begin with.
-    """
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        result |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
-    return result
 
 
 def leaves(tree: object, size: int) -> Iterator[object]:

@@ -1,17 +1,26 @@
-"""No augmentation at all, and flips with quarter turns; the one seam to albumentations."""
+"""No augmentation at all, and flips with quarter turns."""
 
-import os
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.augmentation.protocol import Window
 from unet_exp.mirror import Pixels, mirror_window
 
-# It looks for updates when it is imported.
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-
-import albumentations
+# In this order albumentations' D4 has them, and draws from them: it was used before, and took as long to import as
+# all of the rest of a training.
+_TURNS: tuple[Callable[[NDArray[Any]], NDArray[Any]], ...] = (
+    lambda pixels: pixels,
+    lambda pixels: np.rot90(pixels, 1),
+    lambda pixels: np.rot90(pixels, 2),
+    lambda pixels: np.rot90(pixels, 3),
+    np.flipud,
+    lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    np.fliplr,
+    lambda pixels: pixels.swapaxes(0, 1),
+)
 
 
 class Unchanged:
@@ -32,17 +41,7 @@ class Flips:
 
     deforms = False
 
-    def __init__(self) -> None:
-        # Maps may be smaller or larger than the image.
-        self._turn = albumentations.Compose([albumentations.D4(p=1.0)], is_check_shapes=False)
-
     def __call__(self, image: Pixels, window: Window, seed: int, *maps: Pixels) -> tuple[NDArray[Any], ...]:
         """See `Augmentation`."""
-        patch, *cut = Unchanged()(image, window, seed, *maps)
-        # A target of its own for each map: a list of masks would be stacked, and made one type.
-        named = {f"map{index}": one for index, one in enumerate(cut)}
-        self._turn.add_targets(dict.fromkeys(named, "mask"))
-        # Left to itself, every worker draws the same numbers and every epoch replays them.
-        self._turn.set_random_seed(seed)
-        turned = self._turn(image=patch, **named)
-        return (turned["image"], *(turned[name] for name in named))
+        turn = _TURNS[np.random.default_rng(seed).integers(len(_TURNS))]
+        return tuple(np.ascontiguousarray(turn(cut)) for cut in Unchanged()(image, window, seed, *maps))

@@ -2,30 +2,24 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import Override
 
 from unet_exp.compose import compose_command, compose_over, parse_overrides
-from unet_exp.config import Config, parse
 from unet_exp.errors import ConfigError
 from unet_exp.options import is_for_hydra
-from unet_exp.runs.earlier import AUTO, read_config
-from unet_exp.runs.run_folder import OUTPUTS, RunFolder
-from unet_exp.sweeps.plan import (
-    EARLIER_RUN,
-    SweepPlan,
-    check_override,
-    plan_sweep,
-    require_trust,
-    resume_sweep,
-    take_first_value,
-)
+from unet_exp.sweeps.words import EARLIER_RUN, check_override, take_first_value
+
+if TYPE_CHECKING:
+    from unet_exp.config import Config
+    from unet_exp.sweeps.plan import SweepPlan
 
 _NEW_TRAINING = ("experiment", "debug", "search")
 """Choices that a run's config does not hold: with them the words are read as a new training."""
 
 
-def read_command(words: Sequence[str], config_dir: str | None = None, multirun: bool = False) -> Config | SweepPlan:
+def read_command(words: Sequence[str], config_dir: str | None = None, multirun: bool = False) -> "Config | SweepPlan":
     """Reads a command line, one training or a sweep, and checks everything in it; `multirun`: whether `-m` was typed.
 
     Raises:
@@ -37,6 +31,8 @@ def read_command(words: Sequence[str], config_dir: str | None = None, multirun: 
     # Before composing: the words beside it belong to those of the first start.
     resumed = [override.value() for override in typed if override.key_or_group == "sweep.resume" and override.value()]
     if resumed:
+        from unet_exp.sweeps.plan import resume_sweep
+
         return resume_sweep(typed, config_dir, Path(str(resumed[-1])))
     earlier = next((override for override in reversed(typed) if override.key_or_group in EARLIER_RUN), None)
     if earlier is not None and not multirun and _extends_run(earlier, typed, config_dir):
@@ -45,6 +41,8 @@ def read_command(words: Sequence[str], config_dir: str | None = None, multirun: 
     composed = compose_command([take_first_value(override) for override in typed], config_dir)
     _, search = composed.parse_sweep()
     if multirun or composed.multirun or search is not None:
+        from unet_exp.sweeps.plan import plan_sweep
+
         return plan_sweep(words, typed, composed, config_dir)
     _check_single(words)
     return composed.parse()
@@ -64,11 +62,18 @@ def _check_single(words: Sequence[str]) -> None:
 def _extends_run(earlier: Override, typed: Sequence[Override], config_dir: str | None) -> bool:
     """Whether the typed words change the config of the run that `earlier` names, instead of `conf/`."""
     whole = config_dir is not None or any(override.key_or_group in _NEW_TRAINING for override in typed)
+    from unet_exp.runs.earlier import AUTO
+
     return not whole and not earlier.is_sweep_override() and earlier.value() not in (None, AUTO)
 
 
-def _parse_over_run(earlier: Override, words: Sequence[str], keys: Collection[str]) -> Config:
+def _parse_over_run(earlier: Override, words: Sequence[str], keys: Collection[str]) -> "Config":
     """The config of the run that `earlier` names, with the typed words over it."""
+    from unet_exp.config import parse
+    from unet_exp.runs.earlier import read_config
+    from unet_exp.runs.run_folder import OUTPUTS, RunFolder
+    from unet_exp.sweeps.plan import require_trust
+
     key, path = earlier.key_or_group, Path(str(earlier.value()))
     before = read_config(RunFolder(path), key).model_dump()
     # Only what is typed now: a foreign folder must not declare itself trusted, nor choose where to write.

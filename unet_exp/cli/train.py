@@ -24,7 +24,9 @@ def main() -> None:
         _check_options(args)
         if args.cfg == "job":
             _print_config(args)
-        elif args.help or args.hydra_help or args.info or args.shell_completion or args.cfg:
+        elif args.help:
+            _print_help(args)
+        elif args.hydra_help or args.info or args.shell_completion or args.cfg:
             _show(args)
         else:
             _train(args)
@@ -56,8 +58,17 @@ def _print_config(args: Namespace) -> None:
         print("null" if found is None else found)
 
 
+def _print_help(args: Namespace) -> None:
+    """Prints the usage; a mistake in what is typed beside `--help` is told instead."""
+    from unet_exp.cli.train_help import format_help
+
+    if args.overrides or args.config_dir:
+        compose_command(args.overrides, args.config_dir)
+    print(format_help(args.config_dir))
+
+
 def _show(args: Namespace) -> None:
-    """Lets Hydra print its help, its own settings or the completions."""
+    """Lets Hydra print the help of its own, its own settings or the completions."""
     import hydra
     from omegaconf import DictConfig
 
@@ -74,10 +85,12 @@ def _show(args: Namespace) -> None:
 
 def _train(args: Namespace) -> None:
     from unet_exp.cli.command import read_command
-    from unet_exp.sweeps.plan import SweepPlan
 
     command = read_command(args.overrides, args.config_dir, args.multirun)
-    if isinstance(command, SweepPlan):
+
+    from unet_exp.config import Config  # only now: a wrong word needs no schema
+
+    if not isinstance(command, Config):
         from unet_exp.sweeps.launch import run_sweep
 
         run_sweep(command)

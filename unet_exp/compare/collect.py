@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 
 from unet_exp.config import parse
-from unet_exp.config.renamed import rename_keys
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.keys import flat, rename_keys
 from unet_exp.metrics.declarations import LOSS
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import SweepFolder
-from unet_exp.schema import flat
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from unet_exp.config.renamed import rename_keys
 from unet_exp.config.values import Count, Fraction, ImportPath, Natural
 from unet_exp.geometry import FUSIONS
+from unet_exp.keys import rename_keys
 from unet_exp.schema import Strict
 
 

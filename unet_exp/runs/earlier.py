@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from unet_exp.config import Config, parse
-from unet_exp.config.renamed import rename_keys
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked
+from unet_exp.keys import flat, rename_keys
 from unet_exp.runs.run_folder import RunFolder
-from unet_exp.schema import Strict, flat
+from unet_exp.schema import Strict
 
 AUTO = "auto"
 

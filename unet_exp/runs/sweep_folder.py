@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from unet_exp.config.renamed import rename_override
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.files import write_text
+from unet_exp.keys import rename_override
 from unet_exp.runs.run_folder import RunFolder, dated_folder, refuse_links
 from unet_exp.runs.summary import Status
 from unet_exp.schema import Strict, validate

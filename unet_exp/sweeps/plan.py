@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
+from hydra.core.override_parser.types import Override
 
 from unet_exp.compose import Composed, compose_command, parse_overrides
 from unet_exp.config import Config, is_trusted
@@ -16,19 +16,10 @@ from unet_exp.options import is_for_hydra
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder, run_names
 from unet_exp.sweeps.search import require_optuna
 from unet_exp.sweeps.space import add_typed, check_space
+from unet_exp.sweeps.words import EARLIER_RUN, check_override, get_line, list_values, take_first_value
 
 # Keys that may be typed to resume a sweep, beside those of Hydra: none changes a result.
 _BESIDE_RESUME = ("sweep.resume", "sweep.report", "search.trials", "search.parallel", "trust")
-
-EARLIER_RUN = {
-    "resume": "this goes on with one training; a sweep, with sweep.resume=<its folder>",
-    "rerun": "this repeats one training, without -m and without a search; of a sweep, give the folder of one run",
-}
-"""Keys that name an earlier run, and the reason why a sweep cannot have them."""
-_RESERVED = ("sweep.run", "sweep.trial")
-"""Keys that only the program sets."""
-_SHARED = ("output", "sweep", "search", "hydra", "hydra/launcher")
-"""Keys that a whole sweep shares."""
 
 
 @dataclass(frozen=True)
@@ -163,21 +154,6 @@ def require_trust(where: str, config: Config, trust: Collection[str], keys: Coll
             )
 
 
-def check_override(override: Override) -> None:
-    """Refuses a word that has no meaning where it stands.
-
-    Raises:
-        ConfigError: for what the program sets itself, several values of what a sweep has once, and empty paths.
-    """
-    key = override.key_or_group
-    if key in (*EARLIER_RUN, "sweep.resume") and override.value() == "":  # a variable of the shell that is not set
-        raise ConfigError(f"{override.input_line}: there is no folder behind it; give that of an earlier run or sweep")
-    if any(key == own or key.startswith(f"{own}.") for own in _RESERVED):
-        raise ConfigError(f"{override.input_line}: this is not typed; commas make a sweep, and search=optuna a search")
-    if override.is_sweep_override() and (key in _SHARED or key.split(".")[0] in _SHARED):
-        raise ConfigError(f"{override.input_line}: a sweep has one of it; type one value")
-
-
 def _resolve_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> OptunaConfig:
     """The search with `parallel` as a number: null means the number of jobs of joblib."""
     if search.parallel is not None:
@@ -187,40 +163,9 @@ def _resolve_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> O
     return search.model_copy(update={"parallel": jobs if jobs > 0 else os.cpu_count() or 1})
 
 
-def get_line(override: Override) -> str:
-    """An override as it was typed."""
-    assert override.input_line is not None
-    return override.input_line
-
-
-def take_first_value(override: Override) -> str:
-    """An override as typed, with the first of its values where it has several."""
-    if not override.is_sweep_override():
-        return get_line(override)
-    if override.is_interval_sweep():
-        interval = override.value()
-        assert isinstance(interval, IntervalSweep)
-        return f"{override.get_key_element()}={interval.start}"
-    return f"{override.get_key_element()}={_values(override)[0]}"
-
-
 def _as_list(override: Override) -> list[object]:
     value = override.value()
     return list(value) if isinstance(value, list) else [value]
-
-
-def _values(override: Override) -> list[str]:
-    """The values of a sweep over one key, as words."""
-    line = override.input_line
-    if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
-        raise ConfigError(f"{line}: globs are not used here; list the options with commas between them")
-    try:
-        values = list(override.sweep_string_iterator())
-    except ValueError as error:
-        raise ConfigError(f"{line}: {error}") from None
-    if not values:
-        raise ConfigError(f"{line}: there is no value in it")
-    return values
 
 
 def _plan_product(keyed: Mapping[str, Override]) -> list[PlannedRun]:
@@ -230,7 +175,7 @@ def _plan_product(keyed: Mapping[str, Override]) -> list[PlannedRun]:
         if override.is_interval_sweep():
             raise ConfigError(f"{override.input_line}: an interval is for search=optuna; list values, or take range()")
         if override.is_sweep_override():
-            choices.append([(key, value.strip("'\""), f"{key}={value}") for value in _values(override)])
+            choices.append([(key, value.strip("'\""), f"{key}={value}") for value in list_values(override)])
         else:
             choices.append([("", "", get_line(override))])
     combinations = list(itertools.product(*choices))

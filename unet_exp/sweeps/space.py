@@ -10,7 +10,7 @@ from unet_exp.compose import parse_overrides
 from unet_exp.config import Config
 from unet_exp.config.multirun import OptunaConfig, Range, parse_search
 from unet_exp.errors import ConfigError
-from unet_exp.schema import flat
+from unet_exp.keys import flat
 
 _LEARNING = tuple(
     f"data.{key}"

@@ -14,15 +14,16 @@ import shutil
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any, Final, Literal
-
-import wandb
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.config.running import WandbConfig
 from unet_exp.figures.overlay import view_as_rgb
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, warn_on_error
+
+if TYPE_CHECKING:  # else it is imported where it is used: a third of what a training of another logger imports
+    import wandb
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -44,7 +45,7 @@ class WandbRun(RunLogger):
 
     title = "W&B"
 
-    def __init__(self, run: wandb.Run, folder: RunFolder | None = None) -> None:
+    def __init__(self, run: "wandb.Run", folder: RunFolder | None = None) -> None:
         self.run_id = run.id
         self._run, self._folder = run, folder
         self._known_keys: AbstractSet[str] = frozenset()
@@ -72,6 +73,8 @@ class WandbRun(RunLogger):
 
     def log_predictions(self, predictions: Predictions) -> None:
         """Logs images with their masks under `predictions/<name>`, so that a slider shows the epochs."""
+        import wandb
+
         names = {**dict(enumerate(spec.name for spec in predictions.classes)), IGNORE_LABEL: "ignored"}
         media = {}
         for sample, predicted in zip(predictions.samples, predictions.labels, strict=True):
@@ -125,7 +128,7 @@ def open_run(
     settings: WandbConfig,
     run_id: str | None = None,
     finish_timeout: float = 60.0,
-) -> wandb.Run:
+) -> "wandb.Run":
     """Opens a run: online within `settings.init_timeout`, else offline, at worst disabled.
 
     For the first process only. It finishes a run that is still open in this process.
@@ -141,6 +144,8 @@ def open_run(
     Returns:
         The open run; `run.offline` and `run.disabled` tell its mode.
     """
+    import wandb
+
     directory.mkdir(parents=True, exist_ok=True)
     run: dict[str, Any] = {
         "dir": directory,
@@ -169,24 +174,28 @@ def open_run(
     return _start("disabled", run)
 
 
-def _start(mode: Mode, run: Mapping[str, Any]) -> wandb.Run:
+def _start(mode: Mode, run: Mapping[str, Any]) -> "wandb.Run":
+    import wandb
+
     _configure(mode)
     return wandb.init(mode=mode, reinit="finish_previous", **run)
 
 
-def log_checkpoint_artifact(run: wandb.Run, path: Path, name: str, metadata: Mapping[str, Any]) -> None:
+def log_checkpoint_artifact(run: "wandb.Run", path: Path, name: str, metadata: Mapping[str, Any]) -> None:
     """Logs a checkpoint as an artifact of type `model`; `wandb sync` uploads that of an offline run.
 
     The file is not copied: log it when nothing overwrites it any more. If the network has died since the run began,
     this takes 20 seconds (W&B first asks for the artifact's type), then warns.
     """
+    import wandb
+
     with warn_on_error("W&B", f"{path.name} is not logged as an artifact"):
         artifact = wandb.Artifact(_make_safe(name), type="model", metadata=dict(metadata))
         artifact.add_file(str(path), name=path.name, policy="immutable", skip_cache=True)
         run.log_artifact(artifact, aliases=["best"])
 
 
-def finish(run: wandb.Run, exit_code: int = 0) -> None:
+def finish(run: "wandb.Run", exit_code: int = 0) -> None:
     """Finishes a run within its `finish_timeout`; an `exit_code` other than 0 marks it as failed."""
     with warn_on_error("W&B", "not everything was uploaded; `wandb sync` on the run's folder under wandb/ sends it"):
         run.finish(exit_code=exit_code)
@@ -196,12 +205,16 @@ def finish(run: wandb.Run, exit_code: int = 0) -> None:
 
 def _configure(mode: Mode) -> None:
     """Makes W&B silent in this process, with our mode before WANDB_MODE."""
+    import wandb
+
     wandb.setup(wandb.Settings(silent=True, console="off", finish_timeout_raises=True, mode=mode))
     logging.getLogger("wandb").propagate = False  # its log has a file of its own in the run's folder
 
 
 def _has_key() -> bool:
     """Whether W&B finds a key in the environment, its settings or a netrc file."""
+    import wandb
+
     with warn_on_error("W&B", "the key cannot be used"):
         _configure("online")  # offline, W&B does not look for a key
         return wandb.login(prompt=False, verify=False)
@@ -210,6 +223,8 @@ def _has_key() -> bool:
 
 def _stop_service() -> None:
     """Stops W&B's service process, which may be dead or hold the id of a failed run; the next run starts a new one."""
+    import wandb
+
     with contextlib.suppress(Exception, SystemExit):  # it exits where the service ended badly
         wandb.teardown()
 

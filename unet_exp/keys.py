@@ -1,10 +1,24 @@
-"""Renamed keys; this version still takes the old ones."""
+"""Keys of plain values: whole ones such as `data.tile`, and renamed ones, which this version still takes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 RENAMED = {"model": {"lattice": "total_stride", "context": "lost_border", "margin": "receptive_field_radius"}}
 """Old keys and their new words, by group."""
 _DOTTED = {f"{group}.{old}": f"{group}.{new}" for group, words in RENAMED.items() for old, new in words.items()}
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """`{"loss": {"name": "dice"}}` as `{"loss.name": "dice"}`; lists are values.
+
+    Args:
+        values: nested.
+        above: what all keys begin with.
+    """
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        result |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return result
 
 
 def rename_keys(values: Any, group: str = "") -> Any:

@@ -1,0 +1,50 @@
+"""Processes that are started as a user starts them."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from unet_exp.runs.run_folder import RunFolder
+
+SCRIPTS = Path(__file__).parents[1]
+
+
+def start(words: Sequence[str], place: str | Path, code: int = 0) -> None:
+    """Runs a script to its end.
+
+    Args:
+        words: the path of a script, and what is typed after it.
+        place: the current folder.
+        code: its exit code.
+    """
+    finish(open_process(words, place), code)
+
+
+def open_process(words: Sequence[str], place: str | Path) -> "subprocess.Popen[bytes]":
+    """Starts a script; what it prints goes nowhere but for its errors."""
+    path = os.pathsep.join([str(SCRIPTS.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "WANDB_MODE": "offline"}
+    return subprocess.Popen(
+        [sys.executable, *words], cwd=place, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+
+
+def finish(process: "subprocess.Popen[bytes]", code: int = 0) -> None:
+    """Waits for a process, and looks at its exit code."""
+    _, errors = process.communicate()
+    assert process.returncode == code, errors.decode(errors="replace")[-2000:]
+
+
+def train_until_first_step(words: Sequence[str]) -> float:
+    """Seconds from the start of a process to the first step of its training."""
+    import time
+
+    with tempfile.TemporaryDirectory() as place:
+        began = time.time()
+        start([str(SCRIPTS / "train.py"), *words, "output=runs"], place)
+        summary = RunFolder(next(Path(place, "runs", "train").iterdir())).read_summary()
+    return datetime.fromisoformat(summary.started or "").timestamp() + (summary.seconds_setup or 0) - began

@@ -1,0 +1,43 @@
+"""What `scripts/train.py --help` prints: Hydra's own help copies its settings once for each group, a second in all."""
+
+from unet_exp.options import Options
+
+USAGE = """Train a U-Net, score it on held-out images and draw its predictions.
+Usage: python scripts/train.py [word or key]=[value] ...
+
+Words (group: options):
+
+{words}
+
+Most used keys (--cfg job prints all of them, --cfg job -p model one group):
+  seed  name  resume  rerun  init_from  model.depth  model.width  model.match  loss.class_weights
+  optimizer.lr  trainer.max_epochs  trainer.max_steps  trainer.max_time  trainer.accelerator
+  trainer.devices  trainer.precision  trainer.monitor  data.root  data.seed  data.tile  data.batch_size
+  data.num_workers  data.fold  data.folds  inference.tile  inference.angles  metrics.warping
+  loss.w0  loss.sigma  augmentation.std  augmentation.rotation  sweep.resume  search.trials
+
+Examples:
+  python scripts/train.py experiment=demo
+  python scripts/train.py experiment=small model=valid fusion=add
+  python scripts/train.py data=isbi2012 data.root=path/to/isbi2012 loss.class_weights=inverse
+  python scripts/train.py experiment=small optimizer=sgd optimizer.lr=0.01 scheduler=cosine trainer.max_steps=2000
+  python scripts/train.py experiment=paper_isbi2012_small data.root=path/to/isbi2012
+  python scripts/train.py -m experiment=small fusion=concat,add,none seed=0,1,2
+  python scripts/train.py resume=outputs/train/<run>
+  python scripts/train.py experiment=small resume=auto
+  python scripts/train.py sweep.resume=outputs/sweep/<sweep>
+  python scripts/train.py rerun=outputs/train/<run>
+  python scripts/train.py experiment=small search=optuna search.trials=30 fusion=concat,add
+"""
+
+
+def format_help(extra_dir: str | None = None) -> str:
+    """The usage, with all groups and their options.
+
+    Args:
+        extra_dir: a folder of the user's own configs.
+    """
+    options = Options(extra_dir)
+    return USAGE.format(
+        words="\n".join(f"{group}: {', '.join(options.words(group))}" for group in options.list_folders())
+    )
