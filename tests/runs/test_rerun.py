@@ -199,7 +199,7 @@ def test_a_repetition_that_is_broken_off_is_compared_when_it_has_gone_on(
     assert summary(RunFolder(path))["rerun"]["equal"]
 
 
-def test_the_conditions_of_a_run_are_recorded_and_the_threads_are_taken_again(
+def test_the_conditions_of_a_run_are_recorded_and_threads_and_layouts_are_taken_again(
     cli: Cli, finished: RunFolder, tmp_path: Path
 ) -> None:
     words = [*TINY, "trainer.max_steps=1", "model=same", f"init_from={finished.path}", "output=out"]
@@ -207,15 +207,18 @@ def test_the_conditions_of_a_run_are_recorded_and_the_threads_are_taken_again(
     now = summary(RunFolder(path))
     assert (now["threads"], now["processes"]) == (1, 1)
     assert now["init_from_sha256"] == hashlib.sha256(finished.best.read_bytes()).hexdigest()
-    told(RunFolder(path), threads=3)
+    assert now["layouts"] == {"training": "contiguous", "prediction": "channels_last"}
+    other = {"training": "channels_last", "prediction": "contiguous"}  # as another version might have chosen
+    told(RunFolder(path), threads=3, layouts=other)
     moved = shutil.copy(finished.best, tmp_path / "moved.ckpt")
     said = cli("train", f"rerun={path}", f"init_from={moved}", "name=again", "output=out")
     assert "threads" not in said.out
     (again,) = (tmp_path / "out" / "train").glob("*_again")
     assert summary(RunFolder(again))["threads"] == 3
+    assert summary(RunFolder(again))["layouts"] == other
     told(RunFolder(path), threads=2, status="failed")
     assert cli("train", f"resume={path}").code == 0
-    assert summary(RunFolder(path))["threads"] == 2
+    assert (summary(RunFolder(path))["threads"], summary(RunFolder(path))["layouts"]) == (2, other)
 
 
 class TestRefused:

@@ -23,6 +23,7 @@ NO_SETTING = {
     "trainer.accelerator": "says where it ran; other devices are warned of",
     "trainer.devices": "says where it ran; another number is warned of",
     "trainer.profiler": "watches",
+    "trainer.channels_last": "says how the memory is laid out, which changes the rounding alone",
     "metrics.warping": "adds scores and changes none",
     "metrics.warping_radius": "is of the warping error alone; under that metric runs have to agree in it",
     "metrics.pictures": "says which images are drawn; all are scored",

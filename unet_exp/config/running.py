@@ -18,7 +18,7 @@ class TrainerConfig(Strict):
     devices: Count | Literal["auto"]
     precision: Literal["auto", "32", "bf16-mixed", "16-mixed"]
     deterministic: bool | Literal["warn"]
-    channels_last: bool
+    channels_last: bool | Literal["auto"]
     compile: bool
     accumulate: Count
     clip_norm: Positive | None

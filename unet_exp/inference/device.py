@@ -5,11 +5,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import torch
 
 from unet_exp.errors import ConfigError, UserError
+from unet_exp.geometry import AnyArchitecture, Architecture
+from unet_exp.runs.conditions import Layout, Layouts
 
 
 def resolve_device(accelerator: str) -> torch.device:
@@ -43,6 +46,37 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     else:
         fast = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return "bf16-mixed" if fast else "32"
+
+
+def choose_layouts(
+    channels_last: bool | Literal["auto"], device: torch.device, precision: str, architecture: AnyArchitecture
+) -> Layouts:
+    """Returns the memory layouts for `trainer.channels_last` on a device.
+
+    `auto` is a rule, so that equal commands on equal machines choose alike; the measurements behind it are in
+    docs/performance.md. On a CPU without mixed precision the backward pass is faster in the contiguous layout, and the
+    forward pass in channels_last. PyTorch's instance norm, and on a GPU its group norm, are slow in channels_last.
+
+    Args:
+        channels_last: the key.
+        device: of the network.
+        precision: resolved.
+        architecture: of the network.
+    """
+    if channels_last == "auto":
+        norm = architecture.norm if isinstance(architecture, Architecture) else None
+        slow = ("instance", "group") if device.type == "cuda" else ("instance",)
+        prediction = device.type in ("cpu", "cuda") and norm not in slow
+        training = prediction and (device.type == "cuda" or precision != "32")
+    else:
+        training = prediction = channels_last
+    words: tuple[Layout, Layout] = ("contiguous", "channels_last")
+    return Layouts(training=words[training], prediction=words[prediction])
+
+
+def memory_format(layout: Layout) -> torch.memory_format:
+    """PyTorch's constant of a layout."""
+    return torch.channels_last if layout == "channels_last" else torch.contiguous_format
 
 
 @contextmanager

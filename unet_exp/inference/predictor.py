@@ -12,7 +12,7 @@ from unet_exp.checkpoints.checkpoint import Checkpoint
 from unet_exp.config import IGNORE_LABEL, InferenceConfig
 from unet_exp.errors import DataError
 from unet_exp.geometry import tile_step
-from unet_exp.inference.device import autocast, resolve_device, resolve_precision
+from unet_exp.inference.device import autocast, choose_layouts, memory_format, resolve_device, resolve_precision
 from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirror_source, tiled_logits
 from unet_exp.inference.tta import average_probabilities, part_probabilities, to_logits
 from unet_exp.io.valid import Valid, clear_invalid, find_valid
@@ -60,9 +60,10 @@ class Predictor:
         self._activation = config.activation
         self.network = checkpoint.network().to(self.device)
         tile_step(self.network.architecture, self.inference.tile, self.inference.blend)
-        if config.trainer.channels_last:
-            convert: Any = self.network.to  # PyTorch's stubs do not know that it takes a memory format
-            convert(memory_format=torch.channels_last)
+        architecture = self.network.architecture
+        layouts = choose_layouts(config.trainer.channels_last, self.device, self.precision, architecture)
+        convert: Any = self.network.to  # PyTorch's stubs do not know that it takes a memory format
+        convert(memory_format=memory_format(layouts.prediction))
 
     def prepare(self, image: NDArray[Any], valid: Valid = None) -> Tensor:
         """Normalises an image as read from a file: (1, C, H, W) float32 on the CPU; arguments as `probabilities`.

@@ -1,7 +1,7 @@
 """What the numbers of a training depend on beside its config."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,16 @@ class GitState(PlainRecord):
     changed: bool = False
 
 
+Layout = Literal["channels_last", "contiguous"]
+
+
+class Layouts(PlainRecord):
+    """The memory layout of images and feature maps in each phase; it changes the rounding."""
+
+    training: Layout
+    prediction: Layout
+
+
 class Conditions(PlainRecord):
     """What the numbers of a training depend on beside its config. None: not recorded, as in earlier versions.
 
@@ -31,6 +41,7 @@ class Conditions(PlainRecord):
         metrics_version: version of the scores' definitions.
         processes: how many share the work.
         threads: of PyTorch in each process: they split sums, and so change the rounding.
+        layouts: of the memory.
         init_from_sha256: of the checkpoint that its weights start from; None if there is none.
         git: of the code; None outside a checkout.
         versions: of Python and of packages.
@@ -42,6 +53,7 @@ class Conditions(PlainRecord):
     precision: str | None = None
     processes: int | None = None
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    layouts: Layouts | None = None
     init_from_sha256: str | None = None
     git: GitState | None = None
     versions: dict[str, str] | None = None

@@ -38,6 +38,9 @@ data may differ because the images are compared. The accelerator may differ beca
 none; then the results are not equal bit by bit.
 """
 
+_FORMER_DEFAULTS = {"trainer.channels_last": True, "inference.tile": 1024}
+"""What a run has whose version had another default than today's `auto`."""
+
 
 def find_unfinished(config: Config, typed: Sequence[str] = ()) -> RunFolder | None:
     """The folder of the run that a config resumes; None for a new run.
@@ -109,6 +112,10 @@ def keep_unrecorded(config: Config, folder: RunFolder, typed: Sequence[str] = ()
     before, recorded = read_config(folder), rename_keys(folder.read_config())
     keys = {word.lstrip("+").partition("=")[0] for word in typed}
     values = config.model_dump()
+    for key, former in _FORMER_DEFAULTS.items():
+        name, _, last = key.partition(".")
+        if key not in keys and recorded[name].get(last) == former:
+            values[name][last] = former
     for name, group in config:
         if isinstance(group, Strict) and type(getattr(before, name)) is type(group):
             known = {*recorded[name], *(key for key in values[name] if f"{name}.{key}" in keys)}

@@ -13,10 +13,12 @@ from unet_exp import losses, network
 from unet_exp.checkpoints.reading import EPOCH_LOSSES
 from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.config import Config, parse
+from unet_exp.inference.device import memory_format
 from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import center_crop, probabilities
+from unet_exp.runs.conditions import Layouts
 from unet_exp.training.epoch_losses import EpochLosses, not_finite
 from unet_exp.training.schedule import build_optimizer, build_schedulers
 from unet_exp.training.step_mean import StepMean
@@ -29,6 +31,7 @@ class SegmentationModule(pl.LightningModule):
         record: a plain `CheckpointRecord`.
         horizon: optimizer steps of the whole training, for the schedule.
         config: the config in the record, already checked; None checks it.
+        layouts: of the memory; None: contiguous.
 
     Attributes:
         families: scores of a validation beyond those of the classes, see `unet_exp.metrics.scoreboard.Scoreboard`.
@@ -39,7 +42,9 @@ class SegmentationModule(pl.LightningModule):
         rate: the learning rate of the step in progress.
     """
 
-    def __init__(self, record: dict[str, Any], horizon: int, config: Config | None = None) -> None:
+    def __init__(
+        self, record: dict[str, Any], horizon: int, config: Config | None = None, layouts: Layouts | None = None
+    ) -> None:
         super().__init__()
         # The loggers already have the config.
         self.save_hyperparameters("record", "horizon", logger=False)
@@ -53,7 +58,8 @@ class SegmentationModule(pl.LightningModule):
         self.scores: dict[str, float] = {}
         self.picture_labels: list[NDArray[np.uint8]] = []
         self._horizon = horizon
-        self._layout = torch.channels_last if self.config.trainer.channels_last else torch.contiguous_format
+        self.layouts = layouts or Layouts(training="contiguous", prediction="contiguous")
+        self._layout = memory_format(self.layouts.training)
         self.losses = EpochLosses()
         self.rate = 0.0
         self._step_mean = StepMean()

@@ -20,13 +20,13 @@ from unet_exp.config.learning import CustomLossConfig
 from unet_exp.config.user_data import UserDataConfig
 from unet_exp.errors import ConfigError
 from unet_exp.geometry import Architecture, parameters
-from unet_exp.inference.device import resolve_device, resolve_precision
+from unet_exp.inference.device import choose_layouts, resolve_device, resolve_precision
 from unet_exp.losses.custom import try_loss
 from unet_exp.memory import free_memory
 from unet_exp.metrics.declarations import metric_names, threshold_names
 from unet_exp.network import cost
 from unet_exp.progress import watch
-from unet_exp.runs.conditions import Conditions
+from unet_exp.runs.conditions import Conditions, Layouts
 from unet_exp.runs.environment import describe_conditions
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.samples.compatibility import check_fits
@@ -83,6 +83,7 @@ class Job:
             self.precision,
             processes=self.processes,
             threads=torch.get_num_threads(),
+            layouts=self.module.layouts,
             init_from_sha256=None if initial is None else _sha256(Path(initial)),
         )
 
@@ -95,10 +96,16 @@ class Job:
             return self.conditions.model_copy(update={"data_fingerprint": fingerprint(self.dataset, version)})
 
 
-def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = None) -> Job:
+def prepare(
+    config: Config, overrides: Sequence[str], resumed: Path | None = None, earlier: Conditions | None = None
+) -> Job:
     """Reads the data, builds the network and checks all that can fail before a folder exists.
 
-    `resumed` is the folder of the run that the training resumes; None for a start from the beginning.
+    Args:
+        config: what to train.
+        overrides: the words of the command line.
+        resumed: the folder of the run that the training resumes; None for a start from the beginning.
+        earlier: of a run that it resumes or repeats, to round as that did.
 
     Raises:
         UserError: for what the user can correct.
@@ -122,7 +129,7 @@ def prepare(config: Config, overrides: Sequence[str], resumed: Path | None = Non
     steps = _total_steps(config, datamodule)
     if not datamodule.batches:
         raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
-    module = _build_module(config, dataset, normalization, steps)
+    module = _build_module(config, dataset, normalization, steps, _choose_layouts(config, device, precision, earlier))
     count, macs = cost(module.network, datamodule.input_size)
     _check_space(config, resumed, count)
     module.families = families
@@ -160,7 +167,7 @@ def _check_compiler(config: Config) -> None:
 
 
 def _build_module(
-    config: Config, dataset: DataSet, normalization: Normalization, steps: int | None
+    config: Config, dataset: DataSet, normalization: Normalization, steps: int | None, layouts: Layouts
 ) -> SegmentationModule:
     counts = count_classes(dataset)
     if config.data.foreground_share and not any(counts[1:]):
@@ -177,7 +184,15 @@ def _build_module(
         trained_on=pack_digests(dataset.train.facts.digests),
         mask_suffix=dataset.mask_suffix,
     )
-    return SegmentationModule(record.model_dump(), steps or 0, config)
+    return SegmentationModule(record.model_dump(), steps or 0, config, layouts)
+
+
+def _choose_layouts(config: Config, device: torch.device, precision: str, earlier: Conditions | None) -> Layouts:
+    """The memory layouts: those of the earlier run, or those that suit device, precision and network."""
+    if earlier is not None and earlier.layouts is not None and earlier.device == str(device):
+        return earlier.layouts
+    architecture = config.architecture(in_channels=1, classes=2)
+    return choose_layouts(config.trainer.channels_last, device, precision, architecture)
 
 
 def _check_memory(config: Config, dataset: DataSet) -> None:

@@ -76,7 +76,7 @@ def train(
         if resumed is not None:
             config = keep_unrecorded(config, RunFolder(resumed), overrides)
         with watch("preparing the training"):
-            job = prepare(config, overrides, resumed)
+            job = prepare(config, overrides, resumed, None if earlier is None else earlier.summary)
             if earlier is not None:
                 earlier.check(job)
         if first:
