@@ -52,8 +52,8 @@ def main() -> None:
     import torch
 
     from unet_exp import load
-    from unet_exp.inference.large.budget import keep_freed_memory
     from unet_exp.io.images import read_image
+    from unet_exp.memory import keep_freed_memory
 
     torch.set_num_threads(1)
     keep_freed_memory()

@@ -77,11 +77,13 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     from unet_exp.inference.device import explain_out_of_memory
     from unet_exp.inference.predictor import Predictor
     from unet_exp.inference.scoring import describe_drawn, score_split, score_tables, score_test
+    from unet_exp.memory import keep_freed_memory
     from unet_exp.runs.environment import describe_conditions
     from unet_exp.runs.run_folder import RunFolder
     from unet_exp.samples.fingerprint import fingerprint
 
     console = make_console()
+    keep_freed_memory()
     predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
     dataset = _load_data(config, task, checkpoint)
     samples = getattr(dataset, task.split)

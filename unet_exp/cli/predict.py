@@ -126,10 +126,10 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
         raise DataError("input=<file, folder or glob> is missing")
 
     from unet_exp.console import make_console
-    from unet_exp.inference.large.budget import SHARE_OF_FREE, keep_freed_memory, read_size, return_freed_memory
+    from unet_exp.inference.large.budget import SHARE_OF_FREE, read_size
     from unet_exp.inference.large.file_predictor import Outputs
     from unet_exp.inference.predictor import Predictor
-    from unet_exp.memory import free_memory
+    from unet_exp.memory import free_memory, keep_freed_memory, return_freed_memory
 
     budget = read_size(task.memory) if task.memory else int(SHARE_OF_FREE * free_memory())
     tile_memory = 2 * budget // 3 if task.memory else None

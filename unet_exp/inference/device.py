@@ -12,6 +12,7 @@ import torch
 
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.geometry import AnyArchitecture, Architecture
+from unet_exp.memory import release_freed_memory
 from unet_exp.runs.conditions import Layout, Layouts
 
 
@@ -107,6 +108,7 @@ def reset_peak_memory(device: torch.device) -> None:
         gc.collect()  # an earlier run's network may be in a reference cycle
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
+        release_freed_memory()
         with suppress(OSError):  # a sandbox may forbid it; psutil resets no peak
             Path("/proc/self/clear_refs").write_text("5")
 

@@ -27,6 +27,7 @@ from unet_exp.geometry import Architecture, layer_table, output_size
 from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.scoring import Scores, describe_drawn, score_split, score_tables, score_test
+from unet_exp.memory import keep_freed_memory
 from unet_exp.progress import watch
 from unet_exp.runs.earlier import keep_unrecorded
 from unet_exp.runs.lifecycle import RunRecord, record_run
@@ -187,6 +188,8 @@ class _Training:
             record.at_end(lambda: self._finish_logger(record))
             with watch("starting the logger"):
                 self._open_logger(record)
+        if job.device.type == "cpu":
+            keep_freed_memory()
         reset_peak_memory(job.device)
         self.callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self.logger)
         extra = [] if self.pruning is None else [self.pruning]

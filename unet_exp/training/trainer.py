@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
@@ -50,6 +51,9 @@ def build_trainer(
     profilers: dict[str, type[Profiler]] = {"simple": SimpleProfiler, "pytorch": PyTorchProfiler}
     profiler = profilers[settings.profiler](folder.path, "profile") if settings.profiler else Unprofiled()
     precision: Any = "32-true" if job.precision == "32" else job.precision
+    # Deterministic algorithms write all memory that they return; to fill it before is for finding bugs of PyTorch.
+    switches: Any = torch.utils.deterministic  # PyTorch's stubs lack it
+    switches.fill_uninitialized_memory = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pl.Trainer(

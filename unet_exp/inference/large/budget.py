@@ -3,11 +3,9 @@
 All numbers are bytes for float32; mixed precision takes less.
 """
 
-import ctypes
 import math
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
@@ -42,8 +40,6 @@ SCRATCH = 1.2
 """Memory of a convolution with a library's scratch space, as a factor of its maps."""
 
 _PAPERS_BYTES = 2000  # per pixel of the input of the paper's network
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
-_MMAPS = 65536  # its default
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
@@ -68,32 +64,6 @@ def format_size(size: int) -> str:
             hundredths = -(-size * 100 // scale)
             return f"{hundredths / 100:g}{unit}" if hundredths < 1000 else f"{-(-size // scale)}{unit}"
     return f"{-(-size // 10**9)}GB"
-
-
-def return_freed_memory() -> None:
-    """Makes glibc return large freed blocks to the system at once, until `keep_freed_memory`.
-
-    By default it keeps freed blocks of up to 32 MB, and a prediction by tiles takes twice the memory that it uses.
-    Python and PyTorch have no setting for it; other C libraries stay as they are.
-    """
-    _set_malloc(_M_MMAP_MAX, _MMAPS)
-    _set_malloc(_M_MMAP_THRESHOLD, 2**20)
-    _set_malloc(_M_TRIM_THRESHOLD, 2**20)
-
-
-def keep_freed_memory() -> None:
-    """Makes glibc keep freed blocks of any size for the next ones, until `return_freed_memory`.
-
-    By default the system clears the memory of each large map page by page when it is first written: a quarter to a half
-    of the time of a pass of a small network on a CPU. The process keeps the most that it ever took.
-    """
-    _set_malloc(_M_MMAP_MAX, 0)
-    _set_malloc(_M_TRIM_THRESHOLD, -1)
-
-
-def _set_malloc(key: int, value: int) -> None:
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL("libc.so.6").mallopt(key, value)
 
 
 def forward_bytes(network: Network, height: int, width: int) -> int:

@@ -21,7 +21,7 @@ from unet_exp.config import IGNORE_LABEL
 from unet_exp.config.user_data import NoData
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import total_stride
-from unet_exp.inference.large.budget import OVERHEAD, format_size, keep_freed_memory, return_freed_memory, tile_bytes
+from unet_exp.inference.large.budget import OVERHEAD, format_size, tile_bytes
 from unet_exp.inference.large.part_file import PartFile
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.tiling.overlap_tile import Source
@@ -29,6 +29,7 @@ from unet_exp.inference.tta import list_turns
 from unet_exp.io.georeference import read_georeference
 from unet_exp.io.windows import WindowedPage, write_by_rows
 from unet_exp.io.writing import write_pages
+from unet_exp.memory import keep_freed_memory, return_freed_memory
 from unet_exp.mirror import mirror_indices
 from unet_exp.samples.classes import colorize, encode
 from unet_exp.samples.normalization import Normalization, full_scale
