@@ -47,8 +47,8 @@ def return_freed_memory() -> None:
 def keep_freed_memory() -> None:
     """Makes glibc keep freed blocks of any size for the next ones, until `return_freed_memory`.
 
-    By default the system clears the memory of each large map page by page when it is first written: a tenth to
-    a half of the time of a pass on a CPU. The process keeps the most that it ever took, or `release_freed_memory` ends it.
+    By default the system clears the memory of each large map page by page when it is first written: a tenth to a half
+    of the time of a pass on a CPU. The process keeps the most that it ever took, until `release_freed_memory`.
     """
     _set_malloc(_M_MMAP_MAX, 0)
     _set_malloc(_M_TRIM_THRESHOLD, -1)
