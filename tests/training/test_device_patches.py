@@ -200,28 +200,31 @@ def test_a_training_learns_what_it_learns_on_the_cpu(train: Train, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("word", "device", "place"),
+    ("words", "device", "place"),
     [
-        ("auto", "cpu", "cpu"), ("auto", "mps", "cpu"), ("auto", "cuda", "gpu"),
-        ("cpu", "cuda", "cpu"), ("gpu", "cuda", "gpu"),
+        ("device=auto", "cpu", "cpu"), ("device=auto", "mps", "cpu"),
+        ("device=auto data.num_workers=8 data.batch_size=4", "cuda", "gpu"),
+        ("device=auto data.num_workers=0 data.batch_size=1", "cuda", "gpu"),
+        ("device=auto data.num_workers=8 data.batch_size=3", "cuda", "cpu"),
+        ("device=cpu data.batch_size=8", "cuda", "cpu"), ("device=gpu data.batch_size=1", "cuda", "gpu"),
     ],
 )  # fmt: skip
-def test_it_is_where_it_should_be(word: str, device: str, place: str) -> None:
+def test_it_is_where_it_should_be(words: str, device: str, place: str) -> None:
     for augmentation in ("paper", "strong"):
-        found = config(f"augmentation={augmentation}", f"augmentation.device={word}").augmentation
-        assert resolve_place(found, torch.device(device)) == place
+        found = config(f"augmentation={augmentation}", *f"augmentation.{words}".split())
+        assert resolve_place(found, torch.device(device), 1) == place
 
 
 def test_without_deformation_all_is_on_the_cpu() -> None:
     for word in ("none", "flips"):
-        assert resolve_place(config(f"augmentation={word}").augmentation, torch.device("cuda")) == "cpu"
+        assert resolve_place(config(f"augmentation={word}"), torch.device("cuda"), 1) == "cpu"
 
 
 def test_a_cpu_is_no_gpu() -> None:
-    asked = config("augmentation=paper", "augmentation.device=gpu").augmentation
+    asked = config("augmentation=paper", "augmentation.device=gpu")
     for device in ("cpu", "mps"):
         with pytest.raises(ConfigError) as mistake:
-            resolve_place(asked, torch.device(device))
+            resolve_place(asked, torch.device(device), 1)
         assert str(mistake.value) == (
             f"augmentation.device=gpu needs a training on CUDA, and this one is on {device}; take auto or cpu"
         )
@@ -230,8 +233,8 @@ def test_a_cpu_is_no_gpu() -> None:
 def test_an_earlier_config_means_the_cpu() -> None:
     values = composed("augmentation=paper")
     augmentation = {key: value for key, value in values["augmentation"].items() if key != "device"}
-    found = parse({**values, "augmentation": augmentation}).augmentation
-    assert resolve_place(found, torch.device("cuda")) == "cpu"
+    found = parse({**values, "augmentation": augmentation})
+    assert resolve_place(found, torch.device("cuda"), 1) == "cpu"
 
 
 def test_another_place_is_named() -> None:

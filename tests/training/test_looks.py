@@ -332,6 +332,7 @@ def test_a_logger_has_the_loss_and_the_learning_rate_of_each_tenth_step_and_the_
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a process that has used a GPU cannot be forked")
 def test_processes_ask_each_other_once_before_a_step_and_once_in_it(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from unet_exp import losses
 from unet_exp.augmentation import on_device
 from unet_exp.augmentation.paper import Deformation, fold
-from unet_exp.config import IGNORE_LABEL, AugmentationConfig, LossConfig
+from unet_exp.config import IGNORE_LABEL, Config, LossConfig
 from unet_exp.config.learning import DeformationConfig
 from unet_exp.errors import ConfigError
 from unet_exp.losses.batched import BatchedTargets
@@ -25,24 +25,36 @@ from unet_exp.samples.sample import Images
 from unet_exp.training.draws import Draw
 from unet_exp.training.parts import ImageParts
 from unet_exp.training.patches import PatchDataset
+from unet_exp.training.workers import count_workers
 
 _MOTION = ("turn", "vectors", "origin", "size", "corner", "map_corner")
 _PARTS = {"image": 0, "label": IGNORE_LABEL, "instances": 0, "valid": 1}
 """What the parts of a batch are filled up with, where a larger one has more; and one that an item lacks altogether."""
 
 
-def resolve_place(config: AugmentationConfig, device: torch.device) -> Literal["cpu", "gpu"]:
+def resolve_place(config: Config, device: torch.device, processes: int) -> Literal["cpu", "gpu"]:
     """Where patches are augmented: `gpu` in batch on the device of the training, `cpu` by the processes that read them.
+
+    `auto` is the GPU where these would take longer than the network: with fewer than two of them for each patch of a
+    batch (docs/performance.md). Else a small batch, which leaves the GPU waiting for the CPU, is better left alone.
+
+    Args:
+        config: of the training.
+        device: of the network.
+        processes: of the training on this machine.
 
     Raises:
         ConfigError: if it is wanted on a device that cannot do it.
     """
-    wanted = config.device if isinstance(config, DeformationConfig) else "cpu"
+    wanted = config.augmentation.device if isinstance(config.augmentation, DeformationConfig) else "cpu"
     if wanted == "gpu" and device.type != "cuda":
         raise ConfigError(
             f"augmentation.device=gpu needs a training on CUDA, and this one is on {device.type}; take auto or cpu"
         )
-    return "gpu" if wanted != "cpu" and device.type == "cuda" else "cpu"
+    if wanted != "auto" or device.type != "cuda":
+        return "gpu" if wanted == "gpu" else "cpu"
+    workers = count_workers(config.data.num_workers, device.type, processes)
+    return "gpu" if 2 * config.data.batch_size >= workers else "cpu"
 
 
 class PatchParts(PatchDataset):

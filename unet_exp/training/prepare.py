@@ -118,7 +118,8 @@ def prepare(
     _check_compiler(config)
     device = resolve_device(config.trainer.accelerator)
     precision = resolve_precision(config.trainer.precision, device)
-    place = resolve_place(config.augmentation, device)
+    processes = _count_processes(config, device)
+    place = resolve_place(config, device, processes)
     # A resumed training has these weights in its checkpoint already, and the file may be gone.
     initial = open_checkpoint(config.init_from, config.trust) if config.init_from and resumed is None else None
     find_objects = losses.targets(config.loss).reach > 0
@@ -129,7 +130,6 @@ def prepare(
     # Lightning's seed_everything also sets the environment of later processes.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     normalization = Normalization.fit(config.data.normalization, dataset.train.facts)
-    processes = _count_processes(config, device)
     datamodule = SegmentationData(config, dataset, normalization, processes, place == "gpu")
     steps = _total_steps(config, datamodule)
     if not datamodule.batches:

@@ -13,19 +13,18 @@ _SHARED = "/dev/shm"  # noqa: S108 - not written to
 """Where Linux keeps the memory through which they pass them on; containers often have 64 MB of it."""
 
 
-def count_workers(asked: int | Literal["auto"], device: str, processes: int, batch: int) -> int:
+def count_workers(asked: int | Literal["auto"], device: str, processes: int, batch: int = 1) -> int:
     """The number of processes that `data.num_workers` means for each process of a training.
 
-    `auto` is none on a CPU: there the network's own threads use all cores, and as each of its loops waits for the
-    slowest thread, a process that takes half a core from one of them slows all of them by what it saves. On a GPU it is
-    a process for each core that this one may use, at most 8, and no more than shared memory holds the batches of. It
-    is none where the images would have to be copied to each process: PyTorch forks it on Linux alone.
+    `auto` is none on a CPU, where the network's own threads use all cores already. On a GPU it is a process for each
+    core that this one may use, at most 8, and no more than shared memory holds the batches of. It is none where the
+    images would have to be copied to each process: PyTorch forks it on Linux alone.
 
     Args:
         asked: the setting.
         device: type of the device that trains.
         processes: of the training on this machine, which share its cores.
-        batch: bytes of one.
+        batch: bytes of one, of which shared memory must hold some.
     """
     if asked != "auto":
         return asked
