@@ -23,6 +23,7 @@ Usage: python scripts/benchmark.py [groups=all] [key=value] ...
     step         a training step beside plain PyTorch in both layouts, and beside MONAI's network
     overhead     a step of almost no work beside a plain Lightning Trainer and a bare loop
     data         a sample of the paper's recipe; the augmentation beside other libraries; the weight map
+    layouts      the memory layout that is chosen beside the other one, for several networks
     tiles        tiles beside one piece, and beside the network alone
     predict      beside MONAI's sliding window; a folder of small files and a large file beside the network alone
     startup      --help, --cfg job and mistakes beside an empty Hydra program; from typing to the first step

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from benchmarks import data, overhead, parts, predict, startup, step, sweeps, tiles, train
+from benchmarks import data, layouts, overhead, parts, predict, startup, step, sweeps, tiles, train
 from benchmarks.pairs import Pair
 from benchmarks.settings import Benchmark
 
@@ -10,6 +10,7 @@ GROUPS: dict[str, Callable[[Benchmark], Sequence[Pair]]] = {
     "step": step.list_pairs,
     "overhead": overhead.list_pairs,
     "data": data.list_pairs,
+    "layouts": layouts.list_pairs,
     "tiles": tiles.list_pairs,
     "predict": predict.list_pairs,
     "startup": startup.list_pairs,
