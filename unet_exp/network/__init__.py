@@ -6,12 +6,22 @@ from unet_exp.config.model import CustomModelConfig
 from unet_exp.geometry import Architecture, CustomArchitecture
 from unet_exp.network.base import Network
 from unet_exp.network.custom import CustomNetwork, count_macs
-from unet_exp.network.folding import fold_batch_norm
+from unet_exp.network.folding import copy_network, fold_batch_norm
 from unet_exp.network.fusion import center_crop
 from unet_exp.network.outputs import probabilities
 from unet_exp.network.unet import UNet
 
-__all__ = ["CustomNetwork", "Network", "UNet", "build", "center_crop", "cost", "fold_batch_norm", "probabilities"]
+__all__ = [
+    "CustomNetwork",
+    "Network",
+    "UNet",
+    "build",
+    "center_crop",
+    "copy_network",
+    "cost",
+    "fold_batch_norm",
+    "probabilities",
+]
 
 
 def build(config: Config, channels: int, classes: int) -> Network:

@@ -1,6 +1,5 @@
 """One validation: whole images are predicted one after another, and scored while the next one is predicted."""
 
-import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from unet_exp.inference.copies import Copies
 from unet_exp.inference.device import memory_format
 from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
 from unet_exp.metrics.scoreboard import Scoreboard
-from unet_exp.network import Network, fold_batch_norm, probabilities
+from unet_exp.network import Network, copy_network, fold_batch_norm, probabilities
 from unet_exp.runs.conditions import Layouts
 
 _PIXELS_AT_ONCE = 2**20
@@ -30,7 +29,7 @@ def copy_for_prediction(network: Network, layouts: Layouts) -> Network:
     """
     folded = fold_batch_norm(network)
     if layouts.prediction != layouts.training:
-        folded = copy.deepcopy(folded) if folded is network else folded
+        folded = copy_network(folded) if folded is network else folded
         convert: Any = folded.to  # PyTorch's stubs lack the memory format
         convert(memory_format=memory_format(layouts.prediction))
     return folded
