@@ -120,7 +120,7 @@ def test_every_goal_is_measured(group: str) -> None:
     [
         (
             "groups=speed",
-            "groups=speed: no such group; choose from step, overhead, data, tiles, predict, startup, train, weightmap, "
+            "groups=speed: no such group; choose from step, overhead, data, layouts, tiles, predict, startup, train, weightmap, "
             "augmentation, metrics, sweep, large, or all",
         ),
         ("repeats=0", "repeats=0"),
