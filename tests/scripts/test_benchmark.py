@@ -120,8 +120,8 @@ def test_every_goal_is_measured(group: str) -> None:
     [
         (
             "groups=speed",
-            "groups=speed: no such group; choose from step, overhead, data, layouts, tiles, predict, startup, train, weightmap, "
-            "augmentation, metrics, sweep, large, or all",
+            "groups=speed: no such group; choose from step, overhead, data, layouts, tiles, predict, startup, train, "
+            "weightmap, augmentation, metrics, sweep, large, or all",
         ),
         ("repeats=0", "repeats=0"),
         ("repeat=3", "unknown key repeat; the keys are groups, repeats, threads, quick"),
