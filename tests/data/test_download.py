@@ -216,6 +216,15 @@ def test_a_refused_connection(server, tmp_path, quick, monkeypatch):
     assert 1 in quick
 
 
+@pytest.fixture
+def _interruptible():
+    """Also where the tests run in the background of a shell, which ignores Ctrl-C there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c(server, tmp_path):
     def interrupt(_):
         os.kill(os.getpid(), signal.SIGINT)
@@ -352,6 +361,7 @@ def test_an_archive_that_is_cut_short(server, tmp_path):
     assert "the transfer broke off" in archive_failure(server, tmp_path, zipped(GOOD), retries=0)
 
 
+@pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c_ends_a_long_transfer(server, tmp_path):
     block, blocks, finished = bytes(2**20), 2000, []
 

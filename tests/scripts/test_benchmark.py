@@ -108,7 +108,7 @@ def test_the_table_of_a_machine_is_replaced_and_others_stay(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", ["step", "overhead", "data", "tiles", "predict", "startup", "train"])
+@pytest.mark.parametrize("group", ["step", "overhead", "data", "layouts", "tiles", "predict", "startup"])
 def test_every_goal_is_measured(group: str) -> None:
     for pair in GROUPS[group](QUICK):
         if pair.missing is None:

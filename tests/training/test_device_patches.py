@@ -176,6 +176,7 @@ def weights_of(folder: Any) -> dict[str, Tensor]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_the_gpu")
 def test_a_resumed_training_is_equal_bit_by_bit(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part: Part = breaking(train, tmp_path, monkeypatch)
@@ -185,6 +186,7 @@ def test_a_resumed_training_is_equal_bit_by_bit(train: Train, tmp_path: Path, mo
     assert summary(undisturbed)["augmented_on"] == "gpu"
 
 
+@pytest.mark.slow
 def test_a_training_learns_what_it_learns_on_the_cpu(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (*WORDS, "optimizer=sgd", "optimizer.lr=0.01")
     alone = train(*words)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from unet_exp.training.workers import count_workers, fits_ahead
+from unet_exp.training.workers import count_workers
 
 MB = 10**6
 
@@ -50,8 +50,6 @@ def test_no_more_than_shared_memory_holds_the_batches_of(machine: SimpleNamespac
     assert count_workers("auto", "cuda", 1, 4 * MB) == 4
     assert count_workers("auto", "cuda", 2, 4 * MB) == 2
     assert count_workers("auto", "cuda", 1, 40 * MB) == 0
-    assert fits_ahead(16 * MB)
-    assert not fits_ahead(17 * MB)
 
 
 def test_without_fork_or_shared_memory_this_process_reads(

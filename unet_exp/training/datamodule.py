@@ -25,12 +25,10 @@ from unet_exp.training.device_patches import PatchMaker, PatchParts, collate_par
 from unet_exp.training.draws import Foreground
 from unet_exp.training.last_checkpoint import ResumableSampler
 from unet_exp.training.patches import PatchDataset
-from unet_exp.training.workers import count_workers, fits_ahead
+from unet_exp.training.workers import count_workers
 
 _TARGET_BYTES = 5
 """Of a pixel: its label and its weight."""
-_WHOLE_BYTES = 10
-"""Of a pixel of a whole image: its label and target, its weight, its instance."""
 
 
 class WholeImages(Dataset[dict[str, Any]]):
@@ -189,11 +187,9 @@ class SegmentationData(pl.LightningDataModule):
         return batch if self._maker is None or "turn" not in batch else self._maker(batch)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Whole images, one at a time, not batched; where others read the patches, a process reads them ahead."""
+        """Whole images, one at a time, not batched."""
         images = WholeImages(self._dataset.val, self._normalization, losses.targets(self._config.loss))
-        pixels = self._dataset.val.facts.sizes.astype(np.int64).prod(axis=1).max(initial=0)
-        ahead = self.workers > 0 and fits_ahead(int(pixels) * (4 * self._dataset.channels + _WHOLE_BYTES))
-        return self._loader(images, batch_size=None, num_workers=int(ahead), collate_fn=_leave)
+        return self._loader(images, batch_size=None, num_workers=0, collate_fn=_leave)
 
     def _loader(self, dataset: Dataset[Any], num_workers: int, **settings: Any) -> DataLoader[Any]:
         return DataLoader(

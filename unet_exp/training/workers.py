@@ -34,11 +34,6 @@ def count_workers(asked: int | Literal["auto"], device: str, processes: int, bat
     return min(_MOST, max(1, cores), _count_held(batch * _AHEAD * processes))
 
 
-def fits_ahead(item: int) -> bool:
-    """Whether shared memory holds a few items of so many bytes."""
-    return _count_held(item * _AHEAD) > 0
-
-
 def _count_held(size: int) -> int:
     """How many times so many bytes fit into half of the free shared memory."""
     try:
