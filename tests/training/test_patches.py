@@ -564,14 +564,13 @@ def test_centred_patches_are_equal_for_any_number_of_workers_and_after_a_resume(
     assert any(not torch.equal(one["image"], other["image"]) for one, other in zip(first, plain, strict=True))
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize("workers", [0, 1])  # with one, they are read ahead
-def test_whole_images_are_validated_one_by_one(workers: int) -> None:
+def test_whole_images_are_validated_one_by_one() -> None:
     dataset = data_set((30, 41), (20, 20))
     normalization = Normalization(mode="image")
-    words = (*SMALL, "loss=border_weighted", f"data.num_workers={workers}")
+    words = (*SMALL, "loss=border_weighted", "data.num_workers=2")
     data = SegmentationData(config(*words), dataset, normalization)
-    assert data.val_dataloader().num_workers == workers
+    # A process of its own would be left behind, and end no training, where one that reads patches is killed.
+    assert data.val_dataloader().num_workers == 0
     for batch, sample in zip(data.val_dataloader(), dataset.val, strict=True):
         assert sample.label is not None
         target, weights = losses.targets(config("loss=border_weighted").loss)(sample.label, None)
