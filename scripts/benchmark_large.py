@@ -100,6 +100,7 @@ def large_table(results: Sequence[LargeResult], side: int, threads: int) -> "Tab
 def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Path) -> LargeResult:
     """Predicts an image in this process, with the network of `experiment=small` as it is before training."""
     import torch
+    from benchmarks.networks import save_network  # the groups of benchmarks import this file
 
     from unet_exp import load
     from unet_exp.inference.device import peak_memory, reset_peak_memory
@@ -111,7 +112,7 @@ def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Pa
 
     torch.set_num_threads(threads)
     folder.mkdir()
-    _save_network(folder / "network.ckpt")
+    save_network(folder / "network.ckpt", "inference.tile=4096")  # so that the budget decides
     predictor = load(folder / "network.ckpt", "cpu", "32")
     size = read_size(budget)
     outputs = Outputs(folder, preview=True, probabilities=False, write_cells=None)
@@ -157,31 +158,6 @@ def _compared(predictor: "Predictor", page: "WindowedPage", mask: "WindowedPage"
     expected = encode(whole.argmax(axis=0).astype(np.uint8), predictor.classes)
     different = (expected != mask.region(top, left, side, side)[0]).any(axis=2).sum()
     return float(np.abs(parts - whole).max()), int(different), side**2
-
-
-def _save_network(path: Path) -> None:
-    import torch
-
-    from unet_exp.checkpoints.reading import NETWORK_PREFIX, STEP, WEIGHTS
-    from unet_exp.checkpoints.record import KEY, CheckpointRecord
-    from unet_exp.compose import compose_train
-    from unet_exp.config import ClassSpec, parse
-    from unet_exp.network import build
-    from unet_exp.samples.normalization import Normalization
-
-    values = compose_train(["experiment=small", "inference.tile=4096"])  # so that the budget decides
-    torch.manual_seed(0)
-    weights = build(parse(values), channels=1, classes=2).state_dict()
-    record = CheckpointRecord(
-        config=values,
-        classes=[ClassSpec(name=name, value=255 * index, color=[255 * index] * 3) for index, name in enumerate("ab")],
-        normalization=Normalization(mode="image"),
-        channels=1,
-        class_weights=None,
-        trained_on=[],
-    )
-    named = {f"{NETWORK_PREFIX}{name}": tensor for name, tensor in weights.items()}
-    torch.save({KEY: record.model_dump(), WEIGHTS: named, STEP: 0}, path)
 
 
 def _patches() -> list[NDArray[np.uint8]]:
