@@ -217,6 +217,13 @@ def test_it_is_where_it_should_be(words: str, device: str, place: str) -> None:
         assert resolve_place(found, torch.device(device), 1) == place
 
 
+def test_a_resumed_training_goes_on_where_it_was() -> None:
+    few, many = (config("augmentation=paper", "data.num_workers=8", f"data.batch_size={size}") for size in (1, 8))
+    assert resolve_place(few, torch.device("cuda"), 1, "gpu") == "gpu"
+    assert resolve_place(many, torch.device("cuda"), 1, "cpu") == "cpu"
+    assert resolve_place(many, torch.device("cpu"), 1, "gpu") == "cpu"
+
+
 def test_without_deformation_all_is_on_the_cpu() -> None:
     for word in ("none", "flips"):
         assert resolve_place(config(f"augmentation={word}"), torch.device("cuda"), 1) == "cpu"

@@ -32,7 +32,9 @@ _PARTS = {"image": 0, "label": IGNORE_LABEL, "instances": 0, "valid": 1}
 """What the parts of a batch are filled up with, where a larger one has more; and one that an item lacks altogether."""
 
 
-def resolve_place(config: Config, device: torch.device, processes: int) -> Literal["cpu", "gpu"]:
+def resolve_place(
+    config: Config, device: torch.device, processes: int, before: str | None = None
+) -> Literal["cpu", "gpu"]:
     """Where patches are augmented: `gpu` in batch on the device of the training, `cpu` by the processes that read them.
 
     `auto` is the GPU where these would take longer than the network: with fewer than two of them for each patch of a
@@ -42,6 +44,7 @@ def resolve_place(config: Config, device: torch.device, processes: int) -> Liter
         config: of the training.
         device: of the network.
         processes: of the training on this machine.
+        before: where an earlier run did it, which `auto` takes again on a GPU.
 
     Raises:
         ConfigError: if it is wanted on a device that cannot do it.
@@ -53,6 +56,8 @@ def resolve_place(config: Config, device: torch.device, processes: int) -> Liter
         )
     if wanted != "auto" or device.type != "cuda":
         return "gpu" if wanted == "gpu" else "cpu"
+    if before is not None:
+        return "gpu" if before == "gpu" else "cpu"
     workers = count_workers(config.data.num_workers, device.type, processes)
     return "gpu" if 2 * config.data.batch_size >= workers else "cpu"
 

@@ -119,7 +119,7 @@ def prepare(
     device = resolve_device(config.trainer.accelerator)
     precision = resolve_precision(config.trainer.precision, device)
     processes = _count_processes(config, device)
-    place = resolve_place(config, device, processes)
+    place = resolve_place(config, device, processes, None if earlier is None else earlier.augmented_on)
     # A resumed training has these weights in its checkpoint already, and the file may be gone.
     initial = open_checkpoint(config.init_from, config.trust) if config.init_from and resumed is None else None
     find_objects = losses.targets(config.loss).reach > 0
