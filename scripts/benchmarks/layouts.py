@@ -31,7 +31,7 @@ def _compare(name: str, task: Benchmark) -> list[Pair]:
     from unet_exp.network.folding import fold_batch_norm
 
     words, batch, usual = _NETWORKS[name]
-    side = task.choose(usual, usual - 160)  # legal too
+    side = task.choose(usual, usual - 64)  # legal too, for the paper network as well
     config, device = parse(compose_train(words.split())), resolve_device(task.accelerator)
     precision = str(task.precision)
     chosen = choose_layouts("auto", device, precision, config.architecture(1, 2))
