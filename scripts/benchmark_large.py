@@ -103,6 +103,7 @@ def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Pa
     from benchmarks.networks import save_network  # the groups of benchmarks import this file
 
     from unet_exp import load
+    from unet_exp.errors import UserError
     from unet_exp.inference.device import peak_memory, reset_peak_memory
     from unet_exp.inference.large.budget import read_size
     from unet_exp.inference.large.by_tiles import plan_pages
@@ -120,7 +121,9 @@ def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Pa
     reset_peak_memory(predictor.device)
     before, start = peak_memory(predictor.device), time.perf_counter()
     work.cost(image)
-    mask = work.write(image, work.compute(image, work.read(image)))
+    (found_shares,) = work.compute([image], [work.read(image)])
+    assert not isinstance(found_shares, UserError), found_shares
+    mask = work.write(image, found_shares)
     seconds, peak = time.perf_counter() - start, peak_memory(predictor.device) - before
     with open_pages(image) as (page,), open_pages(mask) as (found,):
         tile = plan_pages(predictor, [page], size)[0].tile

@@ -25,6 +25,7 @@ from unet_exp.config import IGNORE_LABEL, ClassSpec, parse
 from unet_exp.config.running import PlainInferenceConfig
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import input_for_output, lost_border, output_size
+from unet_exp.inference import batching
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import UNet, probabilities
@@ -280,6 +281,32 @@ def test_score_counts_labelled_samples_and_yields_all() -> None:
         ignore_index=IGNORE_LABEL,
     )
     assert row["loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("inference", ["none", "flips8", "rotations7"])
+def test_images_of_one_size_are_predicted_together_as_each_alone(
+    inference: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "_BATCHED", ("cpu",))
+    ours = Predictor(made("model=pad", f"inference={inference}", "inference.tile=16"), "cpu", "32")
+    sizes = [(20, 18), (20, 18), (20, 18), (18, 20), (20, 18)]
+    labels = [None, np.ones((20, 18), np.uint8), None, None, None]
+    samples = [
+        Sample(str(number), random_image((*size, 1)) + np.uint8(number), label)
+        for number, (size, label) in enumerate(zip(sizes, labels, strict=True))
+    ]
+    passes: list[int] = []
+    ours.network.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
+    config, board = parse(values("model=pad")).loss, Scoreboard(NAMES[:2])
+    found = list(ours.score(samples, losses.build(config, None), losses.targets(config), board))
+    assert set(passes) == {3, 1}
+    assert [sample.name for sample, *_ in found] == list("01234")
+    assert [row is None for *_, row in found] == [True, False, True, True, True]
+    together = ours.batch_probabilities([(sample.image, None) for sample in samples[:3]])
+    for sample, (_, label, _), shares in zip(samples, found, together, strict=False):
+        alone = ours.probabilities(sample.image)
+        np.testing.assert_allclose(shares, alone, atol=1e-6)
+        assert (label == alone.argmax(axis=0)).all()
 
 
 class Noted(nn.Module):

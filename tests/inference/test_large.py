@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -524,8 +524,11 @@ def test_the_peak_of_memory_is_within_the_budget(cli: Cli, tmp_path: Path) -> No
 # --- many files ---
 
 
-@given(st.lists(st.tuples(st.integers(0, 50), st.sampled_from(["good", "read", "compute", "write"])), max_size=40))
-def test_files_keep_their_order_and_the_budget(files: list[tuple[int, str]]) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.sampled_from(["good", "read", "compute", "write"])), max_size=40),
+    st.integers(1, 4),
+)
+def test_files_keep_their_order_and_the_budget(files: list[tuple[int, str]], most: int) -> None:
     held, peak, budget = [0], [0], 60
 
     def costs() -> Any:
@@ -543,8 +546,17 @@ def test_files_keep_their_order_and_the_budget(files: list[tuple[int, str]]) -> 
 
         return run
 
+    def compute(numbers: Sequence[int], read: Sequence[int]) -> list[int | UserError]:
+        assert list(numbers) == list(read)
+        assert len(numbers) <= most
+        return [DataError(f"{number} compute") if files[number][1] == "compute" else number for number in numbers]
+
+    def joins(batch: Sequence[int], after: int) -> bool:
+        assert after == batch[-1] + 1
+        return len(batch) < most
+
     order = []
-    for number, result in run_overlapped(costs(), budget, step("read"), step("compute"), step("write")):
+    for number, result in run_overlapped(costs(), budget, step("read"), compute, step("write"), joins):
         held[0] -= files[number][0]
         order.append(number)
         kind = files[number][1]
@@ -557,10 +569,10 @@ def test_an_interrupt_drops_what_has_not_begun() -> None:
     read: list[int] = []
     written: list[int] = []
 
-    def compute(number: int, _: Any) -> int:
-        if number == 3:
+    def compute(numbers: Sequence[int], _: Any) -> Sequence[int]:
+        if 3 in numbers:
             raise KeyboardInterrupt
-        return number
+        return numbers
 
     jobs = ((number, 1) for number in range(1000))
     results = run_overlapped(
@@ -576,5 +588,5 @@ def test_an_interrupt_drops_what_has_not_begun() -> None:
 def test_a_programming_mistake_is_no_mistake_of_the_user() -> None:
     jobs = [(1, 1)]
     with pytest.raises(ZeroDivisionError):
-        list(run_overlapped(jobs, 1, lambda _: 1 / 0, lambda *_: None, lambda *_: None))
+        list(run_overlapped(jobs, 1, lambda _: 1 / 0, lambda numbers, _: numbers, lambda *_: None))
     assert issubclass(DataError, UserError)

@@ -14,13 +14,17 @@ import unet_exp
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.compose import compose_train
 from unet_exp.config import parse
+from unet_exp.errors import UserError
+from unet_exp.inference import batching
 from unet_exp.inference.instances import write_instances
 from unet_exp.inference.large.file_predictor import FilePredictor, Inputs, Outputs
+from unet_exp.inference.large.pipeline import run_overlapped
 from unet_exp.io.georeference import read_georeference
 from unet_exp.io.images import read_pages
 from unet_exp.io.scene import Reading
 from unet_exp.io.writing import write_image, write_pages
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.samples.classes import encode
 from unet_exp.training.prepare import prepare
 
 GEO = [(33550, "d", 3, (2.0, 2.0, 0.0), True), (33922, "d", 6, (0.0, 0.0, 0.0, 100.0, 200.0, 0.0), True)]
@@ -32,8 +36,33 @@ def predict(finished: RunFolder, path: Path, suffix: str | None) -> dict[str, Pa
     outputs = Outputs(folder, True, True, partial(write_instances, classes=[1]), suffix)
     predictor = unet_exp.load(finished.path, "cpu", "32")
     work = FilePredictor(predictor, Inputs(254, Reading()), outputs, 10**9, print, lambda *_: None)
-    assert work.write(path, work.compute(path, work.read(path))) == next(folder.glob("*_mask.*"))
+    (found,) = work.compute([path], [work.read(path)])
+    assert not isinstance(found, UserError)
+    assert work.write(path, found) == next(folder.glob("*_mask.*"))
     return {file.name.split("_")[1]: file for file in folder.iterdir()}
+
+
+def test_files_of_one_size_are_predicted_together(
+    finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "_BATCHED", ("cpu",))
+    shapes = {"a": (20, 18), "b": (20, 18), "colours": (20, 18, 3), "c": (18, 20), "d": (18, 20)}
+    paths = [tmp_path / f"{name}.png" for name in shapes]
+    for number, (path, shape) in enumerate(zip(paths, shapes.values(), strict=True)):
+        write_image(path, np.random.default_rng(number).integers(0, 255, shape, dtype=np.uint8))
+    predictor = unet_exp.load(finished.path, "cpu", "32")
+    work = FilePredictor(
+        predictor, Inputs(254, Reading()), Outputs(tmp_path, False, False, None), 10**9, print, lambda *_: None
+    )
+    passes: list[int] = []
+    predictor.network.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
+    jobs = ((path, work.cost(path)) for path in paths)
+    found = dict(run_overlapped(jobs, 10**9, work.read, work.compute, work.write, work.joins))
+    assert 2 in passes
+    assert "3 channels" in str(found.pop(paths[2]))
+    for path, written in found.items():
+        assert isinstance(written, Path)
+        assert (load(written) == encode(predictor.predict(load(path)), predictor.classes)).all()
 
 
 @pytest.mark.parametrize(

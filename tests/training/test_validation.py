@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from unet_exp import losses, network
 from unet_exp.config import IGNORE_LABEL, Config, parse
+from unet_exp.inference import batching
 from unet_exp.inference.copies import Copies
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import Network, probabilities
 from unet_exp.runs.conditions import Layouts
-from unet_exp.training import validation as validation_module
 from unet_exp.training.validation import Validation, copy_for_prediction
 
 NAMES = ("membrane", "cell")
@@ -63,7 +63,7 @@ def begin(predicting: Network, board: Scoreboard, pictures: int = 0, require_fin
 def test_images_are_scored_in_their_order_as_each_alone(
     device: str, batched: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(validation_module, "_BATCHED", (device,) if batched else ())
+    monkeypatch.setattr(batching, "_BATCHED", (device,) if batched else ())
     predicting, items = made(device), images(device)
     board, by_hand = Scoreboard(NAMES, ["isbi"]), Scoreboard(NAMES, ["isbi"])
     checked: list[float] = []
@@ -151,8 +151,8 @@ def test_copies_do_not_wait_for_the_gpu() -> None:
 
 
 def test_a_batch_has_images_of_one_size_and_no_more_pixels_than_a_tile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validation_module, "_BATCHED", ("cpu",))
-    monkeypatch.setattr(validation_module, "_PIXELS_AT_ONCE", 2 * 24 * 31)
+    monkeypatch.setattr(batching, "_BATCHED", ("cpu",))
+    monkeypatch.setattr(batching, "_PIXELS_AT_ONCE", 2 * 24 * 31)
     predicting, batches = made("cpu"), []
     predicting.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
     validation = begin(predicting, Scoreboard(NAMES))

@@ -186,7 +186,7 @@ def _predict_files(
         work = FilePredictor(predictor, inputs, outputs, budget, partial(console.print, soft_wrap=True), show)
         files = progress.add_task("predicting", total=len(paths), unit="files", visible=len(paths) > 1)
         jobs = ((path, work.cost(path)) for path in paths)
-        with closing(run_overlapped(jobs, budget, work.read, work.compute, work.write)) as results:
+        with closing(run_overlapped(jobs, budget, work.read, work.compute, work.write, work.joins)) as results:
             for _, result in results:
                 if isinstance(result, UserError):
                     failures.append(str(result))

@@ -55,8 +55,9 @@ def choose_layouts(
     """Returns the memory layouts for `trainer.channels_last` on a device.
 
     `auto` is a rule, so that equal commands on equal machines choose alike; the measurements behind it are in
-    docs/performance.md. On a CPU without mixed precision the backward pass is faster in the contiguous layout, and the
-    forward pass in channels_last. PyTorch's instance norm, and on a GPU its group norm, are slow in channels_last.
+    docs/performance.md. On a CPU in float32 the forward pass is faster in channels_last, and the backward pass only
+    where the processor has AVX-512. PyTorch's instance norm is slow in channels_last, and so is its group norm on a GPU
+    and in the backward pass of mixed precision.
 
     Args:
         channels_last: the key.
@@ -66,9 +67,11 @@ def choose_layouts(
     """
     if channels_last == "auto":
         norm = architecture.norm if isinstance(architecture, Architecture) else None
-        slow = ("instance", "group") if device.type == "cuda" else ("instance",)
-        prediction = device.type in ("cpu", "cuda") and norm not in slow
-        training = prediction and (device.type == "cuda" or precision != "32")
+        full, cpu = precision == "32", device.type == "cpu"
+        prediction = norm != "instance" and (cpu or (device.type == "cuda" and norm != "group"))
+        training = prediction and (full or norm != "group")
+        if cpu and full:
+            training &= torch.backends.cpu.get_cpu_capability() == "AVX512"
     else:
         training = prediction = channels_last
     words: tuple[Layout, Layout] = ("contiguous", "channels_last")

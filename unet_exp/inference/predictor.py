@@ -1,7 +1,7 @@
 """A trained network as users see it: an array in, class probabilities or a label out."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from unet_exp.config import IGNORE_LABEL, InferenceConfig
 from unet_exp.errors import DataError
 from unet_exp.folder.threads import run_ahead
 from unet_exp.geometry import tile_step
+from unet_exp.inference.batching import fits_batch
 from unet_exp.inference.copies import Copies
 from unet_exp.inference.device import autocast, choose_layouts, memory_format, resolve_device, resolve_precision
 from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, choose_home, mirror_source, tiled_logits
@@ -130,14 +131,14 @@ class Predictor:
 
     @torch.inference_mode()
     def _prediction(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (1, out, H, W) and class probabilities (1, classes, H, W), float32, as `tiled_logits` places them."""
+        """Logits (B, out, H, W) and class probabilities (B, classes, H, W), float32, as `tiled_logits` places them."""
         settings = self.inference
-        turning = 0 if list_turns(settings) else _TURNING * pixels[0, 0].numel()
+        turning = 0 if list_turns(settings) else _TURNING * pixels[:, 0].numel()
         pixels = pixels.to(choose_home(self.device, pixels.numel() + turning))
         with autocast(self.precision, self.device):
             if settings.name == "none":  # exact logits, also where probabilities are too small for a float
                 height, width = pixels.shape[-2:]
-                logits = tiled_logits(self.network, mirror_source(pixels), height, width, settings)
+                logits = tiled_logits(self.network, mirror_source(pixels), height, width, settings, len(pixels))
                 return logits, probabilities(logits, self._activation)
             mean = average_probabilities(self.network, pixels, settings, self._activation)
         return to_logits(mean, self._activation), mean
@@ -156,13 +157,20 @@ class Predictor:
         Raises:
             DataError: if it has other channels than the training images had.
         """
-        if valid is None and image.ndim in (2, 3):
-            valid = find_valid(image, "declared")
-        pixels = self.prepare(clear_invalid(image, valid), valid)
-        result: NDArray[np.float32] = self._prediction(pixels)[1][0].cpu().numpy()
-        if valid is not None:
-            result[:, ~valid] = np.nan
-        return result
+        return self.batch_probabilities([(image, valid)])[0]
+
+    def batch_probabilities(self, images: Sequence[tuple[NDArray[Any], Valid]]) -> list[NDArray[np.float32]]:
+        """Class probabilities of images of one size, at least one, predicted together; see `probabilities`."""
+        known = [
+            (image, find_valid(image, "declared") if valid is None and image.ndim in (2, 3) else valid)
+            for image, valid in images
+        ]
+        pixels = torch.cat([self.prepare(clear_invalid(image, valid), valid) for image, valid in known])
+        found: list[NDArray[np.float32]] = list(self._prediction(pixels)[1].cpu().numpy())
+        for shares, (_, valid) in zip(found, known, strict=True):
+            if valid is not None:
+                shares[:, ~valid] = np.nan
+        return found
 
     def predict(self, image: NDArray[Any], valid: Valid = None) -> NDArray[np.uint8]:
         """The likeliest class of each pixel: (H, W) class indices, 255 where not valid; see `probabilities`."""
@@ -177,32 +185,51 @@ class Predictor:
     def score(
         self, samples: Sequence[Sample], loss: nn.Module, targets: Targets, board: Scoreboard
     ) -> Iterator[tuple[Sample, NDArray[np.uint8], dict[str, float | str] | None]]:
-        """Predicts samples one by one; labelled ones count on the board. `loss` moves to where its image is.
+        """Predicts samples; labelled ones count on the board, in their order. `loss` moves to where an image is.
 
-        Yields each sample with its predicted label (H, W), and its row on the board if it is labelled. The next sample
-        is predicted before that, and the one after it read: on a GPU all else is done while it works.
+        Yields each sample with its predicted label (H, W), and its row on the board if it is labelled. The next samples
+        are predicted before that, and those after them read: on a GPU all else is done while it works.
         """
 
-        def read(place: int) -> tuple[Sample, Tensor, tuple[NDArray[np.uint8], NDArray[np.float32] | None] | None]:
+        def read(place: int) -> _Read:
             sample = samples[place]
             aims = None if sample.label is None else targets(sample.label, sample.instances)
-            return sample, self.prepare(sample.image, sample.valid), aims
+            return _Read(sample, self.prepare(sample.image, sample.valid), aims)
 
-        before: tuple[Sample, Copies] | None = None
-        for sample, pixels, aims in run_ahead(read, range(len(samples)), threads=1, ahead_of_each=1):
-            logits, shares = self._prediction(pixels)
-            found = {"label": shares[0].argmax(dim=0).to(torch.uint8)}
-            if aims is not None:
-                (label, weights), home = aims, logits.device
+        before: list[tuple[Sample, Copies]] = []
+        for batch in self._join(run_ahead(read, range(len(samples)), threads=1, ahead_of_each=1)):
+            after = self._begin(batch, loss, board.takes_probabilities)
+            for waiting in before:
+                yield self._score(*waiting, board)
+            before = after
+        for waiting in before:
+            yield self._score(*waiting, board)
+
+    def _join(self, items: Iterable["_Read"]) -> Iterator[list["_Read"]]:
+        """Neighbours that are predicted together."""
+        batch: list[_Read] = []
+        for item in items:
+            if batch and not fits_batch([other.size for other in batch], item.size, self.device, self.inference):
+                yield batch
+                batch = []
+            batch.append(item)
+        if batch:
+            yield batch
+
+    def _begin(self, batch: list["_Read"], loss: nn.Module, shares: bool) -> list[tuple[Sample, Copies]]:
+        """Predicts samples together; label, loss and, if asked for, `shares` of the first class go to the CPU."""
+        all_logits, all_shares = self._prediction(torch.cat([item.pixels for item in batch]))
+        begun = []
+        for place, item in enumerate(batch):
+            logits, probable = all_logits[place : place + 1], all_shares[place]
+            found = {"label": probable.argmax(dim=0).to(torch.uint8)}
+            if item.aims is not None:
+                (label, weights), home = item.aims, logits.device
                 pixel_weights = None if weights is None else torch.from_numpy(weights)[None].to(home)
                 found["loss"] = loss.to(home)(logits, torch.from_numpy(label)[None].to(home), pixel_weights)
-                found |= {"probabilities": shares[0, :1]} if board.takes_probabilities else {}
-            after = sample, Copies(found)
-            if before is not None:
-                yield self._score(*before, board)
-            before = after
-        if before is not None:
-            yield self._score(*before, board)
+                found |= {"probabilities": probable[:1]} if shares else {}
+            begun.append((item.sample, Copies(found)))
+        return begun
 
     def _score(
         self, sample: Sample, copies: Copies, board: Scoreboard
@@ -215,3 +242,16 @@ class Predictor:
         if self.device.type == "cpu":
             board.wait()  # the next image takes all cores
         return sample, found["label"], row
+
+
+class _Read(NamedTuple):
+    """A sample, its pixels (1, C, H, W), and what the loss compares with its logits if it is labelled."""
+
+    sample: Sample
+    pixels: Tensor
+    aims: tuple[NDArray[np.uint8], NDArray[np.float32] | None] | None
+
+    @property
+    def size(self) -> Size:
+        height, width = self.pixels.shape[-2:]
+        return height, width

@@ -19,28 +19,28 @@ from unet_exp.inference.tiling.tile_plan import surround
 from unet_exp.network import Network, probabilities
 
 Predict = Callable[[Source, int, int], Tensor]
-"""Returns class probabilities (1, classes, height, width) of a source, a height and a width."""
+"""Returns class probabilities (B, classes, height, width) of a source, a height and a width."""
 
 
 @torch.no_grad()
 def average_probabilities(network: Network, image: Tensor, settings: InferenceConfig, activation: Activation) -> Tensor:
-    """Class probabilities of an image: the mean over those of its versions, each turned back.
+    """Class probabilities of an image, or of equal ones: the mean over those of its versions, each turned back.
 
     Args:
         network: in eval mode, on any device.
-        image: (1, C, H, W) float32, normalised, on any device.
+        image: (B, C, H, W) float32, normalised, on any device.
         settings: `none`, `rotations7` with its `angles`, or `flips8`; and the tiles of each version.
         activation: of the logits.
 
     Returns:
-        (1, classes, H, W) float32, with the sum 1 over the classes, where `tiled_logits` leaves its result.
+        (B, classes, H, W) float32, with the sum 1 over the classes, where `tiled_logits` leaves its result.
 
     Raises:
         ConfigError: if `settings.tile` is too small for the network.
     """
 
     def predict(source: Source, height: int, width: int) -> Tensor:
-        return probabilities(tiled_logits(network, source, height, width, settings), activation)
+        return probabilities(tiled_logits(network, source, height, width, settings, len(image)), activation)
 
     if isinstance(settings, RotationTTAConfig):
         border = surround(network.architecture, settings.context)
@@ -124,11 +124,11 @@ def predict_turned(predict: Predict, image: Tensor, quarters: int, flip: bool = 
 
 
 def predict_rotated(predict: Predict, image: Tensor, angle: float, border: int) -> Tensor:
-    """Probabilities (1, classes, H, W) of an image from its version after a rotation, turned back.
+    """Probabilities (B, classes, H, W) of an image from its version after a rotation, turned back.
 
     Args:
         predict: predicts the version.
-        image: (1, C, H, W), normalised.
+        image: (B, C, H, W), normalised.
         angle: degrees, counter-clockwise; multiples of 90 are exact.
         border: pixels of the mirrored image to predict around it, so that padding does not touch its corners.
     """
@@ -146,7 +146,7 @@ def predict_rotated(predict: Predict, image: Tensor, angle: float, border: int) 
 
 
 def _sample(pixels: Tensor, angle: float, canvas: Size, window: Part, mode: Literal["bicubic", "bilinear"]) -> Tensor:
-    """Samples a window of a canvas of which pixels (1, C, H, W), turned counter-clockwise by degrees, fill the middle.
+    """Samples a window of a canvas of which pixels (B, C, H, W), turned counter-clockwise by degrees, fill the middle.
 
     Beyond their border they are mirrored. `bilinear` keeps probabilities positive and their sum 1.
     """
@@ -157,7 +157,8 @@ def _sample(pixels: Tensor, angle: float, canvas: Size, window: Part, mode: Lite
     cosine, sine = cos(radians(angle)), sin(radians(angle))
     places = torch.stack([x * cosine - y * sine, x * sine + y * cosine], dim=-1)  # from the centre of the pixels
     half = torch.tensor([max(size - 1, 1) / 2 for size in (pixels.shape[-1], pixels.shape[-2])], device=pixels.device)
-    grid = (places / half).float()[None]  # -1 and 1 are the centres of the border pixels; these are not repeated
+    # -1 and 1 are the centres of the border pixels; these are not repeated
+    grid = (places / half).float().expand(len(pixels), -1, -1, -1)
     return functional.grid_sample(pixels, grid, mode, padding_mode="reflection", align_corners=True)
 
 

@@ -10,16 +10,13 @@ from torch import Tensor, nn
 
 from unet_exp.config import IGNORE_LABEL, InferenceConfig
 from unet_exp.geometry import Activation
+from unet_exp.inference.batching import can_batch, fits_batch
 from unet_exp.inference.copies import Copies
 from unet_exp.inference.device import memory_format
-from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import Size, mirror_source, tiled_logits
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import Network, copy_network, fold_batch_norm, probabilities
 from unet_exp.runs.conditions import Layouts
-
-_PIXELS_AT_ONCE = 2**20
-_BATCHED = ("cuda", "mps")
-"""On a CPU batches round differently and are no faster, and scores take all cores."""
 
 
 def copy_for_prediction(network: Network, layouts: Layouts) -> Network:
@@ -83,10 +80,11 @@ class Validation:
         Args:
             item: of `unet_exp.training.datamodule.WholeImages`, its tensors on the device.
         """
-        if self._batch and not self._fits(item):
+        sizes, device = [_find_size(other) for other in self._batch], item["image"].device
+        if sizes and not fits_batch(sizes, _find_size(item), device, self._settings):
             self._predict()
         self._batch.append(item)
-        if item["image"].device.type not in _BATCHED:
+        if not can_batch(device):
             self._predict()
             self._score_waiting()
             self._board.wait()
@@ -103,19 +101,13 @@ class Validation:
         self._score_waiting()
         return self._board.result()
 
-    def _fits(self, item: dict[str, Any]) -> bool:
-        """Whether an image goes into the batch, which has at most the pixels of a large tile."""
-        size, first = item["label"].shape, self._batch[0]["label"].shape
-        most = min(self._settings.batch_size * self._settings.tile_pixels**2, _PIXELS_AT_ONCE)
-        return bool(size == first) and (len(self._batch) + 1) * size[0] * size[1] <= most
-
     def _predict(self) -> None:
         """Predicts the batch, and scores the one before: a GPU works on this one meanwhile."""
         items, self._batch = self._batch, []
         if not items:
             return
         images, targets = (torch.stack([item[key] for item in items]) for key in ("image", "target"))
-        height, width = items[0]["label"].shape
+        height, width = _find_size(items[0])
         source, count = mirror_source(images), len(items)
         logits = tiled_logits(self._network, source, height, width, self._settings, count).to(images.device)
         classes = probabilities(logits, self._activation)
@@ -146,3 +138,8 @@ class Validation:
             if self._seen < self._pictures:
                 self._labels.append(label.copy())
             self._seen += 1
+
+
+def _find_size(item: dict[str, Any]) -> Size:
+    height, width = item["label"].shape
+    return height, width

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.errors import DataError, UserError
 from unet_exp.folder.pairs import read_within
+from unet_exp.inference.batching import fits_batch
 from unet_exp.inference.device import explain_out_of_memory
 from unet_exp.inference.large import by_tiles
 from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, whole_bytes
 from unet_exp.inference.large.part_file import PartFile, open_part
 from unet_exp.inference.predictor import Predictor, likeliest_class
+from unet_exp.inference.tiling.overlap_tile import Size
 from unet_exp.io.images import open_images
 from unet_exp.io.kinds import TIFF_SUFFIXES
 from unet_exp.io.scene import MAX_PIXELS, Reading, Scene
@@ -146,23 +149,42 @@ class FilePredictor:
             )
         return []
 
-    def compute(self, path: Path, pages: list[Scene]) -> Probabilities:
-        """Computes probabilities of each page; for a large file none, but writes its outputs.
+    def joins(self, batch: Sequence[list[Scene]], pages: list[Scene]) -> bool:
+        """Whether a file of one page is predicted together with others, see `fits_batch`; not a large one."""
+        if not all(len(read) == 1 for read in (*batch, pages)):
+            return False
+        sizes = [_find_size(read[0]) for read in batch]
+        return fits_batch(sizes, _find_size(pages[0]), self._predictor.device, self._predictor.inference)
 
-        Raises:
-            DataError: for a file that does not fit the network or the memory.
+    def compute(self, paths: Sequence[Path], files: Sequence[list[Scene]]) -> list[Probabilities | UserError]:
+        """Computes probabilities of each page of files that `joins` has joined; for a large one writes its outputs.
+
+        A file that does not fit the network or the memory has its mistake in its place.
         """
+        if len(paths) > 1:
+            # Whose mistake it is shows when they are predicted one by one.
+            with suppress(UserError), explain_out_of_memory(""):
+                found = self._predictor.batch_probabilities([(page.pixels, page.valid) for (page,) in files])
+                self._tell_fills(paths, files)
+                return [[shares] for shares in found]
+        return [self._compute_alone(path, pages) for path, pages in zip(paths, files, strict=True)]
+
+    def _compute_alone(self, path: Path, pages: list[Scene]) -> Probabilities | UserError:
         try:
             if path in self._large:
                 with explain_out_of_memory("set a smaller memory="):
                     self._predict_by_tiles(path)
                 return []
             with explain_out_of_memory("take a smaller inference.tile"):
-                if any(page.valid is not None for page in pages):
-                    self._tell_fill(path)
+                self._tell_fills([path], [pages])
                 return [self._predictor.probabilities(page.pixels, page.valid) for page in pages]
         except UserError as error:
-            raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+            return DataError(str(error) if str(path) in str(error) else f"{path}: {error}")
+
+    def _tell_fills(self, paths: Sequence[Path], files: Sequence[list[Scene]]) -> None:
+        for path, pages in zip(paths, files, strict=True):
+            if any(page.valid is not None for page in pages):
+                self._tell_fill(path)
 
     def write(self, path: Path, found: Probabilities) -> Path:
         """Writes the outputs of a file.
@@ -257,6 +279,10 @@ def _read_shapes(path: Path, reading: Reading) -> tuple[list[Shape], int]:
     """Reads the shapes of the images of a file, and the bytes of a value."""
     with open_images(path, reading) as images:
         return [images.size(page) for page in range(len(images))], images.itemsize
+
+
+def _find_size(page: Scene) -> Size:
+    return page.pixels.shape[0], page.pixels.shape[1]
 
 
 def _describe_size(pages: list[WindowedPage]) -> str:

@@ -1,7 +1,7 @@
 """Reads, computes and writes many files at once, in order, within a memory budget."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -21,8 +21,9 @@ def run_overlapped(
     jobs: Iterable[tuple[FileJob, int]],
     budget: int,
     read: Callable[[FileJob], Read],
-    compute: Callable[[FileJob, Read], Computed],
+    compute: Callable[[Sequence[FileJob], Sequence[Read]], Sequence[Computed | UserError]],
     write: Callable[[FileJob, Computed], Written],
+    joins: Callable[[Sequence[Read], Read], bool] = lambda *_: False,
 ) -> Generator[tuple[FileJob, Written | UserError], None, None]:
     """Reads in threads, computes in this one, and writes in another.
 
@@ -32,8 +33,9 @@ def run_overlapped(
         jobs: each with the bytes that it takes from reading to writing.
         budget: bytes for all jobs at a time; a job that takes more runs alone.
         read: runs in a thread.
-        compute: runs in the caller's thread, job by job.
+        compute: runs in the caller's thread, on one job or on neighbours that are computed together.
         write: runs in a thread, job by job.
+        joins: whether what was read of a job is computed together with that of the jobs before it.
 
     Yields:
         Each job in order, with the result of `write`, or the mistake that any of the three raised.
@@ -52,8 +54,9 @@ def run_overlapped(
                 in_memory += size
                 next_one = next(upcoming, None)
             elif reading and len(writing) < AHEAD:
-                job, size, pixels = reading.popleft()
-                writing.append((job, size, _compute_and_submit(writer, job, pixels, compute, write)))
+                batch = _take_batch(reading, joins)
+                written = _compute_and_submit(writer, batch, compute, write)
+                writing += [(job, size, future) for (job, size, _), future in zip(batch, written, strict=True)]
             else:
                 job, size, done = writing.popleft()
                 try:
@@ -67,17 +70,41 @@ def run_overlapped(
             pool.shutdown(cancel_futures=True)
 
 
+def _take_batch(
+    reading: "deque[tuple[FileJob, int, Future[Read]]]", joins: Callable[[Sequence[Read], Read], bool]
+) -> "list[tuple[FileJob, int, Future[Read]]]":
+    """The next job, and those after it that are computed with it; one that was not read is alone."""
+    batch = [reading.popleft()]
+    read = [] if batch[0][2].exception() else [batch[0][2].result()]
+    while read and reading and not reading[0][2].exception() and joins(read, reading[0][2].result()):
+        batch.append(reading.popleft())
+        read.append(batch[-1][2].result())
+    return batch
+
+
 def _compute_and_submit(
     writer: ThreadPoolExecutor,
+    batch: "Sequence[tuple[FileJob, int, Future[Read]]]",
+    compute: Callable[[Sequence[FileJob], Sequence[Read]], Sequence[Computed | UserError]],
+    write: Callable[[FileJob, Computed], Written],
+) -> "list[Future[Written]]":
+    """Computes jobs and submits their writing; a mistake waits for its turn too."""
+    jobs = [job for job, _, _ in batch]
+    try:
+        computed = compute(jobs, [pixels.result() for _, _, pixels in batch])
+    except UserError as error:
+        computed = [error] * len(batch)
+    return [_submit(writer, job, result, write) for job, result in zip(jobs, computed, strict=True)]
+
+
+def _submit(
+    writer: ThreadPoolExecutor,
     job: FileJob,
-    pixels: "Future[Read]",
-    compute: Callable[[FileJob, Read], Computed],
+    computed: Computed | UserError,
     write: Callable[[FileJob, Computed], Written],
 ) -> "Future[Written]":
-    """Computes a job and submits its writing; a mistake waits for its turn too."""
-    try:
-        return writer.submit(write, job, compute(job, pixels.result()))
-    except UserError as error:
-        failed: Future[Written] = Future()
-        failed.set_exception(error)
-        return failed
+    if not isinstance(computed, UserError):
+        return writer.submit(write, job, computed)
+    failed: Future[Written] = Future()
+    failed.set_exception(computed)
+    return failed
