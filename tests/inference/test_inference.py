@@ -288,9 +288,9 @@ def test_images_of_one_size_are_predicted_together_as_each_alone(
     inference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batching, "_BATCHED", ("cpu",))
-    ours = Predictor(made("model=pad", f"inference={inference}", "inference.tile=16"), "cpu", "32")
-    sizes = [(20, 18), (20, 18), (20, 18), (18, 20), (20, 18)]
-    labels = [None, np.ones((20, 18), np.uint8), None, None, None]
+    ours = Predictor(made("model=pad", f"inference={inference}", "inference.tile=32"), "cpu", "32")
+    sizes = [(4, 70), (4, 70), (4, 70), (70, 4), (4, 70)]
+    labels = [None, np.ones((4, 70), np.uint8), None, None, None]
     samples = [
         Sample(str(number), random_image((*size, 1)) + np.uint8(number), label)
         for number, (size, label) in enumerate(zip(sizes, labels, strict=True))
