@@ -18,7 +18,7 @@ from unet_exp.inference.copies import Copies
 from unet_exp.inference.device import autocast, choose_layouts, memory_format, resolve_device, resolve_precision
 from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, choose_home, mirror_source, tiled_logits
 from unet_exp.inference.tiling.tile_size import resolve_tile
-from unet_exp.inference.tta import average_probabilities, list_turns, part_probabilities, to_logits
+from unet_exp.inference.tta import average_probabilities, list_turns, list_windows, part_probabilities, to_logits
 from unet_exp.io.valid import Valid, clear_invalid, find_valid
 from unet_exp.losses import Targets
 from unet_exp.metrics.scoreboard import Scoreboard
@@ -117,6 +117,10 @@ class Predictor:
             wish = f"{kind} images: save it as {kind}" if kind else f"images of {wanted}: save it with as many"
             raise DataError(f"it has {colours} channels and the network was trained on {wish}")
         return wanted
+
+    def list_windows(self, size: Size, part: Part) -> list[Part]:
+        """The windows of a large image that `part_probabilities` asks for, to read them before."""
+        return list_windows(self.network, size, part, self.inference)
 
     @torch.inference_mode()
     def part_probabilities(self, source: Source, size: Size, part: Part) -> NDArray[np.float32]:

@@ -14,7 +14,15 @@ from torch.nn import functional
 
 from unet_exp.config import InferenceConfig, RotationTTAConfig
 from unet_exp.geometry import Activation
-from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, mirror_source, part_logits, tiled_logits
+from unet_exp.inference.tiling.overlap_tile import (
+    Part,
+    Size,
+    Source,
+    mirror_source,
+    part_logits,
+    part_window,
+    tiled_logits,
+)
 from unet_exp.inference.tiling.tile_plan import surround
 from unet_exp.network import Network, probabilities
 
@@ -69,19 +77,39 @@ def part_probabilities(
     """
     turns, total = list_turns(settings) or [], torch.zeros(())
     for quarters, flip in turns:
-        seen_size = size if quarters % 2 == 0 else size[::-1]
-        seen_part = _undo_turns(part, seen_size, -quarters % 4)
-        seen_part = _flip_window(seen_part, seen_size) if flip else seen_part
+        seen_size, seen_part = _turn_part(size, part, quarters, flip)
 
         def seen(*window: int, quarters: int = quarters, flip: bool = flip, seen_size: Size = seen_size) -> Tensor:
-            inside = _flip_window(window, seen_size) if flip else window
-            pixels = source(*_undo_turns(inside, size, quarters)).rot90(quarters, (-2, -1))
+            pixels = source(*_turn_back(window, size, seen_size, quarters, flip)).rot90(quarters, (-2, -1))
             return pixels.flip(-1) if flip else pixels
 
         found = probabilities(part_logits(network, seen, seen_size, seen_part, settings), activation)
         found = found.flip(-1) if flip else found
         total = total + found.rot90(-quarters, (-2, -1))
     return total / len(turns)
+
+
+def list_windows(network: Network, size: Size, part: Part, settings: InferenceConfig) -> list[Part]:
+    """The windows that `part_probabilities` asks its source for, in this order, to read them before."""
+    windows = []
+    for quarters, flip in list_turns(settings) or []:
+        seen_size, seen_part = _turn_part(size, part, quarters, flip)
+        window = part_window(network, seen_size, seen_part, settings)
+        windows.append(_turn_back(window, size, seen_size, quarters, flip))
+    return windows
+
+
+def _turn_part(size: Size, part: Part, quarters: int, flip: bool) -> tuple[Size, Part]:
+    """The size of an image of `size` after quarter turns and a flip, and where a part of it lies then."""
+    seen_size = size if quarters % 2 == 0 else size[::-1]
+    seen_part = _undo_turns(part, seen_size, -quarters % 4)
+    return seen_size, _flip_window(seen_part, seen_size) if flip else seen_part
+
+
+def _turn_back(window: Sequence[int], size: Size, seen_size: Size, quarters: int, flip: bool) -> Part:
+    """Maps a window of an image after quarter turns and a flip back to the image."""
+    inside = _flip_window(window, seen_size) if flip else window
+    return _undo_turns(inside, size, quarters)
 
 
 def list_turns(settings: InferenceConfig) -> list[tuple[int, bool]] | None:

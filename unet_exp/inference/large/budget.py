@@ -136,14 +136,26 @@ def tile_bytes(
     Measured with single-threaded float32 on a CPU, for four networks of depth 4 and 5 and tiles of 256 to 512 pixels:
     at most 1.18 times `forward_bytes` and 20 MB more, after `return_freed_memory`; before, up to 2.7 times.
     """
-    kept = tile + 2 * surround(network.architecture, reach)
-    # A turned tile may start between two steps.
-    side = input_for_output(network.architecture, kept + total_stride(network.architecture))
+    side = _input_side(network, tile, reach)
     weights = max(4 * parameter.numel() for parameter in network.parameters())
-    reading = side**2 * values * (2 * itemsize + 20)  # read, mirrored, and as float32 at full scale, normalised
     computing = int(SCRATCH * forward_bytes(network, side, side)) + weights
     averaged = 12 * classes * tile**2  # the mean so far, the next, and one of them turned
-    return max(reading, computing) + averaged
+    return max(reading_bytes(network, tile, reach, values, itemsize), computing) + averaged
+
+
+def reading_bytes(
+    network: Network, tile: int, reach: int | Literal["auto"], values: int, itemsize: int, versions: int = 1
+) -> int:
+    """The peak of the reading of a tile; its `versions`, for test-time augmentation, are kept until it is computed."""
+    side = _input_side(network, tile, reach)
+    # Read, mirrored, and as float32 at full scale, normalised.
+    return side**2 * values * (2 * itemsize + 20 + 2 * 4 * (versions - 1))
+
+
+def _input_side(network: Network, tile: int, reach: int | Literal["auto"]) -> int:
+    """Pixels of the network's input for a tile; a turned one may start between two steps."""
+    kept = tile + 2 * surround(network.architecture, reach)
+    return input_for_output(network.architecture, kept + total_stride(network.architecture))
 
 
 def whole_bytes(

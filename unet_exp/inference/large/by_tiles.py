@@ -7,24 +7,26 @@ normalisation and the choice of channels from the whole image.
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.config.user_data import NoData
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.folder.threads import run_ahead
 from unet_exp.geometry import total_stride
-from unet_exp.inference.large.budget import OVERHEAD, format_size, tile_bytes
+from unet_exp.inference.large.budget import OVERHEAD, format_size, reading_bytes, tile_bytes
 from unet_exp.inference.large.part_file import PartFile
 from unet_exp.inference.predictor import Predictor
-from unet_exp.inference.tiling.overlap_tile import Source
+from unet_exp.inference.tiling.overlap_tile import Part, Source
 from unet_exp.inference.tta import list_turns
 from unet_exp.io.georeference import read_georeference
 from unet_exp.io.windows import WindowedPage, write_by_rows
@@ -72,7 +74,9 @@ def plan_page(predictor: Predictor, page: WindowedPage, budget: int) -> TilePlan
         row = page.row_bytes(tile + 4 * step)
         one = page.planes * page.chunk_bytes
         cache = max(one, min(row, budget // 4))
-        passes = tile_bytes(network, tile, settings.context, page.channels, page.itemsize, len(predictor.classes))
+        size = network, tile, settings.context, page.channels, page.itemsize
+        # One tile is read while another is computed.
+        passes = tile_bytes(*size, len(predictor.classes)) + reading_bytes(*size, len(list_turns(settings) or [0]))
         # Beside the cache, a strip or tile as it lies in the file; and the indices of one row of tiles.
         return TilePlan(tile, cache, OVERHEAD + cache + 2 * page.chunk_bytes + passes + max(tile, 512) * page.width)
 
@@ -156,24 +160,49 @@ def predict_pages(
             part.keep(place + done * page.width)
             page.keep(planned.cache)
             survey = survey_page(predictor, page)
-            source = normalized_source(page, survey)
             unit = total_stride(predictor.network.architecture)
             down, across = (_balance_step(size, planned.tile, unit) for size in (page.height, page.width))
-            for top in range(done, page.height, down):
-                rows = np.zeros((min(down, page.height - top), page.width), np.uint8)
-                for left in range(0, page.width, across):
-                    wide = min(across, page.width - left)
-                    found = predictor.part_probabilities(source, page.size, (top, left, len(rows), wide))
-                    rows[:, left : left + wide] = found.argmax(axis=0)
-                    valid = page.region(top, left, len(rows), wide)[1] if survey.holes else None
-                    if valid is not None:
-                        rows[:, left : left + wide][~valid] = IGNORE_LABEL
-                    if left + wide < page.width:
-                        yield rows.shape[0] * wide
-                part.append(rows)
-                yield rows.shape[0] * wide
+            parts = [
+                (top, left, min(down, page.height - top), min(across, page.width - left))
+                for top in range(done, page.height, down)
+                for left in range(0, page.width, across)
+            ]
+            rows = np.zeros((0, page.width), np.uint8)
+            with closing(_predict_parts(predictor, page, survey, parts)) as labels:
+                for (_, left, high, wide), label in zip(parts, labels, strict=True):
+                    if left == 0:
+                        rows = np.zeros((high, page.width), np.uint8)
+                    rows[:, left : left + wide] = label
+                    if left + wide == page.width:
+                        part.append(rows)
+                    yield high * wide
             page.keep(0)
         place += page.height * page.width
+
+
+def _predict_parts(
+    predictor: Predictor, page: WindowedPage, survey: "PageSurvey", parts: Sequence[Part]
+) -> Generator[NDArray[np.uint8], None, None]:
+    """Labels (height, width) of parts of a page, `IGNORE_LABEL` without data; the next one is read meanwhile."""
+    source = normalized_source(page, survey)
+
+    def read(place: int) -> tuple[dict[Part, Tensor], NDArray[np.bool_] | None]:
+        part = parts[place]
+        valid = page.region(*part)[1] if survey.holes else None
+        return {window: source(*window) for window in predictor.list_windows(page.size, part)}, valid
+
+    def find(windows: dict[Part, Tensor]) -> Source:
+        return lambda top, left, height, width: windows[top, left, height, width]
+
+    # One thread: what is decoded of the file is kept for one reader.
+    for part, (windows, valid) in zip(
+        parts, run_ahead(read, range(len(parts)), threads=1, ahead_of_each=1), strict=True
+    ):
+        found = predictor.part_probabilities(find(windows), page.size, part)
+        label: NDArray[np.uint8] = found.argmax(axis=0).astype(np.uint8)
+        if valid is not None:
+            label[~valid] = IGNORE_LABEL
+        yield label
 
 
 @dataclass(frozen=True)

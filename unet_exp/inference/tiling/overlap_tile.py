@@ -103,15 +103,26 @@ def tiled_logits(
 def part_logits(network: Network, source: Source, size: Size, part: Part, settings: InferenceConfig) -> Tensor:
     """Logits (1, out, height, width), float32 on the network's device, of a part of an image of `size`, in one pass.
 
-    They equal those of `tiled_logits` there. The network is in eval mode; of the settings only `context` counts.
+    They equal those of `tiled_logits` there. The network is in eval mode; of the settings only `context` counts. It
+    asks the source for one window, that of `part_window`.
     """
-    top, left, high, wide = part
-    extra = surround(network.architecture, settings.context)
-    row = plan_part(network.architecture, size[0], top, top + high, extra)
-    column = plan_part(network.architecture, size[1], left, left + wide, extra)
+    row, column = _plan_sides(network, size, part, settings)
     device = next(network.parameters()).device
     logits: Tensor = network(source(row.start, column.start, row.size, column.size).to(device))
     return logits[..., _slice(row.offset, row), _slice(column.offset, column)].float()
+
+
+def part_window(network: Network, size: Size, part: Part, settings: InferenceConfig) -> Part:
+    """The window of an image of `size` that `part_logits` reads for a part of it."""
+    row, column = _plan_sides(network, size, part, settings)
+    return row.start, column.start, row.size, column.size
+
+
+def _plan_sides(network: Network, size: Size, part: Part, settings: InferenceConfig) -> tuple[Tile, Tile]:
+    top, left, high, wide = part
+    extra = surround(network.architecture, settings.context)
+    row = plan_part(network.architecture, size[0], top, top + high, extra)
+    return row, plan_part(network.architecture, size[1], left, left + wide, extra)
 
 
 def _slice(start: int, tile: Tile) -> slice:
