@@ -18,7 +18,7 @@ def list_pairs(task: Benchmark) -> list[Pair]:
     """A training beside a plain loop, and two beside each other."""
     place = Path(tempfile.mkdtemp(prefix="benchmark_train_"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
-    steps, tile, side = task.choose(100, 2), task.choose(256, 32), task.choose(384, 64)
+    steps, tile, side = task.choose(60, 2), task.choose(256, 32), task.choose(384, 64)
     images = _write_images(place, side)
     words = ["experiment=small", "logger=csv", f"trainer.max_steps={steps}", f"data.tile={tile}", *task.words]
     words += [f"data.height={side}", f"data.width={side}", "data.train_images=8", "data.val_images=2"]
@@ -30,12 +30,12 @@ def list_pairs(task: Benchmark) -> list[Pair]:
     return [
         Pair(
             "train", what, "train, with validation, test and pictures", "plain loop",
-            partial(start, command, place), partial(start, loop, place), None, 3,
+            partial(start, command, place), partial(start, loop, place), None, 2,
         ),
         Pair(
             "train", both, "beside each other", "one after the other",
             _side_by_side(command, place), _in_a_row(command, place),
-            Goal("ratio", 1 / 1.2), 3,
+            Goal("ratio", 1 / 1.2), 2,
         ),
     ]  # fmt: skip
 
