@@ -37,7 +37,7 @@ def test_channels_from_several_files(cli, tmp_path):
     assert trained.code == 0, trained.err
     start = f"checkpoint={shlex.quote(str(trained.folder))}"
     assert cli("predict", start, f"input={channels}", "output=all").code == 0
-    predictor = unet_exp.load(trained.folder, "cpu", "32")
+    predictor = unet_exp.load(trained.folder, "cpu")
     for name in "abcde":
         image = np.concatenate(
             [read_pages(tmp_path / f"images/{name}_{kind}.png")[0] for kind in ("red", "nir")], axis=2

@@ -133,7 +133,7 @@ def test_masks_are_predicted_along_the_axis_of_the_training(tmp_path, cli):
             volume = nibabel.load(files[f"{what}.nii.gz"])
             assert volume.shape == SHAPE
             np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-6)
-    predictor = unet_exp.load(trained.folder, "cpu", "32")
+    predictor = unet_exp.load(trained.folder, "cpu")
     for files, place in ((found, 1), (along_z, 2)):
         mask = np.asarray(nibabel.load(files["mask.nii.gz"]).dataobj)
         for number in range(SHAPE[place]):

@@ -200,8 +200,9 @@ def test_a_repetition_that_is_broken_off_is_compared_when_it_has_gone_on(
 
 
 def test_the_conditions_of_a_run_are_recorded_and_threads_and_layouts_are_taken_again(
-    cli: Cli, finished: RunFolder, tmp_path: Path
+    cli: Cli, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
     words = [*TINY, "trainer.max_steps=1", "model=same", f"init_from={finished.path}", "output=out"]
     path = cli("train", *words).folder
     now = summary(RunFolder(path))

@@ -322,6 +322,7 @@ def test_weights_and_biases(
         when_at_step(at, lambda _: server.close())
     said = cli("train", *WORDS, "output=out", "logger=wandb", "logger.init_timeout=2", "logger.images=0")
     assert said.code == 0
+    assert wandb.run is None, "a run that cannot be finished is forgotten all the same"
     folder = the_run(tmp_path)
     check_equal(folder, whole)
     (warned,) = [line for line in said.err.splitlines() if told in line]

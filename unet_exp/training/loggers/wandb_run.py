@@ -197,10 +197,14 @@ def log_checkpoint_artifact(run: "wandb.Run", path: Path, name: str, metadata: M
 
 def finish(run: "wandb.Run", exit_code: int = 0) -> None:
     """Finishes a run within its `finish_timeout`; an `exit_code` other than 0 marks it as failed."""
+    import wandb
+
     with warn_on_error("W&B", "not everything was uploaded; `wandb sync` on the run's folder under wandb/ sends it"):
         run.finish(exit_code=exit_code)
         return
     _stop_service()
+    if wandb.run is run:  # W&B keeps one that it could not finish, and the next run would warn of it again
+        wandb.run = None
 
 
 def _configure(mode: Mode) -> None:
