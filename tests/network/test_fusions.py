@@ -19,10 +19,11 @@ from unet_exp import geometry
 from unet_exp.compose import compose_train, conf_dir
 from unet_exp.config import parse
 from unet_exp.errors import ConfigError
-from unet_exp.geometry import FUSIONS, Architecture, Fusion, Learned
+from unet_exp.geometry import FUSIONS, Architecture, Fusion, Learned, Norm, conv_parameters
 from unet_exp.inference.large.budget import forward_bytes
 from unet_exp.network import UNet
 from unet_exp.network.fusion import MODULES
+from unet_exp.network.norms import conv_and_norm
 
 VALID = Architecture("valid", "crop", 3, 4, 1, 2, "concat", "none", "transposed")
 PAD = replace(VALID, padding="same", align="pad", norm="batch", upsample="bilinear")
@@ -34,7 +35,7 @@ WORDS = (*SHIPPED, "scaled", "gated")
 class Scaled(nn.Module):
     """Adds the skip, each of its channels times a learned factor."""
 
-    def __init__(self, _up: int, skip: int) -> None:
+    def __init__(self, _up: int, skip: int, _norm: Norm) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.full((skip, 1, 1), 0.5))
 
@@ -43,40 +44,38 @@ class Scaled(nn.Module):
 
 
 class Gated(nn.Module):
-    """Concatenates the skip, each of its pixels times a number that both maps give (Oktay et al. 2018)."""
+    """Concatenates the skip, each of its pixels times a number that both maps give, with the norm of the network."""
 
-    def __init__(self, up: int, skip: int) -> None:
+    def __init__(self, up: int, skip: int, norm: Norm) -> None:
         super().__init__()
-        inner = max(skip // 2, 1)
-        self.of_up, self.of_skip = nn.Conv2d(up, inner, 1), nn.Conv2d(skip, inner, 1)
-        self.gate = nn.Conv2d(inner, 1, 1)
+        self.of_up, self.of_skip = (nn.Sequential(*conv_and_norm(read, 2, 1, norm)) for read in (up, skip))
+        self.gate = nn.Conv2d(2, 1, 1)
 
     def forward(self, up: Tensor, skip: Tensor) -> Tensor:
         gate = self.gate(F.relu(self.of_up(up) + self.of_skip(skip))).sigmoid()
         return torch.cat([up, gate * skip], dim=1)
 
 
-def conv_1x1(name: str, read: int, give: int) -> Learned:
-    return Learned(f"conv 1x1, {name}", read, give, 1, read * give + give)
-
-
-def steps_of_gated(up: int, skip: int) -> tuple[Learned, ...]:
-    inner = max(skip // 2, 1)
-    return conv_1x1("up", up, inner), conv_1x1("skip", skip, inner), conv_1x1("gate", inner, 1)
+def steps_of_gated(up: int, skip: int, norm: Norm) -> tuple[Learned, ...]:
+    return (
+        Learned("conv 1x1, up", up, 2, 1, conv_parameters(up, 2, 1, norm)),
+        Learned("conv 1x1, skip", skip, 2, 1, conv_parameters(skip, 2, 1, norm)),
+        Learned("conv 1x1, gate", 2, 1, 1, 3),
+    )
 
 
 @pytest.fixture(autouse=True)
 def _two_more(monkeypatch: pytest.MonkeyPatch) -> None:
     scaled = Fusion(
         channels=lambda up, _: up,
-        learned=lambda _, skip: (Learned("scale", skip, skip, 0, skip),),
+        learned=lambda _up, skip, _norm: (Learned("scale", skip, skip, 0, skip),),
         refuses=lambda up, skip: None if up == skip else f"cannot add {up} channels to {skip}",
         scratch=lambda _, skip: skip,
     )
     gated = Fusion(
         channels=lambda up, skip: up + skip,
         learned=steps_of_gated,
-        scratch=lambda _, skip: 4 * max(skip // 2, 1) + skip,
+        scratch=lambda _, skip: skip + 1,
     )
     for word, cost, module in (("scaled", scaled, Scaled), ("gated", gated, Gated)):
         monkeypatch.setitem(FUSIONS, word, cost)

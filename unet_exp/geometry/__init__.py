@@ -14,7 +14,6 @@ from unet_exp.geometry.architecture import (
     AnyArchitecture,
     Architecture,
     CustomArchitecture,
-    Norm,
     Padding,
     UpsampleMode,
     channels,
@@ -30,10 +29,10 @@ from unet_exp.geometry.counts import (
     layers,
     macs,
     matched_width,
-    norm_groups,
     parameters,
 )
 from unet_exp.geometry.fusions import FUSIONS, Fusion, Learned
+from unet_exp.geometry.norms import Norm, conv_parameters, norm_groups, norm_parameters
 from unet_exp.geometry.sizes import (
     HasSizes,
     Sizes,
@@ -70,6 +69,7 @@ __all__ = [
     "UpsampleMode",
     "channels",
     "check_size",
+    "conv_parameters",
     "fused_channels",
     "input_for_output",
     "is_legal",
@@ -81,6 +81,7 @@ __all__ = [
     "macs",
     "matched_width",
     "norm_groups",
+    "norm_parameters",
     "out_channels",
     "output_size",
     "parameters",

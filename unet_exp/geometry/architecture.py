@@ -7,11 +7,11 @@ from typing import Any, Literal, get_args
 
 from unet_exp.errors import ConfigError
 from unet_exp.geometry.fusions import FUSIONS
+from unet_exp.geometry.norms import Norm
 from unet_exp.geometry.sizes import Sizes
 
 Padding = Literal["valid", "same"]
 Align = Literal["crop", "exact", "pad"]
-Norm = Literal["none", "batch", "instance", "group"]
 UpsampleMode = Literal["transposed", "bilinear"]
 Activation = Literal["softmax", "sigmoid"]
 

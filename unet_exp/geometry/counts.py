@@ -2,11 +2,11 @@
 
 from bisect import bisect_left
 from dataclasses import dataclass, replace
-from math import gcd
 from typing import Literal, get_args
 
 from unet_exp.geometry.architecture import Architecture, channels, require_word, upsampled_channels
 from unet_exp.geometry.fusions import FUSIONS
+from unet_exp.geometry.norms import conv_parameters
 from unet_exp.geometry.sizes import check_size, legal_sizes
 
 Match = Literal["parameters", "flops"]
@@ -56,11 +56,6 @@ class Layer:
         return self.macs_per_position * self.positions**2
 
 
-def norm_groups(channels: int) -> int:
-    """Return the number of groups of a group norm: the largest divisor of `channels` among 1, 2, 4 and 8."""
-    return gcd(8, channels)
-
-
 def fused_channels(architecture: Architecture, level: int) -> int:
     """Return the channels that the first decoder convolution of `level` reads."""
     return FUSIONS[architecture.fusion].channels(upsampled_channels(architecture, level), channels(architecture, level))
@@ -94,7 +89,9 @@ def layers(architecture: Architecture, size: int) -> list[Layer]:
         before, after = (skips.pop(), 2 * size) if architecture.align == "crop" else (2 * size, skips.pop())
         steps += [
             Layer(name, "mix", level, reads, gives, after, after, kernel, weights)
-            for name, reads, gives, kernel, weights in fusion.learned(upsampled, channels(architecture, level))
+            for name, reads, gives, kernel, weights in fusion.learned(
+                upsampled, channels(architecture, level), architecture.norm
+            )
         ]
         join = architecture.fusion if fusion.takes_skip else "no skip"
         name = join if before == after else f"{architecture.align} + {join}"
@@ -181,9 +178,9 @@ def _two_convs(architecture: Architecture, level: int, read: int, size: int) -> 
     """Return the 3x3 convolutions of a block; a norm has two parameters a channel in place of the bias."""
     width, norm = channels(architecture, level), architecture.norm
     loss = 2 if architecture.padding == "valid" else 0
-    extra, name = (width, "conv 3x3") if norm == "none" else (2 * width, f"conv 3x3, {norm} norm")
+    name = "conv 3x3" if norm == "none" else f"conv 3x3, {norm} norm"
     return [
-        Layer(name, "conv", level, read, width, before, before - loss, 3, 9 * read * width + extra)
+        Layer(name, "conv", level, read, width, before, before - loss, 3, conv_parameters(read, width, 3, norm))
         for read, before in ((read, size), (width, size - loss))
     ]
 

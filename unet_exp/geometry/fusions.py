@@ -1,12 +1,15 @@
 """What each way to join a decoder map and its skip gives and costs, in plain integers.
 
-`up` and `skip` are the channels of the up-sampled map and of its skip, which have one size by then. The module that
-does what is declared here is `unet_exp.network.fusion.MODULES` of the same word; tests compare the two.
+`up` and `skip` are the channels of the up-sampled map and of its skip, which have one size by then, and `norm` is the
+network's normalisation. The module that does what is declared here is `unet_exp.network.fusion.MODULES` of the same
+word; tests compare the two.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from unet_exp.geometry.norms import Norm
 
 
 class Learned(NamedTuple):
@@ -17,7 +20,7 @@ class Learned(NamedTuple):
         channels_in: Channels that it reads.
         channels_out: Channels that it gives.
         kernel: Side of its convolution's kernel; 0 where it multiplies no matrix, as a scale a channel does not.
-        parameters: Weights and biases.
+        parameters: Weights and biases, and those of its norm.
     """
 
     name: str
@@ -33,14 +36,14 @@ class Fusion:
 
     Attributes:
         channels: Channels of the joined map.
-        learned: Its steps with weights, in their order.
+        learned: Its steps with weights, in their order; of `up`, `skip` and `norm`.
         refuses: Why it cannot join so many channels, in words that follow `fusion=<word> `; None where it can.
         scratch: Channels of the maps that it holds at once while it computes, without `up`, `skip` and the joined map.
         takes_skip: Whether the skip is read; where it is not, the joined map is the up-sampled one itself.
     """
 
     channels: Callable[[int, int], int]
-    learned: Callable[[int, int], tuple[Learned, ...]] = lambda _up, _skip: ()
+    learned: Callable[[int, int, Norm], tuple[Learned, ...]] = lambda _up, _skip, _norm: ()
     refuses: Callable[[int, int], str | None] = lambda _up, _skip: None
     scratch: Callable[[int, int], int] = lambda _up, _skip: 0
     takes_skip: bool = True

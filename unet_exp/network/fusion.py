@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unet_exp.geometry import Align
+from unet_exp.geometry import Align, Norm
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
 
@@ -89,12 +89,13 @@ class DropSkip(nn.Module):
         return up
 
 
-MODULES: Final[dict[str, Callable[[int, int], nn.Module]]] = {
-    "concat": lambda _up, _skip: Concat(),
-    "add": lambda _up, _skip: Add(),
-    "none": lambda _up, _skip: DropSkip(),
+MODULES: Final[dict[str, Callable[[int, int, Norm], nn.Module]]] = {
+    "concat": lambda _up, _skip, _norm: Concat(),
+    "add": lambda _up, _skip, _norm: Add(),
+    "none": lambda _up, _skip, _norm: DropSkip(),
 }
-"""Makes the module of a fusion from the channels of the up-sampled map and of the skip, one for each decoder level.
+"""Makes the module of a fusion from the channels of the up-sampled map and of the skip, and the network's norm; one for
+each decoder level.
 
 A module draws its own initial weights; those of its convolutions `initialise` draws anew.
 """

@@ -11,21 +11,11 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unet_exp.geometry import Architecture, Norm, channels, fused_channels, norm_groups, upsampled_channels
+from unet_exp.geometry import Architecture, channels, fused_channels, upsampled_channels
 from unet_exp.network.base import Network
 from unet_exp.network.fusion import MODULES, align
 from unet_exp.network.initialisation import UpconvFanIn, initialise
-
-
-def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """Return the normalisation of (B, C, H, W) with two parameters a channel; `none` is the identity."""
-    if norm == "batch":
-        return nn.BatchNorm2d(channels)
-    if norm == "instance":
-        return nn.InstanceNorm2d(channels, affine=True)
-    if norm == "group":
-        return nn.GroupNorm(norm_groups(channels), channels)
-    return nn.Identity()
+from unet_exp.network.norms import conv_and_norm
 
 
 class DoubleConv(nn.Sequential):
@@ -33,13 +23,10 @@ class DoubleConv(nn.Sequential):
 
     def __init__(self, architecture: Architecture, in_channels: int, out_channels: int) -> None:
         padding = 1 if architecture.padding == "same" else 0
-        bias = architecture.norm == "none"  # a norm has its own
         super().__init__(
-            nn.Conv2d(in_channels, out_channels, 3, padding=padding, bias=bias),
-            norm_layer(architecture.norm, out_channels),
+            *conv_and_norm(in_channels, out_channels, 3, architecture.norm, padding),
             nn.ReLU(inplace=True),
-            nn.Conv2d(out_channels, out_channels, 3, padding=padding, bias=bias),
-            norm_layer(architecture.norm, out_channels),
+            *conv_and_norm(out_channels, out_channels, 3, architecture.norm, padding),
             nn.ReLU(inplace=True),
         )
 
@@ -75,7 +62,7 @@ class Decoder(nn.Module):
         width, up = channels(architecture, level), upsampled_channels(architecture, level)
         self.align = architecture.align
         self.up = Upsample(architecture, 2 * width, up)
-        self.fusion = MODULES[architecture.fusion](up, width)
+        self.fusion = MODULES[architecture.fusion](up, width, architecture.norm)
         self.convs = DoubleConv(architecture, fused_channels(architecture, level), width)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
