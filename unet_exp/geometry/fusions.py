@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from unet_exp.geometry.norms import Norm
+from unet_exp.geometry.norms import Norm, conv_parameters
 
 
 class Learned(NamedTuple):
@@ -53,9 +53,27 @@ def _unequal(up: int, skip: int) -> str | None:
     return None if up == skip else f"cannot add {up} channels to {skip}"
 
 
+def inner_channels(skip: int) -> int:
+    """Return the channels in which an attention gate compares both maps: half of the skip's."""
+    return max(skip // 2, 1)
+
+
+def _steps_of_gate(up: int, skip: int, norm: Norm) -> tuple[Learned, ...]:
+    inner = inner_channels(skip)
+    convs = (("of the map", up, inner), ("of the skip", skip, inner), ("to one channel", inner, 1))
+    return tuple(
+        Learned(f"gate: conv 1x1 {what}", read, given, 1, conv_parameters(read, given, 1, norm))
+        for what, read, given in convs
+    )
+
+
 FUSIONS: Final[dict[str, Fusion]] = {
     "concat": Fusion(channels=lambda up, skip: up + skip),
     "add": Fusion(channels=lambda up, _skip: up, refuses=_unequal),
     "none": Fusion(channels=lambda up, _skip: up, takes_skip=False),
+    # The gate's one channel and the gated skip live beside the joined map; what comes before that takes less.
+    "attention": Fusion(
+        channels=lambda up, skip: up + skip, learned=_steps_of_gate, scratch=lambda _up, skip: skip + 1
+    ),
 }
 """The one list of the words that `fusion` may be."""
