@@ -22,7 +22,7 @@ from unet_exp.config.learning import (
     PlateauConfig,
     SchedulerConfig,
 )
-from unet_exp.config.model import CustomModelConfig, FusionConfig, ModelConfig
+from unet_exp.config.model import CustomModelConfig, EncoderModelConfig, FusionConfig, ModelConfig
 from unet_exp.config.running import InferenceConfig, LoggerConfig, MetricsConfig, RotationTTAConfig, TrainerConfig
 from unet_exp.config.values import IGNORE_LABEL, ClassSpec, duration_seconds
 from unet_exp.geometry import (
@@ -30,6 +30,7 @@ from unet_exp.geometry import (
     AnyArchitecture,
     Architecture,
     CustomArchitecture,
+    EncoderArchitecture,
     input_for_output,
     matched_width,
     out_channels,
@@ -127,6 +128,13 @@ class Config(Strict):
         if isinstance(model, CustomModelConfig):
             keys: dict[str, Any] = model.model_dump(exclude={"name"})
             return CustomArchitecture(in_channels=in_channels, out_channels=logits, **keys)
+        if isinstance(model, EncoderModelConfig):
+            shape = {"depth": model.depth, "width": model.width, "norm": model.norm, "upsample": model.upsample}
+            decoder = Architecture(
+                "same", "exact", in_channels=in_channels, out_channels=logits, fusion=self.fusion.name, **shape
+            )
+            radius = model.receptive_field_radius
+            return EncoderArchitecture(model.encoder, decoder, radius if isinstance(radius, int) else None)
         choices = model.model_dump(exclude={"name", "dropout", "upconv_fan_in", "match"})
         requested = Architecture(in_channels=in_channels, out_channels=logits, fusion=self.fusion.name, **choices)
         if model.match == "none":

@@ -14,6 +14,7 @@ from unet_exp.geometry.architecture import (
     AnyArchitecture,
     Architecture,
     CustomArchitecture,
+    EncoderArchitecture,
     Padding,
     UpsampleMode,
     channels,
@@ -31,6 +32,7 @@ from unet_exp.geometry.counts import (
     matched_width,
     parameters,
 )
+from unet_exp.geometry.decoder import DecoderChannels, channels_above, decoder_channels, seen_radius
 from unet_exp.geometry.fusions import FUSIONS, Fusion, Learned
 from unet_exp.geometry.norms import Norm, conv_parameters, norm_groups, norm_parameters
 from unet_exp.geometry.sizes import (
@@ -57,6 +59,8 @@ __all__ = [
     "AnyArchitecture",
     "Architecture",
     "CustomArchitecture",
+    "DecoderChannels",
+    "EncoderArchitecture",
     "Fusion",
     "HasSizes",
     "Layer",
@@ -68,8 +72,10 @@ __all__ = [
     "Sizes",
     "UpsampleMode",
     "channels",
+    "channels_above",
     "check_size",
     "conv_parameters",
+    "decoder_channels",
     "fused_channels",
     "input_for_output",
     "is_legal",
@@ -86,6 +92,7 @@ __all__ = [
     "output_size",
     "parameters",
     "receptive_field_radius",
+    "seen_radius",
     "smaller_legal",
     "tile_step",
     "total_stride",

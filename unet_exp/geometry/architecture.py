@@ -1,4 +1,4 @@
-"""What a network looks like, before there is one: the U-Net in all its variants, or a user's own class."""
+"""What a network looks like, before there is one: the U-Net, one with an encoder of timm, or a user's own class."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ Activation = Literal["softmax", "sigmoid"]
 
 MAX_DEPTH = 8
 _LOSS_OF_TWO_CONVS = 4  # pixels an axis loses in two unpadded 3x3 convolutions
+_OVERLAP_OF_UNKNOWN = 4  # total strides by which tiles overlap where an output pixel sees the whole image
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,59 @@ class CustomArchitecture:
         )
 
 
-AnyArchitecture = Architecture | CustomArchitecture
+@dataclass(frozen=True)
+class EncoderArchitecture:
+    """An encoder of timm below the decoder of the U-Net.
+
+    Args:
+        encoder: Its name in timm, such as `resnet34`.
+        decoder: The padded U-Net whose decoder it is, with `align=exact`; `width` and `depth` are those of its levels,
+            and its channels those of the image and the logits.
+        receptive_field_radius: Pixels that an output pixel sees to either side at most; None: the whole image, or it is
+            not known.
+    """
+
+    encoder: str
+    decoder: Architecture
+    receptive_field_radius: int | None
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the image."""
+        return self.decoder.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the logits."""
+        return self.decoder.out_channels
+
+    @property
+    def norm(self) -> Norm:
+        """Normalisation in the decoder; the encoder has its own."""
+        return self.decoder.norm
+
+    @property
+    def has_exact_tiles(self) -> bool:
+        """Whether stitched tiles equal one pass over the whole image, to the rounding of float32."""
+        return self.receptive_field_radius is not None and self.norm in ("none", "batch")
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """What it does to sizes."""
+        step, radius = self.decoder.sizes.total_stride, self.receptive_field_radius
+        # The norms of an encoder compare the pixels of its coarsest map: a single one will not train at batch 1.
+        return Sizes(
+            smallest=2 * step,
+            step=step,
+            total_stride=step,
+            lost_border=0,
+            receptive_field_radius=_OVERLAP_OF_UNKNOWN * step if radius is None else radius,
+            invents=True,
+            words=f"model.encoder={self.encoder} and model.depth={self.decoder.depth}",
+        )
+
+
+AnyArchitecture = Architecture | CustomArchitecture | EncoderArchitecture
 
 
 def channels(architecture: Architecture, level: int) -> int:

@@ -24,3 +24,7 @@ class Network(nn.Module):
         if not torch.compiler.is_compiling():  # a compiled or exported graph keeps its sizes symbolic
             check_size(self.architecture, x.shape[-2], "input height")
             check_size(self.architecture, x.shape[-1], "input width")
+
+    def parameter_groups(self) -> list[list[nn.Parameter]]:
+        """Return the weights in groups of one learning rate each; that of the first is `optimizer.lr`."""
+        return [[*self.parameters()]]

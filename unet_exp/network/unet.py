@@ -11,7 +11,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unet_exp.geometry import Architecture, channels, fused_channels, upsampled_channels
+from unet_exp.geometry import Architecture, DecoderChannels, channels, decoder_channels
 from unet_exp.network.base import Network
 from unet_exp.network.fusion import MODULES, align
 from unet_exp.network.initialisation import UpconvFanIn, initialise
@@ -55,20 +55,22 @@ class Upsample(nn.Module):
 
 
 class Decoder(nn.Module):
-    """One level of the expanding path: up-sample, meet the skip, two convolutions."""
+    """One level of the expanding path: up-sample, meet the skip if there is one, two convolutions."""
 
-    def __init__(self, architecture: Architecture, level: int) -> None:
+    def __init__(self, architecture: Architecture, of: DecoderChannels) -> None:
         super().__init__()
-        width, up = channels(architecture, level), upsampled_channels(architecture, level)
-        self.align = architecture.align
-        self.up = Upsample(architecture, 2 * width, up)
-        self.fusion = MODULES[architecture.fusion](up, width, architecture.norm)
-        self.convs = DoubleConv(architecture, fused_channels(architecture, level), width)
+        self.align, self.takes_skip = architecture.align, of.skip is not None
+        self.up = Upsample(architecture, of.below, of.up)
+        if of.skip is not None:
+            self.fusion = MODULES[architecture.fusion](of.up, of.skip, architecture.norm)
+        self.convs = DoubleConv(architecture, of.fused, of.out)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Map the level below (B, 2C, H, W) and the skip (B, C, H', W') to (B, C, H'', W'')."""
-        up, skip = align(self.up(x), skip, self.align)
-        return cast(Tensor, self.convs(self.fusion(up, skip)))
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        """Map the level below (B, C, H, W) and the skip (B, C', H', W') to (B, C'', H'', W'')."""
+        up = self.up(x)
+        if skip is not None:
+            up = self.fusion(*align(up, skip, self.align))
+        return cast(Tensor, self.convs(up))
 
 
 class UNet(Network):
@@ -93,7 +95,7 @@ class UNet(Network):
         levels = range(1, architecture.depth + 1)
         widths = [architecture.in_channels, *(channels(architecture, level) for level in levels)]
         self.encoder = nn.ModuleList(DoubleConv(architecture, i, o) for i, o in pairwise(widths))
-        self.decoder = nn.ModuleList(Decoder(architecture, level) for level in reversed(levels[:-1]))
+        self.decoder = nn.ModuleList(Decoder(architecture, of) for of in decoder_channels(architecture))
         self.head = nn.Conv2d(architecture.width, architecture.out_channels, 1)
         self.dropout = nn.Dropout(dropout)
         initialise(self, upconv_fan_in)
