@@ -50,6 +50,7 @@ __all__ = [
     "InferenceConfig",
     "LossConfig",
     "MetricsConfig",
+    "ModelConfig",
     "OptimizerConfig",
     "PaperAugmentationConfig",
     "PlateauConfig",
@@ -129,10 +130,9 @@ class Config(Strict):
             keys: dict[str, Any] = model.model_dump(exclude={"name"})
             return CustomArchitecture(in_channels=in_channels, out_channels=logits, **keys)
         if isinstance(model, EncoderModelConfig):
-            shape = {"depth": model.depth, "width": model.width, "norm": model.norm, "upsample": model.upsample}
-            decoder = Architecture(
-                "same", "exact", in_channels=in_channels, out_channels=logits, fusion=self.fusion.name, **shape
-            )
+            shape: dict[str, Any] = model.model_dump(include={"depth", "width", "norm", "upsample"})
+            ends = {"in_channels": in_channels, "out_channels": logits}
+            decoder = Architecture("same", "exact", fusion=self.fusion.name, **ends, **shape)
             radius = model.receptive_field_radius
             return EncoderArchitecture(model.encoder, decoder, radius if isinstance(radius, int) else None)
         choices = model.model_dump(exclude={"name", "dropout", "upconv_fan_in", "match"})

@@ -10,6 +10,9 @@ from unet_exp.geometry import FUSIONS
 from unet_exp.keys import rename_keys
 from unet_exp.schema import Strict
 
+IMAGENET = "imagenet"
+"""The word for the weights that timm has for an encoder."""
+
 
 def _check_encoder_name(name: str) -> str:
     # Others, such as hf-hub:<repository>, would let a stranger's checkpoint reach for the network.

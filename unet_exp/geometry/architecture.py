@@ -193,6 +193,13 @@ class EncoderArchitecture:
         """Normalisation in the decoder; the encoder has its own."""
         return self.decoder.norm
 
+    def describe_sight(self) -> str:
+        """Say what an output pixel sees, and what that means for tiles, in one line."""
+        radius = self.receptive_field_radius
+        if radius is None:
+            return "an output pixel sees the whole image: large images that are predicted in tiles have seams"
+        return f"an output pixel sees {radius} pixels to each side"
+
     @property
     def has_exact_tiles(self) -> bool:
         """Whether stitched tiles equal one pass over the whole image, to the rounding of float32."""

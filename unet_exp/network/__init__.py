@@ -1,4 +1,4 @@
-"""The U-Net: its blocks, its fusions, its initialisation, and what its logits mean; encoders of timm; users' networks."""
+"""The U-Net: its blocks, fusions and initialisation; encoders of timm; users' networks; and what logits mean."""
 
 import torch
 

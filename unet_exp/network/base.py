@@ -1,5 +1,7 @@
 """What the rest of the program asks of a network: images in, logits out, and an architecture that says its sizes."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,6 @@ class Network(nn.Module):
             check_size(self.architecture, x.shape[-2], "input height")
             check_size(self.architecture, x.shape[-1], "input width")
 
-    def parameter_groups(self) -> list[list[nn.Parameter]]:
-        """Return the weights in groups of one learning rate each; that of the first is `optimizer.lr`."""
-        return [[*self.parameters()]]
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the weights for an optimizer, in groups that may differ in their learning rate."""
+        return [{"params": [*self.parameters()]}]

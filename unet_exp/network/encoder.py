@@ -6,7 +6,7 @@ there the decoder goes on without a skip.
 """
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -85,9 +85,10 @@ class EncoderNetwork(Network):
             self.encoder.eval()
         return self
 
-    def parameter_groups(self) -> list[list[nn.Parameter]]:
+    def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the weights of the decoder with the head, and those of the encoder."""
-        return [[*self.decoder.parameters(), *self.head.parameters()], [*self.encoder.parameters()]]
+        own = [*self.decoder.parameters(), *self.head.parameters()]
+        return [{"params": own}, {"params": [*self.encoder.parameters()]}]
 
     def load_encoder(self, weights: Mapping[str, Tensor]) -> None:
         """Copy pretrained weights, as `create_encoder` takes them, into the encoder.

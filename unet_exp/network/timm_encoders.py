@@ -1,4 +1,4 @@
-"""Encoders of timm: which there are, which maps they have, and their pretrained weights. timm is imported when one is used.
+"""Encoders of timm: which there are, which maps they have, and their pretrained weights; imported when one is used.
 
 timm's `features_only` networks map images (B, C, H, W) to a list of maps, each with its channels and its reduction: the
 side of its pixels in pixels of the image. Here a map of reduction 2^(level-1) is that of a level, as in the U-Net.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from textwrap import shorten
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,16 +63,16 @@ def find_maps(name: str, depth: int) -> Maps:
     """
     with torch.device("meta"):
         info = _create(name).feature_info.info
-    coarsest = {int(each["reduction"]): index for index, each in enumerate(info)}  # of equal ones the last
-    levels = {level: coarsest[1 << (level - 1)] for level in range(1, depth + 1) if 1 << (level - 1) in coarsest}
-    if depth not in levels:
-        there = [side.bit_length() for side in coarsest if side & (side - 1) == 0]
-        raise ConfigError(
-            f"model.depth={depth}: model.encoder={name} has no map of 1/{1 << (depth - 1)} of the image's side; set "
-            f"{' or '.join(map(str, there)) or 'another encoder'}"
-        )
+    sides = {int(each["reduction"]): index for index, each in enumerate(info)}  # of equal ones the last
+    levels = {side.bit_length(): index for side, index in sides.items() if side & (side - 1) == 0}
     if len(levels) < 2:
-        raise ConfigError(f"model.encoder={name}: its maps have one resolution, and the decoder needs finer ones: set another")
+        raise ConfigError(f"model.encoder={name}: its maps have one resolution; set an encoder with finer ones too")
+    if depth not in [*levels][1:]:
+        raise ConfigError(
+            f"model.depth={depth}: model.encoder={name} has no map for its last level, or none above it; set "
+            f"{' or '.join(map(str, [*levels][1:]))}"
+        )
+    levels = {level: index for level, index in levels.items() if level <= depth}
     return Maps(tuple(levels.values()), {level: int(info[index]["num_chs"]) for level, index in levels.items()})
 
 
@@ -92,12 +92,11 @@ def create_encoder(name: str, depth: int, in_channels: int, weights: Mapping[str
     """
     arguments: dict[str, Any] = {"out_indices": find_maps(name, depth).indices, "in_chans": in_channels}
     if weights is None:
-        return _create(name, **arguments)
-    source = {"state_dict": dict(weights)}
+        return cast(nn.Module, _create(name, **arguments))
     try:
-        return _find(name).create_model(
-            name, features_only=True, pretrained=True, pretrained_cfg_overlay=source, **arguments
-        )
+        model = _find(name).create_model
+        given = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(weights)}}
+        return cast(nn.Module, model(name, features_only=True, **given, **arguments))
     except Exception as error:  # timm and each of its models raise what they like
         raise DataError(f"they are no weights of {name} ({shorten(describe_error(error), 200)})") from None
 

@@ -13,6 +13,7 @@ from unet_exp import losses, network
 from unet_exp.checkpoints.reading import EPOCH_LOSSES
 from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.config import Config, parse
+from unet_exp.config.model import EncoderModelConfig
 from unet_exp.inference.device import memory_format
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.metrics.scoreboard import Scoreboard
@@ -78,9 +79,15 @@ class SegmentationModule(pl.LightningModule):
         self._step_mean = StepMean(self.config.trainer.accumulate * self.trainer.world_size)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Remembers the learning rate, which the schedule has changed when the step ends."""
+        """Remembers the learning rate, which the schedule has changed when the step ends; sets that of an encoder."""
         del batch, batch_idx
-        self.rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        groups = self.trainer.optimizers[0].param_groups
+        self.rate = groups[0]["lr"]
+        if isinstance(self.config.model, EncoderModelConfig):
+            assert isinstance(self.network, network.EncoderNetwork)
+            factor = self.config.model.encoder_rate(self.current_epoch)
+            self.network.freeze(not factor)
+            groups[1]["lr"] = factor * self.rate
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """The loss of a batch of patches, which nobody looks at here: that would wait for the device.
@@ -161,7 +168,7 @@ class SegmentationModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Builds the optimizer and its schedule."""
-        optimizer = build_optimizer(self.config.optimizer, self.network.parameters())
+        optimizer = build_optimizer(self.config.optimizer, self.network.parameter_groups())
         schedulers = build_schedulers(self.config.scheduler, self.config.trainer, optimizer, self._horizon)
         return [optimizer], schedulers
 

@@ -5,6 +5,7 @@ All numbers are bytes for float32; mixed precision takes less.
 
 import math
 import re
+import weakref
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -19,6 +20,7 @@ from unet_exp.geometry import (
     FUSIONS,
     Architecture,
     CustomArchitecture,
+    EncoderArchitecture,
     channels,
     fused_channels,
     input_for_output,
@@ -71,14 +73,15 @@ def forward_bytes(network: Network, height: int, width: int) -> int:
 
     In a block of two convolutions live: the image, the skips of the levels passed, the inputs of the block, and two
     maps of its own, the one it reads and the one it writes. The inputs of a decoder's block are the map below, the
-    up-sampled map, and both joined, and its fusion may need more before that. In a user's own network all outputs of
-    its modules count; an opaque one counts as wide as the paper's.
+    up-sampled map, and both joined, and its fusion may need more before that. Above an encoder of timm the maps that
+    live at once are watched. In a user's own network all outputs of its modules count; an opaque one counts as wide as
+    the paper's.
 
     Raises:
         ConfigError: if a size is illegal.
     """
     architecture = network.architecture
-    if isinstance(architecture, CustomArchitecture):
+    if isinstance(architecture, CustomArchitecture | EncoderArchitecture):
         return _bytes_per_pixel(network) * height * width
     skips: list[int] = []
     image = 4 * architecture.in_channels * height * width
@@ -107,16 +110,28 @@ def _scratch(architecture: Architecture, level: int, joined: int) -> int:
 
 @lru_cache(maxsize=1)
 def _bytes_per_pixel(network: Network) -> int:
-    """Bytes of the outputs of all innermost modules of a network per pixel of the input, rounded up."""
-    sizes, total = network.architecture.sizes, 0
-    side = sizes.smallest + sizes.step
+    """Bytes of a network's maps per pixel of the input, rounded up: of the outputs of all of its innermost modules.
 
-    def count(*seen: object) -> None:  # module, input, output
+    Of an encoder of timm with its decoder: of the outputs of its modules that live at once.
+    """
+    sizes, total = network.architecture.sizes, 0
+    side, known = sizes.smallest + sizes.step, isinstance(network.architecture, EncoderArchitecture)
+    outputs: list[weakref.ref[Tensor]] = []
+
+    def count(_: object, given: tuple[object, ...], output: object) -> None:
         nonlocal total
-        total += seen[-1].nbytes if isinstance(seen[-1], Tensor) else 0
+        if not isinstance(output, Tensor):
+            return
+        if not known:
+            total += output.nbytes
+            return
+        outputs.append(weakref.ref(output))
+        there = [*given, *(tensor for find in outputs if (tensor := find()) is not None)]
+        memory = [tensor.untyped_storage() for tensor in there if isinstance(tensor, Tensor)]
+        total = max(total, sum({each.data_ptr(): each.nbytes() for each in memory}.values()))
 
     device = next(network.parameters()).device
-    hooks = [part.register_forward_hook(count) for part in network.modules() if not list(part.children())]
+    hooks = [part.register_forward_hook(count) for part in network.modules() if known or not list(part.children())]
     try:
         with torch.no_grad():
             network(torch.zeros(1, network.architecture.in_channels, side, side, device=device))
