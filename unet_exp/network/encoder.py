@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from unet_exp.geometry import EncoderArchitecture, channels_above
 from unet_exp.network.base import Network
 from unet_exp.network.initialisation import initialise
-from unet_exp.network.timm_encoders import create_encoder, find_maps, find_pretrained
+from unet_exp.network.timm_encoders import create_encoder, find_maps, find_pretrained, require_weights
 from unet_exp.network.unet import Decoder
 
 
@@ -98,6 +98,7 @@ class EncoderNetwork(Network):
         """
         architecture = self.architecture
         depth, channels = architecture.decoder.depth, architecture.in_channels
+        require_weights(architecture.encoder, depth, weights, channels)
         self.encoder.load_state_dict(create_encoder(architecture.encoder, depth, channels, weights).state_dict())
 
 

@@ -6,6 +6,7 @@ side of its pixels in pixels of the image. Here a map of reduction 2^(level-1) i
 
 import difflib
 import importlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.user_class import describe_error
 
+_LOG = logging.getLogger("timm")
 EXTRA = "pip install 'unet-exp[encoders]'"
 
 
@@ -69,7 +71,7 @@ def find_maps(name: str, depth: int) -> Maps:
         raise ConfigError(f"model.encoder={name}: its maps have one resolution; set an encoder with finer ones too")
     if depth not in [*levels][1:]:
         raise ConfigError(
-            f"model.depth={depth}: model.encoder={name} has no map for its last level, or none above it; set "
+            f"model.depth={depth} does not fit the maps of model.encoder={name}: set "
             f"{' or '.join(map(str, [*levels][1:]))}"
         )
     levels = {level: index for level, index in levels.items() if level <= depth}
@@ -93,16 +95,20 @@ def create_encoder(name: str, depth: int, in_channels: int, weights: Mapping[str
     arguments: dict[str, Any] = {"out_indices": find_maps(name, depth).indices, "in_chans": in_channels}
     if weights is None:
         return cast(nn.Module, _create(name, **arguments))
+    before = _LOG.level
+    _LOG.setLevel(logging.ERROR)  # it lists weights that it does not need
     try:
         model = _find(name).create_model
         given = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(weights)}}
         return cast(nn.Module, model(name, features_only=True, **given, **arguments))
     except Exception as error:  # timm and each of its models raise what they like
         raise DataError(f"they are no weights of {name} ({shorten(describe_error(error), 200)})") from None
+    finally:
+        _LOG.setLevel(before)
 
 
-def require_weights(name: str, depth: int, weights: Mapping[str, Tensor]) -> None:
-    """Check that weights are those of an encoder, all of them; timm itself leaves random what is missing.
+def require_weights(name: str, depth: int, weights: Mapping[str, Tensor], in_channels: int = 3) -> None:
+    """Check that `create_encoder` finds all that an encoder learns; timm itself leaves random what is missing.
 
     Raises:
         ConfigError: As `find_maps`.
@@ -110,8 +116,8 @@ def require_weights(name: str, depth: int, weights: Mapping[str, Tensor]) -> Non
     """
     # Numbers that are none, of which each takes the place of one that timm finds in the file, under whatever name.
     marks = {key: torch.full((), torch.nan).expand(value.shape) for key, value in weights.items()}
-    found = create_encoder(name, depth, 3, marks)
-    lacking = [key for key, value in found.named_parameters() if not value.isnan().all()]
+    found = create_encoder(name, depth, in_channels, marks).state_dict()
+    lacking = [key for key, value in found.items() if value.is_floating_point() and not value.isnan().all()]
     if lacking:
         raise DataError(f"they are no weights of {name}: {len(lacking)} are missing, such as {lacking[0]}")
 
