@@ -169,9 +169,10 @@ def test_one_whose_maps_do_not_move_with_the_image_has_seams_too(monkeypatch: py
     assert receptive_field.measure_sight(RESNET, 3) is None
 
 
-def test_the_memory_of_a_pass_is_that_of_the_maps_that_live_at_once() -> None:
-    made: Any = build(RESNET, "model.width=8").to(memory_format=torch.channels_last)  # as it predicts on a CPU
-    side = 256
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_the_memory_of_a_pass_is_that_of_the_maps_that_live_at_once(fusion: str) -> None:
+    made: Any = build(RESNET, f"fusion={fusion}").to(memory_format=torch.channels_last)  # as it predicts on a CPU
+    side = 512
     image = torch.zeros(1, 3, side, side).contiguous(memory_format=torch.channels_last)
     with torch.profiler.profile(profile_memory=True) as profiled, torch.no_grad():
         made(image)
@@ -181,8 +182,8 @@ def test_the_memory_of_a_pass_is_that_of_the_maps_that_live_at_once() -> None:
             now += event.nbytes()
             peak = max(peak, now)
     estimate = budget.forward_bytes(made, side, side)
-    print(peak/side**2, estimate/side**2)
-    assert 0.7 * peak < estimate < 1.5 * peak
+    assert peak <= 1.05 * estimate
+    assert estimate <= 1.3 * peak
 
 
 def weights_of(encoder: str) -> tuple[Any, dict[str, Tensor]]:
@@ -218,7 +219,9 @@ def test_pretrained_weights_are_those_of_the_file_for_any_number_of_channels() -
                 torch.testing.assert_close(kernels[0], 0.75 * torch.cat([kernels[1], kernels[1][:, :1]], dim=1))
 
 
-@pytest.mark.parametrize(("channels", "mean", "std"), [(3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), (1, 0.449, 0.226)])
+@pytest.mark.parametrize(
+    ("channels", "mean", "std"), [(3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), (1, 0.449, 0.226)]
+)
 def test_values_from_0_to_1_are_standardised_as_the_weights_want(channels: int, mean: Any, std: Any) -> None:
     """Against the same network after the user's own normalisation."""
     torch.manual_seed(0)
@@ -294,7 +297,10 @@ def test_weights_of_another_network_are_refused() -> None:
     _, weights = weights_of(RESNET)
     require_weights(RESNET, 6, weights)
     for wrong, said in (
-        ({"conv1.0.weight": weights["conv1.0.weight"]}, r"they are no weights of test_resnet: \d+ are missing, such as"),
+        (
+            {"conv1.0.weight": weights["conv1.0.weight"]},
+            r"they are no weights of test_resnet: \d+ are missing, such as",
+        ),
         (weights_of(CONVNEXT)[1], "they are no weights of test_resnet"),
         ({**weights, "conv1.0.weight": torch.zeros(5, 5, 3, 3)}, "they are no weights of test_resnet"),
     ):

@@ -27,6 +27,7 @@ class EncoderNetwork(Network):
             that the encoder's pretrained weights were trained with.
 
     Attributes:
+        levels: Channels of the decoder's levels, from the coarsest to the full resolution.
         frozen: Whether the encoder learns nothing; see `freeze`.
 
     Raises:
@@ -42,8 +43,8 @@ class EncoderNetwork(Network):
         name, decoder = architecture.encoder, architecture.decoder
         maps = find_maps(name, decoder.depth).channels
         self.encoder = _without_record(create_encoder(name, decoder.depth, architecture.in_channels))
-        above = channels_above(decoder, maps)
-        self.decoder = nn.ModuleList(Decoder(decoder, of) for of in above)
+        self.levels = channels_above(decoder, maps)
+        self.decoder = nn.ModuleList(Decoder(decoder, of) for of in self.levels)
         self.head = nn.Conv2d(decoder.width, architecture.out_channels, 1)
         self.frozen = False
         self._standardizes = standardize

@@ -98,7 +98,15 @@ def _find_of_timm(encoder: str, download: bool) -> Path:
         with watch(f"downloading the weights of {encoder}"):
             return Path(huggingface_hub.hf_hub_download(repository, _FILE))
     except Exception as error:  # of the network, the disk or the hub
+        reason = shorten(describe_error(_find_cause(error)), 160)
         raise DataError(
-            f"{where}: {repository} cannot be downloaded ({shorten(describe_error(error), 160)}); try again, or name a "
-            "file that you have with model.weights="
+            f"{where}: {repository} cannot be downloaded ({reason}); try again, or name a file that you have with "
+            "model.weights="
         ) from None
+
+
+def _find_cause(error: BaseException) -> BaseException:
+    """The first of the errors that led to one: the hub's own says only that it has failed."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -29,7 +29,7 @@ from unet_exp.geometry import (
     upsampled_channels,
 )
 from unet_exp.inference.tiling.tile_plan import surround
-from unet_exp.network import Network
+from unet_exp.network import EncoderNetwork, Network
 
 Shape = tuple[int, int, int]
 """Height and width in pixels, and channels."""
@@ -81,6 +81,8 @@ def forward_bytes(network: Network, height: int, width: int) -> int:
         ConfigError: if a size is illegal.
     """
     architecture = network.architecture
+    if isinstance(network, EncoderNetwork):
+        return (_bytes_per_pixel(network) + _scratch_above(network)) * height * width
     if isinstance(architecture, CustomArchitecture | EncoderArchitecture):
         return _bytes_per_pixel(network) * height * width
     skips: list[int] = []
@@ -106,6 +108,15 @@ def _scratch(architecture: Architecture, level: int, joined: int) -> int:
     """Bytes of the fusion of a level beside its inputs and output, from those of the joined map."""
     up, skip = upsampled_channels(architecture, level), channels(architecture, level)
     return joined * FUSIONS[architecture.fusion].scratch(up, skip) // fused_channels(architecture, level)
+
+
+def _scratch_above(network: EncoderNetwork) -> int:
+    """Bytes of the fusions above an encoder beside their inputs and outputs, per pixel of the input, rounded up."""
+    fusion, depth = FUSIONS[network.architecture.decoder.fusion], network.architecture.decoder.depth
+    skips = [
+        (level, of.up, of.skip) for level, of in zip(range(depth - 1, 0, -1), network.levels, strict=True) if of.skip
+    ]
+    return max((-(-4 * fusion.scratch(up, skip) >> 2 * (level - 1)) for level, up, skip in skips), default=0)
 
 
 @lru_cache(maxsize=1)
