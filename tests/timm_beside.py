@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,10 +30,10 @@ def timm_on_path() -> Iterator[None]:
 
 def _load_torchvision() -> None:
     try:
-        import torchvision  # noqa: F401
+        import_module("torchvision")
     except RuntimeError:  # it describes operators that its library, built for another PyTorch, has not declared
         import torch
 
         for name in ("nms", "qnms"):
             torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision  # noqa: F401
+        import_module("torchvision")

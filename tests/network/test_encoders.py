@@ -1,4 +1,4 @@
-"""The U-Net's decoder on encoders of timm: channels, sizes, sight, tiles, pretrained weights, and each mistake in one line."""
+"""The U-Net's decoder on encoders of timm: channels, sight, tiles, pretrained weights, and each mistake in one line."""
 
 import sys
 from collections.abc import Iterator
@@ -22,7 +22,14 @@ from unet_exp.geometry import FUSIONS
 from unet_exp.inference.large import budget
 from unet_exp.inference.tiling.overlap_tile import mirror_source, tiled_logits
 from unet_exp.inference.tiling.tile_size import are_exact, resolve_tile
-from unet_exp.network import EncoderNetwork, cost, count_parameters, receptive_field
+from unet_exp.network import (
+    EncoderNetwork,
+    cost,
+    count_parameters,
+    fold_batch_norm,
+    probabilities,
+    receptive_field,
+)
 from unet_exp.network.timm_encoders import find_maps, require_weights
 
 RESNET, CONVNEXT, EFFICIENTNET = "test_resnet", "test_convnext", "test_efficientnet"
@@ -310,6 +317,17 @@ def test_weights_of_another_network_are_refused() -> None:
     gone = {key: value for key, value in weights.items() if key != "layer3.0.bn2.running_mean"}
     with pytest.raises(DataError, match=r"1 are missing, such as layer3\.0\.bn2\.running_mean"):
         require_weights(RESNET, 6, gone)
+
+
+def test_the_batch_norms_of_the_decoder_are_folded() -> None:
+    made = build(RESNET, "model.depth=4")
+    folded = fold_batch_norm(made)
+    image = torch.randn(2, 3, 32, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(probabilities(folded(image), "softmax"), probabilities(made(image), "softmax"))
+    norms = [[module for module in each.modules() if isinstance(module, nn.BatchNorm2d)] for each in (made, folded)]
+    assert len(norms[0]) - len(norms[1]) == 2 * len(made.decoder)
+    assert norms[1]
 
 
 def test_sizes_are_multiples_of_the_total_stride() -> None:

@@ -1,8 +1,9 @@
-"""Trainings with `model=encoder`: from a file of weights, from downloaded ones and from none, frozen, resumed, repeated."""
+"""Trainings with `model=encoder`: from weights in a file, downloaded ones and none, frozen, resumed, repeated."""
 
 import hashlib
 import json
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,8 +16,8 @@ import pytest
 import torch
 from conftest import TINY, Said, run_training, summary
 from own_images import RNG, put
-from resuming import Part, Train, breaking, check_equal
-from safetensors.torch import save_file
+from resuming import Train, breaking, check_equal
+from safetensors.torch import load_file, save_file
 from sweeps_on_disk import compared, write_run
 from timm_beside import timm_on_path
 
@@ -74,12 +75,6 @@ def whole(user: Given, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return run_training(tmp_path_factory.mktemp("whole"), base=user.words)
 
 
-@pytest.fixture
-def part(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Part:
-    """See `breaking`."""
-    return breaking(train, tmp_path, monkeypatch)
-
-
 @contextmanager
 def put_away(path: Path) -> Iterator[None]:
     """The file is gone in here."""
@@ -121,7 +116,7 @@ def test_frozen_it_keeps_the_weights_of_the_file_and_then_learns_more_slowly(
 ) -> None:
     frozen = encoder_of(train("trainer.max_steps=2", base=user.words))
     network = open_checkpoint(whole.best).network()
-    network.load_encoder(dict(unet_exp_weights(user.weights)))  # type: ignore[operator]
+    network.load_encoder(load_file(user.weights))  # type: ignore[operator]
     expected = {f"encoder.{key}": value for key, value in network.encoder.state_dict().items()}  # type: ignore[union-attr, operator]
     assert frozen.keys() == expected.keys()
     assert all(torch.equal(value, expected[key]) for key, value in frozen.items())
@@ -135,15 +130,9 @@ def test_frozen_it_keeps_the_weights_of_the_file_and_then_learns_more_slowly(
     assert theirs["lr"] == pytest.approx(0.1 * own["lr"])
 
 
-def unet_exp_weights(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(path)
-
-
 @pytest.mark.parametrize("batch", [1, 3])
 def test_resumed_it_ends_as_if_undisturbed_without_the_file(
-    user: Given, whole: RunFolder, train: Train, part: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+    user: Given, whole: RunFolder, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     """Broken off while it is frozen, and in the epoch after that."""
     folder = breaking(lambda *words: train(*words, base=user.words), tmp_path, monkeypatch)(batch=batch)
@@ -177,7 +166,7 @@ def test_exported_it_predicts_the_same_and_needs_no_timm(
     assert said.code == 0, said
     image = RNG.integers(0, 256, (70, 55, 3)).astype(np.uint8)
     expected = unet_exp.load(whole.path, "cpu", "32").probabilities(image)
-    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    monkeypatch.setitem(sys.modules, "timm", None)
     opened = open_checkpoint(tmp_path / "model.onnx")
     np.testing.assert_allclose(Predictor(opened, "cpu", "32").probabilities(image), expected, atol=1e-4)
     assert opened.architecture() == open_checkpoint(whole.best).architecture()
@@ -192,7 +181,7 @@ def test_it_is_repeated_from_the_same_file_alone(user: Given, whole: RunFolder, 
         said = cli("train", *words, f"model.weights={moved}")
         assert said.code == 0, said
         assert "equal: all" in said.out
-        save_file({key: value + 1 for key, value in unet_exp_weights(moved).items()}, moved)
+        save_file({key: value + 1 for key, value in load_file(moved).items()}, moved)
         assert "has changed since it started from it" in cli("train", *words, f"model.weights={moved}").mistake
 
 
