@@ -193,6 +193,10 @@ class EncoderArchitecture:
         """Normalisation in the decoder; the encoder has its own."""
         return self.decoder.norm
 
+    def describe(self) -> str:
+        """Say what it is, in a few words."""
+        return f"decoder on the maps of {self.encoder} down to 1/{self.decoder.sizes.total_stride} of the side"
+
     def describe_sight(self) -> str:
         """Say what an output pixel sees, and what that means for tiles, in one line."""
         radius = self.receptive_field_radius

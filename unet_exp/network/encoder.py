@@ -114,4 +114,4 @@ def _fit_channels(values: tuple[float, ...], channels: int) -> Tensor:
     """Give each channel of the image a value, as timm gives it a kernel: the mean of all for one, else in turn."""
     if channels == 1:
         return torch.tensor([sum(values) / len(values)])
-    return torch.tensor([values[channel % len(values)] for channel in range(channels)])
+    return torch.tensor(values).repeat(-(-channels // len(values)))[:channels]

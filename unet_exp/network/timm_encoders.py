@@ -129,9 +129,8 @@ def find_pretrained(name: str) -> Pretrained:
     Raises:
         ConfigError: If timm is missing, or has no such encoder.
     """
-    with torch.device("meta"):
-        found = _create(name).pretrained_cfg
-    return Pretrained(found.get("hf_hub_id"), tuple(found["mean"]), tuple(found["std"]))
+    found = _find(name).get_pretrained_cfg(name)
+    return Pretrained(found.hf_hub_id, tuple(found.mean), tuple(found.std))
 
 
 def _create(name: str, **arguments: Any) -> Any:

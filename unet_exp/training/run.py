@@ -111,7 +111,7 @@ def _show_network(job: Job, console: Console) -> None:
         macs = "" if job.macs is None else f", {job.macs:,} MACs"
         sizes = f"{size} -> {output_size(architecture, size)} pixels"
         of_timm = isinstance(architecture, EncoderArchitecture)
-        name = f"decoder on {architecture.encoder}" if of_timm else architecture.target
+        name = architecture.describe() if of_timm else architecture.target
         lines = [f"{name}: {sizes}, {job.parameters:,} parameters{macs}"]
         lines += [architecture.describe_sight()] if of_timm else []
     warmup = job.config.scheduler.warmup_steps
