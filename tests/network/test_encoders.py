@@ -295,6 +295,19 @@ def test_an_encoder_that_does_not_fit_is_told_in_one_line(encoder: str, words: l
     assert "\n" not in str(mistake.value)
 
 
+def test_it_goes_with_experiments_and_debugging_but_not_with_what_is_the_unets() -> None:
+    for words in ("experiment=small", "experiment=own", "debug=overfit", "debug=fast"):
+        assert parse(compose_train(["model=encoder", words])).model.name == "encoder"
+    for words, said in (
+        ("experiment=skip_fusion", "model.match is of the U-Net"),
+        ("model.lr_factor=0", "model.lr_factor=0: should be greater than 0"),
+        ("model.encoder=hf-hub:their/model", "must be a name of timm"),
+        ("model.match=flops", "unknown key model.match: model=encoder has the keys name, encoder"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            parse(compose_train(["model=encoder", words]))
+
+
 def test_timm_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     find_maps.cache_clear()
     monkeypatch.setitem(sys.modules, "timm", None)

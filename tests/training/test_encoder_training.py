@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import TINY, Said, run_training, summary
 from own_images import RNG, put
-from resuming import Train, breaking, check_equal
+from resuming import Train, breaking, check_equal, in_a_child, in_two_processes, newest
 from safetensors.torch import load_file, save_file
 from sweeps_on_disk import compared, write_run
 from timm_beside import timm_on_path
@@ -311,3 +311,14 @@ def test_a_strangers_checkpoint_that_claims_too_much_is_refused(whole: RunFolder
         torch.save(content, tmp_path / "theirs.ckpt")
         with pytest.raises((DataError, ConfigError), match=said):
             open_checkpoint(tmp_path / "theirs.ckpt").network()
+
+
+@pytest.mark.slow
+def test_processes_that_share_a_training_can_freeze_it(
+    user: Given, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*user.words, "trainer.devices=2", "trainer.max_steps=2", "data.tiles_per_epoch=8"]
+    in_a_child(lambda: in_two_processes(lambda: train(base=words), monkeypatch), ends=0)
+    first, theirs = next(iter(encoder_of(newest(tmp_path)).values())), load_file(user.weights).values()
+    assert any(torch.equal(first, value) for value in theirs)
+    assert summary(newest(tmp_path))["steps"] == 2

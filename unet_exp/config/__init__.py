@@ -131,8 +131,8 @@ class Config(Strict):
             return CustomArchitecture(in_channels=in_channels, out_channels=logits, **keys)
         if isinstance(model, EncoderModelConfig):
             shape: dict[str, Any] = model.model_dump(include={"depth", "width", "norm", "upsample"})
-            ends = {"in_channels": in_channels, "out_channels": logits}
-            decoder = Architecture("same", "exact", fusion=self.fusion.name, **ends, **shape)
+            shape |= {"in_channels": in_channels, "out_channels": logits, "fusion": self.fusion.name}
+            decoder = Architecture("same", "exact", **shape)
             radius = model.receptive_field_radius
             return EncoderArchitecture(model.encoder, decoder, radius if isinstance(radius, int) else None)
         choices = model.model_dump(exclude={"name", "dropout", "upconv_fan_in", "match"})

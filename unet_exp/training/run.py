@@ -110,10 +110,10 @@ def _show_network(job: Job, console: Console) -> None:
     else:
         macs = "" if job.macs is None else f", {job.macs:,} MACs"
         sizes = f"{size} -> {output_size(architecture, size)} pixels"
-        of_timm = isinstance(architecture, EncoderArchitecture)
-        name = architecture.describe() if of_timm else architecture.target
+        name = architecture.describe() if isinstance(architecture, EncoderArchitecture) else architecture.target
         lines = [f"{name}: {sizes}, {job.parameters:,} parameters{macs}"]
-        lines += [architecture.describe_sight()] if of_timm else []
+    if isinstance(architecture, EncoderArchitecture):
+        lines.append(architecture.describe_sight())
     warmup = job.config.scheduler.warmup_steps
     if job.steps is not None and warmup >= job.steps:
         lines.append(
