@@ -22,7 +22,7 @@ from unet_exp.config.learning import (
     PlateauConfig,
     SchedulerConfig,
 )
-from unet_exp.config.model import CustomModelConfig, FusionConfig, ModelConfig
+from unet_exp.config.model import CustomModelConfig, FusionConfig, ModelConfig, UNetConfig
 from unet_exp.config.running import InferenceConfig, LoggerConfig, MetricsConfig, RotationTTAConfig, TrainerConfig
 from unet_exp.config.values import IGNORE_LABEL, ClassSpec, duration_seconds
 from unet_exp.geometry import (
@@ -117,6 +117,11 @@ class Config(Strict):
         """What turns this loss's logits into probabilities."""
         return "sigmoid" if self.loss.name == "bce" else "softmax"
 
+    @property
+    def loss_weights(self) -> tuple[float, ...]:
+        """The weights of the losses of a network's outputs in training, in sum 1; see `UNetConfig.loss_weights`."""
+        return self.model.loss_weights if isinstance(self.model, UNetConfig) else (1.0,)
+
     def architecture(self, in_channels: int, classes: int) -> AnyArchitecture:
         """The network of this config, its width resolved by `model.match`.
 
@@ -127,7 +132,7 @@ class Config(Strict):
         if isinstance(model, CustomModelConfig):
             keys: dict[str, Any] = model.model_dump(exclude={"name"})
             return CustomArchitecture(in_channels=in_channels, out_channels=logits, **keys)
-        choices = model.model_dump(exclude={"name", "dropout", "upconv_fan_in", "match"})
+        choices = model.model_dump(exclude={"name", "dropout", "upconv_fan_in", "match", "deep_supervision_weights"})
         requested = Architecture(in_channels=in_channels, out_channels=logits, fusion=self.fusion.name, **choices)
         if model.match == "none":
             return requested
