@@ -1,4 +1,4 @@
-"""Deep supervision: the loss at every resolution of a decoder (Lee et al. 2015; for U-Nets, Dou et al. 2017).
+"""Deep supervision: the loss at every resolution of a decoder (Lee et al. 2015; for segmentation, Dou et al. 2017).
 
 No label is thinned out, averaged or outvoted. A pixel of a lower resolution answers for the pixels that it covers,
 2 x 2 at level 2, 4 x 4 at level 3 and so on: its logits are compared with the label of each of them, by the training's
