@@ -153,7 +153,7 @@ def test_every_loss_trains_every_head(model: str, word: str) -> None:
     assert [one.shape[1] for one in outputs] == 3 * [made.architecture(1, 2).out_channels]
     weights = torch.rand(2, 21, 21) if word == "border_weighted" else None
     borders, before = output_borders(network.architecture), (size - 21) // 2
-    value = supervise(loss, outputs, borders, made.loss_weights, label, weights, before)
+    value = supervise(loss, outputs, borders, made.level_weights, label, weights, before)
     assert value.isfinite()
     value.backward()
     for head in (network.head, *network.side_heads):
@@ -181,7 +181,7 @@ def test_without_it_a_loss_is_the_same_to_the_bit() -> None:
 )
 def test_weights_are_halved_from_level_to_level_or_as_typed(words: list[str], expected: Sequence[float]) -> None:
     made = config(*words)
-    assert made.loss_weights == pytest.approx(expected)
+    assert made.level_weights == pytest.approx(expected)
     assert len(output_borders(made.architecture(1, 2))) == len(expected)
 
 

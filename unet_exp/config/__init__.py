@@ -118,9 +118,9 @@ class Config(Strict):
         return "sigmoid" if self.loss.name == "bce" else "softmax"
 
     @property
-    def loss_weights(self) -> tuple[float, ...]:
-        """The weights of the losses of a network's outputs in training, in sum 1; see `UNetConfig.loss_weights`."""
-        return self.model.loss_weights if isinstance(self.model, UNetConfig) else (1.0,)
+    def level_weights(self) -> tuple[float, ...]:
+        """The weights of the losses of a network's outputs in training, in sum 1; see `UNetConfig.level_weights`."""
+        return self.model.level_weights if isinstance(self.model, UNetConfig) else (1.0,)
 
     def architecture(self, in_channels: int, classes: int) -> AnyArchitecture:
         """The network of this config, its width resolved by `model.match`.

@@ -47,7 +47,7 @@ class UNetConfig(Strict):
         return self
 
     @property
-    def loss_weights(self) -> tuple[float, ...]:
+    def level_weights(self) -> tuple[float, ...]:
         """The weights of the losses of the decoder's levels, the full resolution first; their sum is 1.
 
         Without deep supervision there is one. By default each is half of the one before, as in nnU-Net (Isensee et al.

@@ -15,7 +15,7 @@ def supervise(
     loss: nn.Module,
     outputs: Sequence[Tensor],
     borders: Sequence[int],
-    loss_weights: Sequence[float],
+    level_weights: Sequence[float],
     label: Tensor,
     pixel_weights: Tensor | None,
     before: int,
@@ -27,7 +27,7 @@ def supervise(
         outputs: logits (B, out, H, W) of a network in training, the full resolution first; a pixel of each covers
             twice as many pixels of the one before.
         borders: of each, see `unet_exp.geometry.output_borders`.
-        loss_weights: of each.
+        level_weights: of each.
         label: (B, T, T) of the labelled patch.
         pixel_weights: (B, T, T), or None.
         before: pixels of the network's input before the labelled patch, along an axis.
@@ -37,7 +37,7 @@ def supervise(
         are padded, do not count there.
     """
     total: Tensor | None = None
-    for level, (logits, border, share) in enumerate(zip(outputs, borders, loss_weights, strict=True)):
+    for level, (logits, border, share) in enumerate(zip(outputs, borders, level_weights, strict=True)):
         start = before - border
         covered = enlarge(logits, 1 << level)[..., start : start + label.shape[-2], start : start + label.shape[-1]]
         inside = slice(covered.shape[-2]), slice(covered.shape[-1])

@@ -54,7 +54,8 @@ class ResidualUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, out, H', W')."""
         given: Tensor = self.convs(x)
-        return given + self.shortcut(center_crop(x, (given.shape[-2], given.shape[-1])))
+        added: Tensor = self.shortcut(center_crop(x, (given.shape[-2], given.shape[-1])))
+        return given + added
 
 
 def build_block(architecture: Architecture, in_channels: int, out_channels: int, first: bool = False) -> nn.Module:

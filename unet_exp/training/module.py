@@ -105,7 +105,7 @@ class SegmentationModule(pl.LightningModule):
             # Processes that share a step wait for a gradient of each.
             return 0 * torch.stack([logits.sum() for logits in outputs]).sum()
         before = (batch["image"].shape[-1] - tile) // 2
-        borders, shares = output_borders(self.network.architecture), self.config.loss_weights
+        borders, shares = output_borders(self.network.architecture), self.config.level_weights
         loss = losses.supervise(self.loss, outputs, borders, shares, label, weights, before)
         self.losses.add(loss, self.global_step, self.rate)
         return loss if factor == 1 else loss * factor
