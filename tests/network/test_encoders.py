@@ -102,6 +102,13 @@ def test_its_decoder_is_the_unets(encoder: str, depth: int, skips: list[int], fu
     assert own + theirs == everything == cost(made, 2 * step)[0]
 
 
+def test_its_blocks_may_be_residual() -> None:
+    plain, residual = (build(RESNET, "model.depth=4", f"model.block={block}") for block in ("plain", "residual"))
+    assert residual.architecture.receptive_field_radius == plain.architecture.receptive_field_radius
+    assert [type(each.convs) for each in residual.decoder] != [type(each.convs) for each in plain.decoder]
+    assert residual(torch.zeros(1, 3, 16, 24)).shape == (1, 2, 16, 24)
+
+
 def test_multiply_accumulates_are_counted() -> None:
     """Four times as many on twice the side; and the skips of 32 channels at levels 2 and 3 add what they must."""
     bare, joined = (build(RESNET, "model.depth=4", f"fusion={fusion}") for fusion in ("none", "concat"))

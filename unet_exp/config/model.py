@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from unet_exp.config.values import Count, Fraction, ImportPath, Natural, Positive
+from unet_exp.config.values import Count, Fraction, ImportPath, Natural, NonNegative, Positive
 from unet_exp.geometry import FUSIONS
 from unet_exp.keys import rename_keys
 from unet_exp.schema import Strict
@@ -26,7 +26,7 @@ EncoderName = Annotated[str, AfterValidator(_check_encoder_name)]
 
 
 class UNetConfig(Strict):
-    """The U-Net; `unet_exp.geometry.Architecture` explains the choices."""
+    """The U-Net; `unet_exp.geometry.Architecture` explains the choices. Keys with a default came later."""
 
     name: Literal["valid", "same", "pad", "release"]
     padding: Literal["valid", "same"]
@@ -40,6 +40,37 @@ class UNetConfig(Strict):
     keep_last_upsample_channels: bool
     upconv_fan_in: Literal["incoming", "release"]
     match: Literal["none", "parameters", "flops"]
+    block: Literal["plain", "residual"] = "plain"
+    deep_supervision: bool = False
+    deep_supervision_weights: Annotated[list[NonNegative], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> "UNetConfig":
+        weights, levels = self.deep_supervision_weights, max(1, self.depth - 1)
+        if weights is None:
+            return self
+        given = f"model.deep_supervision_weights={weights}"
+        if not self.deep_supervision:
+            raise ValueError(f"{given} needs model.deep_supervision=true")
+        if len(weights) != levels:
+            raise ValueError(
+                f"{given}: model.depth={self.depth} has {levels} level{'s' * (levels > 1)} in its decoder; "
+                "give a weight for each, the full resolution first"
+            )
+        if not weights[0]:
+            raise ValueError(f"{given}: the first is that of the full resolution, which predicts; it must be above 0")
+        return self
+
+    @property
+    def level_weights(self) -> tuple[float, ...]:
+        """The weights of the losses of the decoder's levels, the full resolution first; their sum is 1.
+
+        Without deep supervision there is one. By default each is half of the one before, as in nnU-Net (Isensee et al.
+        2021), which leaves out the lowest level.
+        """
+        levels = max(1, self.depth - 1) if self.deep_supervision else 1
+        weights = self.deep_supervision_weights or [0.5**level for level in range(levels)]
+        return tuple(weight / sum(weights) for weight in weights)
 
 
 class CustomModelConfig(Strict):
@@ -78,6 +109,7 @@ class EncoderModelConfig(Strict):
     width: Annotated[int, Field(ge=1, le=65536)]
     norm: Literal["none", "batch", "instance", "group"]
     upsample: Literal["transposed", "bilinear"]
+    block: Literal["plain", "residual"]
     freeze_epochs: Natural
     lr_factor: Positive
     lr_factor_epochs: Count | None

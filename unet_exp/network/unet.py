@@ -11,24 +11,11 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unet_exp.geometry import Architecture, DecoderChannels, channels, decoder_channels
+from unet_exp.geometry import Architecture, DecoderChannels, channels, decoder_channels, supervised_levels
 from unet_exp.network.base import Network
+from unet_exp.network.blocks import build_block
 from unet_exp.network.fusion import MODULES, align
 from unet_exp.network.initialisation import UpconvFanIn, initialise
-from unet_exp.network.norms import conv_and_norm
-
-
-class DoubleConv(nn.Sequential):
-    """Twice 3x3 conv, norm, ReLU: (B, in, H, W) to (B, out, H - 4, W - 4); padded, to (B, out, H, W)."""
-
-    def __init__(self, architecture: Architecture, in_channels: int, out_channels: int) -> None:
-        padding = 1 if architecture.padding == "same" else 0
-        super().__init__(
-            *conv_and_norm(in_channels, out_channels, 3, architecture.norm, padding),
-            nn.ReLU(inplace=True),
-            *conv_and_norm(out_channels, out_channels, 3, architecture.norm, padding),
-            nn.ReLU(inplace=True),
-        )
 
 
 class Upsample(nn.Module):
@@ -55,7 +42,7 @@ class Upsample(nn.Module):
 
 
 class Decoder(nn.Module):
-    """One level of the expanding path: up-sample, meet the skip if there is one, two convolutions."""
+    """One level of the expanding path: up-sample, meet the skip if there is one, and a block."""
 
     def __init__(self, architecture: Architecture, of: DecoderChannels) -> None:
         super().__init__()
@@ -63,7 +50,7 @@ class Decoder(nn.Module):
         self.up = Upsample(architecture, of.below, of.up)
         if of.skip is not None:
             self.fusion = MODULES[architecture.fusion](of.up, of.skip, architecture.norm)
-        self.convs = DoubleConv(architecture, of.fused, of.out)
+        self.convs = build_block(architecture, of.fused, of.out)
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         """Map the level below (B, C, H, W) and the skip (B, C', H', W') to (B, C'', H'', W'')."""
@@ -94,13 +81,19 @@ class UNet(Network):
         self.architecture: Architecture = architecture
         levels = range(1, architecture.depth + 1)
         widths = [architecture.in_channels, *(channels(architecture, level) for level in levels)]
-        self.encoder = nn.ModuleList(DoubleConv(architecture, i, o) for i, o in pairwise(widths))
+        self.encoder = nn.ModuleList(
+            build_block(architecture, i, o, first=level == 1) for level, (i, o) in enumerate(pairwise(widths), start=1)
+        )
         self.decoder = nn.ModuleList(Decoder(architecture, of) for of in decoder_channels(architecture))
         self.head = nn.Conv2d(architecture.width, architecture.out_channels, 1)
+        self.side_heads = nn.ModuleList(  # in the order of the decoder, from below
+            nn.Conv2d(channels(architecture, level), architecture.out_channels, 1)
+            for level in reversed(supervised_levels(architecture))
+        )
         self.dropout = nn.Dropout(dropout)
         initialise(self, upconv_fan_in)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Compute logits.
 
         Args:
@@ -108,19 +101,24 @@ class UNet(Network):
 
         Returns:
             Logits, (B, out_channels, H', W') with H' = `output_size`(H): equal to H for `same`, H - 184 for
-            the paper's network. They belong to the centre of the image.
+            the paper's network. They belong to the centre of the image. In training mode under deep supervision, these
+            and those of the decoder's lower levels, from level 2 down; see `unet_exp.geometry.output_borders`.
 
         Raises:
             ConfigError: If H or W is illegal; names the nearest legal sizes.
         """
         self.check_sizes(x)
         skips: list[Tensor] = []
-        for level, convs in enumerate(self.encoder, start=1):
-            x = convs(x if level == 1 else F.max_pool2d(x, 2))
+        for level, block in enumerate(self.encoder, start=1):
+            x = block(x if level == 1 else F.max_pool2d(x, 2))
             if level >= self.architecture.depth - 1:
                 x = self.dropout(x)
             skips.append(x)
         skips.pop()  # the bottom has no skip
-        for decoder in self.decoder:
+        sides: list[Tensor] = []
+        for number, decoder in enumerate(self.decoder):
             x = decoder(x, skips.pop())
-        return cast(Tensor, self.head(x))
+            if self.training and number < len(self.side_heads):
+                sides.append(self.side_heads[number](x))
+        logits: Tensor = self.head(x)
+        return (logits, *reversed(sides)) if sides else logits

@@ -71,11 +71,10 @@ def format_size(size: int) -> str:
 def forward_bytes(network: Network, height: int, width: int) -> int:
     """The peak of the feature maps of one forward pass without gradients, for one image of a legal size.
 
-    In a block of two convolutions live: the image, the skips of the levels passed, the inputs of the block, and two
-    maps of its own, the one it reads and the one it writes. The inputs of a decoder's block are the map below, the
-    up-sampled map, and both joined, and its fusion may need more before that. Above an encoder of timm the maps that
-    live at once are watched. In a user's own network all outputs of its modules count; an opaque one counts as wide as
-    the paper's.
+    In a block of two convolutions live: the image, the skips of the levels passed, the inputs of the block, and maps of
+    its own, see `_inside`. The inputs of a decoder's block are the map below, the up-sampled map, and both joined, and
+    its fusion may need more before that. Above an encoder of timm the maps that live at once are watched. In a user's
+    own network all outputs of its modules count; an opaque one counts as wide as the paper's.
 
     Raises:
         ConfigError: if a size is illegal.
@@ -95,13 +94,26 @@ def forward_bytes(network: Network, height: int, width: int) -> int:
         if decoder and not FUSIONS[architecture.fusion].takes_skip:
             given.pop()  # nothing is joined: it is the up-sampled map
         alive = image + sum(skips) + sum(given) + (leaving if decoder else 0)
-        peak = max(peak, alive + scratch, alive + 2 * max(first, second))
+        inside = _inside(architecture, given[-1] if given else image, first, second)
+        peak = max(peak, alive + max(scratch, inside))
         leaving = second
         if decoder:
             skips.pop()
         elif level < architecture.depth:
             skips.append(second)
     return peak
+
+
+def _inside(architecture: Architecture, read: int, first: int, second: int) -> int:
+    """Bytes that a block holds beside the map that it reads, from those of this map and of its two convolutions.
+
+    A plain one holds what a convolution reads and gives. A residual unit's first convolution reads a copy; at its end
+    there are what it gives, what is added, of which a cropped copy is made before, and the sum.
+    """
+    if architecture.block == "plain":
+        return 2 * max(first, second)
+    cropped = read if architecture.padding == "valid" else 0
+    return max(read + first, 2 * first, 2 * second + max(second, cropped))
 
 
 def _scratch(architecture: Architecture, level: int, joined: int) -> int:
@@ -188,8 +200,9 @@ def whole_bytes(
 def _blocks(architecture: Architecture, height: int, width: int) -> Iterator[tuple[int, list[int]]]:
     """The level of each block of two convolutions, and the bytes of its maps, in their order."""
     both = zip(layers(architecture, height), layers(architecture, width), strict=True)
-    # A fusion's own steps are in _scratch, and the head is small.
-    pairs = [(row, column) for row, column in both if row.kind not in ("mix", "head")]
+    # A fusion's own steps are in _scratch, what a residual unit adds in _inside, and the head is small.
+    beside = ("mix", "shortcut", "side", "head")
+    pairs = [(row, column) for row, column in both if row.kind not in beside]
     starts = [0, *(index for index, (row, _) in enumerate(pairs) if row.kind in ("pool", "up")), len(pairs)]
     for start, stop in pairwise(starts):
         block = pairs[start:stop]
