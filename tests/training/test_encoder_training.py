@@ -28,6 +28,7 @@ from unet_exp.config import parse
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.inference.predictor import Predictor
 from unet_exp.io.writing import write_image
+from unet_exp.network.timm_encoders import find_maps
 from unet_exp.runs.run_folder import RunFolder
 
 Cli = Callable[..., Said]
@@ -139,6 +140,17 @@ def test_resumed_it_ends_as_if_undisturbed_without_the_file(
         check_equal(train(f"resume={folder.path}", base=user.words), whole)
 
 
+@pytest.mark.slow
+def test_averaged_accumulated_and_in_bf16_it_is_resumed_exactly_too(
+    user: Given, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "trainer.ema_decay=0.9 trainer.accumulate=2 trainer.precision=bf16-mixed model.block=residual fusion=add"
+    base = [*user.words, *words.split(), "scheduler=plateau", "scheduler.patience=0", "model.lr_factor_epochs=1"]
+    undisturbed = train(base=base)
+    folder = breaking(lambda *words: train(*words, base=base), tmp_path, monkeypatch)(batch=5)
+    check_equal(train(f"resume={folder.path}", base=base), undisturbed)
+
+
 @pytest.mark.usefixtures("offline")
 def test_its_checkpoint_opens_without_the_file_and_without_a_network(
     user: Given, whole: RunFolder, cli: Cli, tmp_path: Path
@@ -214,6 +226,14 @@ def test_a_mistake_is_told_before_the_data_are_read(
     assert said in mistake
     assert len(mistake) < 400
     assert not (tmp_path / "outputs").exists()
+
+
+def test_without_timm_it_is_one_line_that_names_the_extra(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_maps.cache_clear()
+    monkeypatch.setitem(sys.modules, "timm", None)
+    for words in (["model.weights=null"], ["model.weights=imagenet"]):
+        mistake = cli("train", *BASE, "data=folder", "data.images=nowhere", "data.masks=nowhere", *words).mistake
+        assert mistake == "model=encoder needs the extra: pip install 'unet-exp[encoders]'"
 
 
 class Hub:
