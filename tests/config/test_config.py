@@ -149,8 +149,8 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("augmentation=paper augmentation.rotation=270", ["augmentation.rotation=270", "less than or equal to 180"]),
         # A word that is no option: near, far, of each kind of group.
         ("model=vlaid", ["model=vlaid: no such option", "pad, release, same, valid (did you mean valid?)"]),
-        ("fusion=multiply", ["fusion=multiply: no such option; choose one of add, concat, none"]),
-        ("fusion=null", ["fusion=null: no such option; choose one of add, concat, none"]),
+        ("fusion=multiply", ["fusion=multiply: no such option; choose one of add, attention, concat, none"]),
+        ("fusion=null", ["fusion=null: no such option; choose one of add, attention, concat, none"]),
         ("optimizer={lr:1}", ["optimizer=", "no such option; choose one of adam, adamw, rmsprop, sgd"]),
         ("experiment=smal", ["experiment=smal: no such option", "small (did you mean small?)"]),
         ("experiment=null", ["experiment=null: no such option"]),

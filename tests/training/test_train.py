@@ -184,7 +184,7 @@ def test_max_time_counts_validations_and_neither_setup_nor_test(cli: Cli, monkey
     "words",
     [
         ("model=same", "fusion=add", "model.depth=1"),
-        ("model=pad", "fusion=attention", "model.depth=3", "model.block=residual", "model.deep_supervision=true"),
+        ("model=pad", "model.depth=3", "model.deep_supervision=true"),
     ],
     ids=["plain", "deeply supervised"],
 )
