@@ -5,6 +5,9 @@ RUN := $(VENV)/bin/python
 SETUP := $(VENV)/.complete
 # A file of tests is one process's; each process has a PyTorch of one thread.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+# For the tests of encoders. With what it depends on, torchvision may bring another PyTorch along, and where it does not
+# load beside this one, Lightning fails too. So these lie in a folder of their own, which no other test or command sees.
+ENCODERS := timm torchvision huggingface_hub httpx2 httpcore2 truststore safetensors
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all lint types contract format docs lock clean
@@ -18,6 +21,7 @@ $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev,sweep,tensorboard,onnx,nifti,dicom,hdf5,zarr,coco,reference]'
+	$(RUN) -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(VENV)/encoders $(ENCODERS)
 	@touch $@
 
 demo: $(SETUP)  ## Train on generated images, test, and draw: under three minutes on two cores

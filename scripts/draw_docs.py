@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from drawings import diagram
+from drawings import diagram, variants
 from drawings.board import DPI, shrink_picture
 from drawings.deformation import draw_deformation
 from drawings.tiles import draw_tiles
@@ -16,6 +16,9 @@ def draw_docs(folder: Path, scale: float = 1.0) -> None:
     dpi, photo_dpi = scale * DPI, scale * diagram.PHOTO_DPI
     diagram.draw_network(diagram.PAPER, 572, folder / "network.png", dpi)
     diagram.draw_copy_and_crop(folder / "fusion.png", dpi)
+    variants.draw_attention_gate(folder / "attention.png", dpi)
+    variants.draw_residual_unit(folder / "residual.png", dpi)
+    variants.draw_deep_supervision(folder / "deep_supervision.png", dpi)
     diagram.draw_fcn_difference(folder / "fcn.png", dpi)
     diagram.draw_mirrored_tile(folder / "mirrored_tile.png", photo_dpi)
     diagram.draw_synthetic(folder / "synthetic.png", photo_dpi)

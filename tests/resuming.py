@@ -34,6 +34,9 @@ SETTINGS = {
     "trainer.early_stopping=1 trainer.max_steps=40",
     "clipped, few batches": "trainer.clip_norm=1 scheduler=cosine trainer.limit_batches=3 loss=dice_ce "
     "trainer.max_epochs=4 trainer.max_steps=null",
+    "gated, residual, deeply supervised": "model=valid model.depth=3 fusion=attention model.block=residual "
+    "model.deep_supervision=true model.norm=batch trainer.ema_decay=0.9 trainer.accumulate=2 loss=border_weighted "
+    "trainer.max_steps=9",
     "accumulated unevenly": "trainer.accumulate=3 scheduler=cosine model=pad fusion=add trainer.max_steps=9 "
     "trainer.monitor=val/loss",
 }

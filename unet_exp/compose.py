@@ -43,7 +43,7 @@ GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "sched
 
 PATHS = (
     *("checkpoint", "input", "output", "init_from", "resume", "rerun", "sweep.resume", "runs", "baseline"),
-    *("data.root", "data.images", "data.masks", "data.field_of_view", "data.lists", "data.group"),
+    *("model.weights", "data.root", "data.images", "data.masks", "data.field_of_view", "data.lists", "data.group"),
 )
 """Keys whose values are paths, labels with an equals sign in them, or regular expressions."""
 _SEVERAL = {"runs": list, "input": list, "data.images": list, "data.masks": dict}

@@ -87,6 +87,10 @@ def _key(location: tuple[int | str, ...], values: dict[str, Any]) -> str:
     """The key that a user would type for a place in the values, without what pydantic adds."""
     node: Any = values
     parts: list[str] = []
+    if len(location) > 1 and isinstance(values.get(str(location[0])), dict):
+        # A union puts its tag behind the group: that of model=encoder, which has a key of this name too.
+        tagged = location[1] == values[str(location[0])].get("name")
+        location = (location[0], *location[2 if tagged else 1 :])
     for part in location:
         if isinstance(node, dict) and part in node:
             node = node[part]

@@ -68,6 +68,11 @@ class Board:
         self.axes.plot(x, y, "o", ms=size, mfc="white", mec=DARK)
         self.axes.plot(x, y, "+", ms=size * 0.6, color=DARK)
 
+    def times(self, x: float, y: float, size: float = 9) -> None:
+        """A circled cross."""
+        self.axes.plot(x, y, "o", ms=size, mfc="white", mec=DARK)
+        self.axes.plot(x, y, "x", ms=size * 0.45, color=DARK)
+
     def save(self, target: Path, dpi: float, colors: int = 128) -> None:
         """Writes the sheet; see `save_picture`."""
         self.figure.set_dpi(dpi)

@@ -19,7 +19,9 @@ PAPER = Architecture("valid", "crop", 5, 64, 1, 2, "concat", "none", "transposed
 
 PHOTO_DPI = 120  # noise makes large files
 
-_STEP_COLORS = {"conv": "#1f4e79", "pool": "#b8322a", "up": "#2c7d3f", "head": "#7b3f9d"}
+_STEP_COLORS = {
+    "conv": "#1f4e79", "shortcut": "#8a6d1d", "pool": "#b8322a", "up": "#2c7d3f", "side": "#c06bd8", "head": "#7b3f9d",
+}  # fmt: skip
 _WIDTH = 9.4  # inches of a picture: at 800 px in a page, 9 points are 11 px
 _GAP, _FOOT, _HEAD = 0.62, 0.95, 0.88  # inches between levels, below and above them
 
@@ -37,6 +39,8 @@ class _Map(NamedTuple):
 
 def draw_network(architecture: Architecture, size: int, target: Path, dpi: float = DPI) -> None:
     """Draws a network as a U: each map's channels and side, each crop or padding, and how the skips are joined.
+
+    Under each residual unit a line leads from what it reads to what it gives; scores of lower levels stand beside them.
 
     Args:
         architecture: the network.
@@ -67,9 +71,17 @@ def draw_network(architecture: Architecture, size: int, target: Path, dpi: float
     _label(board, here, here.x, str(here.channels))
     board.text(here.x - 0.15, here.y, "level 1", ha="right", color=GREY)
     skips: list[_Map] = []
-    rises = False
+    entered, rises = here, False
     for index, step in enumerate(steps):
         if step.kind in ("mix", "fuse"):  # drawn together with the up-sampling before it
+            continue
+        if step.kind == "shortcut":
+            _draw_shortcut(board, entered, here)
+            continue
+        if step.kind == "side":
+            scores = place(here.x + pitch, step.level, step.size_out, step.channels_out, SCORES)
+            board.arrow(*_ends(here, scores), _STEP_COLORS[step.kind])
+            _label(board, scores, scores.x, str(scores.channels))
             continue
         before, rises = here, rises or step.kind == "up"
         face = SCORES if step.kind == "head" else DECODER if rises else ENCODER
@@ -83,6 +95,7 @@ def draw_network(architecture: Architecture, size: int, target: Path, dpi: float
             here = _join(board, architecture, next(s for s in steps[index:] if s.kind == "fuse"), here, skips.pop())
         else:
             _label(board, here, here.x, str(here.channels))
+        entered = here if step.kind in ("pool", "up") else entered
     _explain(board, architecture, steps, size)
     board.save(target, dpi)
 
@@ -94,6 +107,13 @@ def _ends(before: _Map, after: _Map) -> tuple[Point, Point]:
     down = 1 if after.y < before.y else -1
     start, end = before.y - down * (before.height / 2 + 0.20), after.y + down * (after.height / 2 + 0.20)
     return (before.x, start), (after.x, end)
+
+
+def _draw_shortcut(board: Board, read: _Map, given: _Map) -> None:
+    """Draws what a residual unit adds: a line below the sides of its maps."""
+    low = min(map_.y - map_.height / 2 for map_ in (read, given)) - 0.215
+    ends = ((read.x, low + 0.03), (read.x, low), (given.x - 0.05, low), (given.x - 0.05, low + 0.03))
+    board.line(*ends, color=_STEP_COLORS["shortcut"], width=1.2)
 
 
 def _label(board: Board, at: _Map, x: float, channels: str) -> None:
@@ -116,6 +136,9 @@ def _join(board: Board, architecture: Architecture, fuse: Layer, up: _Map, skip:
         board.box(end - skip.width / 2, up.y, skip.width, fused.height, ENCODER, "--" if cropped else "-")
         _label(board, fused, end + (up.width - skip.width) / 2, f"{skip.channels}+{up.channels}")
         end -= skip.width
+        if architecture.fusion == "attention":
+            board.times(end - 0.10, up.y)
+            end -= 0.17
     else:
         _label(board, fused, up.x, str(up.channels))
         board.plus(end - 0.10, up.y)
@@ -138,23 +161,30 @@ def _explain(board: Board, architecture: Architecture, steps: list[Layer], size:
     last = steps[-1].size_out
     title = f"{size} x {size} in, {last} x {last} out, {parameters(architecture):,} parameters"
     about = f"padding {architecture.padding} · align {architecture.align} · fusion {architecture.fusion}"
+    about += " · residual units" if architecture.block == "residual" else ""
     levels = f"{architecture.depth} level{'s' * (architecture.depth > 1)} · {architecture.width} channels in the first"
     board.text(0.25, board.height - 0.24, title, 12, ha="left", weight="bold")
     board.text(0.25, board.height - 0.49, f"{about} · {levels}", ha="left")
-    names = {step.kind: f"{step.name}, ReLU" if step.kind == "conv" else step.name for step in steps}
+    names = {step.kind: step.name for step in steps}
+    residual = "shortcut" in names
+    names["conv"] = names["conv"].replace("conv", "ReLU, conv") if residual else f"{names['conv']}, ReLU"
     if architecture.relu_after_upsample and "up" in names:
         names["up"] += ", ReLU"
     entries = [(names[kind], color, "-") for kind, color in _STEP_COLORS.items() if kind in names]
     if FUSIONS[architecture.fusion].takes_skip and "up" in names:
         entries.append(("copy and crop" if architecture.align == "crop" else "copy", GREY, "--"))
-    x = 0.25
-    for name, color, dash in entries:
-        board.arrow((x, 0.50), (x + 0.32, 0.50), color, dash)
-        board.text(x + 0.40, 0.50, name, ha="left")
-        x += 0.68 + 0.072 * len(name)
+    needed = [0.68 + 0.072 * len(name) for name, _, _ in entries]
+    rows = 1 + (0.25 + sum(needed) > board.width)
+    x, y = 0.25, 0.50 + 0.09 * (rows - 1)
+    for place, (name, color, dash) in enumerate(entries):
+        if rows == 2 and place == (len(entries) + 1) // 2:
+            x, y = 0.25, y - 0.20
+        board.arrow((x, y), (x + 0.32, y), color, dash)
+        board.text(x + 0.40, y, name, ha="left")
+        x += needed[place]
     note = "Above a map: its channels. Below it: its side in px (heights are to scale within a level). "
     note += "Blue: contracting path; orange: expanding path."
-    board.text(0.25, 0.23, note, ha="left", color=GREY)
+    board.text(0.25, 0.23 - 0.05 * (rows - 1), note, ha="left", color=GREY)
 
 
 def draw_copy_and_crop(target: Path, dpi: float = DPI) -> None:

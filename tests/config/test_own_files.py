@@ -40,7 +40,10 @@ def defaults(*entries: str) -> str:
         (defaults("/experiment: small"), ": in its defaults write '- small' in place of '- /experiment: small'"),
         (defaults("/small"), ": '- /small' in its defaults names no group"),
         (defaults("override /modle: same"), ": there is no group modle; choose one of augmentation, "),
-        (defaults("override /model: smae"), ": model=smae: no such option; choose one of custom, pad, release, same"),
+        (
+            defaults("override /model: smae"),
+            ": model=smae: no such option; choose one of custom, encoder, pad, release, same",
+        ),
         (defaults("override /hydra/launcher: jobli"), ": hydra/launcher=jobli: no such option; choose one of basic"),
         (defaults("smal"), ": experiment=smal: no such option; choose one of "),
         (defaults("mine"), ": its defaults lead back to itself"),

@@ -460,6 +460,10 @@ NETWORKS = [
     ("model=valid", "model.depth=5"),
     ("model=pad", "fusion=none", "model.upsample=bilinear"),
     ("model=release",),
+    ("model=valid", "fusion=attention", "model.norm=batch"),
+    ("model=valid", "model.block=residual", "model.norm=batch", "model.deep_supervision=true"),
+    ("model=pad", "model.block=residual", "fusion=add", "model.upsample=bilinear"),
+    ("model=same", "model.block=residual", "fusion=attention", "model.norm=group"),
 ]
 
 

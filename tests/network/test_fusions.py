@@ -1,6 +1,6 @@
-"""What each fusion declares against what its module does, for all of them and for two that have weights.
+"""What each fusion declares against what its module does, for all of them and for one that is added.
 
-The two are added as any fusion is: what it costs in `geometry.FUSIONS`, its module in `network.fusion.MODULES`, and a
+It is added as any fusion is: what it costs in `geometry.FUSIONS`, its module in `network.fusion.MODULES`, and a
 YAML of its name.
 """
 
@@ -19,7 +19,7 @@ from unet_exp import geometry
 from unet_exp.compose import compose_train, conf_dir
 from unet_exp.config import parse
 from unet_exp.errors import ConfigError
-from unet_exp.geometry import FUSIONS, Architecture, Fusion, Learned
+from unet_exp.geometry import FUSIONS, Architecture, Fusion, Learned, Norm
 from unet_exp.inference.large.budget import forward_bytes
 from unet_exp.network import UNet
 from unet_exp.network.fusion import MODULES
@@ -28,13 +28,13 @@ VALID = Architecture("valid", "crop", 3, 4, 1, 2, "concat", "none", "transposed"
 PAD = replace(VALID, padding="same", align="pad", norm="batch", upsample="bilinear")
 RELEASE = replace(VALID, relu_after_upsample=True, keep_last_upsample_channels=True)
 SHIPPED = tuple(FUSIONS)
-WORDS = (*SHIPPED, "scaled", "gated")
+WORDS = (*SHIPPED, "scaled")
 
 
 class Scaled(nn.Module):
     """Adds the skip, each of its channels times a learned factor."""
 
-    def __init__(self, _up: int, skip: int) -> None:
+    def __init__(self, _up: int, skip: int, _norm: Norm) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.full((skip, 1, 1), 0.5))
 
@@ -42,45 +42,16 @@ class Scaled(nn.Module):
         return up + self.scale * skip
 
 
-class Gated(nn.Module):
-    """Concatenates the skip, each of its pixels times a number that both maps give (Oktay et al. 2018)."""
-
-    def __init__(self, up: int, skip: int) -> None:
-        super().__init__()
-        inner = max(skip // 2, 1)
-        self.of_up, self.of_skip = nn.Conv2d(up, inner, 1), nn.Conv2d(skip, inner, 1)
-        self.gate = nn.Conv2d(inner, 1, 1)
-
-    def forward(self, up: Tensor, skip: Tensor) -> Tensor:
-        gate = self.gate(F.relu(self.of_up(up) + self.of_skip(skip))).sigmoid()
-        return torch.cat([up, gate * skip], dim=1)
-
-
-def conv_1x1(name: str, read: int, give: int) -> Learned:
-    return Learned(f"conv 1x1, {name}", read, give, 1, read * give + give)
-
-
-def steps_of_gated(up: int, skip: int) -> tuple[Learned, ...]:
-    inner = max(skip // 2, 1)
-    return conv_1x1("up", up, inner), conv_1x1("skip", skip, inner), conv_1x1("gate", inner, 1)
-
-
 @pytest.fixture(autouse=True)
-def _two_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def _one_more(monkeypatch: pytest.MonkeyPatch) -> None:
     scaled = Fusion(
         channels=lambda up, _: up,
-        learned=lambda _, skip: (Learned("scale", skip, skip, 0, skip),),
+        learned=lambda _up, skip, _norm: (Learned("scale", skip, skip, 0, skip),),
         refuses=lambda up, skip: None if up == skip else f"cannot add {up} channels to {skip}",
         scratch=lambda _, skip: skip,
     )
-    gated = Fusion(
-        channels=lambda up, skip: up + skip,
-        learned=steps_of_gated,
-        scratch=lambda _, skip: 4 * max(skip // 2, 1) + skip,
-    )
-    for word, cost, module in (("scaled", scaled, Scaled), ("gated", gated, Gated)):
-        monkeypatch.setitem(FUSIONS, word, cost)
-        monkeypatch.setitem(MODULES, word, module)
+    monkeypatch.setitem(FUSIONS, "scaled", scaled)
+    monkeypatch.setitem(MODULES, "scaled", Scaled)
 
 
 def test_both_tables_and_the_options_have_the_same_words() -> None:
@@ -139,8 +110,9 @@ def test_its_cost_can_be_matched(word: str, match: Any) -> None:
 
 
 def test_the_table_of_layers_names_its_steps() -> None:
-    table = "\n".join(geometry.layer_table(replace(VALID, fusion="gated"), 44))
-    names = ("up-conv 2x2", "conv 1x1, up", "conv 1x1, skip", "conv 1x1, gate", "crop + gated", "conv 3x3")
+    table = "\n".join(geometry.layer_table(replace(VALID, fusion="attention"), 44))
+    gate = ("of the map", "of the skip", "to one channel")
+    names = ("up-conv 2x2", *(f"gate: conv 1x1 {what}" for what in gate), "crop + attention", "conv 3x3")
     places = [table.index(name, table.index("up-conv 2x2")) for name in names]
     assert places == sorted(places)
     assert "scale" in "\n".join(geometry.layer_table(replace(PAD, fusion="scaled"), 33))
@@ -150,22 +122,22 @@ def test_channels_that_do_not_fit_are_refused_with_the_mend() -> None:
     with pytest.raises(ConfigError) as error:
         replace(RELEASE, fusion="scaled")
     assert str(error.value) == (
-        "fusion=scaled cannot add 8 channels to 4: set fusion=concat or fusion=none or fusion=gated, "
+        "fusion=scaled cannot add 8 channels to 4: set fusion=concat or fusion=none or fusion=attention, "
         "or model.keep_last_upsample_channels=false (model=release sets it to true)"
     )
 
 
 def test_memory_counts_what_a_fusion_needs_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = UNet(replace(VALID, fusion="gated"))
+    network = UNet(replace(VALID, fusion="attention"))
     plain = forward_bytes(network, 44, 44)
-    monkeypatch.setitem(FUSIONS, "gated", replace(FUSIONS["gated"], scratch=lambda _, skip: 1000 * skip))
+    monkeypatch.setitem(FUSIONS, "attention", replace(FUSIONS["attention"], scratch=lambda _, skip: 1000 * skip))
     # At level 2, beside them: the image, two skips, the map from below, the up-sampled one, and both joined.
     held = 44**2 + 4 * 40**2 + 8 * 16**2 + 16 * 4**2 + 8 * 8**2 + 16 * 8**2
     assert forward_bytes(network, 44, 44) == 4 * (held + 1000 * 8 * 8**2) > plain
 
 
 def test_existing_networks_keep_their_keys_and_their_draws() -> None:
-    """No fusion of today has weights: they draw nothing, and nothing of theirs is in a checkpoint."""
+    """The first fusions have no weights: they draw nothing, and nothing of theirs is in a checkpoint."""
     torch.manual_seed(0)
     concat = UNet(VALID).state_dict()
     assert not [key for key in concat if "fusion" in key]
@@ -179,10 +151,10 @@ def test_a_yaml_makes_it_a_word(tmp_path: Path) -> None:
 
     mine = tmp_path / "mine"
     (mine / "fusion").mkdir(parents=True)
-    (mine / "fusion" / "gated.yaml").write_text("name: gated\n")
-    words = [*TINY, "fusion=gated", "model=valid", "model.match=parameters", f"output={tmp_path}"]
+    (mine / "fusion" / "scaled.yaml").write_text("name: scaled\n")
+    words = [*TINY, "fusion=scaled", "model=valid", "model.match=parameters", f"output={tmp_path}"]
     config = parse(compose_train(words, str(mine)))
-    assert config.fusion.name == "gated"
+    assert config.fusion.name == "scaled"
     assert train(config, words).read_summary().status == "finished"
-    with pytest.raises(ConfigError, match=r"fusion\.name='multiply': must be one of concat, add, none"):
+    with pytest.raises(ConfigError, match=r"fusion\.name='multiply': must be one of concat, add, none, attention"):
         parse({**compose_train([]), "fusion": {"name": "multiply"}})

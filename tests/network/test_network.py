@@ -158,9 +158,9 @@ def test_concat_puts_the_upsampled_map_first_and_none_drops_the_skip() -> None:
     from unet_exp.network.fusion import MODULES
 
     up, skip = torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 3, 3)
-    assert MODULES["concat"](2, 2)(up, skip)[0, :, 0, 0].tolist() == [0, 0, 1, 1]
-    assert MODULES["add"](2, 2)(up, skip).mean() == 1
-    assert MODULES["none"](2, 2)(up, skip) is up
+    assert MODULES["concat"](2, 2, "none")(up, skip)[0, :, 0, 0].tolist() == [0, 0, 1, 1]
+    assert MODULES["add"](2, 2, "none")(up, skip).mean() == 1
+    assert MODULES["none"](2, 2, "none")(up, skip) is up
 
 
 def test_the_1x1_convolution_commutes_with_bilinear_upsampling() -> None:

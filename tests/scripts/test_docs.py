@@ -21,6 +21,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n+```text\n(.*?)^```$)?", re.MULT
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SMALL = 0.25
 PAPER = {"weight_map.png", "deformation.png", "tiles.png"}
+VARIANTS = {"attention.png", "residual.png", "deep_supervision.png"}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_every_link_leads_somewhere(page):
 def test_every_picture_is_drawn_and_not_empty(script, tmp_path):
     script.draw_docs(tmp_path, SMALL)
     drawn = {path.name for path in tmp_path.iterdir()}
-    assert drawn == {"network.png", "fusion.png", "fcn.png", "mirrored_tile.png", "synthetic.png", *PAPER}
+    assert drawn == {"network.png", "fusion.png", "fcn.png", "mirrored_tile.png", "synthetic.png", *PAPER, *VARIANTS}
     for name in drawn:
         assert_not_empty(tmp_path / name)
         kept = Image.open(ROOT / "docs" / name)
@@ -105,6 +106,8 @@ def assert_not_empty(path: Path) -> None:
         {"padding": "same", "align": "pad", "fusion": "add", "depth": 3},
         {"fusion": "none", "depth": 2, "upsample": "bilinear"},
         {"depth": 1},
+        {"fusion": "attention", "block": "residual", "norm": "batch", "deep_supervision": True},
+        {"fusion": "none", "block": "residual", "padding": "same", "align": "pad", "width": 8},
         {"relu_after_upsample": True, "keep_last_upsample_channels": True},
     ],
     ids=lambda words: " ".join(f"{key}={word}" for key, word in words.items()),

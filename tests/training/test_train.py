@@ -180,8 +180,15 @@ def test_max_time_counts_validations_and_neither_setup_nor_test(cli: Cli, monkey
 
 
 @pytest.mark.slow
-def test_compiled(train: Train) -> None:
-    words = "model=same", "fusion=add", "model.depth=1"
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("model=same", "fusion=add", "model.depth=1"),
+        ("model=pad", "model.depth=3", "model.deep_supervision=true"),
+    ],
+    ids=["plain", "deeply supervised"],
+)
+def test_compiled(train: Train, words: tuple[str, ...]) -> None:
     compiled = train(*words, "trainer.compile=true")
     check_folder(compiled)
     plain = train(*words)

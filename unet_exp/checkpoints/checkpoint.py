@@ -14,7 +14,7 @@ from unet_exp import geometry
 from unet_exp.checkpoints.record import CheckpointRecord
 from unet_exp.config import Config
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.network import Network, build
+from unet_exp.network import Network, build, count_parameters
 
 CUSTOM_GROUPS = ("loss", "model")
 """Groups of the config that may name a user's own class of which a network consists, or by which it is scored."""
@@ -81,15 +81,14 @@ class Checkpoint:
         """Builds the trained network, in evaluation mode, on the CPU.
 
         Raises:
-            ConfigError: if a user's own class cannot be imported or does not fit.
+            ConfigError: if a user's own class cannot be imported or does not fit, or timm has no such encoder.
             DataError: if the weights are not this network's.
         """
-        architecture = self.architecture()
-        if isinstance(architecture, geometry.Architecture):
+        if not isinstance(self.architecture(), geometry.CustomArchitecture):
             # Memory shared by several weights counts once.
             memory = {value.untyped_storage().data_ptr(): value for value in self.weights.values()}
             there = sum(value.untyped_storage().nbytes() // value.element_size() for value in memory.values())
-            needed = geometry.parameters(architecture)
+            needed = count_parameters(self.config, self.record.channels, len(self.record.classes))
             if needed > there:  # checked before it takes memory
                 raise DataError(
                     f"checkpoint={self.path}: it holds {there:,} numbers, and the network that its config describes "

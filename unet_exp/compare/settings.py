@@ -31,6 +31,8 @@ NO_SETTING = {
 }
 """Keys that cannot change a result, each with the reason; so do all of `logger`."""
 
+_MEASURED = ("model.receptive_field_radius",)
+"""Keys that follow from the others unless somebody typed them."""
 _PRESETS = {"model": ("padding", "align", "relu_after_upsample", "keep_last_upsample_channels", "upconv_fan_in")}
 """Keys that a word implies."""
 
@@ -45,14 +47,16 @@ def find_varying_keys(runs: Sequence[Run]) -> list[str]:
 def select_label_keys(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
     """The varying keys that distinguish the runs; the word of a group implies the others.
 
-    A key is implied if nobody typed it and every option of its group's varying word has one value of it, provided that
-    it belongs to a preset or has that one value wherever it exists.
+    A key is implied if nobody typed it and it is measured, or every option of its group's varying word has one value of
+    it, provided that it belongs to a preset or has that one value wherever it exists.
     """
     typed = {str(word).lstrip("+~").partition("=")[0] for run in runs for word in run.summary.overrides or ()}
 
     def implied(key: str) -> bool:
         group, _, last = key.partition(".")
         word = f"{group}.name"
+        if key in _MEASURED and key not in typed:
+            return True
         if last == "name" or word not in varying or key in typed:
             return False
         values: defaultdict[str, set[str]] = defaultdict(set)

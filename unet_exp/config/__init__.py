@@ -22,7 +22,7 @@ from unet_exp.config.learning import (
     PlateauConfig,
     SchedulerConfig,
 )
-from unet_exp.config.model import CustomModelConfig, FusionConfig, ModelConfig
+from unet_exp.config.model import CustomModelConfig, EncoderModelConfig, FusionConfig, ModelConfig, UNetConfig
 from unet_exp.config.running import InferenceConfig, LoggerConfig, MetricsConfig, RotationTTAConfig, TrainerConfig
 from unet_exp.config.values import IGNORE_LABEL, ClassSpec, duration_seconds
 from unet_exp.geometry import (
@@ -30,6 +30,7 @@ from unet_exp.geometry import (
     AnyArchitecture,
     Architecture,
     CustomArchitecture,
+    EncoderArchitecture,
     input_for_output,
     matched_width,
     out_channels,
@@ -49,6 +50,7 @@ __all__ = [
     "InferenceConfig",
     "LossConfig",
     "MetricsConfig",
+    "ModelConfig",
     "OptimizerConfig",
     "PaperAugmentationConfig",
     "PlateauConfig",
@@ -117,6 +119,11 @@ class Config(Strict):
         """What turns this loss's logits into probabilities."""
         return "sigmoid" if self.loss.name == "bce" else "softmax"
 
+    @property
+    def level_weights(self) -> tuple[float, ...]:
+        """The weights of the losses of a network's outputs in training, in sum 1; see `UNetConfig.level_weights`."""
+        return self.model.level_weights if isinstance(self.model, UNetConfig) else (1.0,)
+
     def architecture(self, in_channels: int, classes: int) -> AnyArchitecture:
         """The network of this config, its width resolved by `model.match`.
 
@@ -127,7 +134,13 @@ class Config(Strict):
         if isinstance(model, CustomModelConfig):
             keys: dict[str, Any] = model.model_dump(exclude={"name"})
             return CustomArchitecture(in_channels=in_channels, out_channels=logits, **keys)
-        choices = model.model_dump(exclude={"name", "dropout", "upconv_fan_in", "match"})
+        if isinstance(model, EncoderModelConfig):
+            shape: dict[str, Any] = model.model_dump(include={"depth", "width", "norm", "upsample", "block"})
+            shape |= {"in_channels": in_channels, "out_channels": logits, "fusion": self.fusion.name}
+            decoder = Architecture("same", "exact", **shape)
+            radius = model.receptive_field_radius
+            return EncoderArchitecture(model.encoder, decoder, radius if isinstance(radius, int) else None)
+        choices = model.model_dump(exclude={"name", "dropout", "upconv_fan_in", "match", "deep_supervision_weights"})
         requested = Architecture(in_channels=in_channels, out_channels=logits, fusion=self.fusion.name, **choices)
         if model.match == "none":
             return requested

@@ -1,4 +1,4 @@
-"""What a network looks like, before there is one: the U-Net in all its variants, or a user's own class."""
+"""What a network looks like, before there is one: the U-Net, one with an encoder of timm, or a user's own class."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,16 +7,18 @@ from typing import Any, Literal, get_args
 
 from unet_exp.errors import ConfigError
 from unet_exp.geometry.fusions import FUSIONS
+from unet_exp.geometry.norms import Norm
 from unet_exp.geometry.sizes import Sizes
 
 Padding = Literal["valid", "same"]
 Align = Literal["crop", "exact", "pad"]
-Norm = Literal["none", "batch", "instance", "group"]
 UpsampleMode = Literal["transposed", "bilinear"]
+Block = Literal["plain", "residual"]
 Activation = Literal["softmax", "sigmoid"]
 
 MAX_DEPTH = 8
 _LOSS_OF_TWO_CONVS = 4  # pixels an axis loses in two unpadded 3x3 convolutions
+_OVERLAP_OF_UNKNOWN = 4  # total strides by which tiles overlap where an output pixel sees the whole image
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,14 @@ class Architecture:
         out_channels: Channels of the logits, see `out_channels`.
         fusion: A word of `FUSIONS`. `concat` puts the upsampled map before the skip; `add` adds them; `none` drops the
             skip.
-        norm: Normalisation between each 3x3 convolution and its ReLU; for `group` see `norm_groups`.
+        norm: Normalisation before each ReLU of a block; for `group` see `norm_groups`.
         upsample: `transposed`: 2x2 up-convolution. `bilinear`: a 1x1 convolution at the low resolution, then
             bilinear doubling.
         relu_after_upsample: A ReLU after each up-sampling, as in the authors' Caffe release.
         keep_last_upsample_channels: The last up-sampling keeps its 2 x width channels, as in the release.
+        block: The two 3x3 convolutions of a level. `plain`: each before its ReLU, as in the paper; `residual`: each
+            behind its ReLU, and what they read is added to what they give (Zhang et al. 2018).
+        deep_supervision: In training each level of the decoder below the first gives logits too.
 
     Raises:
         ConfigError: For an unknown word, a number out of range or a combination that cannot be built.
@@ -54,6 +59,8 @@ class Architecture:
     upsample: UpsampleMode
     relu_after_upsample: bool = False
     keep_last_upsample_channels: bool = False
+    block: Block = "plain"
+    deep_supervision: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, with the key and the mend."""
@@ -62,6 +69,7 @@ class Architecture:
         require_word("fusion", self.fusion, tuple(FUSIONS))
         require_word("model.norm", self.norm, get_args(Norm))
         require_word("model.upsample", self.upsample, get_args(UpsampleMode))
+        require_word("model.block", self.block, get_args(Block))
         if not 1 <= self.depth <= MAX_DEPTH:
             raise ConfigError(f"model.depth={self.depth} is out of range: set 1 to {MAX_DEPTH} (5 in the paper)")
         for key in ("width", "in_channels", "out_channels"):
@@ -96,8 +104,7 @@ class Architecture:
             smallest=_smallest(self),
             step=1 if self.align == "pad" else step,
             total_stride=step,
-            # 1 + 2 + 4 … over the levels of the encoder with the bottom, and of the decoder.
-            lost_border=_LOSS_OF_TWO_CONVS * (2 * step - 1 + step - 1) // 2 if self.padding == "valid" else 0,
+            lost_border=_border(self, 1),
             receptive_field_radius=max(max(pixel - low, high - pixel) for pixel, low, high in fields),
             # Bilinear up-sampling repeats the last pixel of a map; an up-convolution needs no neighbour.
             invents=self.padding == "same" or self.upsample == "bilinear",
@@ -161,7 +168,70 @@ class CustomArchitecture:
         )
 
 
-AnyArchitecture = Architecture | CustomArchitecture
+@dataclass(frozen=True)
+class EncoderArchitecture:
+    """An encoder of timm below the decoder of the U-Net.
+
+    Args:
+        encoder: Its name in timm, such as `resnet34`.
+        decoder: The padded U-Net whose decoder it is, with `align=exact`; `width` and `depth` are those of its levels,
+            and its channels those of the image and the logits.
+        receptive_field_radius: Pixels that an output pixel sees to either side at most; None: the whole image, or it is
+            not known.
+    """
+
+    encoder: str
+    decoder: Architecture
+    receptive_field_radius: int | None
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the image."""
+        return self.decoder.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the logits."""
+        return self.decoder.out_channels
+
+    @property
+    def norm(self) -> Norm:
+        """Normalisation in the decoder; the encoder has its own."""
+        return self.decoder.norm
+
+    def describe(self) -> str:
+        """Say what it is, in a few words."""
+        return f"decoder on the maps of {self.encoder} down to 1/{self.decoder.sizes.total_stride} of the side"
+
+    def describe_sight(self) -> str:
+        """Say what an output pixel sees, and what that means for tiles, in one line."""
+        radius = self.receptive_field_radius
+        if radius is None:
+            return "an output pixel sees the whole image: large images that are predicted in tiles have seams"
+        return f"an output pixel sees {radius} pixels to each side"
+
+    @property
+    def has_exact_tiles(self) -> bool:
+        """Whether stitched tiles equal one pass over the whole image, to the rounding of float32."""
+        return self.receptive_field_radius is not None and self.norm in ("none", "batch")
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """What it does to sizes."""
+        step, radius = self.decoder.sizes.total_stride, self.receptive_field_radius
+        # The norms of an encoder compare the pixels of its coarsest map: a single one will not train at batch 1.
+        return Sizes(
+            smallest=2 * step,
+            step=step,
+            total_stride=step,
+            lost_border=0,
+            receptive_field_radius=_OVERLAP_OF_UNKNOWN * step if radius is None else radius,
+            invents=True,
+            words=f"model.encoder={self.encoder} and model.depth={self.decoder.depth}",
+        )
+
+
+AnyArchitecture = Architecture | CustomArchitecture | EncoderArchitecture
 
 
 def channels(architecture: Architecture, level: int) -> int:
@@ -175,6 +245,22 @@ def upsampled_channels(architecture: Architecture, level: int) -> int:
     return channels(architecture, level + 1 if keeps else level)
 
 
+def supervised_levels(architecture: Architecture) -> range:
+    """Return the levels of the decoder below the first that give logits in training."""
+    return range(2, architecture.depth if architecture.deep_supervision else 2)
+
+
+def output_borders(architecture: AnyArchitecture) -> tuple[int, ...]:
+    """Return what lies before the first pixel of each output, in pixels of the input along an axis.
+
+    The first output is the logits; under deep supervision those of the decoder's lower levels follow, from level 2
+    down, whose pixels cover 2, 4, 8 … pixels of the input.
+    """
+    if not isinstance(architecture, Architecture):
+        return (architecture.sizes.lost_border,)
+    return tuple(_border(architecture, level) for level in (1, *supervised_levels(architecture)))
+
+
 def out_channels(classes: int, activation: Activation) -> int:
     """Return the channels of the logits: one a class, but 1 (the logit of class 1) for `sigmoid` with two.
 
@@ -185,6 +271,15 @@ def out_channels(classes: int, activation: Activation) -> int:
     if classes < 2:
         raise ConfigError(f"the data has {classes} classes: at least 2 are needed, background among them")
     return 1 if activation == "sigmoid" and classes == 2 else classes
+
+
+def _border(architecture: Architecture, level: int) -> int:
+    """Return the input pixels before the first one that the decoder's map of a level covers."""
+    if architecture.padding == "same":
+        return 0  # what floor pooling loses lies at the bottom and right
+    # Each level loses 2 of its own pixels on each side: in the encoder down to the bottom, and back up to this one.
+    down, up = (1 << architecture.depth) - 1, (1 << (architecture.depth - 1)) - (1 << (level - 1))
+    return _LOSS_OF_TWO_CONVS // 2 * (down + up)
 
 
 def _smallest(architecture: Architecture) -> int:

@@ -2,15 +2,21 @@
 
 from bisect import bisect_left
 from dataclasses import dataclass, replace
-from math import gcd
 from typing import Literal, get_args
 
-from unet_exp.geometry.architecture import Architecture, channels, require_word, upsampled_channels
+from unet_exp.geometry.architecture import (
+    Architecture,
+    channels,
+    require_word,
+    supervised_levels,
+    upsampled_channels,
+)
 from unet_exp.geometry.fusions import FUSIONS
+from unet_exp.geometry.norms import conv_parameters, norm_parameters
 from unet_exp.geometry.sizes import check_size, legal_sizes
 
 Match = Literal["parameters", "flops"]
-LayerKind = Literal["conv", "pool", "up", "fuse", "mix", "head"]
+LayerKind = Literal["conv", "shortcut", "pool", "up", "fuse", "mix", "side", "head"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +25,10 @@ class Layer:
 
     Args:
         name: What is done, for people: `conv 3x3`, `crop + concat` …
-        kind: `conv` 3x3 with its norm; `pool` 2x2; `up` the learned doubling; `fuse` aligns and joins decoder
-            and skip, and follows the learned steps of that, each a `mix`; `head` the last 1x1 convolution.
+        kind: `conv` 3x3 with its norm; `shortcut` adds what a residual unit reads to what its convolutions give;
+            `pool` 2x2; `up` the learned doubling; `fuse` aligns and joins decoder and skip, and follows the learned
+            steps of that, each a `mix`; `side` gives logits of a lower level, in training alone; `head` the last 1x1
+            convolution.
         level: 1 at the full resolution, `depth` at the bottom.
         channels_in: Channels that it reads (for `fuse`, those of the decoder's map).
         channels_out: Channels that it gives.
@@ -56,11 +64,6 @@ class Layer:
         return self.macs_per_position * self.positions**2
 
 
-def norm_groups(channels: int) -> int:
-    """Return the number of groups of a group norm: the largest divisor of `channels` among 1, 2, 4 and 8."""
-    return gcd(8, channels)
-
-
 def fused_channels(architecture: Architecture, level: int) -> int:
     """Return the channels that the first decoder convolution of `level` reads."""
     return FUSIONS[architecture.fusion].channels(upsampled_channels(architecture, level), channels(architecture, level))
@@ -75,12 +78,12 @@ def layers(architecture: Architecture, size: int) -> list[Layer]:
     check_size(architecture, size)
     steps: list[Layer] = []
     skips: list[int] = []
-    read, bottom = architecture.in_channels, architecture.depth
+    read, bottom, last = architecture.in_channels, architecture.depth, architecture.out_channels
     for level in range(1, bottom + 1):
         if level > 1:
             steps.append(Layer("max-pool 2x2", "pool", level, read, read, size, size // 2, 0, 0))
             size //= 2
-        steps += _two_convs(architecture, level, read, size)
+        steps += _block(architecture, level, read, size, first=level == 1)
         read, size = steps[-1].channels_out, steps[-1].size_out
         skips.append(size)
     skips.pop()  # the bottom has no skip
@@ -94,14 +97,17 @@ def layers(architecture: Architecture, size: int) -> list[Layer]:
         before, after = (skips.pop(), 2 * size) if architecture.align == "crop" else (2 * size, skips.pop())
         steps += [
             Layer(name, "mix", level, reads, gives, after, after, kernel, weights)
-            for name, reads, gives, kernel, weights in fusion.learned(upsampled, channels(architecture, level))
+            for name, reads, gives, kernel, weights in fusion.learned(
+                upsampled, channels(architecture, level), architecture.norm
+            )
         ]
         join = architecture.fusion if fusion.takes_skip else "no skip"
         name = join if before == after else f"{architecture.align} + {join}"
         steps.append(Layer(name, "fuse", level, upsampled, fused, before, after, 0, 0))
-        steps += _two_convs(architecture, level, fused, after)
+        steps += _block(architecture, level, fused, after)
         read, size = steps[-1].channels_out, steps[-1].size_out
-    last = architecture.out_channels
+        if level in supervised_levels(architecture):
+            steps.append(Layer("conv 1x1, in training", "side", level, read, last, size, size, 1, read * last + last))
     steps.append(Layer("conv 1x1", "head", 1, read, last, size, size, 1, read * last + last))
     return steps
 
@@ -141,7 +147,7 @@ def matched_width(architecture: Architecture, match: Match, size: int) -> int:
         candidate = replace(architecture, width=width, fusion=fusion)
         return parameters(candidate) if match == "parameters" else macs(candidate, size, size)
 
-    # A layer without its skip costs half at least, and twice the width at least doubles it: look no further.
+    # A block without its skip costs half at least, and twice the width at least doubles it: look no further.
     target = cost(architecture.width, "concat")
     above = bisect_left(range(2 * architecture.width), target, lo=1, key=cost)
     return min((max(above - 1, 1), above), key=lambda width: abs(cost(width) - target))
@@ -177,14 +183,28 @@ def layer_table(architecture: Architecture, size: int) -> list[str]:
     return [line(head), rule, *(line(row) for row in rows), rule, line(sums)]
 
 
-def _two_convs(architecture: Architecture, level: int, read: int, size: int) -> list[Layer]:
-    """Return the 3x3 convolutions of a block; a norm has two parameters a channel in place of the bias."""
+def _block(architecture: Architecture, level: int, read: int, size: int, first: bool = False) -> list[Layer]:
+    """Return the steps of a block; a norm has two parameters a channel in place of the bias before it."""
     width, norm = channels(architecture, level), architecture.norm
     loss = 2 if architecture.padding == "valid" else 0
-    extra, name = (width, "conv 3x3") if norm == "none" else (2 * width, f"conv 3x3, {norm} norm")
+    middle, after = size - loss, size - 2 * loss
+    if architecture.block == "plain":
+        name = "conv 3x3" if norm == "none" else f"conv 3x3, {norm} norm"
+        return [
+            Layer(name, "conv", level, reads, width, before, before - loss, 3, conv_parameters(reads, width, 3, norm))
+            for reads, before in ((read, size), (width, middle))
+        ]
+    # Norms come before: that of the first convolution has the channels that the unit reads, and the second one, behind
+    # which there is none, has the bias.
+    name = "conv 3x3" if norm == "none" else f"{norm} norm, conv 3x3"
+    one = 9 * read * width + (width if norm == "none" else 0) + (0 if first else norm_parameters(norm, read))
+    two = 9 * width * width + width + norm_parameters(norm, width)
+    shortcut = ("crop + " if loss else "") + ("shortcut" if read == width else "shortcut 1x1")
+    learned = (0, 0) if read == width else (1, read * width)
     return [
-        Layer(name, "conv", level, read, width, before, before - loss, 3, 9 * read * width + extra)
-        for read, before in ((read, size), (width, size - loss))
+        Layer("conv 3x3" if first else name, "conv", level, read, width, size, middle, 3, one),
+        Layer(name, "conv", level, width, width, middle, after, 3, two),
+        Layer(shortcut, "shortcut", level, read, width, size, after, *learned),
     ]
 
 

@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.geometry import AnyArchitecture, Architecture
+from unet_exp.geometry import AnyArchitecture, CustomArchitecture
 from unet_exp.memory import release_freed_memory
 from unet_exp.runs.conditions import Layout, Layouts
 
@@ -66,7 +66,7 @@ def choose_layouts(
         architecture: of the network.
     """
     if channels_last == "auto":
-        norm = architecture.norm if isinstance(architecture, Architecture) else None
+        norm = None if isinstance(architecture, CustomArchitecture) else architecture.norm
         full, cpu = precision == "32", device.type == "cpu"
         prediction = norm != "instance" and (cpu or (device.type == "cuda" and norm != "group"))
         training = prediction and (full or norm != "group")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from unet_exp.config import IGNORE_LABEL, BorderWeightedConfig, LossConfig
 from unet_exp.config.learning import CustomLossConfig
 from unet_exp.losses.custom import CustomLoss
+from unet_exp.losses.deep_supervision import supervise
 from unet_exp.losses.pixelwise import BinaryCrossEntropy, BorderWeighted, CrossEntropy, Focal, PixelwiseLoss
 from unet_exp.losses.region import Dice, DiceCrossEntropy, Lovasz, RegionLoss, Tversky
 from unet_exp.losses.targets import Targets, targets
@@ -31,6 +32,7 @@ __all__ = [
     "build",
     "class_weights",
     "count_images",
+    "supervise",
     "targets",
 ]
 

@@ -1,5 +1,7 @@
 """What the rest of the program asks of a network: images in, logits out, and an architecture that says its sizes."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -24,3 +26,7 @@ class Network(nn.Module):
         if not torch.compiler.is_compiling():  # a compiled or exported graph keeps its sizes symbolic
             check_size(self.architecture, x.shape[-2], "input height")
             check_size(self.architecture, x.shape[-1], "input width")
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the weights for an optimizer, in groups that may differ in their learning rate."""
+        return [{"params": [*self.parameters()]}]

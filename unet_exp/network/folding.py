@@ -9,13 +9,14 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from unet_exp.network.base import Network
-from unet_exp.network.unet import DoubleConv, UNet
+from unet_exp.network.encoder import EncoderNetwork
+from unet_exp.network.unet import UNet
 
 
 def fold_batch_norm(network: Network) -> Network:
     """A network in eval mode that gives the same logits with less work, for prediction alone.
 
-    Batch norm in eval mode scales and shifts each channel, which the convolution before it can do. The product is
+    Batch norm in eval mode scales and shifts each channel, which a convolution right before it can do. The product is
     computed in float64 and rounded once: what differs is the rounding of float32, and probabilities by at most 5e-6 if
     the norms have seen data.
 
@@ -23,14 +24,16 @@ def fold_batch_norm(network: Network) -> Network:
         network: in any mode.
 
     Returns:
-        A copy of a U-Net without its batch norm, on the same device. Where there is none, and of a user's own network,
-        in which a norm may stand anywhere, the network itself if it is in eval mode, else a copy.
+        A copy of a U-Net without such batch norms, on the same device; above an encoder of timm, of its decoder. Where
+        there is none, and of a user's own network, in which a norm may stand anywhere, the network itself if it is in
+        eval mode, else a copy.
     """
-    foldable = isinstance(network, UNet) and network.architecture.norm == "batch"
+    foldable = isinstance(network, UNet | EncoderNetwork) and network.architecture.norm == "batch"
     if not foldable and not network.training:
         return network
     folded = copy_network(network).eval()
-    for block in [part for part in folded.modules() if foldable and isinstance(part, DoubleConv)]:
+    own = folded.decoder if isinstance(folded, EncoderNetwork) else folded  # timm's norms may be more than norms
+    for block in [part for part in own.modules() if foldable and isinstance(part, nn.Sequential)]:
         for place, (conv, norm) in enumerate(pairwise(list(block))):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 _fold(conv, norm)

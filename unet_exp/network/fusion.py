@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unet_exp.geometry import Align
+from unet_exp.geometry import Align, Norm
+from unet_exp.geometry.fusions import inner_channels
+from unet_exp.network.norms import conv_and_norm
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
 
@@ -89,12 +91,37 @@ class DropSkip(nn.Module):
         return up
 
 
-MODULES: Final[dict[str, Callable[[int, int], nn.Module]]] = {
-    "concat": lambda _up, _skip: Concat(),
-    "add": lambda _up, _skip: Add(),
-    "none": lambda _up, _skip: DropSkip(),
+class AttentionGate(nn.Module):
+    """Concatenates like `Concat`, after each pixel of the skip is multiplied by a number from 0 to 1.
+
+    The number is sigmoid(psi(relu(of_up(up) + of_skip(skip)))), each function a 1x1 convolution with the network's
+    norm: the additive attention gate of Oktay et al. 2018 (equations 1 and 2) in the form of MONAI's AttentionUnet,
+    where the norm is batch norm and the skip comes first. In the paper the gating signal is the coarser map before its
+    up-sampling, a strided convolution brings the skip to that resolution, the numbers are up-sampled (trilinearly, in
+    volumes), and the skip of the full resolution has no gate.
+    """
+
+    def __init__(self, up: int, skip: int, norm: Norm) -> None:
+        super().__init__()
+        inner = inner_channels(skip)
+        self.of_up = nn.Sequential(*conv_and_norm(up, inner, 1, norm))
+        self.of_skip = nn.Sequential(*conv_and_norm(skip, inner, 1, norm))
+        self.psi = nn.Sequential(*conv_and_norm(inner, 1, 1, norm), nn.Sigmoid())
+
+    def forward(self, up: Tensor, skip: Tensor) -> Tensor:
+        """Join (B, C, H, W) and (B, C', H, W) to (B, C + C', H, W)."""
+        gate = self.psi(F.relu(self.of_up(up) + self.of_skip(skip)))
+        return torch.cat([up, gate * skip], dim=1)
+
+
+MODULES: Final[dict[str, Callable[[int, int, Norm], nn.Module]]] = {
+    "concat": lambda _up, _skip, _norm: Concat(),
+    "add": lambda _up, _skip, _norm: Add(),
+    "none": lambda _up, _skip, _norm: DropSkip(),
+    "attention": AttentionGate,
 }
-"""Makes the module of a fusion from the channels of the up-sampled map and of the skip, one for each decoder level.
+"""Makes the module of a fusion from the channels of the up-sampled map and of the skip, and the network's norm; one for
+each decoder level.
 
 A module draws its own initial weights; those of its convolutions `initialise` draws anew.
 """

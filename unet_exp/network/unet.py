@@ -11,37 +11,11 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unet_exp.geometry import Architecture, Norm, channels, fused_channels, norm_groups, upsampled_channels
+from unet_exp.geometry import Architecture, DecoderChannels, channels, decoder_channels, supervised_levels
 from unet_exp.network.base import Network
+from unet_exp.network.blocks import build_block
 from unet_exp.network.fusion import MODULES, align
 from unet_exp.network.initialisation import UpconvFanIn, initialise
-
-
-def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """Return the normalisation of (B, C, H, W) with two parameters a channel; `none` is the identity."""
-    if norm == "batch":
-        return nn.BatchNorm2d(channels)
-    if norm == "instance":
-        return nn.InstanceNorm2d(channels, affine=True)
-    if norm == "group":
-        return nn.GroupNorm(norm_groups(channels), channels)
-    return nn.Identity()
-
-
-class DoubleConv(nn.Sequential):
-    """Twice 3x3 conv, norm, ReLU: (B, in, H, W) to (B, out, H - 4, W - 4); padded, to (B, out, H, W)."""
-
-    def __init__(self, architecture: Architecture, in_channels: int, out_channels: int) -> None:
-        padding = 1 if architecture.padding == "same" else 0
-        bias = architecture.norm == "none"  # a norm has its own
-        super().__init__(
-            nn.Conv2d(in_channels, out_channels, 3, padding=padding, bias=bias),
-            norm_layer(architecture.norm, out_channels),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(out_channels, out_channels, 3, padding=padding, bias=bias),
-            norm_layer(architecture.norm, out_channels),
-            nn.ReLU(inplace=True),
-        )
 
 
 class Upsample(nn.Module):
@@ -68,20 +42,22 @@ class Upsample(nn.Module):
 
 
 class Decoder(nn.Module):
-    """One level of the expanding path: up-sample, meet the skip, two convolutions."""
+    """One level of the expanding path: up-sample, meet the skip if there is one, and a block."""
 
-    def __init__(self, architecture: Architecture, level: int) -> None:
+    def __init__(self, architecture: Architecture, of: DecoderChannels) -> None:
         super().__init__()
-        width, up = channels(architecture, level), upsampled_channels(architecture, level)
-        self.align = architecture.align
-        self.up = Upsample(architecture, 2 * width, up)
-        self.fusion = MODULES[architecture.fusion](up, width)
-        self.convs = DoubleConv(architecture, fused_channels(architecture, level), width)
+        self.align, self.takes_skip = architecture.align, of.skip is not None
+        self.up = Upsample(architecture, of.below, of.up)
+        if of.skip is not None:
+            self.fusion = MODULES[architecture.fusion](of.up, of.skip, architecture.norm)
+        self.convs = build_block(architecture, of.fused, of.out)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Map the level below (B, 2C, H, W) and the skip (B, C, H', W') to (B, C, H'', W'')."""
-        up, skip = align(self.up(x), skip, self.align)
-        return cast(Tensor, self.convs(self.fusion(up, skip)))
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        """Map the level below (B, C, H, W) and the skip (B, C', H', W') to (B, C'', H'', W'')."""
+        up = self.up(x)
+        if skip is not None:
+            up = self.fusion(*align(up, skip, self.align))
+        return cast(Tensor, self.convs(up))
 
 
 class UNet(Network):
@@ -105,13 +81,19 @@ class UNet(Network):
         self.architecture: Architecture = architecture
         levels = range(1, architecture.depth + 1)
         widths = [architecture.in_channels, *(channels(architecture, level) for level in levels)]
-        self.encoder = nn.ModuleList(DoubleConv(architecture, i, o) for i, o in pairwise(widths))
-        self.decoder = nn.ModuleList(Decoder(architecture, level) for level in reversed(levels[:-1]))
+        self.encoder = nn.ModuleList(
+            build_block(architecture, i, o, first=level == 1) for level, (i, o) in enumerate(pairwise(widths), start=1)
+        )
+        self.decoder = nn.ModuleList(Decoder(architecture, of) for of in decoder_channels(architecture))
         self.head = nn.Conv2d(architecture.width, architecture.out_channels, 1)
+        self.side_heads = nn.ModuleList(  # in the order of the decoder, from below
+            nn.Conv2d(channels(architecture, level), architecture.out_channels, 1)
+            for level in reversed(supervised_levels(architecture))
+        )
         self.dropout = nn.Dropout(dropout)
         initialise(self, upconv_fan_in)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Compute logits.
 
         Args:
@@ -119,19 +101,24 @@ class UNet(Network):
 
         Returns:
             Logits, (B, out_channels, H', W') with H' = `output_size`(H): equal to H for `same`, H - 184 for
-            the paper's network. They belong to the centre of the image.
+            the paper's network. They belong to the centre of the image. In training mode under deep supervision, these
+            and those of the decoder's lower levels, from level 2 down; see `unet_exp.geometry.output_borders`.
 
         Raises:
             ConfigError: If H or W is illegal; names the nearest legal sizes.
         """
         self.check_sizes(x)
         skips: list[Tensor] = []
-        for level, convs in enumerate(self.encoder, start=1):
-            x = convs(x if level == 1 else F.max_pool2d(x, 2))
+        for level, block in enumerate(self.encoder, start=1):
+            x = block(x if level == 1 else F.max_pool2d(x, 2))
             if level >= self.architecture.depth - 1:
                 x = self.dropout(x)
             skips.append(x)
         skips.pop()  # the bottom has no skip
-        for decoder in self.decoder:
+        sides: list[Tensor] = []
+        for number, decoder in enumerate(self.decoder):
             x = decoder(x, skips.pop())
-        return cast(Tensor, self.head(x))
+            if self.training and number < len(self.side_heads):
+                sides.append(self.side_heads[number](x))
+        logits: Tensor = self.head(x)
+        return (logits, *reversed(sides)) if sides else logits

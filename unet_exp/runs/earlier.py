@@ -43,6 +43,10 @@ _FORMER_DEFAULTS = {"trainer.channels_last": True, "inference.tile": 1024}
 """What a run has whose version had another default than today's `auto`."""
 
 
+_COMPLETED = ("model.receptive_field_radius",)
+"""Keys whose null is replaced when a training starts, by what follows from the others of their group."""
+
+
 def find_unfinished(config: Config, typed: Sequence[str] = ()) -> RunFolder | None:
     """The folder of the run that a config resumes; None for a new run.
 
@@ -117,6 +121,11 @@ def keep_unrecorded(config: Config, folder: RunFolder, typed: Sequence[str] = ()
         name, _, last = key.partition(".")
         if key not in keys and recorded[name].get(last) == former:
             values[name][last] = former
+    for key in _COMPLETED:
+        name, _, last = key.partition(".")
+        then, now = ({**group, last: None} for group in (recorded[name], values[name]))
+        if key not in keys and last in values[name] and then == now:
+            values[name][last] = recorded[name].get(last)
     for name, group in config:
         if isinstance(group, Strict) and type(getattr(before, name)) is type(group):
             known = {*recorded[name], *(key for key in values[name] if f"{name}.{key}" in keys)}

@@ -9,7 +9,7 @@ from unet_exp.errors import ConfigError
 def load_initial_weights(network: nn.Module, checkpoint: Checkpoint) -> list[str]:
     """Copies the weights of a checkpoint into a network, in place.
 
-    The last 1x1 convolution keeps its fresh weights where the number of classes differs.
+    The 1x1 convolutions to logits keep their fresh weights where the number of classes differs.
 
     Returns:
         Names of the weights that stay fresh.
@@ -24,7 +24,7 @@ def load_initial_weights(network: nn.Module, checkpoint: Checkpoint) -> list[str
     fresh = [
         name
         for name in wanted
-        if name.startswith("head.") and name in checkpoint.weights
+        if name.startswith(("head.", "side_heads.")) and name in checkpoint.weights
         if checkpoint.weights[name].shape != wanted[name].shape
     ]
     taken = {name: value for name, value in checkpoint.weights.items() if name not in fresh}

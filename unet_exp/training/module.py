@@ -13,6 +13,8 @@ from unet_exp import losses, network
 from unet_exp.checkpoints.reading import EPOCH_LOSSES
 from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.config import Config, parse
+from unet_exp.config.model import EncoderModelConfig
+from unet_exp.geometry import output_borders
 from unet_exp.inference.device import memory_format
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.metrics.scoreboard import Scoreboard
@@ -68,9 +70,9 @@ class SegmentationModule(pl.LightningModule):
         if self.config.trainer.compile:
             self.network.compile()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of images of a legal size: (B, C, H, W) to (B, out, H', W')."""
-        logits: Tensor = self.network(images.contiguous(memory_format=self._layout))
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Logits of images of a legal size: (B, C, H, W) to (B, out, H', W'); see `unet_exp.network.UNet`."""
+        logits: Tensor | tuple[Tensor, ...] = self.network(images.contiguous(memory_format=self._layout))
         return logits
 
     def on_train_start(self) -> None:
@@ -78,9 +80,15 @@ class SegmentationModule(pl.LightningModule):
         self._step_mean = StepMean(self.config.trainer.accumulate * self.trainer.world_size)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Remembers the learning rate, which the schedule has changed when the step ends."""
+        """Remembers the learning rate, which the schedule has changed when the step ends; sets that of an encoder."""
         del batch, batch_idx
-        self.rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        groups = self.trainer.optimizers[0].param_groups
+        self.rate = groups[0]["lr"]
+        if isinstance(self.config.model, EncoderModelConfig):
+            assert isinstance(self.network, network.EncoderNetwork)
+            factor = self.config.model.encoder_rate(self.current_epoch)
+            self.network.freeze(not factor)
+            groups[1]["lr"] = factor * self.rate
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """The loss of a batch of patches, which nobody looks at here: that would wait for the device.
@@ -93,16 +101,19 @@ class SegmentationModule(pl.LightningModule):
             batch_index: of the epoch.
         """
         tile, patches = self.config.data.tile, batch["patches"]
-        logits = center_crop(self(batch["image"]), tile)
+        given = self(batch["image"])
+        outputs = given if isinstance(given, tuple) else (given,)
         weights = center_crop(batch["weights"], tile) if "weights" in batch else None
         label = center_crop(batch["label"], tile)
         if batch_index % self.config.trainer.accumulate == 0:
             self._step_mean.begin(len(label))
         factor = self._step_mean.weigh(patches)
         if not patches:
-            nothing: Tensor = 0 * logits.sum()  # processes that share a step wait for a gradient of each
-            return nothing
-        loss: Tensor = self.loss(logits, label, weights)
+            # Processes that share a step wait for a gradient of each.
+            return 0 * torch.stack([logits.sum() for logits in outputs]).sum()
+        before = (batch["image"].shape[-1] - tile) // 2
+        borders, shares = output_borders(self.network.architecture), self.config.level_weights
+        loss = losses.supervise(self.loss, outputs, borders, shares, label, weights, before)
         self.losses.add(loss, self.global_step, self.rate)
         return loss if factor == 1 else loss * factor
 
@@ -161,7 +172,7 @@ class SegmentationModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Builds the optimizer and its schedule."""
-        optimizer = build_optimizer(self.config.optimizer, self.network.parameters())
+        optimizer = build_optimizer(self.config.optimizer, self.network.parameter_groups())
         schedulers = build_schedulers(self.config.scheduler, self.config.trainer, optimizer, self._horizon)
         return [optimizer], schedulers
 

@@ -24,7 +24,7 @@ from unet_exp.inference.device import choose_layouts, resolve_device, resolve_pr
 from unet_exp.losses.custom import try_loss
 from unet_exp.memory import free_memory
 from unet_exp.metrics.declarations import metric_names, threshold_names
-from unet_exp.network import cost
+from unet_exp.network import complete, cost
 from unet_exp.progress import watch
 from unet_exp.runs.conditions import Conditions, Layouts
 from unet_exp.runs.environment import describe_conditions
@@ -35,6 +35,7 @@ from unet_exp.samples.fingerprint import VERSION, find_version, fingerprint
 from unet_exp.samples.normalization import Normalization
 from unet_exp.training.datamodule import SegmentationData, count_classes
 from unet_exp.training.device_patches import resolve_place
+from unet_exp.training.encoder_weights import find_encoder_weights, load_encoder_weights
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.loggers import check_logger
 from unet_exp.training.module import SegmentationModule
@@ -60,6 +61,7 @@ class Job:
         module: the network, its loss and its optimizer.
         steps: optimizer steps until the first limit; None where only the time ends it.
         metrics: names of the validation scores, without `val/`.
+        start: the file that its weights start from; None: random ones.
     """
 
     config: Config
@@ -75,11 +77,11 @@ class Job:
     module: SegmentationModule
     steps: int | None
     metrics: list[str]
+    start: Path | None
 
     @cached_property
     def conditions(self) -> Conditions:
         """What its numbers depend on beside its config; the data are hashed once."""
-        initial = self.config.init_from
         return describe_conditions(
             fingerprint(self.dataset),
             str(self.device),
@@ -88,7 +90,7 @@ class Job:
             threads=torch.get_num_threads(),
             layouts=self.module.layouts,
             augmented_on=self.augmented_on,
-            init_from_sha256=None if initial is None else _sha256(Path(initial)),
+            init_from_sha256=None if self.start is None else _sha256(self.start),
         )
 
     def conditions_beside(self, earlier: Conditions) -> Conditions:
@@ -120,8 +122,12 @@ def prepare(
     precision = resolve_precision(config.trainer.precision, device)
     processes = _count_processes(config, device)
     place = resolve_place(config, device, processes, None if earlier is None else earlier.augmented_on)
+    with watch("preparing the network"):
+        config = complete(config)
     # A resumed training has these weights in its checkpoint already, and the file may be gone.
     initial = open_checkpoint(config.init_from, config.trust) if config.init_from and resumed is None else None
+    pretrained = None if config.init_from or resumed else find_encoder_weights(config.model, download=earlier is None)
+    start = Path(config.init_from) if config.init_from else None if pretrained is None else pretrained.path
     find_objects = losses.targets(config.loss).reach > 0
     dataset = data.limit(data.load_data(config.data, find_objects), config.trainer.limit_batches)
     config = _forget_verify(config)
@@ -140,6 +146,8 @@ def prepare(
     module.families = families
     if initial is not None and (fresh := load_initial_weights(module.network, initial)):
         print(f"init_from={initial.path}: another number of classes, so {', '.join(fresh)} start fresh")
+    if pretrained is not None:
+        load_encoder_weights(module.network, pretrained)
     names = [spec.name for spec in dataset.classes]
     if isinstance(config.loss, CustomLossConfig):
         try_loss(config.loss, module.record.class_weights, len(names), config.data.tile)
@@ -157,6 +165,7 @@ def prepare(
         module=module,
         steps=steps,
         metrics=[*metric_names(names, families), *threshold_names(families)],
+        start=start,
     )
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from unet_exp.checkpoints.checkpoint import custom_targets
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import Config
+from unet_exp.config.model import EncoderModelConfig
 from unet_exp.console import make_console
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked
@@ -56,7 +57,7 @@ class Rerun:
         if missing := summary.missing_conditions():
             raise DataError(f"{earlier.summary}: it does not say how the run was made: {missing} is missing")
         # Precision and checkpoint are compared as resolved and by checksum, whatever their words are.
-        free = [*FREE, "name", "trainer.precision", *(["init_from"] if summary.init_from_sha256 else [])]
+        free = [*FREE, "name", "trainer.precision", *([_find_start(config)[0]] if summary.init_from_sha256 else [])]
         if changed := list_changes(config_then, config, free):
             raise ConfigError(
                 f"rerun={earlier.path}: what is typed would change its numbers: {', '.join(changed)}; leave it out, or "
@@ -175,7 +176,15 @@ def _check_conditions(rerun: Rerun, job: Job) -> None:
         advice = "repeat it on a machine with a GPU"
     before.require_same(now, run, "", f", so the numbers would differ; {advice}")
     if before.init_from_sha256 not in (None, now.init_from_sha256):
-        raise DataError(f"{run}: init_from={job.config.init_from} has changed since it started from it; bring it back")
+        start = "=".join(_find_start(job.config))
+        raise DataError(f"{run}: {start} has changed since it started from it; bring it back")
+
+
+def _find_start(config: Config) -> tuple[str, str]:
+    """The key that names the file from which the weights start, and its value."""
+    if config.init_from is None and isinstance(config.model, EncoderModelConfig):
+        return "model.weights", str(config.model.weights)
+    return "init_from", str(config.init_from)
 
 
 def _find_risks(before: Summary, job: Job) -> Iterator[str]:

@@ -23,7 +23,7 @@ from unet_exp.console import make_console
 from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
 from unet_exp.files import hold_lock
-from unet_exp.geometry import Architecture, layer_table, output_size
+from unet_exp.geometry import Architecture, EncoderArchitecture, layer_table, output_size
 from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.scoring import Scores, describe_drawn, score_split, score_tables, score_test
@@ -103,14 +103,17 @@ def _set_threads(earlier: ResumePoint | Rerun | None, stack: ExitStack) -> None:
 
 
 def _show_network(job: Job, console: Console) -> None:
-    """Prints the U-Net layer by layer; of a user's own network what is known."""
+    """Prints the U-Net layer by layer; of another network what is known."""
     architecture, size = job.module.network.architecture, job.datamodule.input_size
     if isinstance(architecture, Architecture):
         lines = layer_table(architecture, size)
     else:
         macs = "" if job.macs is None else f", {job.macs:,} MACs"
         sizes = f"{size} -> {output_size(architecture, size)} pixels"
-        lines = [f"{architecture.target}: {sizes}, {job.parameters:,} parameters{macs}"]
+        name = architecture.describe() if isinstance(architecture, EncoderArchitecture) else architecture.target
+        lines = [f"{name}: {sizes}, {job.parameters:,} parameters{macs}"]
+    if isinstance(architecture, EncoderArchitecture):
+        lines.append(architecture.describe_sight())
     warmup = job.config.scheduler.warmup_steps
     if job.steps is not None and warmup >= job.steps:
         lines.append(

@@ -12,8 +12,10 @@ from unet_exp.config import OptimizerConfig, PlateauConfig, SchedulerConfig, Tra
 from unet_exp.metrics.declarations import direction
 
 
-def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """Builds the optimizer of the config."""
+def build_optimizer(
+    config: OptimizerConfig, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]
+) -> Optimizer:
+    """Builds the optimizer of the config; `parameters` as PyTorch's optimizers take them, alone or in groups."""
     classes: dict[str, Any] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
     optimizer: Optimizer = classes[config.name](parameters, **config.model_dump(exclude={"name"}))
     return optimizer

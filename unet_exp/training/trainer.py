@@ -15,6 +15,7 @@ from pytorch_lightning.profilers import PassThroughProfiler, Profiler, PyTorchPr
 from rich.console import Console
 
 from unet_exp.config import duration_seconds
+from unet_exp.config.model import EncoderModelConfig
 from unet_exp.errors import DataError, TrainingError
 from unet_exp.progress import Phase
 from unet_exp.runs.lifecycle import explain_resume
@@ -59,7 +60,7 @@ def build_trainer(
         return pl.Trainer(
             accelerator=job.device.type,
             devices=job.processes,
-            strategy="auto" if job.processes == 1 else "ddp",
+            strategy="auto" if job.processes == 1 else _choose_strategy(job),
             precision=precision,
             logger=list(loggers) or False,
             callbacks=[*callbacks, TrainingProgress(console, phase, job.steps, seconds, settings.monitor)],
@@ -83,6 +84,13 @@ def build_trainer(
             use_distributed_sampler=False,
             default_root_dir=folder.path,
         )
+
+
+def _choose_strategy(job: Job) -> str:
+    """How processes share gradients: one must be told if some weights may have none, as those of a frozen encoder."""
+    model = job.config.model
+    freezes = isinstance(model, EncoderModelConfig) and model.freeze_epochs > 0
+    return "ddp_find_unused_parameters_true" if freezes else "ddp"
 
 
 @contextmanager

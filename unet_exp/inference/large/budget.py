@@ -5,6 +5,7 @@ All numbers are bytes for float32; mixed precision takes less.
 
 import math
 import re
+import weakref
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -19,6 +20,7 @@ from unet_exp.geometry import (
     FUSIONS,
     Architecture,
     CustomArchitecture,
+    EncoderArchitecture,
     channels,
     fused_channels,
     input_for_output,
@@ -27,7 +29,7 @@ from unet_exp.geometry import (
     upsampled_channels,
 )
 from unet_exp.inference.tiling.tile_plan import surround
-from unet_exp.network import Network
+from unet_exp.network import EncoderNetwork, Network
 
 Shape = tuple[int, int, int]
 """Height and width in pixels, and channels."""
@@ -69,16 +71,18 @@ def format_size(size: int) -> str:
 def forward_bytes(network: Network, height: int, width: int) -> int:
     """The peak of the feature maps of one forward pass without gradients, for one image of a legal size.
 
-    In a block of two convolutions live: the image, the skips of the levels passed, the inputs of the block, and two
-    maps of its own, the one it reads and the one it writes. The inputs of a decoder's block are the map below, the
-    up-sampled map, and both joined, and its fusion may need more before that. In a user's own network all outputs of
-    its modules count; an opaque one counts as wide as the paper's.
+    In a block of two convolutions live: the image, the skips of the levels passed, the inputs of the block, and maps of
+    its own, see `_inside`. The inputs of a decoder's block are the map below, the up-sampled map, and both joined, and
+    its fusion may need more before that. Above an encoder of timm the maps that live at once are watched. In a user's
+    own network all outputs of its modules count; an opaque one counts as wide as the paper's.
 
     Raises:
         ConfigError: if a size is illegal.
     """
     architecture = network.architecture
-    if isinstance(architecture, CustomArchitecture):
+    if isinstance(network, EncoderNetwork):
+        return (_bytes_per_pixel(network) + _scratch_above(network)) * height * width
+    if isinstance(architecture, CustomArchitecture | EncoderArchitecture):
         return _bytes_per_pixel(network) * height * width
     skips: list[int] = []
     image = 4 * architecture.in_channels * height * width
@@ -90,7 +94,8 @@ def forward_bytes(network: Network, height: int, width: int) -> int:
         if decoder and not FUSIONS[architecture.fusion].takes_skip:
             given.pop()  # nothing is joined: it is the up-sampled map
         alive = image + sum(skips) + sum(given) + (leaving if decoder else 0)
-        peak = max(peak, alive + scratch, alive + 2 * max(first, second))
+        inside = _inside(architecture, given[-1] if given else image, first, second)
+        peak = max(peak, alive + max(scratch, inside))
         leaving = second
         if decoder:
             skips.pop()
@@ -99,24 +104,57 @@ def forward_bytes(network: Network, height: int, width: int) -> int:
     return peak
 
 
+def _inside(architecture: Architecture, read: int, first: int, second: int) -> int:
+    """Bytes that a block holds beside the map that it reads, from those of this map and of its two convolutions.
+
+    A plain one holds what a convolution reads and gives. A residual unit's first convolution reads a copy; at its end
+    there are what it gives, what is added, of which a cropped copy is made before, and the sum.
+    """
+    if architecture.block == "plain":
+        return 2 * max(first, second)
+    cropped = read if architecture.padding == "valid" else 0
+    return max(read + first, 2 * first, 2 * second + max(second, cropped))
+
+
 def _scratch(architecture: Architecture, level: int, joined: int) -> int:
     """Bytes of the fusion of a level beside its inputs and output, from those of the joined map."""
     up, skip = upsampled_channels(architecture, level), channels(architecture, level)
     return joined * FUSIONS[architecture.fusion].scratch(up, skip) // fused_channels(architecture, level)
 
 
+def _scratch_above(network: EncoderNetwork) -> int:
+    """Bytes of the fusions above an encoder beside their inputs and outputs, per pixel of the input, rounded up."""
+    fusion, depth = FUSIONS[network.architecture.decoder.fusion], network.architecture.decoder.depth
+    skips = [
+        (level, of.up, of.skip) for level, of in zip(range(depth - 1, 0, -1), network.levels, strict=True) if of.skip
+    ]
+    return max((-(-4 * fusion.scratch(up, skip) >> 2 * (level - 1)) for level, up, skip in skips), default=0)
+
+
 @lru_cache(maxsize=1)
 def _bytes_per_pixel(network: Network) -> int:
-    """Bytes of the outputs of all innermost modules of a network per pixel of the input, rounded up."""
-    sizes, total = network.architecture.sizes, 0
-    side = sizes.smallest + sizes.step
+    """Bytes of a network's maps per pixel of the input, rounded up: of the outputs of all of its innermost modules.
 
-    def count(*seen: object) -> None:  # module, input, output
+    Of an encoder of timm with its decoder: of the outputs of its modules that live at once.
+    """
+    sizes, total = network.architecture.sizes, 0
+    side, known = sizes.smallest + sizes.step, isinstance(network.architecture, EncoderArchitecture)
+    outputs: list[weakref.ref[Tensor]] = []
+
+    def count(_: object, given: tuple[object, ...], output: object) -> None:
         nonlocal total
-        total += seen[-1].nbytes if isinstance(seen[-1], Tensor) else 0
+        if not isinstance(output, Tensor):
+            return
+        if not known:
+            total += output.nbytes
+            return
+        outputs.append(weakref.ref(output))
+        there = [*given, *(tensor for find in outputs if (tensor := find()) is not None)]
+        memory = [tensor.untyped_storage() for tensor in there if isinstance(tensor, Tensor)]
+        total = max(total, sum({each.data_ptr(): each.nbytes() for each in memory}.values()))
 
     device = next(network.parameters()).device
-    hooks = [part.register_forward_hook(count) for part in network.modules() if not list(part.children())]
+    hooks = [part.register_forward_hook(count) for part in network.modules() if known or not list(part.children())]
     try:
         with torch.no_grad():
             network(torch.zeros(1, network.architecture.in_channels, side, side, device=device))
@@ -174,8 +212,9 @@ def whole_bytes(
 def _blocks(architecture: Architecture, height: int, width: int) -> Iterator[tuple[int, list[int]]]:
     """The level of each block of two convolutions, and the bytes of its maps, in their order."""
     both = zip(layers(architecture, height), layers(architecture, width), strict=True)
-    # A fusion's own steps are in _scratch, and the head is small.
-    pairs = [(row, column) for row, column in both if row.kind not in ("mix", "head")]
+    # A fusion's own steps are in _scratch, what a residual unit adds in _inside, and the head is small.
+    beside = ("mix", "shortcut", "side", "head")
+    pairs = [(row, column) for row, column in both if row.kind not in beside]
     starts = [0, *(index for index, (row, _) in enumerate(pairs) if row.kind in ("pool", "up")), len(pairs)]
     for start, stop in pairwise(starts):
         block = pairs[start:stop]

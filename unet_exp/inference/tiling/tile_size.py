@@ -3,7 +3,7 @@
 import torch
 
 from unet_exp.config import InferenceConfig
-from unet_exp.geometry import Architecture, total_stride
+from unet_exp.geometry import Architecture, EncoderArchitecture, total_stride
 from unet_exp.inference.large.budget import tile_bytes
 from unet_exp.inference.tiling.overlap_tile import free_gpu_memory
 from unet_exp.memory import free_memory
@@ -18,8 +18,9 @@ def resolve_tile(
 ) -> InferenceConfig:
     """The settings with a tile in pixels: as they are, or for `auto` with the largest of `TILES` that fits.
 
-    Large tiles spend less on their surroundings. Where tiles change the result (instance and group norm, and users' own
-    networks, of which it is not known), it is 1024 on each machine, so that scores do not depend on its memory.
+    Large tiles spend less on their surroundings. Where tiles change the result (instance and group norm, encoders that
+    see the whole image, and users' own networks, of which it is not known), it is 1024 on each machine, so that scores
+    do not depend on its memory.
 
     Args:
         settings: with any tile.
@@ -45,6 +46,8 @@ def resolve_tile(
 def are_exact(network: Network) -> bool:
     """Whether stitched tiles equal one pass over the whole image, to the rounding of float32."""
     architecture = network.architecture
+    if isinstance(architecture, EncoderArchitecture):
+        return architecture.has_exact_tiles
     return isinstance(architecture, Architecture) and architecture.norm in ("none", "batch")
 
 

@@ -1,0 +1,117 @@
+"""The decoder of the U-Net on an encoder of timm.
+
+Shapes: B batch, C channels, H and W height and width in pixels. The levels are those of the U-Net: the encoder's map of
+1/2^(level-1) of the image's side is the skip of that level. Most encoders have none at level 1, some none at level 2:
+there the decoder goes on without a skip.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from unet_exp.geometry import EncoderArchitecture, channels_above
+from unet_exp.network.base import Network
+from unet_exp.network.initialisation import initialise
+from unet_exp.network.timm_encoders import create_encoder, find_maps, find_pretrained, require_weights
+from unet_exp.network.unet import Decoder
+
+
+class EncoderNetwork(Network):
+    """An encoder of timm, the decoder of the U-Net, and its last 1x1 convolution.
+
+    Args:
+        architecture: What it looks like.
+        standardize: Whether its input are values from 0 to 1, to be standardised with the mean and standard deviation
+            that the encoder's pretrained weights were trained with.
+
+    Attributes:
+        levels: Channels of the decoder's levels, from the coarsest to the full resolution.
+        frozen: Whether the encoder learns nothing; see `freeze`.
+
+    Raises:
+        ConfigError: If timm is missing, or has no such encoder.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, architecture: EncoderArchitecture, standardize: bool = False) -> None:
+        super().__init__()
+        self.architecture: EncoderArchitecture = architecture
+        name, decoder = architecture.encoder, architecture.decoder
+        maps = find_maps(name, decoder.depth).channels
+        self.encoder = _without_record(create_encoder(name, decoder.depth, architecture.in_channels))
+        self.levels = channels_above(decoder, maps)
+        self.decoder = nn.ModuleList(Decoder(decoder, of) for of in self.levels)
+        self.head = nn.Conv2d(decoder.width, architecture.out_channels, 1)
+        self.frozen = False
+        self._standardizes = standardize
+        pretrained = find_pretrained(name)
+        for key, values in (("mean", pretrained.mean), ("std", pretrained.std)):
+            self.register_buffer(key, _fit_channels(values, architecture.in_channels)[:, None, None])
+        # The encoder keeps the initial weights of timm.
+        initialise(self.decoder)
+        initialise(self.head)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to logits (B, out_channels, H, W).
+
+        Raises:
+            ConfigError: If H or W is illegal; names the nearest legal sizes.
+        """
+        self.check_sizes(x)
+        if self._standardizes:
+            x = (x - self.mean) / self.std
+        if self.frozen:
+            with torch.no_grad():
+                *skips, x = self.encoder(x)
+        else:
+            *skips, x = self.encoder(x)
+        for decoder in self.decoder:
+            x = decoder(x, skips.pop() if decoder.takes_skip else None)
+        return cast(Tensor, self.head(x))
+
+    def freeze(self, frozen: bool) -> None:
+        """Freeze the encoder or let it learn: frozen, it has no gradient, and its norms keep their statistics."""
+        if frozen != self.frozen:
+            self.frozen = frozen
+            self.encoder.train(self.training and not frozen)
+
+    def train(self, mode: bool = True) -> "EncoderNetwork":
+        """See `torch.nn.Module.train`; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the weights of the decoder with the head, and those of the encoder."""
+        own = [*self.decoder.parameters(), *self.head.parameters()]
+        return [{"params": own}, {"params": [*self.encoder.parameters()]}]
+
+    def load_encoder(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy pretrained weights, as `create_encoder` takes them, into the encoder.
+
+        Raises:
+            DataError: If they are not those of this encoder; the message continues the name of their file.
+        """
+        architecture = self.architecture
+        depth, channels = architecture.decoder.depth, architecture.in_channels
+        require_weights(architecture.encoder, depth, weights, channels)
+        self.encoder.load_state_dict(create_encoder(architecture.encoder, depth, channels, weights).state_dict())
+
+
+def _without_record(encoder: nn.Module) -> nn.Module:
+    """Take away what timm notes of the pretrained weights; this project has its own record."""
+    for key in ("pretrained_cfg", "default_cfg"):
+        setattr(encoder, key, {})
+    return encoder
+
+
+def _fit_channels(values: tuple[float, ...], channels: int) -> Tensor:
+    """Give each channel of the image a value, as timm gives it a kernel: the mean of all for one, else in turn."""
+    if channels == 1:
+        return torch.tensor([sum(values) / len(values)])
+    return torch.tensor(values).repeat(-(-channels // len(values)))[:channels]
