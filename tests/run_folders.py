@@ -105,4 +105,4 @@ def check_folder(
 
 
 def is_parameter(name: str) -> bool:
-    return not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    return name not in ("mean", "std") and not name.endswith(("running_mean", "running_var", "num_batches_tracked"))

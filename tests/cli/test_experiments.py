@@ -1,6 +1,7 @@
 """Every shipped experiment is composed and trained for two steps at tiny size; and the paper's words with any data."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from challenge_on_disk import full
 from conftest import TINY, Said, summary, table
 from run_folders import BORDERS, FIVE, TWO, check_folder
+from timm_beside import timm_on_path
 
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.compose import compose_train, conf_dir
@@ -19,7 +21,7 @@ from unet_exp.runs.run_folder import RunFolder
 Train = Callable[..., RunFolder]
 Cli = Callable[..., Said]
 
-EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
+EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("[!_]*.yaml"))
 LARGE = [name for name in EXPERIMENTS if f"{name}_small" in EXPERIMENTS]
 """At tiny size they train as those of the same name with `_small` do."""
 SIZE = ["model.depth=2", "model.width=4", "data.tile=16", "trainer.max_steps=2", "trainer.accelerator=cpu"]
@@ -56,7 +58,10 @@ def test_a_shipped_experiment_trains(
     else:
         words += [f"data.root={full(tmp_path / data)}"]
         expected = {"classes": ("background", "cell"), "tests": 3, "borders": ()}
-    folder = train(*words, base=QUICK)
+    encoders = experiment == "encoders"
+    words += ["model.depth=3", "model.encoder=resnet10t"] * encoders
+    with timm_on_path() if encoders else nullcontext():
+        folder = train(*words, base=QUICK)
     check_folder(folder, **expected)
     assert summary(folder)["steps"] == 2
 

@@ -368,3 +368,12 @@ def test_sizes_are_multiples_of_the_total_stride() -> None:
         with pytest.raises(ConfigError, match=f"model.encoder=test_resnet and model.depth=4: {near}"):
             made(torch.zeros(1, 3, size, 16))
     assert gcd(*(made.architecture.sizes.step, made.architecture.sizes.total_stride)) == 8
+
+
+def test_an_input_so_small_that_a_norm_in_it_cannot_train_is_one_line() -> None:
+    made = build("mobilenetv3_small_050", "model.depth=4")
+    with pytest.raises(
+        ConfigError, match=r"of an input of 16 x 16 pixels a norm in it sees a single one.*data.batch_size"
+    ):
+        made.train()(torch.zeros(1, 3, 16, 16))
+    assert made(torch.zeros(2, 3, 16, 16)).shape == (2, 2, 16, 16)

@@ -63,13 +63,23 @@ class TestPlan:
         assert planned("model=same,pad", "fusion=add,none").name == "model-fusion"
 
     @pytest.mark.slow
-    def test_an_experiment_that_is_a_sweep_by_itself(self) -> None:
-        plan = read_command(["experiment=skip_fusion"])
+    @pytest.mark.parametrize(
+        ("experiment", "word", "values"),
+        [
+            ("skip_fusion", "fusion", ["concat", "add", "none", "attention"]),
+            ("blocks", "model.block", ["plain", "residual"]),
+            ("encoders", "model.encoder", ["resnet10t", "mobilenetv2_100", "convnext_atto"]),
+        ],
+    )
+    def test_an_experiment_that_is_a_sweep_by_itself(self, experiment: str, word: str, values: list[str]) -> None:
+        plan = read_command([f"experiment={experiment}"])
         assert isinstance(plan, SweepPlan)
-        assert len(plan.runs) == 24
-        assert {config.fusion.name for config in plan.configs} == {"concat", "add", "none"}
+        assert len(plan.runs) == 8 * len(values)
+        assert [f"{word}={value}" in run.name for run, value in zip(plan.runs, values, strict=False)] == [True] * len(
+            values
+        )
         assert len({(config.seed, config.data.fold) for config in plan.configs}) == 8
-        assert plan.name == "skip_fusion"
+        assert plan.name == experiment
 
     def test_what_is_typed_takes_the_place_of_what_an_experiment_sweeps_over(self) -> None:
         plan = read_command(["experiment=skip_fusion", "fusion=concat,add", "seed=7"])

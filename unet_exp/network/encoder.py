@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from unet_exp.errors import ConfigError
 from unet_exp.geometry import EncoderArchitecture, channels_above
 from unet_exp.network.base import Network
 from unet_exp.network.initialisation import initialise
@@ -59,19 +60,28 @@ class EncoderNetwork(Network):
         """Map images (B, C, H, W) to logits (B, out_channels, H, W).
 
         Raises:
-            ConfigError: If H or W is illegal; names the nearest legal sizes.
+            ConfigError: If H or W is illegal, or so small that a norm in the encoder cannot train.
         """
         self.check_sizes(x)
         if self._standardizes:
             x = (x - self.mean) / self.std
-        if self.frozen:
-            with torch.no_grad():
-                *skips, x = self.encoder(x)
-        else:
-            *skips, x = self.encoder(x)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            *skips, x = self._encode(x)
         for decoder in self.decoder:
             x = decoder(x, skips.pop() if decoder.takes_skip else None)
         return cast(Tensor, self.head(x))
+
+    def _encode(self, x: Tensor) -> list[Tensor]:
+        try:
+            maps: list[Tensor] = self.encoder(x)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ConfigError(
+                f"model.encoder={self.architecture.encoder}: of an input of {x.shape[-2]} x {x.shape[-1]} pixels a norm "
+                "in it sees a single one, and learns nothing: set a larger data.tile, or data.batch_size=2 or more"
+            ) from None
+        return maps
 
     def freeze(self, frozen: bool) -> None:
         """Freeze the encoder or let it learn: frozen, it has no gradient, and its norms keep their statistics."""
