@@ -78,8 +78,8 @@ class EncoderNetwork(Network):
             if "more than 1 value per channel" not in str(error):
                 raise
             raise ConfigError(
-                f"model.encoder={self.architecture.encoder}: of an input of {x.shape[-2]} x {x.shape[-1]} pixels a norm "
-                "in it sees a single one, and learns nothing: set a larger data.tile, or data.batch_size=2 or more"
+                f"model.encoder={self.architecture.encoder}: of an input of {x.shape[-2]} x {x.shape[-1]} pixels a "
+                "norm in it sees a single one, and learns nothing: set a larger data.tile, or data.batch_size=2 or more"
             ) from None
         return maps
 
