@@ -48,7 +48,7 @@ def export_to_safetensors(checkpoint: Checkpoint, path: Path) -> int:
 def open_safetensors(path: Path, trust: Collection[str]) -> Checkpoint:
     """Opens a file of `scripts/export.py`; see `unet_exp.checkpoints.opening.open_checkpoint`."""
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt", device="cpu") as file:
             plain = read_metadata(path, file.metadata() or {})
             # Copies: the file may be replaced while these are used.
             weights = {str(name): file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118

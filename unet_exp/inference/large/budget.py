@@ -6,9 +6,9 @@ All numbers are bytes for float32; mixed precision takes less.
 import math
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -39,6 +39,8 @@ OVERHEAD = 32 * 10**6
 SCRATCH = 1.2
 """Memory of a convolution with a library's scratch space, as a factor of its maps."""
 
+_KNOWN: WeakKeyDictionary[Network, int] = WeakKeyDictionary()
+"""Of users' own networks, see `_bytes_per_pixel`: a pass each."""
 _PAPERS_BYTES = 2000  # per pixel of the input of the paper's network
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
@@ -105,9 +107,14 @@ def _scratch(architecture: Architecture, level: int, joined: int) -> int:
     return joined * FUSIONS[architecture.fusion].scratch(up, skip) // fused_channels(architecture, level)
 
 
-@lru_cache(maxsize=1)
 def _bytes_per_pixel(network: Network) -> int:
     """Bytes of the outputs of all innermost modules of a network per pixel of the input, rounded up."""
+    if network not in _KNOWN:
+        _KNOWN[network] = _measure_bytes(network)
+    return _KNOWN[network]
+
+
+def _measure_bytes(network: Network) -> int:
     sizes, total = network.architecture.sizes, 0
     side = sizes.smallest + sizes.step
 
@@ -129,34 +136,60 @@ def _bytes_per_pixel(network: Network) -> int:
 
 
 def tile_bytes(
-    network: Network, tile: int, reach: int | Literal["auto"], values: int, itemsize: int, classes: int
+    networks: Sequence[Network], tile: int, reach: int | Literal["auto"], values: int, itemsize: int, classes: int
 ) -> int:
     """The peak of the prediction of a tile of `tile` kept pixels a side, with `values` of `itemsize` bytes per pixel.
 
-    Measured with single-threaded float32 on a CPU, for four networks of depth 4 and 5 and tiles of 256 to 512 pixels:
-    at most 1.18 times `forward_bytes` and 20 MB more, after `return_freed_memory`; before, up to 2.7 times.
+    Several networks predict one after another. Measured with single-threaded float32 on a CPU, for four networks of
+    depth 4 and 5 and tiles of 256 to 512 pixels: at most 1.18 times `forward_bytes` and 20 MB more, after
+    `return_freed_memory`; before, up to 2.7 times.
     """
+    passes = max(_pass_bytes(network, tile, reach, values, itemsize) for network in networks)
+    averaged = 12 * classes * tile**2  # the mean so far, the next, and one of them turned
+    return passes + averaged + mean_bytes(networks, classes, tile**2)
+
+
+def mean_bytes(networks: Sequence[Network], classes: int, pixels: int) -> int:
+    """What several networks keep while the next one predicts: the mean so far, and what the one before it gave."""
+    return 8 * classes * pixels if len(networks) > 1 else 0
+
+
+def _pass_bytes(network: Network, tile: int, reach: int | Literal["auto"], values: int, itemsize: int) -> int:
     kept = tile + 2 * surround(network.architecture, reach)
     # A turned tile may start between two steps.
     side = input_for_output(network.architecture, kept + total_stride(network.architecture))
     weights = max(4 * parameter.numel() for parameter in network.parameters())
     reading = side**2 * values * (2 * itemsize + 20)  # read, mirrored, and as float32 at full scale, normalised
     computing = int(SCRATCH * forward_bytes(network, side, side)) + weights
-    averaged = 12 * classes * tile**2  # the mean so far, the next, and one of them turned
-    return max(reading, computing) + averaged
+    return max(reading, computing)
 
 
 def whole_bytes(
-    network: Network, settings: InferenceConfig, pages: Sequence[Shape], itemsize: int, classes: int
+    networks: Sequence[Network],
+    inputs: int,
+    settings: InferenceConfig,
+    pages: Sequence[Shape],
+    itemsize: int,
+    classes: int,
 ) -> int:
-    """The peak of the prediction of a file with whole pages in memory, `itemsize` bytes per value."""
+    """The peak of the prediction of a file with whole pages in memory, `itemsize` bytes per value.
+
+    Args:
+        networks: that predict, one after another.
+        inputs: how many differently normalised images they take.
+        settings: of the prediction.
+        pages: of the file.
+        itemsize: of the file.
+        classes: that the networks tell apart.
+    """
     read = sum(2 * itemsize * height * width * channels + 5 * height * width for height, width, channels in pages)
     height, width, channels = max(pages, key=math.prod)
     pixels, tile = height * width, min(settings.tile_pixels, max(height, width))
-    passes = settings.batch_size * tile_bytes(network, tile, settings.context, channels, itemsize, classes)
-    inputs, results = 4 * channels * pixels, 4 * network.architecture.out_channels * pixels
+    passes = settings.batch_size * tile_bytes(networks, tile, settings.context, channels, itemsize, classes)
+    given, out = 4 * channels * pixels, max(network.architecture.out_channels for network in networks)
+    held = inputs * given + 4 * out * pixels + mean_bytes(networks, classes, pixels)
     after = (20 * classes + 9) * pixels  # probabilities on their way through mean and argmax
-    return OVERHEAD + read + max(5 * inputs, inputs + results + max(passes, after))
+    return OVERHEAD + read + max((4 + inputs) * given, held + max(passes, after))
 
 
 def _blocks(architecture: Architecture, height: int, width: int) -> Iterator[tuple[int, list[int]]]:
