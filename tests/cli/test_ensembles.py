@@ -68,7 +68,7 @@ class TestPredict:
     def test_a_large_image(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
         pixels = generate(SIDE, SIDE, 4, 0).image
         tifffile.imwrite(tmp_path / "a.tif", pixels, rowsperstrip=16, compression="lzw")
-        words = ("input=a.tif", "output=out", "memory=40MB", *HERE)
+        words = ("input=a.tif", "output=out", "memory=64MB", *HERE)
         said = cli("predict", listed(finished.path, OLD.path), *words)
         assert f"a.tif: {SIDE} x {SIDE} pixels, in tiles of" in said.out
         expected = mean_alone(pixels, finished.path, OLD.path)

@@ -27,7 +27,7 @@ from unet_exp.errors import ConfigError, DataError
 from unet_exp.inference import batching
 from unet_exp.inference.ensemble import open_checkpoints
 from unet_exp.inference.large import by_tiles
-from unet_exp.inference.large.budget import mean_bytes, tile_bytes, whole_bytes
+from unet_exp.inference.large.budget import mean_bytes, overhead_bytes, tile_bytes, whole_bytes
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.tiling.tile_size import TILES, resolve_tile
 from unet_exp.io.windows import open_pages
@@ -231,9 +231,16 @@ def test_the_budget_counts_all_members() -> None:
         assert tile_bytes(several, tile, "auto", 1, 1, 2) == max(each) + mean_bytes(several, 2, tile**2)
         assert mean_bytes(several, 2, tile**2) == 2 * 4 * 2 * tile**2  # two maps of float32 of two classes
         assert tile_bytes(several[1:2], tile, "auto", 1, 1, 2) == each[1]
+    several[0].keeps_memory = True  # as an exported network does
+    assert tile_bytes(several, 64, "auto", 1, 1, 2) > sum(
+        tile_bytes([network], 64, "auto", 1, 1, 2) - 12 * 2 * 64**2 for network in several[:2]
+    )
     pages = [(300, 200, 1)]
     alone = max(whole_bytes([network], 1, plain("none"), pages, 1, 2) for network in several)
     assert whole_bytes(several, 3, plain("none"), pages, 1, 2) >= alone + 2 * 4 * 300 * 200 + 16 * 300 * 200
+    assert overhead_bytes(several) - overhead_bytes(several[:2]) == overhead_bytes(several[:2]) - overhead_bytes(
+        [several[0]] * 2
+    )
 
 
 @given(st.integers(0, 2**34))

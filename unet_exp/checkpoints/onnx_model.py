@@ -31,6 +31,8 @@ class OnnxNetwork(Network):
         architecture: of the exported network.
     """
 
+    keeps_memory = True
+
     def __init__(self, session: "InferenceSession", architecture: AnyArchitecture) -> None:
         super().__init__()
         self.architecture = architecture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from unet_exp.checkpoints.checkpoint import Checkpoint, custom_targets
@@ -38,9 +38,10 @@ def export_to_safetensors(checkpoint: Checkpoint, path: Path) -> int:
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in checkpoint.weights.items()}
     digest = {f"{KEY}.{_DIGEST}": json.dumps(_digest(weights))}
     try:
-        save_file(weights, path, write_metadata(checkpoint) | digest)
+        content = save(weights, write_metadata(checkpoint) | digest)
     except (SafetensorError, LookupError, ValueError) as error:
         raise DataError(f"checkpoint={checkpoint.path}: safetensors cannot hold its weights: {error}") from None
+    path.write_bytes(content)
     open_safetensors(path, custom_targets(checkpoint.record.config).values())
     return sum(value.numel() for value in weights.values())
 

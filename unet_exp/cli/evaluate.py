@@ -131,7 +131,8 @@ def _score_split(
     predictor = Predictor(over.checkpoints, config.trainer.accelerator, config.trainer.precision, config.inference)
     dataset = _load_data(config, task, over.checkpoints[0])
     seen = _warn_of_seen(dataset, task.split, over.checkpoints, console)
-    with _new_folder(config, task) as folder:
+    several = len(over.checkpoints) > 1
+    with _new_folder(task, f"mean_of_{len(over.checkpoints)}" if several else config.name) as folder:
         if task.split == "test":
             scores = score_test(predictor, dataset, config.metrics, folder.predictions)
         else:
@@ -167,7 +168,7 @@ def _score_folds(
         (Predictor(fold.checkpoint, config.trainer.accelerator, precision, inference), fold.dataset)
         for fold, inference in zip(folds, inferences, strict=True)
     )
-    with _new_folder(config, task) as folder:
+    with _new_folder(task, "out_of_fold") as folder:
         found = score_folds(predictors, len(folds), config.metrics, folder.predictions)
         scores = pool_folds(folds, found)
         conditions = describe_conditions(None, str(device), precision)
@@ -195,11 +196,11 @@ def _describe_folds(folds: Sequence["Fold"], found: Sequence["Scores"]) -> "list
 
 
 @contextmanager
-def _new_folder(config: Config, task: Evaluation) -> Iterator[RunFolder]:
+def _new_folder(task: Evaluation, name: str) -> Iterator[RunFolder]:
     """Makes the folder of an evaluation, and removes it after an error."""
     from unet_exp.inference.device import explain_out_of_memory
 
-    folder = RunFolder.create(Path(task.output) / "evaluate", config.name)
+    folder = RunFolder.create(Path(task.output) / "evaluate", name)
     try:
         with explain_out_of_memory("take a smaller inference.tile or inference.batch_size"):
             yield folder

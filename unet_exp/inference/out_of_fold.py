@@ -135,8 +135,7 @@ def fold_table(folds: Sequence[Fold], found: Sequence[Scores]) -> Table:
     """A row for each fold: its images, and scores of these alone."""
     names = [name for name in _SHOWN if any(f"test/{name}" in scores.metrics for scores in found)]
     table = Table(min_width=40)
-    titles = (find_metric(name).title + (" at val's" if name.endswith("_at_val") else "") for name in names)
-    for title in ("fold", "images", *titles):
+    for title in ("fold", "images", *map(_title, names)):
         table.add_column(title, justify="right")
     for fold, scores in zip(folds, found, strict=True):
         cells = (scores.metrics.get(f"test/{name}", math.nan) for name in names)
@@ -154,6 +153,11 @@ def _mean(values: Sequence[float]) -> float:
     """Of those that are defined."""
     there = [value for value in values if not math.isnan(value)]
     return math.fsum(there) / len(there) if there else math.nan
+
+
+def _title(name: str) -> str:
+    title = find_metric(name).title
+    return f"mean {title}" if name.endswith("/mean") else f"{title} at val's" if name.endswith("_at_val") else title
 
 
 def _show(value: float) -> str:

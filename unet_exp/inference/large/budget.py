@@ -17,6 +17,7 @@ from unet_exp.config import InferenceConfig
 from unet_exp.errors import ConfigError
 from unet_exp.geometry import (
     FUSIONS,
+    AnyArchitecture,
     Architecture,
     CustomArchitecture,
     channels,
@@ -36,6 +37,12 @@ SHARE_OF_FREE = 0.75
 """Default budget of a prediction, as a share of the free memory."""
 OVERHEAD = 32 * 10**6
 """Bytes of what a first pass loads once, and of small objects."""
+_OVERHEAD_OF_MORE = 24 * 10**6
+"""The same for each further architecture of an ensemble: kernels are made for the shapes of its maps.
+
+Measured with single-threaded float32 on a CPU for networks like that of `experiment=small` with `inference=flips8`,
+whose turned tiles have several shapes; networks of one architecture share them.
+"""
 SCRATCH = 1.2
 """Memory of a convolution with a library's scratch space, as a factor of its maps."""
 
@@ -140,13 +147,25 @@ def tile_bytes(
 ) -> int:
     """The peak of the prediction of a tile of `tile` kept pixels a side, with `values` of `itemsize` bytes per pixel.
 
-    Several networks predict one after another. Measured with single-threaded float32 on a CPU, for four networks of
-    depth 4 and 5 and tiles of 256 to 512 pixels: at most 1.18 times `forward_bytes` and 20 MB more, after
-    `return_freed_memory`; before, up to 2.7 times.
+    Several networks predict one after another; some keep what a pass took. Measured with single-threaded float32 on a
+    CPU, for four networks of depth 4 and 5 and tiles of 256 to 512 pixels: at most 1.18 times `forward_bytes` and 20 MB
+    more, after `return_freed_memory`; before, up to 2.7 times.
     """
-    passes = max(_pass_bytes(network, tile, reach, values, itemsize) for network in networks)
+    kept, freed = [0], [0]
+    for network in networks:
+        needed = _pass_bytes(network, tile, reach, values, itemsize)
+        (kept if network.keeps_memory else freed).append(needed)
     averaged = 12 * classes * tile**2  # the mean so far, the next, and one of them turned
-    return passes + averaged + mean_bytes(networks, classes, tile**2)
+    return sum(kept) + max(freed) + averaged + mean_bytes(networks, classes, tile**2)
+
+
+def overhead_bytes(networks: Sequence[Network]) -> int:
+    """What the first passes of networks load once, and small objects."""
+    architectures: list[AnyArchitecture] = []
+    for network in networks:
+        if network.architecture not in architectures:
+            architectures.append(network.architecture)
+    return OVERHEAD + _OVERHEAD_OF_MORE * (len(architectures) - 1)
 
 
 def mean_bytes(networks: Sequence[Network], classes: int, pixels: int) -> int:
@@ -189,7 +208,7 @@ def whole_bytes(
     given, out = 4 * channels * pixels, max(network.architecture.out_channels for network in networks)
     held = inputs * given + 4 * out * pixels + mean_bytes(networks, classes, pixels)
     after = (20 * classes + 9) * pixels  # probabilities on their way through mean and argmax
-    return OVERHEAD + read + max((4 + inputs) * given, held + max(passes, after))
+    return overhead_bytes(networks) + read + max((4 + inputs) * given, held + max(passes, after))
 
 
 def _blocks(architecture: Architecture, height: int, width: int) -> Iterator[tuple[int, list[int]]]:

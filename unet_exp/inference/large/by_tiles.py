@@ -21,7 +21,7 @@ from unet_exp.config import IGNORE_LABEL
 from unet_exp.config.user_data import NoData
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import total_stride
-from unet_exp.inference.large.budget import OVERHEAD, format_size, tile_bytes
+from unet_exp.inference.large.budget import format_size, overhead_bytes, tile_bytes
 from unet_exp.inference.large.part_file import PartFile
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.tiling.overlap_tile import Source
@@ -74,7 +74,8 @@ def plan_page(predictor: Predictor, page: WindowedPage, budget: int) -> TilePlan
         cache = max(one, min(row, budget // 4))
         passes = tile_bytes(networks, tile, settings.context, page.channels, page.itemsize, len(predictor.classes))
         # Beside the cache, a strip or tile as it lies in the file; and the indices of one row of tiles.
-        return TilePlan(tile, cache, OVERHEAD + cache + 2 * page.chunk_bytes + passes + max(tile, 512) * page.width)
+        rest = overhead_bytes(networks) + 2 * page.chunk_bytes + max(tile, 512) * page.width
+        return TilePlan(tile, cache, cache + passes + rest)
 
     smallest = min(longest, -(-_SMALLEST // step) * step)
     tiles = sorted({smallest, longest, *range(-(-smallest // step) * step, longest, step)})
