@@ -221,7 +221,7 @@ def _compare_predictions(checkpoint: Any, precision: str) -> Row:
 
     def alone() -> None:
         with torch.inference_mode(), autocast(predictor.precision, device):
-            predictor.network(pixels)
+            predictor.networks[0](pixels)
 
     def by_monai() -> None:
         with torch.inference_mode(), autocast(predictor.precision, device):

@@ -143,7 +143,7 @@ def _compared(predictor: "Predictor", page: "WindowedPage", mask: "WindowedPage"
     from unet_exp.inference.tiling.tile_plan import surround
     from unet_exp.samples.classes import encode
 
-    architecture, source = predictor.network.architecture, normalized_source(page, survey_page(predictor, page))
+    architecture, source = predictor.networks[0].architecture, normalized_source(page, survey_page(predictor, page))
     step, around = architecture.sizes.total_stride, surround(architecture, "auto") + architecture.sizes.lost_border
     around = -(-around // step) * step
     side = min(1000, page.height // 2, page.width // 2)
@@ -151,12 +151,12 @@ def _compared(predictor: "Predictor", page: "WindowedPage", mask: "WindowedPage"
     total, tile = side + 2 * around, min(tile, side // 2)
     window = source(top - around, left - around, total, total)
     settings = predictor.inference.model_copy(update={"tile": total})
-    logits = tiled_logits(predictor.network, mirror_source(window), total, total, settings)
+    logits = tiled_logits(predictor.networks[0], mirror_source(window), total, total, settings)
     whole = logits.softmax(dim=1)[0, :, around : around + side, around : around + side].numpy()
     parts = np.empty_like(whole)
     for y, x in product(range(0, side, tile), range(0, side, tile)):
         high, wide = min(tile, side - y), min(tile, side - x)
-        part = predictor.part_probabilities(source, page.size, (top + y, left + x, high, wide))
+        part = predictor.part_probabilities([source], page.size, (top + y, left + x, high, wide))
         parts[:, y : y + high, x : x + wide] = part
     expected = encode(whole.argmax(axis=0).astype(np.uint8), predictor.classes)
     different = (expected != mask.region(top, left, side, side)[0]).any(axis=2).sum()

@@ -46,7 +46,7 @@ PATHS = (
     *("model.weights", "data.root", "data.images", "data.masks", "data.field_of_view", "data.lists", "data.group"),
 )
 """Keys whose values are paths, labels with an equals sign in them, or regular expressions."""
-_SEVERAL = {"runs": list, "input": list, "data.images": list, "data.masks": dict}
+_SEVERAL = {"checkpoint": list, "runs": list, "input": list, "data.images": list, "data.masks": dict}
 """What may hold several paths, each with the quotes that Hydra needs."""
 
 

@@ -29,8 +29,8 @@ def _beside_monai(task: Benchmark) -> Pair:
 
     side = task.choose(2048, 256)
     image, predictor = make_image(side), make_predictor(task)
-    x, network = predictor.prepare(image).to(predictor.device), predictor.checkpoint.network().to(predictor.device)
-    network.eval()
+    x = predictor.prepare(image)[0].to(predictor.device)
+    network = predictor.checkpoint.network().to(predictor.device).eval()
 
     def slide() -> object:
         from monai.inferers.utils import sliding_window_inference
@@ -57,7 +57,7 @@ def _small_pictures(task: Benchmark, folder: Path) -> list[Pair]:
         top, left = 16 * (index % 40), 16 * (index // 40)
         cv2.imwrite(str(images / f"{index}.png"), whole[top : top + side, left : left + side])
     ours = _predict(task, folder, images)
-    network = make_predictor(task).network
+    network = make_predictor(task).networks[0]
     rivals = {batch: run_network(network, side, count, batch) for batch in (1, 8)}
     what = f"{count} PNG files of {side} x {side}"
     return [
@@ -70,7 +70,7 @@ def _large_file(task: Benchmark, folder: Path) -> Pair:
     side = task.side or task.choose(4096, 1024)
     path, window = folder / "large.tif", task.choose(1024, 256)
     LAYOUTS["tiled"](path, side)
-    alone = run_network(make_predictor(task).network, window, (side // window) ** 2)
+    alone = run_network(make_predictor(task).networks[0], window, (side // window) ** 2)
     ours = _predict(task, folder, path, "memory=2GB")
     what, rival = f"a TIFF file of {side} x {side}, memory=2GB", f"network alone, {(side // window) ** 2} x {window}"
     return Pair("predict", what, "predict", rival, ours, alone, Goal("ratio", 0.85), 3)

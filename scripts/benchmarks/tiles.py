@@ -22,7 +22,7 @@ def list_pairs(task: Benchmark) -> list[Pair]:
     pairs.append(Pair("tiles", what, "default tile", "one piece", predict(), whole, Goal("ratio", 0.95), 5))
     for tile in (side // 8, side // 4):
         count = (side // tile) ** 2
-        alone = run_network(make_predictor(task).network, tile, count)
+        alone = run_network(make_predictor(task).networks[0], tile, count)
         ours = predict(f"inference.tile={tile}")
         pairs.append(Pair("tiles", what, f"tiles of {tile}", f"network alone, {count} x {tile}", ours, alone, None, 3))
     return pairs

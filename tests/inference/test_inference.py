@@ -87,7 +87,7 @@ def predictor(*overrides: str, **settings: Any) -> Predictor:
 def logits_alone(ours: Predictor, image: NDArray[Any], *overrides: str, **settings: Any) -> Tensor:
     """Of the whole image in one piece, once."""
     with torch.no_grad():
-        return whole_image_logits(build("model=same", *overrides, **settings), ours.prepare(image))
+        return whole_image_logits(build("model=same", *overrides, **settings), ours.prepare(image)[0])
 
 
 def hand_mirrored(image: NDArray[Any], before: int, needed: tuple[int, int]) -> NDArray[Any]:
@@ -296,7 +296,7 @@ def test_images_of_one_size_are_predicted_together_as_each_alone(
         for number, (size, label) in enumerate(zip(sizes, labels, strict=True))
     ]
     passes: list[int] = []
-    ours.network.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
+    ours.networks[0].register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
     config, board = parse(values("model=pad")).loss, Scoreboard(NAMES[:2])
     found = list(ours.score(samples, losses.build(config, None), losses.targets(config), board))
     assert set(passes) == {3, 1}

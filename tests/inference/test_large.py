@@ -34,7 +34,7 @@ from unet_exp.inference.predictor import Predictor
 from unet_exp.io.images import read_image, read_pages
 from unet_exp.io.windows import open_pages, write_by_rows
 from unet_exp.io.writing import write_image
-from unet_exp.network import Network, build
+from unet_exp.network import build
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.samples.classes import encode
 from unet_exp.samples.normalization import Normalization
@@ -193,7 +193,7 @@ def test_a_first_pass_finds_the_numbers_of_the_whole_image(
     with open_pages(tmp_path / "a.tif") as (page,):
         found = large.survey_page(predictor(3), page)
     assert (found.channels, found.holes) == (3, False)
-    np.testing.assert_allclose(found.normalization(pixels), Normalization(mode="image")(pixels), atol=1e-6 * 10)
+    np.testing.assert_allclose(found.normalizations[0](pixels), Normalization(mode="image")(pixels), atol=1e-6 * 10)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_channels_are_chosen_as_in_memory(
                     ask()
         else:
             source = large.normalized_source(page, large.survey_page(predictor(channels), page))
-            np.testing.assert_allclose(source(0, 0, 40, 50), predictor(channels).prepare(pixels), atol=1e-6)
+            np.testing.assert_allclose(source(0, 0, 40, 50), predictor(channels).prepare(pixels)[0], atol=1e-6)
 
 
 # --- equality with the whole image in memory ---
@@ -247,7 +247,7 @@ def test_parts_equal_the_whole_image_in_memory(words: tuple[str, ...], averaging
             high, wide = (
                 int(dice.integers(1, size - start + 1)) for size, start in zip(pixels.shape, (top, left), strict=True)
             )
-            part = found.part_probabilities(source, pixels.shape, (top, left, high, wide))
+            part = found.part_probabilities([source], pixels.shape, (top, left, high, wide))
             np.testing.assert_allclose(part, whole[:, top : top + high, left : left + wide], atol=1e-5)
 
 
@@ -497,8 +497,8 @@ def test_all_that_a_users_own_network_gives_counts() -> None:
 
 
 def test_a_larger_tile_takes_more() -> None:
-    network: Network = predictor().network
-    needed = [tile_bytes(network, tile, "auto", 1, 1, 2) for tile in range(64, 512, 16)]
+    networks = predictor().networks
+    needed = [tile_bytes(networks, tile, "auto", 1, 1, 2) for tile in range(64, 512, 16)]
     assert needed == sorted(needed)
 
 

@@ -55,7 +55,7 @@ def test_files_of_one_size_are_predicted_together(
         predictor, Inputs(254, Reading()), Outputs(tmp_path, False, False, None), 10**9, print, lambda *_: None
     )
     passes: list[int] = []
-    predictor.network.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
+    predictor.networks[0].register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
     jobs = ((path, work.cost(path)) for path in paths)
     found = dict(run_overlapped(jobs, 10**9, work.read, work.compute, work.write, work.joins))
     assert 2 in passes

@@ -29,30 +29,30 @@ def config(**changed: Any) -> PlainInferenceConfig:
 @settings(max_examples=30, deadline=None)
 def test_it_is_the_largest_that_fits(memory: int, batch: int, norm: str, blend: int) -> None:
     made, wanted = network(norm), config(batch_size=batch, blend=blend)
-    tile = resolve_tile(wanted, made, CPU, memory).tile_pixels
+    tile = resolve_tile(wanted, [made], CPU, memory).tile_pixels
     tile_step(made.architecture, tile, blend)
     assert tile in TILES
     share = memory // batch
     larger = [size for size in TILES if size > tile]
-    assert all(tile_bytes(made, size, "auto", 1, 4, 2) > share for size in larger)
+    assert all(tile_bytes([made], size, "auto", 1, 4, 2) > share for size in larger)
     smaller = [size for size in TILES if size < tile and size >= 2 * blend + 4]
-    assert tile_bytes(made, tile, "auto", 1, 4, 2) <= share or not smaller
+    assert tile_bytes([made], tile, "auto", 1, 4, 2) <= share or not smaller
 
 
 @pytest.mark.parametrize("norm", ["instance", "group"])
 @pytest.mark.parametrize("memory", [0, 2**24, 2**40, None])
 def test_inexact_tiles_are_the_same_on_each_machine(norm: str, memory: int | None) -> None:
-    assert resolve_tile(config(), network(norm), CPU, memory).tile == 1024
+    assert resolve_tile(config(), [network(norm)], CPU, memory).tile == 1024
 
 
 def test_a_typed_tile_stays() -> None:
     typed = config(tile=96)
-    assert resolve_tile(typed, network("batch"), CPU, 0) is typed
+    assert resolve_tile(typed, [network("batch")], CPU, 0) is typed
 
 
 @pytest.mark.parametrize("size", TILES)
 def test_without_a_budget_it_follows_from_the_free_memory(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     made = network("batch")
-    free = 3 * tile_bytes(made, size, "auto", 1, 4, 2)
+    free = 3 * tile_bytes([made], size, "auto", 1, 4, 2)
     monkeypatch.setattr("unet_exp.inference.tiling.tile_size.free_memory", lambda: free)
-    assert resolve_tile(config(), made, CPU).tile == size
+    assert resolve_tile(config(), [made], CPU).tile == size

@@ -1,6 +1,5 @@
 """Export of a trained network to ONNX, with a comparison of ONNX Runtime and PyTorch."""
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ from torch import Tensor
 from torch.export import Dim
 
 from unet_exp.checkpoints.checkpoint import Checkpoint, custom_targets
+from unet_exp.checkpoints.metadata import write_metadata
 from unet_exp.checkpoints.onnx_model import INPUT, OUTPUT, open_onnx
-from unet_exp.checkpoints.record import KEY
 from unet_exp.errors import DataError
 from unet_exp.geometry import legal_sizes
 from unet_exp.network import Network
@@ -52,7 +51,7 @@ def export_to_onnx(checkpoint: Checkpoint, path: Path, opset: int) -> dict[tuple
             )
     # Height and width differ and no bottleneck is a single pixel: the exporter would make constants of these.
     try:
-        _write(network, image(2, sizes[5], sizes[6]), path, opset, _metadata(checkpoint))
+        _write(network, image(2, sizes[5], sizes[6]), path, opset, write_metadata(checkpoint))
     except torch.onnx.OnnxExporterError as error:
         raise DataError(
             f"checkpoint={checkpoint.path}: PyTorch cannot export its network with free sizes: {_explain(error)}"
@@ -84,23 +83,6 @@ def _compare(network: Network, written: Network, pixels: Tensor) -> float:
     if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
         raise DataError(f"on {shape} ONNX Runtime's logits are off by {difference:.1e}")
     return difference
-
-
-def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
-    """Metadata of an ONNX file, JSON texts under `unet_exp.<name>`.
-
-    Returns:
-        The record and `step`; and for other programs `activation`, which turns logits into probabilities, and `sizes`:
-        legal heights and widths in pixels are `smallest`, `smallest` + `step` and so on, and the logits lack `context`
-        pixels on each side.
-    """
-    sizes = checkpoint.architecture().sizes
-    known = checkpoint.record.model_dump() | {
-        "step": checkpoint.step,
-        "activation": checkpoint.config.activation,
-        "sizes": {"smallest": sizes.smallest, "step": sizes.step, "context": sizes.lost_border},
-    }
-    return {f"{KEY}.{name}": json.dumps(value) for name, value in known.items()}
 
 
 def _write(network: Network, example: Tensor, path: Path, opset: int, metadata: dict[str, str]) -> None:

@@ -1,6 +1,5 @@
 """An exported network behind the interface of a checkpoint."""
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unet_exp.checkpoints.checkpoint import Checkpoint
-from unet_exp.checkpoints.record import KEY
+from unet_exp.checkpoints.metadata import read_metadata
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import AnyArchitecture, output_size
 from unet_exp.network import Network
@@ -31,6 +30,8 @@ class OnnxNetwork(Network):
         session: of the file.
         architecture: of the exported network.
     """
+
+    keeps_memory = True
 
     def __init__(self, session: "InferenceSession", architecture: AnyArchitecture) -> None:
         super().__init__()
@@ -78,12 +79,8 @@ class OnnxCheckpoint(Checkpoint):
 def open_onnx(path: Path, trust: Collection[str]) -> OnnxCheckpoint:
     """Opens a file of `scripts/export.py`; see `unet_exp.checkpoints.opening.open_checkpoint`."""
     session = _open_session(path)
-    texts = session.get_modelmeta().custom_metadata_map
+    plain = read_metadata(path, session.get_modelmeta().custom_metadata_map)
     try:
-        own = {name.removeprefix(f"{KEY}."): text for name, text in texts.items() if name.startswith(f"{KEY}.")}
-        plain = {name: json.loads(text) for name, text in own.items()}
-        if "format" not in plain:
-            raise DataError(f"checkpoint={path}: this network was not exported by unet_exp; use scripts/export.py")
         checkpoint = OnnxCheckpoint.read(path, plain, plain.get("step"), {}, trust)
         architecture = checkpoint.architecture()
         ends = [(end.name, end.type, end.shape[1]) for end in (*session.get_inputs(), *session.get_outputs())]

@@ -1,12 +1,12 @@
-"""The door for every checkpoint: a training's `.ckpt`, a run's folder, an exported `.onnx`."""
+"""The door for every checkpoint: a training's `.ckpt`, a run's folder, an exported `.onnx` or `.safetensors`."""
 
 from collections.abc import Collection
 from pathlib import Path
 
 from torch import Tensor
 
+from unet_exp.checkpoints import onnx_model, safetensors_file
 from unet_exp.checkpoints.checkpoint import Checkpoint
-from unet_exp.checkpoints.onnx_model import SUFFIX, open_onnx
 from unet_exp.checkpoints.reading import NETWORK_PREFIX, STEP, WEIGHTS, read_content
 from unet_exp.checkpoints.record import KEY
 from unet_exp.errors import DataError
@@ -32,8 +32,10 @@ def open_checkpoint(path: str | Path, trust: Collection[str] = ()) -> Checkpoint
         raise DataError(f"checkpoint={path}: this path cannot be opened ({error.strerror})") from None
     if not exists:
         raise DataError(f"checkpoint={path}: there is no such file; runs keep theirs in <run>/checkpoints/best.ckpt")
-    if path.suffix.lower() == SUFFIX:
-        return open_onnx(path, trust)
+    if path.suffix.lower() == onnx_model.SUFFIX:
+        return onnx_model.open_onnx(path, trust)
+    if path.suffix.lower() == safetensors_file.SUFFIX:
+        return safetensors_file.open_safetensors(path, trust)
     content = read_content(path)
     weights = content.get(WEIGHTS)
     network = {

@@ -3,7 +3,7 @@
 import errno
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from unet_exp.errors import UserError
 from unet_exp.progress import watch
 
 if TYPE_CHECKING:
-    from unet_exp.checkpoints.checkpoint import Checkpoint
+    from unet_exp.cli.over_checkpoints import OverCheckpoints
 
 EXIT_MISTAKE = 2  # an error of the user
 EXIT_DIFFERENT = 1  # a repeated run gives other numbers
@@ -70,22 +70,22 @@ def run_over_checkpoint(
     usage: str,
     defaults: dict[str, Any],
     more_keys: tuple[str, ...],
-    run: Callable[[dict[str, Any], "Checkpoint"], object],
+    run: Callable[["OverCheckpoints"], object],
     more_data: dict[str, Any] | None = None,
 ) -> None:
-    """Runs a command whose base is the config of a checkpoint.
+    """Runs a command whose base is the config of a checkpoint, or of several.
 
     Args:
         usage: what `--help` prints.
         defaults: the command's own keys.
         more_keys: further keys that may be typed; all others belong to the trained network.
-        run: takes the command's and the training's values in one plain dict, and the checkpoint.
+        run: takes the checkpoints, and what is typed over their configs.
         more_data: keys of `data`, with their defaults, that the command has for every checkpoint.
     """
     if print_usage(usage):
         return
     with report_user_errors():
-        from unet_exp.compose import compose_over, parse_overrides, prepare_words
+        from unet_exp.compose import parse_overrides, prepare_words
 
         overrides = prepare_words(sys.argv[1:])
         show = "--cfg" in overrides
@@ -101,29 +101,15 @@ def run_over_checkpoint(
             raise UserError("checkpoint=<file> is missing, such as outputs/train/<run>/checkpoints/best.ckpt")
 
         with signals.defer():
-            from unet_exp.checkpoints.checkpoint import require_trusted
-            from unet_exp.checkpoints.opening import open_checkpoint
+            from unet_exp.cli.over_checkpoints import OverCheckpoints
 
-        trust = _list_trusted(typed)
-        checkpoint = open_checkpoint(str(typed["checkpoint"]), trust)
-        # The training's machine and folders are not those of today.
-        trainer = {**checkpoint.config.trainer.model_dump(), "accelerator": "auto"}
-        base = {**checkpoint.config.model_dump(), "trainer": trainer}
-        values = compose_over({**base, "data": {**(more_data or {}), **base["data"]}}, defaults, overrides)
-        if "data" in more_keys and "data.target" not in typed:  # else no data are read
-            require_trusted(str(typed["checkpoint"]), values, trust, ["data"])
+        over = OverCheckpoints.open(overrides, typed, defaults, more_data or {}, "data" in more_keys)
         if show:
             from omegaconf import OmegaConf
 
-            print(OmegaConf.to_yaml(OmegaConf.create(values)), end="")
+            print(OmegaConf.to_yaml(OmegaConf.create(over.compose(over.checkpoints[0]))), end="")
         else:
-            run(values, checkpoint)
-
-
-def _list_trusted(typed: Mapping[str, Any]) -> list[str]:
-    """The packages that are trusted by what is typed now: a checkpoint must not declare itself trusted."""
-    trust = typed.get("trust") or []
-    return trust if isinstance(trust, list) else [str(trust)]
+            run(over)
 
 
 def run_with_own_keys(usage: str, defaults: dict[str, Any], run: Callable[[dict[str, Any]], object]) -> None:

@@ -1,55 +1,75 @@
-"""The command evaluate: scores a checkpoint on any split, by the code that ends a training."""
+"""The command evaluate: scores checkpoints on any split, by the code that ends a training."""
 
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import model_validator
 
 from unet_exp.cli.entry import run_over_checkpoint
 from unet_exp.config import Config, parse
 from unet_exp.errors import DataError
-from unet_exp.runs.run_folder import OUTPUTS
+from unet_exp.runs.run_folder import OUTPUTS, RunFolder
 from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from unet_exp.checkpoints.checkpoint import Checkpoint
+    from unet_exp.cli.over_checkpoints import OverCheckpoints
+    from unet_exp.inference.out_of_fold import Fold
     from unet_exp.inference.scoring import Scores
     from unet_exp.runs.conditions import Conditions
-    from unet_exp.runs.summary import Summary
+    from unet_exp.runs.summary import FoldSummary, Summary
     from unet_exp.samples.data_set import DataSet
     from unet_exp.samples.sample import Images
 
-USAGE = """Score a checkpoint and draw what it predicts.
+USAGE = """Score a checkpoint, or the mean of several, and draw what it predicts.
 
 Usage: python scripts/evaluate.py checkpoint=<file or run folder> [key=value] ...
 
-  checkpoint  the file, or a run's folder (its best.ckpt)
-  split       test (default), val, train or unlabelled
-  output      the results go to a new folder below it (outputs)
-  trust       packages whose classes the checkpoint may name ([]): docs/extend.md
+  checkpoint   the file, or a run's folder (its best.ckpt); the mean of several: a list [a,b], a glob in quotes, or a
+               sweep's folder (the finished runs)
+  split        test (default), val, train or unlabelled
+  out_of_fold  true: not the mean; each checkpoint of a cross-validation (data.folds) scores its own test images, and
+               all images are in one table
+  output       the results go to a new folder below it (outputs)
+  trust        packages whose classes the checkpoint may name ([]): docs/extend.md
 
-The data and split are those of the training; data=... and data.<key>=... choose others. More keys:
-inference=none|rotations7|flips8 (test-time augmentation), inference.<key>, metrics.warping=true,
-metrics.pictures=<how many images are drawn>, trainer.accelerator, trainer.precision and trainer.limit_batches.
+The data and split are those of the training (of the first checkpoint; with out_of_fold of each); data=... and
+data.<key>=... choose others. More keys: inference=none|rotations7|flips8 (test-time augmentation), inference.<key>,
+metrics.warping=true, metrics.pictures=<how many images are drawn>, trainer.accelerator, trainer.precision and
+trainer.limit_batches.
 
 Examples:
   python scripts/evaluate.py checkpoint=outputs/train/<run>
   python scripts/evaluate.py checkpoint=outputs/train/<run>/checkpoints/last.ckpt split=val
   python scripts/evaluate.py checkpoint=best.ckpt data.root=where/it/is/now
   python scripts/evaluate.py checkpoint=outputs/train/<run> inference=rotations7 metrics.warping=true
+  python scripts/evaluate.py checkpoint=outputs/sweep/<sweep> out_of_fold=true
 """
 
 
 class Evaluation(Strict):
     """The command's own keys."""
 
-    checkpoint: str
+    checkpoint: str | list[str]
     split: Literal["train", "val", "test", "unlabelled"]
+    out_of_fold: bool
     output: str
 
+    @model_validator(mode="after")
+    def _check_split(self) -> "Evaluation":
+        if self.out_of_fold and self.split != "test":
+            raise ValueError(f"out_of_fold=true scores test images: leave out split={self.split}")
+        return self
 
-DEFAULTS: dict[str, Any] = {"checkpoint": "", "split": "test", "output": OUTPUTS}
+
+DEFAULTS: dict[str, Any] = {"checkpoint": "", "split": "test", "out_of_fold": False, "output": OUTPUTS}
 MORE_KEYS = (
     "trust",
     "data",
@@ -61,8 +81,8 @@ MORE_KEYS = (
 )
 
 
-def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
-    """Scores and draws one split, by the keys of `Evaluation` and of a training's config.
+def evaluate(over: "OverCheckpoints") -> Path:
+    """Scores and draws one split, or out of fold, by the keys of `Evaluation` and of a training's config.
 
     Returns:
         The folder with `config.yaml`, `summary.json`, `per_image.csv`, perhaps `per_threshold.csv`, and `predictions/`.
@@ -70,47 +90,123 @@ def evaluate(values: dict[str, Any], checkpoint: "Checkpoint") -> Path:
     Raises:
         UserError: for what the user can correct.
     """
-    task = validate(Evaluation, {key: values.pop(key) for key in DEFAULTS})
-    config = parse({**values, "output": task.output})
+    task, config = _read(over, over.checkpoints[0])
 
     from unet_exp.console import make_console
-    from unet_exp.inference.device import explain_out_of_memory
-    from unet_exp.inference.predictor import Predictor
-    from unet_exp.inference.scoring import describe_drawn, score_split, score_tables, score_test
+    from unet_exp.inference.scoring import describe_drawn, score_tables
     from unet_exp.memory import keep_freed_memory
-    from unet_exp.runs.environment import describe_conditions
-    from unet_exp.runs.run_folder import RunFolder
-    from unet_exp.samples.fingerprint import fingerprint
 
     console = make_console()
+    over.describe(console)
     keep_freed_memory()
-    predictor = Predictor(checkpoint, config.trainer.accelerator, config.trainer.precision, config.inference)
-    dataset = _load_data(config, task, checkpoint)
-    samples = getattr(dataset, task.split)
-    seen = _warn_of_seen(dataset, task.split, checkpoint, console)
-    folder = RunFolder.create(Path(task.output) / "evaluate", config.name)
+    score = _score_folds if task.out_of_fold else _score_split
+    folder, scores, *more = score(over, task, config, console)
+    if scores.metrics:
+        classes = over.checkpoints[0].record.classes
+        console.print(*score_tables(scores.metrics, classes, task.split), *more)
+    if drawn := describe_drawn(scores, task.split):
+        console.print(drawn, soft_wrap=True)
+    console.print(f"{scores.images} images of {task.split}; everything is in")
+    console.print(str(folder.path), style="bold", soft_wrap=True)
+    return folder.path
+
+
+def _read(over: "OverCheckpoints", checkpoint: "Checkpoint") -> tuple[Evaluation, Config]:
+    """The command's keys, and the config of a checkpoint, with what is typed."""
+    values = over.compose(checkpoint)
+    task = validate(Evaluation, {key: values.pop(key) for key in DEFAULTS})
+    return task, parse({**values, "output": task.output})
+
+
+def _score_split(
+    over: "OverCheckpoints", task: Evaluation, config: Config, console: "Console"
+) -> "tuple[RunFolder, Scores]":
+    """Scores one split by the mean of all checkpoints, and writes the folder."""
+    from unet_exp.inference.predictor import Predictor
+    from unet_exp.inference.scoring import score_split, score_test
+    from unet_exp.runs.environment import describe_conditions
+    from unet_exp.samples.fingerprint import fingerprint
+
+    over.check_agreement()
+    predictor = Predictor(over.checkpoints, config.trainer.accelerator, config.trainer.precision, config.inference)
+    dataset = _load_data(config, task, over.checkpoints[0])
+    seen = _warn_of_seen(dataset, task.split, over.checkpoints, console)
+    several = len(over.checkpoints) > 1
+    with _new_folder(task, f"mean_of_{len(over.checkpoints)}" if several else config.name) as folder:
+        if task.split == "test":
+            scores = score_test(predictor, dataset, config.metrics, folder.predictions)
+        else:
+            scores = score_split(predictor, dataset, task.split, config.metrics, folder.predictions)
+        conditions = describe_conditions(fingerprint(dataset), str(predictor.device), predictor.precision)
+        summary = _summarize(over.checkpoints, scores, seen, conditions)
+        _write(folder, config, scores, {task.split: getattr(dataset, task.split).names}, summary)
+    return folder, scores
+
+
+def _score_folds(
+    over: "OverCheckpoints", task: Evaluation, config: Config, console: "Console"
+) -> "tuple[RunFolder, Scores, Table]":
+    """Scores the test images of each checkpoint by itself, pools them, and writes the folder; also a table of folds."""
+    from unet_exp.inference.device import resolve_device, resolve_precision
+    from unet_exp.inference.ensemble import check_alike
+    from unet_exp.inference.out_of_fold import Fold, check_folds, fold_table, pool_folds, score_folds
+    from unet_exp.inference.predictor import Predictor
+    from unet_exp.runs.environment import describe_conditions
+
+    check_alike(over.checkpoints)
+    device = resolve_device(config.trainer.accelerator)
+    precision = resolve_precision(config.trainer.precision, device)
+    folds, inferences = [], []
+    for place, checkpoint in enumerate(over.checkpoints):
+        _, own = _read(over, checkpoint)
+        number = own.data.fold if own.data.folds else place
+        folds.append(Fold(number, checkpoint, _load_data(own, task, checkpoint)))
+        inferences.append(own.inference)
+    check_folds(folds)
+    seen = [_warn_of_seen(fold.dataset, "test", [fold.checkpoint], console) for fold in folds]
+    predictors = (
+        (Predictor(fold.checkpoint, config.trainer.accelerator, precision, inference), fold.dataset)
+        for fold, inference in zip(folds, inferences, strict=True)
+    )
+    with _new_folder(task, "out_of_fold") as folder:
+        found = score_folds(predictors, len(folds), config.metrics, folder.predictions)
+        scores = pool_folds(folds, found)
+        conditions = describe_conditions(None, str(device), precision)
+        summary = _summarize(over.checkpoints, scores, (0, sum(of_val for _, of_val in seen)), conditions)
+        names = [str(row["image"]) for row in scores.per_image]
+        _write(folder, config, scores, {"test": names}, summary.replace(folds=_describe_folds(folds, found)))
+    return folder, scores, fold_table(folds, found)
+
+
+def _describe_folds(folds: Sequence["Fold"], found: Sequence["Scores"]) -> "list[FoldSummary]":
+    from unet_exp.runs.summary import FoldSummary
+    from unet_exp.samples.fingerprint import fingerprint
+
+    return [
+        FoldSummary(
+            fold=fold.number,
+            checkpoint=str(fold.checkpoint.path),
+            step=fold.checkpoint.step,
+            images=scores.images,
+            data_fingerprint=fingerprint(fold.dataset),
+            metrics=scores.metrics,
+        )
+        for fold, scores in zip(folds, found, strict=True)
+    ]
+
+
+@contextmanager
+def _new_folder(task: Evaluation, name: str) -> Iterator[RunFolder]:
+    """Makes the folder of an evaluation, and removes it after an error."""
+    from unet_exp.inference.device import explain_out_of_memory
+
+    folder = RunFolder.create(Path(task.output) / "evaluate", name)
     try:
         with explain_out_of_memory("take a smaller inference.tile or inference.batch_size"):
-            if task.split == "test":
-                scores = score_test(predictor, dataset, config.metrics, folder.predictions)
-            else:
-                scores = score_split(predictor, dataset, task.split, config.metrics, folder.predictions)
-        if scores.metrics:
-            folder.write_scores(scores.per_image, scores.per_threshold)
-        folder.write_config(config.model_dump())
-        conditions = describe_conditions(fingerprint(dataset), str(predictor.device), predictor.precision)
-        split = folder.write_split({task.split: samples.names})
-        _summarize(checkpoint, split, scores, seen, conditions).write(folder.summary)
+            yield folder
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
-    if scores.metrics:
-        console.print(*score_tables(scores.metrics, predictor.classes, task.split))
-    if drawn := describe_drawn(scores, task.split):
-        console.print(drawn, soft_wrap=True)
-    console.print(f"{len(samples)} images of {task.split}; everything is in")
-    console.print(str(folder.path), style="bold", soft_wrap=True)
-    return folder.path
 
 
 def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "DataSet":
@@ -137,41 +233,55 @@ def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "D
     return dataset
 
 
-def _warn_of_seen(dataset: "DataSet", split: str, checkpoint: "Checkpoint", console: "Console") -> tuple[int, int]:
+def _warn_of_seen(
+    dataset: "DataSet", split: str, checkpoints: Sequence["Checkpoint"], console: "Console"
+) -> tuple[int, int]:
     """Counts the images of the split, and the validation images that choose its thresholds, that were trained on."""
 
     def count_seen(images: "Images") -> int:
-        return int(checkpoint.record.find_trained_on(images.facts.digests).sum())
+        each = [checkpoint.record.find_trained_on(images.facts.digests) for checkpoint in checkpoints]
+        return int(np.logical_or.reduce(each).sum())
 
     samples = getattr(dataset, split)
     seen = count_seen(samples)
+    by_some = " by some of the checkpoints" if len(checkpoints) > 1 else ""
     if seen and split != "train":
-        console.print(f"warning: {seen} of these {len(samples)} images were trained on", soft_wrap=True)
+        mend = "; out_of_fold=true scores each image by a checkpoint that was not" if by_some else ""
+        console.print(f"warning: {seen} of these {len(samples)} images were trained on{by_some}{mend}", soft_wrap=True)
     seen_val = count_seen(dataset.val) if split == "test" and "isbi" in dataset.metrics else 0
     if seen_val:
         console.print(
             f"warning: {seen_val} of the {len(dataset.val)} validation images, which choose the thresholds of "
-            "..._at_val, were trained on",
+            f"..._at_val, were trained on{by_some}",
             soft_wrap=True,
         )
     return seen, seen_val
 
 
 def _summarize(
-    checkpoint: "Checkpoint", split: dict[str, Any], scores: "Scores", seen: tuple[int, int], now: "Conditions"
+    checkpoints: Sequence["Checkpoint"], scores: "Scores", seen: tuple[int, int], now: "Conditions"
 ) -> "Summary":
     from unet_exp.runs.summary import Summary
 
+    paths, steps = [str(checkpoint.path) for checkpoint in checkpoints], [each.step for each in checkpoints]
     return Summary(
         status="finished",
         metrics=scores.metrics,
-        checkpoint=str(checkpoint.path),
-        step=checkpoint.step,
-        **split,
+        checkpoint=paths if len(paths) > 1 else paths[0],
+        step=steps if len(steps) > 1 else steps[0],
         seen_in_training=seen[0],
         validation_seen_in_training=seen[1],
         **now.model_dump(exclude_unset=True),
     )
+
+
+def _write(
+    folder: RunFolder, config: Config, scores: "Scores", split: dict[str, Sequence[str]], summary: "Summary"
+) -> None:
+    if scores.metrics:
+        folder.write_scores(scores.per_image, scores.per_threshold)
+    folder.write_config(config.model_dump())
+    summary.replace(**folder.write_split(split)).write(folder.summary)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""The command export: writes a trained network as an ONNX file."""
+"""The command export: writes a trained network as an ONNX or safetensors file."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -10,24 +10,32 @@ from unet_exp.errors import ConfigError, DataError
 from unet_exp.files import write_whole
 from unet_exp.schema import Strict, validate
 
-USAGE = """Export a trained network to ONNX.
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from unet_exp.checkpoints.checkpoint import Checkpoint
+
+USAGE = """Export a trained network to ONNX or safetensors.
 
 Usage: python scripts/export.py checkpoint=<file or run folder> [key=value] ...
 
   checkpoint  the file, or a run's folder (its best.ckpt)
-  output      the file to write (model.onnx); an existing one is replaced
-  opset       version of ONNX's operators, 17 to 25 (18)
+  output      the file to write (model.onnx), .onnx or .safetensors; an existing one is replaced
+  opset       of .onnx: version of ONNX's operators, 17 to 25 (18)
   trust       packages whose classes the checkpoint may name ([]): docs/extend.md
 
-The file holds only the network, from normalised images, (batch, channels, height, width) float32 of any legal size, to
-logits. Its metadata has classes, normalisation, legal sizes and the training's config, as JSON texts under
-unet_exp.<name>. Before it is written, ONNX Runtime and the network are compared on images of several sizes.
-scripts/predict.py and unet_exp.load() accept it like a checkpoint. It needs pip install 'unet-exp[onnx]'.
+An ONNX file holds only the network, from normalised images, (batch, channels, height, width) float32 of any legal size,
+to logits. Before it is written, ONNX Runtime and the network are compared on images of several sizes. It needs
+pip install 'unet-exp[onnx]'. A safetensors file holds the weights as they are, without what a training needs to go on.
+The metadata of both have classes, normalisation, legal sizes and the training's config, as JSON texts under
+unet_exp.<name>. scripts/predict.py, scripts/evaluate.py and unet_exp.load() accept them like a checkpoint.
 
 Examples:
   python scripts/export.py checkpoint=outputs/train/<run>
   python scripts/export.py checkpoint=best.ckpt output=exported/cells.onnx opset=20
+  python scripts/export.py checkpoint=outputs/train/<run> output=model.safetensors
 """
+_OPSET = 18
 
 
 class Export(Strict):
@@ -35,36 +43,26 @@ class Export(Strict):
 
     checkpoint: str
     output: str
-    opset: Annotated[int, Field(ge=17, le=25)]
+    opset: Annotated[int, Field(ge=17, le=25)] | None
     trust: list[str]
 
 
-DEFAULTS: dict[str, Any] = {"checkpoint": "", "output": "model.onnx", "opset": 18, "trust": []}
+DEFAULTS: dict[str, Any] = {"checkpoint": "", "output": "model.onnx", "opset": None, "trust": []}
 
 
 def export(values: dict[str, Any]) -> Path:
-    """Writes the network of a checkpoint as ONNX, by the keys of `Export`, and compares the two.
+    """Writes the network of a checkpoint to a file, by the keys of `Export`, and compares the two.
 
     Raises:
-        UserError: for what the user can correct, and if ONNX Runtime gives other logits than the network; then no file
-            is written.
+        UserError: for what the user can correct, and if the file does not give what the network gives; then it is not
+            written.
     """
     task = validate(Export, values)
     output = Path(task.output)
-    if not task.checkpoint:
-        raise ConfigError("checkpoint=<file> is missing, such as outputs/train/<run>/checkpoints/best.ckpt")
-    if output.suffix != ".onnx" or _is_folder(output):
-        raise ConfigError(f"output={output}: must be a file whose name ends in .onnx")
-    if task.checkpoint.lower().endswith(".onnx") and not _is_folder(Path(task.checkpoint)):
-        raise ConfigError(f"checkpoint={task.checkpoint}: is an exported network already; name the checkpoint it is of")
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(f"{error.name} is missing: pip install 'unet-exp[onnx]'") from None
+    _check_paths(task, output)
+    if output.suffix == ".onnx":
+        _require_onnx()
 
-    from unet_exp.checkpoints.onnx_export import export_to_onnx
     from unet_exp.checkpoints.opening import open_checkpoint
     from unet_exp.console import make_console
 
@@ -73,14 +71,51 @@ def export(values: dict[str, Any]) -> Path:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"output={output}: its folder cannot be made ({error.strerror}); choose another") from None
-    with write_whole(output) as side:
-        differences = export_to_onnx(checkpoint, side, task.opset)
     console = make_console()
-    for shape, difference in differences.items():
-        console.print(f"{' x '.join(map(str, shape))}: largest difference {difference:.1e}")
-    console.print(f"opset {task.opset}; ONNX Runtime and the network agree within {max(differences.values()):.1e}")
+    with write_whole(output) as side:
+        if output.suffix == ".onnx":
+            _write_onnx(checkpoint, side, task.opset or _OPSET, console)
+        else:
+            _write_safetensors(checkpoint, side, console)
     console.print(str(output), style="bold", soft_wrap=True)
     return output
+
+
+def _check_paths(task: Export, output: Path) -> None:
+    """Finds mistakes in the keys before PyTorch is imported."""
+    if not task.checkpoint:
+        raise ConfigError("checkpoint=<file> is missing, such as outputs/train/<run>/checkpoints/best.ckpt")
+    if output.suffix not in (".onnx", ".safetensors") or _is_folder(output):
+        raise ConfigError(f"output={output}: must be a file whose name ends in .onnx or .safetensors")
+    if output.suffix != ".onnx" and task.opset is not None:
+        raise ConfigError(f"opset={task.opset} is of ONNX files: leave it out with output={output}")
+    if task.checkpoint.lower().endswith(".onnx") and not _is_folder(Path(task.checkpoint)):
+        raise ConfigError(f"checkpoint={task.checkpoint}: is an exported network already; name the checkpoint it is of")
+
+
+def _require_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"{error.name} is missing: pip install 'unet-exp[onnx]'") from None
+
+
+def _write_onnx(checkpoint: "Checkpoint", path: Path, opset: int, console: "Console") -> None:
+    from unet_exp.checkpoints.onnx_export import export_to_onnx
+
+    differences = export_to_onnx(checkpoint, path, opset)
+    for shape, difference in differences.items():
+        console.print(f"{' x '.join(map(str, shape))}: largest difference {difference:.1e}")
+    console.print(f"opset {opset}; ONNX Runtime and the network agree within {max(differences.values()):.1e}")
+
+
+def _write_safetensors(checkpoint: "Checkpoint", path: Path, console: "Console") -> None:
+    from unet_exp.checkpoints.safetensors_file import export_to_safetensors
+
+    count = export_to_safetensors(checkpoint, path)
+    console.print(f"{len(checkpoint.weights)} weights, {count:,} numbers; read back, each is what it was")
 
 
 def _is_folder(path: Path) -> bool:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from unet_exp.checkpoints.checkpoint import Checkpoint
+    from unet_exp.cli.over_checkpoints import OverCheckpoints
     from unet_exp.inference.large.file_predictor import Inputs, Outputs
     from unet_exp.inference.predictor import Predictor
 
@@ -38,7 +38,8 @@ USAGE = """Predict masks for images, stacks and volumes, in files of all kinds t
 
 Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, folder or glob> [key=value] ...
 
-  checkpoint     the file, or a run's folder (its best.ckpt)
+  checkpoint     the file, or a run's folder (its best.ckpt); the mean of several: a list [a,b], a glob in quotes, or a
+                 sweep's folder (the finished runs)
   input          a file, a folder, or a glob in quotes; a list of such, as data.images was: channels from several files
   output         the folder of the masks (outputs/predict); existing files are replaced
   preview        true (default): also <name>_preview.png, in the colours of the classes
@@ -72,7 +73,7 @@ Examples:
 class Prediction(Strict):
     """The command's own keys."""
 
-    checkpoint: str
+    checkpoint: str | list[str]
     input: str | list[str]
     output: str
     preview: bool
@@ -111,7 +112,7 @@ _PIXEL_KEYS = tuple(f"data.{key}" for key in PixelWords.model_fields)
 MORE_KEYS = ("trust", *_PIXEL_KEYS, "inference", "trainer.accelerator", "trainer.precision")
 
 
-def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
+def predict(over: "OverCheckpoints") -> list[Path]:
     """Predicts a mask for every image, by the keys of `Prediction` and of a training's config; returns the masks.
 
     It skips a file that cannot be read or does not fit, predicts the others, and names it at the end.
@@ -119,6 +120,9 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     Raises:
         UserError: for what the user can correct; DataError at the end if a file was skipped.
     """
+    over.check_agreement()
+    checkpoint = over.checkpoints[0]
+    values = over.compose(checkpoint)
     task = validate(Prediction, {key: values.pop(key) for key in DEFAULTS})
     words = take_pixel_words(values)
     config = parse({**values, "output": task.output})
@@ -131,9 +135,8 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     from unet_exp.inference.predictor import Predictor
     from unet_exp.memory import free_memory, keep_freed_memory, return_freed_memory
 
-    budget = read_size(task.memory) if task.memory else int(SHARE_OF_FREE * free_memory())
-    tile_memory = 2 * budget // 3 if task.memory else None
-    if task.memory:
+    typed = read_size(task.memory) if task.memory else None
+    if typed:
         return_freed_memory()
     else:
         keep_freed_memory()
@@ -143,8 +146,11 @@ def predict(values: dict[str, Any], checkpoint: "Checkpoint") -> list[Path]:
     names = name_outputs(images)
     check_paths(names, output)
     inputs = find_inputs(words, checkpoint.config.data, checkpoint.record.classes, images)
-    trainer = config.trainer
-    predictor = Predictor(checkpoint, trainer.accelerator, trainer.precision, config.inference, tile_memory)
+    over.describe(console)
+    trainer, tile_memory = config.trainer, 2 * typed // 3 if typed else None
+    predictor = Predictor(over.checkpoints, trainer.accelerator, trainer.precision, config.inference, tile_memory)
+    # Only now: the networks lie in the memory.
+    budget = typed or int(SHARE_OF_FREE * free_memory())
     write_cells = _plan_cells(task, predictor.classes, words.slice_axis) if task.instances else None
     outputs = Outputs(output, task.preview, task.probabilities, write_cells, checkpoint.record.mask_suffix, names)
     masks, failures = _predict_files(predictor, paths, inputs, outputs, budget, console)

@@ -1,7 +1,8 @@
-"""A trained network as users see it: an array in, class probabilities or a label out."""
+"""A trained network, or several, as users see them: an array in, class probabilities or a label out."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,17 +16,20 @@ from unet_exp.folder.threads import run_ahead
 from unet_exp.geometry import tile_step
 from unet_exp.inference.batching import fits_batch
 from unet_exp.inference.copies import Copies
-from unet_exp.inference.device import autocast, choose_layouts, memory_format, resolve_device, resolve_precision
-from unet_exp.inference.tiling.overlap_tile import Part, Size, Source, choose_home, mirror_source, tiled_logits
+from unet_exp.inference.device import resolve_device, resolve_precision
+from unet_exp.inference.ensemble import agree_on_inference, check_alike
+from unet_exp.inference.member import Member
+from unet_exp.inference.tiling.overlap_tile import Part, Size, Source
 from unet_exp.inference.tiling.tile_size import resolve_tile
-from unet_exp.inference.tta import average_probabilities, list_turns, list_windows, part_probabilities, to_logits
+from unet_exp.inference.tta import average, list_windows, to_logits
 from unet_exp.io.valid import Valid, clear_invalid, find_valid
 from unet_exp.losses import Targets
 from unet_exp.metrics.scoreboard import Scoreboard
-from unet_exp.network import fold_batch_norm, probabilities
+from unet_exp.network import Network
+from unet_exp.samples.normalization import Normalization
 from unet_exp.samples.sample import Sample
 
-_TURNING = 8  # float32 a pixel beside the image while the places of a rotated one are computed, as `choose_home` counts
+T = TypeVar("T")
 
 
 def likeliest_class(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -36,10 +40,14 @@ def likeliest_class(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 class Predictor:
-    """Predicts whole images with a checkpoint's network.
+    """Predicts whole images with a checkpoint's network, or with the mean of the probabilities of several.
+
+    The members of such an ensemble lie in memory together and predict one after another, each with its own
+    normalisation and its own test-time augmentation. The first of them stands for all in what is asked about the
+    training: the loss, and settings.
 
     Args:
-        checkpoint: an opened checkpoint.
+        checkpoints: an opened checkpoint, or several whose classes and channels agree.
         accelerator: `auto`, `cpu`, `gpu`, `cuda` or `mps`.
         precision: `auto`, `32`, `bf16-mixed` or `16-mixed`.
         inference: tiles and test-time augmentation; None takes those of the checkpoint's config. Change them with
@@ -49,35 +57,48 @@ class Predictor:
             attribute `inference` holds the tile in pixels.
 
     Raises:
-        ConfigError: if the machine has no such accelerator, or `inference.tile` is too small for the network.
+        ConfigError: if the machine has no such accelerator, `inference.tile` is too small for a network, or the
+            checkpoints have different settings of inference and none are given.
+        DataError: if their classes or channels differ.
     """
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoints: Checkpoint | Sequence[Checkpoint],
         accelerator: str = "auto",
         precision: str = "auto",
         inference: InferenceConfig | None = None,
         memory: int | None = None,
     ) -> None:
-        config = checkpoint.config
-        self.checkpoint = checkpoint
-        self.classes = checkpoint.record.classes
+        opened = [checkpoints] if isinstance(checkpoints, Checkpoint) else list(checkpoints)
+        check_alike(opened)
+        wanted = inference or agree_on_inference(opened)
+        self.checkpoint = opened[0]
+        self.classes = self.checkpoint.record.classes
         self.device = resolve_device(accelerator)
         self.precision = resolve_precision(precision, self.device)
-        self._activation = config.activation
-        self.network = fold_batch_norm(checkpoint.network()).to(self.device)
-        wanted = inference or config.inference
+        self.members = [Member(checkpoint, self.device, self.precision) for checkpoint in opened]
         self.has_auto_tile = wanted.tile == "auto"
-        self.inference = resolve_tile(wanted, self.network, self.device, memory)
-        architecture = self.network.architecture
-        tile_step(architecture, self.inference.tile_pixels, self.inference.blend)
-        layouts = choose_layouts(config.trainer.channels_last, self.device, self.precision, architecture)
-        convert: Any = self.network.to  # PyTorch's stubs do not know that it takes a memory format
-        convert(memory_format=memory_format(layouts.prediction))
+        self.inference = resolve_tile(wanted, self.networks, self.device, memory)
+        for network in self.networks:
+            tile_step(network.architecture, self.inference.tile_pixels, self.inference.blend)
+        # Most ensembles have one, and then an image is normalised once.
+        self.normalizations: list[Normalization] = []
+        for checkpoint in opened:
+            if checkpoint.record.normalization not in self.normalizations:
+                self.normalizations.append(checkpoint.record.normalization)
+        self._places = [self.normalizations.index(checkpoint.record.normalization) for checkpoint in opened]
 
-    def prepare(self, image: NDArray[Any], valid: Valid = None) -> Tensor:
-        """Normalises an image as read from a file: (1, C, H, W) float32 on the CPU; arguments as `probabilities`.
+    @property
+    def networks(self) -> list[Network]:
+        """The network of each member, in evaluation mode, on the device."""
+        return [member.network for member in self.members]
+
+    def prepare(self, image: NDArray[Any], valid: Valid = None) -> list[Tensor]:
+        """Normalises an image as read from a file, as `normalizations` say; arguments as `probabilities`.
+
+        Returns:
+            (1, C, H, W) float32 on the CPU for each of `normalizations`.
 
         Raises:
             DataError: if it has other channels than the training images had.
@@ -94,8 +115,8 @@ class Predictor:
         colours = image[:, :, :3] if opaque and channels != 4 else image
         alike = channels == 1 and bool((colours == colours[:, :, :1]).all())
         image = image[:, :, : self.count_used_channels(image.shape[2], opaque, alike)]
-        pixels = self.checkpoint.record.normalization(image, valid)
-        return torch.from_numpy(pixels.transpose(2, 0, 1)[None]).contiguous()
+        found = (normalization(image, valid) for normalization in self.normalizations)
+        return [torch.from_numpy(pixels.transpose(2, 0, 1)[None]).contiguous() for pixels in found]
 
     def count_used_channels(self, channels: int, opaque: bool, alike: bool) -> int:
         """The number of an image's first channels that the network takes.
@@ -118,34 +139,38 @@ class Predictor:
             raise DataError(f"it has {colours} channels and the network was trained on {wish}")
         return wanted
 
-    def list_windows(self, size: Size, part: Part) -> list[Part]:
-        """The windows of a large image that `part_probabilities` asks for, to read them before."""
-        return list_windows(self.network, size, part, self.inference)
+    def list_windows(self, size: Size, part: Part) -> list[list[Part]]:
+        """The windows of a large image that `part_probabilities` asks of each source, to read them before."""
+        wanted: list[dict[Part, None]] = [{} for _ in self.normalizations]
+        for member, windows in self._pair(wanted):
+            windows.update(dict.fromkeys(list_windows(member.network, size, part, self.inference)))
+        return [list(windows) for windows in wanted]
 
     @torch.inference_mode()
-    def part_probabilities(self, source: Source, size: Size, part: Part) -> NDArray[np.float32]:
+    def part_probabilities(self, sources: Sequence[Source], size: Size, part: Part) -> NDArray[np.float32]:
         """Class probabilities (classes, height, width) of a part of a large image, in one pass; see `probabilities`.
 
-        `source` returns windows of the normalised image of height and width `size`, mirrored beyond its border.
+        `sources` return windows of the image of height and width `size`, mirrored beyond its border, normalised as each
+        of `normalizations` says.
         """
-        with autocast(self.precision, self.device):
-            found = part_probabilities(self.network, source, size, part, self.inference, self._activation)
+        parts = (member.predict_part(source, size, part, self.inference) for member, source in self._pair(sources))
+        found = next(parts) if len(self.members) == 1 else average(parts, len(self.members))
         result: NDArray[np.float32] = found[0].cpu().numpy()
         return result
 
     @torch.inference_mode()
-    def _prediction(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, out, H, W) and class probabilities (B, classes, H, W), float32, as `tiled_logits` places them."""
-        settings = self.inference
-        turning = 0 if list_turns(settings) else _TURNING * pixels[:, 0].numel()
-        pixels = pixels.to(choose_home(self.device, pixels.numel() + turning))
-        with autocast(self.precision, self.device):
-            if settings.name == "none":  # exact logits, also where probabilities are too small for a float
-                height, width = pixels.shape[-2:]
-                logits = tiled_logits(self.network, mirror_source(pixels), height, width, settings, len(pixels))
-                return logits, probabilities(logits, self._activation)
-            mean = average_probabilities(self.network, pixels, settings, self._activation)
-        return to_logits(mean, self._activation), mean
+    def _prediction(self, pixels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits (B, out, H, W) and class probabilities (B, classes, H, W), float32, of what `prepare` returns."""
+        found = (member.predict(given, self.inference) for member, given in self._pair(pixels))
+        if len(self.members) == 1:
+            mean, logits = next(found)
+        else:
+            mean, logits = average(map(attrgetter("probabilities"), found), len(self.members)), None
+        return to_logits(mean, self.members[0].activation) if logits is None else logits, mean
+
+    def _pair(self, inputs: Sequence[T]) -> Iterator[tuple[Member, T]]:
+        """Each member with the input of its normalisation."""
+        return ((member, inputs[place]) for member, place in zip(self.members, self._places, strict=True))
 
     def probabilities(self, image: NDArray[Any], valid: Valid = None) -> NDArray[np.float32]:
         """Class probabilities of an image of any size, with the tiles and test-time augmentation of `inference`.
@@ -169,7 +194,7 @@ class Predictor:
             (image, find_valid(image, "declared") if valid is None and image.ndim in (2, 3) else valid)
             for image, valid in images
         ]
-        pixels = torch.cat([self.prepare(clear_invalid(image, valid), valid) for image, valid in known])
+        pixels = _join([self.prepare(clear_invalid(image, valid), valid) for image, valid in known])
         found: list[NDArray[np.float32]] = list(self._prediction(pixels)[1].cpu().numpy())
         for shares, (_, valid) in zip(found, known, strict=True):
             if valid is not None:
@@ -201,7 +226,7 @@ class Predictor:
             return _Read(sample, self.prepare(sample.image, sample.valid), aims)
 
         before: list[tuple[Sample, Copies]] = []
-        for batch in self._join(run_ahead(read, range(len(samples)), threads=1, ahead_of_each=1)):
+        for batch in self._join_neighbours(run_ahead(read, range(len(samples)), threads=1, ahead_of_each=1)):
             after = self._begin(batch, loss, board.takes_probabilities)
             for waiting in before:
                 yield self._score(*waiting, board)
@@ -209,7 +234,7 @@ class Predictor:
         for waiting in before:
             yield self._score(*waiting, board)
 
-    def _join(self, items: Iterable["_Read"]) -> Iterator[list["_Read"]]:
+    def _join_neighbours(self, items: Iterable["_Read"]) -> Iterator[list["_Read"]]:
         """Neighbours that are predicted together."""
         batch: list[_Read] = []
         for item in items:
@@ -222,7 +247,7 @@ class Predictor:
 
     def _begin(self, batch: list["_Read"], loss: nn.Module, shares: bool) -> list[tuple[Sample, Copies]]:
         """Predicts samples together; label, loss and, if asked for, `shares` of the first class go to the CPU."""
-        all_logits, all_shares = self._prediction(torch.cat([item.pixels for item in batch]))
+        all_logits, all_shares = self._prediction(_join([item.pixels for item in batch]))
         begun = []
         for place, item in enumerate(batch):
             logits, probable = all_logits[place : place + 1], all_shares[place]
@@ -249,13 +274,18 @@ class Predictor:
 
 
 class _Read(NamedTuple):
-    """A sample, its pixels (1, C, H, W), and what the loss compares with its logits if it is labelled."""
+    """A sample, what `prepare` returns of it, and what the loss compares with its logits if it is labelled."""
 
     sample: Sample
-    pixels: Tensor
+    pixels: list[Tensor]
     aims: tuple[NDArray[np.uint8], NDArray[np.float32] | None] | None
 
     @property
     def size(self) -> Size:
-        height, width = self.pixels.shape[-2:]
+        height, width = self.pixels[0].shape[-2:]
         return height, width
+
+
+def _join(images: Sequence[list[Tensor]]) -> list[Tensor]:
+    """Puts images of one size together, (B, C, H, W) for each normalisation."""
+    return [torch.cat(alike) for alike in zip(*images, strict=True)]

@@ -31,6 +31,7 @@ class Scores:
         thresholds: the best on this split of each score that has one.
         images: how many the split has.
         drawn: how many of them got a picture.
+        board: that has scored them; None where nothing is labelled.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Scores:
     thresholds: dict[str, float] = field(default_factory=dict)
     images: int = 0
     drawn: int = 0
+    board: Scoreboard | None = None
 
 
 def score_split(
@@ -87,7 +89,7 @@ def score_split(
         return Scores(images=len(samples), drawn=count)
     metrics = {f"{split}/{name}": value for name, value in board.result(thresholds).items()}
     rows = board.per_image(thresholds)
-    return Scores(metrics, rows, board.per_threshold(), board.thresholds(), len(samples), count)
+    return Scores(metrics, rows, board.per_threshold(), board.thresholds(), len(samples), count, board)
 
 
 def score_test(predictor: Predictor, dataset: DataSet, settings: MetricsConfig, pictures: Path) -> Scores:

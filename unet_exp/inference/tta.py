@@ -53,13 +53,16 @@ def average_probabilities(network: Network, image: Tensor, settings: InferenceCo
     if isinstance(settings, RotationTTAConfig):
         border = surround(network.architecture, settings.context)
         rotated = (predict_rotated(predict, image, angle, border) for angle in settings.angles)
-        return _average(rotated, len(settings.angles))
+        return average(rotated, len(settings.angles))
     turns = list_turns(settings) or []
-    return _average((predict_turned(predict, image, *turn) for turn in turns), len(turns))
+    return average((predict_turned(predict, image, *turn) for turn in turns), len(turns))
 
 
-def _average(versions: Iterable[Tensor], count: int) -> Tensor:
-    """The mean where the first one lies: what is free on a GPU may send a later one to the CPU."""
+def average(versions: Iterable[Tensor], count: int) -> Tensor:
+    """The mean of `count` versions, one in memory at a time, where the first one lies.
+
+    What is free on a GPU may send a later one to the CPU.
+    """
     total = torch.zeros(())
     for number, found in enumerate(versions):
         total = total + found.to(total.device if number else found.device)

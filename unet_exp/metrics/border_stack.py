@@ -83,6 +83,12 @@ class BorderStack:
         while self._waiting:
             self._finish_first()
 
+    def extend(self, other: "BorderStack") -> None:
+        """Adds the slices of another stack of the same measures, as they are scored."""
+        self.wait()
+        other.wait()
+        self._slices += other._slices
+
     def _finish_first(self) -> None:
         _, shares = self._waiting.popleft()
         found = np.empty((THRESHOLDS.size, len(self._columns())))

@@ -34,6 +34,7 @@ class Scoreboard:
         warping_radius: int | None = None,
     ) -> None:
         metrics = list_metrics(families, warping)
+        self._settings = class_names, families, warping, warping_radius
         self._names = tuple(class_names)
         self._matrix = np.zeros((len(self._names),) * 2, np.int64)
         self._borders = BorderStack(warping, warping_radius) if "isbi" in families else None
@@ -46,6 +47,22 @@ class Scoreboard:
         self._images: list[str] = []
         self._columns: tuple[str, ...] = ()
         self._numbers = array("d")
+
+    @classmethod
+    def join(cls, boards: Sequence["Scoreboard"]) -> "Scoreboard":
+        """A board of the images of several, at least one, of the same scores, as if one had scored all of them."""
+        joined = cls(*boards[0]._settings)
+        for board in boards:
+            joined._matrix += board._matrix
+            joined._losses.extend(board._losses)
+            joined._images += board._images
+            joined._columns = joined._columns or board._columns
+            joined._numbers.extend(board._numbers)
+            for name, objects in board._objects.items():
+                joined._objects[name] += objects
+            if joined._borders is not None and board._borders is not None:
+                joined._borders.extend(board._borders)
+        return joined
 
     def add(
         self,

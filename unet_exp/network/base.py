@@ -13,9 +13,11 @@ class Network(nn.Module):
 
     Attributes:
         architecture: Its channels and sizes; H' is `unet_exp.geometry.output_size` of H.
+        keeps_memory: Whether it keeps the memory that a pass takes for the next one.
     """
 
     architecture: AnyArchitecture
+    keeps_memory = False
 
     def check_sizes(self, x: Tensor) -> None:
         """Refuse images of an illegal size.

@@ -16,7 +16,7 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def describe_conditions(data_fingerprint: str, device: str, precision: str, **more: Any) -> Conditions:
+def describe_conditions(data_fingerprint: str | None, device: str, precision: str, **more: Any) -> Conditions:
     """The conditions of a result that is computed now, by this code and these packages."""
     more |= {"metrics_version": METRICS_VERSION, "git": git_state(), "versions": versions()}
     return Conditions(data_fingerprint=data_fingerprint, device=device, precision=precision, **more)

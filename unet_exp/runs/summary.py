@@ -30,6 +30,26 @@ class BestEpoch(PlainRecord):
     value: float | None
 
 
+class FoldSummary(PlainRecord):
+    """A part of an out-of-fold evaluation: what one checkpoint scored of its own test images.
+
+    Attributes:
+        fold: `data.fold` of its training, or the place of the checkpoint where there are no folds.
+        checkpoint: the file.
+        step: of that checkpoint.
+        images: how many it scored.
+        data_fingerprint: of its data set with its split.
+        metrics: of these images alone.
+    """
+
+    fold: int
+    checkpoint: str
+    step: int
+    images: int
+    data_fingerprint: str
+    metrics: Mapping[str, float | None]
+
+
 class Summary(Conditions):
     """What `summary.json` says of a training or an evaluation, beside its conditions; None where it does not say.
 
@@ -53,8 +73,9 @@ class Summary(Conditions):
         steps: optimizer steps taken.
         peak_memory: in bytes.
         seconds: in all.
-        checkpoint: of an evaluation: the scored file.
-        step: of that checkpoint.
+        checkpoint: of an evaluation: the scored file, or all of an ensemble or of folds.
+        step: of each of them.
+        folds: of an out-of-fold evaluation.
         seen_in_training: how many of the scored images were trained on.
         validation_seen_in_training: how many of the images that choose thresholds were trained on.
         damaged: the error of each field with a wrong type; such a field reads as missing. Not written.
@@ -86,8 +107,9 @@ class Summary(Conditions):
     epochs: int | None = None
     peak_memory: int | None = None
     seconds: float | None = None
-    checkpoint: str | None = None
-    step: int | None = None
+    checkpoint: str | list[str] | None = None
+    step: int | list[int] | None = None
+    folds: list[FoldSummary] | None = None
     seen_in_training: int | None = None
     validation_seen_in_training: int | None = None
     damaged: dict[str, str] = Field(default_factory=dict, exclude=True)

@@ -7,9 +7,9 @@ import math
 import re
 import weakref
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from unet_exp.config import InferenceConfig
 from unet_exp.errors import ConfigError
 from unet_exp.geometry import (
     FUSIONS,
+    AnyArchitecture,
     Architecture,
     CustomArchitecture,
     EncoderArchitecture,
@@ -38,9 +39,17 @@ SHARE_OF_FREE = 0.75
 """Default budget of a prediction, as a share of the free memory."""
 OVERHEAD = 32 * 10**6
 """Bytes of what a first pass loads once, and of small objects."""
+_OVERHEAD_OF_MORE = 24 * 10**6
+"""The same for each further architecture of an ensemble: kernels are made for the shapes of its maps.
+
+Measured with single-threaded float32 on a CPU for networks like that of `experiment=small` with `inference=flips8`,
+whose turned tiles have several shapes; networks of one architecture share them.
+"""
 SCRATCH = 1.2
 """Memory of a convolution with a library's scratch space, as a factor of its maps."""
 
+_KNOWN: WeakKeyDictionary[Network, int] = WeakKeyDictionary()
+"""Of users' own networks, see `_bytes_per_pixel`: a pass each."""
 _PAPERS_BYTES = 2000  # per pixel of the input of the paper's network
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
@@ -131,9 +140,15 @@ def _scratch_above(network: EncoderNetwork) -> int:
     return max((-(-4 * fusion.scratch(up, skip) >> 2 * (level - 1)) for level, up, skip in skips), default=0)
 
 
-@lru_cache(maxsize=1)
 def _bytes_per_pixel(network: Network) -> int:
-    """Bytes of a network's maps per pixel of the input, rounded up: of the outputs of all of its innermost modules.
+    """Bytes of a network's maps per pixel of the input, rounded up; see `_measure_bytes`."""
+    if network not in _KNOWN:
+        _KNOWN[network] = _measure_bytes(network)
+    return _KNOWN[network]
+
+
+def _measure_bytes(network: Network) -> int:
+    """Measures the bytes of the outputs of all of a network's innermost modules per pixel of the input, rounded up.
 
     Of an encoder of timm with its decoder: of the outputs of its modules that live at once.
     """
@@ -167,27 +182,50 @@ def _bytes_per_pixel(network: Network) -> int:
 
 
 def tile_bytes(
-    network: Network, tile: int, reach: int | Literal["auto"], values: int, itemsize: int, classes: int
+    networks: Sequence[Network], tile: int, reach: int | Literal["auto"], values: int, itemsize: int, classes: int
 ) -> int:
     """The peak of the prediction of a tile of `tile` kept pixels a side, with `values` of `itemsize` bytes per pixel.
 
-    Measured with single-threaded float32 on a CPU, for four networks of depth 4 and 5 and tiles of 256 to 512 pixels:
-    at most 1.18 times `forward_bytes` and 20 MB more, after `return_freed_memory`; before, up to 2.7 times.
+    Several networks predict one after another; some keep what a pass took. Measured with single-threaded float32 on a
+    CPU, for four networks of depth 4 and 5 and tiles of 256 to 512 pixels: at most 1.18 times `forward_bytes` and 20 MB
+    more, after `return_freed_memory`; before, up to 2.7 times.
     """
+    kept, freed = [0], [0]
+    for network in networks:
+        needed = _pass_bytes(network, tile, reach, values, itemsize)
+        (kept if network.keeps_memory else freed).append(needed)
+    averaged = 12 * classes * tile**2  # the mean so far, the next, and one of them turned
+    return sum(kept) + max(freed) + averaged + mean_bytes(networks, classes, tile**2)
+
+
+def overhead_bytes(networks: Sequence[Network]) -> int:
+    """What the first passes of networks load once, and small objects."""
+    architectures: list[AnyArchitecture] = []
+    for network in networks:
+        if network.architecture not in architectures:
+            architectures.append(network.architecture)
+    return OVERHEAD + _OVERHEAD_OF_MORE * (len(architectures) - 1)
+
+
+def mean_bytes(networks: Sequence[Network], classes: int, pixels: int) -> int:
+    """What several networks keep while the next one predicts: the mean so far, and what the one before it gave."""
+    return 8 * classes * pixels if len(networks) > 1 else 0
+
+
+def _pass_bytes(network: Network, tile: int, reach: int | Literal["auto"], values: int, itemsize: int) -> int:
     side = _input_side(network, tile, reach)
     weights = max(4 * parameter.numel() for parameter in network.parameters())
     computing = int(SCRATCH * forward_bytes(network, side, side)) + weights
-    averaged = 12 * classes * tile**2  # the mean so far, the next, and one of them turned
-    return max(reading_bytes(network, tile, reach, values, itemsize), computing) + averaged
+    return max(reading_bytes([network], tile, reach, values, itemsize), computing)
 
 
 def reading_bytes(
-    network: Network, tile: int, reach: int | Literal["auto"], values: int, itemsize: int, versions: int = 1
+    networks: Sequence[Network], tile: int, reach: int | Literal["auto"], values: int, itemsize: int, versions: int = 1
 ) -> int:
     """The peak of the reading of a tile; its `versions`, for test-time augmentation, are kept until it is computed."""
-    side = _input_side(network, tile, reach)
+    side = max(_input_side(network, tile, reach) for network in networks)
     # Read, mirrored, and as float32 at full scale, normalised.
-    return side**2 * values * (2 * itemsize + 20 + 2 * 4 * (versions - 1))
+    return side**2 * values * (2 * itemsize + 20 + 2 * 4 * (versions * len(networks) - 1))
 
 
 def _input_side(network: Network, tile: int, reach: int | Literal["auto"]) -> int:
@@ -197,16 +235,31 @@ def _input_side(network: Network, tile: int, reach: int | Literal["auto"]) -> in
 
 
 def whole_bytes(
-    network: Network, settings: InferenceConfig, pages: Sequence[Shape], itemsize: int, classes: int
+    networks: Sequence[Network],
+    inputs: int,
+    settings: InferenceConfig,
+    pages: Sequence[Shape],
+    itemsize: int,
+    classes: int,
 ) -> int:
-    """The peak of the prediction of a file with whole pages in memory, `itemsize` bytes per value."""
+    """The peak of the prediction of a file with whole pages in memory, `itemsize` bytes per value.
+
+    Args:
+        networks: that predict, one after another.
+        inputs: how many differently normalised images they take.
+        settings: of the prediction.
+        pages: of the file.
+        itemsize: of the file.
+        classes: that the networks tell apart.
+    """
     read = sum(2 * itemsize * height * width * channels + 5 * height * width for height, width, channels in pages)
     height, width, channels = max(pages, key=math.prod)
     pixels, tile = height * width, min(settings.tile_pixels, max(height, width))
-    passes = settings.batch_size * tile_bytes(network, tile, settings.context, channels, itemsize, classes)
-    inputs, results = 4 * channels * pixels, 4 * network.architecture.out_channels * pixels
+    passes = settings.batch_size * tile_bytes(networks, tile, settings.context, channels, itemsize, classes)
+    given, out = 4 * channels * pixels, max(network.architecture.out_channels for network in networks)
+    held = inputs * given + 4 * out * pixels + mean_bytes(networks, classes, pixels)
     after = (20 * classes + 9) * pixels  # probabilities on their way through mean and argmax
-    return OVERHEAD + read + max(5 * inputs, inputs + results + max(passes, after))
+    return overhead_bytes(networks) + read + max((4 + inputs) * given, held + max(passes, after))
 
 
 def _blocks(architecture: Architecture, height: int, width: int) -> Iterator[tuple[int, list[int]]]:

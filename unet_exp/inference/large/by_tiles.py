@@ -23,7 +23,7 @@ from unet_exp.config.user_data import NoData
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.folder.threads import run_ahead
 from unet_exp.geometry import total_stride
-from unet_exp.inference.large.budget import OVERHEAD, format_size, reading_bytes, tile_bytes
+from unet_exp.inference.large.budget import format_size, overhead_bytes, reading_bytes, tile_bytes
 from unet_exp.inference.large.part_file import PartFile
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.tiling.overlap_tile import Part, Source
@@ -65,20 +65,21 @@ def plan_page(predictor: Predictor, page: WindowedPage, budget: int) -> TilePlan
         ConfigError: if the budget is too small; names the least that works.
         DataError: if the page's strips are too large.
     """
-    network, settings = predictor.network, predictor.inference
+    networks, settings = predictor.networks, predictor.inference
     # Beside the budget, a page's tiles need not be among the few sizes of `auto`.
     longest = max(settings.tile_pixels, 1024) if predictor.has_auto_tile else settings.tile_pixels
-    step = total_stride(network.architecture)
+    step = _find_unit(predictor)
 
     def with_tile(tile: int) -> TilePlan:
         row = page.row_bytes(tile + 4 * step)
         one = page.planes * page.chunk_bytes
         cache = max(one, min(row, budget // 4))
-        size = network, tile, settings.context, page.channels, page.itemsize
+        size = networks, tile, settings.context, page.channels, page.itemsize
         # One tile is read while another is computed.
         passes = tile_bytes(*size, len(predictor.classes)) + reading_bytes(*size, len(list_turns(settings) or [0]))
         # Beside the cache, a strip or tile as it lies in the file; and the indices of one row of tiles.
-        return TilePlan(tile, cache, OVERHEAD + cache + 2 * page.chunk_bytes + passes + max(tile, 512) * page.width)
+        rest = overhead_bytes(networks) + 2 * page.chunk_bytes + max(tile, 512) * page.width
+        return TilePlan(tile, cache, cache + passes + rest)
 
     smallest = min(longest, -(-_SMALLEST // step) * step)
     tiles = sorted({smallest, longest, *range(-(-smallest // step) * step, longest, step)})
@@ -132,12 +133,14 @@ def check_settings(predictor: Predictor) -> None:
 def identify_job(predictor: Predictor, path: Path, pages: list[WindowedPage], nodata: NoData) -> dict[str, Any]:
     """Everything that determines the masks of a file, for `open_part`."""
     status = path.stat()
-    with predictor.checkpoint.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digests = []
+    for member in predictor.members:
+        with member.checkpoint.path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     return {
         "format": 2,
         "image": [status.st_size, status.st_mtime_ns, *(list(page.size) for page in pages)],
-        "checkpoint": digest,
+        "checkpoint": digests[0] if len(digests) == 1 else digests,
         "nodata": nodata,
         "settings": [predictor.precision, predictor.inference.model_dump(exclude={"tile", "batch_size"})],
     }
@@ -160,7 +163,7 @@ def predict_pages(
             part.keep(place + done * page.width)
             page.keep(planned.cache)
             survey = survey_page(predictor, page)
-            unit = total_stride(predictor.network.architecture)
+            unit = _find_unit(predictor)
             down, across = (_balance_step(size, planned.tile, unit) for size in (page.height, page.width))
             parts = [
                 (top, left, min(down, page.height - top), min(across, page.width - left))
@@ -184,12 +187,13 @@ def _predict_parts(
     predictor: Predictor, page: WindowedPage, survey: "PageSurvey", parts: Sequence[Part]
 ) -> Generator[NDArray[np.uint8], None, None]:
     """Labels (height, width) of parts of a page, `IGNORE_LABEL` without data; the next one is read meanwhile."""
-    source = normalized_source(page, survey)
+    sources = [normalized_source(page, survey, place) for place in range(len(survey.normalizations))]
 
-    def read(place: int) -> tuple[dict[Part, Tensor], NDArray[np.bool_] | None]:
+    def read(place: int) -> tuple[list[dict[Part, Tensor]], NDArray[np.bool_] | None]:
         part = parts[place]
         valid = page.region(*part)[1] if survey.holes else None
-        return {window: source(*window) for window in predictor.list_windows(page.size, part)}, valid
+        wanted = zip(sources, predictor.list_windows(page.size, part), strict=True)
+        return [{window: source(*window) for window in windows} for source, windows in wanted], valid
 
     def find(windows: dict[Part, Tensor]) -> Source:
         return lambda top, left, height, width: windows[top, left, height, width]
@@ -198,7 +202,7 @@ def _predict_parts(
     for part, (windows, valid) in zip(
         parts, run_ahead(read, range(len(parts)), threads=1, ahead_of_each=1), strict=True
     ):
-        found = predictor.part_probabilities(find(windows), page.size, part)
+        found = predictor.part_probabilities([find(each) for each in windows], page.size, part)
         label: NDArray[np.uint8] = found.argmax(axis=0).astype(np.uint8)
         if valid is not None:
             label[~valid] = IGNORE_LABEL
@@ -210,20 +214,21 @@ class PageSurvey:
     """What a first pass over a page finds.
 
     Attributes:
-        normalization: of the whole page.
+        normalizations: of the predictor, by the numbers of the whole page.
         channels: the first ones, that the network takes.
         holes: whether some of its pixels are without data.
     """
 
-    normalization: Normalization
+    normalizations: list[Normalization]
     channels: int
     holes: bool = False
 
 
-def normalized_source(page: WindowedPage, survey: PageSurvey) -> Source:
-    """Windows of a page as the network sees them, mirrored at its border: (1, C, height, width) float32.
+def normalized_source(page: WindowedPage, survey: PageSurvey, place: int = 0) -> Source:
+    """Windows of a page as a network sees them, mirrored at its border: (1, C, height, width) float32.
 
-    Their reading raises a DataError for pixels that cannot be read.
+    They are normalised as the one at `place` of the survey says. Their reading raises a DataError for pixels that
+    cannot be read.
     """
 
     def window(top: int, left: int, height: int, width: int) -> Tensor:
@@ -233,7 +238,7 @@ def normalized_source(page: WindowedPage, survey: PageSurvey) -> Source:
         pixels, valid = page.region(first, start, int(rows.max()) + 1 - first, int(columns.max()) + 1 - start)
         places = (rows - first)[:, None], columns - start
         pixels = pixels[:, :, : survey.channels][places]
-        seen = survey.normalization(pixels, None if valid is None else valid[places])
+        seen = survey.normalizations[place](pixels, None if valid is None else valid[places])
         return torch.from_numpy(seen.transpose(2, 0, 1)[None]).contiguous()
 
     return window
@@ -245,6 +250,7 @@ def survey_page(predictor: Predictor, page: WindowedPage) -> PageSurvey:
     Raises:
         DataError: for pixels that cannot be read, and for other channels than the training images had.
     """
+    by_image = any(known.mode == "image" for known in predictor.normalizations)
     count, mean, squares = 0, np.zeros(page.channels), np.zeros(page.channels)
     lowest, highest = np.inf, -np.inf
     colours_alike = all_alike = True
@@ -254,7 +260,7 @@ def survey_page(predictor: Predictor, page: WindowedPage) -> PageSurvey:
             holes, pixels = True, pixels[valid][:, None]
         if not pixels.size:
             continue
-        if predictor.checkpoint.record.normalization.mode == "image":
+        if by_image:
             # Chan, Golub and LeVeque 1983: mean and squared deviations of two parts give those of both.
             scaled = full_scale(pixels).astype(np.float64)
             own_count, own_mean = pixels.shape[0] * pixels.shape[1], scaled.mean(axis=(0, 1))
@@ -272,11 +278,9 @@ def survey_page(predictor: Predictor, page: WindowedPage) -> PageSurvey:
         used = predictor.count_used_channels(page.channels, opaque, colours_alike if opaque else all_alike)
     except DataError as error:
         raise DataError(f"{page.path}: {error}") from None
-    known = predictor.checkpoint.record.normalization
-    if known.mode == "image":
-        deviation = np.sqrt(squares / max(count, 1))
-        known = Normalization(mode="dataset", mean=mean[:used].tolist(), std=deviation[:used].tolist())
-    return PageSurvey(known, used, holes)
+    deviation = np.sqrt(squares / max(count, 1))
+    own = Normalization(mode="dataset", mean=mean[:used].tolist(), std=deviation[:used].tolist())
+    return PageSurvey([own if known.mode == "image" else known for known in predictor.normalizations], used, holes)
 
 
 def write_mask(
@@ -327,6 +331,11 @@ def _locate_pages(pages: list[WindowedPage]) -> Iterator[tuple[int, WindowedPage
     for page in pages:
         yield place, page
         place += page.height * page.width
+
+
+def _find_unit(predictor: Predictor) -> int:
+    """Pixels of which the sides of tiles are multiples: the largest total stride of a network."""
+    return max(total_stride(network.architecture) for network in predictor.networks)
 
 
 def _balance_step(size: int, tile: int, multiple: int) -> int:

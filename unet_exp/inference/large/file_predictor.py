@@ -123,8 +123,8 @@ class FilePredictor:
             self._outputs.write_cells
         )
         if (alike := (tuple(pages), itemsize)) not in self._needed:
-            network, settings = self._predictor.network, self._predictor.inference
-            self._needed[alike] = whole_bytes(network, settings, pages, itemsize, classes)
+            given = self._predictor.networks, len(self._predictor.normalizations), self._predictor.inference
+            self._needed[alike] = whole_bytes(*given, pages, itemsize, classes)
         needed = self._needed[alike] + kept * pixels
         too_large = any(height * width * max(4, channels) > 4 * MAX_PIXELS for height, width, channels in pages)
         if needed > self._budget or too_large:

@@ -1,0 +1,105 @@
+"""What is typed over the configs of checkpoints, for the commands that use trained networks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from unet_exp.checkpoints.checkpoint import Checkpoint, require_trusted
+from unet_exp.compose import compose_over
+from unet_exp.errors import ConfigError
+from unet_exp.inference.ensemble import agree_on_inference, check_alike, open_checkpoints
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class OverCheckpoints:
+    """Opened checkpoints, and the words of a command over their configs.
+
+    Attributes:
+        checkpoints: that `checkpoint=` names, at least one; several are an ensemble.
+        left_out: see `unet_exp.inference.ensemble.Opened`.
+        words: as typed.
+        typed: the same, their values by their keys.
+        defaults: the command's own keys.
+        more_data: keys of `data`, with their defaults, that the command has for every checkpoint.
+        reads_data: whether it reads the data that the config names.
+    """
+
+    checkpoints: list[Checkpoint]
+    left_out: list[str]
+    words: Sequence[str]
+    typed: Mapping[str, Any]
+    defaults: dict[str, Any]
+    more_data: dict[str, Any]
+    reads_data: bool
+
+    @classmethod
+    def open(
+        cls,
+        words: Sequence[str],
+        typed: Mapping[str, Any],
+        defaults: dict[str, Any],
+        more_data: dict[str, Any],
+        reads_data: bool,
+    ) -> "OverCheckpoints":
+        """Opens what `checkpoint=` names, without the packages that only a file trusts; see the attributes.
+
+        Raises:
+            UserError: as `open_checkpoints`.
+        """
+        named = typed["checkpoint"]
+        listed = [str(one) for one in named] if isinstance(named, list) else str(named)
+        opened = open_checkpoints(listed, _list_trusted(typed))
+        return cls(opened.checkpoints, opened.left_out, words, typed, defaults, more_data, reads_data)
+
+    def compose(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """The values of the command and of a checkpoint's training in one plain dict, with what is typed over them.
+
+        Raises:
+            UserError: for a word that does not fit, or data whose class needs trust.
+        """
+        # The training's machine and folders are not those of today.
+        trainer = {**checkpoint.config.trainer.model_dump(), "accelerator": "auto"}
+        base = {**checkpoint.config.model_dump(), "trainer": trainer}
+        base["data"] = {**self.more_data, **base["data"]}
+        values = compose_over(base, self.defaults, self.words)
+        if self.reads_data and "data.target" not in self.typed:
+            require_trusted(checkpoint.path, values, _list_trusted(self.typed), ["data"])
+        return values
+
+    def check_agreement(self) -> None:
+        """Checks that the values over the first checkpoint are good for the mean of all.
+
+        Raises:
+            UserError: if their classes or channels differ, or what is not typed.
+        """
+        check_alike(self.checkpoints)
+        if "inference" not in self.typed:
+            agree_on_inference(self.checkpoints)
+        for key in self.more_data:
+            name = f"data.{key}"
+            for one, other in pairwise(self.checkpoints):
+                own, theirs = ({**self.more_data, **each.config.data.model_dump()}[key] for each in (one, other))
+                if own != theirs and name not in self.typed:
+                    raise ConfigError(
+                        f"checkpoint={other.path} was trained with {name}={theirs} and {one.path} with {name}={own}: "
+                        f"type {name}=..."
+                    )
+
+    def describe(self, console: "Console") -> None:
+        """Says which checkpoints are meant, where `checkpoint=` does not say it."""
+        for line in self.left_out:
+            console.print(line, soft_wrap=True)
+        if len(self.checkpoints) > 1:
+            console.print(f"{len(self.checkpoints)} checkpoints:")
+            for checkpoint in self.checkpoints:
+                console.print(f"  {checkpoint.path}", soft_wrap=True)
+
+
+def _list_trusted(typed: Mapping[str, Any]) -> list[str]:
+    """The packages that are trusted by what is typed now: a checkpoint must not declare itself trusted."""
+    trust = typed.get("trust") or []
+    return trust if isinstance(trust, list) else [str(trust)]
