@@ -7,7 +7,7 @@ SETUP := $(VENV)/.complete
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 # For the tests of encoders. With what it depends on, torchvision may bring another PyTorch along, and where it does not
 # load beside this one, Lightning fails too. So these lie in a folder of their own, which no other test or command sees.
-ENCODERS := timm torchvision huggingface_hub httpx2 httpcore2 truststore safetensors
+ENCODERS := timm torchvision huggingface_hub httpx2 httpcore2 truststore
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all lint types contract format docs lock clean

@@ -161,7 +161,7 @@ def test_an_encoder_that_sees_the_whole_image_says_so_and_its_tiles_have_seams()
     assert are_exact(build(EFFICIENTNET, "model.depth=4"))
     assert "have seams" in made.architecture.describe_sight()
     assert not are_exact(made)
-    assert resolve_tile(inference(tile="auto"), made, torch.device("cpu"), memory=1).tile == 1024
+    assert resolve_tile(inference(tile="auto"), [made], torch.device("cpu"), memory=1).tile == 1024
     image = torch.randn(1, 3, 64, 800)
     image[..., :400] *= 5
     with torch.no_grad():
