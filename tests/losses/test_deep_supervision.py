@@ -223,7 +223,7 @@ def test_a_training_predicts_with_the_full_resolution_alone(tmp_path: Any) -> No
     network = checkpoint.network()
     assert [name for name in checkpoint.weights if name.startswith("side_heads")]
     assert isinstance(network(torch.randn(1, 1, 37, 41)), Tensor)
-    assert Predictor(checkpoint, "cpu", "32").network.training is False
+    assert not Predictor(checkpoint, "cpu", "32").networks[0].training
     assert "conv 1x1, in training" in "\n".join(geometry.layer_table(network.architecture, 37))
     fresh = run_training(tmp_path, f"init_from={folder.path}", "data.organelles=true", base=words)
     assert summary(fresh)["status"] == "finished", "with other classes, all heads start fresh"

@@ -128,10 +128,11 @@ def macs(architecture: Architecture, height: int, width: int) -> int:
 
 
 def matched_width(architecture: Architecture, match: Match, size: int) -> int:
-    """Return the whole width whose count is nearest to that of the same network with `fusion=concat`.
+    """Return the whole width whose count is nearest to that of the plain network.
 
     Args:
-        architecture: The network to be matched; its reference is itself with `fusion=concat`.
+        architecture: The network to be matched; its reference is itself with `fusion=concat`, plain blocks and no deep
+            supervision.
         match: `parameters`, or `flops` for multiply-accumulates on a square input.
         size: Side of that input in pixels; it matters to `flops` alone.
 
@@ -143,12 +144,14 @@ def matched_width(architecture: Architecture, match: Match, size: int) -> int:
     """
     require_word("model.match", match, get_args(Match))
 
-    def cost(width: int, fusion: str = architecture.fusion) -> int:
-        candidate = replace(architecture, width=width, fusion=fusion)
+    def count(candidate: Architecture) -> int:
         return parameters(candidate) if match == "parameters" else macs(candidate, size, size)
 
+    def cost(width: int) -> int:
+        return count(replace(architecture, width=width))
+
     # A block without its skip costs half at least, and twice the width at least doubles it: look no further.
-    target = cost(architecture.width, "concat")
+    target = count(replace(architecture, fusion="concat", block="plain", deep_supervision=False))
     above = bisect_left(range(2 * architecture.width), target, lo=1, key=cost)
     return min((max(above - 1, 1), above), key=lambda width: abs(cost(width) - target))
 
