@@ -202,7 +202,7 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
                 ("logger", "csv, tensorboard, wandb"),
                 ("scheduler", "cosine, none"),
                 ("search", "none, optuna"),
-                ("experiment=small", "blog, "),
+                ("experiment=small", "blocks, blog, "),
             )
         ),
         # What nothing would read.
@@ -597,7 +597,7 @@ class TestSharedKeys:
 
     def test_shared_files_are_no_options(self, cli: Callable[..., Any]) -> None:
         shared = sorted(conf_dir().glob("*/_*.yaml"))
-        assert [path.parent.name for path in shared] == ["augmentation", "data", "loss"]
+        assert [path.parent.name for path in shared] == ["augmentation", "data", "experiment", "loss"]
         said = cli("train", "--help").out
         for path in shared:
             assert path.stem not in said
