@@ -144,7 +144,7 @@ def prepare_words(words: Sequence[str]) -> list[str]:
     """Quotes paths that Hydra's grammar does not accept, and replaces renamed keys with a note on standard error.
 
     Hydra rejects a path with an equals sign or a bracket. Quoted values, `null` and, after `-m`, several paths with
-    commas stay as they are.
+    commas stay as they are; several weights always, which experiments sweep over without `-m`.
     """
     renamed = [rename_override(word) for word in words]
     for note in filter(None, (note for _, note in renamed)):
@@ -154,7 +154,8 @@ def prepare_words(words: Sequence[str]) -> list[str]:
 
     def quote_path(word: str) -> str:
         key, _, value = word.partition("=")
-        if key not in PATHS or value in ("", "null") or value[0] in "'\"" or (sweep and "," in value):
+        several = "," in value and (sweep or key == "model.weights")
+        if key not in PATHS or value in ("", "null") or value[0] in "'\"" or several:
             return word
         with suppress(HydraException):
             parsed = parser.parse_override(word).value()

@@ -370,6 +370,8 @@ def test_a_path_may_hold_any_character() -> None:
     assert prepare_words(["output=out/a.b", "output=3"]) == ["output=out/a.b", "output='3'"]
     assert compose_train(words)["data"]["root"] == path
     assert prepare_words(["-m", "init_from=a,b"]) == ["-m", "init_from=a,b"]
+    weights = ["experiment=encoders", "model.weights=imagenet,null"]  # the experiment makes it a sweep
+    assert prepare_words(weights) == weights
     for several in ("runs=[a,b]", "data.images=['{a,b}/*.png','c/*.png']", "data.masks={road: 'a/*.png'}"):
         assert prepare_words([several]) == [several]
     assert prepare_words(["data.images={a,b}/*.png"]) == ["data.images='{a,b}/*.png'"]

@@ -227,3 +227,7 @@ def test_a_training_predicts_with_the_full_resolution_alone(tmp_path: Any) -> No
     assert "conv 1x1, in training" in "\n".join(geometry.layer_table(network.architecture, 37))
     fresh = run_training(tmp_path, f"init_from={folder.path}", "data.organelles=true", base=words)
     assert summary(fresh)["status"] == "finished", "with other classes, all heads start fresh"
+    plain = run_training(tmp_path, f"init_from={folder.path}", "model.deep_supervision=false", base=words)
+    assert not [name for name in open_checkpoint(plain.best).weights if name.startswith("side_heads")]
+    again = run_training(tmp_path, f"init_from={plain.path}", base=words)
+    assert open_checkpoint(again.best).weights.keys() == checkpoint.weights.keys()

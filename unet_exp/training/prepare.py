@@ -145,7 +145,8 @@ def prepare(
     _check_space(config, resumed, count)
     module.families = families
     if initial is not None and (fresh := load_initial_weights(module.network, initial)):
-        print(f"init_from={initial.path}: another number of classes, so {', '.join(fresh)} start fresh")
+        reason = "another number of classes" if fresh[0] in initial.weights else "no deep supervision there"
+        print(f"init_from={initial.path}: {reason}, so {', '.join(fresh)} start fresh")
     if pretrained is not None:
         load_encoder_weights(module.network, pretrained)
     names = [spec.name for spec in dataset.classes]
