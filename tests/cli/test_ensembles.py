@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+import yaml
 from conftest import TINY, Said, composed, run_training, summary, table
 
 import unet_exp
@@ -123,6 +124,45 @@ class TestPredict:
         )
         assert cli("predict", *both, "data.nodata=declared").code == 0
         assert len(images) == len(list((tmp_path / "out").glob("*_mask.png")))
+
+    @pytest.mark.parametrize("swapped", [False, True])
+    def test_settings_of_inference_are_settled_one_by_one(
+        self, cli: Cli, finished: RunFolder, images: list[np.ndarray], tmp_path: Path, swapped: bool
+    ) -> None:
+        content = torch.load(OLD.best, weights_only=True)
+        content["unet_exp"]["config"]["inference"].update(context=16, blend=4)
+        torch.save(content, tmp_path / "b.ckpt")
+        members = [finished.best, Path("b.ckpt")][:: -1 if swapped else 1]
+        words = (listed(*members), "input=in", "output=out", *HERE)
+        for typed, key in [
+            ([], "context"),
+            (["inference=none"], "context"),  # the word of both: it changes nothing
+            (["inference.blend=0"], "context"),
+            (["inference.context=16"], "blend"),
+        ]:
+            assert cli("predict", *words, *typed).mistake.endswith(f": choose with inference.{key}=...")
+        assert cli("predict", *words, "inference.context=16", "inference.blend=0").code == 0
+        assert len(images) == len(list((tmp_path / "out").glob("*_mask.png")))
+
+    @pytest.mark.parametrize("swapped", [False, True])
+    def test_a_word_means_the_same_whichever_member_is_the_first(
+        self, cli: Cli, images: list[np.ndarray], tmp_path: Path, swapped: bool
+    ) -> None:
+        content = torch.load(OLD.best, weights_only=True)
+        content["unet_exp"]["config"]["inference"].update(context=16)
+        torch.save(content, tmp_path / "a.ckpt")
+        content["unet_exp"]["config"]["inference"].update(name="flips8")
+        torch.save(content, tmp_path / "b.ckpt")
+        both = listed(*[Path("a.ckpt"), Path("b.ckpt")][:: -1 if swapped else 1])
+        for word in ("none", "flips8"):
+            shown = cli("predict", both, f"inference={word}", "--cfg", "job").out
+            assert yaml.safe_load(shown)["inference"] == composed(f"inference={word}")["inference"]
+        assert cli("predict", both, "input=in", "output=out", "inference=none", *HERE).code == 0
+        assert len(images) == len(list((tmp_path / "out").glob("*_mask.png")))
+        alone = cli("predict", "checkpoint=a.ckpt", "inference=none", "--cfg", "job").out
+        assert yaml.safe_load(alone)["inference"]["context"] == 16
+        assert "choose with inference=none" in cli("predict", both, "inference.context=16", "input=in").mistake
+        assert "inference=[none]" in cli("predict", both, "inference=[none]", "input=in").mistake
 
     def test_every_member_is_trusted_by_what_is_typed(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
         content = torch.load(OLD.best, weights_only=True)

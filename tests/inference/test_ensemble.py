@@ -285,7 +285,9 @@ def test_settings_of_inference_agree_or_are_given() -> None:
         Predictor(each, "cpu", "32")
     assert Predictor(each, "cpu", "32", plain("none")).inference == plain("none")
     other = made("model=same inference.context=16", path="b.ckpt")
-    with pytest.raises(ConfigError, match=r"with inference\.context=16 and made\.ckpt with inference\.context=auto"):
+    with pytest.raises(
+        ConfigError, match=r"with inference\.context=16 and made\.ckpt with inference\.context=auto: choose"
+    ):
         Predictor([made("model=same"), other], "cpu", "32")
     smaller = made("model=same inference.tile=64 inference.batch_size=2")  # changes nothing but the memory
     assert Predictor([smaller, made("model=same")], "cpu", "32").inference.tile == 64

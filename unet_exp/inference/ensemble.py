@@ -122,8 +122,12 @@ def check_alike(checkpoints: Sequence[Checkpoint]) -> None:
             raise DataError(f"{both}: their images have {theirs.channels} and {own.channels} channels")
 
 
-def agree_on_inference(checkpoints: Sequence[Checkpoint]) -> InferenceConfig:
+def agree_on_inference(checkpoints: Sequence[Checkpoint], given: Collection[str] = ()) -> InferenceConfig:
     """The settings of inference of checkpoints: those of the first, whose tile and batch size count for all.
+
+    Args:
+        checkpoints: at least one.
+        given: keys whose values the user gives, such as `inference.context`: in these they may differ.
 
     Raises:
         ConfigError: if they differ in what changes the result; names the files and the difference.
@@ -131,10 +135,12 @@ def agree_on_inference(checkpoints: Sequence[Checkpoint]) -> InferenceConfig:
     for one, other in pairwise(checkpoints):
         own, theirs = (each.config.inference.model_dump(exclude={"tile", "batch_size"}) for each in (one, other))
         for key in ("name", *own):
-            if own[key] != theirs.get(key):
-                word = "inference" if key == "name" else f"inference.{key}"
-                raise ConfigError(
-                    f"checkpoint={other.path} was trained with {word}={theirs.get(key)} and {one.path} with "
-                    f"{word}={own[key]}: choose with inference=none, flips8 or rotations7"
-                )
+            if f"inference.{key}" in given or own[key] == theirs.get(key, own[key]):
+                continue
+            word = "inference" if key == "name" else f"inference.{key}"
+            mend = "choose with inference=none, flips8 or rotations7" if key == "name" else f"choose with {word}=..."
+            raise ConfigError(
+                f"checkpoint={other.path} was trained with {word}={theirs[key]} and {one.path} with {word}={own[key]}: "
+                f"{mend}"
+            )
     return checkpoints[0].config.inference
