@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +19,13 @@ from conftest import TINY, Said, composed, run_training, summary, table
 
 import unet_exp
 from unet_exp import data
-from unet_exp.config import parse
+from unet_exp.config import DataConfig, parse
 from unet_exp.data.sets.synthetic import generate
+from unet_exp.inference import out_of_fold
+from unet_exp.inference.predictor import Predictor
 from unet_exp.io.images import read_image, read_pages
 from unet_exp.io.writing import write_image
+from unet_exp.network import Network
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.samples.data_set import DataSet
 
@@ -279,6 +283,38 @@ class TestOutOfFold:
             assert part["metrics"] == own["metrics"]
             assert part["data_fingerprint"] == own["data_fingerprint"]
             assert part["images"] == 2
+
+    def test_a_device_holds_one_network_at_a_time(
+        self, cli: Cli, validated: Validated, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made: list[weakref.ref[Network]] = []
+        alive: list[int] = []
+
+        class Watched(Predictor):
+            def __init__(self, *given: Any, **named: Any) -> None:
+                alive.append(sum(network() is not None for network in made))
+                super().__init__(*given, **named)
+                made.append(weakref.ref(self.networks[0]))
+
+        monkeypatch.setattr(out_of_fold, "Predictor", Watched)
+        assert cli("evaluate", f"checkpoint={validated.sweep}", "out_of_fold=true", "output=all", *HERE).code == 0
+        assert alive == [0] * FOLDS
+
+    def test_equal_data_are_loaded_once(
+        self, cli: Cli, validated: Validated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        again = shutil.copy(validated.runs[0].best, tmp_path / "again.ckpt")
+        loaded: list[int] = []
+
+        def load_data(config: DataConfig, **more: Any) -> DataSet:
+            loaded.append(config.fold)
+            return load(config, **more)
+
+        load = data.load_data
+        monkeypatch.setattr(data, "load_data", load_data)
+        paths = [*(run.path for run in validated.runs), again]
+        assert "is tested by" in cli("evaluate", listed(*paths), "out_of_fold=true", *HERE).mistake
+        assert loaded == list(range(FOLDS))
 
     def test_few_pictures_are_shared_out(self, cli: Cli, validated: Validated) -> None:
         pattern = f"checkpoint={validated.sweep}/*fold*"

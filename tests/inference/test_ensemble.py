@@ -293,6 +293,11 @@ def test_settings_of_inference_agree_or_are_given() -> None:
     assert Predictor([smaller, made("model=same")], "cpu", "32").inference.tile == 64
 
 
+def test_no_member_is_one_line() -> None:
+    with pytest.raises(DataError, match=r"Predictor\(\[\]\): give a checkpoint"):
+        Predictor([])
+
+
 def test_a_tile_too_small_for_one_member_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"inference\.tile=4 is too small"):
         Predictor([made("model=same"), made("model=same model.depth=4")], "cpu", "32", plain("none", tile=4))
