@@ -189,6 +189,8 @@ def test_the_scores_of_a_mean(cli: Cli, finished: RunFolder) -> None:
     cells = shares.argmax(axis=0) == 1
     overlap, union = (cells & (sample.label == 1)).sum(), (cells | (sample.label == 1)).sum()
     assert told["metrics"]["test/iou/cell"] == pytest.approx(overlap / union, abs=1e-9)
+    shown = cli("evaluate", f"checkpoint=[{finished.path},'out/*/*']", "--cfg", "job")
+    assert "out/*/*: there is no such file, and as a pattern it matches no checkpoint" in shown.mistake
 
 
 # --- out of fold ---
