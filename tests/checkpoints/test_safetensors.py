@@ -1,5 +1,6 @@
 """Networks as safetensors files: the checkpoint's weights bit by bit, self-describing, and taken as checkpoints are."""
 
+import hashlib
 import json
 import struct
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, Said, summary
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor, nn
 
 import unet_exp
@@ -155,14 +156,31 @@ def with_header(content: bytes, change: Callable[[dict[str, Any]], object]) -> b
     return struct.pack("<Q", len(text)) + text + content[8 + length :]
 
 
-def with_text(content: bytes, name: str, value: str | None) -> bytes:
-    """A file with another text in the metadata; None: without it."""
+def change_text(content: bytes, name: str, value: str | None) -> bytes:
+    """A file with another text in the metadata, which its checksum does not know; None: without it."""
 
     def change(header: dict[str, Any]) -> None:
         header["__metadata__"].pop(f"unet_exp.{name}")
         header["__metadata__"] |= {} if value is None else {f"unet_exp.{name}": value}
 
     return with_header(content, change)
+
+
+def with_text(content: bytes, name: str, value: str | None) -> bytes:
+    """A file that somebody has written with another text in the metadata; None: without it."""
+    changed = change_text(content, name, value)
+    texts = read_header(changed)["__metadata__"]
+    return change_text(changed, "sha256", checksum(texts, load(changed)))
+
+
+def checksum(texts: dict[str, str], weights: dict[str, Tensor]) -> str:
+    """The text of `unet_exp.sha256`."""
+    parts = [json.dumps([name, texts[name]]).encode() for name in sorted(texts) if name != "unet_exp.sha256"]
+    for name in sorted(weights):
+        value = weights[name]
+        parts.append(json.dumps([name, list(value.shape), str(value.dtype)]).encode())
+        parts.append(value.numpy().tobytes())
+    return json.dumps(hashlib.sha256(b"".join(parts)).hexdigest())
 
 
 def flip(content: bytes) -> bytes:
@@ -179,6 +197,7 @@ def overlap(header: dict[str, Any]) -> None:
 
 
 DAMAGED = "this is no safetensors file, or it is damaged"
+CHANGED = "it is damaged: its weights or metadata are not those that were exported"
 FOREIGN = {"name": "custom", "target": "antigravity.fly", "params": {}, "class_weights": None}
 BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda _: b"", DAMAGED),
@@ -188,7 +207,10 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a header of exabytes": (lambda good: struct.pack("<Q", 2**62) + good[8:], DAMAGED),
     "a weight larger than the file": (lambda good: with_header(good, set_shape), DAMAGED),
     "weights in one place": (lambda good: with_header(good, overlap), DAMAGED),
-    "a flipped bit": (flip, "it is damaged: its weights are not those that were exported"),
+    "a flipped bit": (flip, CHANGED),
+    "a changed text": (lambda good: change_text(good, "channels", "2"), CHANGED),
+    "a lost text": (lambda good: change_text(good, "trained_on", None), CHANGED),
+    "no checksum": (lambda good: change_text(good, "sha256", None), CHANGED),
     "Git LFS": (lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
     "without metadata": (lambda good: with_header(good, lambda header: header.pop("__metadata__")), "was not exported"),
     "another program's": (lambda good: with_text(good, "format", None), "was not exported by unet_exp"),
@@ -222,15 +244,24 @@ def test_a_file_that_is_damaged_or_of_somebody_else_is_one_line(exported: Path, 
 
 def test_weights_of_another_network_are_told_when_it_is_built(exported: Path, tmp_path: Path) -> None:
     texts = read_header(exported.read_bytes())["__metadata__"]
-    texts.pop("unet_exp.weights_sha256")
     weights = load_file(exported)
     path = tmp_path / "other.safetensors"
-    save_file({**weights, "head.weight": torch.zeros(3, 2, 1, 1)}, path, texts)
+
+    def save_signed(others: dict[str, Tensor]) -> None:
+        save_file(others, path, {**texts, "unet_exp.sha256": checksum(texts, others)})
+
+    save_signed({**weights, "head.weight": torch.zeros(3, 2, 1, 1)})
     with pytest.raises(DataError, match="its weights are not those of the network that its config describes"):
         open_checkpoint(path).network()
-    save_file({"head.bias": weights["head.bias"]}, path, texts)
+    save_signed({"head.bias": weights["head.bias"]})
     with pytest.raises(DataError, match="it holds 2 numbers, and the network that its config describes has"):
         open_checkpoint(path).network()
+
+
+def test_texts_of_another_program_do_not_matter(exported: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tagged.safetensors"
+    path.write_bytes(with_header(exported.read_bytes(), lambda header: header["__metadata__"].update(author="me")))
+    assert open_checkpoint(path).record == open_checkpoint(exported).record
 
 
 @pytest.mark.parametrize(

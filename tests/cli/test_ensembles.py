@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,14 +14,18 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+import yaml
 from conftest import TINY, Said, composed, run_training, summary, table
 
 import unet_exp
 from unet_exp import data
-from unet_exp.config import parse
+from unet_exp.config import DataConfig, parse
 from unet_exp.data.sets.synthetic import generate
+from unet_exp.inference import out_of_fold
+from unet_exp.inference.predictor import Predictor
 from unet_exp.io.images import read_image, read_pages
 from unet_exp.io.writing import write_image
+from unet_exp.network import Network
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.samples.data_set import DataSet
 
@@ -124,6 +129,45 @@ class TestPredict:
         assert cli("predict", *both, "data.nodata=declared").code == 0
         assert len(images) == len(list((tmp_path / "out").glob("*_mask.png")))
 
+    @pytest.mark.parametrize("swapped", [False, True])
+    def test_settings_of_inference_are_settled_one_by_one(
+        self, cli: Cli, finished: RunFolder, images: list[np.ndarray], tmp_path: Path, swapped: bool
+    ) -> None:
+        content = torch.load(OLD.best, weights_only=True)
+        content["unet_exp"]["config"]["inference"].update(context=16, blend=4)
+        torch.save(content, tmp_path / "b.ckpt")
+        members = [finished.best, Path("b.ckpt")][:: -1 if swapped else 1]
+        words = (listed(*members), "input=in", "output=out", *HERE)
+        for typed, key in [
+            ([], "context"),
+            (["inference=none"], "context"),  # the word of both: it changes nothing
+            (["inference.blend=0"], "context"),
+            (["inference.context=16"], "blend"),
+        ]:
+            assert cli("predict", *words, *typed).mistake.endswith(f": choose with inference.{key}=...")
+        assert cli("predict", *words, "inference.context=16", "inference.blend=0").code == 0
+        assert len(images) == len(list((tmp_path / "out").glob("*_mask.png")))
+
+    @pytest.mark.parametrize("swapped", [False, True])
+    def test_a_word_means_the_same_whichever_member_is_the_first(
+        self, cli: Cli, images: list[np.ndarray], tmp_path: Path, swapped: bool
+    ) -> None:
+        content = torch.load(OLD.best, weights_only=True)
+        content["unet_exp"]["config"]["inference"].update(context=16)
+        torch.save(content, tmp_path / "a.ckpt")
+        content["unet_exp"]["config"]["inference"].update(name="flips8")
+        torch.save(content, tmp_path / "b.ckpt")
+        both = listed(*[Path("a.ckpt"), Path("b.ckpt")][:: -1 if swapped else 1])
+        for word in ("none", "flips8"):
+            shown = cli("predict", both, f"inference={word}", "--cfg", "job").out
+            assert yaml.safe_load(shown)["inference"] == composed(f"inference={word}")["inference"]
+        assert cli("predict", both, "input=in", "output=out", "inference=none", *HERE).code == 0
+        assert len(images) == len(list((tmp_path / "out").glob("*_mask.png")))
+        alone = cli("predict", "checkpoint=a.ckpt", "inference=none", "--cfg", "job").out
+        assert yaml.safe_load(alone)["inference"]["context"] == 16
+        assert "choose with inference=none" in cli("predict", both, "inference.context=16", "input=in").mistake
+        assert "inference=[none]" in cli("predict", both, "inference=[none]", "input=in").mistake
+
     def test_every_member_is_trusted_by_what_is_typed(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
         content = torch.load(OLD.best, weights_only=True)
         content["unet_exp"]["config"]["loss"] = {"name": "custom", "target": "antigravity.fly", "params": {}}
@@ -145,6 +189,8 @@ def test_the_scores_of_a_mean(cli: Cli, finished: RunFolder) -> None:
     cells = shares.argmax(axis=0) == 1
     overlap, union = (cells & (sample.label == 1)).sum(), (cells | (sample.label == 1)).sum()
     assert told["metrics"]["test/iou/cell"] == pytest.approx(overlap / union, abs=1e-9)
+    shown = cli("evaluate", f"checkpoint=[{finished.path},'out/*/*']", "--cfg", "job")
+    assert "out/*/*: there is no such file, and as a pattern it matches no checkpoint" in shown.mistake
 
 
 # --- out of fold ---
@@ -239,6 +285,38 @@ class TestOutOfFold:
             assert part["metrics"] == own["metrics"]
             assert part["data_fingerprint"] == own["data_fingerprint"]
             assert part["images"] == 2
+
+    def test_a_device_holds_one_network_at_a_time(
+        self, cli: Cli, validated: Validated, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made: list[weakref.ref[Network]] = []
+        alive: list[int] = []
+
+        class Watched(Predictor):
+            def __init__(self, *given: Any, **named: Any) -> None:
+                alive.append(sum(network() is not None for network in made))
+                super().__init__(*given, **named)
+                made.append(weakref.ref(self.networks[0]))
+
+        monkeypatch.setattr(out_of_fold, "Predictor", Watched)
+        assert cli("evaluate", f"checkpoint={validated.sweep}", "out_of_fold=true", "output=all", *HERE).code == 0
+        assert alive == [0] * FOLDS
+
+    def test_equal_data_are_loaded_once(
+        self, cli: Cli, validated: Validated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        again = shutil.copy(validated.runs[0].best, tmp_path / "again.ckpt")
+        loaded: list[int] = []
+
+        def load_data(config: DataConfig, **more: Any) -> DataSet:
+            loaded.append(config.fold)
+            return load(config, **more)
+
+        load = data.load_data
+        monkeypatch.setattr(data, "load_data", load_data)
+        paths = [*(run.path for run in validated.runs), again]
+        assert "is tested by" in cli("evaluate", listed(*paths), "out_of_fold=true", *HERE).mistake
+        assert loaded == list(range(FOLDS))
 
     def test_few_pictures_are_shared_out(self, cli: Cli, validated: Validated) -> None:
         pattern = f"checkpoint={validated.sweep}/*fold*"

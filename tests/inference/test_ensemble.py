@@ -1,6 +1,7 @@
 """Several networks predict together: the plain mean of what each gives, each by its own record."""
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -285,10 +286,17 @@ def test_settings_of_inference_agree_or_are_given() -> None:
         Predictor(each, "cpu", "32")
     assert Predictor(each, "cpu", "32", plain("none")).inference == plain("none")
     other = made("model=same inference.context=16", path="b.ckpt")
-    with pytest.raises(ConfigError, match=r"with inference\.context=16 and made\.ckpt with inference\.context=auto"):
+    with pytest.raises(
+        ConfigError, match=r"with inference\.context=16 and made\.ckpt with inference\.context=auto: choose"
+    ):
         Predictor([made("model=same"), other], "cpu", "32")
     smaller = made("model=same inference.tile=64 inference.batch_size=2")  # changes nothing but the memory
     assert Predictor([smaller, made("model=same")], "cpu", "32").inference.tile == 64
+
+
+def test_no_member_is_one_line() -> None:
+    with pytest.raises(DataError, match=r"Predictor\(\[\]\): give a checkpoint"):
+        Predictor([])
 
 
 def test_a_tile_too_small_for_one_member_is_refused() -> None:
@@ -347,7 +355,7 @@ def test_a_sweeps_folder_means_its_finished_runs_in_their_order(write: Write, tm
     ]
     assert found([tmp_path / "sweep" / names[1], str(tmp_path / "sweep")]) == [names[1], names[0], names[2]]
     plan(tmp_path / "sweep", "b")
-    with pytest.raises(DataError, match="no run of this sweep has finished"):
+    with pytest.raises(DataError, match=r"no run of this sweep has finished and has its best\.ckpt"):
         open_checkpoints(tmp_path / "sweep")
     (tmp_path / "sweep" / "sweep.json").write_text("{")
     with pytest.raises(DataError, match=r"sweep\.json: it is damaged"):
@@ -371,6 +379,26 @@ def test_a_glob_means_files_and_finished_runs(write: Write, tmp_path: Path) -> N
         open_checkpoints([tmp_path / "a", tmp_path / "none.ckpt"])
     with pytest.raises(DataError, match=r"checkpoint=\[\]: name a file"):
         open_checkpoints([])
+
+
+def test_folders_without_a_checkpoint_of_their_own_are_left_out(write: Write, tmp_path: Path) -> None:
+    for name in ("a", "moved", "b"):
+        write(f"train/{name}")
+    (tmp_path / "train" / "moved" / "checkpoints" / "best.ckpt").unlink()
+    shutil.rmtree(write("evaluate/a", checkpoint=str(tmp_path / "train" / "a"), step=3) / "checkpoints")
+    pattern = str(tmp_path / "*" / "*")
+    assert found(pattern) == ["a", "b"]
+    reasons = [
+        f"{tmp_path / 'evaluate' / 'a'} is left out: an evaluation",
+        f"{tmp_path / 'train' / 'moved'} is left out: {Path('checkpoints', 'best.ckpt')} is not there",
+    ]
+    assert open_checkpoints(pattern).left_out == reasons
+    plan(tmp_path / "train", "a", "moved", "b")
+    assert found(tmp_path / "train") == ["a", "b"]
+    with pytest.raises(DataError, match=r"as a pattern it matches no checkpoint"):
+        open_checkpoints(str(tmp_path / "eval*" / "*"))
+    with pytest.raises(DataError, match=r"best\.ckpt: there is no such file"):
+        open_checkpoints(tmp_path / "train" / "moved")  # named by itself
 
 
 def test_from_python(write: Write, tmp_path: Path) -> None:

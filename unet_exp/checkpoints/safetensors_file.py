@@ -17,8 +17,8 @@ from unet_exp.errors import DataError
 from unet_exp.files import FETCH_FROM_GIT_LFS, is_git_lfs_pointer
 
 SUFFIX = ".safetensors"
-_DIGEST = "weights_sha256"
-"""Of the weights: the format itself has no checksums."""
+_DIGEST = f"{KEY}.sha256"
+"""Of the weights and of our other texts in the metadata: the format itself has no checksums."""
 _DAMAGED = (SafetensorError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
 """Exceptions of reading arbitrary bytes."""
 
@@ -36,9 +36,9 @@ def export_to_safetensors(checkpoint: Checkpoint, path: Path) -> int:
         raise DataError(f"checkpoint={checkpoint.path}: it has no weights to export; name a .ckpt or a run")
     # The format refuses tensors that share their memory, as tied weights do.
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in checkpoint.weights.items()}
-    digest = {f"{KEY}.{_DIGEST}": json.dumps(_digest(weights))}
+    texts = write_metadata(checkpoint)
     try:
-        content = save(weights, write_metadata(checkpoint) | digest)
+        content = save(weights, texts | {_DIGEST: json.dumps(_digest(weights, texts))})
     except (SafetensorError, LookupError, ValueError) as error:
         raise DataError(f"checkpoint={checkpoint.path}: safetensors cannot hold its weights: {error}") from None
     path.write_bytes(content)
@@ -50,17 +50,17 @@ def open_safetensors(path: Path, trust: Collection[str]) -> Checkpoint:
     """Opens a file of `scripts/export.py`; see `unet_exp.checkpoints.opening.open_checkpoint`."""
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            plain = read_metadata(path, file.metadata() or {})
+            texts = file.metadata() or {}
+            plain = read_metadata(path, texts)
             # Copies: the file may be replaced while these are used.
             weights = {str(name): file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        known = plain.get(_DIGEST)
-        intact = known is None or known == _digest(weights)
+        intact = texts.get(_DIGEST) == json.dumps(_digest(weights, texts))
     except PermissionError:
         raise DataError(f"checkpoint={path}: there is no permission to read it") from None
     except _DAMAGED:
         raise DataError(f"checkpoint={path}: {_explain(path)}") from None
     if not intact:
-        raise DataError(f"checkpoint={path}: it is damaged: its weights are not those that were exported")
+        raise DataError(f"checkpoint={path}: it is damaged: its weights or metadata are not those that were exported")
     return Checkpoint.read(path, plain, plain.get("step"), weights, trust)
 
 
@@ -70,9 +70,12 @@ def _explain(path: Path) -> str:
     return FETCH_FROM_GIT_LFS if pointer else "this is no safetensors file, or it is damaged"
 
 
-def _digest(weights: Mapping[str, Tensor]) -> str:
-    """sha256 in hexadecimal over the names, shapes, types and numbers of weights on the CPU."""
+def _digest(weights: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
+    """sha256 in hexadecimal over our texts, and the names, shapes, types and numbers of weights on the CPU."""
     digest = hashlib.sha256()
+    for name, text in sorted(texts.items()):
+        if name.startswith(f"{KEY}.") and name != _DIGEST:  # other programs may add texts of their own
+            digest.update(json.dumps([name, text]).encode())
     for name, value in sorted(weights.items()):
         digest.update(json.dumps([name, list(value.shape), str(value.dtype)]).encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)

@@ -129,7 +129,8 @@ def _score_split(
 
     over.check_agreement()
     predictor = Predictor(over.checkpoints, config.trainer.accelerator, config.trainer.precision, config.inference)
-    dataset = _load_data(config, task, over.checkpoints[0])
+    dataset = _load_data(config)
+    _check_data(dataset, config, task, over.checkpoints[0])
     seen = _warn_of_seen(dataset, task.split, over.checkpoints, console)
     several = len(over.checkpoints) > 1
     with _new_folder(task, f"mean_of_{len(over.checkpoints)}" if several else config.name) as folder:
@@ -150,26 +151,25 @@ def _score_folds(
     from unet_exp.inference.device import resolve_device, resolve_precision
     from unet_exp.inference.ensemble import check_alike
     from unet_exp.inference.out_of_fold import Fold, check_folds, fold_table, pool_folds, score_folds
-    from unet_exp.inference.predictor import Predictor
     from unet_exp.runs.environment import describe_conditions
 
     check_alike(over.checkpoints)
     device = resolve_device(config.trainer.accelerator)
     precision = resolve_precision(config.trainer.precision, device)
-    folds, inferences = [], []
+    folds, loaded = [], {}
     for place, checkpoint in enumerate(over.checkpoints):
         _, own = _read(over, checkpoint)
+        # Runs of several seeds or settings have the same data.
+        key = own.data.model_dump_json(), own.trainer.limit_batches
+        if key not in loaded:
+            loaded[key] = _load_data(own)
+        _check_data(loaded[key], own, task, checkpoint)
         number = own.data.fold if own.data.folds else place
-        folds.append(Fold(number, checkpoint, _load_data(own, task, checkpoint)))
-        inferences.append(own.inference)
+        folds.append(Fold(number, checkpoint, loaded[key], own.inference))
     check_folds(folds)
     seen = [_warn_of_seen(fold.dataset, "test", [fold.checkpoint], console) for fold in folds]
-    predictors = (
-        (Predictor(fold.checkpoint, config.trainer.accelerator, precision, inference), fold.dataset)
-        for fold, inference in zip(folds, inferences, strict=True)
-    )
     with _new_folder(task, "out_of_fold") as folder:
-        found = score_folds(predictors, len(folds), config.metrics, folder.predictions)
+        found = score_folds(folds, config.trainer.accelerator, precision, config.metrics, folder.predictions)
         scores = pool_folds(folds, found)
         conditions = describe_conditions(None, str(device), precision)
         summary = _summarize(over.checkpoints, scores, (0, sum(of_val for _, of_val in seen)), conditions)
@@ -209,16 +209,21 @@ def _new_folder(task: Evaluation, name: str) -> Iterator[RunFolder]:
         raise
 
 
-def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "DataSet":
-    """Loads the data of the config.
+def _load_data(config: Config) -> "DataSet":
+    """Loads the data of the config."""
+    from unet_exp import data
+
+    return data.limit(data.load_data(config.data, keep=False), config.trainer.limit_batches)
+
+
+def _check_data(dataset: "DataSet", config: Config, task: Evaluation, checkpoint: "Checkpoint") -> None:
+    """Checks that a checkpoint can be scored on the data of the config.
 
     Raises:
-        UserError: if the checkpoint cannot be scored on them.
+        UserError: if not.
     """
-    from unet_exp import data
     from unet_exp.samples.compatibility import check_metrics
 
-    dataset = data.limit(data.load_data(config.data, keep=False), config.trainer.limit_batches)
     check_metrics(config, dataset)
     names, trained = ([spec.name for spec in classes] for classes in (dataset.classes, checkpoint.record.classes))
     if names != trained:
@@ -230,7 +235,6 @@ def _load_data(config: Config, task: Evaluation, checkpoint: "Checkpoint") -> "D
             f"data={config.data.name} has {dataset.channels} channels, and the network was trained "
             f"on {checkpoint.record.channels}"
         )
-    return dataset
 
 
 def _warn_of_seen(

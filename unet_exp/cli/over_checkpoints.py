@@ -55,6 +55,15 @@ class OverCheckpoints:
         opened = open_checkpoints(listed, _list_trusted(typed))
         return cls(opened.checkpoints, opened.left_out, words, typed, defaults, more_data, reads_data)
 
+    @property
+    def _replaces_inference(self) -> bool:
+        """Whether `inference=<word>` is typed, and is another than that of one of the checkpoints.
+
+        The word that all have changes nothing, as for one checkpoint.
+        """
+        names = [checkpoint.config.inference.name for checkpoint in self.checkpoints]
+        return "inference" in self.typed and any(name != self.typed["inference"] for name in names)
+
     def compose(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """The values of the command and of a checkpoint's training in one plain dict, with what is typed over them.
 
@@ -65,6 +74,8 @@ class OverCheckpoints:
         trainer = {**checkpoint.config.trainer.model_dump(), "accelerator": "auto"}
         base = {**checkpoint.config.model_dump(), "trainer": trainer}
         base["data"] = {**self.more_data, **base["data"]}
+        if self._replaces_inference:
+            base["inference"] = {}  # whichever of the members is the first
         values = compose_over(base, self.defaults, self.words)
         if self.reads_data and "data.target" not in self.typed:
             require_trusted(checkpoint.path, values, _list_trusted(self.typed), ["data"])
@@ -77,8 +88,8 @@ class OverCheckpoints:
             UserError: if their classes or channels differ, or what is not typed.
         """
         check_alike(self.checkpoints)
-        if "inference" not in self.typed:
-            agree_on_inference(self.checkpoints)
+        if not self._replaces_inference:
+            agree_on_inference(self.checkpoints, self.typed)
         for key in self.more_data:
             name = f"data.{key}"
             for one, other in pairwise(self.checkpoints):

@@ -27,7 +27,7 @@ class Opened:
 
     Attributes:
         checkpoints: each once, at least one.
-        left_out: runs of a sweep or a glob that have not finished, with the reason.
+        left_out: folders of a sweep or a glob that hold no finished training with its `best.ckpt`, with the reason.
     """
 
     checkpoints: list[Checkpoint]
@@ -60,9 +60,9 @@ def _find(named: str | Path, left_out: list[str]) -> list[Path]:
     """The files or folders of runs behind one name; adds to `left_out`."""
     path = Path(named)
     if os.path.isdir(path) and _is_sweep(path):
-        found = list(_list_finished(path, left_out))
+        found = list(_list_usable(path, left_out))
         if not found:
-            raise DataError(f"checkpoint={path}: no run of this sweep has finished")
+            raise DataError(f"checkpoint={path}: no run of this sweep has finished and has its best.ckpt")
         return found
     if os.path.exists(path) or not glob.has_magic(str(named)):
         return [path]
@@ -71,8 +71,8 @@ def _find(named: str | Path, left_out: list[str]) -> list[Path]:
         if match.is_file() and match.suffix.lower() in _KINDS:
             found.append(match)
         elif _is_sweep(match):
-            found += _list_finished(match, left_out)
-        elif RunFolder(match).config.is_file() and _is_finished(RunFolder(match), left_out):
+            found += _list_usable(match, left_out)
+        elif RunFolder(match).config.is_file() and _is_usable(RunFolder(match), left_out):
             found.append(match)
     if not found:
         raise DataError(f"checkpoint={named}: there is no such file, and as a pattern it matches no checkpoint")
@@ -83,19 +83,27 @@ def _is_sweep(folder: Path) -> bool:
     return (folder / "sweep.json").is_file()
 
 
-def _list_finished(sweep: Path, left_out: list[str]) -> Iterator[Path]:
-    """The folders of the finished runs of a sweep."""
+def _list_usable(sweep: Path, left_out: list[str]) -> Iterator[Path]:
+    """The folders of the usable runs of a sweep."""
     plan = SweepFolder.open(sweep)
     for run in plan.runs:
-        if _is_finished(plan.folder(run), left_out):
+        if _is_usable(plan.folder(run), left_out):
             yield plan.folder(run).path
 
 
-def _is_finished(run: RunFolder, left_out: list[str]) -> bool:
+def _is_usable(run: RunFolder, left_out: list[str]) -> bool:
+    """Whether a training has finished here and its best checkpoint is there; adds to `left_out`."""
     summary = run.read_summary()
-    if summary.pruned_at is None and summary.status == "finished":
+    if summary.checkpoint is not None:
+        why = "an evaluation"
+    elif summary.pruned_at is not None:
+        why = "pruned by the search"
+    elif summary.status != "finished":
+        why = summary.status or "not started"
+    elif not run.best.is_file():
+        why = f"{run.best.relative_to(run.path)} is not there"
+    else:
         return True
-    why = "pruned by the search" if summary.pruned_at is not None else summary.status or "not started"
     left_out.append(f"{run.path} is left out: {why}")
     return False
 
@@ -122,8 +130,12 @@ def check_alike(checkpoints: Sequence[Checkpoint]) -> None:
             raise DataError(f"{both}: their images have {theirs.channels} and {own.channels} channels")
 
 
-def agree_on_inference(checkpoints: Sequence[Checkpoint]) -> InferenceConfig:
+def agree_on_inference(checkpoints: Sequence[Checkpoint], given: Collection[str] = ()) -> InferenceConfig:
     """The settings of inference of checkpoints: those of the first, whose tile and batch size count for all.
+
+    Args:
+        checkpoints: at least one.
+        given: keys whose values the user gives, such as `inference.context`: in these they may differ.
 
     Raises:
         ConfigError: if they differ in what changes the result; names the files and the difference.
@@ -131,10 +143,12 @@ def agree_on_inference(checkpoints: Sequence[Checkpoint]) -> InferenceConfig:
     for one, other in pairwise(checkpoints):
         own, theirs = (each.config.inference.model_dump(exclude={"tile", "batch_size"}) for each in (one, other))
         for key in ("name", *own):
-            if own[key] != theirs.get(key):
-                word = "inference" if key == "name" else f"inference.{key}"
-                raise ConfigError(
-                    f"checkpoint={other.path} was trained with {word}={theirs.get(key)} and {one.path} with "
-                    f"{word}={own[key]}: choose with inference=none, flips8 or rotations7"
-                )
+            if f"inference.{key}" in given or own[key] == theirs.get(key, own[key]):
+                continue
+            word = "inference" if key == "name" else f"inference.{key}"
+            mend = "choose with inference=none, flips8 or rotations7" if key == "name" else f"choose with {word}=..."
+            raise ConfigError(
+                f"checkpoint={other.path} was trained with {word}={theirs[key]} and {one.path} with {word}={own[key]}: "
+                f"{mend}"
+            )
     return checkpoints[0].config.inference

@@ -1,7 +1,7 @@
 """Out-of-fold scores: each image of a data set scored by the one model of a cross-validation that has not seen it."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from unet_exp.checkpoints.checkpoint import Checkpoint
-from unet_exp.config import MetricsConfig
+from unet_exp.config import InferenceConfig, MetricsConfig
 from unet_exp.errors import DataError
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.scoring import Scores, score_test
@@ -30,11 +30,13 @@ class Fold:
         number: of the fold.
         checkpoint: of its training.
         dataset: of its training, whose test images it scores.
+        inference: tiles and test-time augmentation.
     """
 
     number: int
     checkpoint: Checkpoint
     dataset: DataSet
+    inference: InferenceConfig
 
 
 class _Key(NamedTuple):
@@ -83,18 +85,22 @@ def check_folds(folds: Sequence[Fold]) -> None:
 
 
 def score_folds(
-    folds: Iterable[tuple[Predictor, DataSet]], count: int, settings: MetricsConfig, pictures: Path
+    folds: Sequence[Fold], accelerator: str, precision: str, settings: MetricsConfig, pictures: Path
 ) -> list[Scores]:
-    """Scores and draws the test images of each of `count` folds by its own predictor.
+    """Scores and draws the test images of each fold by its own checkpoint.
 
     Thresholds of `..._at_val` are chosen on the validation images of each fold. The pictures are shared out.
+    `accelerator` and `precision` are those of `Predictor`.
     """
     found = []
-    for number, (predictor, dataset) in enumerate(folds):
-        limit = settings.pictures
-        share = None if limit is None else limit * (number + 1) // count - limit * number // count
+    for place, fold in enumerate(folds):
+        limit, count = settings.pictures, len(folds)
+        share = None if limit is None else limit * (place + 1) // count - limit * place // count
         own = settings.model_copy(update={"pictures": share})
-        found.append(score_test(predictor, dataset, own, pictures))
+        # No variable holds the predictor: a device must not hold the network of the next fold beside it.
+        found.append(
+            score_test(Predictor(fold.checkpoint, accelerator, precision, fold.inference), fold.dataset, own, pictures)
+        )
     return found
 
 

@@ -59,7 +59,7 @@ class Predictor:
     Raises:
         ConfigError: if the machine has no such accelerator, `inference.tile` is too small for a network, or the
             checkpoints have different settings of inference and none are given.
-        DataError: if their classes or channels differ.
+        DataError: if their classes or channels differ, or there is none.
     """
 
     def __init__(
@@ -71,6 +71,8 @@ class Predictor:
         memory: int | None = None,
     ) -> None:
         opened = [checkpoints] if isinstance(checkpoints, Checkpoint) else list(checkpoints)
+        if not opened:
+            raise DataError("Predictor([]): give a checkpoint, or several")
         check_alike(opened)
         wanted = inference or agree_on_inference(opened)
         self.checkpoint = opened[0]
