@@ -370,10 +370,45 @@ def test_sizes_are_multiples_of_the_total_stride() -> None:
     assert gcd(*(made.architecture.sizes.step, made.architecture.sizes.total_stride)) == 8
 
 
-def test_an_input_so_small_that_a_norm_in_it_cannot_train_is_one_line() -> None:
-    made = build("mobilenetv3_small_050", "model.depth=4")
-    with pytest.raises(
-        ConfigError, match=r"of an input of 16 x 16 pixels a norm in it sees a single one.*data.batch_size"
-    ):
-        made.train()(torch.zeros(1, 3, 16, 16))
-    assert made(torch.zeros(2, 3, 16, 16)).shape == (2, 2, 16, 16)
+@pytest.mark.parametrize(
+    ("encoder", "depths"),
+    [
+        (RESNET, (3, 6)),
+        (EFFICIENTNET, (4, 6)),
+        ("mobilenetv3_small_050", (4,)),
+        pytest.param("tf_mobilenetv3_small_minimal_100", (3, 5), marks=pytest.mark.slow),
+        pytest.param("ghostnet_100", (4, 6), marks=pytest.mark.slow),
+        pytest.param("xception41", (4, 5), marks=pytest.mark.slow),
+    ],
+)
+def test_all_of_an_encoder_that_it_counts_learns(encoder: str, depths: tuple[int, ...]) -> None:
+    """With one image of the smallest size, too: nothing behind the coarsest map runs, or its norms would see a pixel."""
+    for depth in depths:
+        config = config_of(encoder, f"model.depth={depth}", "model.receptive_field_radius=9")
+        made: Any = network.build(config, 3, 2).train()
+        side = 2 << (depth - 1)
+        made(torch.randn(1, 3, side, side)).sum().backward()
+        learning = [weight for weight in made.parameters() if weight.requires_grad]
+        assert all(weight.grad is not None for weight in learning)
+        assert {*learning} == {weight for group in made.parameter_groups() for weight in group["params"]}
+        assert sum(weight.numel() for weight in learning) == count_parameters(config, 3, 2) == cost(made, side)[0]
+
+
+def test_weights_that_a_cut_encoder_lacks_are_missed() -> None:
+    _, weights = weights_of("mobilenetv3_small_050")
+    config = config_of("mobilenetv3_small_050", "model.depth=4", "model.receptive_field_radius=9")
+    made: Any = network.build(config, 3, 2)
+    made.load_encoder(weights)
+    kept = made.encoder.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in kept.items())
+    assert len(kept) < len(weights) / 2
+    gone = {key: value for key, value in weights.items() if key != [*kept][-3]}
+    with pytest.raises(DataError, match="1 are missing"):
+        made.load_encoder(gone)
+
+
+def test_a_norm_behind_global_pooling_that_cannot_train_is_one_line() -> None:
+    made = network.build(config_of("skresnet18", "model.depth=3", "model.receptive_field_radius=image"), 3, 2)
+    with pytest.raises(ConfigError, match=r"of 8 x 8 pixels a norm in it sees a single value.*data.batch_size=2"):
+        made.train()(torch.zeros(1, 3, 8, 8))
+    assert made(torch.zeros(2, 3, 8, 8)).shape == (2, 2, 8, 8)
