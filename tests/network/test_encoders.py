@@ -382,7 +382,7 @@ def test_sizes_are_multiples_of_the_total_stride() -> None:
     ],
 )
 def test_all_of_an_encoder_that_it_counts_learns(encoder: str, depths: tuple[int, ...]) -> None:
-    """With one image of the smallest size, too: nothing behind the coarsest map runs, or its norms would see a pixel."""
+    """With one image of the smallest size: if what is behind the coarsest map ran, its norms would see a pixel."""
     for depth in depths:
         config = config_of(encoder, f"model.depth={depth}", "model.receptive_field_radius=9")
         made: Any = network.build(config, 3, 2).train()

@@ -90,7 +90,7 @@ class EncoderNetwork(Network):
             self.train(self.training)
 
     def train(self, mode: bool = True) -> "EncoderNetwork":
-        """See `torch.nn.Module.train`; a frozen encoder stays in evaluation mode, and so does what its maps need not."""
+        """See `torch.nn.Module.train`; a frozen encoder stays in evaluation mode, and what no map needs too."""
         super().train(mode)
         if self.frozen:
             self.encoder.eval()
