@@ -185,6 +185,24 @@ def test_one_whose_maps_do_not_move_with_the_image_has_seams_too(monkeypatch: py
     assert receptive_field.measure_sight(RESNET, 3) is None
 
 
+def test_what_fails_while_it_is_measured_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Picky(nn.Module):
+        def forward(self, x: Tensor) -> list[Tensor]:
+            if x.shape[-1] > 64:
+                raise RuntimeError("too\nwide")
+            return [torch.zeros(1, 32, *(length // side for length in x.shape[-2:])) for side in (2, 4)]
+
+    monkeypatch.setattr(receptive_field, "create_encoder", lambda *_: Picky())
+    with pytest.raises(ConfigError, match="model.encoder=test_resnet: it does not take images of 8 x 1024") as mistake:
+        receptive_field.measure_sight(RESNET, 3)
+    assert "\n" not in str(mistake.value)
+
+
+@pytest.mark.slow
+def test_a_transformer_of_four_resolutions_sees_the_whole_image() -> None:
+    assert receptive_field.measure_sight("pvt_v2_b0", 5) is None
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_the_memory_of_a_pass_is_that_of_the_maps_that_live_at_once(fusion: str) -> None:
     made: Any = build(RESNET, f"fusion={fusion}").to(memory_format=torch.channels_last)  # as it predicts on a CPU
