@@ -228,6 +228,12 @@ def test_a_mistake_is_told_before_the_data_are_read(
     assert not (tmp_path / "outputs").exists()
 
 
+def test_a_decoder_that_does_not_fit_into_memory_is_told_before_it_is_built(cli: Cli) -> None:
+    words = [*SYNTHETIC, "model.weights=null", "model.width=65536"]
+    assert "model.width=65536 model.depth=4: " in (mistake := cli("train", *words).mistake)
+    assert "are free; take a smaller width or depth" in mistake
+
+
 def test_without_timm_it_is_one_line_that_names_the_extra(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     find_maps.cache_clear()
     monkeypatch.setitem(sys.modules, "timm", None)
