@@ -109,6 +109,13 @@ def test_its_blocks_may_be_residual() -> None:
     assert residual(torch.zeros(1, 3, 16, 24)).shape == (1, 2, 16, 24)
 
 
+@pytest.mark.parametrize(("block", "numerator"), [("plain", 2), ("residual", 1)])
+def test_its_head_has_the_variance_that_its_blocks_ask_for(block: str, numerator: int) -> None:
+    """Behind residual units no ReLU takes half of it away."""
+    made = build(RESNET, "model.depth=3", "model.width=64", f"model.block={block}", classes=200)
+    assert float(made.head.weight.std()) == pytest.approx((numerator / 64) ** 0.5, rel=0.03)
+
+
 def test_multiply_accumulates_are_counted() -> None:
     """Four times as many on twice the side; and the skips of 32 channels at levels 2 and 3 add what they must."""
     bare, joined = (build(RESNET, "model.depth=4", f"fusion={fusion}") for fusion in ("none", "concat"))

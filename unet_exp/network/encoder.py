@@ -52,9 +52,8 @@ class EncoderNetwork(Network):
         pretrained = find_pretrained(name)
         for key, values in (("mean", pretrained.mean), ("std", pretrained.std)):
             self.register_buffer(key, _fit_channels(values, architecture.in_channels)[:, None, None])
-        # The encoder keeps the initial weights of timm.
-        initialise(self.decoder)
-        initialise(self.head)
+        # The encoder keeps the initial weights of timm. The head's variance depends on the decoder's blocks.
+        initialise(nn.ModuleList([self.decoder, self.head]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits (B, out_channels, H, W).
