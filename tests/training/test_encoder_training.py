@@ -109,6 +109,7 @@ def test_the_run_says_what_it_started_from_and_what_it_sees(user: Given, whole: 
     weights = sum(weight.numel() for weight in checkpoint.network().parameters())
     assert (found["parameters"], found["width"]) == (weights, None)
     assert found["macs"] > 10**6
+    assert {"timm", "torchvision", "safetensors"} <= found["versions"].keys()
 
 
 def test_frozen_it_keeps_the_weights_of_the_file_and_then_learns_more_slowly(
