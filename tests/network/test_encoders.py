@@ -200,7 +200,7 @@ def test_what_fails_while_it_is_measured_is_one_line(monkeypatch: pytest.MonkeyP
             return [torch.zeros(1, 32, *(length // side for length in x.shape[-2:])) for side in (2, 4)]
 
     monkeypatch.setattr(receptive_field, "create_encoder", lambda *_: Picky())
-    with pytest.raises(ConfigError, match="model.encoder=test_resnet: it does not take images of 8 x 1024") as mistake:
+    with pytest.raises(ConfigError, match="test_resnet: it does not take images of 8 x 1024") as mistake:
         receptive_field.measure_sight(RESNET, 3)
     assert "\n" not in str(mistake.value)
 
