@@ -214,6 +214,10 @@ def test_without_weights_it_trains_on_grey_images(train: Train) -> None:
         (["model.weights=broken.safetensors"], "this is no file of safetensors, or it is damaged"),
         (["model.weights=other.safetensors"], "model.weights=other.safetensors: they are no weights of test_resnet"),
         (["model.encoder=test_nfnet", "model.weights=imagenet"], "cannot be downloaded"),
+        (
+            ["model.encoder=legacy_seresnet18", "model.depth=5", "model.weights=imagenet"],
+            "timm has none for model.encoder=legacy_seresnet18 as safetensors on the Hugging Face Hub",
+        ),
     ],
 )
 def test_a_mistake_is_told_before_the_data_are_read(
@@ -223,8 +227,10 @@ def test_a_mistake_is_told_before_the_data_are_read(
     save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     del hub
     data = ["data=folder", "data.images=nowhere/images", "data.masks=nowhere/masks"]
-    mistake = cli("train", *BASE, "model.weights=null", *data, *words).mistake
+    found = cli("train", *BASE, "model.weights=null", *data, *words)
+    mistake = found.mistake
     assert said in mistake
+    assert found.err == f"error: {mistake}\n"
     assert len(mistake) < 400
     assert not (tmp_path / "outputs").exists()
 
@@ -291,7 +297,6 @@ def hub(user: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
     )
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)  # between two attempts
     yield server
     server.close()
 
@@ -310,9 +315,10 @@ def test_weights_of_timm_are_downloaded_once(user: Given, hub: Hub, cli: Cli, tm
     assert not hub.asked
     (tmp_path / "hub").rename(tmp_path / "gone")
     assert "no longer in the cache of huggingface_hub" in cli("train", f"rerun={first.folder}").mistake
-    mistake = cli("train", *words).mistake
-    assert mistake.startswith("model.weights=imagenet: timm/test_resnet.r160_in1k cannot be downloaded (")
-    assert len(mistake) < 400
+    said = cli("train", *words)
+    assert said.mistake.startswith("model.weights=imagenet: timm/test_resnet.r160_in1k cannot be downloaded (")
+    assert said.err == f"error: {said.mistake}\n"
+    assert len(said.mistake) < 400
 
 
 def test_runs_are_compared_by_their_encoder_and_not_by_what_follows_from_it(tmp_path: Path) -> None:

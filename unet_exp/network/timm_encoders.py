@@ -7,7 +7,8 @@ side of its pixels in pixels of the image. Here a map of reduction 2^(level-1) i
 import difflib
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -20,7 +21,6 @@ from torch import Tensor, nn
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.user_class import describe_error
 
-_LOG = logging.getLogger("timm")
 EXTRA = "pip install 'unet-exp[encoders]'"
 
 
@@ -108,16 +108,25 @@ def _create_whole(name: str, depth: int, in_channels: int, weights: Mapping[str,
     arguments: dict[str, Any] = {"out_indices": find_maps(name, depth).indices, "in_chans": in_channels}
     if weights is None:
         return cast(nn.Module, _create(name, **arguments))
-    before = _LOG.level
-    _LOG.setLevel(logging.ERROR)  # it lists weights that it does not need
     try:
-        model = _find(name).create_model
-        given = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(weights)}}
-        return cast(nn.Module, model(name, features_only=True, **given, **arguments))
+        with quieten("timm"):  # it lists weights that it does not need
+            model = _find(name).create_model
+            given = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(weights)}}
+            return cast(nn.Module, model(name, features_only=True, **given, **arguments))
     except Exception as error:  # timm and each of its models raise what they like
         raise DataError(f"they are no weights of {name} ({shorten(describe_error(error), 200)})") from None
+
+
+@contextmanager
+def quieten(library: str) -> Iterator[None]:
+    """In here a library logs errors alone."""
+    log = logging.getLogger(library)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
     finally:
-        _LOG.setLevel(before)
+        log.setLevel(before)
 
 
 def _cut(encoder: nn.Module) -> nn.Module:
