@@ -333,6 +333,7 @@ def test_it_goes_with_experiments_and_debugging_but_not_with_what_is_the_unets()
     for words, said in (
         ("experiment=skip_fusion", "model.match is of the U-Net"),
         ("model.lr_factor=0", "model.lr_factor=0: should be greater than 0"),
+        ("model.lr_factor_epochs=2", "model.lr_factor_epochs=2 does nothing with model.lr_factor=1: leave it out"),
         ("model.encoder=hf-hub:their/model", "must be a name of timm"),
         ("model.match=flops", "unknown key model.match: model=encoder has the keys name, encoder"),
     ):

@@ -246,8 +246,13 @@ def _total_steps(config: Config, datamodule: SegmentationData) -> int | None:
     """Optimizer steps until the first limit; None where only the time ends the training."""
     limits = [] if config.trainer.max_steps is None else [config.trainer.max_steps]
     if config.trainer.max_epochs is not None:
-        limits.append(config.trainer.max_epochs * -(-datamodule.batches // config.trainer.accumulate))
+        limits.append(config.trainer.max_epochs * count_steps(config, datamodule))
     return min(limits, default=None)
+
+
+def count_steps(config: Config, datamodule: SegmentationData) -> int:
+    """Optimizer steps of an epoch; the last of them may take fewer batches."""
+    return -(-datamodule.batches // config.trainer.accumulate)
 
 
 def _count_processes(config: Config, device: torch.device) -> int:
