@@ -302,9 +302,10 @@ def hub(user: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 def test_weights_of_timm_are_downloaded_once(user: Given, hub: Hub, cli: Cli, tmp_path: Path) -> None:
-    words = [*SYNTHETIC, "model.weights=imagenet", "trainer.max_steps=1"]
+    words = [*SYNTHETIC, "model.weights=imagenet", "trainer.max_steps=1", "model.freeze_epochs=1"]
     first = cli("train", *words)
     assert first.code == 0, first
+    assert "the training ends after 1 steps, within model.freeze_epochs=1: the encoder learns nothing" in first.out
     assert FILE in hub.asked
     assert summary(RunFolder(first.folder))["init_from_sha256"] == hashlib.sha256(user.weights.read_bytes()).hexdigest()
     hub.close()
@@ -347,11 +348,34 @@ def test_a_strangers_checkpoint_that_claims_too_much_is_refused(whole: RunFolder
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("steps", "frozen"), [(2, True), (4, False)])
 def test_processes_that_share_a_training_can_freeze_it(
+    user: Given, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, frozen: bool
+) -> None:
+    """Within the frozen epoch, and in one more, in which the encoder learns."""
+    words = [*user.words, "trainer.devices=2", f"trainer.max_steps={steps}", "data.tiles_per_epoch=8"]
+    in_a_child(lambda: in_two_processes(lambda: train(base=words), monkeypatch), ends=0)
+    weights = read_content(newest(tmp_path).last)["state_dict"]
+    first, theirs = weights["network.encoder.conv1.0.weight"], load_file(user.weights)["conv1.0.weight"]
+    assert torch.equal(first, theirs) == frozen
+    assert summary(newest(tmp_path))["steps"] == steps
+
+
+@pytest.mark.slow
+def test_processes_share_a_training_whose_encoder_has_more_than_its_maps_need(
     user: Given, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [*user.words, "trainer.devices=2", "trainer.max_steps=2", "data.tiles_per_epoch=8"]
+    """They stop with an error where a weight that asks for a gradient has none."""
+    cut = ["model.encoder=mobilenetv3_small_050", "model.freeze_epochs=0", "model.weights=null"]
+    words = [*user.words, *cut, "trainer.devices=2", "trainer.max_steps=2", "data.tiles_per_epoch=8"]
     in_a_child(lambda: in_two_processes(lambda: train(base=words), monkeypatch), ends=0)
-    first, theirs = next(iter(encoder_of(newest(tmp_path)).values())), load_file(user.weights).values()
-    assert any(torch.equal(first, value) for value in theirs)
     assert summary(newest(tmp_path))["steps"] == 2
+
+
+@pytest.mark.slow
+def test_compiled_it_learns_the_same_when_it_is_no_longer_frozen(whole: RunFolder, user: Given, train: Train) -> None:
+    compiled = train("trainer.compile=true", base=user.words)
+    one, other = (read_content(folder.last)["state_dict"] for folder in (whole, compiled))
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        torch.testing.assert_close(other[key], value, atol=1e-3, rtol=1e-3, msg=key)
