@@ -378,6 +378,29 @@ def test_the_batch_norms_of_the_decoder_are_folded() -> None:
     assert norms[1]
 
 
+def test_a_copy_keeps_the_hooks_by_which_an_encoder_gives_its_maps_beside_one_that_cannot_be_copied() -> None:
+    import timm
+
+    class Fixed:
+        def __call__(self, *_: object) -> None:
+            pass
+
+        def __deepcopy__(self, memo: object) -> None:
+            raise RuntimeError("this cannot be copied")
+
+    made = build(RESNET, "model.depth=3")
+    indices = find_maps(RESNET, 3).indices
+    made.encoder = timm.create_model(RESNET, features_only=True, feature_cls="hook", out_indices=indices).eval()
+    for part in (made.head, made.encoder, next(each for each in made.encoder.modules() if each._forward_hooks)):
+        part.register_forward_hook(Fixed())
+    image = torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        expected, copied = made(image), network.copy_network(made)
+        for weight in made.parameters():
+            weight.zero_()
+        torch.testing.assert_close(copied(image), expected)
+
+
 @pytest.mark.slow
 def test_the_page_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "encoders.md").read_text()
