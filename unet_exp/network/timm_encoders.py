@@ -146,7 +146,7 @@ def _find_idle(name: str, depth: int) -> frozenset[str]:
         encoder = _cut(_create_whole(name, depth, 3)).eval()
         try:
             maps: list[Tensor] = encoder(torch.zeros(1, 3, side, side))
-            torch.stack([each.sum() for each in maps]).sum().backward()
+            torch.autograd.backward([each.sum() for each in maps])
         except Exception:  # it does not take such images: who measures what it sees is told so
             return frozenset()
     return frozenset(key for key, parameter in encoder.named_parameters() if parameter.grad is None)
