@@ -109,6 +109,13 @@ def test_its_blocks_may_be_residual() -> None:
     assert residual(torch.zeros(1, 3, 16, 24)).shape == (1, 2, 16, 24)
 
 
+@pytest.mark.parametrize(("block", "numerator"), [("plain", 2), ("residual", 1)])
+def test_its_head_has_the_variance_that_its_blocks_ask_for(block: str, numerator: int) -> None:
+    """Behind residual units no ReLU takes half of it away."""
+    made = build(RESNET, "model.depth=3", "model.width=64", f"model.block={block}", classes=200)
+    assert float(made.head.weight.std()) == pytest.approx((numerator / 64) ** 0.5, rel=0.03)
+
+
 def test_multiply_accumulates_are_counted() -> None:
     """Four times as many on twice the side; and the skips of 32 channels at levels 2 and 3 add what they must."""
     bare, joined = (build(RESNET, "model.depth=4", f"fusion={fusion}") for fusion in ("none", "concat"))
@@ -183,6 +190,24 @@ def test_one_whose_maps_do_not_move_with_the_image_has_seams_too(monkeypatch: py
     SIDES = [(2, 32), (4, 32)]
     monkeypatch.setattr(receptive_field, "create_encoder", lambda *_: Windows())
     assert receptive_field.measure_sight(RESNET, 3) is None
+
+
+def test_what_fails_while_it_is_measured_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Picky(nn.Module):
+        def forward(self, x: Tensor) -> list[Tensor]:
+            if x.shape[-1] > 64:
+                raise RuntimeError("too\nwide")
+            return [torch.zeros(1, 32, *(length // side for length in x.shape[-2:])) for side in (2, 4)]
+
+    monkeypatch.setattr(receptive_field, "create_encoder", lambda *_: Picky())
+    with pytest.raises(ConfigError, match="test_resnet: it does not take images of 8 x 1024") as mistake:
+        receptive_field.measure_sight(RESNET, 3)
+    assert "\n" not in str(mistake.value)
+
+
+@pytest.mark.slow
+def test_a_transformer_of_four_resolutions_sees_the_whole_image() -> None:
+    assert receptive_field.measure_sight("pvt_v2_b0", 5) is None
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -308,6 +333,7 @@ def test_it_goes_with_experiments_and_debugging_but_not_with_what_is_the_unets()
     for words, said in (
         ("experiment=skip_fusion", "model.match is of the U-Net"),
         ("model.lr_factor=0", "model.lr_factor=0: should be greater than 0"),
+        ("model.lr_factor_epochs=2", "model.lr_factor_epochs=2 does nothing with model.lr_factor=1: leave it out"),
         ("model.encoder=hf-hub:their/model", "must be a name of timm"),
         ("model.match=flops", "unknown key model.match: model=encoder has the keys name, encoder"),
     ):
@@ -352,6 +378,29 @@ def test_the_batch_norms_of_the_decoder_are_folded() -> None:
     assert norms[1]
 
 
+def test_a_copy_keeps_the_hooks_by_which_an_encoder_gives_its_maps_beside_one_that_cannot_be_copied() -> None:
+    import timm
+
+    class Fixed:
+        def __call__(self, *_: object) -> None:
+            pass
+
+        def __deepcopy__(self, memo: object) -> None:
+            raise RuntimeError("this cannot be copied")
+
+    made = build(RESNET, "model.depth=3")
+    indices = find_maps(RESNET, 3).indices
+    made.encoder = timm.create_model(RESNET, features_only=True, feature_cls="hook", out_indices=indices).eval()
+    for part in (made.head, made.encoder, next(each for each in made.encoder.modules() if each._forward_hooks)):
+        part.register_forward_hook(Fixed())
+    image = torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        expected, copied = made(image), network.copy_network(made)
+        for weight in made.parameters():
+            weight.zero_()
+        torch.testing.assert_close(copied(image), expected)
+
+
 @pytest.mark.slow
 def test_the_page_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "encoders.md").read_text()
@@ -370,10 +419,45 @@ def test_sizes_are_multiples_of_the_total_stride() -> None:
     assert gcd(*(made.architecture.sizes.step, made.architecture.sizes.total_stride)) == 8
 
 
-def test_an_input_so_small_that_a_norm_in_it_cannot_train_is_one_line() -> None:
-    made = build("mobilenetv3_small_050", "model.depth=4")
-    with pytest.raises(
-        ConfigError, match=r"of an input of 16 x 16 pixels a norm in it sees a single one.*data.batch_size"
-    ):
-        made.train()(torch.zeros(1, 3, 16, 16))
-    assert made(torch.zeros(2, 3, 16, 16)).shape == (2, 2, 16, 16)
+@pytest.mark.parametrize(
+    ("encoder", "depths"),
+    [
+        (RESNET, (3, 6)),
+        (EFFICIENTNET, (4, 6)),
+        ("mobilenetv3_small_050", (4,)),
+        pytest.param("tf_mobilenetv3_small_minimal_100", (3, 5), marks=pytest.mark.slow),
+        pytest.param("ghostnet_100", (4, 6), marks=pytest.mark.slow),
+        pytest.param("xception41", (4, 5), marks=pytest.mark.slow),
+    ],
+)
+def test_all_of_an_encoder_that_it_counts_learns(encoder: str, depths: tuple[int, ...]) -> None:
+    """With one image of the smallest size: if what is behind the coarsest map ran, its norms would see a pixel."""
+    for depth in depths:
+        config = config_of(encoder, f"model.depth={depth}", "model.receptive_field_radius=9")
+        made: Any = network.build(config, 3, 2).train()
+        side = 2 << (depth - 1)
+        made(torch.randn(1, 3, side, side)).sum().backward()
+        learning = [weight for weight in made.parameters() if weight.requires_grad]
+        assert all(weight.grad is not None for weight in learning)
+        assert {*learning} == {weight for group in made.parameter_groups() for weight in group["params"]}
+        assert sum(weight.numel() for weight in learning) == count_parameters(config, 3, 2) == cost(made, side)[0]
+
+
+def test_weights_that_a_cut_encoder_lacks_are_missed() -> None:
+    _, weights = weights_of("mobilenetv3_small_050")
+    config = config_of("mobilenetv3_small_050", "model.depth=4", "model.receptive_field_radius=9")
+    made: Any = network.build(config, 3, 2)
+    made.load_encoder(weights)
+    kept = made.encoder.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in kept.items())
+    assert len(kept) < len(weights) / 2
+    gone = {key: value for key, value in weights.items() if key != [*kept][-3]}
+    with pytest.raises(DataError, match="1 are missing"):
+        made.load_encoder(gone)
+
+
+def test_a_norm_behind_global_pooling_that_cannot_train_is_one_line() -> None:
+    made = network.build(config_of("skresnet18", "model.depth=3", "model.receptive_field_radius=image"), 3, 2)
+    with pytest.raises(ConfigError, match=r"of 8 x 8 pixels a norm in it sees a single value.*data.batch_size=2"):
+        made.train()(torch.zeros(1, 3, 8, 8))
+    assert made(torch.zeros(2, 3, 8, 8)).shape == (2, 2, 8, 8)

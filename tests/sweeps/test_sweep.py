@@ -68,7 +68,7 @@ class TestPlan:
         [
             ("skip_fusion", "fusion", ["concat", "add", "none", "attention"]),
             ("blocks", "model.block", ["plain", "residual"]),
-            ("encoders", "model.encoder", ["resnet10t", "mobilenetv2_100", "convnext_atto"]),
+            ("encoders", "model.encoder", ["resnet10t", "cs3darknet_s", "convnext_atto"]),
         ],
     )
     def test_an_experiment_that_is_a_sweep_by_itself(self, experiment: str, word: str, values: list[str]) -> None:

@@ -109,6 +109,7 @@ def test_the_run_says_what_it_started_from_and_what_it_sees(user: Given, whole: 
     weights = sum(weight.numel() for weight in checkpoint.network().parameters())
     assert (found["parameters"], found["width"]) == (weights, None)
     assert found["macs"] > 10**6
+    assert {"timm", "torchvision", "safetensors"} <= found["versions"].keys()
 
 
 def test_frozen_it_keeps_the_weights_of_the_file_and_then_learns_more_slowly(
@@ -213,6 +214,10 @@ def test_without_weights_it_trains_on_grey_images(train: Train) -> None:
         (["model.weights=broken.safetensors"], "this is no file of safetensors, or it is damaged"),
         (["model.weights=other.safetensors"], "model.weights=other.safetensors: they are no weights of test_resnet"),
         (["model.encoder=test_nfnet", "model.weights=imagenet"], "cannot be downloaded"),
+        (
+            ["model.encoder=legacy_seresnet18", "model.depth=5", "model.weights=imagenet"],
+            "timm has none for model.encoder=legacy_seresnet18 as safetensors on the Hugging Face Hub",
+        ),
     ],
 )
 def test_a_mistake_is_told_before_the_data_are_read(
@@ -222,10 +227,18 @@ def test_a_mistake_is_told_before_the_data_are_read(
     save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     del hub
     data = ["data=folder", "data.images=nowhere/images", "data.masks=nowhere/masks"]
-    mistake = cli("train", *BASE, "model.weights=null", *data, *words).mistake
+    found = cli("train", *BASE, "model.weights=null", *data, *words)
+    mistake = found.mistake
     assert said in mistake
+    assert found.err == f"error: {mistake}\n"
     assert len(mistake) < 400
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_decoder_that_does_not_fit_into_memory_is_told_before_it_is_built(cli: Cli) -> None:
+    words = [*SYNTHETIC, "model.weights=null", "model.width=65536"]
+    assert "model.width=65536 model.depth=4: " in (mistake := cli("train", *words).mistake)
+    assert "are free; take a smaller width or depth" in mistake
 
 
 def test_without_timm_it_is_one_line_that_names_the_extra(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,15 +297,15 @@ def hub(user: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
     )
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)  # between two attempts
     yield server
     server.close()
 
 
 def test_weights_of_timm_are_downloaded_once(user: Given, hub: Hub, cli: Cli, tmp_path: Path) -> None:
-    words = [*SYNTHETIC, "model.weights=imagenet", "trainer.max_steps=1"]
+    words = [*SYNTHETIC, "model.weights=imagenet", "trainer.max_steps=1", "model.freeze_epochs=1"]
     first = cli("train", *words)
     assert first.code == 0, first
+    assert "the training ends after 1 steps, within model.freeze_epochs=1: the encoder learns nothing" in first.out
     assert FILE in hub.asked
     assert summary(RunFolder(first.folder))["init_from_sha256"] == hashlib.sha256(user.weights.read_bytes()).hexdigest()
     hub.close()
@@ -303,9 +316,10 @@ def test_weights_of_timm_are_downloaded_once(user: Given, hub: Hub, cli: Cli, tm
     assert not hub.asked
     (tmp_path / "hub").rename(tmp_path / "gone")
     assert "no longer in the cache of huggingface_hub" in cli("train", f"rerun={first.folder}").mistake
-    mistake = cli("train", *words).mistake
-    assert mistake.startswith("model.weights=imagenet: timm/test_resnet.r160_in1k cannot be downloaded (")
-    assert len(mistake) < 400
+    said = cli("train", *words)
+    assert said.mistake.startswith("model.weights=imagenet: timm/test_resnet.r160_in1k cannot be downloaded (")
+    assert said.err == f"error: {said.mistake}\n"
+    assert len(said.mistake) < 400
 
 
 def test_runs_are_compared_by_their_encoder_and_not_by_what_follows_from_it(tmp_path: Path) -> None:
@@ -334,11 +348,34 @@ def test_a_strangers_checkpoint_that_claims_too_much_is_refused(whole: RunFolder
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("steps", "frozen"), [(2, True), (4, False)])
 def test_processes_that_share_a_training_can_freeze_it(
+    user: Given, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, frozen: bool
+) -> None:
+    """Within the frozen epoch, and in one more, in which the encoder learns."""
+    words = [*user.words, "trainer.devices=2", f"trainer.max_steps={steps}", "data.tiles_per_epoch=8"]
+    in_a_child(lambda: in_two_processes(lambda: train(base=words), monkeypatch), ends=0)
+    weights = read_content(newest(tmp_path).last)["state_dict"]
+    first, theirs = weights["network.encoder.conv1.0.weight"], load_file(user.weights)["conv1.0.weight"]
+    assert torch.equal(first, theirs) == frozen
+    assert summary(newest(tmp_path))["steps"] == steps
+
+
+@pytest.mark.slow
+def test_processes_share_a_training_whose_encoder_has_more_than_its_maps_need(
     user: Given, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [*user.words, "trainer.devices=2", "trainer.max_steps=2", "data.tiles_per_epoch=8"]
+    """They stop with an error where a weight that asks for a gradient has none."""
+    cut = ["model.encoder=mobilenetv3_small_050", "model.freeze_epochs=0", "model.weights=null"]
+    words = [*user.words, *cut, "trainer.devices=2", "trainer.max_steps=2", "data.tiles_per_epoch=8"]
     in_a_child(lambda: in_two_processes(lambda: train(base=words), monkeypatch), ends=0)
-    first, theirs = next(iter(encoder_of(newest(tmp_path)).values())), load_file(user.weights).values()
-    assert any(torch.equal(first, value) for value in theirs)
     assert summary(newest(tmp_path))["steps"] == 2
+
+
+@pytest.mark.slow
+def test_compiled_it_learns_the_same_when_it_is_no_longer_frozen(whole: RunFolder, user: Given, train: Train) -> None:
+    compiled = train("trainer.compile=true", base=user.words)
+    one, other = (read_content(folder.last)["state_dict"] for folder in (whole, compiled))
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        torch.testing.assert_close(other[key], value, atol=1e-3, rtol=1e-3, msg=key)

@@ -120,6 +120,15 @@ class EncoderModelConfig(Strict):
     def _leave_out_keys_of_the_unet(cls, values: dict[str, Any]) -> dict[str, Any]:
         return _without_keys_of_the_unet(values, cls)
 
+    @model_validator(mode="after")
+    def _check_rate(self) -> "EncoderModelConfig":
+        if self.lr_factor == 1 and self.lr_factor_epochs is not None:
+            raise ValueError(
+                f"model.lr_factor_epochs={self.lr_factor_epochs} does nothing with model.lr_factor=1: leave it out, or "
+                "set another factor"
+            )
+        return self
+
     def encoder_rate(self, epoch: int) -> float:
         """The encoder's learning rate in an epoch, counted from 0, as a factor of `optimizer.lr`; 0: it is frozen."""
         if epoch < self.freeze_epochs:

@@ -82,7 +82,12 @@ def count_parameters(config: Config, channels: int, classes: int) -> int:
     if isinstance(architecture, Architecture):
         return geometry.parameters(architecture)
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build(config, channels, classes).parameters())
+        return _count_learned(build(config, channels, classes))
+
+
+def _count_learned(network: Network) -> int:
+    """Parameters that the optimizer takes: timm's encoders may hold some that their maps do not need."""
+    return sum(parameter.numel() for group in network.parameter_groups() for parameter in group["params"])
 
 
 def cost(network: Network, size: int) -> tuple[int, int | None]:
@@ -98,4 +103,4 @@ def cost(network: Network, size: int) -> tuple[int, int | None]:
     architecture = network.architecture
     if isinstance(architecture, Architecture):
         return geometry.parameters(architecture), geometry.macs(architecture, size, size)
-    return sum(parameter.numel() for parameter in network.parameters()), count_macs(network, size)
+    return _count_learned(network), count_macs(network, size)

@@ -52,15 +52,14 @@ class EncoderNetwork(Network):
         pretrained = find_pretrained(name)
         for key, values in (("mean", pretrained.mean), ("std", pretrained.std)):
             self.register_buffer(key, _fit_channels(values, architecture.in_channels)[:, None, None])
-        # The encoder keeps the initial weights of timm.
-        initialise(self.decoder)
-        initialise(self.head)
+        # The encoder keeps the initial weights of timm. The head's variance depends on the decoder's blocks.
+        initialise(nn.ModuleList([self.decoder, self.head]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits (B, out_channels, H, W).
 
         Raises:
-            ConfigError: If H or W is illegal, or so small that a norm in the encoder cannot train.
+            ConfigError: If H or W is illegal, or if a norm in the encoder cannot train with one image.
         """
         self.check_sizes(x)
         if self._standardizes:
@@ -78,8 +77,8 @@ class EncoderNetwork(Network):
             if "more than 1 value per channel" not in str(error):
                 raise
             raise ConfigError(
-                f"model.encoder={self.architecture.encoder}: of an input of {x.shape[-2]} x {x.shape[-1]} pixels a "
-                "norm in it sees a single one, and learns nothing: set a larger data.tile, or data.batch_size=2 or more"
+                f"model.encoder={self.architecture.encoder}: of an image of {x.shape[-2]} x {x.shape[-1]} pixels a "
+                "norm in it sees a single value, and learns nothing from one image: set data.batch_size=2 or more"
             ) from None
         return maps
 
@@ -87,19 +86,24 @@ class EncoderNetwork(Network):
         """Freeze the encoder or let it learn: frozen, it has no gradient, and its norms keep their statistics."""
         if frozen != self.frozen:
             self.frozen = frozen
-            self.encoder.train(self.training and not frozen)
+            self.train(self.training)
 
     def train(self, mode: bool = True) -> "EncoderNetwork":
-        """See `torch.nn.Module.train`; a frozen encoder stays in evaluation mode."""
+        """See `torch.nn.Module.train`; a frozen encoder stays in evaluation mode, and what no map needs too."""
         super().train(mode)
         if self.frozen:
             self.encoder.eval()
+        for module in self.encoder.modules():
+            own = [*module.parameters(recurse=False)]
+            if own and not any(parameter.requires_grad for parameter in own):
+                module.eval()
         return self
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the weights of the decoder with the head, and those of the encoder."""
         own = [*self.decoder.parameters(), *self.head.parameters()]
-        return [{"params": own}, {"params": [*self.encoder.parameters()]}]
+        theirs = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
+        return [{"params": own}, {"params": theirs}]
 
     def load_encoder(self, weights: Mapping[str, Tensor]) -> None:
         """Copy pretrained weights, as `create_encoder` takes them, into the encoder.

@@ -1,8 +1,8 @@
 """Batch norm folded into the convolutions before it: fewer passes over the maps in prediction."""
 
 import copy
-from collections import OrderedDict
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,13 +43,29 @@ def fold_batch_norm(network: Network) -> Network:
 
 def copy_network(network: Network) -> Network:
     """A copy, without hooks that cannot be copied, such as those of PyTorch's profiler."""
-    hooks = [getattr(part, name) for part in network.modules() for name in ("_forward_hooks", "_forward_pre_hooks")]
-    try:  # a user's network may need its hooks
+    try:  # a user's network may need its hooks, and so do some encoders of timm
         return copy.deepcopy(network)
     except RuntimeError:
         # What is known already is not copied.
-        copied: Network = copy.deepcopy(network, {id(some): OrderedDict() for some in hooks})
+        copied: Network = copy.deepcopy(network, {id(hook): _do_nothing for hook in _find_fixed_hooks(network)})
         return copied
+
+
+def _find_fixed_hooks(network: nn.Module) -> list[Any]:
+    """The hooks that cannot be copied."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks")
+    hooks = [hook for part in network.modules() for kind in kinds for hook in getattr(part, kind).values()]
+    fixed = []
+    for hook in hooks:
+        try:
+            copy.deepcopy(hook, {id(other): other for other in hooks if other is not hook})
+        except RuntimeError:
+            fixed.append(hook)
+    return fixed
+
+
+def _do_nothing(*_: Any, **__: Any) -> None:
+    """Stands in the place of a hook that is not copied."""
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ def measure_sight(name: str, depth: int) -> dict[int, tuple[int, int]] | None:
     """Measure how far each map of an encoder sees in evaluation mode.
 
     Convolution, pooling and all else that reads a pixel without number gives none. The strip of an image is as high as
-    the total stride, which is all that the other axis needs.
+    the smallest image, twice the total stride, which is all that the other axis needs.
 
     Args:
         name: In timm.
@@ -40,20 +40,28 @@ def measure_sight(name: str, depth: int) -> dict[int, tuple[int, int]] | None:
         torch.manual_seed(0)
         encoder = create_encoder(name, depth, 3).eval()
         _check_shapes(name, encoder, find_maps(name, depth).channels, stride)
-        for width in _WIDTHS:
-            if _measure(encoder, levels, stride, width, [0]):
-                break
-        else:
-            return None
-        found = _measure(encoder, levels, stride, width, list(range(0, stride, _SPACING)))
-        return found if found and _shifts(encoder, found, stride, width) else None
+        try:
+            return _measure_all(encoder, levels, stride)
+        except Exception as error:  # whatever a model of timm does with a size that it does not take
+            raise ConfigError(
+                f"model.encoder={name}: it does not take images of {2 * stride} x {_WIDTHS[0]} pixels or of twice that "
+                f"width and more ({describe_error(error)}); set another"
+            ) from None
+
+
+def _measure_all(encoder: nn.Module, levels: list[int], stride: int) -> dict[int, tuple[int, int]] | None:
+    for width in _WIDTHS:
+        if _measure(encoder, levels, stride, width, [0]):
+            found = _measure(encoder, levels, stride, width, list(range(0, stride, _SPACING)))
+            return found if found and _shifts(encoder, found, stride, width) else None
+    return None
 
 
 def _measure(
     encoder: nn.Module, levels: list[int], stride: int, width: int, columns: list[int]
 ) -> dict[int, tuple[int, int]] | None:
     """The same on strips of `width` pixels, by columns right of their middle; None where one sees to their end."""
-    images = torch.zeros(len(columns), 3, stride, width)
+    images = torch.zeros(len(columns), 3, 2 * stride, width)
     places = [width // 2 + column for column in columns]
     for image, place in zip(images, places, strict=True):
         image[..., place] = torch.nan
@@ -72,7 +80,7 @@ def _measure(
 
 def _shifts(encoder: nn.Module, seen: Mapping[int, tuple[int, int]], stride: int, width: int) -> bool:
     """Whether a shift of the image by the total stride shifts the maps, away from the ends of the image."""
-    image = torch.randn(1, 3, stride, width + stride)
+    image = torch.randn(1, 3, 2 * stride, width + stride)
     for (level, ends), here, there in zip(
         seen.items(), encoder(image[..., :width]), encoder(image[..., stride:]), strict=True
     ):

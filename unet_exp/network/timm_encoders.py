@@ -7,7 +7,8 @@ side of its pixels in pixels of the image. Here a map of reduction 2^(level-1) i
 import difflib
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -20,7 +21,6 @@ from torch import Tensor, nn
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.user_class import describe_error
 
-_LOG = logging.getLogger("timm")
 EXTRA = "pip install 'unet-exp[encoders]'"
 
 
@@ -88,23 +88,68 @@ def create_encoder(name: str, depth: int, in_channels: int, weights: Mapping[str
             sums the three kernels, for more it repeats them and scales by 3 / `in_channels`.
         weights: As timm saves them, with or without those of the classifier; None: timm's random ones.
 
+    Returns:
+        The encoder without the stages behind its coarsest map. Of the weights that its maps do not need, which some
+        stages end with, none asks for a gradient.
+
     Raises:
         ConfigError: As `find_maps`.
         DataError: If these are not weights of this encoder; the message continues the name of their file.
     """
+    encoder, idle = _create_whole(name, depth, in_channels, weights), _find_idle(name, depth)
+    for key, parameter in _cut(encoder).named_parameters():
+        if key in idle:
+            parameter.requires_grad_(False)
+    return encoder
+
+
+def _create_whole(name: str, depth: int, in_channels: int, weights: Mapping[str, Tensor] | None = None) -> nn.Module:
+    """Create the encoder with all that timm leaves in it."""
     arguments: dict[str, Any] = {"out_indices": find_maps(name, depth).indices, "in_chans": in_channels}
     if weights is None:
         return cast(nn.Module, _create(name, **arguments))
-    before = _LOG.level
-    _LOG.setLevel(logging.ERROR)  # it lists weights that it does not need
     try:
-        model = _find(name).create_model
-        given = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(weights)}}
-        return cast(nn.Module, model(name, features_only=True, **given, **arguments))
+        with quieten("timm"):  # it lists weights that it does not need
+            model = _find(name).create_model
+            given = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(weights)}}
+            return cast(nn.Module, model(name, features_only=True, **given, **arguments))
     except Exception as error:  # timm and each of its models raise what they like
         raise DataError(f"they are no weights of {name} ({shorten(describe_error(error), 200)})") from None
+
+
+@contextmanager
+def quieten(library: str) -> Iterator[None]:
+    """In here a library logs errors alone."""
+    log = logging.getLogger(library)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
     finally:
-        _LOG.setLevel(before)
+        log.setLevel(before)
+
+
+def _cut(encoder: nn.Module) -> nn.Module:
+    """Take away, in place, the stages behind the last map, which timm's EfficientNets and MobileNets keep and run."""
+    stages = getattr(encoder, "_stage_out_idx", None)
+    if stages and getattr(encoder, "feature_hooks", None) is None:
+        blocks = cast(nn.Sequential, encoder.blocks)
+        encoder.blocks = blocks[: max(stages)]
+    return encoder
+
+
+@lru_cache(maxsize=16)
+def _find_idle(name: str, depth: int) -> frozenset[str]:
+    """Find the weights of a cut encoder that none of its maps depends on: those without a gradient, without memory."""
+    side = 2 << (depth - 1)
+    with torch.device("meta"), torch.enable_grad():
+        encoder = _cut(_create_whole(name, depth, 3)).eval()
+        try:
+            maps: list[Tensor] = encoder(torch.zeros(1, 3, side, side))
+            torch.autograd.backward([each.sum() for each in maps])
+        except Exception:  # it does not take such images: who measures what it sees is told so
+            return frozenset()
+    return frozenset(key for key, parameter in encoder.named_parameters() if parameter.grad is None)
 
 
 def require_weights(name: str, depth: int, weights: Mapping[str, Tensor], in_channels: int = 3) -> None:

@@ -12,7 +12,7 @@ from unet_exp.runs.conditions import Conditions, GitState
 
 _PACKAGES = (
     "unet-exp", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "wandb", "albumentations", "numpy",
-    "opencv-python-headless", "scipy", "scikit-image",
+    "opencv-python-headless", "scipy", "scikit-image", "timm", "torchvision", "safetensors",
 )  # fmt: skip
 
 

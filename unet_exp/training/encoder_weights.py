@@ -10,7 +10,7 @@ from unet_exp.config import ModelConfig
 from unet_exp.config.model import IMAGENET, EncoderModelConfig
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.network import EncoderNetwork
-from unet_exp.network.timm_encoders import EXTRA, find_pretrained, require_weights
+from unet_exp.network.timm_encoders import EXTRA, find_pretrained, quieten, require_weights
 from unet_exp.progress import watch
 from unet_exp.user_class import describe_error
 
@@ -81,7 +81,10 @@ def _find_of_timm(encoder: str, download: bool) -> Path:
     where = f"model.weights={IMAGENET}"
     repository = find_pretrained(encoder).repository
     if repository is None:
-        raise ConfigError(f"{where}: timm has none for model.encoder={encoder}; set null or a file")
+        raise ConfigError(
+            f"{where}: timm has none for model.encoder={encoder} as safetensors on the Hugging Face Hub; set null or a "
+            "file that you have converted"
+        )
     try:
         import huggingface_hub
     except ImportError:
@@ -95,7 +98,9 @@ def _find_of_timm(encoder: str, download: bool) -> Path:
             "training downloads nothing; start a new one, which does"
         )
     try:
-        with watch(f"downloading the weights of {encoder}"):
+        with watch(f"downloading the weights of {encoder}"), quieten("huggingface_hub"):
+            # Asked once: the download itself asks six times, in half a minute.
+            huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repository, _FILE))
             return Path(huggingface_hub.hf_hub_download(repository, _FILE))
     except Exception as error:  # of the network, the disk or the hub
         reason = shorten(describe_error(_find_cause(error)), 160)

@@ -19,12 +19,12 @@ from unet_exp.config import Config
 from unet_exp.config.learning import CustomLossConfig
 from unet_exp.config.user_data import UserDataConfig
 from unet_exp.errors import ConfigError
-from unet_exp.geometry import Architecture, parameters
+from unet_exp.geometry import CustomArchitecture, EncoderArchitecture
 from unet_exp.inference.device import choose_layouts, resolve_device, resolve_precision
 from unet_exp.losses.custom import try_loss
 from unet_exp.memory import free_memory
 from unet_exp.metrics.declarations import metric_names, threshold_names
-from unet_exp.network import complete, cost
+from unet_exp.network import complete, cost, count_parameters
 from unet_exp.progress import watch
 from unet_exp.runs.conditions import Conditions, Layouts
 from unet_exp.runs.environment import describe_conditions
@@ -214,12 +214,13 @@ def _choose_layouts(config: Config, device: torch.device, precision: str, earlie
 def _check_memory(config: Config, dataset: DataSet) -> None:
     """Checks the memory for float32 weights and gradients; the size of a user's own network is unknown."""
     architecture = config.architecture(dataset.channels, len(dataset.classes))
-    if not isinstance(architecture, Architecture):
+    if isinstance(architecture, CustomArchitecture):
         return
-    count, free = parameters(architecture), free_memory()
+    count, free = count_parameters(config, dataset.channels, len(dataset.classes)), free_memory()
     if 2 * 4 * count > free:
+        own = architecture.decoder if isinstance(architecture, EncoderArchitecture) else architecture
         raise ConfigError(
-            f"model.width={architecture.width} model.depth={architecture.depth}: {count:,} parameters and their "
+            f"model.width={own.width} model.depth={own.depth}: {count:,} parameters and their "
             f"gradients take {8 * count / 1e9:.3g} GB of memory and {free / 1e9:.3g} GB are free; take a smaller "
             "width or depth"
         )
@@ -246,8 +247,13 @@ def _total_steps(config: Config, datamodule: SegmentationData) -> int | None:
     """Optimizer steps until the first limit; None where only the time ends the training."""
     limits = [] if config.trainer.max_steps is None else [config.trainer.max_steps]
     if config.trainer.max_epochs is not None:
-        limits.append(config.trainer.max_epochs * -(-datamodule.batches // config.trainer.accumulate))
+        limits.append(config.trainer.max_epochs * count_steps(config, datamodule))
     return min(limits, default=None)
+
+
+def count_steps(config: Config, datamodule: SegmentationData) -> int:
+    """Optimizer steps of an epoch; the last of them may take fewer batches."""
+    return -(-datamodule.batches // config.trainer.accumulate)
 
 
 def _count_processes(config: Config, device: torch.device) -> int:

@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +18,7 @@ from unet_exp import signals
 from unet_exp.checkpoints.checkpoint import custom_targets
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import Config
-from unet_exp.config.model import UNetConfig
+from unet_exp.config.model import EncoderModelConfig, UNetConfig
 from unet_exp.console import make_console
 from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
@@ -38,7 +38,7 @@ from unet_exp.training import processes
 from unet_exp.training.callbacks import Callbacks, build_callbacks
 from unet_exp.training.last_checkpoint import BestCheckpoint
 from unet_exp.training.loggers import Start, TrainingLogger, open_logger
-from unet_exp.training.prepare import Job, prepare
+from unet_exp.training.prepare import Job, count_steps, prepare
 from unet_exp.training.pruning import Pruning
 from unet_exp.training.rerun import Rerun
 from unet_exp.training.resume_point import ResumePoint, find_resume_point, find_resumed_folder
@@ -114,14 +114,21 @@ def _show_network(job: Job, console: Console) -> None:
         lines = [f"{name}: {sizes}, {job.parameters:,} parameters{macs}"]
     if isinstance(architecture, EncoderArchitecture):
         lines.append(architecture.describe_sight())
-    warmup = job.config.scheduler.warmup_steps
-    if job.steps is not None and warmup >= job.steps:
-        lines.append(
-            f"warning: the training ends after {job.steps} steps, within scheduler.warmup_steps={warmup}: "
-            "optimizer.lr is never reached"
-        )
-    for line in lines:
+    for line in [*lines, *_warn_of_early_end(job)]:
         console.print(line, soft_wrap=True)
+
+
+def _warn_of_early_end(job: Job) -> Iterator[str]:
+    """Says which beginnings of the training it does not outlast."""
+    if job.steps is None:
+        return
+    ends = f"warning: the training ends after {job.steps} steps, within"
+    warmup, model = job.config.scheduler.warmup_steps, job.config.model
+    if warmup >= job.steps:
+        yield f"{ends} scheduler.warmup_steps={warmup}: optimizer.lr is never reached"
+    frozen = model.freeze_epochs if isinstance(model, EncoderModelConfig) else 0
+    if frozen * count_steps(job.config, job.datamodule) >= job.steps:
+        yield f"{ends} model.freeze_epochs={frozen}: the encoder learns nothing"
 
 
 def _make_folder(config: Config, folder: RunFolder | None, resume: ResumePoint | None, stack: ExitStack) -> RunFolder:
