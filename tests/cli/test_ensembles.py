@@ -168,6 +168,10 @@ class TestPredict:
         assert "choose with inference=none" in cli("predict", both, "inference.context=16", "input=in").mistake
         assert "inference=[none]" in cli("predict", both, "inference=[none]", "input=in").mistake
 
+    def test_the_key_typed_twice_is_no_ensemble(self, cli: Cli, finished: RunFolder) -> None:
+        said = cli("predict", f"checkpoint={finished.best}", f"checkpoint={finished.path}", "input=x.png")
+        assert said.mistake == "checkpoint is typed twice; several are a list: checkpoint=[A,B]"
+
     def test_every_member_is_trusted_by_what_is_typed(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
         content = torch.load(OLD.best, weights_only=True)
         content["unet_exp"]["config"]["loss"] = {"name": "custom", "target": "antigravity.fly", "params": {}}
@@ -334,6 +338,7 @@ class TestOutOfFold:
             ),
             ("other folds", r"best\.ckpt was trained on synthetic_000, one of its test images"),
             ("no folds", r"best\.ckpt was trained on synthetic_00\d, one of its test images|are tested by none"),
+            ("other images", r"best\.ckpt was not trained on synthetic_00\d as it is here, so nobody knows"),
             ("limited", r"3 of 6 images, such as synthetic_00\d, are tested by none"),
             ("a split", r"out_of_fold=true scores test images: leave out split=val"),
         ],
@@ -350,6 +355,7 @@ class TestOutOfFold:
         words += {
             "other folds": ["data.fold=0"],
             "no folds": ["data.fold=0", "data.folds=0"],
+            "other images": ["data.seed=7"],
             "limited": ["trainer.limit_batches=1"],
             "a split": ["split=val"],
         }.get(change, [])

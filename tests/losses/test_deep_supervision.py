@@ -190,7 +190,9 @@ def test_weights_are_halved_from_level_to_level_or_as_typed(words: list[str], ex
     [
         (["model.deep_supervision_weights=[1,1,1,1]"], "needs model.deep_supervision=true"),
         (["model.deep_supervision=true", "model.deep_supervision_weights=[1,1]"], "model.depth=5 has 4 levels in its"),
-        (["model.deep_supervision=true", "model.deep_supervision_weights=[0,1,1,1]"], "must be above 0"),
+        (["model.deep_supervision=true", "model.deep_supervision_weights=[0,1,1,1]"], "give it its share"),
+        (["model.deep_supervision=true", "model.deep_supervision_weights=[0,0,0,0]"], "give it its share"),
+        (["model.deep_supervision=true", "model.deep_supervision_weights=[1e308,1e308,1,1]"], "give it its share"),
         (["model.deep_supervision=true", "model.deep_supervision_weights=[1,-1,1,1]"], "deep_supervision_weights"),
         (["model.deep_supervision=true", "model.deep_supervision_weights=[]"], "deep_supervision_weights"),
         (["model.block=dense"], "model.block='dense': should be 'plain' or 'residual'"),

@@ -50,6 +50,8 @@ class OverCheckpoints:
         Raises:
             UserError: as `open_checkpoints`.
         """
+        if sum(word.startswith("checkpoint=") for word in words) > 1:
+            raise ConfigError("checkpoint is typed twice; several are a list: checkpoint=[A,B]")
         named = typed["checkpoint"]
         listed = [str(one) for one in named] if isinstance(named, list) else str(named)
         opened = open_checkpoints(listed, _list_trusted(typed))

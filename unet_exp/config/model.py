@@ -57,8 +57,9 @@ class UNetConfig(Strict):
                 f"{given}: model.depth={self.depth} has {levels} level{'s' * (levels > 1)} in its decoder; "
                 "give a weight for each, the full resolution first"
             )
-        if not weights[0]:
-            raise ValueError(f"{given}: the first is that of the full resolution, which predicts; it must be above 0")
+        total = sum(weights)
+        if not total or weights[0] / total < 1e-6:  # also where the sum is infinite
+            raise ValueError(f"{given}: the first is that of the full resolution, which predicts; give it its share")
         return self
 
     @property

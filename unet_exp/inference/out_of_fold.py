@@ -49,8 +49,12 @@ class _Key(NamedTuple):
 def check_folds(folds: Sequence[Fold]) -> None:
     """Checks that each labelled image is tested by one checkpoint, which was not trained on it.
 
+    Images that were saved anew have other digests. So the training images must be those of the trainings: else nobody
+    knows what a checkpoint has seen.
+
     Raises:
-        DataError: if one is tested twice, by a checkpoint that was trained on it, or never; names it.
+        DataError: if one is tested twice, by a checkpoint that was trained on it, or never, or if these are not the
+            images of the trainings; names it.
     """
     for fold in folds[1:]:
         if fold.dataset.metrics != folds[0].dataset.metrics:
@@ -82,6 +86,14 @@ def check_folds(folds: Sequence[Fold]) -> None:
             f"out_of_fold=true: {len(never):,} of {len(never) + len(tested):,} images{example} are tested by none of "
             "the checkpoints: name those of all folds (data.folds, without trainer.limit_batches)"
         )
+    for fold in folds:
+        known = fold.checkpoint.record.find_trained_on(fold.dataset.train.facts.digests)
+        if not known.all():
+            other = fold.dataset.train.names[int(known.argmin())]
+            raise DataError(
+                f"out_of_fold=true: checkpoint={fold.checkpoint.path} was not trained on {other} as it is here, so "
+                "nobody knows which of these images it has seen: name the data of its training"
+            )
 
 
 def score_folds(
