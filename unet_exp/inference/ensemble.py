@@ -64,7 +64,7 @@ def _find(named: str | Path, left_out: list[str]) -> list[Path]:
         if not found:
             raise DataError(f"checkpoint={path}: no run of this sweep has finished and has its best.ckpt")
         return found
-    if os.path.exists(path) or not glob.has_magic(str(named)):
+    if os.path.exists(path) or not (glob.has_magic(str(named)) or "," in str(named)):
         return [path]
     found = []
     for match in sorted(map(Path, glob.glob(str(named), recursive=True))):
@@ -75,8 +75,18 @@ def _find(named: str | Path, left_out: list[str]) -> list[Path]:
         elif RunFolder(match).config.is_file() and _is_usable(RunFolder(match), left_out):
             found.append(match)
     if not found:
-        raise DataError(f"checkpoint={named}: there is no such file, and as a pattern it matches no checkpoint")
+        raise _explain_missing(str(named))
     return found
+
+
+def _explain_missing(named: str) -> DataError:
+    """The error of a name with commas or a glob's signs that gives no checkpoint, with the mend where it is a list."""
+    quoted = "\"checkpoint=['a','b']\""
+    if named.startswith("[") and named.endswith("]"):  # a list that the grammar of the command line does not read
+        return DataError(f"checkpoint={named}: names with commas, equals signs or brackets are quoted: {quoted}")
+    lack = "there is no such file" + (", and as a pattern it matches no checkpoint" * glob.has_magic(named))
+    mend = f"; several are a list: {quoted if '=' in named else f'checkpoint=[{named}]'}" if "," in named else ""
+    return DataError(f"checkpoint={named}: {lack}{mend}")
 
 
 def _is_sweep(folder: Path) -> bool:
