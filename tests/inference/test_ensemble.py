@@ -436,6 +436,14 @@ def test_from_python(write: Write, tmp_path: Path) -> None:
         np.testing.assert_allclose(ours.probabilities(image), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("wrong", [None, 3, b"a", {"a": "b"}, np.zeros((50, 50)), [None]])
+def test_what_is_no_name_is_one_line(write: Write, wrong: Any) -> None:
+    for named in (wrong, [write("a"), wrong]):
+        with pytest.raises(DataError, match=r"^checkpoint=.*: name files, folders or a list of them$") as caught:
+            unet_exp.load(named)
+        assert "\n" not in str(caught.value)
+
+
 def test_what_is_left_of_a_large_image_is_of_these_members(write: Write, tmp_path: Path) -> None:
     runs = [write("a"), write("b", "model=valid")]
     tifffile.imwrite(tmp_path / "a.tif", random_image(30, 37), tile=(16, 16))
