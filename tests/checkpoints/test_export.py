@@ -271,12 +271,27 @@ class TestMistakes:
             ("checkpoint=a.onnx", "checkpoint=a.onnx: is an exported network already"),
             (f"checkpoint=a.ckpt output={'n' * 300}.onnx", ".onnx: this path cannot be used (File name too long)"),
             ("checkpoint=a.ckpt opset=12", "opset=12: should be greater than or equal to 17"),
+            ("checkpoint=[a,b]", "checkpoint=[a, b]: export writes one network; name one file or folder of a run"),
             ("checkpoint=a.ckpt opst=18", "unknown key opst; the keys are checkpoint, output, opset"),
         ],
     )
     def test_of_export(self, cli: Cli, tmp_path: Path, words: str, part: str) -> None:
         assert part in cli("export", *words.split()).mistake
         assert list(tmp_path.iterdir()) == []
+
+    def test_of_folders(self, cli: Cli, tmp_path: Path) -> None:
+        for name, inside in (("sweep/a", "sweep.json"), ("sweep/b", "b/config.yaml")):
+            (tmp_path / name / inside).parent.mkdir(parents=True)
+            (tmp_path / name / inside).touch()
+
+        def mistake(entry: str, name: str) -> str:
+            words = ("output=a.safetensors",) if entry == "export" else ()
+            return str(cli(entry, f"checkpoint={name}", *words).mistake)
+
+        assert mistake("export", "sweep/a").endswith("checkpoint=sweep/a: this is a sweep; name one run of it")
+        for entry in ("export", "evaluate"):
+            assert "checkpoint=sweep: this folder is neither a run nor a sweep; runs are" in mistake(entry, "sweep")
+            assert "best.ckpt: there is no such file" in mistake(entry, "sweep/b/b")  # a run that has none yet
 
     def test_a_missing_package(
         self, cli: Cli, finished: RunFolder, exported: Path, monkeypatch: pytest.MonkeyPatch

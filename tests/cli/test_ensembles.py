@@ -113,6 +113,16 @@ class TestPredict:
         assert part in said.mistake
         assert not (tmp_path / "outputs").exists()
 
+    def test_a_list_without_the_quotes_that_it_needs(self, cli: Cli) -> None:
+        said = cli("evaluate", "checkpoint=[CV/fold=0,seed=0,CV/fold=1,seed=0]")
+        assert said.mistake.endswith("are quoted: \"checkpoint=['a','b']\"")
+        assert cli("predict", "checkpoint=a,b", "input=c").mistake.endswith("several are a list: checkpoint=[a,b]")
+
+    def test_null_in_a_list(self, cli: Cli, finished: RunFolder) -> None:
+        said = cli("evaluate", f"checkpoint=[{finished.path},null]")
+        assert said.mistake.endswith("checkpoint=None: name files, folders or a list of them")
+        assert "checkpoint=7: there is no such file" in cli("evaluate", "checkpoint=[7]").mistake
+
     def test_what_is_known_of_the_pixels_agrees_or_is_typed(
         self, cli: Cli, finished: RunFolder, images: list[np.ndarray], tmp_path: Path
     ) -> None:

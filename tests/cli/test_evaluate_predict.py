@@ -154,7 +154,7 @@ class TestEvaluate:
             return cli("evaluate", f"checkpoint={name}").mistake
 
         assert "none.ckpt: there is no such file" in mistake("none.ckpt")
-        assert "best.ckpt: there is no such file" in mistake(str(tmp_path))  # a folder without one
+        assert "this folder is neither a run nor a sweep" in mistake(str(tmp_path))
         (tmp_path / "text.ckpt").write_text("not a checkpoint")
         assert "text.ckpt: this is no checkpoint" in mistake("text.ckpt")
         (tmp_path / "empty.ckpt").touch()

@@ -574,6 +574,19 @@ print([codes, sorted({"torch", "pytorch_lightning", "wandb", "matplotlib"} & sys
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("entry", ["train", "evaluate"])
+def test_a_reader_of_the_help_may_close_it(entry: str) -> None:
+    script = f"from unet_exp.cli.{entry} import main; main()"
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        command = [sys.executable, "-c", script, "--help"]
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_overrides_are_read_as_hydra_reads_them() -> None:
     (override,) = parse_overrides(["loss.class_weights=[2.5,1]"])
     assert (override.key_or_group, override.value()) == ("loss.class_weights", [2.5, 1])

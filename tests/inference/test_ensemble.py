@@ -1,6 +1,7 @@
 """Several networks predict together: the plain mean of what each gives, each by its own record."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -381,6 +382,29 @@ def test_a_glob_means_files_and_finished_runs(write: Write, tmp_path: Path) -> N
         open_checkpoints([])
 
 
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("[CV/fold=0,seed=0,b]", "names with commas, equals signs or brackets are quoted: \"checkpoint=['a','b']\""),
+        ("a,b", "there is no such file; several are a list: checkpoint=[a,b]"),
+        ("fold=0,fold=1", "there is no such file; several are a list: \"checkpoint=['a','b']\""),
+        (
+            "x*,y*",
+            "there is no such file, and as a pattern it matches no checkpoint; several are a list: checkpoint=[x*,y*]",
+        ),
+    ],
+)
+def test_what_looks_like_a_list_is_told_how_lists_are_typed(named: str, said: str) -> None:
+    with pytest.raises(DataError, match=f"^{re.escape(f'checkpoint={named}: {said}')}$"):
+        open_checkpoints(named)
+
+
+def test_a_name_with_commas_or_brackets_that_is_there_is_a_name(write: Write, tmp_path: Path) -> None:
+    for name in ("a,b", "[c=1,d]"):
+        write(name)
+        assert found(str(tmp_path / name)) == [name]
+
+
 def test_folders_without_a_checkpoint_of_their_own_are_left_out(write: Write, tmp_path: Path) -> None:
     for name in ("a", "moved", "b"):
         write(f"train/{name}")
@@ -410,6 +434,14 @@ def test_from_python(write: Write, tmp_path: Path) -> None:
         ours = unet_exp.load(named, "cpu", "32")  # type: ignore[arg-type]
         assert len(ours.members) == 3
         np.testing.assert_allclose(ours.probabilities(image), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, b"a", {"a": "b"}, np.zeros((50, 50)), [None]])
+def test_what_is_no_name_is_one_line(write: Write, wrong: Any) -> None:
+    for named in (wrong, [write("a"), wrong]):
+        with pytest.raises(DataError, match=r"^checkpoint=.*: name files, folders or a list of them$") as caught:
+            unet_exp.load(named)
+        assert "\n" not in str(caught.value)
 
 
 def test_what_is_left_of_a_large_image_is_of_these_members(write: Write, tmp_path: Path) -> None:

@@ -63,6 +63,14 @@ def test_every_command_is_one_that_a_shell_reads(page):
     assert checked.returncode == 0, checked.stderr
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_data_of_ones_own_come_with_their_folder(page):
+    blocks = re.findall(r"^```bash\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    for command in "\n".join(blocks).replace("\\\n", " ").splitlines():
+        for word in re.findall(r"(?<!\S)data=(\w+)", command):
+            assert (ROOT / "conf" / "data" / f"{word}.yaml").exists() or "--config-dir" in command, command
+
+
 def headings(page: Path) -> set[str]:
     """The anchors that GitHub makes of a page's headings."""
     lines = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S), re.M)

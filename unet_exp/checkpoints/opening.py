@@ -24,14 +24,7 @@ def open_checkpoint(path: str | Path, trust: Collection[str] = ()) -> Checkpoint
         DataError: if it is missing, is no checkpoint, is one of another program or a newer version, or names a class
             without trust.
     """
-    path = Path(path)
-    try:
-        path = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
-        exists = path.is_file()
-    except OSError as error:
-        raise DataError(f"checkpoint={path}: this path cannot be opened ({error.strerror})") from None
-    if not exists:
-        raise DataError(f"checkpoint={path}: there is no such file; runs keep theirs in <run>/checkpoints/best.ckpt")
+    path = _find_file(Path(path))
     if path.suffix.lower() == onnx_model.SUFFIX:
         return onnx_model.open_onnx(path, trust)
     if path.suffix.lower() == safetensors_file.SUFFIX:
@@ -44,3 +37,22 @@ def open_checkpoint(path: str | Path, trust: Collection[str] = ()) -> Checkpoint
         if isinstance(key, str) and key.startswith(NETWORK_PREFIX) and isinstance(value, Tensor)
     }
     return Checkpoint.read(path, content[KEY], content.get(STEP), network, trust)
+
+
+def _find_file(path: Path) -> Path:
+    """The file, or the `best.ckpt` of a run's folder."""
+    try:
+        is_folder = path.is_dir()
+        file = path / "checkpoints" / "best.ckpt" if is_folder else path
+        if file.is_file():
+            return file
+        is_sweep = (path / "sweep.json").is_file()
+        is_run = any((path / name).exists() for name in ("config.yaml", "checkpoints"))
+    except OSError as error:
+        raise DataError(f"checkpoint={path}: this path cannot be opened ({error.strerror})") from None
+    if is_sweep:
+        raise DataError(f"checkpoint={path}: this is a sweep; name one run of it")
+    if is_folder and not is_run:
+        where = "runs are outputs/train/<run> and outputs/sweep/<sweep>/<run>"
+        raise DataError(f"checkpoint={path}: this folder is neither a run nor a sweep; {where}")
+    raise DataError(f"checkpoint={file}: there is no such file; runs keep theirs in <run>/checkpoints/best.ckpt")

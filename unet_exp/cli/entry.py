@@ -1,6 +1,7 @@
 """What the commands share: reading the command line, and errors of the user in one line."""
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -58,11 +59,21 @@ def _leave(message: str) -> None:
     sys.exit(EXIT_MISTAKE)
 
 
+def print_help(text: str) -> None:
+    """Prints text; if its reader, such as `head`, has enough before its end, the program ends with exit code 1."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python flushes standard output once more at its end: see "Note on SIGPIPE" in its documentation of `signal`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
 def print_usage(usage: str) -> bool:
     """Prints the usage if the command line asks for it; whether it does."""
     wanted = bool({"-h", "--help"} & set(sys.argv[1:]))
     if wanted:
-        print(usage)
+        print_help(usage)
     return wanted
 
 

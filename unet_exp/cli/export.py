@@ -57,6 +57,9 @@ def export(values: dict[str, Any]) -> Path:
         UserError: for what the user can correct, and if the file does not give what the network gives; then it is not
             written.
     """
+    if isinstance(named := values["checkpoint"], list):
+        several = ", ".join(map(str, named))
+        raise ConfigError(f"checkpoint=[{several}]: export writes one network; name one file or folder of a run")
     task = validate(Export, values)
     output = Path(task.output)
     _check_paths(task, output)

@@ -52,8 +52,9 @@ class OverCheckpoints:
         """
         if sum(word.startswith("checkpoint=") for word in words) > 1:
             raise ConfigError("checkpoint is typed twice; several are a list: checkpoint=[A,B]")
-        named = typed["checkpoint"]
-        listed = [str(one) for one in named] if isinstance(named, list) else str(named)
+        named, is_list = typed["checkpoint"], isinstance(typed["checkpoint"], list)
+        # A number is a name; null and a list are none.
+        listed = [str(one) if isinstance(one, int | float) else one for one in named] if is_list else str(named)
         opened = open_checkpoints(listed, _list_trusted(typed))
         return cls(opened.checkpoints, opened.left_out, words, typed, defaults, more_data, reads_data)
 

@@ -5,7 +5,7 @@ from argparse import Namespace
 from typing import Any
 
 from unet_exp import config_files, signals
-from unet_exp.cli.entry import EXIT_DIFFERENT, report_user_errors
+from unet_exp.cli.entry import EXIT_DIFFERENT, print_help, report_user_errors
 from unet_exp.compose import compose_command, prepare_words
 from unet_exp.errors import UserError
 from unet_exp.options import conf_dir
@@ -64,7 +64,7 @@ def _print_help(args: Namespace) -> None:
 
     if args.overrides or args.config_dir:
         compose_command(args.overrides, args.config_dir)
-    print(format_help(args.config_dir))
+    print_help(format_help(args.config_dir))
 
 
 def _show(args: Namespace) -> None:

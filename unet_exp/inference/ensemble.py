@@ -2,7 +2,8 @@
 
 import glob
 import os
-from collections.abc import Collection, Iterator, Sequence
+import reprlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -44,16 +45,28 @@ def open_checkpoints(named: Named, trust: Collection[str] = ()) -> Opened:
         trust: see `unet_exp.checkpoints.opening.open_checkpoint`.
 
     Raises:
-        DataError: as `open_checkpoint`; and if a sweep or a glob gives none.
+        DataError: as `open_checkpoint`; and if a sweep or a glob gives none, or what is given is no name.
         ConfigError: as `open_checkpoint`.
     """
     left_out: list[str] = []
-    paths = [path for one in ([named] if isinstance(named, str | Path) else named) for path in _find(one, left_out)]
+    paths = [path for one in _list_names(named) for path in _find(one, left_out)]
     if not paths:
         raise DataError("checkpoint=[]: name a file or a folder of a run")
     opened = (open_checkpoint(path, trust) for path in dict.fromkeys(paths))
     each = {checkpoint.path.resolve(): checkpoint for checkpoint in opened}
     return Opened(list(each.values()), left_out)
+
+
+def _list_names(named: object) -> list[str | Path]:
+    """The names that are given; a user of Python or of YAML's `null` may give anything."""
+    listed = named if isinstance(named, Iterable) and not isinstance(named, str | bytes | Mapping) else [named]
+    names: list[str | Path] = []
+    for one in listed:
+        if not isinstance(one, str | Path):
+            what = " ".join(reprlib.repr(one).split())
+            raise DataError(f"checkpoint={what}: name files, folders or a list of them")
+        names.append(one)
+    return names
 
 
 def _find(named: str | Path, left_out: list[str]) -> list[Path]:
@@ -64,7 +77,7 @@ def _find(named: str | Path, left_out: list[str]) -> list[Path]:
         if not found:
             raise DataError(f"checkpoint={path}: no run of this sweep has finished and has its best.ckpt")
         return found
-    if os.path.exists(path) or not glob.has_magic(str(named)):
+    if os.path.exists(path) or not (glob.has_magic(str(named)) or "," in str(named)):
         return [path]
     found = []
     for match in sorted(map(Path, glob.glob(str(named), recursive=True))):
@@ -75,8 +88,18 @@ def _find(named: str | Path, left_out: list[str]) -> list[Path]:
         elif RunFolder(match).config.is_file() and _is_usable(RunFolder(match), left_out):
             found.append(match)
     if not found:
-        raise DataError(f"checkpoint={named}: there is no such file, and as a pattern it matches no checkpoint")
+        raise _explain_missing(str(named))
     return found
+
+
+def _explain_missing(named: str) -> DataError:
+    """The error of a name with commas or a glob's signs that gives no checkpoint, with the mend where it is a list."""
+    quoted = "\"checkpoint=['a','b']\""
+    if named.startswith("[") and named.endswith("]"):  # a list that the grammar of the command line does not read
+        return DataError(f"checkpoint={named}: names with commas, equals signs or brackets are quoted: {quoted}")
+    lack = "there is no such file" + (", and as a pattern it matches no checkpoint" * glob.has_magic(named))
+    mend = f"; several are a list: {quoted if '=' in named else f'checkpoint=[{named}]'}" if "," in named else ""
+    return DataError(f"checkpoint={named}: {lack}{mend}")
 
 
 def _is_sweep(folder: Path) -> bool:
