@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -373,7 +374,11 @@ def test_processes_share_a_training_whose_encoder_has_more_than_its_maps_need(
 
 
 @pytest.mark.slow
-def test_compiled_it_learns_the_same_when_it_is_no_longer_frozen(whole: RunFolder, user: Given, train: Train) -> None:
+def test_compiled_it_learns_the_same_when_it_is_no_longer_frozen(
+    whole: RunFolder, user: Given, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Traced alike, and not turned into code, which takes most of the time.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     compiled = train("trainer.compile=true", base=user.words)
     one, other = (read_content(folder.last)["state_dict"] for folder in (whole, compiled))
     assert one.keys() == other.keys()
