@@ -113,7 +113,7 @@ def test_its_blocks_may_be_residual() -> None:
 def test_its_head_has_the_variance_that_its_blocks_ask_for(block: str, numerator: int) -> None:
     """Behind residual units no ReLU takes half of it away."""
     made = build(RESNET, "model.depth=3", "model.width=64", f"model.block={block}", classes=200)
-    assert float(made.head.weight.std()) == pytest.approx((numerator / 64) ** 0.5, rel=0.03)
+    assert made.head.weight.std().item() == pytest.approx((numerator / 64) ** 0.5, rel=0.03)
 
 
 def test_multiply_accumulates_are_counted() -> None:
