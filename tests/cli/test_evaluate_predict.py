@@ -172,7 +172,12 @@ class TestPredict:
     @pytest.fixture
     def predict(self, cli: Cli, finished: RunFolder) -> Cli:
         """`predict("input=...")` writes into `masks`."""
-        return lambda *words: cli("predict", f"checkpoint={finished.best}", "output=masks", *words)
+
+        def run(*words: str) -> Said:
+            named = [] if any(word.startswith("checkpoint=") for word in words) else [f"checkpoint={finished.best}"]
+            return cli("predict", *named, "output=masks", *words)
+
+        return run
 
     @pytest.mark.parametrize("size", [(64, 64), (61, 47), (5, 3), (1, 1), (2, 90)])
     def test_a_png_of_any_size(self, predict: Cli, finished: RunFolder, tmp_path: Path, size: tuple[int, int]) -> None:

@@ -446,7 +446,7 @@ def zipped(content: Any) -> bytes:
 
 def test_what_is_not_there(tmp_path: Path) -> None:
     assert "no such file" in said(tmp_path / "none.ckpt")
-    with pytest.raises(DataError, match=r"best\.ckpt: there is no such file"):
+    with pytest.raises(DataError, match=r"this folder is neither a run nor a sweep"):
         open_checkpoint(tmp_path)
 
 
