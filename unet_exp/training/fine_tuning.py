@@ -6,7 +6,7 @@ from unet_exp.checkpoints.checkpoint import Checkpoint
 from unet_exp.errors import ConfigError
 
 _SIDE = "side_heads."
-"""Of deep supervision, which predicts with none of them."""
+"""Begins the names of the heads of deep supervision, which train and do not predict."""
 
 
 def load_initial_weights(network: nn.Module, checkpoint: Checkpoint) -> list[str]:

@@ -96,7 +96,7 @@ class SegmentationModule(pl.LightningModule):
         A batch in which no pixel counts has no loss: it moves neither the weights nor the mean of the epoch.
 
         Args:
-            batch: `image` (B, C, S, S), `label` and perhaps `weights` (B, S, S), and the number `patches` of the
+            batch: `image` (B, C, S, S), `label` and perhaps `weights` (B, T, T), and the number `patches` of the
                 patches on which a pixel counts.
             batch_index: of the epoch.
         """
