@@ -43,7 +43,7 @@ class Conditions(PlainRecord):
         threads: of PyTorch in each process: they split sums, and so change the rounding.
         layouts: of the memory.
         augmented_on: `cpu` or `gpu`: where patches are augmented, which changes the rounding.
-        init_from_sha256: of the file that its weights start from, a checkpoint or pretrained ones; None if there is none.
+        init_from_sha256: of the file that its weights start from, a checkpoint or pretrained; None if there is none.
         git: of the code; None outside a checkout.
         versions: of Python and of packages.
     """
