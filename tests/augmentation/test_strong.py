@@ -19,7 +19,7 @@ from unet_exp.augmentation import Augmentation, Window
 from unet_exp.augmentation.paper import Motion, resample
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, parse
-from unet_exp.config.learning import StrongAugmentationConfig
+from unet_exp.config.augmentation import StrongAugmentationConfig
 from unet_exp.errors import ConfigError
 from unet_exp.samples.normalization import Normalization
 from unet_exp.samples.sample import Sample

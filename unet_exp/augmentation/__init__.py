@@ -5,7 +5,7 @@ from unet_exp.augmentation.paper import PaperAugmentation
 from unet_exp.augmentation.protocol import Augmentation, Window
 from unet_exp.augmentation.strong import StrongAugmentation
 from unet_exp.config import AugmentationConfig, PaperAugmentationConfig
-from unet_exp.config.learning import StrongAugmentationConfig
+from unet_exp.config.augmentation import StrongAugmentationConfig
 
 __all__ = ["Augmentation", "Window", "build"]
 

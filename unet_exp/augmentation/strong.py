@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from unet_exp.augmentation.paper import Floats, GreyChange, Motion, cut_moved
 from unet_exp.augmentation.protocol import Window
-from unet_exp.config.learning import StrongAugmentationConfig
+from unet_exp.config.augmentation import StrongAugmentationConfig
 from unet_exp.mirror import Pixels
 
 

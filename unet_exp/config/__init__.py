@@ -11,14 +11,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from unet_exp.config.augmentation import AugmentationConfig, DeformationConfig, PaperAugmentationConfig
 from unet_exp.config.data import CellTrackingConfig, DataConfig, ISBI2012Config, SyntheticConfig
 from unet_exp.config.learning import (
-    AugmentationConfig,
     BorderWeightedConfig,
-    DeformationConfig,
     LossConfig,
     OptimizerConfig,
-    PaperAugmentationConfig,
     PlateauConfig,
     SchedulerConfig,
 )

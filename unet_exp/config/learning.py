@@ -1,4 +1,4 @@
-"""Config of learning: loss, augmentation, optimizer, schedule."""
+"""Config of learning: loss, optimizer, schedule."""
 
 from typing import Annotated, Any, Literal
 
@@ -126,65 +126,6 @@ LossConfig = Annotated[
     | LovaszConfig
     | CustomLossConfig,
     Field(discriminator="name"),
-]
-
-
-class PlainAugmentationConfig(Strict):
-    """Nothing, or flips and quarter turns."""
-
-    name: Literal["none", "flips"]
-
-
-class DeformationConfig(Strict):
-    """Shared by `paper` and `strong`.
-
-    Attributes:
-        device: where patches are deformed, see `unet_exp.training.device_patches`; an earlier version's: on the CPU.
-    """
-
-    device: Literal["auto", "cpu", "gpu"] = "cpu"
-    shift: Annotated[float, Field(ge=0, le=1000)]
-    rotation: Annotated[float, Field(ge=0, le=180)]
-    flip: bool
-    grid: Annotated[int, Field(ge=2, le=64)]
-    std: Annotated[float, Field(ge=0, le=1000)]
-    knots: Literal["border", "inside"]
-    contrast: Fraction
-    brightness: NonNegative
-
-
-class PaperAugmentationConfig(DeformationConfig):
-    """The paper's section 3.1; what it does not state is a key."""
-
-    name: Literal["paper"]
-
-
-def _require_order(limits: list[float]) -> list[float]:
-    if limits[0] > limits[1]:
-        raise ValueError("must be [low, high] with low at most high")
-    return limits
-
-
-Factors = Annotated[
-    list[Annotated[float, Field(ge=0.1, le=10)]], Field(min_length=2, max_length=2), AfterValidator(_require_order)
-]
-"""A range of factors around 1, `[low, high]`."""
-
-
-class StrongAugmentationConfig(DeformationConfig):
-    """The augmentation of the paper and more; `unet_exp.augmentation.strong` explains the keys."""
-
-    name: Literal["strong"]
-    probability: Annotated[float, Field(ge=0, le=1)]
-    quarter_turns: bool
-    zoom: Factors
-    gamma: Factors
-    blur: Annotated[float, Field(ge=0, le=100)]
-    noise: Annotated[float, Field(ge=0, le=100)]
-
-
-AugmentationConfig = Annotated[
-    PlainAugmentationConfig | PaperAugmentationConfig | StrongAugmentationConfig, Field(discriminator="name")
 ]
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from unet_exp import augmentation, losses, signals
 from unet_exp.augmentation.paper import Deformation
 from unet_exp.config import Config
-from unet_exp.config.learning import DeformationConfig
+from unet_exp.config.augmentation import DeformationConfig
 from unet_exp.geometry import input_for_output
 from unet_exp.losses import Targets
 from unet_exp.network import center_crop

@@ -16,7 +16,7 @@ from unet_exp import losses
 from unet_exp.augmentation import on_device
 from unet_exp.augmentation.paper import Deformation, fold
 from unet_exp.config import IGNORE_LABEL, Config, LossConfig
-from unet_exp.config.learning import DeformationConfig
+from unet_exp.config.augmentation import DeformationConfig
 from unet_exp.errors import ConfigError
 from unet_exp.losses.batched import BatchedTargets
 from unet_exp.mirror import mirror_window
