@@ -1,10 +1,11 @@
 """What every augmentation is: a way to cut a patch out of an image and of all maps that belong to it."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.mirror import Pixels
+from unet_exp.mirror import Pixels, Plane
 
 
 class Window(NamedTuple):
@@ -63,3 +64,33 @@ class Augmentation(Protocol):
         Returns:
             The patch (S, S, C) float32, and the maps (M, M) in the order and of the types given, of the same middle.
         """
+
+
+@runtime_checkable
+class StoredImage(Protocol):
+    """An image for transforms of pixels as they are stored: a `Plane` of them, and the way to the network's input.
+
+    Images of 8 bits are read as they are. Others are read as float32 from 0 to 1, the least and the largest value of
+    the whole image: the two kinds that albumentations takes.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W, C)."""
+
+    def read(self, top: int, left: int, height: int, width: int) -> NDArray[Any]:
+        """Reads a part: (height, width, C) uint8, or float32 in 0 .. 1."""
+
+    @property
+    def normalized(self) -> Plane:
+        """The image as the network takes it, (H, W, C) float32."""
+
+    @property
+    def valid(self) -> Plane | None:
+        """(H, W) uint8, 1 where a pixel holds data, else 0; None: everywhere."""
+
+    def normalize(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """What `read` gives, as the network takes it."""
+
+    def restore(self, patch: NDArray[np.float32]) -> NDArray[Any]:
+        """The inverse of `normalize`; what lies beyond the range of the type, or of the image, is clipped."""

@@ -52,6 +52,14 @@ class Normalization(Strict):
             scaled[~valid] = 0
         return scaled
 
+    def invert(self, patch: NDArray[np.float32], moments: Moments) -> NDArray[np.float32]:
+        """Values of the network's input (H, W, C) in units of full scale again; `moments` are of the whole image."""
+        if self.mode == "none":
+            return patch
+        mean, std = (self.mean, self.std) if self.mode == "dataset" else (moments.mean, moments.std)
+        scaled = patch * np.maximum(np.array(std, np.float32), np.float32(1e-6))
+        return scaled + np.array(mean, np.float32)
+
     @classmethod
     def fit(cls, mode: _Mode, facts: Facts) -> Self:
         """Pools mean and standard deviation of the training images where `mode` needs them."""

@@ -145,7 +145,7 @@ def require_trust(where: str, config: Config, trust: Collection[str], keys: Coll
     Raises:
         ConfigError: if not; it begins with `where`.
     """
-    for group in ("model", "loss", "data"):
+    for group in ("model", "loss", "augmentation", "data"):
         target = getattr(getattr(config, group), "target", None)
         if target and f"{group}.target" not in keys and not is_trusted(target, trust):
             raise ConfigError(

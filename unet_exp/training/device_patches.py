@@ -49,7 +49,10 @@ def resolve_place(
     Raises:
         ConfigError: if it is wanted on a device that cannot do it.
     """
-    wanted = config.augmentation.device if isinstance(config.augmentation, DeformationConfig) else "cpu"
+    augmentation = config.augmentation
+    wanted = "cpu"
+    if isinstance(augmentation, DeformationConfig) and not augmentation.then:  # which is of the CPU
+        wanted = augmentation.device
     if wanted == "gpu" and device.type != "cuda":
         raise ConfigError(
             f"augmentation.device=gpu needs a training on CUDA, and this one is on {device.type}; take auto or cpu"

@@ -1,13 +1,16 @@
 """The parts of an image that one patch shows: read once, as planes that an augmentation looks up."""
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.losses import Targets
-from unet_exp.samples.normalization import Normalization
+from unet_exp.mirror import Plane
+from unet_exp.samples.moments import Range
+from unet_exp.samples.normalization import Normalization, full_scale
 from unet_exp.samples.sample import Images, Region, Sample
 from unet_exp.weight_map import Instances
 
@@ -50,9 +53,27 @@ class ImageParts:
         self._read[region] = self._images.read(self._index, region)
         return self._read[region]
 
+    def stored(self, find_range: Callable[[int], Range]) -> "StoredPixels":
+        """The image as it is stored, for transforms of such pixels; see `StoredPixels`."""
+        return StoredPixels(self, lambda: find_range(self._index))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its pixels."""
+        known = next(iter(self._read.values()), None)
+        return (known or self.sample(Region(0, 0, 1, 1))).image.dtype
+
+    def normalize(self, image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """Normalises pixels (h, w, C) as a part of the whole image."""
+        return self._normalization(image, valid, self._images.facts.moments(self._index))
+
+    def invert(self, patch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Network input (h, w, C) in units of full scale again."""
+        return self._normalization.invert(patch, self._images.facts.moments(self._index))
+
     def _normalize(self, region: Region) -> NDArray[np.float32]:
         part = self.sample(region)
-        return self._normalization(part.image, part.valid, self._images.facts.moments(self._index))
+        return self.normalize(part.image, part.valid)
 
     def _map(self, region: Region, kind: Kind) -> NDArray[Any]:
         part: NDArray[Any] | None = getattr(self.sample(region), kind)
@@ -60,6 +81,54 @@ class ImageParts:
             return np.ones(region[2:], np.uint8) if part is None else part.view(np.uint8)
         assert part is not None
         return part
+
+
+class StoredPixels:
+    """See `unet_exp.augmentation.StoredImage`.
+
+    Args:
+        parts: of the image.
+        find_range: gives the range of all values of the image, asked where it does not have 8 bits.
+    """
+
+    def __init__(self, parts: ImageParts, find_range: Callable[[], Range]) -> None:
+        self._parts, self._find_range = parts, find_range
+        self.normalized: Plane = parts.plane("image")
+        self.shape = self.normalized.shape
+        self.valid: Plane | None = parts.plane("valid") if parts.has_invalid else None
+
+    @cached_property
+    def _limits(self) -> tuple[np.float32, np.float32] | None:
+        """The least value and the span, in units of full scale; None for 8 bits."""
+        if self._parts.dtype == np.uint8:
+            return None
+        low, high = full_scale(np.array(self._find_range(), self._parts.dtype))
+        return low, high - low or np.float32(1)
+
+    def read(self, top: int, left: int, height: int, width: int) -> NDArray[Any]:
+        """See `StoredImage`."""
+        image = self._parts.sample(Region(top, left, height, width)).image
+        return image if self._limits is None else self._scale(full_scale(image))
+
+    def normalize(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """See `StoredImage`."""
+        if self._limits is not None:
+            low, span = self._limits
+            pixels = pixels * span + low
+        return self._parts.normalize(pixels)
+
+    def restore(self, patch: NDArray[np.float32]) -> NDArray[Any]:
+        """See `StoredImage`."""
+        scaled = self._parts.invert(patch)
+        if self._limits is not None:
+            return self._scale(scaled)
+        return np.rint(scaled * 255).clip(0, 255).astype(np.uint8)
+
+    def _scale(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Values in units of full scale to 0 .. 1; a pixel without data may lie below the range."""
+        assert self._limits is not None
+        low, span = self._limits
+        return ((values - low) / span).clip(0, 1)
 
 
 class TargetParts:

@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unet_exp.augmentation import Augmentation, Window
+from unet_exp.augmentation.on_cut import CutAugmentation
 from unet_exp.losses import Targets
 from unet_exp.mirror import Pixels
 from unet_exp.network import center_crop
+from unet_exp.samples.moments import Range, summarize
 from unet_exp.samples.normalization import Normalization
 from unet_exp.samples.sample import Images, Region
 from unet_exp.training.draws import Draw
@@ -61,6 +63,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         self._keep_targets = keep_targets
         self._known_instances: dict[int, NDArray[np.int32]] = {}
         self._known_targets: dict[int, tuple[NDArray[Any], ...]] = {}
+        self._known_ranges: dict[int, Range] = {}
         self._known_rows: dict[tuple[int, int], NDArray[np.int64]] = {}
 
     def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
@@ -163,6 +166,9 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         Pixels without data stay 0 whatever the augmentation does to grey values.
         """
         side = self._tile + 2 * around
+        if isinstance(self._augmentation, CutAugmentation):
+            patch, *cut = self._augmentation(parts.stored(self._find_range), window, seed, *maps)
+            return patch, *(one[:side, :side] for one in cut)
         if not parts.has_invalid:
             patch, *cut = self._augmentation(parts.plane("image"), window, seed, *maps)
             return patch, *(one[:side, :side] for one in cut)
@@ -172,6 +178,13 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         patch, *cut, kept = self._augmentation(parts.plane("image"), window, seed, *maps, parts.plane("valid"))
         patch[center_crop(kept, self._input_size) == 0] = 0
         return patch, *(one[more : more + side, more : more + side] for one in cut)
+
+    def _find_range(self, index: int) -> Range:
+        """The range of the values of a whole image."""
+        if index not in self._known_ranges:
+            whole = self._images.read(index)
+            self._known_ranges[index] = summarize(whole.image, whole.valid)[1]
+        return self._known_ranges[index]
 
     def _whole_instances(self, index: int) -> NDArray[np.int32] | None:
         """The objects of a whole image that has none of its own: one that a border or a fold cuts in two stays one."""

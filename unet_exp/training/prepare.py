@@ -12,7 +12,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
-from unet_exp import data, losses
+from unet_exp import augmentation, data, losses
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import CheckpointRecord, pack_digests
 from unet_exp.config import Config
@@ -33,6 +33,7 @@ from unet_exp.samples.compatibility import check_fits
 from unet_exp.samples.data_set import DataSet
 from unet_exp.samples.fingerprint import VERSION, find_version, fingerprint
 from unet_exp.samples.normalization import Normalization
+from unet_exp.samples.sample import Region
 from unet_exp.training.datamodule import SegmentationData, count_classes
 from unet_exp.training.device_patches import resolve_place
 from unet_exp.training.encoder_weights import find_encoder_weights, load_encoder_weights
@@ -117,6 +118,7 @@ def prepare(
         UserError: for what the user can correct.
     """
     check_logger(config)
+    augmented = augmentation.build(config.augmentation)
     _check_compiler(config)
     device = resolve_device(config.trainer.accelerator)
     precision = resolve_precision(config.trainer.precision, device)
@@ -150,6 +152,8 @@ def prepare(
     if pretrained is not None:
         load_encoder_weights(module.network, pretrained)
     names = [spec.name for spec in dataset.classes]
+    first = dataset.train.read(0, Region(0, 0, 1, 1)).image
+    augmentation.try_augmentation(config.augmentation, augmented, datamodule.input_size, dataset.channels, first.dtype)
     if isinstance(config.loss, CustomLossConfig):
         try_loss(config.loss, module.record.class_weights, len(names), config.data.tile)
     return Job(
