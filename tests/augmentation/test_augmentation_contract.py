@@ -1,4 +1,4 @@
-"""What every augmentation promises, for every word of `conf/augmentation`."""
+"""What every augmentation promises, for every word of `conf/augmentation` but those of lists and own classes."""
 
 import pickle
 from functools import cache
@@ -17,7 +17,7 @@ from unet_exp.augmentation import Augmentation, Window
 from unet_exp.config import IGNORE_LABEL, AugmentationConfig, parse
 from unet_exp.samples.normalization import Normalization
 
-WORDS = options("augmentation")
+WORDS = [word for word in options("augmentation") if word != "albumentations"]
 ALL = {"flip": True, "probability": 1.0}
 """Whatever an augmentation can do is done."""
 EXACT = {"gamma": (1.0, 1.0), "blur": 0.0, "noise": 0.0}

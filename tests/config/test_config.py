@@ -66,6 +66,8 @@ def test_every_word_composes_and_its_config_is_plain(number: int) -> None:
         del chosen["fusion"]
     words = [f"{group}={word}" for group, word in chosen.items()]
     needed = [f"{group}.target=package.Class" for group, word in chosen.items() if word == "custom"]
+    if chosen["augmentation"] == "albumentations":
+        needed.append("augmentation.transforms=[{name: D4}]")
     config = parse(compose_train([*words, *needed]))
     for group in set(GROUPS) & set(chosen) - {"trainer"}:
         assert getattr(config, group).name == chosen[group]
@@ -84,7 +86,7 @@ def test_no_group_is_left_out() -> None:
         ("model", "valid same pad release"),
         ("fusion", "concat add none"),
         ("loss", "cross_entropy bce"),
-        ("augmentation", "none flips"),
+        ("augmentation", "none flips paper strong albumentations custom"),
         ("data", "synthetic isbi2012"),
         ("logger", "wandb csv tensorboard"),
         ("optimizer", "sgd adam adamw rmsprop"),

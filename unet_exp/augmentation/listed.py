@@ -26,6 +26,9 @@ albumentations: Any = importlib.import_module("albumentations")
 
 Entry = dict[str, Any]
 
+_PREFIXES = {"interpolation": "INTER", "border_mode": "BORDER"}
+"""Arguments that are constants of OpenCV, which may be written as words, such as `cubic`."""
+
 _LARGEST = 3
 """How many times as large as the patch the cut may be; what a transform looks for beyond it is ignored."""
 _EXACT = 2**24
@@ -125,8 +128,8 @@ def _convert(key: str, value: Any) -> Any:
         return tuple(_convert("", one) for one in value)
     if isinstance(value, dict):
         return {name: _convert("", one) for name, one in value.items()}
-    if key in ("interpolation", "border_mode") and isinstance(value, str):
-        return getattr(cv2, value, value)
+    if key in _PREFIXES and isinstance(value, str):
+        return getattr(cv2, f"{_PREFIXES[key]}_{value.upper().removeprefix(_PREFIXES[key]).lstrip('_')}", value)
     return value
 
 
@@ -147,6 +150,8 @@ def _explain(error: Exception, entry: Entry, made: Any) -> str:
         if [*map(str, one["loc"][:1])] == ([argument] if argument else [])
     )
     message = " or ".join(wishes)
+    if argument in _PREFIXES:
+        message += f" (or a word of OpenCV without {_PREFIXES[argument]}_, such as cubic or reflect_101)"
     if details[0]["type"] == "missing":
         return f"it needs the argument {argument}"
     return f"{argument}={entry[argument]!r}: {message}" if argument in entry else message

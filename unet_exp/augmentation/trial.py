@@ -11,7 +11,6 @@ from unet_exp.config import AugmentationConfig
 from unet_exp.config.augmentation import AlbumentationsConfig, CustomAugmentationConfig
 from unet_exp.config.transforms import list_leaves
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.user_class import describe_error
 
 _VALUES = (3, 60, 140, 200)
 """Of the label that is tried."""
@@ -67,7 +66,8 @@ def _try_one(where: str, transform: CutTransform, image: NDArray[Any]) -> None:
     except UserError:
         raise
     except Exception as error:  # whatever the library does
-        raise ConfigError(f"{where} does not take {what}: {describe_error(error)}") from error
+        first = (str(error).splitlines() or [""])[0]
+        raise ConfigError(f"{where} does not take {what}: {type(error).__name__}: {first}") from error
     if changed.shape != image.shape or changed.dtype != image.dtype:
         raise ConfigError(
             f"{where} makes {changed.dtype} {changed.shape} of {what}; a patch must keep its size, type and channels"
