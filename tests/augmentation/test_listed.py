@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -103,28 +103,31 @@ def test_the_table_is_that_of_the_library() -> None:
         assert issubclass(one, library.DualTransform) == (name in (*TURNS, *MOVES, *DROPS))
 
 
-def test_image_label_and_ids_stay_aligned_over_300_draws() -> None:
+@pytest.mark.parametrize(("draws", "bound"), [(40, 0.04), pytest.param(300, 0.01, marks=pytest.mark.slow)])
+def test_image_label_and_ids_stay_aligned(draws: int, bound: float) -> None:
     """The centre of an object in the image, the label and the ids, over the list of the page."""
     sample, config, shifts = blob(), config_of(INSTANCES), []
-    for seed in range(300):
+    for seed in range(draws):
         patch, label, ids = cut(config, sample, Window(60, 60, 120), seed)
         assert set(np.unique(label)) <= {0, 1}
         assert ((ids == 70_001) == (label == 1)).all()
         assert (ids[label == 0] == 0).all()
         low, high = np.percentile(patch, [40, 99.8])
         shifts.append(centre(((patch[..., 0] - low) / (high - low) > 0.5) * 1.0) - centre(label))
-    assert np.abs(np.mean(shifts, axis=0)).max() < 0.01
+    assert np.abs(np.mean(shifts, axis=0)).max() < bound
     assert np.abs(shifts).max() < 0.5
 
 
-@pytest.mark.parametrize("name", [*TURNS, *(name for name in MOVES if name != "GridElasticDeform")])
+@pytest.mark.parametrize(
+    "name", [*TURNS, *(name for name in MOVES if name not in ("GridElasticDeform", "PiecewiseAffine"))]
+)
 def test_every_transform_that_moves_pixels_moves_maps_with_them(name: str) -> None:
     """Without interpolation, the grey value of a pixel tells its object."""
     sample = coded(120, 120)
     entry = {"name": name, "p": 1}
     if name == "ElasticTransform":
         entry |= {"alpha": 60, "sigma": 6}
-    if name not in (*TURNS, "RandomGridShuffle"):
+    if name not in TURNS:
         entry["interpolation"] = "nearest"
     for seed in range(3):
         patch, label, ids = cut(config_of([entry]), sample, Window(30, 30, 60), seed)
@@ -161,7 +164,7 @@ def test_pixels_of_every_type_come_back(kind: Any) -> None:
         (plain,) = [patches(parse(words("augmentation=none")), sample)[Draw(0, 3, 0)]]
         for config in (config_of([{"name": "NoOp"}]), then("none", [{"name": "NoOp", "p": 1}])):
             found = patches(config, sample)[Draw(0, 3, 0)]
-            assert np.abs(found["image"] - plain["image"]).max() < 1e-4
+            assert np.abs((found["image"] - plain["image"]).numpy()).max() < 1e-4
 
 
 def test_a_transform_sees_stored_pixels_of_the_whole_images_range() -> None:
@@ -176,7 +179,7 @@ def test_a_transform_sees_stored_pixels_of_the_whole_images_range() -> None:
 
 
 class TestInventedPixels:
-    SHRINK = {"name": "Affine", "scale": 0.5, "p": 1}
+    SHRINK: ClassVar = {"name": "Affine", "scale": 0.5, "p": 1}
 
     def test_are_ignored_and_zero(self) -> None:
         patch, label, ids = cut(config_of([self.SHRINK], context=0), coded(), Window(10, 10, 40), 0)
@@ -234,7 +237,7 @@ def test_pixels_without_data_move_along_and_stay_zero(transforms: list[Any]) -> 
     sample = Sample("a", image, label.astype(np.uint8), valid=valid)
     shares = []
     for position in range(5):
-        patch = patches(config_of(transforms), sample, 36, 36)[Draw(0, position, 0)]
+        patch = patches(config_of(transforms, outside="mirror"), sample, 36, 36)[Draw(0, position, 0)]
         assert ((patch["image"][0] == 0) == (patch["label"] == IGNORE_LABEL)).all()
         shares.append(float((patch["label"] == IGNORE_LABEL).float().mean()))
     assert 0 < np.mean(shares) < 1
@@ -268,7 +271,7 @@ class TestAfterOurs:
             sample,
         )[Draw(0, 2, 0)]
         step = 1 / sample.image.std()  # of 8 bits
-        assert np.abs(ours["image"] - listed["image"]).max() < 0.51 * step
+        assert np.abs((ours["image"] - listed["image"]).numpy()).max() < 0.51 * step
         assert np.array_equal(ours["label"], listed["label"])
 
     def test_what_moves_pixels_moves_the_label(self) -> None:
@@ -284,9 +287,7 @@ class TestAfterOurs:
 
         listed = then("paper", [{"name": "GaussNoise"}])
         assert resolve_place(listed, torch.device("cuda"), 1) == "cpu"
-        with pytest.raises(
-            ConfigError, match="augmentation.device=gpu: the transforms of augmentation.then run on the"
-        ):
+        with pytest.raises(ConfigError, match=r"augmentation.device=gpu: the transforms of augmentation.then run on"):
             then("paper", [{"name": "GaussNoise"}], device="gpu")
 
     def test_an_earlier_runs_config_has_none(self) -> None:
@@ -300,23 +301,23 @@ MISTAKES = [
     (["Rotate"], r"augmentation.transforms\[0\]='Rotate': must be a transform such as \{name: Rotate, limit: 30\}"),
     ([{"nme": "Rotate"}], r"augmentation.transforms\[0\]: the key name is missing"),
     ([{"name": "rotate"}], r"augmentation.transforms\[0\].name='rotate': .* \(did you mean Rotate\?\)"),
-    ([{"name": "D4"}, {"name": "GausNoise"}], r"augmentation.transforms\[1\].name='GausNoise': .*mean GaussNoise"),
-    ([{"name": "OneOf", "transforms": [{"name": "Bluur"}]}], r"transforms\[0\].transforms\[0\].name='Bluur'.*mean Blur\?"),
+    ([{"name": "D4"}, {"name": "GausNoise"}], r"augmentation.transforms\[1\].name='GausNoise': .*mean Gauss"),
+    ([{"name": "OneOf", "transforms": [{"name": "Bluur"}]}], r"\[0\].transforms\[0\].name='Bluur'.*mean Blur"),
     ([{"name": "OneOf"}], r"augmentation.transforms\[0\]: OneOf needs transforms: \[...\]"),
     ([{"name": "RandomCrop", "height": 9, "width": 9}], "name=RandomCrop cannot be used: it changes the size"),
     ([{"name": "Normalize"}], "name=Normalize cannot be used: it changes the type or range.*data.normalization"),
     ([{"name": "FDA"}], "name=FDA cannot be used: it needs other images.*augmentation=custom"),
     ([{"name": "Rotate", "p": 1.5}], r"augmentation.transforms\[0\].p=1.5: should be a probability"),
-    ([{"name": "Rotate", "mask_interpolation": 1}], r"mask_interpolation cannot be set: labels and ids are never mixed"),
+    ([{"name": "Rotate", "mask_interpolation": 1}], "interpolation cannot be set: labels and ids are never mixed"),
     ([{"name": "Affine", "fit_output": True}], r"fit_output cannot be set: the size of a patch is fixed"),
     ([{"name": "Rotate", "fill_mask": 1.5}], r"\[0\].fill_mask=1.5: should be the number of a class, or 255"),
-    ([{"name": "Rotate", "limt": 3}], r"^augmentation.transforms\[0\]: Rotate: it has no argument limt \(did you mean limit"),
+    ([{"name": "Rotate", "limt": 3}], r"transforms\[0\]: Rotate: it has no argument limt \(did you mean limit"),
     ([{"name": "Blur", "blur_limit": "x"}], r"^augmentation.transforms\[0\]: Blur: blur_limit='x': should be"),
     ([{"name": "GridElasticDeform"}], "GridElasticDeform: it needs the argument num_grid_xy"),
     ([{"name": "Affine", "interpolation": "best"}], "interpolation='best': should be 0, 1.*such as cubic"),
     ([{"name": "SomeOf", "transforms": [{"name": "D4"}], "number": 1}], "SomeOf: it has no argument number.*it takes"),
-    ([{"name": "ChromaticAberration"}], r"transforms\[0\]: ChromaticAberration does not take images of 32 x 32 px with 1 ch"),
-    ([{"name": "XYMasking", "num_masks_x": 1, "mask_x_length": 900}], "XYMasking does not take images of 32 x 32.*range"),
+    ([{"name": "ChromaticAberration"}], "ChromaticAberration does not take images of 32 x 32 px with 1 channel"),
+    ([{"name": "XYMasking", "num_masks_x": 1, "mask_x_length": 900}], "XYMasking does not take images of 32 x 32.* out"),
 ]  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def test_the_documented_one_moves_maps_with_the_image(write: Write) -> None:
 def test_it_is_given_pixels_as_stored_with_context_and_may_leave_the_maps(write: Write, kind: Any) -> None:
     code = TURN.format(body="assert image.dtype == np.uint8 or image.min() >= 0 and image.max() <= 1")
     target, one = f"{write(code)}.Own", sample(kind)
-    patch, label, ids = cut(config_of(target, "augmentation.context=4"), one, Window(8, 8, 20), 0)
+    patch, _, ids = cut(config_of(target, "augmentation.context=4"), one, Window(8, 8, 20), 0)
     plain = Normalization(mode="none")(one.image)[8:28, 8:28]
     np.testing.assert_allclose(patch, np.rot90(plain), atol=1e-4)
     assert (ids == np.rot90(one.instances[8:28, 8:28])).all()

@@ -9,7 +9,8 @@ import inspect
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import cv2
@@ -51,16 +52,19 @@ class ListedTransforms:
 
     def __init__(self, entries: Sequence[Entry], key: str) -> None:
         leaves = [entry for _, entry in list_leaves(entries, key)]
+        self._source = [*entries], key
         self.moves = any(map(is_moving, leaves))
-        self.deforms = any(
-            entry["name"] in MOVES or any(entry.get(fill) is not None for fill in MASK_FILLS) for entry in leaves
-        )
+        self._reaches_out = any(entry["name"] in MOVES for entry in leaves)
+        self.deforms = self._reaches_out or any(entry.get(fill) is not None for entry in leaves for fill in MASK_FILLS)
         self._compose = albumentations.Compose(build_transforms(entries, key), seed=0)
         self._numbers: NDArray[Any] = np.zeros((0, 0), np.float32)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ListedTransforms, self._source
+
     def find_margin(self, side: int) -> int:
         """See `CutTransform`: enough for any rotation, and for what the list says of scales and shifts."""
-        if not self.deforms:
+        if not self._reaches_out:
             return 0
         needed = _find_radius(self._compose.transforms, side / math.sqrt(2), side)
         return min(math.ceil(needed - side / 2), side * (_LARGEST - 1) // 2)
@@ -115,9 +119,23 @@ def _build(entry: Entry, where: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            return made(**arguments)
+            warnings.filterwarnings("ignore", ".*very slow")  # advice, and no mistake
+            built = made(**arguments)
     except Exception as error:  # pydantic's errors, warnings of arguments that are not there, and others
         raise ConfigError(f"{where}: {name}: {_explain(error, entry, made)}") from None
+    if name not in CONTAINERS:
+        built.apply = partial(_keep_range, built.apply)
+        built._key2func["image"] = built.apply  # what it looked up when it was made
+    return built
+
+
+def _keep_range(apply: Callable[..., Any], image: NDArray[Any], *args: Any, **arguments: Any) -> Any:
+    """What a transform makes of an image; cubic interpolation of floats leaves 0 .. 1, and a power then gives NaN.
+
+    Maps, which some transforms send the same way, are (S, S).
+    """
+    found = apply(image, *args, **arguments)
+    return found.clip(0, 1) if image.ndim == 3 and image.dtype == np.float32 else found
 
 
 def _convert(key: str, value: Any) -> Any:

@@ -15,7 +15,7 @@ TURNS = ("D4", "HorizontalFlip", "NoOp", "RandomRotate90", "SquareSymmetry", "Tr
 
 MOVES = (
     *("Affine", "ElasticTransform", "GridDistortion", "GridElasticDeform", "OpticalDistortion", "Perspective"),
-    *("PiecewiseAffine", "RandomGridShuffle", "Rotate", "ThinPlateSpline"),
+    *("PiecewiseAffine", "Rotate", "ThinPlateSpline"),
 )
 """Move pixels in any other way."""
 
@@ -63,6 +63,7 @@ _REASONS = {
     "it shrinks the image and invents the corners; use Rotate, which finds real pixels around the patch": (
         "SafeRotate",
     ),
+    "it may leave pixels without a value (in albumentations 2.0.8); use augmentation=custom": ("RandomGridShuffle",),
     "it is an old form of Affine; use Affine": ("ShiftScaleRotate",),
     "the list is one already; use Sequential for a part of it": ("Compose", "ReplayCompose"),
     "it is OneOf with two transforms; use OneOf": ("OneOrOther",),
