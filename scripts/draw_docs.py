@@ -5,6 +5,7 @@ from pathlib import Path
 
 from drawings import diagram, variants
 from drawings.board import DPI, shrink_picture
+from drawings.context import draw_context
 from drawings.deformation import draw_deformation
 from drawings.tiles import draw_tiles
 from drawings.weight_map import draw_weight_map
@@ -25,6 +26,7 @@ def draw_docs(folder: Path, scale: float = 1.0) -> None:
     draw_weight_map(folder / "weight_map.png", dpi)
     draw_deformation(folder / "deformation.png", dpi)
     draw_tiles(folder / "tiles.png", photo_dpi)
+    draw_context(folder / "augmentation.png", photo_dpi)
 
 
 def draw_demo(run: Path, folder: Path) -> None:

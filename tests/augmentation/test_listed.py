@@ -118,9 +118,7 @@ def test_image_label_and_ids_stay_aligned(draws: int, bound: float) -> None:
     assert np.abs(shifts).max() < 0.5
 
 
-@pytest.mark.parametrize(
-    "name", [*TURNS, *(name for name in MOVES if name not in ("GridElasticDeform", "PiecewiseAffine"))]
-)
+@pytest.mark.parametrize("name", sorted({*TURNS, *MOVES} - {"GridElasticDeform", "PiecewiseAffine"}))
 def test_every_transform_that_moves_pixels_moves_maps_with_them(name: str) -> None:
     """Without interpolation, the grey value of a pixel tells its object."""
     sample = coded(120, 120)
@@ -317,7 +315,7 @@ MISTAKES = [
     ([{"name": "Affine", "interpolation": "best"}], "interpolation='best': should be 0, 1.*such as cubic"),
     ([{"name": "SomeOf", "transforms": [{"name": "D4"}], "number": 1}], "SomeOf: it has no argument number.*it takes"),
     ([{"name": "ChromaticAberration"}], "ChromaticAberration does not take images of 32 x 32 px with 1 channel"),
-    ([{"name": "XYMasking", "num_masks_x": 1, "mask_x_length": 900}], "XYMasking does not take images of 32 x 32.* out"),
+    ([{"name": "XYMasking", "num_masks_x": 1, "mask_x_length": 900}], "XYMasking does not take images of 32 x 32"),
 ]  # fmt: skip
 
 
@@ -340,8 +338,8 @@ def start(make: Callable[[], Any]) -> None:
 @pytest.mark.slow
 def test_batches_are_equal_for_any_number_of_workers() -> None:
     samples = [Sample(name, coded().image, coded().label % 2, coded().instances) for name in "abcd"]
-    classes = [ClassSpec(name=name, value=value, color=[value] * 3) for value, name in enumerate(("back", "cell"))]
-    dataset = DataSet.of(samples, samples[:1], samples[:1], classes=classes)
+    classes = tuple(ClassSpec(name=name, value=value, color=[value] * 3) for value, name in enumerate(("back", "cell")))
+    dataset = DataSet.of(samples, samples[:1], samples[:1], [], classes, 1)
     small = ("data.batch_size=2", "model.depth=3", "model.width=2", "data.tile=12", "loss=border_weighted")
     values = words("augmentation=albumentations", *small)
 
@@ -358,8 +356,7 @@ def test_batches_are_equal_for_any_number_of_workers() -> None:
     assert len(distinct) == sum(len(batch["image"]) for batch in shared)
 
 
-def test_the_commands_of_the_pages_train(train: Any) -> None:
-    """README's, and the page's."""
+def test_the_commands_of_the_pages_can_start_and_the_readmes_trains(train: Any) -> None:
     import shlex
 
     commands = [
@@ -371,4 +368,5 @@ def test_the_commands_of_the_pages_train(train: Any) -> None:
     ]
     assert len(commands) == 3
     for typed in commands:
-        assert train(*typed, "trainer.max_steps=1").read_summary().status == "finished"
+        start(lambda typed=typed: parse(words(*typed)))
+    assert train(*commands[0], "trainer.max_steps=1").read_summary().status == "finished"

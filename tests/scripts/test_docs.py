@@ -20,7 +20,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n+```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SMALL = 0.25
-PAPER = {"weight_map.png", "deformation.png", "tiles.png"}
+PAPER = {"weight_map.png", "deformation.png", "tiles.png", "augmentation.png"}
 VARIANTS = {"attention.png", "residual.png", "deep_supervision.png"}
 
 

@@ -16,7 +16,7 @@ EXPERIMENTS = ("paper_isbi2012", "paper_phc_u373", "paper_dic_hela")
 NO_RESULT = {
     "model.name", "model.match", "data.root", "data.download", "data.num_workers", "data.fold", "data.folds",
     "data.cache", "data.max_memory", "data.verify",
-    "inference.tile", "augmentation.device",
+    "inference.tile", "augmentation.device", "augmentation.then",
     "inference.batch_size", "inference.context", "inference.blend", "trainer.accelerator", "trainer.devices",
     "trainer.deterministic", "trainer.channels_last", "trainer.compile", "trainer.limit_batches", "trainer.overfit",
     "trainer.profiler", "metrics.warping", "metrics.warping_radius", "metrics.pictures", "seed", "name", "output",
