@@ -37,7 +37,7 @@ SETTINGS = {
     "gated, residual, deeply supervised": "model=valid model.depth=3 fusion=attention model.block=residual "
     "model.deep_supervision=true model.norm=batch trainer.ema_decay=0.9 trainer.accumulate=2 loss=border_weighted "
     "trainer.max_steps=9",
-    "listed transforms": "augmentation=albumentations data.num_workers=2 loss=border_weighted trainer.max_steps=9 "
+    "listed transforms": "augmentation=albumentations data.num_workers=2 loss=border_weighted trainer.max_steps=13 "
     "augmentation.transforms=[{name:Affine,rotate:[-180,180],p:1},{name:OneOf,transforms:[{name:Blur},{name:GaussNoise}]}]",
     "accumulated unevenly": "trainer.accumulate=3 scheduler=cosine model=pad fusion=add trainer.max_steps=9 "
     "trainer.monitor=val/loss",
