@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import TINY, composed, summary, table
+from numpy.typing import NDArray
 from resuming import Train
 
 from unet_exp.config import ClassSpec, parse
@@ -43,6 +44,9 @@ class Toy(RunLogger):
     def log_predictions(self, shown: Predictions) -> None:
         shapes = [(sample.name, label.shape) for sample, label in zip(shown.samples, shown.labels, strict=True)]
         self._note("pictures", (shown.step, shown.epoch, shapes, [spec.name for spec in shown.classes]))
+
+    def log_pictures(self, pictures: Mapping[str, NDArray[np.uint8]], step: int) -> None:
+        self._note("views", (step, {name: picture.shape for name, picture in pictures.items()}))
 
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
         self._note("finish", (dict(metrics), failed))
