@@ -36,6 +36,8 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.split = path / "split.json"
         self.curves = path / "curves.png"
+        self.page = path / "report.html"
+        self.preview = path / "preview.png"
         self.log = path / "run.log"
         self.lock = path / ".lock"
         self.checkpoints = path / "checkpoints"
