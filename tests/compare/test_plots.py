@@ -28,8 +28,9 @@ from sweeps_on_disk import (
 from unet_exp.compare.collect import collect
 from unet_exp.compare.comparison import Comparison, compare_runs
 from unet_exp.compare.pictures import make_strips
-from unet_exp.compare.plots import PALETTE, mean_curve, plot_costs, plot_curves, plot_intervals
+from unet_exp.compare.plots import mean_curve, plot_costs, plot_curves, plot_intervals
 from unet_exp.figures.overlay import draw_panels, split_panels
+from unet_exp.pages.plots import PALETTE
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import pytest
 from conftest import drawing
 from sweeps_on_disk import FUSIONS, compared, draw_pictures, page, write_run, write_sweep
 
-from unet_exp.compare.plots import PALETTE
 from unet_exp.compare.report import table_rows, write_report
+from unet_exp.pages.plots import PALETTE
 
 
 @pytest.fixture(scope="module")

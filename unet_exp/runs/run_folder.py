@@ -51,6 +51,10 @@ class RunFolder:
         """Makes `<parent>/<date>_<time>_<name>`; see `dated_folder`."""
         return cls(dated_folder(parent, name, now))
 
+    def picture(self, split: str, image: str) -> Path:
+        """The picture of what is predicted of an image."""
+        return self.predictions / picture_name(split, image)
+
     @property
     def has_checkpoint(self) -> bool:
         """Whether a training can go on here."""
@@ -144,6 +148,11 @@ class RunFolder:
         write_csv(self.per_image, images)
         if thresholds:
             write_csv(self.per_threshold, thresholds)
+
+
+def picture_name(split: str, image: str) -> str:
+    """The file of the picture of an image; names such as `test_000` already say the split."""
+    return f"{split}_{image.removeprefix(f'{split}_')}.png"
 
 
 def dated_folder(parent: Path, name: str, now: datetime | None = None) -> Path:

@@ -29,6 +29,7 @@ from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.scoring import Scores, describe_drawn, score_split, score_tables, score_test
 from unet_exp.io.writing import write_image
 from unet_exp.memory import keep_freed_memory
+from unet_exp.pages.run_page import write_run_page
 from unet_exp.progress import watch
 from unet_exp.runs.earlier import keep_unrecorded
 from unet_exp.runs.lifecycle import RunRecord, record_run
@@ -197,6 +198,7 @@ class _Training:
         if first:
             self._report_resume()
             record.at_end(self._draw_curves)
+            record.at_end(lambda: self._write_page(record))
             record.at_end(lambda: self._finish_logger(record))
             with watch("starting the logger"):
                 self._open_logger(record)
@@ -284,6 +286,13 @@ class _Training:
     def _draw_curves(self) -> None:
         if self.folder.metrics.is_file():
             draw_curves(self.folder.metrics, self.folder.curves, self.job.config.trainer.monitor)
+
+    def _write_page(self, record: RunRecord) -> None:
+        """Writes the page of the run; one that cannot be written is a warning."""
+        try:
+            write_run_page(self.folder, record.summary, self.job.dataset.classes)
+        except Exception as error:
+            logging.getLogger(__name__).warning("%s is not written: %s", self.folder.page, error, exc_info=True)
 
     def _finish_logger(self, record: RunRecord) -> None:
         with watch("ending the run"):
