@@ -52,7 +52,7 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> Path:
         DataError: if the folder cannot be made or written to.
     """
     words = _describe(comparison, title)
-    drawings = {
+    drawings: dict[str, Any] = {
         "intervals": plot_intervals(comparison),
         "curves": plot_curves(comparison),
         "costs": plot_costs(comparison),
@@ -60,11 +60,12 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> Path:
     }
     environment = make_environment("unet_exp.compare")
     environment.filters["cell"] = _escape_markdown
+    legend = next((strip.legend for strip in drawings["strips"] if strip.legend), None)
     links = _link_pages(comparison, folder)
     pages = {
         "table.csv": comparison.table().to_csv(index=False, lineterminator="\n"),
         "report.md": environment.get_template("report.md.j2").render(words),
-        "report.html": environment.get_template("report.html.j2").render(words, **drawings, links=links),
+        "report.html": environment.get_template("report.html.j2").render(words, **drawings, legend=legend, links=links),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -197,8 +197,8 @@ class _Training:
         record.measure = self._measure
         if first:
             self._report_resume()
+            record.at_end(lambda: self._write_page(record))  # behind the curves, to which it leads
             record.at_end(self._draw_curves)
-            record.at_end(lambda: self._write_page(record))
             record.at_end(lambda: self._finish_logger(record))
             with watch("starting the logger"):
                 self._open_logger(record)
