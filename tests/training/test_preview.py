@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,17 @@ from conftest import TINY, Said, composed, summary
 from numpy.typing import NDArray
 from resuming import Train
 
-from unet_exp import augmentation
+from unet_exp import augmentation, losses
 from unet_exp.augmentation import Window
 from unet_exp.config import IGNORE_LABEL, ClassSpec, parse
 from unet_exp.figures.legend import Mark, draw_legend
 from unet_exp.figures.preview_sheet import PatchView, draw_preview
 from unet_exp.io.images import read_image
 from unet_exp.mirror import mirror_window
+from unet_exp.samples.sample import Region, Sample
+from unet_exp.training.parts import ImageParts
 from unet_exp.training.prepare import Job, prepare
-from unet_exp.training.preview import _Watch, cut_views, make_preview
+from unet_exp.training.preview import WatchedPatches, cut_views, make_preview
 
 Cli = Callable[..., Said]
 
@@ -73,39 +76,71 @@ def test_patches_that_are_made_on_the_device_are_shown_as_made_there(monkeypatch
 # --- invented pixels ---
 
 
+class Plain:
+    """Images, as far as a dataset of patches asks."""
+
+    has_instances = False
+
+    def __init__(self, image: NDArray[np.float32]) -> None:
+        self.facts = SimpleNamespace(
+            sizes=np.array([image.shape[:2]]),
+            pixels=np.array([image.shape[0] * image.shape[1]]),
+            mean=np.zeros((1, image.shape[2])),
+            moments=lambda _: None,
+        )
+        self._image = image
+
+    def read(self, _: int, region: Region) -> Sample:
+        label = np.ones(self._image.shape[:2], np.uint8)
+        return Sample("one", self._image[region.slices], label[region.slices])
+
+
+def watched(image: NDArray[np.float32], augment: Any) -> Callable[..., tuple[NDArray[Any], Any]]:
+    """Cuts patches of 16 px in inputs of 24; gives them and what is known to be invented."""
+    images: Any = Plain(image)
+    as_it_is: Any = lambda pixels, *_: pixels  # noqa: E731
+    targets = losses.targets(parse(composed(*TINY)).loss)
+    patches = WatchedPatches(images, as_it_is, 16, 24, augment, targets, 0)
+    parts = ImageParts(images, 0, patches._normalization)
+
+    def cut(top: int, left: int, seed: int) -> tuple[NDArray[Any], Any]:
+        patch, _ = patches._cut(parts, Window(top, left, 24, -4), seed, parts.plane("label"))
+        return patch, patches.invented
+
+    return cut
+
+
+def built(*words: str) -> Any:
+    return augmentation.build(parse(composed(*TINY, *words)).augmentation)
+
+
 @pytest.mark.parametrize("place", [(-9, 3), (0, 0), (12, 20), (-40, 60)])
 @pytest.mark.parametrize("word", ["none", "flips"])
 def test_what_is_invented_is_exact_where_nothing_is_moved(word: str, place: tuple[int, int]) -> None:
-    """A map of the image, 1 everywhere, set in a frame of 0 says it for unmoved patches, and flips turn it along."""
+    """A frame around the image says it for unmoved patches; flips turn it along, as they turn the image."""
     image = np.random.default_rng(0).random((30, 41, 2), np.float32)
-    watch = _Watch(augmentation.build(parse(composed(*TINY, f"augmentation={word}")).augmentation))
-    window = Window(*place, size=24, surround=-3)
+    cut = watched(image, built(f"augmentation={word}"))
+    framed = np.pad(np.zeros((30, 41), bool), 100, constant_values=True)
+    beyond = framed[place[0] + 100 : place[0] + 124, place[1] + 100 : place[1] + 124]
+    plain = mirror_window(image, *place, 24, 24)
     for seed in range(8):
-        patch, *_ = watch(image, window, seed, image[..., 0])
-        framed = np.pad(np.zeros((30, 41), bool), 100, constant_values=True)
-        top, left = (start + 100 for start in place)
-        unturned = framed[top : top + 24, left : left + 24]
-        turns = [np.rot90(turned, count) for turned in (unturned, unturned.T) for count in range(4)]
-        assert watch.invented is not None
-        assert any((watch.invented == turned).all() for turned in turns)
-        plain = mirror_window(image, *place, 24, 24)
-        if (patch == plain).all():
-            assert (watch.invented == unturned).all()
+        patch, invented = cut(*place, seed)
+        # Which of the eight turns it is, the patch says.
+        turns = [(axes, count) for axes in ((0, 1, 2), (1, 0, 2)) for count in range(4)]
+        fitting = [turn for turn in turns if (np.rot90(plain.transpose(turn[0]), turn[1]) == patch).all()]
+        assert any((np.rot90(beyond.transpose(axes[:2]), count) == invented).all() for axes, count in fitting)
 
 
 def test_what_is_invented_moves_with_the_patch() -> None:
-    """An image whose own pixels are 1, cut from a wide black one in place of the mirror, is bright where it is real."""
-    job = prepared("augmentation=paper", "augmentation.contrast=0", "augmentation.brightness=0")
-    inner = augmentation.build(job.config.augmentation)
-    watch = _Watch(inner)
-    image, wide = np.random.default_rng(1).random((40, 40, 1), np.float32), np.zeros((640, 640, 1), np.float32)
+    """A white image in a wide black one, in place of the mirrored one, is bright where it is real."""
+    inner = built("augmentation=paper", "augmentation.contrast=0", "augmentation.brightness=0")
+    cut = watched(np.random.default_rng(1).random((40, 40, 1), np.float32), inner)
+    wide = np.zeros((640, 640, 1), np.float32)
     wide[300:340, 300:340] = 1
     for seed in range(5):
-        watch(image, Window(-10, 5, 32), seed)
-        (bright,) = inner(wide, Window(290, 305, 32), seed)
-        assert watch.invented is not None
-        agree = watch.invented == (bright[..., 0] < 0.5)
-        assert agree.mean() > 0.97, "but for the pixels of the border"
+        _, invented = cut(-10, 5, seed)
+        (bright,) = inner(wide, Window(290, 305, 24), seed)
+        assert (invented == (bright[..., 0] < 0.5)).mean() > 0.97, "but for the pixels of the border"
 
 
 def test_nothing_is_claimed_where_an_augmentation_looks_at_the_size_of_the_image() -> None:
@@ -113,13 +148,13 @@ def test_nothing_is_claimed_where_an_augmentation_looks_at_the_size_of_the_image
         deforms = False
 
         def __call__(self, image: Any, window: Window, seed: int, *maps: Any) -> tuple[NDArray[Any], ...]:
-            top = int(np.random.default_rng(seed).integers(image.shape[0]))
-            return tuple(mirror_window(one, top, window.left, window.size, window.size) for one in (image, *maps))
+            top, size = int(np.random.default_rng(seed).integers(image.shape[0])), window.size
+            patch = mirror_window(image, top, window.left, size, size)
+            side = size + 2 * window.surround
+            return patch, *(mirror_window(one, top, window.left, side, side) for one in maps)
 
-    watch = _Watch(Wander())
-    watch(np.random.default_rng(0).random((50, 50, 1), np.float32), Window(0, 0, 16), 3)
-    assert watch.invented is None
-    assert watch.deforms is False
+    _, invented = watched(np.random.default_rng(0).random((50, 50, 1), np.float32), Wander())(0, 0, 3)
+    assert invented is None
 
 
 # --- the picture ---

@@ -99,7 +99,9 @@ class Config(Strict):
         if self.resume is not None and self.rerun is not None:
             raise ValueError("rerun repeats a run and resume goes on with one: type one of them")
         if self.preview and self.resume not in (None, "auto"):
-            raise ValueError("preview shows patches before the first step of a training: leave it out with resume")
+            raise ValueError(
+                f"preview={self.preview} shows patches before the first step: leave it out with resume=<folder>"
+            )
         trainer = self.trainer
         endless = trainer.max_epochs is None and trainer.max_steps is None
         if endless and self.scheduler.name in ("poly", "cosine", "one_cycle"):

@@ -128,8 +128,8 @@ def _make_strips(folder: RunFolder, split: str) -> Iterator[Strip]:
     if split == "unlabelled":
         paths = sorted(folder.predictions.glob("unlabelled_*.png")) if folder.predictions.is_dir() else []
         names = [path.stem.removeprefix("unlabelled_") for path in paths]
-        for place in dict.fromkeys((0, len(names) // 2, len(names) - 1)) if names else ():
-            yield _make_strip(folder, split, "", names[place], "", 3)
+        for number in dict.fromkeys((0, len(names) // 2, len(names) - 1)) if names else ():
+            yield _make_strip(folder, split, "", names[number], "", 3)
         return
     scores = _read_scores(folder)
     drawn = [name for name in sorted(scores, key=scores.__getitem__) if folder.picture(split, name).is_file()]

@@ -1,10 +1,10 @@
 """The DataModule: patches to train on, whole images to validate on."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from unet_exp import augmentation, losses, signals
-from unet_exp.augmentation import Augmentation
 from unet_exp.augmentation.paper import Deformation
 from unet_exp.config import Config
 from unet_exp.config.learning import DeformationConfig
@@ -29,6 +28,8 @@ from unet_exp.training.draws import Draw, Foreground
 from unet_exp.training.last_checkpoint import ResumableSampler
 from unet_exp.training.patches import PatchDataset
 from unet_exp.training.workers import count_workers
+
+Patches = TypeVar("Patches", bound=PatchDataset)
 
 _TARGET_BYTES = 5
 """Of a pixel: its label and its weight."""
@@ -182,15 +183,20 @@ class SegmentationData(pl.LightningDataModule):
             made = {name: item.cpu() for name, item in self._maker(moved).items() if isinstance(item, Tensor)}
             yield from (dict(zip(made, of_one, strict=True)) for of_one in zip(*made.values(), strict=True))
 
-    def make_patches(self, watch: Callable[[Augmentation], Augmentation] | None = None) -> PatchDataset:
-        """The patches of the training, cut here; `watch` may put something around their augmentation."""
-        config, built = self._config, augmentation.build(self._config.augmentation)
-        return PatchDataset(
+    @overload
+    def make_patches(self) -> PatchDataset: ...
+    @overload
+    def make_patches(self, kind: type[Patches]) -> Patches: ...
+
+    def make_patches(self, kind: type[PatchDataset] = PatchDataset) -> PatchDataset:
+        """The patches of the training, or a dataset of this kind that knows more of them."""
+        config = self._config
+        return kind(
             self._dataset.train,
             self._normalization,
             config.data.tile,
             self.input_size,
-            built if watch is None else watch(built),
+            augmentation.build(config.augmentation),
             losses.targets(config.loss),
             config.seed,
             self._keeps_targets(),

@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning.utilities.seed import isolate_rng
 
-from unet_exp.augmentation import Augmentation, Window
+from unet_exp.augmentation import Window
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.figures.preview_sheet import PatchView, draw_preview
-from unet_exp.mirror import Pixels, mirror_window
+from unet_exp.mirror import Pixels, Plane, mirror_window
 from unet_exp.network import center_crop
+from unet_exp.samples.sample import Region
+from unet_exp.training.parts import ImageParts, Kind, PartPlane
+from unet_exp.training.patches import PatchDataset
 from unet_exp.training.prepare import Job
 
 _MARGIN = 4
@@ -45,16 +48,9 @@ def make_preview(job: Job, count: int) -> Preview:
 
 def cut_views(job: Job, count: int) -> Iterator[PatchView]:
     """The first patches, and which of their pixels are invented."""
-    datamodule = job.datamodule
+    datamodule, names = job.datamodule, job.dataset.train.names
     draws = datamodule.first_draws(count)
-    watches: list[_Watch] = []
-
-    def watch(augmentation: Augmentation) -> Augmentation:
-        watches.append(_Watch(augmentation))
-        return watches[-1]
-
-    watched = datamodule.make_patches(watch)
-    names = job.dataset.train.names
+    watched = datamodule.make_patches(WatchedPatches)
     for number, (draw, patch) in enumerate(zip(draws, datamodule.cut_patches(draws, job.device), strict=True), 1):
         arrays = {name: item.numpy() for name, item in patch.items()}
         watched[draw]
@@ -63,76 +59,93 @@ def cut_views(job: Job, count: int) -> Iterator[PatchView]:
             image=arrays["image"].transpose(1, 2, 0),
             label=arrays["label"],
             weights=arrays.get("weights"),
-            invented=watches[-1].invented,
+            invented=watched.invented,
         )
 
 
-class _Watch:
-    """Around an augmentation: finds which pixels of a patch show what lies beyond the image.
+class WatchedPatches(PatchDataset):
+    """Patches, and which of their pixels show what lies beyond the image.
 
-    What is beyond looks like the image, which is mirrored there. So the augmentation is called once more, with a canvas
-    that shows the same and has no border near the window, and a map of where the image is on it. An augmentation that
-    gives another patch there looks at the size of the image; then nothing is known.
+    What is beyond looks like the image, which is mirrored there. So each patch is cut once more, from a canvas that
+    shows the same and has no border near the window, with a map of where the image is on it. An augmentation that gives
+    another patch there looks at the size of the image; then nothing is known.
 
     Attributes:
         invented: (S, S) of the last patch; None where it is not known.
     """
 
-    def __init__(self, watched: Augmentation) -> None:
-        self._watched = watched
-        self.invented: NDArray[np.bool_] | None = None
+    invented: NDArray[np.bool_] | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._watched, name)
-
-    @property
-    def deforms(self) -> bool:
-        """See `Augmentation`."""
-        return self._watched.deforms
-
-    def __call__(self, image: Pixels, window: Window, seed: int, *maps: Pixels) -> tuple[NDArray[Any], ...]:
-        """See `Augmentation`."""
-        cut = self._watched(image, window, seed, *maps)
+    def _cut(
+        self, parts: ImageParts, window: Window, seed: int, *maps: Pixels, around: int = 0
+    ) -> tuple[NDArray[Any], ...]:
+        cut = super()._cut(parts, window, seed, *maps, around=around)
         margin = _MARGIN * window.size
+        canvas, inside = _CanvasParts(parts, margin), _Inside(parts.size, margin)
         moved = Window(window.top + margin, window.left + margin, window.size)
-        patch, inside = self._watched(_Canvas(image, margin), moved, seed, _Inside(image.shape, margin))
-        self.invented = inside == 0 if _look_alike(patch, cut[0]) else None
+        # So much around the labelled patch is all of the input.
+        patch, real = super()._cut(canvas, moved, seed, inside, around=window.size)
+        self.invented = real == 0 if _look_alike(patch, cut[0]) else None
         return cut
 
 
 def _look_alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
     """Whether two patches are equal up to the rounding of places."""
-    one, other = one.astype(np.float32), other.astype(np.float32)
     return one.shape == other.shape and bool(np.abs(one - other).mean() <= 0.02 * other.std() + 1e-5)
 
 
-class _Canvas:
-    """An image with its mirrored surroundings; see `unet_exp.mirror.Plane`."""
+class _CanvasParts(ImageParts):
+    """The parts of an image on a canvas, which shows as much around it as `margin` pixels, mirrored."""
 
-    def __init__(self, image: Pixels, margin: int) -> None:
-        self._image, self._margin = image, margin
-        height, width, *rest = image.shape
-        self.shape: tuple[int, ...] = (height + 2 * margin, width + 2 * margin, *rest)
+    def __init__(self, parts: ImageParts, margin: int) -> None:
+        self._parts: Any = parts
+        self._margin = margin
+        self.has_invalid = parts.has_invalid
+        self.size = parts.size[0] + 2 * margin, parts.size[1] + 2 * margin
 
-    def read(self, top: int, left: int, height: int, width: int) -> NDArray[Any]:
-        """Reads a part."""
-        return mirror_window(self._image, top - self._margin, left - self._margin, height, width)
+    def plane(self, kind: Kind) -> PartPlane:
+        """See `ImageParts.plane`."""
+        return _widen(self._parts.plane(kind), self._margin)
+
+    def stored(self, *settings: Any) -> Any:
+        """See `ImageParts.stored`."""
+        return _StoredCanvas(self._parts.stored(*settings), self._margin)
+
+
+class _StoredCanvas:
+    """See `unet_exp.augmentation.StoredImage`."""
+
+    def __init__(self, stored: Any, margin: int) -> None:
+        self._plane = _widen(stored, margin)
+        self.shape = self._plane.shape
+        self.read = self._plane.read
+        self.normalized = _widen(stored.normalized, margin)
+        self.valid = None if stored.valid is None else _widen(stored.valid, margin)
+        self.normalize = stored.normalize
+        self.restore = stored.restore
+
+
+def _widen(plane: Plane, margin: int) -> PartPlane:
+    """A plane with its mirrored surroundings."""
+    height, width, *rest = plane.shape
+
+    def cut(region: Region) -> NDArray[Any]:
+        return mirror_window(plane, region.top - margin, region.left - margin, region.height, region.width)
+
+    return PartPlane((height + 2 * margin, width + 2 * margin, *rest), cut)
 
 
 class _Inside:
     """Where on a canvas the image is, 1, and what is invented, 0; see `unet_exp.mirror.Plane`."""
 
-    def __init__(self, shape: Sequence[int], margin: int) -> None:
-        self._size, self._margin = shape[:2], margin
-        self.shape: tuple[int, ...] = (shape[0] + 2 * margin, shape[1] + 2 * margin)
+    def __init__(self, size: tuple[int, int], margin: int) -> None:
+        self._size, self._margin = size, margin
+        self.shape: tuple[int, ...] = (size[0] + 2 * margin, size[1] + 2 * margin)
 
     def read(self, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         """Reads a part."""
-        rows, columns = (
-            (np.arange(start, start + length) >= self._margin)
-            & (np.arange(start, start + length) < self._margin + size)
-            for start, length, size in zip((top, left), (height, width), self._size, strict=True)
-        )
+        places = np.arange(top, top + height) - self._margin, np.arange(left, left + width) - self._margin
+        rows, columns = ((line >= 0) & (line < size) for line, size in zip(places, self._size, strict=True))
         return np.outer(rows, columns).astype(np.uint8)
 
 
