@@ -17,7 +17,7 @@ _CORRECT = (70, 70, 70)
 _WRONG = (230, 60, 40)
 _NOT_COUNTED = (40, 60, 120)
 _RULE = (200, 200, 200)
-"""The line above a legend: the only row of a picture that begins in another colour than white."""
+"""The line above a legend: the only row of a picture without the white between panels."""
 
 
 def view_as_rgb(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
@@ -98,7 +98,7 @@ def cut_legend(picture: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
 
 def _find_rule(picture: NDArray[np.uint8]) -> int:
     """The row of the line above the legend; the height of the picture where there is none."""
-    rows = np.flatnonzero((picture[:, 0] != 255).any(axis=-1))
+    rows = np.flatnonzero((picture == _RULE).all(axis=(1, 2)))
     return int(rows[0]) if rows.size else len(picture)
 
 
