@@ -32,6 +32,9 @@ class Lines(RunLogger):
     def log_predictions(self, shown):
         self._write(f"{shown.step}: {len(shown.samples)} pictures")
 
+    def log_pictures(self, pictures, step):
+        self._write(f"{step}: {' '.join(pictures)}")
+
     def finish(self, metrics, failed):
         self._write(f"failed: {failed}")
 

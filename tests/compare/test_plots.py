@@ -28,8 +28,9 @@ from sweeps_on_disk import (
 from unet_exp.compare.collect import collect
 from unet_exp.compare.comparison import Comparison, compare_runs
 from unet_exp.compare.pictures import make_strips
-from unet_exp.compare.plots import PALETTE, mean_curve, plot_costs, plot_curves, plot_intervals
+from unet_exp.compare.plots import mean_curve, plot_costs, plot_curves, plot_intervals
 from unet_exp.figures.overlay import draw_panels, split_panels
+from unet_exp.pages.plots import PALETTE
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +195,7 @@ def test_twelve_groups_show_six_pictures_and_say_so(tmp_path: Path) -> None:
     write_sweep(tmp_path, [{"model.width": width} for width in range(8, 20)], seeds=2)
     draw_pictures(tmp_path)
     text = page(tmp_path)
-    assert text.count("<img ") == 3 * (2 + 6)
+    assert text.count("<img ") == 3 * (2 + 6) + 1
     assert "Only the first 6 groups are shown; 6 more are not." in text
     assert all(f"model.width={width}" in text for width in range(8, 20))
     assert "no bands for so many groups" in text
@@ -220,7 +221,7 @@ def test_missing_and_damaged_pictures_are_said(sweep: Path, tmp_path: Path) -> N
         picture.unlink() if at % 2 else picture.write_bytes(b"\x89PNG\r\n\x1a\n broken")
     text = page(tmp_path / "s")
     assert text.count("no picture") == 3
-    assert text.count("<img ") == 3 * (2 + 2)
+    assert text.count("<img ") == 3 * (2 + 2) + 1
     for picture in (tmp_path / "s").glob("*/predictions/*.png"):
         picture.unlink()
     panels_left = [panel for strip in make_strips(compared(tmp_path / "s")) for panel in strip.panels]

@@ -15,8 +15,8 @@ import pytest
 from conftest import drawing
 from sweeps_on_disk import FUSIONS, compared, draw_pictures, page, write_run, write_sweep
 
-from unet_exp.compare.plots import PALETTE
 from unet_exp.compare.report import table_rows, write_report
+from unet_exp.pages.plots import PALETTE
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_the_page_is_whole_html_and_needs_nothing_else(report: str) -> None:
     assert not [tag for tag, _ in elements if tag in ("link", "script", "iframe", "object")]
     for _, attributes in elements:
         source = attributes.get("src")
-        assert source is None or source.startswith("data:image/jpeg;base64,")
+        assert source is None or source.startswith(("data:image/jpeg;base64,", "data:image/png;base64,"))
         assert (attributes.get("href") or "#").startswith("#")
 
 
@@ -134,7 +134,7 @@ def test_pictures_and_plots_are_all_there_and_described(report: str) -> None:
     elements = outline(report)
     images = [attributes for tag, attributes in elements if tag == "img"]
     plots = [attributes for tag, attributes in elements if tag == "svg"]
-    assert len(images) == 3 * (2 + 3), "worst, median and best: input, truth and three groups"
+    assert len(images) == 3 * (2 + 3) + 1, "worst, median and best: input, truth and three groups; and the legend"
     assert len(plots) == 6, "means, differences, validation, loss, MACs, minutes"
     assert all(attributes["alt"] for attributes in images)
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in plots)
@@ -276,7 +276,7 @@ def test_groups_of_one_run_each(tmp_path: Path) -> None:
 
 def test_a_real_training_has_a_page(finished: Any, tmp_path: Path) -> None:
     text = write_report(compared(finished.path), tmp_path, "real").read_text()
-    assert count(text, "img") == 3, "one test image: input, truth and the group"
+    assert count(text, "img") == 4, "one test image: input, truth and the group, and the legend"
     assert "only image" in text.lower()
 
 
@@ -332,5 +332,5 @@ def test_a_browser_shows_the_page_on_a_phone(report: str, tmp_path: Path, dark: 
     (body,) = re.findall(r"^<body[^>]*>", dom[dom.index("<body") :])
     found = dict(re.findall(r'data-(\w+)="([^"]*)"', body))
     assert found["widths"] == ",".join(map(str, pages)), "the page is as wide as its window"
-    assert found["images"] == found["shown"] == str(len(pages) * 15)
+    assert found["images"] == found["shown"] == str(len(pages) * 16)
     assert found["page"] == ("rgb(20, 23, 26)" if dark else "rgb(255, 255, 255)")

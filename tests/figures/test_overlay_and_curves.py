@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.figures import overlay
 from unet_exp.figures.curves import draw_curves
-from unet_exp.figures.overlay import draw_panels, view_as_rgb
+from unet_exp.figures.overlay import cut_legend, draw_panels, view_as_rgb
 from unet_exp.io.images import read_image
 from unet_exp.samples.classes import IGNORE_COLOR
 
@@ -26,7 +26,10 @@ RED, BLUE = (230, 60, 40), (40, 60, 120)
 
 
 def parts(picture: NDArray[np.uint8], width: int) -> list[NDArray[np.uint8]]:
-    """The panels without their headers and gaps."""
+    """The panels without their headers, gaps and legend."""
+    legend = cut_legend(picture)
+    assert legend is not None
+    picture = picture[: -len(legend) - 1]
     wide = width + overlay._GAP
     assert picture.shape[1] % wide == 0
     left = overlay._GAP // 2
@@ -56,7 +59,10 @@ def test_four_panels_with_a_truth_and_three_without(size: tuple[int, int], chann
     for label, count in ((truth, 4), (None, 3)):
         picture = draw_panels(image, label, prediction, CLASSES, "IoU 0.123")
         assert picture.dtype == np.uint8
-        assert picture.shape == (height + overlay._HEADER + overlay._GAP, count * (width + overlay._GAP), 3)
+        legend = cut_legend(picture)
+        assert legend is not None
+        with_legend = height + overlay._HEADER + overlay._GAP + 1 + len(legend)
+        assert picture.shape == (with_legend, count * (width + overlay._GAP), 3)
         assert len(parts(picture, width)) == count
 
 

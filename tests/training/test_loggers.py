@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import TINY, composed, summary, table
+from numpy.typing import NDArray
 from resuming import Train
 
 from unet_exp.config import ClassSpec, parse
@@ -43,6 +44,9 @@ class Toy(RunLogger):
     def log_predictions(self, shown: Predictions) -> None:
         shapes = [(sample.name, label.shape) for sample, label in zip(shown.samples, shown.labels, strict=True)]
         self._note("pictures", (shown.step, shown.epoch, shapes, [spec.name for spec in shown.classes]))
+
+    def log_pictures(self, pictures: Mapping[str, NDArray[np.uint8]], step: int) -> None:
+        self._note("views", (step, {name: picture.shape for name, picture in pictures.items()}))
 
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
         self._note("finish", (dict(metrics), failed))
@@ -93,6 +97,7 @@ def give(logger: TrainingLogger, steps: int = 3) -> None:
     """Numbers and pictures, as a training sends them."""
     image = np.zeros((8, 6, 1), np.uint8)
     samples = [Sample("a b", image, np.ones((8, 6), np.uint8)), Sample("c", image.repeat(3, axis=2).astype(np.uint16))]
+    logger.log_pictures({"a preview": np.zeros((8, 6, 3), np.uint8)}, 0)
     for step in range(steps):
         logger.log_metrics({"train/loss": 1 / (step + 1), "lr": 0.1}, step)
     logger.log_predictions(Predictions(steps, 1, samples, [np.zeros((8, 6), np.uint8)] * 2, CLASSES))
@@ -178,6 +183,14 @@ def test_a_logger_that_fails_fails_no_training(
         f"RuntimeError: no {what})" for what in fails_at if what != "pictures"
     ]
     assert len(toy.opened[-1].of("metrics")) == ("metrics" in fails_at)
+
+
+def test_a_preview_comes_before_the_first_step(train: Train, toy: type[Toy]) -> None:
+    train(*WORDS, "preview=1")
+    (logger,) = toy.opened
+    ((step, views),) = logger.of("views")
+    assert (step, list(views)) == (0, ["preview"])
+    assert [kind for kind, _ in logger.calls[:2]] == ["open", "views"]
 
 
 def test_a_training_that_fails_is_told_to_its_logger(train: Train, toy: type[Toy]) -> None:

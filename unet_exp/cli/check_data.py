@@ -1,10 +1,9 @@
 """The command check_data: inspects images and masks before a training."""
 
-import sys
 from pathlib import Path
 
 from unet_exp.cli.entry import print_usage, report_user_errors
-from unet_exp.errors import UserError
+from unet_exp.cli.words import read_words
 
 USAGE = """Check images and masks before a training.
 
@@ -35,18 +34,11 @@ def main() -> None:
     if print_usage(USAGE):
         return
     with report_user_errors():
-        from argparse import ArgumentParser
+        overrides, config_dir = read_words()
 
-        from unet_exp.compose import compose_command, parse_overrides, prepare_words
+        from unet_exp.compose import compose_command, parse_overrides
 
-        parser = ArgumentParser(add_help=False, allow_abbrev=False)
-        parser.add_argument("--config-dir", "-cd")
-        args, overrides = parser.parse_known_args(prepare_words(sys.argv[1:]))
-        if flags := [word for word in overrides if word.startswith("-")]:
-            raise UserError(
-                f"unknown option {flags[0]}; there are --help, --config-dir and the words of scripts/train.py"
-            )
-        config = compose_command(overrides, args.config_dir).parse()
+        config = compose_command(overrides, config_dir).parse()
         typed = {override.key_or_group for override in parse_overrides(overrides)}
         output = Path(config.output) if "output" in typed else Path(config.output, "check_data", config.data.name)
         unknown = "data.root" in typed and config.data.name == "folder" and typed.isdisjoint(_FILES)

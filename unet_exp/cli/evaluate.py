@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import model_validator
 
 from unet_exp.cli.entry import run_over_checkpoint
-from unet_exp.config import Config, parse
+from unet_exp.config import ClassSpec, Config, parse
 from unet_exp.errors import DataError
 from unet_exp.runs.run_folder import OUTPUTS, RunFolder
 from unet_exp.schema import Strict, validate
@@ -85,7 +85,8 @@ def evaluate(over: "OverCheckpoints") -> Path:
     """Scores and draws one split, or out of fold, by the keys of `Evaluation` and of a training's config.
 
     Returns:
-        The folder with `config.yaml`, `summary.json`, `per_image.csv`, perhaps `per_threshold.csv`, and `predictions/`.
+        The folder with `config.yaml`, `summary.json`, `per_image.csv`, perhaps `per_threshold.csv`, `predictions/` and
+        `report.html`.
 
     Raises:
         UserError: for what the user can correct.
@@ -140,7 +141,7 @@ def _score_split(
             scores = score_split(predictor, dataset, task.split, config.metrics, folder.predictions)
         conditions = describe_conditions(fingerprint(dataset), str(predictor.device), predictor.precision)
         summary = _summarize(over.checkpoints, scores, seen, conditions)
-        _write(folder, config, scores, {task.split: getattr(dataset, task.split).names}, summary)
+        _write(folder, config, scores, {task.split: getattr(dataset, task.split).names}, summary, dataset.classes)
     return folder, scores
 
 
@@ -174,7 +175,8 @@ def _score_folds(
         conditions = describe_conditions(None, str(device), precision)
         summary = _summarize(over.checkpoints, scores, (0, sum(of_val for _, of_val in seen)), conditions)
         names = [str(row["image"]) for row in scores.per_image]
-        _write(folder, config, scores, {"test": names}, summary.replace(folds=_describe_folds(folds, found)))
+        summary = summary.replace(folds=_describe_folds(folds, found))
+        _write(folder, config, scores, {"test": names}, summary, over.checkpoints[0].record.classes)
     return folder, scores, fold_table(folds, found)
 
 
@@ -280,12 +282,21 @@ def _summarize(
 
 
 def _write(
-    folder: RunFolder, config: Config, scores: "Scores", split: dict[str, Sequence[str]], summary: "Summary"
+    folder: RunFolder,
+    config: Config,
+    scores: "Scores",
+    split: dict[str, Sequence[str]],
+    summary: "Summary",
+    classes: Sequence[ClassSpec],
 ) -> None:
+    from unet_exp.pages.run_page import write_run_page
+
     if scores.metrics:
         folder.write_scores(scores.per_image, scores.per_threshold)
     folder.write_config(config.model_dump())
-    summary.replace(**folder.write_split(split)).write(folder.summary)
+    summary = summary.replace(**folder.write_split(split))
+    summary.write(folder.summary)
+    write_run_page(folder, summary, classes)
 
 
 def main() -> None:

@@ -1,14 +1,10 @@
-"""The plots of the page: SVG whose ink has the page's text colour, readable on white and on dark.
+"""The plots of the page, see `unet_exp.pages.plots`.
 
-A plot is five inches wide, 360 px: a phone shows it in full size. So groups stand below each other with their labels
-above, and the number and length of labels are limited.
+A plot is narrow, so that groups stand below each other with their labels above, and the number and length of labels are
+limited.
 """
 
-import html
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from io import StringIO
 from itertools import pairwise
 from typing import Any
 
@@ -23,53 +19,21 @@ from numpy.typing import NDArray
 
 from unet_exp.compare.collect import Run
 from unet_exp.compare.results import Comparison, Difference, Estimate
+from unet_exp.pages.plots import INK, PALETTE, STYLE, WIDTH, Plot, embed
 
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#c972a3", "#b87a00", "#2e97cf", "#7f7f7f")
-"""Okabe and Ito's colours, three darkened for a contrast of at least 3 on white and on the dark page."""
 MOST_BANDS = 8  # groups with bands in the learning curves; more hide each other
 
-_INK = "#0a0b0c"  # replaced by the page's text colour
 _MARKERS = "oDs^vPX*"  # their number and that of the colours have no common divisor: 56 looks
 _DASHES = ("-", "--", "-.", ":")
-_WIDTH, _ROW = 5.0, 0.52  # inches
+_ROW = 0.52  # inches
 _LABEL, _POINTS = 52, 300  # characters of a label; points of a curve
-_STYLE: Any = {
-    "font.size": 10,
-    "font.sans-serif": ["DejaVu Sans"],
-    "text.parse_math": False,
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "grid.color": _INK,
-    "grid.alpha": 0.15,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.formatter.useoffset": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "unet_exp",
-}
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
-class Plot:
-    """A drawing for the page: a title, a caption that explains it, and an `<svg>` element with unique ids."""
-
-    title: str
-    caption: str
-    svg: str
-
-
 def plot_intervals(comparison: Comparison) -> list[Plot]:
     """The groups' means, and their differences from the baseline, with intervals and single runs."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         return [_plot_means(comparison), *([_plot_differences(comparison)] if comparison.differences else [])]
 
 
@@ -81,13 +45,13 @@ def plot_curves(comparison: Comparison) -> list[Plot]:
     """
     monitors = {str(run.config.get("trainer.monitor")) for group in comparison.groups for run in group.runs}
     columns = [*sorted(monitors), "train/loss"]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         return [plot for column in dict.fromkeys(columns) if (plot := _plot_curve(comparison, column))]
 
 
 def plot_costs(comparison: Comparison) -> list[Plot]:
     """The score against the cost: MACs and minutes; none where the runs lack it."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         macs = _plot_cost(comparison, "macs", "MACs", "multiply-accumulates of one training input")
         minutes = _plot_cost(comparison, "seconds_training", "minutes", "minutes of training", unit=60)
     return [plot for plot in (macs, minutes) if plot]
@@ -102,18 +66,18 @@ def _plot_means(comparison: Comparison) -> Plot:
         before, after = upper.pair_scores(metric), lower.pair_scores(metric)
         for pair in [pair for pair in before if pair in after]:
             ends = [before[pair], after[pair]]
-            axes.plot(ends, [row + 0.25, row + 1.25], color=_INK, lw=0.5, alpha=0.25, zorder=1)
+            axes.plot(ends, [row + 0.25, row + 1.25], color=INK, lw=0.5, alpha=0.25, zorder=1)
     caption = (
         "Large marks are means over runs, bars their 95 % intervals, small dots single runs. "
         "Thin lines join runs of the same seed and fold."
     )
-    return _finish_plot(figure, "means", f"{metric} by group", caption)
+    return embed(figure, "means", f"{metric} by group", caption)
 
 
 def _plot_differences(comparison: Comparison) -> Plot:
     baseline = comparison.baseline
     figure, axes = _make_rows(_shorten_labels(comparison)[1:], f"difference in {comparison.metric}")
-    axes.axvline(0, color=_INK, lw=1, ls=(0, (4, 3)))
+    axes.axvline(0, color=INK, lw=1, ls=(0, (4, 3)))
     for row, difference in enumerate(comparison.differences):
         real = difference.verdict in ("better", "worse")
         _draw_interval(axes, row, row + 1, difference.gains, difference, filled=real)
@@ -122,7 +86,7 @@ def _plot_differences(comparison: Comparison) -> Plot:
         f"Each group minus {baseline.label}; {side} of the dashed line is better. Bars are 95 % intervals, small dots "
         "single pairs. A filled mark is a difference that the test calls real; of a hollow one it does not say so."
     )
-    return _finish_plot(figure, "differences", f"Difference from {baseline.label}", caption)
+    return embed(figure, "differences", f"Difference from {baseline.label}", caption)
 
 
 def _plot_curve(comparison: Comparison, column: str) -> Plot | None:
@@ -145,7 +109,7 @@ def _plot_curve(comparison: Comparison, column: str) -> Plot | None:
     caption = f"Lines are means over the runs that reached a step; {bands}."
     if comparison.losses_differ and column in ("train/loss", "val/loss"):
         caption += " The groups' losses are different functions: compare their shapes, not their heights."
-    return _finish_plot(figure, f"curve-{column}", title, caption)
+    return embed(figure, f"curve-{column}", title, caption)
 
 
 def mean_curve(runs: Sequence[Run], column: str) -> Curve | None:
@@ -191,7 +155,7 @@ def _plot_cost(comparison: Comparison, key: str, name: str, axis: str, unit: flo
         axes.xaxis.set_major_formatter(EngFormatter(sep="\N{NO-BREAK SPACE}"))
     axes.margins(x=0.12)
     caption = "Marks are means over runs, upright bars 95 % intervals, level bars from the cheapest to the dearest run."
-    return _finish_plot(figure, f"cost-{key}", f"{comparison.metric} against {name}", caption)
+    return embed(figure, f"cost-{key}", f"{comparison.metric} against {name}", caption)
 
 
 def _shorten_labels(comparison: Comparison) -> list[str]:
@@ -212,7 +176,7 @@ def _shorten(label: str) -> str:
 
 def _make_rows(labels: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
     """A figure with one row per label, from top to bottom."""
-    figure = Figure(figsize=(_WIDTH, 0.65 + _ROW * len(labels)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.65 + _ROW * len(labels)), layout="constrained")
     axes = figure.subplots()
     axes.set(ylim=(len(labels) - 0.5, -0.75), yticks=[], xlabel=xlabel)
     axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -225,7 +189,7 @@ def _make_rows(labels: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
 
 def _make_axes(labels: Sequence[str], looks: Sequence[int], lines: bool) -> tuple[Figure, Axes]:
     """A figure with two axes, and above them a legend of lines or marks."""
-    figure = Figure(figsize=(_WIDTH, 2.9 + 0.2 * len(labels)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.9 + 0.2 * len(labels)), layout="constrained")
     axes = figure.subplots()
     handles = []
     for color, marker, dash in map(_pick_style, looks):
@@ -250,20 +214,3 @@ def _pick_style(place: int) -> tuple[str, str, str]:
     """Colour, marker and dash of a group, the same in every plot."""
     color = PALETTE[place % len(PALETTE)]
     return color, _MARKERS[place % len(_MARKERS)], _DASHES[place // len(PALETTE) % len(_DASHES)]
-
-
-def _finish_plot(figure: Figure, name: str, title: str, caption: str) -> Plot:
-    """The figure as an element of a page: ids made unique by `name`, `_INK` replaced, no address of a server."""
-    text = StringIO()
-    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(text, format="svg", transparent=True, metadata=metadata)
-    svg = text.getvalue()
-    inner = svg[svg.index(">", svg.index("<svg")) + 1 :]
-    inner = re.sub(r"<style.*?</style>", "", inner, flags=re.DOTALL)
-    prefix = re.sub(r"\W", lambda found: f"-{ord(found[0])}-", name)  # names of scores differ in any character
-    inner = re.sub(r'\bid="', f'id="{prefix}-', inner)
-    inner = re.sub(r'xlink:href="#', f'href="#{prefix}-', inner).replace("url(#", f"url(#{prefix}-")
-    width, height = (72 * side for side in figure.get_size_inches())
-    alt = html.escape(f"{title}. {caption}")
-    opening = f'<svg viewBox="0 0 {width:.6g} {height:.6g}" role="img" aria-label="{alt}">'
-    return Plot(title, caption, opening + inner.strip().replace(_INK, "currentColor"))

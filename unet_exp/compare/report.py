@@ -1,13 +1,15 @@
 """Writes the page of a comparison: `report.html` in one file, the same as `report.md`, and `table.csv`."""
 
+import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from matplotlib.ticker import EngFormatter
 
 from unet_exp.compare.collect import Run
@@ -26,6 +28,8 @@ from unet_exp.compare.wording import (
 )
 from unet_exp.errors import DataError
 from unet_exp.files import write_whole
+from unet_exp.pages.template import make_environment
+from unet_exp.runs.run_folder import RunFolder
 
 _NONE = "n/a"
 
@@ -48,17 +52,20 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> Path:
         DataError: if the folder cannot be made or written to.
     """
     words = _describe(comparison, title)
-    drawings = {
+    drawings: dict[str, Any] = {
         "intervals": plot_intervals(comparison),
         "curves": plot_curves(comparison),
         "costs": plot_costs(comparison),
         "strips": make_strips(comparison),
     }
-    environment = _make_environment()
+    environment = make_environment("unet_exp.compare")
+    environment.filters["cell"] = _escape_markdown
+    legend = next((strip.legend for strip in drawings["strips"] if strip.legend), None)
+    links = _link_pages(comparison, folder)
     pages = {
         "table.csv": comparison.table().to_csv(index=False, lineterminator="\n"),
         "report.md": environment.get_template("report.md.j2").render(words),
-        "report.html": environment.get_template("report.html.j2").render(words, **drawings),
+        "report.html": environment.get_template("report.html.j2").render(words, **drawings, legend=legend, links=links),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -215,15 +222,15 @@ def _list_facts(comparison: Comparison, runs: list[Run]) -> dict[str, str]:
     }
 
 
-def _make_environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("unet_exp.compare"),
-        autoescape=select_autoescape(("html.j2",)),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    environment.filters["cell"] = _escape_markdown
-    return environment
+def _link_pages(comparison: Comparison, folder: Path) -> dict[Path, str]:
+    """Where from the page's folder the runs' own pages are; runs of earlier versions have none."""
+    found = {}
+    for run in (run for group in comparison.groups for run in group.runs):
+        page = RunFolder(run.folder).page
+        with suppress(ValueError):  # on another drive
+            if page.is_file():
+                found[run.folder] = quote(Path(os.path.relpath(page, folder)).as_posix())
+    return found
 
 
 def _escape_markdown(text: object) -> str:

@@ -63,13 +63,14 @@ __all__ = [
 
 
 class Config(Strict):
-    """One training. `resume` and `rerun` say what to do with it, and are not recorded."""
+    """One training. `resume`, `rerun` and `preview` say what to do with it, and are not recorded."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     name: str
     output: str
     resume: str | None = Field(default=None, exclude=True)
     rerun: str | None = Field(default=None, exclude=True)
+    preview: Annotated[int, Field(ge=0, le=100)] = Field(default=0, exclude=True)
     init_from: str | None
     trust: list[str]
     model: ModelConfig
@@ -95,6 +96,10 @@ class Config(Strict):
     def _check_combinations(self) -> "Config":
         if self.resume is not None and self.rerun is not None:
             raise ValueError("rerun repeats a run and resume goes on with one: type one of them")
+        if self.preview and self.resume not in (None, "auto"):
+            raise ValueError(
+                f"preview={self.preview} shows patches before the first step: leave it out with resume=<folder>"
+            )
         trainer = self.trainer
         endless = trainer.max_epochs is None and trainer.max_steps is None
         if endless and self.scheduler.name in ("poly", "cosine", "one_cycle"):

@@ -21,11 +21,30 @@ def draw_curves(metrics: Path, target: Path, monitor: str) -> None:
         target: the PNG to write.
         monitor: the score of the best epoch; its best value gets a mark.
     """
-    with metrics.open(newline="") as file:
-        # The last row may be incomplete after a full disk.
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]
+    rows = read_history(metrics)
     with rc_context({"text.parse_math": False}), write_whole(target) as side:  # a class may have dollars in its name
         _draw(rows, monitor).savefig(side, dpi=110)
+
+
+def read_history(metrics: Path) -> list[dict[str, str]]:
+    """The rows of a run's `metrics.csv`; the last one may be incomplete after a full disk, and is left out then."""
+    with metrics.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if None not in row.values()]
+
+
+def read_points(rows: Sequence[Mapping[str, str]], name: str) -> tuple[list[int], list[float]]:
+    """The steps at which a column has a number, and these."""
+    known = [row for row in rows if row.get(name)]
+    return [int(row["step"]) for row in known], [float(row[name]) for row in known]
+
+
+def find_best(steps: Sequence[int], values: Sequence[float], monitor: str) -> tuple[int, float] | None:
+    """Step and value of the best epoch by a score; None where it is never defined."""
+    known = [(value, step) for step, value in zip(steps, values, strict=True) if not math.isnan(value)]
+    if not known:
+        return None
+    value, step = (min if direction(monitor) == "min" else max)(known, key=lambda pair: pair[0])
+    return step, value
 
 
 def _draw(rows: Sequence[Mapping[str, str]], monitor: str) -> Figure:
@@ -33,29 +52,23 @@ def _draw(rows: Sequence[Mapping[str, str]], monitor: str) -> Figure:
     FigureCanvasAgg(figure)
     losses, scores, rates = figure.subplots(1, 3)
 
-    def points(name: str) -> tuple[list[int], list[float]]:
-        known = [row for row in rows if row.get(name)]
-        return [int(row["step"]) for row in known], [float(row[name]) for row in known]
-
     for name, label in (("train/loss", "training"), ("val/loss", "validation")):
-        losses.plot(*points(name), label=label)
+        losses.plot(*read_points(rows, name), label=label)
     losses.set(title="loss", xlabel="step")
     losses.legend()
     names = [name for name in (rows[0] if rows else {}) if name.startswith("val/iou/") or name == "val/accuracy"]
     if monitor not in ("val/loss", *names):
         names.append(monitor)
     for name in names:
-        scores.plot(*points(name), label=name.removeprefix("val/"), lw=2 if name == monitor else 1)
-    known = [(step, value) for step, value in zip(*points(monitor), strict=True) if not math.isnan(value)]
-    if known:
-        steps, values = zip(*known, strict=True)
-        best = (min if direction(monitor) == "min" else max)(range(len(values)), key=values.__getitem__)
+        scores.plot(*read_points(rows, name), label=name.removeprefix("val/"), lw=2 if name == monitor else 1)
+    best = find_best(*read_points(rows, monitor), monitor)
+    if best is not None:
         axes = losses if monitor == "val/loss" else scores
-        axes.plot(steps[best], values[best], "o", color="black", ms=5, label=f"best: {values[best]:.4f}")
+        axes.plot(*best, "o", color="black", ms=5, label=f"best: {best[1]:.4f}")
     scores.set(title="validation scores", xlabel="step")
     if scores.has_data():
         scores.legend(loc="lower right", fontsize="small")
-    rates.plot(*points("lr"), color="grey")
+    rates.plot(*read_points(rows, "lr"), color="grey")
     rates.set(title="learning rate", xlabel="step")
     for axes in (losses, scores, rates):
         axes.grid(alpha=0.3)

@@ -8,12 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.samples.classes import colorize
+from unet_exp.figures.legend import Mark, class_marks, draw_legend
+from unet_exp.samples.classes import IGNORE_COLOR, colorize
 
 _GAP = 8
 _HEADER = 28
 _CORRECT = (70, 70, 70)
 _WRONG = (230, 60, 40)
+_NOT_COUNTED = (40, 60, 120)
+_RULE = (200, 200, 200)
+"""The line above a legend: the only row of a picture without the white between panels."""
 
 
 def view_as_rgb(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
@@ -47,8 +51,8 @@ def draw_panels(
         valid: (H, W), the pixels of the image that hold data; None for all. Elsewhere nothing is predicted.
 
     Returns:
-        (H + header, about 4 W, 3) uint8 RGB. In the error panel a wrong pixel is red over the darkened input, and an
-        ignored one is blue.
+        (H + header + legend, about 4 W, 3) uint8 RGB. In the error panel a wrong pixel is red over the darkened input,
+        and an ignored one is blue.
     """
     grey = view_as_rgb(image, valid)
     if valid is not None:
@@ -61,7 +65,7 @@ def draw_panels(
         error = (grey * 0.45).astype(np.uint8)
         ignored = truth == IGNORE_LABEL
         error[(prediction != truth) & ~ignored] = _WRONG
-        error[ignored] = (40, 60, 120)
+        error[ignored] = _NOT_COUNTED
         wrong = prediction[~ignored] != truth[~ignored]
         columns = [
             ("input", grey),
@@ -69,11 +73,37 @@ def draw_panels(
             (f"prediction {score}".strip(), predicted),
             (f"error {wrong.mean():.1%}" if wrong.size else "all ignored", error),
         ]
-    return np.concatenate([_add_title(title, panel) for title, panel in columns], axis=1)
+    panels = np.concatenate([_add_title(title, panel) for title, panel in columns], axis=1)
+    return np.concatenate([panels, _draw_meanings(classes, truth, prediction, panels.shape[1])])
+
+
+def _draw_meanings(
+    classes: Sequence[ClassSpec], truth: NDArray[np.uint8] | None, prediction: NDArray[np.uint8], width: int
+) -> NDArray[np.uint8]:
+    """The legend of `draw_panels`, below a line."""
+    marks = class_marks(classes)
+    if (prediction if truth is None else np.append(truth, prediction)).max() == IGNORE_LABEL:
+        marks += (Mark("ignored", IGNORE_COLOR),)
+    if truth is not None:
+        marks += (Mark("error: wrong", _WRONG), Mark("error: ignored", _NOT_COUNTED))
+    legend = draw_legend(marks, width)
+    return np.concatenate([np.full((1, width, 3), _RULE, np.uint8), legend])
+
+
+def cut_legend(picture: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """The legend of a picture of `draw_panels`; None for a picture of an earlier version, which has none."""
+    rule = _find_rule(picture)
+    return None if rule == len(picture) else picture[rule + 1 :]
+
+
+def _find_rule(picture: NDArray[np.uint8]) -> int:
+    """The row of the line above the legend; the height of the picture where there is none."""
+    rows = np.flatnonzero((picture == _RULE).all(axis=(1, 2)))
+    return int(rows[0]) if rows.size else len(picture)
 
 
 def split_panels(picture: NDArray[np.uint8], count: int = 4) -> list[NDArray[np.uint8]]:
-    """Cuts the panels out of a picture of `draw_panels`, without titles and gaps.
+    """Cuts the panels out of a picture of `draw_panels`, without titles, gaps and legend.
 
     Args:
         picture: (H, W, 3) uint8 RGB.
@@ -85,7 +115,7 @@ def split_panels(picture: NDArray[np.uint8], count: int = 4) -> list[NDArray[np.
     Raises:
         ValueError: if the picture's size is not that of so many panels.
     """
-    height, width = picture.shape[0] - _HEADER - _GAP, picture.shape[1] // count - _GAP
+    height, width = _find_rule(picture) - _HEADER - _GAP, picture.shape[1] // count - _GAP
     if picture.shape[1] % count or height < 1 or width < 1:
         raise ValueError(f"a picture of {picture.shape[1]} x {picture.shape[0]} pixels is not {count} panels")
     lefts = [place * (width + _GAP) + _GAP // 2 for place in range(count)]

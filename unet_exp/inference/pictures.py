@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from unet_exp.config import ClassSpec
 from unet_exp.figures.overlay import draw_panels
 from unet_exp.io.writing import write_image
+from unet_exp.runs.run_folder import picture_name
 from unet_exp.samples.sample import Sample
 
 _THREADS = 2
@@ -56,7 +57,7 @@ def write_picture(
     text = "" if math.isnan(score) else f"IoU {score:.3f}"
     picture = draw_panels(sample.image, sample.label, prediction, classes, text, sample.valid)
     folder.mkdir(parents=True, exist_ok=True)
-    write_image(folder / f"{split}_{sample.name.removeprefix(f'{split}_')}.png", picture)
+    write_image(folder / picture_name(split, sample.name), picture)
 
 
 class PictureWriter:

@@ -22,6 +22,7 @@ from unet_exp.data import load_data
 from unet_exp.data.sets.folder import check_exact, find_user_data, name_masks
 from unet_exp.errors import DataError, UserError
 from unet_exp.figures.contact_sheet import MOST, draw_contact_sheet, make_cell
+from unet_exp.figures.legend import class_marks
 from unet_exp.folder import groups
 from unet_exp.folder.choice import plan_store
 from unet_exp.folder.inexact import describe_changed
@@ -334,7 +335,7 @@ def _draw(
         size = f"{one.width} x {one.height} x {one.kind.channels} {one.dtype}"
         remark = " · ".join(word for word in (remarks.get(name), inspection.parts.get(name), size) if word)
         cells.append(make_cell(name, remark, name in remarks, *inspection.look(one)))
-    draw_contact_sheet(cells, [(spec.name, spec.color) for spec in inspection.legend], output / SHEET)
+    draw_contact_sheet(cells, class_marks(inspection.legend), output / SHEET)
     return output / SHEET
 
 

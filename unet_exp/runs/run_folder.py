@@ -36,6 +36,8 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.split = path / "split.json"
         self.curves = path / "curves.png"
+        self.page = path / "report.html"
+        self.preview = path / "preview.png"
         self.log = path / "run.log"
         self.lock = path / ".lock"
         self.checkpoints = path / "checkpoints"
@@ -48,6 +50,10 @@ class RunFolder:
     def create(cls, parent: Path, name: str, now: datetime | None = None) -> "RunFolder":
         """Makes `<parent>/<date>_<time>_<name>`; see `dated_folder`."""
         return cls(dated_folder(parent, name, now))
+
+    def picture(self, split: str, image: str) -> Path:
+        """The picture of what is predicted of an image."""
+        return self.predictions / picture_name(split, image)
 
     @property
     def has_checkpoint(self) -> bool:
@@ -142,6 +148,11 @@ class RunFolder:
         write_csv(self.per_image, images)
         if thresholds:
             write_csv(self.per_threshold, thresholds)
+
+
+def picture_name(split: str, image: str) -> str:
+    """The file of the picture of an image; names such as `test_000` already say the split."""
+    return f"{split}_{image.removeprefix(f'{split}_')}.png"
 
 
 def dated_folder(parent: Path, name: str, now: datetime | None = None) -> Path:

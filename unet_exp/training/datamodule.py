@@ -1,8 +1,10 @@
 """The DataModule: patches to train on, whole images to validate on."""
 
 import sys
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import pytorch_lightning as pl
@@ -22,10 +24,12 @@ from unet_exp.samples.data_set import DataSet
 from unet_exp.samples.normalization import Normalization
 from unet_exp.samples.sample import Images
 from unet_exp.training.device_patches import PatchMaker, PatchParts, collate_parts
-from unet_exp.training.draws import Foreground
+from unet_exp.training.draws import Draw, Foreground
 from unet_exp.training.last_checkpoint import ResumableSampler
 from unet_exp.training.patches import PatchDataset
 from unet_exp.training.workers import count_workers
+
+Patches = TypeVar("Patches", bound=PatchDataset)
 
 _TARGET_BYTES = 5
 """Of a pixel: its label and its weight."""
@@ -136,18 +140,10 @@ class SegmentationData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of `image` (B, C, S, S), `label` and perhaps `weights` (B, S, S), and `patches`, see `collate`."""
-        config, data = self._config, self._config.data
-        dataset = self._make_patches() if self._maker is None else self._make_parts()
+        data = self._config.data
+        dataset = self.make_patches() if self._maker is None else self._make_parts()
         process = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = ResumableSampler(
-            self._shares,
-            self.tiles,
-            config.seed,
-            config.trainer.overfit,
-            *process,
-            self._find_foreground(),
-            data.patches_in_a_row,
-        )
+        sampler = self._make_sampler(*process)
         if self.trainer:
             progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
             sampler.start_at(self.trainer.current_epoch, progress.completed * data.batch_size)
@@ -155,9 +151,47 @@ class SegmentationData(pl.LightningDataModule):
         size, workers = data.batch_size, self.workers
         return self._loader(dataset, sampler=sampler, batch_size=size, num_workers=workers, collate_fn=together)
 
-    def _make_patches(self) -> PatchDataset:
+    def _make_sampler(self, rank: int, world: int) -> ResumableSampler:
         config = self._config
-        return PatchDataset(
+        in_a_row, foreground = config.data.patches_in_a_row, self._find_foreground()
+        overfit = config.trainer.overfit
+        return ResumableSampler(self._shares, self.tiles, config.seed, overfit, rank, world, foreground, in_a_row)
+
+    def first_draws(self, count: int) -> list[Draw]:
+        """The first patches of the first epoch, as the first process draws them; at most those of one epoch."""
+        most = self.batches * self._config.data.batch_size
+        return list(islice(self._make_sampler(0, self._processes), min(count, most)))
+
+    def cut_patches(self, draws: Sequence[Draw], device: torch.device) -> Iterator[dict[str, Tensor]]:
+        """Patches as the network and the loss get them, one by one; where they are made in batch, in those batches.
+
+        Args:
+            draws: from the start of an epoch.
+            device: of the training.
+
+        Returns:
+            `image` (C, S, S) float32, S = `input_size`, `label` (T, T) and perhaps `weights` (T, T), on the CPU.
+        """
+        if self._maker is None:
+            patches = self.make_patches()
+            yield from (patches[draw] for draw in draws)
+            return
+        parts, size = self._make_parts(), self._config.data.batch_size
+        for start in range(0, len(draws), size):
+            batch = collate_parts([parts[draw] for draw in draws[start : start + size]])
+            moved = {name: item.to(device) if isinstance(item, Tensor) else item for name, item in batch.items()}
+            made = {name: item.cpu() for name, item in self._maker(moved).items() if isinstance(item, Tensor)}
+            yield from (dict(zip(made, of_one, strict=True)) for of_one in zip(*made.values(), strict=True))
+
+    @overload
+    def make_patches(self) -> PatchDataset: ...
+    @overload
+    def make_patches(self, kind: type[Patches]) -> Patches: ...
+
+    def make_patches(self, kind: type[PatchDataset] = PatchDataset) -> PatchDataset:
+        """The patches of the training, or a dataset of this kind that knows more of them."""
+        config = self._config
+        return kind(
             self._dataset.train,
             self._normalization,
             config.data.tile,

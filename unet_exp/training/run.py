@@ -27,7 +27,9 @@ from unet_exp.geometry import Architecture, EncoderArchitecture, layer_table, ou
 from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.scoring import Scores, describe_drawn, score_split, score_tables, score_test
+from unet_exp.io.writing import write_image
 from unet_exp.memory import keep_freed_memory
+from unet_exp.pages.run_page import write_run_page
 from unet_exp.progress import watch
 from unet_exp.runs.earlier import keep_unrecorded
 from unet_exp.runs.lifecycle import RunRecord, record_run
@@ -39,6 +41,7 @@ from unet_exp.training.callbacks import Callbacks, build_callbacks
 from unet_exp.training.last_checkpoint import BestCheckpoint
 from unet_exp.training.loggers import Start, TrainingLogger, open_logger
 from unet_exp.training.prepare import Job, count_steps, prepare
+from unet_exp.training.preview import make_preview
 from unet_exp.training.pruning import Pruning
 from unet_exp.training.rerun import Rerun
 from unet_exp.training.resume_point import ResumePoint, find_resume_point, find_resumed_folder
@@ -194,10 +197,12 @@ class _Training:
         record.measure = self._measure
         if first:
             self._report_resume()
+            record.at_end(lambda: self._write_page(record))  # behind the curves, to which it leads
             record.at_end(self._draw_curves)
             record.at_end(lambda: self._finish_logger(record))
             with watch("starting the logger"):
                 self._open_logger(record)
+            self._show_preview()
         if job.device.type == "cpu":
             keep_freed_memory()
         reset_peak_memory(job.device)
@@ -257,6 +262,17 @@ class _Training:
             record.note(wandb_id=self.logger.run_id)
             record.save()
 
+    def _show_preview(self) -> None:
+        """Draws the first patches, unless the training goes on after its first step."""
+        count = self.job.config.preview
+        if not count or (self.resume is not None and self.resume.checkpoint is not None):
+            return
+        with watch("drawing the preview"):
+            preview = make_preview(self.job, count)
+        write_image(self.folder.preview, preview.picture)
+        self.logger.log_pictures({"preview": preview.picture}, 0)
+        self.console.print(str(self.folder.preview), soft_wrap=True)
+
     def _measure(self) -> dict[str, Any]:
         before = self.callbacks.history.before if self.callbacks else 0.0
         return {
@@ -270,6 +286,13 @@ class _Training:
     def _draw_curves(self) -> None:
         if self.folder.metrics.is_file():
             draw_curves(self.folder.metrics, self.folder.curves, self.job.config.trainer.monitor)
+
+    def _write_page(self, record: RunRecord) -> None:
+        """Writes the page of the run; one that cannot be written is a warning."""
+        try:
+            write_run_page(self.folder, record.summary, self.job.dataset.classes)
+        except Exception as error:
+            logging.getLogger(__name__).warning("%s is not written: %s", self.folder.page, error, exc_info=True)
 
     def _finish_logger(self, record: RunRecord) -> None:
         with watch("ending the run"):

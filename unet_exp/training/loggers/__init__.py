@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pkgutil import iter_modules
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger
 
 from unet_exp.config import Config
@@ -77,6 +79,12 @@ class TrainingLogger(Logger):
         if self._logger is not None:
             with warn_on_error(self._title, "prediction images are not logged"):
                 self._logger.log_predictions(predictions)
+
+    def log_pictures(self, pictures: Mapping[str, NDArray[np.uint8]], step: int) -> None:
+        """Passes pictures on, see `RunLogger.log_pictures`."""
+        if self._logger is not None:
+            with warn_on_error(self._title, f"{', '.join(pictures)} is not logged"):
+                self._logger.log_pictures(pictures, step)
 
     def finish(self, metrics: Mapping[str, float], step: int, failed: bool) -> None:
         """Logs the test scores after `step` optimizer steps and closes the logger; a second call does nothing."""

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from unet_exp.figures.overlay import view_as_rgb
-from unet_exp.samples.classes import colorize
+from unet_exp.figures.overlay import draw_panels
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start
 
 
@@ -34,15 +34,17 @@ class TensorBoardEvents(RunLogger):
         self._events.save()
 
     def log_predictions(self, predictions: Predictions) -> None:
-        """Writes one picture per image: image, true labels and predicted labels side by side."""
+        """Writes one picture per image: see `draw_panels`."""
         for sample, label in zip(predictions.samples, predictions.labels, strict=True):
-            truth = colorize(label if sample.label is None else sample.label, predictions.classes)
-            picture = np.concatenate(
-                [view_as_rgb(sample.image, sample.valid), truth, colorize(label, predictions.classes)], axis=1
-            )
+            picture = draw_panels(sample.image, sample.label, label, predictions.classes, valid=sample.valid)
             self._events.experiment.add_image(
                 f"predictions/{sample.name}", picture, predictions.step, dataformats="HWC"
             )
+
+    def log_pictures(self, pictures: Mapping[str, NDArray[np.uint8]], step: int) -> None:
+        """Writes pictures under their names."""
+        for name, picture in pictures.items():
+            self._events.experiment.add_image(name, picture, step, dataformats="HWC")
 
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
         """Closes the file."""

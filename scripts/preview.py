@@ -1,0 +1,6 @@
+"""Look at patches as a network will see them: `python scripts/preview.py --help`."""
+
+from unet_exp.cli.preview import main
+
+if __name__ == "__main__":
+    main()

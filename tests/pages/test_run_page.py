@@ -1,0 +1,224 @@
+"""The page of one run: what it says, that names are text, and that it never fails a training."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import drawing
+from matplotlib.figure import Figure
+from resuming import Train
+
+from unet_exp.config import ClassSpec
+from unet_exp.errors import DataError, TrainingError
+from unet_exp.figures.overlay import draw_panels
+from unet_exp.files import write_csv
+from unet_exp.io.writing import write_image
+from unet_exp.pages.pictures import rank, read_legend
+from unet_exp.pages.plots import embed
+from unet_exp.pages.run_page import write_run_page
+from unet_exp.runs.run_folder import RunFolder
+from unet_exp.runs.summary import BestEpoch, Summary
+
+EVIL = "<script>alert(1)</script>&\"'{{ 7 * 7 }}"
+CLASSES = [
+    ClassSpec(name="membrane", value=0, color=[10, 20, 30]),
+    ClassSpec(name=EVIL, value=255, color=[200, 210, 220]),
+]
+
+
+class Outline(HTMLParser):
+    """Elements with their attributes, all text, and the text of each element by name."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.by_tag: dict[str, list[str]] = {}
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self._open.append(tag)
+            self.by_tag.setdefault(tag, []).append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, f"{tag} is not closed in order"
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.text += data
+        if self._open:
+            self.by_tag[self._open[-1]][-1] += data
+
+    def facts(self) -> dict[str, str]:
+        return dict(zip(self.by_tag["dt"], self.by_tag["dd"], strict=True))
+
+
+def page_of(folder: RunFolder) -> Outline:
+    return Outline(folder.page.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """Of a run with names that a stranger has chosen."""
+    made = RunFolder(tmp_path / "run").prepare()
+    made.write_config({"name": EVIL, "data": {"name": EVIL, "tile": 32}, "trainer": {"monitor": "val/iou/mean"}})
+    rows = [{"epoch": n, "step": 10 * n + 10, "lr": 0.1, "train/loss": 1, "val/iou/mean": n / 9} for n in range(4)]
+    write_csv(made.metrics, rows)
+    write_csv(
+        made.per_image,
+        [{"image": name, "iou/mean": score} for name, score in zip("abcd", (0.5, 0.1, 0.9, ""), strict=True)],
+    )
+    for name in "abcd":
+        image, label = np.zeros((9, 12, 1), np.uint8), np.zeros((9, 12), np.uint8)
+        write_image(made.picture("test", name), draw_panels(image, label, 1 - label, CLASSES))
+    return made
+
+
+def summary_of(**fields: Any) -> Summary:
+    metrics = {"test/iou/membrane": 0.25, f"test/iou/{EVIL}": None, "test/iou/mean": 0.5, "test/loss": 0.75}
+    values: dict[str, Any] = {"status": "finished", "metrics": metrics, "steps": 40, "epochs": 4, "overrides": [EVIL]}
+    return Summary(**{**values, "best": BestEpoch(monitor="val/iou/mean", value=0.3333), **fields})
+
+
+def test_it_says_what_was_trained_and_how_it_went(folder: RunFolder) -> None:
+    write_run_page(folder, summary_of(parameters=1234, seed=7, split={"train": ["a", "b"], "test": ["c"]}), CLASSES)
+    page = page_of(folder)
+    assert "Training: finished" in page.text
+    assert "40 steps in 4 epochs. Best epoch: val/iou/mean 0.3333." in page.text
+    facts = page.facts()
+    assert facts["seed"] == "7"
+    assert facts["size"] == "1,234 parameters"
+    assert "images: train 2, test 1; patches of 32 pixels" in facts["data"]
+    assert facts["loss (lower is better)"] == "0.7500"
+    assert page.by_tag["td"][:3] == ["0.2500", "undefined", "0.5000"]
+    assert [text for text in page.by_tag["h3"] if "image" in text] == [
+        "Worst image: b",
+        "Median image: a",
+        "Best image: c",
+    ]
+    assert sum(tag == "img" for tag, _ in page.elements) == 12
+    assert f"rerun={folder.path}" in page.text
+
+
+def test_names_are_text_and_nothing_is_fetched(folder: RunFolder) -> None:
+    write_run_page(folder, summary_of(error=EVIL, status="failed"), CLASSES)
+    text, page = folder.page.read_text(), page_of(folder)
+    assert page.text.count("alert(1)") >= 5, "name, words, error, class in the table and in the legend"
+    assert not [tag for tag, _ in page.elements if tag in ("script", "link", "iframe", "object")]
+    assert "http" not in text
+    assert "49" not in page.by_tag["h1"][0]
+    for _, attributes in page.elements:
+        assert (attributes.get("src") or "data:image/").startswith("data:image/")
+        assert re.fullmatch(r"[\w.]*|#.*", attributes.get("href") or "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"status": "failed", "error": "ValueError: no luck"}, "ValueError: no luck"),
+        ({"status": "stopped", "error": "stopped by SIGTERM"}, "stopped by SIGTERM"),
+        ({"status": "stopped", "pruned_at": 30}, "pruned by the search after 30 steps"),
+        ({"checkpoint": ["a.ckpt", "b.ckpt"], "step": [3, 4]}, "a.ckpt, b.ckpt"),
+    ],
+)
+def test_however_it_ended(folder: RunFolder, fields: dict[str, Any], said: str) -> None:
+    write_run_page(folder, summary_of(**fields), CLASSES)
+    assert said in page_of(folder).text
+
+
+def test_of_a_run_that_never_began(tmp_path: Path) -> None:
+    empty = RunFolder(tmp_path)
+    empty.write_config({"name": "early", "trainer": {"monitor": "val/loss"}})
+    write_run_page(empty, Summary(status="failed", error="no data"), [])
+    page = page_of(empty)
+    assert "No epoch came to its end." in page.text
+    assert "it did not come to a test" in page.text
+    assert "None is drawn." in page.text
+
+
+def test_pictures_come_from_the_run_alone_and_may_be_damaged(folder: RunFolder) -> None:
+    names = ("../../run/predictions/test_a", "gone", "a")
+    write_image(folder.path.parent / "test_a.png", np.full((50, 80, 3), 9, np.uint8))
+    write_csv(folder.per_image, [{"image": name, "iou/mean": 0.1 * place} for place, name in enumerate(names)])
+    folder.picture("test", "a").write_bytes(b"no picture")
+    write_run_page(folder, summary_of(), CLASSES)
+    assert "no picture" in page_of(folder).text
+    assert "<img" not in folder.page.read_text()
+
+
+def test_further_plots_are_shown_on_paper(folder: RunFolder) -> None:
+    figure = Figure()
+    with drawing():
+        figure.subplots().plot([1, 2])
+        more = embed(figure, "confusion", "Confusion", "A <b>caption</b>.", paper=True)
+        write_run_page(folder, summary_of(), CLASSES, [more])
+    page = page_of(folder)
+    assert "A <b>caption</b>." in page.text
+    labels = [attributes.get("aria-label") or "" for tag, attributes in page.elements if tag == "svg"]
+    assert len(labels) == 4, "loss, score, learning rate and this one"
+    assert labels[-1].startswith("Confusion")
+    assert len(re.findall(r'\bid="([^"]+)"', folder.page.read_text())) == len(
+        set(re.findall(r'\bid="([^"]+)"', folder.page.read_text()))
+    )
+
+
+def test_images_without_labels_are_shown_too(folder: RunFolder) -> None:
+    for name in ("x", "y"):
+        image, label = np.zeros((9, 12, 1), np.uint8), np.ones((9, 12), np.uint8)
+        write_image(folder.picture("unlabelled", name), draw_panels(image, None, label, CLASSES))
+    write_run_page(folder, summary_of(metrics={}), CLASSES)
+    page = page_of(folder)
+    assert "Images without labels." in page.text
+    assert sum(tag == "img" for tag, _ in page.elements) == 6
+
+
+def test_rank_and_legend(folder: RunFolder) -> None:
+    assert rank([]) == {}
+    assert rank(["a"]) == {"only": "a"}
+    assert rank(["a", "b"]) == {"worst": "a", "best": "b"}
+    assert (read_legend(folder, "test", "a") or "").startswith("data:image/png;base64,")
+    assert read_legend(folder, "test", "none") is None
+
+
+# --- of real runs ---
+
+
+def test_a_training_has_a_page(finished: RunFolder) -> None:
+    page = page_of(finished)
+    assert "Training: finished" in page.text
+    assert page.facts()["seed"] == "1"
+    assert {"curves.png", "metrics.csv", "per_image.csv", "config.yaml"} <= set(page.by_tag["a"])
+    for _, attributes in page.elements:
+        if attributes.get("href"):
+            assert (finished.path / str(attributes["href"])).is_file()
+
+
+def test_a_training_that_fails_has_one_too(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError):
+        train("model=same", "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_steps=20")
+    (page,) = (tmp_path / "out/train").glob("*/report.html")
+    assert "Training: failed" in Outline(page.read_text()).text
+    assert "the training loss is" in page.read_text()
+
+
+def test_a_page_that_cannot_be_written_fails_no_training(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr("unet_exp.training.run.write_run_page", fail)
+    folder = train("model=same")
+    assert folder.read_summary().status == "finished"
+    assert "report.html is not written: no room" in folder.log.read_text()
+    assert not folder.page.exists()
+
+
+def test_a_damaged_table_of_scores_is_said(folder: RunFolder) -> None:
+    write_csv(folder.per_image, [{"image": "a", "iou/mean": "much"}])
+    with pytest.raises(DataError, match="per_image\\.csv is damaged"):
+        write_run_page(folder, summary_of(), CLASSES)

@@ -1,0 +1,127 @@
+"""What the page of a run says in words, from its summary and its config."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.ticker import EngFormatter
+
+from unet_exp.runs.summary import Summary
+
+_NETWORK = (
+    "target",
+    "encoder",
+    "weights",
+    "depth",
+    "width",
+    "norm",
+    "upsample",
+    "block",
+    "padding",
+    "dropout",
+    "match",
+)
+_TRAINER = ("max_epochs", "max_steps", "max_time", "accumulate", "clip_norm", "ema_decay", "monitor", "early_stopping")
+
+
+def name_status(summary: Summary) -> tuple[str, str]:
+    """The status in words, and the tone in which the page shows it."""
+    if summary.pruned_at is not None:
+        return f"pruned by the search after {summary.pruned_at} steps", "few"
+    tones = {"finished": "better", "failed": "worse", "stopped": "few"}
+    status = summary.status or "unknown"
+    return status, tones.get(status, "unclear")
+
+
+def describe_end(summary: Summary) -> str:
+    """How far it came, and its best epoch, in a sentence or two."""
+    if summary.checkpoint is not None:
+        return ""
+    parts = [f"{summary.steps or 0:,} steps in {summary.epochs or 0:,} epochs"]
+    if summary.seconds_training is not None:
+        parts.append(f"{format_seconds(summary.seconds_training)} of training with validations")
+    if summary.seconds_test is not None:
+        parts.append(f"{format_seconds(summary.seconds_test)} of tests")
+    best = summary.best
+    scored = "" if best is None or best.value is None else f" Best epoch: {best.monitor} {best.value:.4f}."
+    return f"{', '.join(parts)}.{scored}"
+
+
+def list_words(summary: Summary) -> str | None:
+    """The command line; None where it is not recorded."""
+    if summary.overrides is None:
+        return None
+    return " ".join(["python scripts/train.py", *(shlex.quote(word) for word in summary.overrides)])
+
+
+def list_facts(summary: Summary, config: Mapping[str, Any]) -> dict[str, str]:
+    """Names and texts; what is not known is left out."""
+    facts = {
+        "network": _describe_group(config, "model", _NETWORK),
+        "skip fusion": config.get("fusion.name"),
+        "size": _describe_size(summary),
+        "loss": _describe_group(config, "loss"),
+        "augmentation": config.get("augmentation.name"),
+        "optimizer": _describe_group(config, "optimizer"),
+        "schedule": _describe_group(config, "scheduler"),
+        "data": _describe_data(summary, config),
+        "limits": _describe_group(config, "trainer", _TRAINER, word=False),
+        "seed": summary.seed,
+        "fold": summary.fold,
+        "checkpoint": _join(summary.checkpoint),
+        "of step": _join(summary.step),
+        "started": None if summary.started is None else summary.started.replace("T", " ").partition(".")[0],
+        "resumed": None if not summary.resumed else f"{len(summary.resumed)} times",
+        "device": _join([summary.device, summary.precision]),
+        "processes, threads": None if summary.processes is None else f"{summary.processes}, {summary.threads}",
+        "peak memory": None if not summary.peak_memory else EngFormatter("B", places=1)(summary.peak_memory),
+        "git commit": None
+        if summary.git is None
+        else summary.git.commit[:10] + (" (with changes)" if summary.git.changed else ""),
+        "versions": _join([f"{name} {version}" for name, version in (summary.versions or {}).items()]),
+    }
+    return {name: str(text) for name, text in facts.items() if text not in (None, "")}
+
+
+def format_seconds(seconds: float) -> str:
+    """`3.2 s`, `2.5 min`, `1.4 h`."""
+    for limit, length, unit in ((120, 1, "s"), (7200, 60, "min")):
+        if seconds < limit:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds / 3600:.3g} h"
+
+
+def _describe_group(config: Mapping[str, Any], group: str, keys: tuple[str, ...] = (), word: bool = True) -> str:
+    """The word of a group, and its keys that say something: all, or these."""
+    found = {key.removeprefix(f"{group}."): value for key, value in config.items() if key.startswith(f"{group}.")}
+    chosen = [key for key in (keys or found) if key in found and key != "name" and found[key] not in (None, "none", [])]
+    texts = [f"{key} {found[key]}" for key in chosen]
+    return ", ".join([*([str(found.get("name"))] if word and "name" in found else []), *texts])
+
+
+def _describe_size(summary: Summary) -> str | None:
+    if summary.parameters is None:
+        return None
+    text = f"{summary.parameters:,} parameters"
+    if summary.macs is not None:
+        text += f", {EngFormatter(places=1)(summary.macs).strip()} MACs of one training input"
+    if summary.width is not None and summary.width.requested != summary.width.resolved:
+        text += f"; width {summary.width.requested} matched to {summary.width.resolved}"
+    return text
+
+
+def _describe_data(summary: Summary, config: Mapping[str, Any]) -> str:
+    counts = summary.split_counts or {part: len(names) for part, names in (summary.split or {}).items()}
+    parts = [f"{part} {count:,}" for part, count in counts.items() if count]
+    texts = [str(config.get("data.name")), *([f"images: {', '.join(parts)}"] if parts else [])]
+    if config.get("data.tile"):
+        texts.append(f"patches of {config['data.tile']} pixels, {config.get('data.batch_size')} a batch")
+    if summary.data_fingerprint:
+        texts.append(f"fingerprint {summary.data_fingerprint[:10]}")
+    return "; ".join(texts)
+
+
+def _join(values: Any) -> str | None:
+    if not isinstance(values, list):
+        return None if values is None else str(values)
+    return ", ".join(str(value) for value in values if value is not None) or None

@@ -1,0 +1,159 @@
+"""The page of one run, `report.html` in its folder: what was trained, how it went, its scores and some images."""
+
+import csv
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unet_exp.config import ClassSpec
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.figures.curves import read_history
+from unet_exp.files import write_text
+from unet_exp.keys import flat
+from unet_exp.metrics.declarations import direction
+from unet_exp.pages.pictures import Panel, Strip, encode, rank, read_panels
+from unet_exp.pages.plots import Plot
+from unet_exp.pages.run_facts import describe_end, list_facts, list_words, name_status
+from unet_exp.pages.run_plots import plot_history
+from unet_exp.pages.template import make_environment
+from unet_exp.runs.run_folder import RunFolder
+from unet_exp.runs.summary import Summary
+
+_RANKED_BY = "iou/mean"
+_TITLES = {3: ("input", "prediction", "overlay"), 4: ("input", "truth", "prediction", "error")}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Scores of a split: those of single classes as a table, the others as a list."""
+
+    split: str
+    classes: list[str]
+    rows: dict[str, list[str]]
+    single: dict[str, str]
+
+
+def write_run_page(
+    folder: RunFolder, summary: Summary, classes: Sequence[ClassSpec], more: Sequence[Plot] = ()
+) -> Path:
+    """Writes the page completely or not at all; of a run that failed, what there is.
+
+    Args:
+        folder: of a training or an evaluation, with its config.
+        summary: of the run as it ended, which may not be written yet.
+        classes: whose colours the pictures have.
+        more: further plots of the scores.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        DataError: if the config is missing or damaged.
+        OSError: if the page cannot be written.
+    """
+    config = flat(folder.read_config())
+    rows = read_history(folder.metrics) if folder.metrics.is_file() else []
+    status, tone = name_status(summary)
+    split = next((name.partition("/")[0] for name in summary.metrics), "unlabelled")
+    page = (
+        make_environment()
+        .get_template("run.html.j2")
+        .render(
+            title=summary.name or str(config.get("name", folder.path.name)),
+            kind="Evaluation" if summary.checkpoint else "Training",
+            status=status,
+            tone=tone,
+            end=describe_end(summary),
+            error=summary.error,
+            words=list_words(summary),
+            facts=list_facts(summary, config),
+            config=config,
+            curves=plot_history(rows, str(config.get("trainer.monitor"))),
+            tables=_make_tables(summary.metrics),
+            more=list(more),
+            strips=list(_make_strips(folder, split)),
+            split=split,
+            ranked=split != "unlabelled",
+            swatches=[(spec.name, "#{:02x}{:02x}{:02x}".format(*spec.color)) for spec in classes],
+            repeat=None if summary.checkpoint else _repeat(folder),
+            files=[path.name for path in _list_files(folder)],
+        )
+    )
+    write_text(folder.page, page)
+    return folder.page
+
+
+def _repeat(folder: RunFolder) -> str:
+    return f"python scripts/train.py {shlex.quote(f'rerun={folder.path}')}"
+
+
+def _list_files(folder: RunFolder) -> Iterator[Path]:
+    known = (folder.preview, folder.curves, folder.metrics, folder.per_image, folder.per_threshold, folder.config)
+    yield from (path for path in known if path.is_file())
+
+
+def _make_tables(metrics: Mapping[str, float | None]) -> list[Table]:
+    """The scores of each split; a name is `<split>/<score>` or `<split>/<score>/<class>`."""
+    tables: dict[str, Table] = {}
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for name, value in metrics.items():
+        split, _, score = name.partition("/")
+        table = tables.setdefault(split, Table(split, [], {}, {}))
+        score, _, of_class = score.partition("/")
+        text = "undefined" if value is None or math.isnan(value) else f"{value:.4f}"
+        if of_class:
+            found.setdefault((split, _name_score(score, name)), {})[of_class] = text
+            if of_class not in table.classes:
+                table.classes.append(of_class)
+        else:
+            table.single[_name_score(score, name)] = text
+    for (split, score), texts in found.items():
+        tables[split].rows[score] = [texts.get(of_class, "") for of_class in tables[split].classes]
+    return list(tables.values())
+
+
+def _name_score(score: str, name: str) -> str:
+    with suppress(ConfigError):  # a score that this version does not declare
+        if direction(name) == "min":
+            return f"{score} (lower is better)"
+    return score
+
+
+def _make_strips(folder: RunFolder, split: str) -> Iterator[Strip]:
+    """The worst, the median and the best image of those that are drawn; without scores, three of them."""
+    if split == "unlabelled":
+        paths = sorted(folder.predictions.glob("unlabelled_*.png")) if folder.predictions.is_dir() else []
+        names = [path.stem.removeprefix("unlabelled_") for path in paths]
+        for number in dict.fromkeys((0, len(names) // 2, len(names) - 1)) if names else ():
+            yield _make_strip(folder, split, "", names[number], "", 3)
+        return
+    scores = _read_scores(folder)
+    drawn = [name for name in sorted(scores, key=scores.__getitem__) if folder.picture(split, name).is_file()]
+    for place, image in rank(drawn).items():
+        yield _make_strip(folder, split, place, image, f"{scores[image]:.3f}", 4)
+
+
+def _make_strip(folder: RunFolder, split: str, place: str, image: str, score: str, count: int) -> Strip:
+    parts = read_panels(folder, split, image, count)
+    if parts is None:
+        return Strip(place, image, "", [Panel("picture", score, None)])
+    texts = ["" if title != "error" else score for title in _TITLES[count]]
+    panels = [Panel(title, text, encode(part)) for title, text, part in zip(_TITLES[count], texts, parts, strict=True)]
+    return Strip(place, image, "", panels)
+
+
+def _read_scores(folder: RunFolder) -> dict[str, float]:
+    """The images that have a score, by name."""
+    if not folder.per_image.is_file():
+        return {}
+    with folder.per_image.open(newline="") as file:
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    known = {str(row["image"]): row.get(_RANKED_BY) or "nan" for row in rows if row.get("image")}
+    try:
+        return {name: float(value) for name, value in known.items() if not math.isnan(float(value))}
+    except ValueError:
+        raise DataError(f"{folder.per_image} is damaged: {_RANKED_BY}") from None
