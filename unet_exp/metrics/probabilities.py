@@ -131,10 +131,12 @@ class Histogram:
     Attributes:
         counts: (curves, bins, 2): others, and pixels of the class.
         reliability: of the predicted class.
+        needs: of how many classes, from the first, the probabilities are needed.
     """
 
     def __init__(self, classes: int) -> None:
         self.classes = classes
+        self.needs = 1 if classes == 2 else classes
         self.counts = np.zeros((1 if classes == 2 else classes, EDGES.size + 1, 2), np.int64)
         self.reliability = _no_pixels()
 
@@ -195,8 +197,8 @@ class Histogram:
         """Its curves."""
         return Curves(tuple(Curve.of(counts) for counts in self.counts), self.reliability)
 
-    def dice_by_threshold(self) -> NDArray[np.float64]:
-        """(99,): Dice of class 1 of two at each of `THRESHOLDS`; nan without pixels of it in truth and prediction.
+    def dice_parts(self) -> NDArray[np.int64]:
+        """(2, 99): 2 TP, and 2 TP + FP + FN, of class 1 of two at each of `THRESHOLDS`; those of several images add up.
 
         Raises:
             ValueError: for other than two classes.
@@ -204,8 +206,22 @@ class Histogram:
         if self.classes != 2:
             raise ValueError(f"of {self.classes} classes none has a threshold")
         above = np.cumsum(self.counts[0, ::-1], axis=0)[::-1]
-        of_class, of_others = above[_AT + 1, 1], above[_AT + 1, 0]
-        return _divide(2 * of_class, of_class + of_others + above[0, 1])
+        hits, misses = above[_AT + 1, 1], above[_AT + 1, 0]
+        return np.stack([2 * hits, hits + misses + above[0, 1]])
+
+    def dice_by_threshold(self) -> NDArray[np.float64]:
+        """(99,): Dice of class 1 of two at each of `THRESHOLDS`; nan without pixels of it in truth and prediction."""
+        return _divide(*self.dice_parts())
+
+
+def keep_dice(dice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Dice itself."""
+    return dice
+
+
+def dice_to_iou(dice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """IoU = Dice / (2 - Dice); both are best at one threshold."""
+    return dice / (2 - dice)
 
 
 def best_threshold(values: NDArray[np.float64]) -> float:
