@@ -294,17 +294,18 @@ def pool_at_thresholds(boards: Sequence[Scoreboard], thresholds: Sequence[float]
     """The scores `..._at_val` of the pixels of several boards, each at a threshold of its own.
 
     Args:
-        boards: with the family `thresholds`; others give no score.
+        boards: at least one; without the family `thresholds` there is no such score.
         thresholds: of each; a board whose threshold is nan does not count.
     """
     parts = np.zeros(2)
-    for board, threshold in zip(boards, thresholds, strict=True):
-        if board._histogram is not None and not math.isnan(threshold):
-            parts += board._histogram.dice_parts()[:, threshold_index(threshold)]
-    dice = parts[:1] / parts[1:] if parts[1] else np.array([math.nan])
     found: dict[str, float] = {}
-    for metric in boards[0]._by_family.get("thresholds", ()) if boards else ():
+    for metric in boards[0]._by_family.get("thresholds", ()):
         assert metric.function is not None
+        parts[:] = 0
+        for board, threshold in zip(boards, thresholds, strict=True):
+            if board._histogram is not None and not math.isnan(threshold):
+                parts += board._histogram.dice_parts()[:, threshold_index(threshold)]
+        dice = parts[:1] / parts[1:] if parts[1] else np.array([math.nan])
         found[metric.at_val] = float(metric.function(dice)[0])
     return found
 
