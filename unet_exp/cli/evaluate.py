@@ -300,10 +300,14 @@ def _write(
     checkpoint: "Checkpoint",
 ) -> None:
     from unet_exp.inference.scoring import write_scores
+    from unet_exp.metrics.surfaces import Scale
 
     if scores.metrics:
         write_scores(folder, scores, checkpoint.record.classes)
     folder.write_config(config.model_dump())
+    if scores.metrics and config.metrics.distances:
+        scale = Scale.of(config.data.pixel_size, config.metrics.tolerance)
+        summary = summary.replace(distance_unit=scale.unit)
     summary.replace(**folder.write_split(split)).write(folder.summary)
 
 

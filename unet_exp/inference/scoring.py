@@ -127,12 +127,12 @@ def write_scores(folder: RunFolder, scores: Scores, classes: Sequence[ClassSpec]
     names = [spec.name for spec in classes]
     write_confusion(folder.confusion, scores.board.matrix, names)
     with write_whole(folder.confusion_picture) as side:
-        plot_confusion(scores.board.matrix, names).savefig(side, dpi=110, bbox_inches="tight")
+        plot_confusion(scores.board.matrix, names).savefig(side, dpi=100)
     if (curves := scores.board.curves) is not None:
         write_curves(folder.probability_curves, curves.by_class, curve_classes(names))
         write_reliability(folder.reliability, curves.reliability)
         with write_whole(folder.curves_picture) as side:
-            plot_curves(curves, curve_classes(names)).savefig(side, dpi=110, bbox_inches="tight")
+            plot_curves(curves, curve_classes(names)).savefig(side, dpi=100)
 
 
 def describe_drawn(scores: Scores, split: str) -> str:

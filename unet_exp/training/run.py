@@ -239,6 +239,8 @@ class _Training:
         if self.scores.metrics:
             write_scores(folder, self.scores, job.dataset.classes)
             scale = Scale.of(job.dataset.pixel_size, job.config.metrics.tolerance)
+            if job.config.metrics.distances:
+                record.note(distance_unit=scale.unit)
             console.print(*score_tables(self.scores.metrics, job.dataset.classes, "test", scale))
         for line in (describe_drawn(self.scores, "test"), describe_drawn(unlabelled, "unlabelled")):
             if line:
