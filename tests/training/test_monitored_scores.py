@@ -132,6 +132,6 @@ def test_evaluate_takes_other_units_and_leaves_out_what_is_not_wanted(
     before = summary(finished)["metrics"]
     assert found["test/hausdorff95/cell"] == pytest.approx(10 * before["test/hausdorff95/cell"])
     assert "test/roc_auc/cell" not in found
-    assert "distances in the unit of data.pixel_size=10; tolerance of the surface Dice 20" in said.out
+    assert "distances in the unit of data.pixel_size=10; tolerance of the surface Dice 20" in " ".join(said.out.split())
     assert not folder.probability_curves.exists()
     assert folder.confusion.is_file()

@@ -42,8 +42,8 @@ Usage: python scripts/evaluate.py checkpoint=<file or run folder> [key=value] ..
 
 The data and split are those of the training (of the first checkpoint; with out_of_fold of each); data=... and
 data.<key>=... choose others. More keys: inference=none|rotations7|flips8 (test-time augmentation), inference.<key>,
-metrics.warping=true, metrics.pictures=<how many images are drawn>, trainer.accelerator, trainer.precision and
-trainer.limit_batches.
+metrics.warping=true, metrics.distances=false, metrics.probabilities=false (docs/metrics.md), metrics.pictures=<how many
+images are drawn>, trainer.accelerator, trainer.precision and trainer.limit_batches.
 
 Examples:
   python scripts/evaluate.py checkpoint=outputs/train/<run>
