@@ -165,7 +165,8 @@ def _to_nearest(
     if pixel_size[0] == pixel_size[1]:
         # OpenCV's transform is exact, of square pixels, and ten times faster.
         far = cv2.distanceTransform((~target).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        found: NDArray[np.float64] = far[start].astype(np.float64) * pixel_size[0]
+        # Its last digits depend on where the array lies in memory; the squares are whole numbers.
+        found: NDArray[np.float64] = np.sqrt(np.rint(far[start].astype(np.float64) ** 2)) * pixel_size[0]
     else:
         found = ndimage.distance_transform_edt(~target, sampling=pixel_size)[start]
     return found
