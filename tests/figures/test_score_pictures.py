@@ -17,7 +17,7 @@ def curves_of(classes: int) -> Curves:
 
 
 @pytest.mark.usefixtures("draws")
-@pytest.mark.parametrize("count", [2, 20])
+@pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_names_stand_as_they_are_and_are_cut_where_they_are_long(count: int) -> None:
     names = [f"$cell_{index}$" if index else "a very long name of a class: the first" for index in range(count)]
     matrix = np.diag(np.arange(count)).astype(np.int64)

@@ -6,14 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import (
-    average_precision_score,
-    balanced_accuracy_score,
-    cohen_kappa_score,
-    multilabel_confusion_matrix,
-    precision_recall_fscore_support,
-    roc_auc_score,
-)
 
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.metrics.confusion import confusion_matrix
@@ -40,8 +32,16 @@ def approx(expected: Any, **more: Any) -> Any:
     return pytest.approx(expected, nan_ok=True, **{"abs": 1e-12, **more})
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # scikit-learn warns of classes that are absent
 def test_200_confusion_matrices_give_what_scikit_learn_finds() -> None:
+    from sklearn.metrics import (
+        balanced_accuracy_score,
+        cohen_kappa_score,
+        multilabel_confusion_matrix,
+        precision_recall_fscore_support,
+    )
+
     for seed in range(200):
         classes = 2 + seed % 2
         truth, shares = drawn(seed, classes)
@@ -62,8 +62,11 @@ def test_200_confusion_matrices_give_what_scikit_learn_finds() -> None:
         assert found["kappa"] == approx(cohen_kappa_score(one, other, labels=every), abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_200_curves_have_the_areas_that_scikit_learn_finds() -> None:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     apart = []
     for seed in range(200):
         classes = 2 + seed % 2
