@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 
 from unet_exp.config import ClassSpec
 from unet_exp.errors import ConfigError
-from unet_exp.inference import scoring
-from unet_exp.inference.scoring import score_tables
+from unet_exp.inference import score_tables as tables
+from unet_exp.inference.score_tables import score_tables
 from unet_exp.metrics import declarations
 from unet_exp.metrics.declarations import (
     METRICS,
     Metric,
+    ScoreFamily,
     direction,
     find_metric,
     list_metrics,
     metric_names,
-    threshold_names,
+    other_names,
 )
 from unet_exp.metrics.scoreboard import Scoreboard
 
@@ -32,6 +33,19 @@ DIRECTIONS = {
     "accuracy": "max",
     "iou": "max",
     "dice": "max",
+    "precision": "max",
+    "recall": "max",
+    "specificity": "max",
+    "balanced_accuracy": "max",
+    "kappa": "max",
+    "hausdorff95": "min",
+    "surface_distance": "min",
+    "surface_dice": "max",
+    "roc_auc": "max",
+    "average_precision": "max",
+    "ece": "min",
+    "best_dice": "max",
+    "best_iou": "max",
     "v_rand": "max",
     "v_info": "max",
     "rand_error": "min",
@@ -39,6 +53,7 @@ DIRECTIONS = {
     "warping_error": "min",
     "seg": "max",
 }
+ALL: tuple[ScoreFamily, ...] = ("isbi", "seg", "distances", "probabilities", "thresholds")
 SPLITS = ("", "train/", "val/", "test/")
 
 
@@ -54,7 +69,7 @@ def test_the_direction_of_every_score(split: str) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("name", ["v_rand", "v_info", "rand_error", "pixel_error", "warping_error"])
+@pytest.mark.parametrize("name", ["v_rand", "v_info", "rand_error", "pixel_error", "warping_error", "best_dice"])
 def test_a_score_at_the_threshold_of_validation_is_better_the_same_way(split: str, name: str) -> None:
     assert direction(f"{split}{name}_at_val") == DIRECTIONS[name]
 
@@ -78,8 +93,10 @@ def test_what_is_no_score_has_no_direction(name: str) -> None:
 
 
 def test_a_threshold_has_no_direction() -> None:
-    names = threshold_names(("isbi", "seg"), warping=True)
-    assert names == [f"{name}_threshold" for name in DIRECTIONS if name.startswith("v_") or name.endswith("_error")]
+    names = other_names(CLASSES, ALL, warping=True)
+    thresholds = [name for name in DIRECTIONS if name.startswith(("v_", "best_")) or name.endswith("_error")]
+    counts = [f"distances_undefined/{name}" for name in CLASSES[1:]]
+    assert names == [*(f"{name}_threshold" for name in thresholds), *counts]
     for name in (*names, *(f"test/{name}_at_val" for name in names)):
         with pytest.raises(ConfigError, match=f"^{name}: there is no such score"):
             direction(name)
@@ -89,9 +106,9 @@ def test_the_declarations_are_whole() -> None:
     assert {metric.name for metric in METRICS} == DIRECTIONS.keys()
     assert len({metric.title for metric in METRICS}) == len(METRICS)
     assert [metric.name for metric in METRICS if metric.function is None] == ["loss"]
-    assert list_metrics(("isbi", "seg"), warping=True) == list(METRICS)
+    assert list_metrics(ALL, warping=True) == list(METRICS)
     assert all("/" not in metric.name for metric in METRICS)
-    names = metric_names(CLASSES, ("isbi", "seg"), warping=True)
+    names = metric_names(CLASSES, ALL, warping=True)
     assert len(set(names)) == len(names)
 
 
@@ -104,7 +121,7 @@ def test_a_declaration_is_all_that_a_score_needs(monkeypatch: pytest.MonkeyPatch
         Metric("found", "found", "max", lambda *_: np.array([1.0, 0.0]), "seg"),
     )
     monkeypatch.setattr(declarations, "METRICS", (*METRICS, *added))
-    monkeypatch.setattr(scoring, "METRICS", (*METRICS, *added))
+    monkeypatch.setattr(tables, "METRICS", (*METRICS, *added))
     classes = [ClassSpec(name=name, value=value, color=[value] * 3) for value, name in enumerate(("membrane", "loss"))]
     board = Scoreboard([spec.name for spec in classes], ("isbi", "seg"))
     truth = np.array([[1, 1, 0, 1, 1, 1]] * 4, np.uint8)
@@ -116,7 +133,14 @@ def test_a_declaration_is_all_that_a_score_needs(monkeypatch: pytest.MonkeyPatch
     assert board.per_image()[0].keys() >= {"miss_rate/mean", "cells", "found"}
     assert {direction(name) for name in ("val/miss_rate/loss", "cells_at_val")} == {"min"}
     of_classes, of_borders, of_cells = score_tables(result, classes, "test")
-    assert [column.header for column in of_classes.columns] == ["test", "IoU", "Dice", "miss rate"]
+    assert [column.header for column in of_classes.columns] == [
+        "test",
+        "IoU",
+        "Dice",
+        "precision",
+        "recall",
+        "miss rate",
+    ]
     assert list(of_borders.columns[0].cells)[-1:] == ["pieces too many"]
     assert list(of_cells.columns[0].cells)[-1:] == ["found"]
 

@@ -14,7 +14,7 @@ from unet_exp.config import IGNORE_LABEL
 from unet_exp.metrics import METRICS_VERSION
 from unet_exp.metrics.border_stack import BorderStack
 from unet_exp.metrics.confusion import confusion_matrix
-from unet_exp.metrics.declarations import ScoreFamily, metric_names, threshold_names
+from unet_exp.metrics.declarations import ScoreFamily, metric_names, other_names
 from unet_exp.metrics.scoreboard import Scoreboard, class_scores
 from unet_exp.metrics.seg import seg_scores
 
@@ -41,17 +41,27 @@ def plain_scores(truth: Labels, prediction: Labels, names: tuple[str, ...]) -> d
     places = [place for place in np.ndindex(truth.shape) if truth[place] != IGNORE_LABEL]
     right = sum(truth[place] == prediction[place] for place in places)
     result = {"accuracy": right / len(places) if places else math.nan}
-    found: dict[str, list[float]] = {"iou": [], "dice": []}
+    found: dict[str, list[float]] = {"iou": [], "dice": [], "precision": [], "recall": [], "specificity": []}
+    chance = 0.0
     for index, name in enumerate(names):
         a = {place for place in places if truth[place] == index}
         b = {place for place in places if prediction[place] == index}
-        result[f"iou/{name}"] = len(a & b) / len(a | b) if a | b else math.nan
-        result[f"dice/{name}"] = 2 * len(a & b) / (len(a) + len(b)) if a | b else math.nan
-        if a | b:
-            found["iou"].append(result[f"iou/{name}"])
-            found["dice"].append(result[f"dice/{name}"])
+        rest = set(places) - a
+        quotients = {
+            "iou": (len(a & b), len(a | b)),
+            "dice": (2 * len(a & b), len(a) + len(b)),
+            "precision": (len(a & b), len(b)),
+            "recall": (len(a & b), len(a)),
+            "specificity": (len(rest - b), len(rest)),
+        }
+        chance += len(a) * len(b) / len(places) ** 2 if places else 0
+        for kind, (part, whole) in quotients.items():
+            result[f"{kind}/{name}"] = part / whole if whole else math.nan
+            found[kind] += [part / whole] if whole else []
     for kind, values in found.items():
         result[f"{kind}/mean"] = sum(values) / len(values) if values else math.nan
+    result["balanced_accuracy"] = result["recall/mean"]
+    result["kappa"] = (result["accuracy"] - chance) / (1 - chance) if chance < 1 else math.nan
     return result
 
 
@@ -77,6 +87,17 @@ def test_rows_are_the_truth_and_columns_the_prediction() -> None:
             "dice/membrane": 2 / 5,
             "dice/cell": 2 / 5,
             "dice/mean": 2 / 5,
+            "precision/membrane": 1 / 2,
+            "precision/cell": 1 / 3,
+            "precision/mean": 5 / 12,
+            "recall/membrane": 1 / 3,
+            "recall/cell": 1 / 2,
+            "recall/mean": 5 / 12,
+            "specificity/membrane": 1 / 2,
+            "specificity/cell": 1 / 3,
+            "specificity/mean": 5 / 12,
+            "balanced_accuracy": 5 / 12,
+            "kappa": (2 / 5 - 12 / 25) / (1 - 12 / 25),
         }
     )
 
@@ -194,7 +215,10 @@ def test_iou_and_dice_are_symmetric(seed: int) -> None:
     counted = truth != IGNORE_LABEL
     one = class_scores(confusion_matrix(truth[counted], prediction[counted], 3), NAMES)
     other = class_scores(confusion_matrix(prediction[counted], truth[counted], 3), NAMES)
-    assert one == approx(other)
+    alike = [name for name in one if name.startswith(("accuracy", "iou", "dice", "kappa"))]
+    assert {name: one[name] for name in alike} == approx({name: other[name] for name in alike})
+    for name in NAMES:
+        assert one[f"precision/{name}"] == approx(other[f"recall/{name}"])
 
 
 # --- the scoreboard ---
@@ -271,6 +295,25 @@ def test_the_names_of_the_scores() -> None:
         "accuracy",
         *("iou/a", "iou/b", "iou/mean"),
         *("dice/a", "dice/b", "dice/mean"),
+        *("precision/a", "precision/b", "precision/mean"),
+        *("recall/a", "recall/b", "recall/mean"),
+        *("specificity/a", "specificity/b", "specificity/mean"),
+        "balanced_accuracy",
+        "kappa",
+    ]
+    assert metric_names(("a", "b"), ("distances",))[-6:] == [
+        *("hausdorff95/b", "hausdorff95/mean"),
+        *("surface_distance/b", "surface_distance/mean"),
+        *("surface_dice/b", "surface_dice/mean"),
+    ]
+    assert metric_names(("a", "b"), ("probabilities",))[-5:] == [
+        *("roc_auc/b", "roc_auc/mean"),
+        *("average_precision/b", "average_precision/mean"),
+        "ece",
+    ]
+    assert metric_names(("a", "b", "c"), ("probabilities",))[-3:] == [
+        *("average_precision/c", "average_precision/mean"),
+        "ece",
     ]
 
 
@@ -344,9 +387,9 @@ def test_all_families_leave_the_other_scores_as_they_are() -> None:
 def test_the_names_are_those_of_the_result(families: tuple[ScoreFamily, ...], warping: bool) -> None:
     for board in (Scoreboard(("a", "b"), families, warping), filled(range(1), *families, warping=warping)):
         names = metric_names(("a", "b") if not board.per_image() else ("membrane", "cell"), families, warping)
-        assert sorted(board.result()) == sorted([*names, *threshold_names(families, warping)])
+        assert sorted(board.result()) == sorted([*names, *other_names((), families, warping)])
         assert not any(name.endswith("_threshold") for name in names)
-    assert all(name.endswith("_threshold") for name in threshold_names(families, warping))
+    assert all(name.endswith("_threshold") for name in other_names((), families, warping))
 
 
 def test_an_empty_board_of_all_families_knows_nothing() -> None:

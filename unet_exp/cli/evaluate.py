@@ -42,8 +42,8 @@ Usage: python scripts/evaluate.py checkpoint=<file or run folder> [key=value] ..
 
 The data and split are those of the training (of the first checkpoint; with out_of_fold of each); data=... and
 data.<key>=... choose others. More keys: inference=none|rotations7|flips8 (test-time augmentation), inference.<key>,
-metrics.warping=true, metrics.pictures=<how many images are drawn>, trainer.accelerator, trainer.precision and
-trainer.limit_batches.
+metrics.warping=true, metrics.distances=false, metrics.probabilities=false (docs/metrics.md), metrics.pictures=<how many
+images are drawn>, trainer.accelerator, trainer.precision and trainer.limit_batches.
 
 Examples:
   python scripts/evaluate.py checkpoint=outputs/train/<run>
@@ -85,8 +85,8 @@ def evaluate(over: "OverCheckpoints") -> Path:
     """Scores and draws one split, or out of fold, by the keys of `Evaluation` and of a training's config.
 
     Returns:
-        The folder with `config.yaml`, `summary.json`, `per_image.csv`, perhaps `per_threshold.csv`, `predictions/` and
-        `report.html`.
+        The folder with `config.yaml`, `summary.json`, `per_image.csv`, the other tables of `write_scores`,
+        `predictions/` and `report.html`.
 
     Raises:
         UserError: for what the user can correct.
@@ -94,8 +94,10 @@ def evaluate(over: "OverCheckpoints") -> Path:
     task, config = _read(over, over.checkpoints[0])
 
     from unet_exp.console import make_console
-    from unet_exp.inference.scoring import describe_drawn, score_tables
+    from unet_exp.inference.score_tables import score_tables
+    from unet_exp.inference.scoring import describe_drawn
     from unet_exp.memory import keep_freed_memory
+    from unet_exp.metrics.surfaces import Scale
 
     console = make_console()
     over.describe(console)
@@ -104,7 +106,8 @@ def evaluate(over: "OverCheckpoints") -> Path:
     folder, scores, *more = score(over, task, config, console)
     if scores.metrics:
         classes = over.checkpoints[0].record.classes
-        console.print(*score_tables(scores.metrics, classes, task.split), *more)
+        scale = Scale.of(config.data.pixel_size, config.metrics.tolerance)
+        console.print(*score_tables(scores.metrics, classes, task.split, scale), *more)
     if drawn := describe_drawn(scores, task.split):
         console.print(drawn, soft_wrap=True)
     console.print(f"{scores.images} images of {task.split}; everything is in")
@@ -132,7 +135,7 @@ def _score_split(
     predictor = Predictor(over.checkpoints, config.trainer.accelerator, config.trainer.precision, config.inference)
     dataset = _load_data(config)
     _check_data(dataset, config, task, over.checkpoints[0])
-    seen = _warn_of_seen(dataset, task.split, over.checkpoints, console)
+    seen = _warn_of_seen(dataset, task.split, config, over.checkpoints, console)
     several = len(over.checkpoints) > 1
     with _new_folder(task, f"mean_of_{len(over.checkpoints)}" if several else config.name) as folder:
         if task.split == "test":
@@ -141,7 +144,7 @@ def _score_split(
             scores = score_split(predictor, dataset, task.split, config.metrics, folder.predictions)
         conditions = describe_conditions(fingerprint(dataset), str(predictor.device), predictor.precision)
         summary = _summarize(over.checkpoints, scores, seen, conditions)
-        _write(folder, config, scores, {task.split: getattr(dataset, task.split).names}, summary, dataset.classes)
+        _write(folder, config, scores, {task.split: getattr(dataset, task.split).names}, summary, over.checkpoints[0])
     return folder, scores
 
 
@@ -168,7 +171,7 @@ def _score_folds(
         number = own.data.fold if own.data.folds else place
         folds.append(Fold(number, checkpoint, loaded[key], own.inference))
     check_folds(folds)
-    seen = [_warn_of_seen(fold.dataset, "test", [fold.checkpoint], console) for fold in folds]
+    seen = [_warn_of_seen(fold.dataset, "test", config, [fold.checkpoint], console) for fold in folds]
     with _new_folder(task, "out_of_fold") as folder:
         found = score_folds(folds, config.trainer.accelerator, precision, config.metrics, folder.predictions)
         scores = pool_folds(folds, found)
@@ -176,7 +179,7 @@ def _score_folds(
         summary = _summarize(over.checkpoints, scores, (0, sum(of_val for _, of_val in seen)), conditions)
         names = [str(row["image"]) for row in scores.per_image]
         summary = summary.replace(folds=_describe_folds(folds, found))
-        _write(folder, config, scores, {"test": names}, summary, over.checkpoints[0].record.classes)
+        _write(folder, config, scores, {"test": names}, summary, over.checkpoints[0])
     return folder, scores, fold_table(folds, found)
 
 
@@ -240,9 +243,10 @@ def _check_data(dataset: "DataSet", config: Config, task: Evaluation, checkpoint
 
 
 def _warn_of_seen(
-    dataset: "DataSet", split: str, checkpoints: Sequence["Checkpoint"], console: "Console"
+    dataset: "DataSet", split: str, config: Config, checkpoints: Sequence["Checkpoint"], console: "Console"
 ) -> tuple[int, int]:
     """Counts the images of the split, and the validation images that choose its thresholds, that were trained on."""
+    from unet_exp.inference.scoring import list_choosing
 
     def count_seen(images: "Images") -> int:
         each = [checkpoint.record.find_trained_on(images.facts.digests) for checkpoint in checkpoints]
@@ -254,7 +258,7 @@ def _warn_of_seen(
     if seen and split != "train":
         mend = "; out_of_fold=true scores each image by a checkpoint that was not" if by_some else ""
         console.print(f"warning: {seen} of these {len(samples)} images were trained on{by_some}{mend}", soft_wrap=True)
-    seen_val = count_seen(dataset.val) if split == "test" and "isbi" in dataset.metrics else 0
+    seen_val = count_seen(dataset.val) if split == "test" and list_choosing(dataset, config.metrics) else 0
     if seen_val:
         console.print(
             f"warning: {seen_val} of the {len(dataset.val)} validation images, which choose the thresholds of "
@@ -287,16 +291,21 @@ def _write(
     scores: "Scores",
     split: dict[str, Sequence[str]],
     summary: "Summary",
-    classes: Sequence[ClassSpec],
+    checkpoint: "Checkpoint",
 ) -> None:
+    from unet_exp.inference.scoring import write_scores
+    from unet_exp.metrics.surfaces import Scale
     from unet_exp.pages.run_page import write_run_page
 
     if scores.metrics:
-        folder.write_scores(scores.per_image, scores.per_threshold)
+        write_scores(folder, scores, checkpoint.record.classes)
     folder.write_config(config.model_dump())
+    if scores.metrics and config.metrics.distances:
+        scale = Scale.of(config.data.pixel_size, config.metrics.tolerance)
+        summary = summary.replace(distance_unit=scale.unit)
     summary = summary.replace(**folder.write_split(split))
     summary.write(folder.summary)
-    write_run_page(folder, summary, classes)
+    write_run_page(folder, summary, checkpoint.record.classes)
 
 
 def main() -> None:

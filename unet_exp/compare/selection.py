@@ -72,6 +72,12 @@ def select_comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list
             lambda run: run.config.get("metrics.warping_radius"),
             lambda run, model: _list_differences(run, model, ["metrics.warping_radius"]),
         )
+    if find_metric(metric).family == "distances":
+        keys = ["data.pixel_size", "metrics.tolerance"]
+        selection.keep_most_common(
+            lambda run: tuple(format_value(run.config.get(key)) for key in keys),
+            lambda run, model: _list_differences(run, model, keys),
+        )
     selection.keep_most_common(lambda run: tuple(format_value(run.config.get(key)) for key in _OF_DATA), _describe_data)
     selection.kept = translate_fingerprints(selection.kept)
     selection.keep_most_common(

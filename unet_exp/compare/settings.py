@@ -27,6 +27,10 @@ NO_SETTING = {
     "trainer.channels_last": "says how the memory is laid out, which changes the rounding alone",
     "metrics.warping": "adds scores and changes none",
     "metrics.warping_radius": "is of the warping error alone; under that metric runs have to agree in it",
+    "metrics.distances": "adds scores and changes none",
+    "metrics.probabilities": "likewise",
+    "metrics.tolerance": "is of the surface Dice alone; under that metric runs have to agree in it",
+    "data.pixel_size": "is of distances alone; under these runs have to agree in it",
     "metrics.pictures": "says which images are drawn; all are scored",
 }
 """Keys that cannot change a result, each with the reason; so do all of `logger`."""

@@ -1,15 +1,21 @@
 """Config of what every kind of data has: patches, workers, normalization and folds."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from unet_exp.config.values import Count, Natural, Share
 from unet_exp.schema import Strict
 
+_Side = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
 
 class PatchConfig(Strict):
-    """How patches are drawn, and by which folds images are split."""
+    """How patches are drawn, by which folds images are split, and how large a pixel is.
+
+    Attributes:
+        pixel_size: the side of a pixel, or its height and width, for distances; None: these are in pixels.
+    """
 
     tile: Count
     batch_size: Count
@@ -21,6 +27,7 @@ class PatchConfig(Strict):
     normalization: Literal["image", "dataset", "none"]
     fold: Natural
     folds: Natural
+    pixel_size: _Side | Annotated[list[_Side], Field(min_length=2, max_length=2)] | None = None  # likewise
 
     @model_validator(mode="after")
     def _check_fold(self) -> "PatchConfig":

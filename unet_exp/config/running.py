@@ -91,11 +91,17 @@ class MetricsConfig(Strict):
 
     Attributes:
         pictures: how many images of a split get a picture; None: all.
+        distances: between the surfaces of masks.
+        tolerance: of the surface Dice, in the unit of `data.pixel_size`; None: the longer side of a pixel.
+        probabilities: scores over all thresholds, calibration and, of two classes, the best threshold.
     """
 
     warping: bool
     warping_radius: Count | None
     pictures: Natural | None = None  # as earlier runs, which lack it, drew; conf/ has the default
+    distances: bool = False  # likewise
+    tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    probabilities: bool = False  # likewise
 
 
 class _LoggerConfig(Strict):

@@ -25,8 +25,10 @@ def load_data(config: DataConfig, find_objects: bool = False, keep: bool = True)
     """
     with watch("reading images"):
         if isinstance(config, UserDataConfig):
-            return load_user_data(config, find_objects, keep)
-        return DATA_SETS[config.name](config)
+            found = load_user_data(config, find_objects, keep)
+        else:
+            found = DATA_SETS[config.name](config)
+        return replace(found, pixel_size=config.pixel_size)
 
 
 def limit(dataset: DataSet, count: int | None) -> DataSet:

@@ -14,7 +14,7 @@ from unet_exp.errors import DataError
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.scoring import Scores, score_test
 from unet_exp.metrics.declarations import METRICS, find_metric
-from unet_exp.metrics.scoreboard import Scoreboard
+from unet_exp.metrics.scoreboard import Scoreboard, pool_at_thresholds
 from unet_exp.samples.data_set import DataSet
 from unet_exp.samples.sample import Images
 
@@ -138,6 +138,7 @@ def pool_folds(folds: Sequence[Fold], found: Sequence[Scores]) -> Scores:
         rows.append({"image": row["image"], "fold": number, **row, **at_val})
     metrics = board.result()
     metrics |= {name: _mean([float(row[name]) for row in rows]) for name in chosen if all(name in row for row in rows)}
+    metrics |= _pool_at_thresholds(found)
     return Scores(
         {f"test/{name}": value for name, value in metrics.items()},
         rows,
@@ -147,6 +148,15 @@ def pool_folds(folds: Sequence[Fold], found: Sequence[Scores]) -> Scores:
         sum(scores.drawn for scores in found),
         board,
     )
+
+
+def _pool_at_thresholds(found: Sequence[Scores]) -> dict[str, float]:
+    """Of scores of pixels not the mean over images counts, but all pixels, each at the threshold of its fold."""
+    boards = [scores.board for scores in found if scores.board is not None]
+    key = "test/best_dice_threshold_at_val"
+    thresholds = [scores.metrics.get(key) for scores in found if scores.board is not None]
+    known = [threshold for threshold in thresholds if threshold is not None]
+    return pool_at_thresholds(boards, known) if known and len(known) == len(boards) else {}
 
 
 def fold_table(folds: Sequence[Fold], found: Sequence[Scores]) -> Table:

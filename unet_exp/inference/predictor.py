@@ -247,8 +247,8 @@ class Predictor:
         if batch:
             yield batch
 
-    def _begin(self, batch: list["_Read"], loss: nn.Module, shares: bool) -> list[tuple[Sample, Copies]]:
-        """Predicts samples together; label, loss and, if asked for, `shares` of the first class go to the CPU."""
+    def _begin(self, batch: list["_Read"], loss: nn.Module, shares: int) -> list[tuple[Sample, Copies]]:
+        """Predicts samples together; label, loss and the probabilities of the first `shares` classes go to the CPU."""
         all_logits, all_shares = self._prediction(_join([item.pixels for item in batch]))
         begun = []
         for place, item in enumerate(batch):
@@ -258,7 +258,7 @@ class Predictor:
                 (label, weights), home = item.aims, logits.device
                 pixel_weights = None if weights is None else torch.from_numpy(weights)[None].to(home)
                 found["loss"] = loss.to(home)(logits, torch.from_numpy(label)[None].to(home), pixel_weights)
-                found |= {"probabilities": probable[:1]} if shares else {}
+                found |= {"probabilities": probable[:shares]} if shares else {}
             begun.append((item.sample, Copies(found)))
         return begun
 
@@ -268,8 +268,8 @@ class Predictor:
         found = copies.arrays()
         if sample.label is None:
             return sample, found["label"], None
-        loss, first = float(found["loss"]), found.get("probabilities")
-        row = board.add(sample.name, sample.label, found["label"], loss, first, sample.instances)
+        loss, shares = float(found["loss"]), found.get("probabilities")
+        row = board.add(sample.name, sample.label, found["label"], loss, shares, sample.instances)
         if self.device.type == "cpu":
             board.wait()  # the next image takes all cores
         return sample, found["label"], row

@@ -1,21 +1,24 @@
 """Scores and pictures of a trained network, for the end of a training and for evaluation."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
-from rich.text import Text
 
 from unet_exp import losses
 from unet_exp.config import ClassSpec, MetricsConfig
+from unet_exp.files import write_whole
 from unet_exp.inference.pictures import choose_pictures, write_pictures
 from unet_exp.inference.predictor import Predictor
-from unet_exp.metrics.declarations import LOSS, METRICS
+from unet_exp.metrics.declarations import ScoreFamily, list_families
+from unet_exp.metrics.probabilities import curve_classes
 from unet_exp.metrics.scoreboard import Scoreboard
+from unet_exp.metrics.surfaces import Scale
 from unet_exp.progress import track
+from unet_exp.runs.run_folder import RunFolder
+from unet_exp.runs.score_files import write_confusion, write_curves, write_reliability
 from unet_exp.samples.data_set import DataSet
 from unet_exp.samples.sample import Images
 
@@ -50,6 +53,7 @@ def score_split(
     settings: MetricsConfig,
     pictures: Path | None = None,
     thresholds: Mapping[str, float] | None = None,
+    families: Collection[ScoreFamily] | None = None,
 ) -> Scores:
     """Predicts the labelled samples of a split and scores them, and draws samples.
 
@@ -63,12 +67,16 @@ def score_split(
         settings: the slow scores to compute, and how many images to draw; see `choose_pictures`.
         pictures: folder of the overlays, `<split>_<name>.png` each; None draws none.
         thresholds: chosen on another split; adds the scores `..._at_val`.
+        families: of scores; None: all that the data and `settings` have.
     """
     samples: Images = getattr(dataset, split)
     limit = 0 if pictures is None else settings.pictures
     count = len(samples) if limit is None else min(limit, len(samples))
     names = [spec.name for spec in predictor.classes]
-    board = Scoreboard(names, dataset.metrics, settings.warping, settings.warping_radius)
+    if families is None:
+        families = list_families(dataset.metrics, settings.distances, settings.probabilities, len(names))
+    scale = Scale.of(dataset.pixel_size, settings.tolerance)
+    board = Scoreboard(names, families, settings.warping and "isbi" in families, settings.warping_radius, scale)
     scores = np.full(len(samples), math.nan)
     labelled = bool(samples.facts.labelled.any())
     at_once = labelled and count == len(samples)
@@ -95,9 +103,36 @@ def score_split(
 def score_test(predictor: Predictor, dataset: DataSet, settings: MetricsConfig, pictures: Path) -> Scores:
     """Scores the test split and draws it, with thresholds from the validation images as well as its own."""
     thresholds = None
-    if dataset.test and dataset.val and "isbi" in dataset.metrics:
-        thresholds = score_split(predictor, dataset, "val", settings).thresholds
+    chosen = list_choosing(dataset, settings)
+    if dataset.test and dataset.val and chosen:
+        thresholds = score_split(predictor, dataset, "val", settings, families=chosen).thresholds
     return score_split(predictor, dataset, "test", settings, pictures, thresholds)
+
+
+def list_choosing(dataset: DataSet, settings: MetricsConfig) -> list[ScoreFamily]:
+    """The families of scores whose thresholds the validation images choose."""
+    families = list_families(dataset.metrics, False, settings.probabilities, len(dataset.classes))
+    return [family for family in families if family in ("isbi", "thresholds")]
+
+
+def write_scores(folder: RunFolder, scores: Scores, classes: Sequence[ClassSpec]) -> None:
+    """Writes the tables and pictures of a split's scores into the folder of a run or an evaluation."""
+    # Matplotlib takes a second to import, and not every command draws.
+    from unet_exp.figures.confusion import plot_confusion
+    from unet_exp.figures.score_curves import plot_curves
+
+    folder.write_scores(scores.per_image, scores.per_threshold)
+    if scores.board is None:
+        return
+    names = [spec.name for spec in classes]
+    write_confusion(folder.confusion, scores.board.matrix, names)
+    with write_whole(folder.confusion_picture) as side:
+        plot_confusion(scores.board.matrix, names).savefig(side, dpi=100)
+    if (curves := scores.board.curves) is not None:
+        write_curves(folder.probability_curves, curves.by_class, curve_classes(names))
+        write_reliability(folder.reliability, curves.reliability)
+        with write_whole(folder.curves_picture) as side:
+            plot_curves(curves, curve_classes(names)).savefig(side, dpi=100)
 
 
 def describe_drawn(scores: Scores, split: str) -> str:
@@ -107,44 +142,3 @@ def describe_drawn(scores: Scores, split: str) -> str:
     which = "the worst, the middle and the best by mean IoU" if scores.metrics else "evenly spread ones"
     chosen = f": {which}" if scores.drawn else ""
     return f"{scores.drawn:,} of {scores.images:,} {split} images are drawn (metrics.pictures){chosen}"
-
-
-def score_tables(metrics: Mapping[str, float], classes: Sequence[ClassSpec], split: str) -> list[Table]:
-    """Tables of a split's scores: one row per class, then the mean; and one row per score of borders, and of cells."""
-
-    def show(name: str, digits: int = 4) -> str:
-        number = metrics.get(f"{split}/{name}")
-        return "" if number is None else "undefined" if math.isnan(number) else f"{number:.{digits}f}"
-
-    of_all = [metric for metric in METRICS if metric.family is None]
-    per_class = [metric for metric in of_all if metric.per_class]
-    numbers = [*(metric for metric in of_all if not metric.per_class and metric is not LOSS), LOSS]
-    caption = ", ".join(f"{metric.title} {show(metric.name)}" for metric in numbers)
-    of_classes = _table(split, *(metric.title for metric in per_class), caption=caption)
-    for name in [*(spec.name for spec in classes), "mean"]:
-        cells = (show(f"{metric.name}/{name}") for metric in per_class)
-        of_classes.add_row(Text(name), *("absent" if cell == "undefined" else cell for cell in cells))
-    others = [metric for metric in METRICS if metric.family is not None and f"{split}/{metric.name}" in metrics]
-    of_borders = [metric for metric in others if metric.has_threshold]
-    of_cells = [metric for metric in others if not metric.has_threshold]
-    tables = [of_classes]
-    if of_borders:
-        # Only a test split has validation images beside it to choose thresholds by.
-        chosen = any(f"{split}/{metric.at_val}" in metrics for metric in of_borders)
-        tables.append(_table(split, "best", "threshold", *["at val's"] * chosen))
-        for metric in of_borders:
-            at_val = [show(metric.at_val)] * chosen
-            tables[-1].add_row(metric.title, show(metric.name), show(metric.threshold, 1), *at_val)
-    if of_cells:
-        tables.append(_table(split, "score"))
-        for metric in of_cells:
-            tables[-1].add_row(metric.title, show(metric.name))
-    return tables
-
-
-def _table(first: str, *numbers: str, caption: str | None = None) -> Table:
-    table = Table(caption=caption, caption_justify="left", min_width=40)
-    table.add_column(first)
-    for number in numbers:
-        table.add_column(number, justify="right")
-    return table

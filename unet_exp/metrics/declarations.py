@@ -1,20 +1,26 @@
 """The declaration of every score: its name, its title, its direction and its function.
 
-To add a score, write its function beside those of its family (`confusion`, `isbi`, `seg`) and a line in `METRICS`.
+To add a score, write its function beside those of its family (`confusion`, `isbi`, `seg`, `surfaces`, `probabilities`)
+and a line in `METRICS`.
 """
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Any, Literal, get_args
 
 from unet_exp.errors import ConfigError
-from unet_exp.metrics import confusion, isbi, seg
+from unet_exp.metrics import confusion, isbi, probabilities, seg, surfaces
 
 Direction = Literal["min", "max"]
 """Whether the best value of a score is the smallest or the largest."""
 
-ScoreFamily = Literal["isbi", "seg"]
-"""Scores that only some data sets have: `isbi` of borders between cells, `seg` of single cells."""
+ScoreFamily = Literal["isbi", "seg", "distances", "probabilities", "thresholds"]
+"""Scores beyond those of the confusion matrix.
+
+`isbi` of borders between cells and `seg` of single cells are of some data sets alone; `distances` are those between
+surfaces, `probabilities` of curves over all thresholds and of calibration, `thresholds` of two classes at the best one.
+"""
 
 
 @dataclass(frozen=True)
@@ -30,13 +36,18 @@ class Metric:
             - without a family: a confusion matrix; it returns a number or, with `per_class`, (classes,), nan where a
             class
               has no score;
+            - `distances`: `unet_exp.metrics.surfaces.Distances` of a class; it returns a number;
+            - `probabilities`: the `unet_exp.metrics.probabilities.Curve` of a class or, of all classes, their
+              `Reliability`; it returns a number;
+            - `thresholds`: Dice of the second class at a threshold, an array; it returns one;
             - `isbi`: a `unet_exp.metrics.isbi.Proposal`; it returns a number, nan where the slice has no cell;
             - `seg`: truth, instances and prediction of an image; it returns (objects,), and their mean over all images
             is
               the score.
-        family: of a score that only some data sets have.
-        per_class: its full names are `<name>/<class>` and `<name>/mean`.
+        family: of a score beyond those of the confusion matrix.
+        per_class: its full names are `<name>/<class>` and `<name>/mean`; see `class_names`.
         slow: computed only where `metrics.warping` is true.
+        in_tables: whether tables on the console show it; files always do.
     """
 
     name: str
@@ -46,11 +57,12 @@ class Metric:
     family: ScoreFamily | None = None
     per_class: bool = False
     slow: bool = False
+    in_tables: bool = True
 
     @property
     def has_threshold(self) -> bool:
         """Whether its best threshold is a result too, and its value at that of validation."""
-        return self.family == "isbi"
+        return self.family in ("isbi", "thresholds")
 
     @property
     def threshold(self) -> str:
@@ -62,9 +74,16 @@ class Metric:
         """The name of its value at the best threshold of validation."""
         return f"{self.name}_at_val"
 
+    def class_names(self, class_names: Sequence[str]) -> Sequence[str]:
+        """The classes that have it: all; of distances all but the first, the background; of curves `curve_classes`."""
+        if self.family == "distances":
+            return class_names[1:]
+        return probabilities.curve_classes(class_names) if self.family == "probabilities" else class_names
+
     def names(self, class_names: Sequence[str]) -> list[str]:
         """Its full names, those of the classes in their order."""
-        return [f"{self.name}/{name}" for name in (*class_names, "mean")] if self.per_class else [self.name]
+        own = self.class_names(class_names)
+        return [f"{self.name}/{name}" for name in (*own, "mean")] if self.per_class else [self.name]
 
 
 LOSS = Metric("loss", "loss", "min", None)
@@ -73,6 +92,19 @@ METRICS = (
     Metric("accuracy", "pixel accuracy", "max", confusion.accuracy),
     Metric("iou", "IoU", "max", confusion.iou, per_class=True),
     Metric("dice", "Dice", "max", confusion.dice, per_class=True),
+    Metric("precision", "precision", "max", confusion.precision, per_class=True),
+    Metric("recall", "recall", "max", confusion.recall, per_class=True),
+    Metric("specificity", "specificity", "max", confusion.specificity, per_class=True, in_tables=False),
+    Metric("balanced_accuracy", "balanced accuracy", "max", confusion.balanced_accuracy),
+    Metric("kappa", "kappa", "max", confusion.kappa),
+    Metric("hausdorff95", "Hausdorff 95", "min", surfaces.hausdorff95, "distances", per_class=True),
+    Metric("surface_distance", "surface distance", "min", surfaces.surface_distance, "distances", per_class=True),
+    Metric("surface_dice", "surface Dice", "max", surfaces.surface_dice, "distances", per_class=True),
+    Metric("roc_auc", "ROC AUC", "max", attrgetter("roc_auc"), "probabilities", per_class=True),
+    Metric("average_precision", "average precision", "max", attrgetter("average_precision"), "probabilities", True),
+    Metric("ece", "calibration error", "min", attrgetter("ece"), "probabilities"),
+    Metric("best_dice", "best Dice", "max", probabilities.keep_dice, "thresholds"),
+    Metric("best_iou", "best IoU", "max", probabilities.dice_to_iou, "thresholds"),
     Metric("v_rand", "V_Rand", "max", isbi.v_rand, "isbi"),
     Metric("v_info", "V_Info", "max", isbi.v_info, "isbi"),
     Metric("rand_error", "Rand error", "min", isbi.rand_error, "isbi"),
@@ -82,6 +114,8 @@ METRICS = (
 )
 """In the order of tables and files."""
 
+UNDEFINED = "distances_undefined"
+"""Beside the distances of each class: in how many images one mask is empty and the other is not."""
 _SPLITS = ("train", "val", "test")
 
 
@@ -123,7 +157,7 @@ def list_metrics(families: Collection[ScoreFamily] = (), warping: bool = False) 
     Raises:
         ValueError: for a family that does not exist, or for the warping error without `isbi`.
     """
-    if unknown := set(families) - {"isbi", "seg"}:
+    if unknown := set(families) - set(get_args(ScoreFamily)):
         raise ValueError(f"unknown families of scores: {sorted(unknown)}")
     if warping and "isbi" not in families:
         raise ValueError("the warping error is one of the isbi scores")
@@ -141,6 +175,19 @@ def metric_names(
     return [name for metric in list_metrics(families, warping) for name in metric.names(class_names)]
 
 
-def threshold_names(families: Collection[ScoreFamily] = (), warping: bool = False) -> list[str]:
-    """The results beside `metric_names` that are thresholds; none can be monitored."""
-    return [metric.threshold for metric in list_metrics(families, warping) if metric.has_threshold]
+def other_names(class_names: Sequence[str], families: Collection[ScoreFamily] = (), warping: bool = False) -> list[str]:
+    """The results beside `metric_names` that are thresholds and counts; none can be monitored."""
+    thresholds = [metric.threshold for metric in list_metrics(families, warping) if metric.has_threshold]
+    counts = [f"{UNDEFINED}/{name}" for name in class_names[1:]] if "distances" in families else []
+    return [*thresholds, *counts]
+
+
+def list_families(
+    of_data: Collection[ScoreFamily], distances: bool, probabilities: bool, classes: int
+) -> tuple[ScoreFamily, ...]:
+    """All families that the end of a training computes: those of the data set, and those that `metrics` asks for."""
+    found: list[ScoreFamily] = list(of_data)
+    found += ["distances"] if distances else []
+    if probabilities:
+        found += ["probabilities", "thresholds"] if classes == 2 else ["probabilities"]
+    return tuple(found)

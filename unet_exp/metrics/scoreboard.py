@@ -2,15 +2,17 @@
 
 import math
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.metrics.border_stack import THRESHOLDS, BorderStack
 from unet_exp.metrics.confusion import confusion_matrix
-from unet_exp.metrics.declarations import ScoreFamily, list_metrics
+from unet_exp.metrics.declarations import UNDEFINED, Metric, ScoreFamily, list_metrics
+from unet_exp.metrics.probabilities import Curves, Histogram, best_threshold, threshold_index
 from unet_exp.metrics.seg import mean_seg
+from unet_exp.metrics.surfaces import Scale, find_distances
 
 
 class Scoreboard:
@@ -21,6 +23,7 @@ class Scoreboard:
         families: further scores.
         warping: with `isbi`: also the warping error, which takes seconds per image.
         warping_radius: pixels; see `unet_exp.metrics.warping.warp`.
+        scale: of distances; None: in pixels.
 
     Raises:
         ValueError: for a family that does not exist, or for the warping error without `isbi`.
@@ -32,9 +35,13 @@ class Scoreboard:
         families: Collection[ScoreFamily] = (),
         warping: bool = False,
         warping_radius: int | None = None,
+        scale: Scale | None = None,
     ) -> None:
         metrics = list_metrics(families, warping)
-        self._settings = class_names, families, warping, warping_radius
+        self._settings = class_names, families, warping, warping_radius, scale
+        self._by_family: dict[ScoreFamily | None, list[Metric]] = {}
+        for metric in metrics:
+            self._by_family.setdefault(metric.family, []).append(metric)
         self._names = tuple(class_names)
         self._matrix = np.zeros((len(self._names),) * 2, np.int64)
         self._borders = BorderStack(warping, warping_radius) if "isbi" in families else None
@@ -42,6 +49,10 @@ class Scoreboard:
             metric.name: metric.function for metric in metrics if metric.family == "seg" and metric.function
         }
         self._objects: dict[str, list[NDArray[np.float64]]] = {name: [] for name in self._of_objects}
+        self._scale = scale
+        over_thresholds = {"probabilities", "thresholds"} & set(families)
+        self._histogram = Histogram(len(self._names)) if over_thresholds else None
+        self._dice: list[NDArray[np.float32]] = []  # (99,) each
         self._losses = array("d")
         # Plain numbers, image after image: a dict of each of a million images would fill the memory.
         self._images: list[str] = []
@@ -58,6 +69,9 @@ class Scoreboard:
             joined._images += board._images
             joined._columns = joined._columns or board._columns
             joined._numbers.extend(board._numbers)
+            joined._dice += board._dice
+            if joined._histogram is not None and board._histogram is not None:
+                joined._histogram.add(board._histogram)
             for name, objects in board._objects.items():
                 joined._objects[name] += objects
             if joined._borders is not None and board._borders is not None:
@@ -80,8 +94,8 @@ class Scoreboard:
             truth: (H, W) class indices, ignored pixels included.
             prediction: (H, W) class indices.
             loss: the mean over the image; without a meaning where no pixel counts, and nan in its row.
-            probabilities: (classes, H, W), or that of class 0 alone (1, H, W), for `isbi`: 1 - that of class 0 is the
-                map of the cells.
+            probabilities: those of the first `takes_probabilities` classes, (classes, H, W), or more; for `isbi` 1 -
+                that of class 0 is the map of the cells.
             instances: (H, W), 0 or the id of an object; for `seg`.
 
         Returns:
@@ -90,31 +104,79 @@ class Scoreboard:
         Raises:
             ValueError: for shapes that differ, or for missing probabilities or instances.
         """
+        if self.takes_probabilities and probabilities is None:
+            family = "isbi" if self._borders is not None else "curve"
+            raise ValueError(f"the {family} scores of {name} need probabilities")
         matrix = confusion_matrix(truth, prediction, len(self._names))
         if matrix.any():
             self._losses.append(loss)
         else:
             loss = math.nan
         row: dict[str, float] = {"loss": loss, **class_scores(matrix, self._names)}
-        if self._borders is not None:
-            if probabilities is None:
-                raise ValueError(f"the isbi scores of {name} need probabilities")
+        if self._borders is not None and probabilities is not None:
             self._borders.add(truth, 1 - probabilities[0])
         for key, function in self._of_objects.items():
             if instances is None:
                 raise ValueError(f"the {key} score of {name} needs instances")
             self._objects[key].append(function(truth, instances, prediction))
             row[key] = mean_seg(self._objects[key][-1])
+        row |= self._score_distances(truth, prediction)
+        if probabilities is not None:
+            row |= self._score_probabilities(truth, prediction, probabilities)
         self._matrix += matrix
         self._images.append(name)
         self._columns = tuple(row)
         self._numbers.extend(row.values())
         return {"image": name, **row}
 
+    def _score_distances(self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> dict[str, float]:
+        """The distances of an image, and for each class whether they are not defined."""
+        if "distances" not in self._by_family:
+            return {}
+        indices = range(1, len(self._names))
+        found = [find_distances(truth, prediction, index, self._scale) for index in indices]
+        row: dict[str, float] = {}
+        for metric in self._by_family["distances"]:
+            assert metric.function is not None
+            row |= _name_values(metric, [metric.function(of_class) for of_class in found], self._names)
+        undefined = (float(of_class.is_undefined) for of_class in found)
+        return row | dict(zip(_undefined_names(self._names), undefined, strict=True))
+
+    def _score_probabilities(
+        self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8], probabilities: NDArray[np.float32]
+    ) -> dict[str, float]:
+        """The scores of an image's curves; those at thresholds depend on the whole set."""
+        if self._histogram is None:
+            return {}
+        found = Histogram.of(truth, prediction, probabilities[: self._histogram.needs], len(self._names))
+        self._histogram.add(found)
+        if "thresholds" in self._by_family:
+            self._dice.append(found.dice_by_threshold().astype(np.float32))
+        return self._curve_scores(found.curves)
+
+    def _curve_scores(self, curves: Curves) -> dict[str, float]:
+        result: dict[str, float] = {}
+        for metric in self._by_family.get("probabilities", ()):
+            assert metric.function is not None
+            parts = curves.by_class if metric.per_class else (curves.reliability,)
+            result |= _name_values(metric, [metric.function(part) for part in parts], self._names)
+        return result
+
     @property
-    def takes_probabilities(self) -> bool:
-        """Whether `add` needs them."""
-        return self._borders is not None
+    def takes_probabilities(self) -> int:
+        """Of how many classes, from the first, `add` needs them: 0, 1 or all."""
+        needed = 0 if self._histogram is None else self._histogram.needs
+        return max(needed, int(self._borders is not None))
+
+    @property
+    def matrix(self) -> NDArray[np.int64]:
+        """The confusion matrix of all images, (classes, classes)."""
+        return self._matrix.copy()
+
+    @property
+    def curves(self) -> Curves | None:
+        """The curves of all images; None without the families that need them."""
+        return None if self._histogram is None else self._histogram.curves
 
     def wait(self) -> None:
         """Waits for scores that are still computed in threads."""
@@ -134,6 +196,8 @@ class Scoreboard:
         if self._borders is not None:
             for row, more in zip(rows, self._borders.rows(thresholds or {}), strict=True):
                 row |= more
+        for row, more in zip(rows, self._rows_at_thresholds(thresholds or {}), strict=False):
+            row |= more
         return rows
 
     def per_threshold(self) -> list[dict[str, float | str]]:
@@ -159,7 +223,9 @@ class Scoreboard:
 
         Returns:
             `loss` (the mean over the images in which a pixel counts) and the pooled `class_scores`; `isbi`: those of
-            `BorderStack.best`; `seg`: the mean over all objects of the set.
+            `BorderStack.best`; `seg`: the mean over all objects of the set; `distances`: of each class the mean over
+            the images that have one, and how many have none because one mask is empty; `probabilities` and
+            `thresholds`: of the pixels of all images.
 
         Raises:
             ValueError: for a threshold that is not one of `THRESHOLDS`.
@@ -170,27 +236,111 @@ class Scoreboard:
             result |= self._borders.best() | self._borders.at(thresholds or {})
         for name, objects in self._objects.items():
             result[name] = mean_seg(np.concatenate([*objects, np.empty(0)]))
+        result |= self._mean_distances()
+        if self._histogram is not None:
+            result |= self._curve_scores(self._histogram.curves)
+        for metric, values, best in self._at_thresholds():
+            result |= {metric.name: _at(values, best), metric.threshold: best}
+            if metric.name in (thresholds or {}):
+                chosen = (thresholds or {})[metric.name]
+                result |= {metric.at_val: _at(values, chosen), f"{metric.threshold}_at_val": chosen}
         return result
 
+    def _mean_distances(self) -> dict[str, float]:
+        """Of the images that have them; and the sums of those that have none."""
+        if "distances" not in self._by_family:
+            return {}
+        width = len(self._columns)
+        table = np.array(self._numbers).reshape(-1, width) if width else np.empty((0, 0))
+
+        def column(name: str) -> NDArray[np.float64]:
+            return table[:, self._columns.index(name)] if width else np.empty(0)
+
+        result: dict[str, float] = {}
+        for metric in self._by_family["distances"]:
+            means = [_mean(column(name)) for name in metric.names(self._names)[:-1]]
+            result |= _name_values(metric, means, self._names)
+        return result | {name: float(column(name).sum()) for name in _undefined_names(self._names)}
+
+    def _at_thresholds(self) -> Iterator[tuple[Metric, NDArray[np.float64], float]]:
+        """Each score of a threshold, its values (99,) of the whole set, and its best threshold."""
+        if self._histogram is None:
+            return
+        for metric in self._by_family.get("thresholds", ()):
+            assert metric.function is not None
+            values = metric.function(self._histogram.dice_by_threshold())
+            yield metric, values, best_threshold(values if metric.direction == "max" else -values)
+
+    def _rows_at_thresholds(self, thresholds: Mapping[str, float]) -> Iterator[dict[str, float]]:
+        """Each image's scores at the best threshold of the set, and at those of another set."""
+        found = list(self._at_thresholds())
+        for dice in self._dice:
+            row: dict[str, float] = {}
+            for metric, _, best in found:
+                assert metric.function is not None
+                values = metric.function(dice.astype(np.float64))
+                row[metric.name] = _at(values, best)
+                if metric.name in thresholds:
+                    row[metric.at_val] = _at(values, thresholds[metric.name])
+            yield row
+
     def thresholds(self) -> dict[str, float]:
-        """The best threshold of each border measure, for `result` of a test board; else empty."""
-        return self._borders.thresholds() if self._borders is not None else {}
+        """The best threshold of each score that has one, for `result` of a test board."""
+        of_borders = self._borders.thresholds() if self._borders is not None else {}
+        return {**of_borders, **{metric.name: best for metric, _, best in self._at_thresholds()}}
+
+
+def pool_at_thresholds(boards: Sequence[Scoreboard], thresholds: Sequence[float]) -> dict[str, float]:
+    """The scores `..._at_val` of the pixels of several boards, each at a threshold of its own.
+
+    Args:
+        boards: at least one; without the family `thresholds` there is no such score.
+        thresholds: of each; a board whose threshold is nan does not count.
+    """
+    parts = np.zeros(2)
+    found: dict[str, float] = {}
+    for metric in boards[0]._by_family.get("thresholds", ()):
+        assert metric.function is not None
+        parts[:] = 0
+        for board, threshold in zip(boards, thresholds, strict=True):
+            if board._histogram is not None and not math.isnan(threshold):
+                parts += board._histogram.dice_parts()[:, threshold_index(threshold)]
+        dice = parts[:1] / parts[1:] if parts[1] else np.array([math.nan])
+        found[metric.at_val] = float(metric.function(dice)[0])
+    return found
 
 
 def class_scores(matrix: NDArray[np.int64], class_names: Sequence[str]) -> dict[str, float]:
-    """Pixel accuracy, IoU and Dice of a (classes, classes) `confusion_matrix`.
+    """The scores of a (classes, classes) `confusion_matrix`.
 
     Returns:
-        `accuracy`, `iou/<class>`, `iou/mean`, `dice/<class>` and `dice/mean`, each 0..1. A class absent from both truth
-        and prediction has no score: nan, left out of the means.
+        `accuracy`, `iou/<class>`, `iou/mean` and so on, see `METRICS`. A class absent from both truth and prediction
+        has no IoU: nan, left out of the mean; likewise the others.
     """
     result: dict[str, float] = {}
     for metric in list_metrics():
-        if metric.function is None:
-            continue
-        values = np.atleast_1d(metric.function(matrix))
-        if metric.per_class:
-            present = values[~np.isnan(values)]
-            values = np.append(values, present.mean() if present.size else math.nan)
-        result |= dict(zip(metric.names(class_names), values.tolist(), strict=True))
+        if metric.function is not None:
+            result |= _name_values(metric, np.atleast_1d(metric.function(matrix)).tolist(), class_names)
     return result
+
+
+def _name_values(metric: Metric, values: Sequence[float], class_names: Sequence[str]) -> dict[str, float]:
+    """A score's values by its full names, with the mean over the classes that have one."""
+    if metric.per_class:
+        values = [*values, _mean(np.array(values))]
+    return dict(zip(metric.names(class_names), values, strict=True))
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Of those that are not nan; nan where all are."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if there.size else math.nan
+
+
+def _undefined_names(class_names: Sequence[str]) -> list[str]:
+    return [f"{UNDEFINED}/{name}" for name in class_names[1:]]
+
+
+def _at(values: NDArray[np.float64], threshold: float) -> float:
+    """The value at a threshold; nan without one."""
+    return math.nan if math.isnan(threshold) else float(values[threshold_index(threshold)])

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def compare_numbers(
         return then.exists()
 
     if is_there(before.metrics, after.metrics):
-        found.add(_read_rows(before.metrics, "epoch"), _read_rows(after.metrics, "epoch"))
+        found.add(*_read_both(before.metrics, after.metrics, "epoch"))
     if is_there(before.best, after.best):
         found.add_weights(*(_prefix_names(path, read_weights(path)) for path in (before.best, after.best)))
     summaries = before.read_summary(), after.read_summary()
@@ -123,13 +123,21 @@ def compare_numbers(
         (before.per_threshold, after.per_threshold, ("image", "threshold")),
     ):
         if is_there(then, now):
-            found.add(_read_rows(then, *keys), _read_rows(now, *keys))
-    found.add(*(summary.metrics for summary in summaries))
+            found.add(*_read_both(then, now, *keys))
+    known = summaries[0].metrics
+    found.add(known, {name: value for name, value in summaries[1].metrics.items() if name in known or not known})
     return found
 
 
-def _read_rows(path: Path, *keys: str) -> dict[str, Number]:
-    """The numbers of a table but the seconds, named by the columns `keys`."""
+def _read_both(then: Path, now: Path, *keys: str) -> tuple[dict[str, Number], dict[str, Number]]:
+    """The numbers of two tables, without scores that only the later one has: those of a later version."""
+    with then.open(newline="") as file:
+        known = next(csv.reader(file), [])
+    return _read_rows(then, known, *keys), _read_rows(now, known, *keys)
+
+
+def _read_rows(path: Path, known: Sequence[str], *keys: str) -> dict[str, Number]:
+    """The numbers in the `known` columns of a table but the seconds, named by the columns `keys`."""
     if not path.exists():
         return {}
     with path.open(newline="") as file:
@@ -137,7 +145,7 @@ def _read_rows(path: Path, *keys: str) -> dict[str, Number]:
             f"{path.name}, {', '.join(f'{key} {row[key]}' for key in keys)}: {column}": _parse_number(text)
             for row in csv.DictReader(file)
             for column, text in row.items()
-            if column not in (*keys, "seconds")
+            if column in known and column not in (*keys, "seconds")
         }
 
 

@@ -56,6 +56,7 @@ class Summary(Conditions):
     Attributes:
         status: `running` until the run has ended, also if it was killed.
         metrics: scores by their full names, such as `test/iou/cell`; null where undefined.
+        distance_unit: of the distances among them; None without such.
         started: ISO time of the first start.
         fold: that was tested; None without folds.
         split: names of the images of each part; None where `split.json` beside it has them. Read it with
@@ -83,6 +84,7 @@ class Summary(Conditions):
 
     status: Status | None = None
     metrics: Mapping[str, float | None] = Field(default_factory=dict)
+    distance_unit: str | None = None
     name: str | None = None
     started: str | None = None
     seed: int | None = None

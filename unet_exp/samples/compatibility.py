@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from unet_exp.config import Config
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.metrics.declarations import ScoreFamily, find_metric, metric_names
+from unet_exp.metrics.declarations import ScoreFamily, find_metric, list_families, metric_names
 from unet_exp.samples.data_set import DataSet
 
 
@@ -20,7 +20,7 @@ def check_fits(config: Config, dataset: DataSet) -> tuple[ScoreFamily, ...]:
     """
     _check_validation_counts(dataset)
     names = [spec.name for spec in dataset.classes]
-    families = _validation_families(config.trainer.monitor, names, dataset)
+    families = _validation_families(config.trainer.monitor, names, dataset.metrics)
     weights = config.loss.class_weights
     if isinstance(weights, list) and len(weights) != len(names):
         raise ConfigError(f"loss.class_weights={weights}: the classes are {len(names)} ({', '.join(names)})")
@@ -41,14 +41,18 @@ def _check_validation_counts(dataset: DataSet) -> None:
         )
 
 
-def _validation_families(monitor: str, class_names: Sequence[str], dataset: DataSet) -> tuple[ScoreFamily, ...]:
-    """The scores of each validation: those of borders and cells take long, and count only if one is monitored."""
+def _validation_families(
+    monitor: str, class_names: Sequence[str], of_data: tuple[ScoreFamily, ...]
+) -> tuple[ScoreFamily, ...]:
+    """The scores of each validation beyond those of classes: they take longer, and count only if one is monitored."""
     if monitor in {f"val/{name}" for name in metric_names(class_names)}:
         return ()
-    names = [f"val/{name}" for name in metric_names(class_names, dataset.metrics)]
+    families = list_families(of_data, True, True, len(class_names))
+    names = [f"val/{name}" for name in metric_names(class_names, families)]
     if monitor not in names:
         raise ConfigError(f"trainer.monitor={monitor}: there is no such score; choose one of {', '.join(names)}")
-    return dataset.metrics
+    family = find_metric(monitor).family
+    return of_data if family is None or family in of_data else (family,)
 
 
 def _check_monitor_is_seen(monitor: str, dataset: DataSet) -> None:
@@ -61,7 +65,8 @@ def _check_monitor_is_seen(monitor: str, dataset: DataSet) -> None:
                 f"trainer.monitor={monitor}: no validation image shows this class; take val/iou/mean or val/loss"
             )
     if metric.family is not None and not any(shown[1:]):
-        raise ConfigError(f"trainer.monitor={monitor}: no validation image shows a cell; take val/loss")
+        what = "a cell" if metric.family in dataset.metrics else "a class other than the first"
+        raise ConfigError(f"trainer.monitor={monitor}: no validation image shows {what}; take val/loss")
 
 
 def check_metrics(config: Config, dataset: DataSet) -> None:

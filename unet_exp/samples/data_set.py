@@ -26,6 +26,7 @@ class DataSet:
             pixel error), `seg` (objects: SEG of the Cell Tracking Challenge).
         meaning: what the values of masks mean, where the digests of `facts` are of these values; part of the
             fingerprint.
+        pixel_size: `data.pixel_size`, for distances.
         mask_suffix: of the files of a user's own masks, such as `.png`; predicted ones get it too.
     """
 
@@ -38,6 +39,7 @@ class DataSet:
     metrics: tuple[ScoreFamily, ...] = ()
     meaning: str = ""
     mask_suffix: str | None = None
+    pixel_size: float | list[float] | None = None
 
     @classmethod
     def of(

@@ -18,6 +18,7 @@ from unet_exp.geometry import output_borders
 from unet_exp.inference.device import memory_format
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.metrics.scoreboard import Scoreboard
+from unet_exp.metrics.surfaces import Scale
 from unet_exp.network import center_crop
 from unet_exp.runs.conditions import Layouts
 from unet_exp.training.epoch_losses import EpochLosses, not_finite
@@ -55,6 +56,7 @@ class SegmentationModule(pl.LightningModule):
         self.network = network.build(self.config, self.record.channels, len(self.classes))
         self.loss = losses.build(self.config.loss, self.record.class_weights)
         self.families: tuple[ScoreFamily, ...] = ()
+        self._scale = Scale.of(self.config.data.pixel_size, self.config.metrics.tolerance)
         self.pictures = 0
         self.scores: dict[str, float] = {}
         self._validation: Validation | None = None
@@ -145,7 +147,7 @@ class SegmentationModule(pl.LightningModule):
             self.loss,
             self.config.inference,
             self.config.activation,
-            Scoreboard([spec.name for spec in self.classes], self.families),
+            Scoreboard([spec.name for spec in self.classes], self.families, scale=self._scale),
             self.pictures,
             lambda loss: self._require_finite(loss, "validation loss"),
         )

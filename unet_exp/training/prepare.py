@@ -23,7 +23,7 @@ from unet_exp.geometry import CustomArchitecture, EncoderArchitecture
 from unet_exp.inference.device import choose_layouts, resolve_device, resolve_precision
 from unet_exp.losses.custom import try_loss
 from unet_exp.memory import free_memory
-from unet_exp.metrics.declarations import metric_names, threshold_names
+from unet_exp.metrics.declarations import metric_names, other_names
 from unet_exp.network import complete, cost, count_parameters
 from unet_exp.progress import watch
 from unet_exp.runs.conditions import Conditions, Layouts
@@ -169,7 +169,7 @@ def prepare(
         datamodule=datamodule,
         module=module,
         steps=steps,
-        metrics=[*metric_names(names, families), *threshold_names(families)],
+        metrics=[*metric_names(names, families), *other_names(names, families)],
         start=start,
     )
 

@@ -26,9 +26,11 @@ from unet_exp.files import hold_lock
 from unet_exp.geometry import Architecture, EncoderArchitecture, layer_table, output_size
 from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
-from unet_exp.inference.scoring import Scores, describe_drawn, score_split, score_tables, score_test
+from unet_exp.inference.score_tables import score_tables
+from unet_exp.inference.scoring import Scores, describe_drawn, score_split, score_test, write_scores
 from unet_exp.io.writing import write_image
 from unet_exp.memory import keep_freed_memory
+from unet_exp.metrics.surfaces import Scale
 from unet_exp.pages.run_page import write_run_page
 from unet_exp.progress import watch
 from unet_exp.runs.earlier import keep_unrecorded
@@ -240,8 +242,11 @@ class _Training:
             self.scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions)
             unlabelled = score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions)
         if self.scores.metrics:
-            folder.write_scores(self.scores.per_image, self.scores.per_threshold)
-            console.print(*score_tables(self.scores.metrics, job.dataset.classes, "test"))
+            write_scores(folder, self.scores, job.dataset.classes)
+            scale = Scale.of(job.dataset.pixel_size, job.config.metrics.tolerance)
+            if job.config.metrics.distances:
+                record.note(distance_unit=scale.unit)
+            console.print(*score_tables(self.scores.metrics, job.dataset.classes, "test", scale))
         for line in (describe_drawn(self.scores, "test"), describe_drawn(unlabelled, "unlabelled")):
             if line:
                 console.print(line, soft_wrap=True)

@@ -119,7 +119,8 @@ class Validation:
             ),
             "counts": (targets != IGNORE_LABEL).flatten(1).any(dim=1),
         }
-        found |= {"probabilities": classes[:, :1]} if self._board.takes_probabilities else {}
+        taken = self._board.takes_probabilities
+        found |= {"probabilities": classes[:, :taken]} if taken else {}
         predicted = _Predicted(items, Copies(found))
         self._score_waiting()
         self._waiting = predicted
