@@ -296,6 +296,7 @@ def _write(
     from unet_exp.inference.scoring import write_scores
     from unet_exp.metrics.surfaces import Scale
     from unet_exp.pages.run_page import write_run_page
+    from unet_exp.pages.score_plots import plot_scores
 
     if scores.metrics:
         write_scores(folder, scores, checkpoint.record.classes)
@@ -305,7 +306,8 @@ def _write(
         summary = summary.replace(distance_unit=scale.unit)
     summary = summary.replace(**folder.write_split(split))
     summary.write(folder.summary)
-    write_run_page(folder, summary, checkpoint.record.classes)
+    classes = checkpoint.record.classes
+    write_run_page(folder, summary, classes, plot_scores(scores.board, [spec.name for spec in classes]))
 
 
 def main() -> None:
