@@ -263,7 +263,9 @@ def _compose(
 
 def _name_loggers(config: DictConfig, files: Sequence[ConfigFile]) -> None:
     """Names all of several loggers: Hydra puts the keys of their files together, and keeps the name in the last."""
-    names = list(dict.fromkeys(file.values["name"] for file in files if file.group == "logger" and "name" in file.keys))
+    # Hydra opens the files of a list from its end.
+    ours = [file.values for file in reversed(files) if file.group == "logger" and "name" in file.values]
+    names = list(dict.fromkeys(values["name"] for values in ours))
     if len(names) > 1:
         config.logger.name = names
 

@@ -21,7 +21,6 @@ from unet_exp.config.learning import (
 from unet_exp.config.loggers import LoggerConfig
 from unet_exp.config.model import CustomModelConfig, EncoderModelConfig, FusionConfig, ModelConfig, UNetConfig
 from unet_exp.config.optimizer import OptimizerConfig, PlateauConfig, SchedulerConfig
-from unet_exp.config.own_classes import is_trusted
 from unet_exp.config.running import CallbackConfig, InferenceConfig, MetricsConfig, RotationTTAConfig, TrainerConfig
 from unet_exp.config.values import IGNORE_LABEL, ClassSpec, duration_seconds
 from unet_exp.geometry import (
@@ -58,7 +57,6 @@ __all__ = [
     "SyntheticConfig",
     "TrainerConfig",
     "duration_seconds",
-    "is_trusted",
     "parse",
 ]
 

@@ -43,7 +43,7 @@ class RMSpropConfig(_OptimizerConfig):
     alpha: Fraction
 
 
-class _AnyOptimizerConfig(Strict):
+class AnyOptimizerConfig(Strict):
     """Any class; a null leaves out an argument, so that the class's own default holds.
 
     Attributes:
@@ -58,7 +58,7 @@ class _AnyOptimizerConfig(Strict):
     params: dict[str, Any] | None
 
     @model_validator(mode="after")
-    def _check_params(self) -> "_AnyOptimizerConfig":
+    def _check_params(self) -> "AnyOptimizerConfig":
         for key in ("params", "lr", "weight_decay"):
             if key in (self.params or {}):
                 mend = "the network has them" if key == "params" else f"type optimizer.{key}"
@@ -66,14 +66,14 @@ class _AnyOptimizerConfig(Strict):
         return self
 
 
-class TorchOptimizerConfig(_AnyOptimizerConfig):
+class TorchOptimizerConfig(AnyOptimizerConfig):
     """A class of `torch.optim`, by its name."""
 
     name: Literal["torch"]
     target: Annotated[str, AfterValidator(lambda name: check_torch_name("optimizer", name))]
 
 
-class CustomOptimizerConfig(_AnyOptimizerConfig):
+class CustomOptimizerConfig(AnyOptimizerConfig):
     """A user's own class."""
 
     name: Literal["custom"]

@@ -1,5 +1,6 @@
 """Config of running: trainer, inference, metrics and callbacks."""
 
+import re
 from collections import Counter
 from typing import Annotated, Any, Literal
 
@@ -88,6 +89,12 @@ class FlipTTAConfig(_InferenceConfig):
 InferenceConfig = Annotated[PlainInferenceConfig | RotationTTAConfig | FlipTTAConfig, Field(discriminator="name")]
 
 
+def _check_metric_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]\w{0,59}", name):
+        raise ValueError("must be letters, digits and _, and begin with a letter (it names a column)")
+    return name
+
+
 class OwnMetricConfig(Strict):
     """A score of the user's own; see `unet_exp.metrics.own`.
 
@@ -98,7 +105,7 @@ class OwnMetricConfig(Strict):
         params: keyword arguments; null for none.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z]\w{0,59}$")]
+    name: Annotated[str, AfterValidator(_check_metric_name)]
     target: ImportPath
     direction: Literal["min", "max"]
     params: dict[str, Any] | None = None

@@ -15,10 +15,10 @@ import torch
 from rich.console import Console
 
 from unet_exp import signals
-from unet_exp.checkpoints.checkpoint import custom_targets
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import Config
 from unet_exp.config.model import EncoderModelConfig, UNetConfig
+from unet_exp.config.own_classes import list_targets
 from unet_exp.console import make_console
 from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
@@ -229,7 +229,7 @@ class _Training:
     def test(self, record: RunRecord) -> None:
         """Scores and draws the test images with the best epoch, and draws the unlabelled ones."""
         job, folder, console, began = self.job, self.folder, self.console, time.monotonic()
-        own = custom_targets(job.config.model_dump()).values()
+        own = list_targets(job.config.model_dump()).values()
         with explain_out_of_memory("the training is kept; score it with evaluate.py and a smaller inference.tile"):
             predictor = Predictor(open_checkpoint(folder.best, trust=own), job.device.type, job.precision)
             self.scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions)
