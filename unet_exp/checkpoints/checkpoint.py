@@ -17,6 +17,7 @@ from unet_exp.config.own_classes import Use, explain_mistrust, list_targets
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.network import Network, build, count_parameters
 
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A trained network in a file.

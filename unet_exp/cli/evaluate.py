@@ -42,8 +42,8 @@ Usage: python scripts/evaluate.py checkpoint=<file or run folder> [key=value] ..
 
 The data and split are those of the training (of the first checkpoint; with out_of_fold of each); data=... and
 data.<key>=... choose others. More keys: inference=none|rotations7|flips8 (test-time augmentation), inference.<key>,
-metrics.warping=true, metrics.pictures=<how many images are drawn>, trainer.accelerator, trainer.precision and
-trainer.limit_batches.
+metrics.warping=true, metrics.pictures=<how many images are drawn>, metrics.own=[...] (docs/extend.md),
+trainer.accelerator, trainer.precision and trainer.limit_batches.
 
 Examples:
   python scripts/evaluate.py checkpoint=outputs/train/<run>
@@ -103,7 +103,7 @@ def evaluate(over: "OverCheckpoints") -> Path:
     folder, scores, *more = score(over, task, config, console)
     if scores.metrics:
         classes = over.checkpoints[0].record.classes
-        console.print(*score_tables(scores.metrics, classes, task.split), *more)
+        console.print(*score_tables(scores.metrics, classes, task.split, config.metrics.own), *more)
     if drawn := describe_drawn(scores, task.split):
         console.print(drawn, soft_wrap=True)
     console.print(f"{scores.images} images of {task.split}; everything is in")
@@ -112,10 +112,19 @@ def evaluate(over: "OverCheckpoints") -> Path:
 
 
 def _read(over: "OverCheckpoints", checkpoint: "Checkpoint") -> tuple[Evaluation, Config]:
-    """The command's keys, and the config of a checkpoint, with what is typed."""
+    """The command's keys, and the config of a checkpoint, with what is typed.
+
+    Raises:
+        UserError: for what does not fit; a score of the user's own is built once to find out.
+    """
     values = over.compose(checkpoint)
     task = validate(Evaluation, {key: values.pop(key) for key in DEFAULTS})
-    return task, parse({**values, "output": task.output})
+    config = parse({**values, "output": task.output})
+
+    from unet_exp.metrics.own import build_own
+
+    build_own(config.metrics.own)
+    return task, config
 
 
 def _score_split(

@@ -27,6 +27,7 @@ NO_SETTING = {
     "trainer.channels_last": "says how the memory is laid out, which changes the rounding alone",
     "metrics.warping": "adds scores and changes none",
     "metrics.warping_radius": "is of the warping error alone; under that metric runs have to agree in it",
+    "metrics.own": "likewise; trainer.monitor says which of them chooses the best epoch",
     "metrics.pictures": "says which images are drawn; all are scored",
 }
 """Keys that cannot change a result, each with the reason; so do all of `logger`."""

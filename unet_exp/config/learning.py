@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from unet_exp.config.values import Fraction, ImportPath, NonNegative, Positive
+from unet_exp.config.values import Fraction, ImportPath, NonNegative
 from unet_exp.schema import Strict
 
 

@@ -27,12 +27,14 @@ class AnyLoggerConfig(Strict):
         return self
 
 
-class _PictureLoggerConfig(AnyLoggerConfig):
+class PictureLoggerConfig(AnyLoggerConfig):
+    """What a logger that takes pictures has."""
+
     images: Natural
     images_every_epochs: Count
 
 
-class _GroupLoggerConfig(_PictureLoggerConfig):
+class _GroupLoggerConfig(PictureLoggerConfig):
     group: str | None
 
     def join_sweep(self, sweep: str) -> Self:
@@ -58,7 +60,7 @@ class CSVConfig(AnyLoggerConfig):
     name: Literal["csv"]
 
 
-class TensorBoardConfig(_PictureLoggerConfig):
+class TensorBoardConfig(PictureLoggerConfig):
     """TensorBoard event files in the run folder."""
 
     name: Literal["tensorboard"]

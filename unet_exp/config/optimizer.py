@@ -53,6 +53,7 @@ class AnyOptimizerConfig(Strict):
         params: its other arguments.
     """
 
+    target: str
     lr: Positive | None
     weight_decay: NonNegative | None
     params: dict[str, Any] | None
@@ -134,6 +135,7 @@ class AnySchedulerConfig(_SchedulerConfig):
         interval: after what it takes a step: each step of the optimizer, or each epoch.
     """
 
+    target: str
     params: dict[str, Any] | None
     interval: Literal["step", "epoch"]
 

@@ -110,9 +110,12 @@ TORCH_SCHEDULERS: dict[str, str | None] = {
 }
 """Likewise those of `torch.optim.lr_scheduler`."""
 
+_CHECKPOINTS = "take trainer.monitor, which chooses best.ckpt, and trainer.save_every"
 LIGHTNING_CALLBACKS: dict[str, str | None] = {
     **dict.fromkeys(("DeviceStatsMonitor", "LearningRateMonitor", "ThroughputMonitor")),
-    **dict.fromkeys(("ModelCheckpoint", "OnExceptionCheckpoint"), "checkpoints are trainer.monitor, trainer.save_every"),
+    **dict.fromkeys(
+        ("ModelCheckpoint", "OnExceptionCheckpoint"), "checkpoints are trainer.monitor, trainer.save_every"
+    ),
     "Checkpoint": "checkpoints are trainer.monitor, trainer.save_every",
     "EarlyStopping": "take trainer.early_stopping",
     "Timer": "take trainer.max_time",

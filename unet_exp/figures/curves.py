@@ -10,25 +10,26 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from unet_exp.files import write_whole
-from unet_exp.metrics.declarations import direction
+from unet_exp.metrics.declarations import Direction, direction
 
 
-def draw_curves(metrics: Path, target: Path, monitor: str) -> None:
+def draw_curves(metrics: Path, target: Path, monitor: str, best: Direction | None = None) -> None:
     """Draws the losses, the validation scores and the learning rate over the optimizer steps.
 
     Args:
         metrics: a run's `metrics.csv`.
         target: the PNG to write.
         monitor: the score of the best epoch; its best value gets a mark.
+        best: whether that is the smallest or the largest; None: as `monitor`, a score of this project's, says.
     """
     with metrics.open(newline="") as file:
         # The last row may be incomplete after a full disk.
         rows = [row for row in csv.DictReader(file) if None not in row.values()]
     with rc_context({"text.parse_math": False}), write_whole(target) as side:  # a class may have dollars in its name
-        _draw(rows, monitor).savefig(side, dpi=110)
+        _draw(rows, monitor, best or direction(monitor)).savefig(side, dpi=110)
 
 
-def _draw(rows: Sequence[Mapping[str, str]], monitor: str) -> Figure:
+def _draw(rows: Sequence[Mapping[str, str]], monitor: str, mode: Direction) -> Figure:
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     losses, scores, rates = figure.subplots(1, 3)
@@ -49,7 +50,7 @@ def _draw(rows: Sequence[Mapping[str, str]], monitor: str) -> Figure:
     known = [(step, value) for step, value in zip(*points(monitor), strict=True) if not math.isnan(value)]
     if known:
         steps, values = zip(*known, strict=True)
-        best = (min if direction(monitor) == "min" else max)(range(len(values)), key=values.__getitem__)
+        best = (min if mode == "min" else max)(range(len(values)), key=values.__getitem__)
         axes = losses if monitor == "val/loss" else scores
         axes.plot(steps[best], values[best], "o", color="black", ms=5, label=f"best: {values[best]:.4f}")
     scores.set(title="validation scores", xlabel="step")

@@ -229,7 +229,8 @@ class Predictor:
 
         before: list[tuple[Sample, Copies]] = []
         for batch in self._join_neighbours(run_ahead(read, range(len(samples)), threads=1, ahead_of_each=1)):
-            after = self._begin(batch, loss, board.takes_probabilities)
+            shares = slice(None if board.takes_all_probabilities else 1) if board.takes_probabilities else None
+            after = self._begin(batch, loss, shares)
             for waiting in before:
                 yield self._score(*waiting, board)
             before = after
@@ -247,8 +248,8 @@ class Predictor:
         if batch:
             yield batch
 
-    def _begin(self, batch: list["_Read"], loss: nn.Module, shares: bool) -> list[tuple[Sample, Copies]]:
-        """Predicts samples together; label, loss and, if asked for, `shares` of the first class go to the CPU."""
+    def _begin(self, batch: list["_Read"], loss: nn.Module, shares: slice | None) -> list[tuple[Sample, Copies]]:
+        """Predicts samples together; label, loss and the `shares` of some classes, if any, go to the CPU."""
         all_logits, all_shares = self._prediction(_join([item.pixels for item in batch]))
         begun = []
         for place, item in enumerate(batch):
@@ -258,7 +259,7 @@ class Predictor:
                 (label, weights), home = item.aims, logits.device
                 pixel_weights = None if weights is None else torch.from_numpy(weights)[None].to(home)
                 found["loss"] = loss.to(home)(logits, torch.from_numpy(label)[None].to(home), pixel_weights)
-                found |= {"probabilities": probable[:1]} if shares else {}
+                found |= {} if shares is None else {"probabilities": probable[shares]}
             begun.append((item.sample, Copies(found)))
         return begun
 

@@ -11,9 +11,11 @@ from rich.text import Text
 
 from unet_exp import losses
 from unet_exp.config import ClassSpec, MetricsConfig
+from unet_exp.config.running import OwnMetricConfig
 from unet_exp.inference.pictures import choose_pictures, write_pictures
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics.declarations import LOSS, METRICS
+from unet_exp.metrics.own import build_own
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.progress import track
 from unet_exp.samples.data_set import DataSet
@@ -68,7 +70,7 @@ def score_split(
     limit = 0 if pictures is None else settings.pictures
     count = len(samples) if limit is None else min(limit, len(samples))
     names = [spec.name for spec in predictor.classes]
-    board = Scoreboard(names, dataset.metrics, settings.warping, settings.warping_radius)
+    board = Scoreboard(names, dataset.metrics, settings.warping, settings.warping_radius, build_own(settings.own))
     scores = np.full(len(samples), math.nan)
     labelled = bool(samples.facts.labelled.any())
     at_once = labelled and count == len(samples)
@@ -109,8 +111,10 @@ def describe_drawn(scores: Scores, split: str) -> str:
     return f"{scores.drawn:,} of {scores.images:,} {split} images are drawn (metrics.pictures){chosen}"
 
 
-def score_tables(metrics: Mapping[str, float], classes: Sequence[ClassSpec], split: str) -> list[Table]:
-    """Tables of a split's scores: one row per class, then the mean; and one row per score of borders, and of cells."""
+def score_tables(
+    metrics: Mapping[str, float], classes: Sequence[ClassSpec], split: str, own: Sequence[OwnMetricConfig] = ()
+) -> list[Table]:
+    """Tables of a split's scores: a row per class, then the mean; a row per score of borders, of cells and of `own`."""
 
     def show(name: str, digits: int = 4) -> str:
         number = metrics.get(f"{split}/{name}")
@@ -139,6 +143,10 @@ def score_tables(metrics: Mapping[str, float], classes: Sequence[ClassSpec], spl
         tables.append(_table(split, "score"))
         for metric in of_cells:
             tables[-1].add_row(metric.title, show(metric.name))
+    if own:
+        tables.append(_table(split, "score"))
+        for theirs in own:
+            tables[-1].add_row(theirs.name, show(theirs.name))
     return tables
 
 

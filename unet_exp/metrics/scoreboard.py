@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from unet_exp.metrics.border_stack import THRESHOLDS, BorderStack
 from unet_exp.metrics.confusion import confusion_matrix
 from unet_exp.metrics.declarations import ScoreFamily, list_metrics
+from unet_exp.metrics.own import OwnMetric
 from unet_exp.metrics.seg import mean_seg
 
 
@@ -21,6 +22,7 @@ class Scoreboard:
         families: further scores.
         warping: with `isbi`: also the warping error, which takes seconds per image.
         warping_radius: pixels; see `unet_exp.metrics.warping.warp`.
+        own: scores of the user's own, of each image; that of the set is the mean over the images that have one.
 
     Raises:
         ValueError: for a family that does not exist, or for the warping error without `isbi`.
@@ -32,9 +34,11 @@ class Scoreboard:
         families: Collection[ScoreFamily] = (),
         warping: bool = False,
         warping_radius: int | None = None,
+        own: Sequence[OwnMetric] = (),
     ) -> None:
         metrics = list_metrics(families, warping)
-        self._settings = class_names, families, warping, warping_radius
+        self._settings = class_names, families, warping, warping_radius, own
+        self._own = own
         self._names = tuple(class_names)
         self._matrix = np.zeros((len(self._names),) * 2, np.int64)
         self._borders = BorderStack(warping, warping_radius) if "isbi" in families else None
@@ -81,7 +85,7 @@ class Scoreboard:
             prediction: (H, W) class indices.
             loss: the mean over the image; without a meaning where no pixel counts, and nan in its row.
             probabilities: (classes, H, W), or that of class 0 alone (1, H, W), for `isbi`: 1 - that of class 0 is the
-                map of the cells.
+                map of the cells. See `takes_probabilities` and `takes_all_probabilities`.
             instances: (H, W), 0 or the id of an object; for `seg`.
 
         Returns:
@@ -105,6 +109,9 @@ class Scoreboard:
                 raise ValueError(f"the {key} score of {name} needs instances")
             self._objects[key].append(function(truth, instances, prediction))
             row[key] = mean_seg(self._objects[key][-1])
+        for metric in self._own:
+            counts = bool(matrix.any())
+            row[metric.name] = metric.score(name, truth, prediction, probabilities) if counts else math.nan
         self._matrix += matrix
         self._images.append(name)
         self._columns = tuple(row)
@@ -114,7 +121,12 @@ class Scoreboard:
     @property
     def takes_probabilities(self) -> bool:
         """Whether `add` needs them."""
-        return self._borders is not None
+        return self._borders is not None or self.takes_all_probabilities
+
+    @property
+    def takes_all_probabilities(self) -> bool:
+        """Whether it needs those of all classes."""
+        return any(metric.takes_probabilities for metric in self._own)
 
     def wait(self) -> None:
         """Waits for scores that are still computed in threads."""
@@ -159,7 +171,7 @@ class Scoreboard:
 
         Returns:
             `loss` (the mean over the images in which a pixel counts) and the pooled `class_scores`; `isbi`: those of
-            `BorderStack.best`; `seg`: the mean over all objects of the set.
+            `BorderStack.best`; `seg`: the mean over all objects of the set; and those of the user's own.
 
         Raises:
             ValueError: for a threshold that is not one of `THRESHOLDS`.
@@ -170,7 +182,16 @@ class Scoreboard:
             result |= self._borders.best() | self._borders.at(thresholds or {})
         for name, objects in self._objects.items():
             result[name] = mean_seg(np.concatenate([*objects, np.empty(0)]))
+        for metric in self._own:
+            values = self._column(metric.name)
+            result[metric.name] = float(np.nanmean(values)) if not np.isnan(values).all() else math.nan
         return result
+
+    def _column(self, name: str) -> NDArray[np.float64]:
+        """A score of each image."""
+        if not self._columns:
+            return np.empty(0)
+        return np.asarray(self._numbers).reshape(-1, len(self._columns))[:, self._columns.index(name)]
 
     def thresholds(self) -> dict[str, float]:
         """The best threshold of each border measure, for `result` of a test board; else empty."""

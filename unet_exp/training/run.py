@@ -28,6 +28,7 @@ from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.scoring import Scores, describe_drawn, score_split, score_tables, score_test
 from unet_exp.memory import keep_freed_memory
+from unet_exp.metrics.declarations import direction
 from unet_exp.progress import watch
 from unet_exp.runs.earlier import keep_unrecorded
 from unet_exp.runs.lifecycle import RunRecord, record_run
@@ -37,7 +38,8 @@ from unet_exp.samples.data_set import SPLITS
 from unet_exp.training import processes
 from unet_exp.training.callbacks import Callbacks, build_callbacks
 from unet_exp.training.last_checkpoint import BestCheckpoint
-from unet_exp.training.loggers import Start, TrainingLogger, open_logger
+from unet_exp.training.loggers import WANDB, Start, TrainingLogger, open_logger
+from unet_exp.training.own_callbacks import describe_unsaved
 from unet_exp.training.prepare import Job, count_steps, prepare
 from unet_exp.training.pruning import Pruning
 from unet_exp.training.rerun import Rerun
@@ -202,7 +204,7 @@ class _Training:
             keep_freed_memory()
         reset_peak_memory(job.device)
         self.callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self.logger)
-        extra = [] if self.pruning is None else [self.pruning]
+        extra = [*job.callbacks, *([] if self.pruning is None else [self.pruning])]
         callbacks = [*self.callbacks.all, *extra]
         with (
             watch("training") as phase,
@@ -236,7 +238,7 @@ class _Training:
             unlabelled = score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions)
         if self.scores.metrics:
             folder.write_scores(self.scores.per_image, self.scores.per_threshold)
-            console.print(*score_tables(self.scores.metrics, job.dataset.classes, "test"))
+            console.print(*score_tables(self.scores.metrics, job.dataset.classes, "test", job.config.metrics.own))
         for line in (describe_drawn(self.scores, "test"), describe_drawn(unlabelled, "unlabelled")):
             if line:
                 console.print(line, soft_wrap=True)
@@ -246,15 +248,20 @@ class _Training:
             record.note(overfit=_check_overfit(self.callbacks.history.losses, console))
 
     def _report_resume(self) -> None:
-        for note in self.resume.notes if self.resume else ():
+        resumed = self.resume is not None and self.resume.checkpoint is not None
+        for note in (
+            *(self.resume.notes if self.resume else ()),
+            *(describe_unsaved(self.job.callbacks) if resumed else ()),
+        ):
             self.console.print(note, soft_wrap=True)
             logging.getLogger(__name__).info(note)
 
     def _open_logger(self, record: RunRecord) -> None:
         step = None if self.resume is None or self.resume.checkpoint is None else self.resume.step
-        self.logger = open_logger(Start(self.job.config, self.folder, step, record.summary.wandb_id))
-        if self.logger.run_id is not None:
-            record.note(wandb_id=self.logger.run_id)
+        earlier = {**(record.summary.logger_ids or {}), WANDB: record.summary.wandb_id}
+        self.logger = open_logger(Start(self.job.config, self.folder, step), earlier)
+        if ids := self.logger.run_ids:
+            record.note(wandb_id=ids.get(WANDB), logger_ids={key: ids[key] for key in ids if key != WANDB} or None)
             record.save()
 
     def _measure(self) -> dict[str, Any]:
@@ -269,7 +276,8 @@ class _Training:
 
     def _draw_curves(self) -> None:
         if self.folder.metrics.is_file():
-            draw_curves(self.folder.metrics, self.folder.curves, self.job.config.trainer.monitor)
+            monitor, own = self.job.config.trainer.monitor, self.job.config.metrics.own
+            draw_curves(self.folder.metrics, self.folder.curves, monitor, direction(monitor, own))
 
     def _finish_logger(self, record: RunRecord) -> None:
         with watch("ending the run"):

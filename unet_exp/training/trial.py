@@ -140,7 +140,7 @@ def _try_schedule(where: str, config: Config, schedule: AnySchedulerConfig) -> N
         _Trial(config.model_copy(update={"scheduler": schedule.model_copy(update={"warmup_steps": steps})}), True)
         for steps in (0, warmup)
     )
-    start = plain.rate
+    start = plain.optimizer.param_groups[0]["initial_lr"]
     expected = plain.rates(_STEPS)
     if schedule.interval == "step":
         expected = [*(start * factor for factor in rise), *expected]

@@ -119,7 +119,8 @@ class Validation:
             ),
             "counts": (targets != IGNORE_LABEL).flatten(1).any(dim=1),
         }
-        found |= {"probabilities": classes[:, :1]} if self._board.takes_probabilities else {}
+        if self._board.takes_probabilities:
+            found["probabilities"] = classes if self._board.takes_all_probabilities else classes[:, :1]
         predicted = _Predicted(items, Copies(found))
         self._score_waiting()
         self._waiting = predicted

@@ -64,6 +64,10 @@ class RunLogger(ABC):
         """Logs images with their true and predicted labels."""
 
     @abstractmethod
+    def log_pictures(self, pictures: Mapping[str, NDArray[np.uint8]], step: int) -> None:
+        """Logs pictures by name, (H, W, 3) RGB each, as they are after `step` optimizer steps."""
+
+    @abstractmethod
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
         """Closes the log, once; `metrics` are the test scores, which are already logged."""
 

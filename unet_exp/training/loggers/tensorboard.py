@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from unet_exp.figures.overlay import view_as_rgb
@@ -43,6 +44,11 @@ class TensorBoardEvents(RunLogger):
             self._events.experiment.add_image(
                 f"predictions/{sample.name}", picture, predictions.step, dataformats="HWC"
             )
+
+    def log_pictures(self, pictures: Mapping[str, NDArray[np.uint8]], step: int) -> None:
+        """Writes pictures under their names."""
+        for name, picture in pictures.items():
+            self._events.experiment.add_image(name, picture, step, dataformats="HWC")
 
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
         """Closes the file."""

@@ -16,8 +16,11 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from unet_exp.config import IGNORE_LABEL
-from unet_exp.config.running import WandbConfig
+from unet_exp.config.loggers import WandbConfig
 from unet_exp.figures.overlay import view_as_rgb
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, warn_on_error
@@ -86,6 +89,13 @@ class WandbRun(RunLogger):
                 view_as_rgb(sample.image, sample.valid), masks=layers
             )
         self._run.log({**media, STEP_KEY: predictions.step, "epoch": predictions.epoch})
+
+    def log_pictures(self, pictures: Mapping[str, NDArray[np.uint8]], step: int) -> None:
+        """Logs pictures under their names."""
+        import wandb
+
+        media = {_make_safe(name): wandb.Image(picture) for name, picture in pictures.items()}
+        self._run.log({**media, STEP_KEY: step})
 
     def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
         """Logs the best checkpoint if the config says so, and finishes the run."""
