@@ -67,7 +67,7 @@ def select_comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list
         lambda run: run.summary.metrics_version,
         lambda run, model: f"metrics version {run.summary.metrics_version}, the others {model.summary.metrics_version}",
     )
-    if find_score(metric, selection.kept).name == "warping_error":
+    if selection.kept and find_score(metric, selection.kept).name == "warping_error":
         selection.keep_most_common(
             lambda run: run.config.get("metrics.warping_radius"),
             lambda run, model: _list_differences(run, model, ["metrics.warping_radius"]),
@@ -89,7 +89,7 @@ def _require_scores(selection: _Selection, metric: str) -> None:
     if selection.kept and metric not in names:
         raise ConfigError(f"metric={metric}: the runs do not have it; choose one of {', '.join(names)}")
     selection.keep(lambda run: metric in run.images, lambda _: f"{metric} is not among its scores")
-    if find_score(metric, selection.kept) is LOSS:
+    if selection.kept and find_score(metric, selection.kept) is LOSS:
         selection.keep(
             lambda run: not _count_not_finite(run, metric),
             lambda run: f"its loss is not finite on {format_count(_count_not_finite(run, metric), 'image')}",

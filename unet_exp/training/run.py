@@ -260,8 +260,11 @@ class _Training:
         step = None if self.resume is None or self.resume.checkpoint is None else self.resume.step
         earlier = {**(record.summary.logger_ids or {}), WANDB: record.summary.wandb_id}
         self.logger = open_logger(Start(self.job.config, self.folder, step), earlier)
-        if ids := self.logger.run_ids:
-            record.note(wandb_id=ids.get(WANDB), logger_ids={key: ids[key] for key in ids if key != WANDB} or None)
+        if ids := dict(self.logger.run_ids):
+            if WANDB in ids:
+                record.note(wandb_id=ids.pop(WANDB))
+            if ids:
+                record.note(logger_ids=ids)
             record.save()
 
     def _measure(self) -> dict[str, Any]:
