@@ -32,6 +32,9 @@ class Lines(RunLogger):
     def log_predictions(self, shown):
         self._write(f"{shown.step}: {len(shown.samples)} pictures")
 
+    def log_pictures(self, pictures, step):
+        self._write(f"{step}: {', '.join(pictures)}")
+
     def finish(self, metrics, failed):
         self._write(f"failed: {failed}")
 
@@ -45,9 +48,9 @@ LOGGERS["lines"] = Lines
     "conf/logger/lines.yaml": "name: lines\nimages: 1\nimages_every_epochs: 1\n",
 }
 LOGGER_CONFIG = (
-    "unet_exp/config/running.py",
-    'class LinesConfig(_PictureLoggerConfig):\n    name: Literal["lines"]\n\n\nLoggerConfig = Annotated[',
-    "LoggerConfig = Annotated[",
+    "unet_exp/config/loggers.py",
+    'class LinesConfig(PictureLoggerConfig):\n    name: Literal["lines"]\n\n\n_OneLogger = ',
+    "_OneLogger = ",
     "WandbConfig |",
     "LinesConfig | WandbConfig |",
 )

@@ -19,8 +19,8 @@ NO_RESULT = {
     "inference.tile", "augmentation.device",
     "inference.batch_size", "inference.context", "inference.blend", "trainer.accelerator", "trainer.devices",
     "trainer.deterministic", "trainer.channels_last", "trainer.compile", "trainer.limit_batches", "trainer.overfit",
-    "trainer.profiler", "metrics.warping", "metrics.warping_radius", "metrics.pictures", "metrics.own", "seed", "name", "output",
-    "init_from", "trust", "callbacks", "resume", "rerun", "trainer.save_every",
+    "trainer.profiler", "metrics.warping", "metrics.warping_radius", "metrics.pictures", "metrics.own", "seed",
+    "name", "output", "init_from", "trust", "callbacks", "resume", "rerun", "trainer.save_every",
 }  # fmt: skip
 """Keys that change where, how fast and from which dice a result comes, or how large a data set is."""
 

@@ -75,8 +75,9 @@ def format_commit(run: Run) -> str:
 
 
 def write_sentence(difference: Difference, baseline: Group, metric: str, tests: int, best: Direction) -> str:
-    """The verdict on a difference from the baseline with its numbers; `tests` differences are tested together, and `best` is
-    the direction of the metric.
+    """The verdict on a difference from the baseline with its numbers.
+
+    `tests` differences are tested together; `best` is the direction of the metric.
     """
     verdict = difference.verdict
     claim = f"{difference.group.label} {VERDICTS[verdict].claim.format(baseline=baseline.label)}"

@@ -113,10 +113,7 @@ TORCH_SCHEDULERS: dict[str, str | None] = {
 _CHECKPOINTS = "take trainer.monitor, which chooses best.ckpt, and trainer.save_every"
 LIGHTNING_CALLBACKS: dict[str, str | None] = {
     **dict.fromkeys(("DeviceStatsMonitor", "LearningRateMonitor", "ThroughputMonitor")),
-    **dict.fromkeys(
-        ("ModelCheckpoint", "OnExceptionCheckpoint"), "checkpoints are trainer.monitor, trainer.save_every"
-    ),
-    "Checkpoint": "checkpoints are trainer.monitor, trainer.save_every",
+    **dict.fromkeys(("Checkpoint", "ModelCheckpoint", "OnExceptionCheckpoint"), _CHECKPOINTS),
     "EarlyStopping": "take trainer.early_stopping",
     "Timer": "take trainer.max_time",
     **dict.fromkeys(("EMAWeightAveraging", "WeightAveraging"), "take trainer.ema_decay"),

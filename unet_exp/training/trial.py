@@ -60,11 +60,11 @@ class _Trial:
 
     def __init__(self, config: Config, scheduled: bool) -> None:
         torch.manual_seed(0)
-        layers = [nn.Conv2d(1, 2, 3), nn.GroupNorm(1, 2), nn.Conv2d(2, 2, 1)]
-        self.network = nn.Sequential(*layers)
-        groups: list[Any] = list(self.network.parameters())
+        shapes = ((2, 1, 3, 3), (2,), (2, 2, 1, 1), (2,))
+        self.weights = nn.ParameterList(torch.randn(shape) for shape in shapes)
+        groups: list[Any] = list(self.weights)
         if isinstance(config.model, EncoderModelConfig):
-            groups = [{"params": list(layers[0].parameters())}, {"params": list(layers[2].parameters())}]
+            groups = [{"params": groups[:2]}, {"params": groups[2:]}]
         self.optimizer: Optimizer = build_optimizer(config.optimizer, groups)
         schedulers = build_schedulers(config.scheduler, config.trainer, self.optimizer, 0, "max") if scheduled else []
         self.schedulers, self.calls, self.taken = schedulers, 0, 0
@@ -76,7 +76,7 @@ class _Trial:
         def compute_loss() -> Tensor:
             self.calls += 1
             self.optimizer.zero_grad()
-            loss: Tensor = self.network(torch.randn(2, 1, 5, 5)).square().mean()
+            loss = torch.stack([(weight - torch.randn(weight.shape)).square().sum() for weight in self.weights]).sum()
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
@@ -105,7 +105,7 @@ class _Trial:
 
     def resume(self, earlier: "_Trial", states: Sequence[Any]) -> None:
         """Goes on where another was when it gave `states`."""
-        self.network.load_state_dict(earlier.network.state_dict())
+        self.weights.load_state_dict(earlier.weights.state_dict())
         for part, state in zip([self.optimizer, *(s["scheduler"] for s in self.schedulers)], states, strict=True):
             part.load_state_dict(state)
         self.taken = earlier.taken
@@ -113,7 +113,7 @@ class _Trial:
 
 def _try_optimizer(where: str, config: Config) -> None:
     first = _Trial(config, scheduled=False)
-    before = [weight.clone() for weight in first.network.parameters()]
+    before = [weight.clone() for weight in first.weights]
     for taken in range(1, 4):
         first.step()
         if first.calls != taken:
@@ -122,7 +122,7 @@ def _try_optimizer(where: str, config: Config) -> None:
                 f"{where}: its step must call the closure that it is given once, which computes the gradient, and "
                 f"calls it {often}"
             )
-    if all(torch.equal(weight, then) for weight, then in zip(first.network.parameters(), before, strict=True)):
+    if all(torch.equal(weight, then) for weight, then in zip(first.weights, before, strict=True)):
         raise ConfigError(f"{where}: three steps with it change no weight; see optimizer.lr and optimizer.params")
     _check_resumed(where, config, first, scheduled=False)
 
@@ -168,7 +168,7 @@ def _check_resumed(where: str, config: Config, first: _Trial, scheduled: bool) -
     for _ in range(_STEPS):
         first.step()
         second.step()
-    pairs = zip(first.network.parameters(), second.network.parameters(), strict=True)
+    pairs = zip(first.weights, second.weights, strict=True)
     if first.rate != second.rate or not all(torch.equal(one, other) for one, other in pairs):
         raise ConfigError(
             f"{where}: after load_state_dict it takes other steps than without an interruption, so that a training "
