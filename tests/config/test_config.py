@@ -201,8 +201,8 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         *(
             (f"~{word}", [f"~{word}: an option is not taken away; leave it out, or choose one of {options}"])
             for word, options in (
-                ("logger", "csv, tensorboard, wandb"),
-                ("scheduler", "cosine, none"),
+                ("logger", "csv, mlflow, tensorboard, wandb"),
+                ("scheduler", "cosine, custom, none"),
                 ("search", "none, optuna"),
                 ("experiment=small", "blocks, blog, "),
             )

@@ -70,7 +70,10 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> type[Toy]:
     return Toy
 
 
-@pytest.fixture(params=["csv", "toy", *LOGGERS])
+SLOW = pytest.param("mlflow", marks=pytest.mark.slow)  # making its database takes seconds
+
+
+@pytest.fixture(params=["csv", "toy", SLOW, *(word for word in LOGGERS if word != "mlflow")])
 def word(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Each logger's; W&B's is offline."""
     word: str = request.param
@@ -199,7 +202,7 @@ def test_several_loggers_are_each_given_a_training(
     train: Train, toy: type[Toy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Other(Toy):
-        title, run_id, opened = "Other", "other-9", []
+        title, run_id, fails_at, opened = "Other", "other-9", (), []
 
     monkeypatch.setitem(LOGGERS, "wandb", Other)
     monkeypatch.setattr(toy, "fails_at", ("metrics",))
@@ -237,6 +240,7 @@ def test_a_mistake_in_the_loggers_is_one_line(words: str, said: str) -> None:
     assert "secret" not in str(mistake.value)
 
 
+@pytest.mark.slow
 def test_mlflow_keeps_runs_in_a_database_below_the_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

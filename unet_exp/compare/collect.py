@@ -16,7 +16,7 @@ from unet_exp.config import parse
 from unet_exp.config.running import OwnMetricConfig
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.keys import flat, rename_keys
-from unet_exp.metrics.declarations import LOSS, Metric, find_metric
+from unet_exp.metrics.declarations import LOSS, Direction, Metric, find_metric
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import SweepFolder
@@ -153,7 +153,7 @@ def find_score(metric: str, runs: Sequence[Run]) -> Metric:
         ConfigError: for a name that no score has.
         DataError: for one whose best value is the smallest in some of the runs, and the largest in others.
     """
-    found = {}
+    found: dict[str, Direction] = {}
     for run in runs:
         declared = run.config.get("metrics.own")
         for values in declared if isinstance(declared, list) else ():

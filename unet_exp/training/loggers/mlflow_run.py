@@ -106,11 +106,9 @@ class MLflowRun(RunLogger):
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
+        entries = [Metric(_make_safe(key), float(value), now, step) for key, value in metrics.items()]
         with _without_passwords():
-            self._client.log_batch(
-                self.run_id,
-                metrics=[Metric(_make_safe(key), float(value), now, step) for key, value in metrics.items()],
-            )
+            self._client.log_batch(self._id, metrics=entries)
 
     def log_predictions(self, predictions: Predictions) -> None:
         """Logs one picture per image: image, true labels and predicted labels side by side."""
