@@ -15,6 +15,8 @@ from unet_exp.config.learning import CustomLossConfig
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.user_class import build_custom, check_method, describe_error, load_class, takes, takes_argument
 
+_OURS, _THEIRS = ("logits", "label", "pixel_weights"), ("input", "target")
+"""What losses are called with: in this project, and elsewhere."""
 _CERTAIN = 50.0
 """Logit of the one class of an ignored pixel, beside 0 of the others: its probability is 1 in float32."""
 
@@ -45,12 +47,22 @@ class CustomLoss(nn.Module):
         self._target, self._labels = config.target, config.labels
         self._where = f"loss.target={config.target}"
         found = load_class(self._where, config.target, nn.Module, "torch.nn.Module")
+        self._require_labels(found)
         arguments = {**(config.params or {}), **self._weigh(found, class_weights)}
         self._ignores = config.labels == "indices" and takes_argument(found, "ignore_index")
         if self._ignores:
             arguments["ignore_index"] = IGNORE_LABEL
         self.own = build_custom("loss", config.target, arguments, {}, nn.Module, "torch.nn.Module")
-        self._check_call()
+        check_method(self._where, self.own, "forward", _OURS if config.labels is None else _THEIRS)
+
+    def _require_labels(self, found: type) -> None:
+        """Checks that a class is not called as ours are that is called as those of other packages."""
+        forward = found.forward  # type: ignore[attr-defined]
+        if self._labels is None and takes(forward, found, *_THEIRS) and not takes(forward, found, *_OURS):
+            raise ConfigError(
+                f"{self._where}: its forward takes two arguments, as losses of other packages do: say how it takes the "
+                "label, with loss.labels=indices, channel or one_hot"
+            )
 
     def _weigh(self, found: type, class_weights: Sequence[float] | None) -> dict[str, Any]:
         if class_weights is None:
@@ -63,18 +75,6 @@ class CustomLoss(nn.Module):
             f"{self._where}: it takes neither class_weights nor weight; leave loss.class_weights null, or see "
             "loss.params"
         )
-
-    def _check_call(self) -> None:
-        if self._labels is not None:
-            check_method(self._where, self.own, "forward", ("input", "target"))
-            return
-        ours, theirs = ("logits", "label", "pixel_weights"), ("input", "target")
-        if not takes(self.own.forward, *ours) and takes(self.own.forward, *theirs):
-            raise ConfigError(
-                f"{self._where}: its forward takes two arguments, as losses of other packages do: say how it takes the "
-                "label, with loss.labels=indices, channel or one_hot"
-            )
-        check_method(self._where, self.own, "forward", ours)
 
     def forward(self, logits: Tensor, label: Tensor, pixel_weights: Tensor | None = None) -> Tensor:
         """See `unet_exp.losses.PixelwiseLoss`; without `labels`, what is ignored is up to the user's class.
