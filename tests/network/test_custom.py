@@ -420,7 +420,7 @@ class Idle(nn.Module):
         (["loss.target=their_package.things.Unbuilt"], "building it with nothing raises KeyError: 'no such key'"),
         (["loss.target=their_package.things.number"], "it is no class that derives from torch.nn.Module"),
         (["loss.target=their_package.things.Plain"], "it is no class that derives from torch.nn.Module"),
-        (["loss.target=their_package.things.Short"], "forward takes (logits, label) and is called with (logits, label"),
+        (["loss.target=their_package.things.Short"], "forward takes two arguments and is called with (logits, label"),
         (["loss.target=their_package.things.Picky"], "missing a required argument: 'a'; it is built with (a, b=2)"),
         (["loss.target=their_package.things.Picky", "loss.params={a: 1, c: 2}"], "unexpected keyword argument 'c'"),
         (["loss.target=their_package.things.Picky", "loss.params={a: -1}"], "raises ValueError: a must not be neg"),

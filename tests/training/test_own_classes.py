@@ -259,7 +259,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         watch(("pytorch_lightning.callbacks.LearningRateMonitor", None)),
         "needs a logger beside metrics.csv",
     ),
-    "labels": (lose("torch.nn.CrossEntropyLoss"), "with loss.labels=indices, channel or one_hot"),
+    "labels": (lose("torch.nn.CrossEntropyLoss"), "needs loss.labels=indices, channel or one_hot"),
     "no weights": (lose("torch.nn.HuberLoss", [1.0, 2.0], labels="one_hot"), "takes neither class_weights nor weight"),
 }
 

@@ -60,8 +60,8 @@ class CustomLoss(nn.Module):
         forward = found.forward  # type: ignore[attr-defined]
         if self._labels is None and takes(forward, found, *_THEIRS) and not takes(forward, found, *_OURS):
             raise ConfigError(
-                f"{self._where}: its forward takes two arguments, as losses of other packages do: say how it takes the "
-                "label, with loss.labels=indices, channel or one_hot"
+                f"{self._where}: its forward takes two arguments and is called with ({', '.join(_OURS)}); a loss of "
+                "another package needs loss.labels=indices, channel or one_hot, which says how it takes the label"
             )
 
     def _weigh(self, found: type, class_weights: Sequence[float] | None) -> dict[str, Any]:
