@@ -397,7 +397,9 @@ def test_classes_of_torch_resume_exactly(case: str, train: Train, part: Part) ->
 def test_who_uses_the_run_trusts_what_is_used(cli: Callable[..., Said]) -> None:
     words = [f"metrics.own=[{BETTI}]", f"callbacks=[{NORMS}]", *words_of(LION)]
     folder = cli("train", *TINY, *words).folder
-    assert cli("predict", f"checkpoint={folder}", "input=nothing.png").mistake.startswith("nothing.png: there is no such")
+    assert cli("predict", f"checkpoint={folder}", "input=nothing.png").mistake.startswith(
+        "nothing.png: there is no such"
+    )
     evaluate = ("evaluate", f"checkpoint={folder}")
     assert "it names metrics.own[0].target=their_package.scores.BettiError, a class" in cli(*evaluate).mistake
     assert "betti_error" in cli(*evaluate, "trust=[their_package]").out
