@@ -215,7 +215,9 @@ def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequenc
         ConfigError: as `compose_train`.
     """
     had = {
-        f"{group}={values['name']}" for group, values in base.items() if isinstance(values, dict) and "name" in values
+        f"{group}={_format_word(values['name'])}"
+        for group, values in base.items()
+        if isinstance(values, dict) and "name" in values
     }
     overrides = [word for word in overrides if word not in had]
     typed = {override.key_or_group: override for override in parse_overrides(overrides)}
@@ -224,6 +226,11 @@ def compose_over(base: dict[str, Any], entry: dict[str, Any], overrides: Sequenc
     defaults = [*({group: typed[group].value()} for group in replaced), "_self_"]
     ConfigStore.instance().store(name="over_checkpoint", node={"defaults": defaults, **kept, **entry})
     return _compose("over_checkpoint", overrides)[0]
+
+
+def _format_word(name: Any) -> str:
+    """The word of a group, or the words, as typed."""
+    return f"[{','.join(map(str, name))}]" if isinstance(name, list) else str(name)
 
 
 def _compose(
@@ -237,6 +244,7 @@ def _compose(
     choices = [override.input_line or "" for override in parsed if options.chooses(override)]
     whole, chosen, files = _compose_choices(name, (*choices, *folders), extra_dir)
     of_hydra, config = whole, deepcopy(chosen)
+    _name_loggers(config, files)
     for override in parsed:
         if is_for_hydra(override) and not options.chooses(override):
             of_hydra = deepcopy(of_hydra)
@@ -251,6 +259,15 @@ def _compose(
         raise origins.explain(ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}", error.full_key)) from None
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}, of_hydra.hydra, origins
+
+
+def _name_loggers(config: DictConfig, files: Sequence[ConfigFile]) -> None:
+    """Names all of several loggers: Hydra puts the keys of their files together, and keeps the name in the last."""
+    # Hydra opens the files of a list from its end.
+    ours = [file.values for file in reversed(files) if file.group == "logger" and "name" in file.values]
+    names = list(dict.fromkeys(values["name"] for values in ours))
+    if len(names) > 1:
+        config.logger.name = names
 
 
 def _check_groups(origins: _Origins) -> None:

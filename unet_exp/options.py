@@ -158,12 +158,28 @@ def check_word(override: Override, options: Options) -> None:
         )
     if override.type != OverrideType.CHANGE and group in options.shipped:
         raise ConfigError(f"{line}: type it without +")
-    if isinstance(value, list) and group != "experiment":
+    if isinstance(value, list) and group not in ("experiment", "logger"):
         raise ConfigError(f"{line}: one option is needed here; several are a sweep: -m {group}=a,b")
     for word in value if isinstance(value, list) else [value]:
         text = "null" if word is None else str(word)
         if mistake := options.explain(group, text):
             raise ConfigError(mistake)
+    if isinstance(value, list) and group == "logger":
+        check_loggers([str(word) for word in value])
+
+
+def check_loggers(words: Sequence[str]) -> None:
+    """Checks the words of several loggers, `logger=[wandb,tensorboard]`.
+
+    Raises:
+        ConfigError: for one twice, and for `csv`, which is written beside all.
+    """
+    from unet_exp.config.loggers import check_logger_names  # only now: a word needs no schema
+
+    try:
+        check_logger_names(words)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def list_names(names: Sequence[str], wanted: str) -> str:

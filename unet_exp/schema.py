@@ -92,6 +92,10 @@ def _key(location: tuple[int | str, ...], values: dict[str, Any]) -> str:
         tagged = location[1] == values[str(location[0])].get("name")
         location = (location[0], *location[2 if tagged else 1 :])
     for part in location:
+        if isinstance(node, list) and isinstance(part, int) and part < len(node) and isinstance(node[part], dict):
+            node = node[part]
+            parts[-1] += f"[{part}]"
+            continue
         if isinstance(node, dict) and part in node:
             node = node[part]
         elif isinstance(node, dict) and part == node.get("name"):

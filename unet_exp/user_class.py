@@ -16,33 +16,35 @@ def build_custom(
     methods: Mapping[str, Sequence[str]],
     base: type = object,
     base_name: str = "",
+    first: Sequence[Any] = (),
+    shown: str = "",
 ) -> Any:
     """Imports a class and builds it.
 
     Args:
-        group: the key that names it, for messages, such as `loss`.
+        group: the key that names it, for messages, such as `loss` or `callbacks[0]`.
         target: `package.module.Name`. Its code runs: it must be typed, or trusted, by the user.
         arguments: by name.
         methods: that it must have, with the arguments of each, in order.
         base: from which it must derive.
         base_name: what messages call `base`.
+        first: arguments before them, by their place.
+        shown: the target as typed, where that is not its path.
 
     Raises:
         ConfigError: if it cannot be imported, is no such class, or does not take these arguments.
     """
-    where = f"{group}.target={target}"
-    found = _import_class(where, target)
-    if not (inspect.isclass(found) and issubclass(found, base)):
-        raise ConfigError(f"{where}: it is no class{f' that derives from {base_name}' if base_name else ''}")
+    where = f"{group}.target={shown or target}"
+    found = load_class(where, target, base, base_name)
     wanted = _find_signature(found)
     try:
-        wanted.bind(**arguments)
+        wanted.bind(*first, **arguments)
     except TypeError as error:
         raise ConfigError(
             f"{where}: {error}; it is built with {wanted}, and given {_format_arguments(arguments)}; see {group}.params"
         ) from None
     try:
-        built = found(**arguments)
+        built = found(*first, **arguments)
     except Exception as error:  # whatever the user's code does
         raise ConfigError(
             f"{where}: building it with {_format_arguments(arguments)} raises {describe_error(error)}"
@@ -50,6 +52,32 @@ def build_custom(
     for name, given in methods.items():
         check_method(where, built, name, given)
     return built
+
+
+def load_class(where: str, target: str, base: type = object, base_name: str = "") -> type:
+    """Imports a class; its code runs. Arguments as for `build_custom`; the message begins with `where`.
+
+    Raises:
+        ConfigError: if it cannot be imported, or is no such class.
+    """
+    found = _import_class(where, target)
+    if not (inspect.isclass(found) and issubclass(found, base)):
+        raise ConfigError(f"{where}: it is no class{f' that derives from {base_name}' if base_name else ''}")
+    return found
+
+
+def takes(called: Any, *given: Any, **named: Any) -> bool:
+    """Whether a class or function can be called like this, as far as its signature tells."""
+    try:
+        _find_signature(called).bind(*given, **named)
+    except TypeError:
+        return False
+    return True
+
+
+def takes_argument(called: Any, name: str) -> bool:
+    """Whether a class or function has an argument of this name, as far as its signature tells."""
+    return name in _find_signature(called).parameters
 
 
 def check_method(where: str, built: Any, name: str, given: Sequence[str]) -> None:
@@ -69,11 +97,13 @@ def check_method(where: str, built: Any, name: str, given: Sequence[str]) -> Non
 
 
 def _find_signature(called: Any) -> inspect.Signature:
-    """What it takes; anything, where that is not known, as of some that are written in C."""
+    """What it takes, without types; anything, where that is not known, as of some that are written in C."""
     try:
-        return inspect.signature(called)
+        found = inspect.signature(called)
     except (TypeError, ValueError):
         return inspect.signature(lambda *_, **__: None)
+    plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in found.parameters.values()]
+    return found.replace(parameters=plain, return_annotation=inspect.Signature.empty)
 
 
 def describe_error(error: BaseException) -> str:

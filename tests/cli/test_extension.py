@@ -48,9 +48,9 @@ LOGGERS["lines"] = Lines
     "conf/logger/lines.yaml": "name: lines\nimages: 1\nimages_every_epochs: 1\n",
 }
 LOGGER_CONFIG = (
-    "unet_exp/config/running.py",
-    'class LinesConfig(_PictureLoggerConfig):\n    name: Literal["lines"]\n\n\nLoggerConfig = Annotated[',
-    "LoggerConfig = Annotated[",
+    "unet_exp/config/loggers.py",
+    'class LinesConfig(PictureLoggerConfig):\n    name: Literal["lines"]\n\n\n_OneLogger = ',
+    "_OneLogger = ",
     "WandbConfig |",
     "LinesConfig | WandbConfig |",
 )

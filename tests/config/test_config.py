@@ -68,6 +68,8 @@ def test_every_word_composes_and_its_config_is_plain(number: int) -> None:
     needed = [f"{group}.target=package.Class" for group, word in chosen.items() if word == "custom"]
     if chosen["augmentation"] == "albumentations":
         needed.append("augmentation.transforms=[{name: D4}]")
+    torch = {"optimizer": "NAdam", "scheduler": "StepLR"}
+    needed += [f"{group}.target={name}" for group, name in torch.items() if chosen[group] == "torch"]
     config = parse(compose_train([*words, *needed]))
     for group in set(GROUPS) & set(chosen) - {"trainer"}:
         assert getattr(config, group).name == chosen[group]
@@ -153,7 +155,7 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("model=vlaid", ["model=vlaid: no such option", "pad, release, same, valid (did you mean valid?)"]),
         ("fusion=multiply", ["fusion=multiply: no such option; choose one of add, attention, concat, none"]),
         ("fusion=null", ["fusion=null: no such option; choose one of add, attention, concat, none"]),
-        ("optimizer={lr:1}", ["optimizer=", "no such option; choose one of adam, adamw, rmsprop, sgd"]),
+        ("optimizer={lr:1}", ["optimizer=", "no such option; choose one of adam, adamw, custom, rmsprop, sgd, torch"]),
         ("experiment=smal", ["experiment=smal: no such option", "small (did you mean small?)"]),
         ("experiment=null", ["experiment=null: no such option"]),
         ("debug=fats", ["debug=fats: no such option", "fast, none, overfit, profile (did you mean fast?)"]),
@@ -201,8 +203,8 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         *(
             (f"~{word}", [f"~{word}: an option is not taken away; leave it out, or choose one of {options}"])
             for word, options in (
-                ("logger", "csv, tensorboard, wandb"),
-                ("scheduler", "cosine, none"),
+                ("logger", "csv, mlflow, tensorboard, wandb"),
+                ("scheduler", "cosine, custom, none"),
                 ("search", "none, optuna"),
                 ("experiment=small", "blocks, blog, "),
             )

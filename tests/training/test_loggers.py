@@ -1,6 +1,7 @@
 """All loggers keep one contract: opened, logged to, given pictures, finished, and never the end of a training."""
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from conftest import TINY, composed, summary, table
 from numpy.typing import NDArray
 from resuming import Train
 
+from unet_exp.compose import compose_train
 from unet_exp.config import ClassSpec, parse
+from unet_exp.errors import ConfigError
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.samples.sample import Sample
 from unet_exp.training.loggers import LOGGERS, Predictions, RunLogger, Start, TrainingLogger, open_logger
@@ -68,12 +71,16 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> type[Toy]:
     return Toy
 
 
-@pytest.fixture(params=["csv", "toy", *LOGGERS])
+SLOW = pytest.param("mlflow", marks=pytest.mark.slow)  # making its database takes seconds
+
+
+@pytest.fixture(params=["csv", "toy", SLOW, *(word for word in LOGGERS if word != "mlflow")])
 def word(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Each logger's; W&B's is offline."""
     word: str = request.param
-    if word == "tensorboard":
-        pytest.importorskip("tensorboard")
+    if word in ("tensorboard", "mlflow"):
+        pytest.importorskip(word)
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     if word == "wandb":
         import wandb
 
@@ -87,10 +94,10 @@ def word(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         wandb.teardown()
 
 
-def opened(folder: Path, word: str, **resumed: Any) -> TrainingLogger:
+def opened(folder: Path, word: str, run_ids: Mapping[str, str] | None = None, **resumed: Any) -> TrainingLogger:
     folder.mkdir(exist_ok=True)
-    config = parse({**composed(*TINY, f"logger={word}"), "output": str(folder)})
-    return open_logger(Start(config, RunFolder(folder), **resumed))
+    config = parse({**composed(*TINY, f"logger={word}"), "output": str(folder.parent)})
+    return open_logger(Start(config, RunFolder(folder), **resumed), run_ids)
 
 
 def give(logger: TrainingLogger, steps: int = 3) -> None:
@@ -101,6 +108,7 @@ def give(logger: TrainingLogger, steps: int = 3) -> None:
     for step in range(steps):
         logger.log_metrics({"train/loss": 1 / (step + 1), "lr": 0.1}, step)
     logger.log_predictions(Predictions(steps, 1, samples, [np.zeros((8, 6), np.uint8)] * 2, CLASSES))
+    logger.log_pictures({"curves/roc": np.zeros((9, 7, 3), np.uint8)}, steps)
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -111,12 +119,12 @@ def test_the_contract(word: str, tmp_path: Path, caplog: pytest.LogCaptureFixtur
     logger = opened(tmp_path / "run", word)
     assert len(logger.lightning) == (word != "csv")
     give(logger)
-    run_id = logger.run_id
+    run_ids = dict(logger.run_ids)
     for _ in range(2):
         logger.finish({"test/iou/mean": 0.5}, 3, failed=False)
     give(logger)  # after the end, too, nothing happens
-    resumed = opened(tmp_path / "run", word, step=2, run_id=run_id)
-    assert resumed.run_id == run_id
+    resumed = opened(tmp_path / "run", word, run_ids, step=2)
+    assert resumed.run_ids == run_ids
     give(resumed)
     resumed.finish({}, 3, failed=True)
     assert warnings(caplog) == []
@@ -138,7 +146,7 @@ def test_a_logger_that_cannot_be_opened_is_none(
     logger = opened(tmp_path / "run", word)
     give(logger)
     logger.finish({}, 3, failed=False)
-    assert (logger.lightning, logger.run_id) == ([], None)
+    assert (logger.lightning, logger.run_ids) == ([], {})
     title = LOGGERS[word].title
     assert warnings(caplog) == [
         f"{title}: it cannot be opened; metrics go to the CSV alone (ZeroDivisionError: division by zero)"
@@ -153,7 +161,7 @@ def test_a_logger_of_the_table_is_given_a_training(train: Train, toy: type[Toy])
     (logger,) = toy.opened
     assert logger.start.folder.path == folder.path
     assert (logger.start.step, logger.start.run_id) == (None, None)
-    assert summary(folder)["wandb_id"] == "toy-7"
+    assert summary(folder)["logger_ids"] == {"tensorboard": "toy-7"}
     logged: dict[str, float] = {}
     for _, metrics in logger.of("metrics"):
         logged |= metrics
@@ -198,3 +206,75 @@ def test_a_training_that_fails_is_told_to_its_logger(train: Train, toy: type[Toy
         train(*WORDS, "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_steps=20")
     (logger,) = toy.opened
     assert logger.of("finish") == [({}, True)]
+
+
+def test_several_loggers_are_each_given_a_training(
+    train: Train, toy: type[Toy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other(Toy):
+        title, run_id, fails_at, opened = "Other", "other-9", (), []
+
+    monkeypatch.setitem(LOGGERS, "wandb", Other)
+    monkeypatch.setattr(toy, "fails_at", ("metrics",))
+    folder = train(*WORDS[1:], "logger=[wandb,tensorboard]", "logger.project=mine")
+    (one,), (other,) = toy.opened, Other.opened
+    assert len(one.of("metrics")) == 1
+    assert len(other.of("metrics")) > 3
+    assert one.of("pictures") == other.of("pictures")
+    assert one.of("finish") == other.of("finish") == [(summary(folder)["metrics"], False)]
+    assert (summary(folder)["wandb_id"], summary(folder)["logger_ids"]) == ("other-9", {"tensorboard": "toy-7"})
+    recorded = parse(folder.read_config()).logger
+    assert (recorded.name, recorded.project, recorded.images) == (["wandb", "tensorboard"], "mine", 1)
+    assert recorded.join_sweep("a sweep").group == "a sweep"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("logger=[wandb,wandb]", "logger=[wandb,wandb]: wandb is named twice"),
+        ("logger=[csv,wandb]", "logger=[csv,wandb]: leave csv out; metrics.csv is written with every logger"),
+        ("logger=[]", "logger=[]: name one at least; logger=csv has nothing but metrics.csv"),
+        ("logger=[wandb,mlflo]", "logger=mlflo: no such option; choose one of csv, mlflow, tensorboard, wandb"),
+        (
+            "logger=[tensorboard,mlflow] logger.project=a",
+            "unknown key logger.project: logger=['tensorboard', 'mlflow']",
+        ),
+        ("logger=mlflow logger.tracking_uri=http://me:secret@host", "logger.tracking_uri must hold no password"),
+        ("logger=mlflow logger.tracking_uri=runs/here", "logger.tracking_uri=runs/here: must be a server"),
+    ],
+)
+def test_a_mistake_in_the_loggers_is_one_line(words: str, said: str) -> None:
+    with pytest.raises(ConfigError) as mistake:
+        parse(compose_train(words.split()))
+    assert str(mistake.value).startswith(said)
+    assert "secret" not in str(mistake.value)
+
+
+@pytest.mark.slow
+def test_mlflow_keeps_runs_in_a_database_below_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    logger = opened(tmp_path / "run", "mlflow")
+    give(logger)
+    logger.finish({"test/iou/mean": 0.5}, 3, failed=False)
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    run = client.get_run(logger.run_ids["mlflow"])
+    assert (run.info.status, run.data.metrics["test/iou/mean"], run.data.params["model.depth"]) == (
+        "FINISHED",
+        0.5,
+        "2",
+    )
+    assert [each.value for each in client.get_metric_history(run.info.run_id, "train/loss")] == [1, 0.5, 1 / 3]
+    pictures = [file.path.partition("+")[0] for file in client.list_artifacts(run.info.run_id, "images")]
+    assert {"images/predictions~a b", "images/curves~roc"} <= set(pictures)
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    # A run that is gone, and a server that does not answer, with a password in its address.
+    again = opened(tmp_path / "run", "mlflow", {"mlflow": "0" * 32}, step=2)
+    assert again.run_ids["mlflow"] not in ("0" * 32, run.info.run_id)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert opened(tmp_path / "run", "mlflow").lightning == []
+    assert ["new one begins" in line or "cannot be opened" in line for line in warnings(caplog)] == [True, True]
+    assert "secret" not in caplog.text

@@ -19,9 +19,9 @@ NO_RESULT = {
     "inference.tile", "augmentation.device", "augmentation.then",
     "inference.batch_size", "inference.context", "inference.blend", "trainer.accelerator", "trainer.devices",
     "trainer.deterministic", "trainer.channels_last", "trainer.compile", "trainer.limit_batches", "trainer.overfit",
-    "trainer.profiler", "metrics.warping", "metrics.warping_radius", "metrics.pictures", "seed", "name", "output",
+    "trainer.profiler", "metrics.warping", "metrics.warping_radius", "metrics.pictures", "metrics.own", "seed",
     "metrics.distances", "metrics.tolerance", "metrics.probabilities", "data.pixel_size",
-    "init_from", "trust", "resume", "rerun", "trainer.save_every",
+    "name", "output", "init_from", "trust", "callbacks", "resume", "rerun", "trainer.save_every",
 }  # fmt: skip
 """Keys that change where, how fast and from which dice a result comes, or how large a data set is."""
 

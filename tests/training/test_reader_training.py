@@ -137,7 +137,7 @@ def test_nothing_is_left_by_a_class_that_does_not_fit(cli: Cli, tmp_path: Path) 
 def test_a_sweep_trusts_what_is_typed_and_a_comparison_nothing(cli: Cli) -> None:
     folder = cli("train", "-m", *BRIEF, *OWN, "seed=0,1", "trainer.max_steps=1").folder
     said = cli("train", f"sweep.resume={folder}").mistake
-    assert "its data.target=their_package.readers.LmdbReader is a class" in said
+    assert "it names data.target=their_package.readers.LmdbReader, a class" in said
     assert cli("train", f"sweep.resume={folder}", "trust=[their_package]").code == 0
     runs = [RunFolder(folder / f"seed={seed}") for seed in (0, 1)]
     assert all(summary(run)["status"] == "finished" for run in runs)

@@ -1,6 +1,6 @@
 """A checkpoint: a trained network with its record."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,9 @@ from unet_exp import config as schema
 from unet_exp import geometry
 from unet_exp.checkpoints.record import CheckpointRecord
 from unet_exp.config import Config
+from unet_exp.config.own_classes import Use, explain_mistrust, list_targets
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.network import Network, build, count_parameters
-
-CUSTOM_GROUPS = ("loss", "model")
-"""Groups of the config that may name a user's own class of which a network consists, or by which it is scored."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,10 @@ class Checkpoint:
         record: of the network and its training data.
         weights: its state dict; the moving average where the training kept one.
         step: optimizer steps of its training.
-        imports: groups of the config whose own classes are imported on use, and need trust.
+        imports_network: whether a user's own network is imported to predict, and needs trust.
     """
 
-    imports: ClassVar[Sequence[str]] = CUSTOM_GROUPS
+    imports_network: ClassVar[bool] = True
 
     path: Path
     record: CheckpointRecord
@@ -54,7 +52,8 @@ class Checkpoint:
                 raise ValueError(f"it is damaged: its step is {shorten(ascii(step), 40)}, no whole number from 0 on")
         except ValueError as error:
             raise DataError(f"checkpoint={path}: {error}") from None
-        require_trusted(path, record.config, trust, cls.imports)
+        if cls.imports_network:
+            require_trusted(path, record.config, trust, "predict")
         return cls(path, record, weights, step)
 
     @cached_property
@@ -98,33 +97,25 @@ class Checkpoint:
         try:
             network.load_state_dict(self.weights)
         except RuntimeError as error:
-            own = custom_targets(self.record.config, ("model",))
+            own = list_targets(self.record.config, "predict")
             which = f"{own['model.target']} as it is now" if own else "the network that its config describes"
             difference = shorten(str(error).split(":\n\t", 1)[-1], 200)
             raise DataError(f"checkpoint={self.path}: its weights are not those of {which}: {difference}") from None
         return network.eval()
 
 
-def require_trusted(path: str | Path, config: dict[str, Any], trust: Collection[str], groups: Sequence[str]) -> None:
-    """Checks that users' own classes in groups of a checkpoint's plain config are trusted, before they are imported.
+def require_trusted(
+    path: str | Path,
+    config: dict[str, Any],
+    trust: Collection[str],
+    use: Use,
+    typed: Collection[str] = (),
+    only: Collection[str] = (),
+) -> None:
+    """Checks that users' own classes in a checkpoint's plain config are trusted, before a use imports them.
 
     Raises:
-        DataError: if not.
+        DataError: if not; see `unet_exp.config.own_classes.explain_mistrust`.
     """
-    for key, target in custom_targets(config, groups).items():
-        if not schema.is_trusted(target, trust):
-            package = target.partition(".")[0]
-            raise DataError(
-                f"checkpoint={path}: it names {key}={target}, a class that is not of unet_exp and whose code would "
-                f"run; if you trust it, add trust=[{package}]"
-            )
-
-
-def custom_targets(config: dict[str, Any], groups: Sequence[str] = CUSTOM_GROUPS) -> dict[str, str]:
-    """Lists users' own classes in groups of a plain config, such as `{"loss.target": "their_package.TheirLoss"}`."""
-    found = {name: config.get(name) for name in groups}
-    return {
-        f"{name}.target": str(values.get("target"))
-        for name, values in found.items()
-        if isinstance(values, dict) and values.get("name") == "custom"
-    }
+    if mistake := explain_mistrust(config, use, trust, typed, only):
+        raise DataError(f"checkpoint={path}: it names {mistake}")

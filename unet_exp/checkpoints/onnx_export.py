@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.export import Dim
 
-from unet_exp.checkpoints.checkpoint import Checkpoint, custom_targets
+from unet_exp.checkpoints.checkpoint import Checkpoint
 from unet_exp.checkpoints.metadata import write_metadata
 from unet_exp.checkpoints.onnx_model import INPUT, OUTPUT, open_onnx
+from unet_exp.config.own_classes import list_targets
 from unet_exp.errors import DataError
 from unet_exp.geometry import legal_sizes
 from unet_exp.network import Network
@@ -56,7 +57,7 @@ def export_to_onnx(checkpoint: Checkpoint, path: Path, opset: int) -> dict[tuple
         raise DataError(
             f"checkpoint={checkpoint.path}: PyTorch cannot export its network with free sizes: {_explain(error)}"
         ) from error
-    written = open_onnx(path, custom_targets(checkpoint.record.config).values()).network()
+    written = open_onnx(path, list_targets(checkpoint.record.config, "predict").values()).network()
     small, large = (1, sizes[0], sizes[0]), (1, sizes[7], sizes[7])
     oblong = (1, sizes[1], sizes[4]), (3, sizes[2], sizes[1]), (2, sizes[7], sizes[3])
     images = [image(*shape) for shape in (small, *oblong, large)]

@@ -69,7 +69,7 @@ class OnnxCheckpoint(Checkpoint):
     """An exported network with its record; `weights` is empty, they are in the file."""
 
     # The file holds a user's own network too: its class is not imported.
-    imports = ("loss",)
+    imports_network = False
 
     def network(self) -> Network:
         """Opens the network, for prediction only."""

@@ -10,9 +10,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from unet_exp.checkpoints.checkpoint import Checkpoint, custom_targets
+from unet_exp.checkpoints.checkpoint import Checkpoint
 from unet_exp.checkpoints.metadata import read_metadata, write_metadata
 from unet_exp.checkpoints.record import KEY
+from unet_exp.config.own_classes import list_targets
 from unet_exp.errors import DataError
 from unet_exp.files import FETCH_FROM_GIT_LFS, is_git_lfs_pointer
 
@@ -42,7 +43,7 @@ def export_to_safetensors(checkpoint: Checkpoint, path: Path) -> int:
     except (SafetensorError, LookupError, ValueError) as error:
         raise DataError(f"checkpoint={checkpoint.path}: safetensors cannot hold its weights: {error}") from None
     path.write_bytes(content)
-    open_safetensors(path, custom_targets(checkpoint.record.config).values())
+    open_safetensors(path, list_targets(checkpoint.record.config, "predict").values())
     return sum(value.numel() for value in weights.values())
 
 

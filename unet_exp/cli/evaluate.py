@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import model_validator
 
 from unet_exp.cli.entry import run_over_checkpoint
-from unet_exp.config import ClassSpec, Config, parse
+from unet_exp.config import Config, parse
 from unet_exp.errors import DataError
 from unet_exp.runs.run_folder import OUTPUTS, RunFolder
 from unet_exp.schema import Strict, validate
@@ -42,8 +42,9 @@ Usage: python scripts/evaluate.py checkpoint=<file or run folder> [key=value] ..
 
 The data and split are those of the training (of the first checkpoint; with out_of_fold of each); data=... and
 data.<key>=... choose others. More keys: inference=none|rotations7|flips8 (test-time augmentation), inference.<key>,
-metrics.warping=true, metrics.distances=false, metrics.probabilities=false (docs/metrics.md), metrics.pictures=<how many
-images are drawn>, trainer.accelerator, trainer.precision and trainer.limit_batches.
+metrics.warping=true, metrics.distances=false, metrics.probabilities=false (docs/metrics.md), metrics.own=[...]
+(docs/extend.md), metrics.pictures=<how many images are drawn>, trainer.accelerator, trainer.precision and
+trainer.limit_batches.
 
 Examples:
   python scripts/evaluate.py checkpoint=outputs/train/<run>
@@ -107,7 +108,7 @@ def evaluate(over: "OverCheckpoints") -> Path:
     if scores.metrics:
         classes = over.checkpoints[0].record.classes
         scale = Scale.of(config.data.pixel_size, config.metrics.tolerance)
-        console.print(*score_tables(scores.metrics, classes, task.split, scale), *more)
+        console.print(*score_tables(scores.metrics, classes, task.split, scale, config.metrics.own), *more)
     if drawn := describe_drawn(scores, task.split):
         console.print(drawn, soft_wrap=True)
     console.print(f"{scores.images} images of {task.split}; everything is in")
@@ -116,10 +117,19 @@ def evaluate(over: "OverCheckpoints") -> Path:
 
 
 def _read(over: "OverCheckpoints", checkpoint: "Checkpoint") -> tuple[Evaluation, Config]:
-    """The command's keys, and the config of a checkpoint, with what is typed."""
+    """The command's keys, and the config of a checkpoint, with what is typed.
+
+    Raises:
+        UserError: for what does not fit; a score of the user's own is built once to find out.
+    """
     values = over.compose(checkpoint)
     task = validate(Evaluation, {key: values.pop(key) for key in DEFAULTS})
-    return task, parse({**values, "output": task.output})
+    config = parse({**values, "output": task.output})
+
+    from unet_exp.metrics.own import build_own
+
+    build_own(config.metrics.own)
+    return task, config
 
 
 def _score_split(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from unet_exp.checkpoints.checkpoint import Checkpoint, require_trusted
 from unet_exp.compose import compose_over
+from unet_exp.config.own_classes import OWN_CLASSES
 from unet_exp.errors import ConfigError
 from unet_exp.inference.ensemble import agree_on_inference, check_alike, open_checkpoints
 
@@ -25,7 +26,7 @@ class OverCheckpoints:
         typed: the same, their values by their keys.
         defaults: the command's own keys.
         more_data: keys of `data`, with their defaults, that the command has for every checkpoint.
-        reads_data: whether it reads the data that the config names.
+        scores: whether it reads the data that the config names, and scores what is predicted.
     """
 
     checkpoints: list[Checkpoint]
@@ -34,7 +35,7 @@ class OverCheckpoints:
     typed: Mapping[str, Any]
     defaults: dict[str, Any]
     more_data: dict[str, Any]
-    reads_data: bool
+    scores: bool
 
     @classmethod
     def open(
@@ -43,7 +44,7 @@ class OverCheckpoints:
         typed: Mapping[str, Any],
         defaults: dict[str, Any],
         more_data: dict[str, Any],
-        reads_data: bool,
+        scores: bool,
     ) -> "OverCheckpoints":
         """Opens what `checkpoint=` names, without the packages that only a file trusts; see the attributes.
 
@@ -56,7 +57,7 @@ class OverCheckpoints:
         # A number is a name; null and a list are none.
         listed = [str(one) if isinstance(one, int | float) else one for one in named] if is_list else str(named)
         opened = open_checkpoints(listed, _list_trusted(typed))
-        return cls(opened.checkpoints, opened.left_out, words, typed, defaults, more_data, reads_data)
+        return cls(opened.checkpoints, opened.left_out, words, typed, defaults, more_data, scores)
 
     @property
     def _replaces_inference(self) -> bool:
@@ -71,7 +72,7 @@ class OverCheckpoints:
         """The values of the command and of a checkpoint's training in one plain dict, with what is typed over them.
 
         Raises:
-            UserError: for a word that does not fit, or data whose class needs trust.
+            UserError: for a word that does not fit, or for data, a loss or a score whose class needs trust.
         """
         # The training's machine and folders are not those of today.
         trainer = {**checkpoint.config.trainer.model_dump(), "accelerator": "auto"}
@@ -80,8 +81,9 @@ class OverCheckpoints:
         if self._replaces_inference:
             base["inference"] = {}  # whichever of the members is the first
         values = compose_over(base, self.defaults, self.words)
-        if self.reads_data and "data.target" not in self.typed:
-            require_trusted(checkpoint.path, values, _list_trusted(self.typed), ["data"])
+        if self.scores:  # its network is opened already, or needs no class
+            scored = [key for key, first in OWN_CLASSES.items() if first == "evaluate"]
+            require_trusted(checkpoint.path, values, _list_trusted(self.typed), "evaluate", self.typed, scored)
         return values
 
     def check_agreement(self) -> None:

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from unet_exp.config import parse
+from unet_exp.config.running import OwnMetricConfig
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.keys import flat, rename_keys
-from unet_exp.metrics.declarations import LOSS
+from unet_exp.metrics.declarations import LOSS, Direction, Metric, find_metric, read_own
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import SweepFolder
@@ -142,6 +143,22 @@ def _read_run(path: Path) -> Run:
     if folder.per_image.exists() and sorted(images.index) != sorted(tested):
         raise _NotComparable(f"per_image.csv is damaged: {len(images)} rows for {len(tested)} test images")
     return Run(path, config, summary, images, _read_numbers(folder.metrics), _sort_key(path, summary))
+
+
+def find_score(metric: str, runs: Sequence[Run]) -> Metric:
+    """The declaration of a score: this project's, or the user's own, as the configs of the runs declare it.
+
+    Raises:
+        ConfigError: for a name that no score has.
+        DataError: for one whose best value is the smallest in some of the runs, and the largest in others.
+    """
+    found: dict[str, Direction] = {}
+    for run in runs:
+        for own in read_own(run.config.get("metrics.own")):
+            if found.setdefault(own.name, own.direction) != own.direction and own.name == metric:
+                raise DataError(f"metric={metric}: for some of the runs its best value is the smallest")
+    declarations = [OwnMetricConfig(name=name, target="of.Runs", direction=best) for name, best in found.items()]
+    return find_metric(metric, declarations)
 
 
 def find_ignored(images: pd.DataFrame) -> "pd.Series[bool]":

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from unet_exp.compare import ALPHA, statistics
-from unet_exp.compare.collect import Excluded, Run
+from unet_exp.compare.collect import Excluded, Run, find_score
 from unet_exp.compare.results import Comparison, Difference, Estimate, Group, Verdict
 from unet_exp.compare.selection import select_comparable
 from unet_exp.compare.settings import (
@@ -21,7 +21,7 @@ from unet_exp.compare.settings import (
 )
 from unet_exp.compare.wording import collect_warnings, write_sentence
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.metrics.declarations import LOSS, Direction, direction, find_metric
+from unet_exp.metrics.declarations import LOSS, Direction
 
 __all__ = ["Comparison", "Difference", "Estimate", "Group", "Verdict", "compare_runs"]
 
@@ -65,9 +65,11 @@ def compare_runs(
     groups = [_build_group(members, label_keys, name) for members in latest]
     base = _find_baseline(groups, baseline)
     groups.sort(key=lambda group: group is not base)
-    differences = _compute_differences(groups, name, alpha)
+    best = find_score(name, kept).direction
+    differences = _compute_differences(groups, name, alpha, best)
     return Comparison(
         metric=name,
+        direction=best,
         groups=groups,
         baseline=base,
         differences=differences,
@@ -103,7 +105,7 @@ def _drop_repeated(runs: Sequence[Run], varying: Sequence[str]) -> tuple[list[li
 
 def _check_losses(metric: str, varying: Sequence[str], runs: Sequence[Run]) -> None:
     different = [key.removesuffix(".name") for key in varying if key.startswith("loss.")]
-    if different and find_metric(metric) is LOSS:
+    if different and find_score(metric, runs) is LOSS:
         others = [name for name in runs[0].images.columns if name != LOSS.name]
         known = "iou/mean" if "iou/mean" in others else ", ".join(others)
         raise ConfigError(
@@ -142,7 +144,7 @@ def _find_baseline(groups: Sequence[Group], wanted: str | None) -> Group:
     return found[0]
 
 
-def _compute_differences(groups: Sequence[Group], metric: str, alpha: float) -> list[Difference]:
+def _compute_differences(groups: Sequence[Group], metric: str, alpha: float, best: Direction) -> list[Difference]:
     """Of each group from the first one."""
     baseline, *others = groups
     all_gains = [group.gains(baseline, metric) for group in others]
@@ -167,10 +169,10 @@ def _compute_differences(groups: Sequence[Group], metric: str, alpha: float) -> 
             smallest_p=least,
             pairs_for_significance=statistics.pairs_for_significance(tests, alpha),
             pairs_for_power=statistics.pairs_for_power(effect, alpha / tests),
-            verdict=_decide_verdict(gains, p_holm <= alpha, least * tests > alpha, direction(metric)),
+            verdict=_decide_verdict(gains, p_holm <= alpha, least * tests > alpha, best),
             sentence="",
         )
-        result.append(replace(difference, sentence=write_sentence(difference, baseline, metric, tests)))
+        result.append(replace(difference, sentence=write_sentence(difference, baseline, metric, tests, best)))
     return result
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from unet_exp.compare.collect import Excluded, Run
 from unet_exp.compare.settings import format_value
-from unet_exp.metrics.declarations import direction
+from unet_exp.metrics.declarations import Direction
 
 Verdict = Literal["better", "worse", "not distinguishable", "identical", "too few pairs", "no pairs"]
 Pairing = tuple[int, int | None]
@@ -113,6 +113,7 @@ class Comparison:
 
     Attributes:
         metric: the chosen metric, a column of `Group.scores`.
+        direction: whether its best value is the smallest or the largest.
         groups: the baseline first, then in the order of their first runs.
         differences: one for each other group, in the order of `groups`.
         varying: the keys that differ between groups, as typed.
@@ -121,6 +122,7 @@ class Comparison:
     """
 
     metric: str
+    direction: Direction
     groups: list[Group]
     baseline: Group
     differences: list[Difference]
@@ -132,7 +134,7 @@ class Comparison:
     @property
     def higher_is_better(self) -> bool:
         """Which way the metric is better."""
-        return direction(self.metric) == "max"
+        return self.direction == "max"
 
     @property
     def losses_differ(self) -> bool:

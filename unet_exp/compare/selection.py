@@ -7,12 +7,12 @@ from itertools import compress
 
 import numpy as np
 
-from unet_exp.compare.collect import Excluded, Run, find_ignored
+from unet_exp.compare.collect import Excluded, Run, find_ignored, find_score
 from unet_exp.compare.fingerprints import explain_versions, translate_fingerprints
 from unet_exp.compare.settings import NO_SETTING, format_value
 from unet_exp.compare.wording import format_count
 from unet_exp.errors import ConfigError
-from unet_exp.metrics.declarations import LOSS, find_metric
+from unet_exp.metrics.declarations import LOSS
 
 _OF_DATA = ("data.name", "data.folds", "data.seed", "data.split")
 """Keys that determine the fingerprint of the data."""
@@ -67,12 +67,12 @@ def select_comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list
         lambda run: run.summary.metrics_version,
         lambda run, model: f"metrics version {run.summary.metrics_version}, the others {model.summary.metrics_version}",
     )
-    if find_metric(metric).name == "warping_error":
+    if selection.kept and find_score(metric, selection.kept).name == "warping_error":
         selection.keep_most_common(
             lambda run: run.config.get("metrics.warping_radius"),
             lambda run, model: _list_differences(run, model, ["metrics.warping_radius"]),
         )
-    if find_metric(metric).family == "distances":
+    if selection.kept and find_score(metric, selection.kept).family == "distances":
         keys = ["data.pixel_size", "metrics.tolerance"]
         selection.keep_most_common(
             lambda run: tuple(format_value(run.config.get(key)) for key in keys),
@@ -95,7 +95,7 @@ def _require_scores(selection: _Selection, metric: str) -> None:
     if selection.kept and metric not in names:
         raise ConfigError(f"metric={metric}: the runs do not have it; choose one of {', '.join(names)}")
     selection.keep(lambda run: metric in run.images, lambda _: f"{metric} is not among its scores")
-    if find_metric(metric) is LOSS:
+    if selection.kept and find_score(metric, selection.kept) is LOSS:
         selection.keep(
             lambda run: not _count_not_finite(run, metric),
             lambda run: f"its loss is not finite on {format_count(_count_not_finite(run, metric), 'image')}",

@@ -31,6 +31,7 @@ NO_SETTING = {
     "metrics.probabilities": "likewise",
     "metrics.tolerance": "is of the surface Dice alone; under that metric runs have to agree in it",
     "data.pixel_size": "is of distances alone; under these runs have to agree in it",
+    "metrics.own": "adds scores and changes none; trainer.monitor says which of them chooses the best epoch",
     "metrics.pictures": "says which images are drawn; all are scored",
 }
 """Keys that cannot change a result, each with the reason; so do all of `logger`."""

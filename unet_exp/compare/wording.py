@@ -9,7 +9,7 @@ from unet_exp.compare.collect import Excluded, Run
 from unet_exp.compare.results import Difference, Group, Pairing, Verdict
 from unet_exp.compare.settings import format_value
 from unet_exp.compare.statistics import DRAWS
-from unet_exp.metrics.declarations import direction
+from unet_exp.metrics.declarations import Direction
 
 MISMATCH = 2.0
 """Percent of difference in parameters or MACs that causes a warning."""
@@ -74,8 +74,11 @@ def format_commit(run: Run) -> str:
     return "unknown" if run.summary.git is None else run.summary.git.commit[:10]
 
 
-def write_sentence(difference: Difference, baseline: Group, metric: str, tests: int) -> str:
-    """The verdict on a difference from the baseline with its numbers; `tests` differences are tested together."""
+def write_sentence(difference: Difference, baseline: Group, metric: str, tests: int, best: Direction) -> str:
+    """The verdict on a difference from the baseline with its numbers.
+
+    `tests` differences are tested together; `best` is the direction of the metric.
+    """
     verdict = difference.verdict
     claim = f"{difference.group.label} {VERDICTS[verdict].claim.format(baseline=baseline.label)}"
     pairs = format_count(difference.pairs, "pair")
@@ -84,7 +87,7 @@ def write_sentence(difference: Difference, baseline: Group, metric: str, tests: 
     if verdict == "identical":
         return f"{claim}: the same {metric} in {pairs}"
     mean, low, high = format_interval(difference)
-    details = [f"difference {mean} in {metric}{'' if direction(metric) == 'max' else ' (lower is better)'}"]
+    details = [f"difference {mean} in {metric}{'' if best == 'max' else ' (lower is better)'}"]
     if verdict == "too few pairs":
         details += [pairs, _describe_needed(difference)]
     else:

@@ -5,7 +5,6 @@ keys is a union with `name` as discriminator, so that a key of another option is
 """
 
 import re
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -16,12 +15,11 @@ from unet_exp.config.data import CellTrackingConfig, DataConfig, ISBI2012Config,
 from unet_exp.config.learning import (
     BorderWeightedConfig,
     LossConfig,
-    OptimizerConfig,
-    PlateauConfig,
-    SchedulerConfig,
 )
+from unet_exp.config.loggers import LoggerConfig
 from unet_exp.config.model import CustomModelConfig, EncoderModelConfig, FusionConfig, ModelConfig, UNetConfig
-from unet_exp.config.running import InferenceConfig, LoggerConfig, MetricsConfig, RotationTTAConfig, TrainerConfig
+from unet_exp.config.optimizer import OptimizerConfig, PlateauConfig, SchedulerConfig
+from unet_exp.config.running import CallbackConfig, InferenceConfig, MetricsConfig, RotationTTAConfig, TrainerConfig
 from unet_exp.config.values import IGNORE_LABEL, ClassSpec, duration_seconds
 from unet_exp.geometry import (
     Activation,
@@ -57,7 +55,6 @@ __all__ = [
     "SyntheticConfig",
     "TrainerConfig",
     "duration_seconds",
-    "is_trusted",
     "parse",
 ]
 
@@ -84,6 +81,7 @@ class Config(Strict):
     inference: InferenceConfig
     metrics: MetricsConfig
     logger: LoggerConfig
+    callbacks: list[CallbackConfig] = Field(default_factory=list)  # for earlier runs, which lack it
 
     @field_validator("name")
     @classmethod
@@ -149,11 +147,6 @@ class Config(Strict):
             return requested
         size = input_for_output(requested, self.data.tile)
         return replace(requested, width=matched_width(requested, model.match, size))
-
-
-def is_trusted(target: str, trust: Collection[str]) -> bool:
-    """Whether a class's import path lies in one of the packages, modules or classes of `trust`."""
-    return any(f"{target}.".startswith(f"{package}.") for package in trust)
 
 
 def parse(values: dict[str, Any]) -> Config:

@@ -1,10 +1,10 @@
-"""Config of learning: loss, optimizer, schedule."""
+"""Config of the loss."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from unet_exp.config.values import Fraction, ImportPath, Natural, NonNegative, Positive
+from unet_exp.config.values import ImportPath, NonNegative
 from unet_exp.schema import Strict
 
 
@@ -96,12 +96,15 @@ class CustomLossConfig(Strict):
         target: `package.module.Name`.
         params: keyword arguments; null for none.
         class_weights: null, or its further argument `class_weights`, a list of numbers.
+        labels: how a class of another package takes the label beside the logits, see `unet_exp.losses.custom`; null:
+            it is called as the losses of this project are.
     """
 
     name: Literal["custom"]
     target: ImportPath
     params: dict[str, Any] | None
     class_weights: ClassWeights
+    labels: Literal["indices", "channel", "one_hot"] | None = None  # for earlier runs, which lack it
 
 
 class BorderWeightedConfig(Strict):
@@ -126,86 +129,4 @@ LossConfig = Annotated[
     | LovaszConfig
     | CustomLossConfig,
     Field(discriminator="name"),
-]
-
-
-class _OptimizerConfig(Strict):
-    lr: Positive
-    weight_decay: NonNegative
-
-
-class SGDConfig(_OptimizerConfig):
-    """Stochastic gradient descent with momentum."""
-
-    name: Literal["sgd"]
-    momentum: Fraction
-    nesterov: bool
-
-    @model_validator(mode="after")
-    def _check_nesterov(self) -> "SGDConfig":
-        if self.nesterov and not self.momentum:
-            raise ValueError("optimizer.nesterov=true needs optimizer.momentum above 0")
-        return self
-
-
-class AdamConfig(_OptimizerConfig):
-    """Adam, or AdamW with decoupled weight decay."""
-
-    name: Literal["adam", "adamw"]
-    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
-
-
-class RMSpropConfig(_OptimizerConfig):
-    """RMSprop."""
-
-    name: Literal["rmsprop"]
-    momentum: Fraction
-    alpha: Fraction
-
-
-OptimizerConfig = Annotated[SGDConfig | AdamConfig | RMSpropConfig, Field(discriminator="name")]
-
-
-class _SchedulerConfig(Strict):
-    warmup_steps: Natural
-
-
-class ConstantConfig(_SchedulerConfig):
-    """A constant learning rate after the warm-up."""
-
-    name: Literal["none"]
-
-
-class PolyConfig(_SchedulerConfig):
-    """(1 - progress) ** power."""
-
-    name: Literal["poly"]
-    power: Positive
-
-
-class CosineConfig(_SchedulerConfig):
-    """Half a cosine from the learning rate down to `final` times it."""
-
-    name: Literal["cosine"]
-    final: Annotated[float, Field(ge=0, le=1)]
-
-
-class OneCycleConfig(_SchedulerConfig):
-    """Cosine up from `start` times the learning rate during the warm-up, cosine down to `final` times it."""
-
-    name: Literal["one_cycle"]
-    start: Annotated[float, Field(gt=0, le=1)]
-    final: Annotated[float, Field(ge=0, le=1)]
-
-
-class PlateauConfig(_SchedulerConfig):
-    """Times `factor` whenever `trainer.monitor` has not improved for `patience` validations."""
-
-    name: Literal["plateau"]
-    factor: Annotated[float, Field(gt=0, lt=1)]
-    patience: Natural
-
-
-SchedulerConfig = Annotated[
-    ConstantConfig | PolyConfig | CosineConfig | OneCycleConfig | PlateauConfig, Field(discriminator="name")
 ]

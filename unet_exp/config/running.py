@@ -1,10 +1,13 @@
-"""Config of running: trainer, inference, metrics and logger."""
+"""Config of running: trainer, inference, metrics and callbacks."""
 
-from typing import Annotated, Any, Literal, Self
+import re
+from collections import Counter
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from unet_exp.config.values import Count, Natural, Positive, duration_seconds
+from unet_exp.config.own_classes import check_callback_name
+from unet_exp.config.values import Count, ImportPath, Natural, Positive, duration_seconds
 from unet_exp.schema import Strict
 
 
@@ -86,14 +89,37 @@ class FlipTTAConfig(_InferenceConfig):
 InferenceConfig = Annotated[PlainInferenceConfig | RotationTTAConfig | FlipTTAConfig, Field(discriminator="name")]
 
 
+def _check_metric_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]\w{0,59}", name):
+        raise ValueError("must be letters, digits and _, and begin with a letter (it names a column)")
+    return name
+
+
+class OwnMetricConfig(Strict):
+    """A score of the user's own; see `unet_exp.metrics.own`.
+
+    Attributes:
+        name: in tables and files.
+        target: `package.module.Name` of its class.
+        direction: whether the best value is the smallest or the largest.
+        params: keyword arguments; null for none.
+    """
+
+    name: Annotated[str, AfterValidator(_check_metric_name)]
+    target: ImportPath
+    direction: Literal["min", "max"]
+    params: dict[str, Any] | None = None
+
+
 class MetricsConfig(Strict):
-    """What the end of a training, and an evaluation, compute beside the usual scores, and draw.
+    """What validations, the end of a training, and an evaluation compute beside the usual scores, and draw.
 
     Attributes:
         pictures: how many images of a split get a picture; None: all.
         distances: between the surfaces of masks.
         tolerance: of the surface Dice, in the unit of `data.pixel_size`; None: the longer side of a pixel.
         probabilities: scores over all thresholds, calibration and, of two classes, the best threshold.
+        own: scores of the user's own.
     """
 
     warping: bool
@@ -102,47 +128,23 @@ class MetricsConfig(Strict):
     distances: bool = False  # likewise
     tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     probabilities: bool = False  # likewise
+    own: list[OwnMetricConfig] = Field(default_factory=list)
+
+    @field_validator("own")
+    @classmethod
+    def _check_names(cls, own: list[OwnMetricConfig]) -> list[OwnMetricConfig]:
+        if twice := [name for name, count in Counter(metric.name for metric in own).items() if count > 1]:
+            raise ValueError(f"metrics.own: two scores have the name {twice[0]}; give each its own")
+        return own
 
 
-class _LoggerConfig(Strict):
-    def join_sweep(self, sweep: str) -> Self:
-        """The same for a run of this sweep."""
-        del sweep
-        return self
+class CallbackConfig(Strict):
+    """A callback of Lightning's or of the user's own.
 
+    Attributes:
+        target: `package.module.Name` of its class.
+        params: keyword arguments; null for none.
+    """
 
-class _PictureLoggerConfig(_LoggerConfig):
-    images: Natural
-    images_every_epochs: Count
-
-
-class WandbConfig(_PictureLoggerConfig):
-    """Weights & Biases; never asks, never fails a training."""
-
-    name: Literal["wandb"]
-    project: str
-    entity: str | None
-    mode: Literal["auto", "online", "offline", "disabled"]
-    group: str | None
-    tags: list[str]
-    init_timeout: Positive
-    log_checkpoint: bool
-
-    def join_sweep(self, sweep: str) -> Self:
-        """W&B shows the runs of a sweep as one group."""
-        return self.model_copy(update={"group": sweep}) if self.group is None else self
-
-
-class CSVConfig(_LoggerConfig):
-    """Nothing but the run folder's own `metrics.csv`, which every logger has beside it."""
-
-    name: Literal["csv"]
-
-
-class TensorBoardConfig(_PictureLoggerConfig):
-    """TensorBoard event files in the run folder."""
-
-    name: Literal["tensorboard"]
-
-
-LoggerConfig = Annotated[WandbConfig | CSVConfig | TensorBoardConfig, Field(discriminator="name")]
+    target: Annotated[ImportPath, AfterValidator(check_callback_name)]
+    params: dict[str, Any] | None = None

@@ -10,20 +10,21 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from unet_exp.files import write_whole
-from unet_exp.metrics.declarations import direction
+from unet_exp.metrics.declarations import Direction, direction
 
 
-def draw_curves(metrics: Path, target: Path, monitor: str) -> None:
+def draw_curves(metrics: Path, target: Path, monitor: str, best: Direction | None = None) -> None:
     """Draws the losses, the validation scores and the learning rate over the optimizer steps.
 
     Args:
         metrics: a run's `metrics.csv`.
         target: the PNG to write.
         monitor: the score of the best epoch; its best value gets a mark.
+        best: whether that is the smallest or the largest; None: as `monitor`, a score of this project's, says.
     """
     rows = read_history(metrics)
     with rc_context({"text.parse_math": False}), write_whole(target) as side:  # a class may have dollars in its name
-        _draw(rows, monitor).savefig(side, dpi=110)
+        _draw(rows, monitor, best or direction(monitor)).savefig(side, dpi=110)
 
 
 def read_history(metrics: Path) -> list[dict[str, str]]:
@@ -38,16 +39,16 @@ def read_points(rows: Sequence[Mapping[str, str]], name: str) -> tuple[list[int]
     return [int(row["step"]) for row in known], [float(row[name]) for row in known]
 
 
-def find_best(steps: Sequence[int], values: Sequence[float], monitor: str) -> tuple[int, float] | None:
-    """Step and value of the best epoch by a score; None where it is never defined."""
+def find_best(steps: Sequence[int], values: Sequence[float], mode: Direction) -> tuple[int, float] | None:
+    """Step and value of the best epoch; None where it is never defined."""
     known = [(value, step) for step, value in zip(steps, values, strict=True) if not math.isnan(value)]
     if not known:
         return None
-    value, step = (min if direction(monitor) == "min" else max)(known, key=lambda pair: pair[0])
+    value, step = (min if mode == "min" else max)(known, key=lambda pair: pair[0])
     return step, value
 
 
-def _draw(rows: Sequence[Mapping[str, str]], monitor: str) -> Figure:
+def _draw(rows: Sequence[Mapping[str, str]], monitor: str, mode: Direction) -> Figure:
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     losses, scores, rates = figure.subplots(1, 3)
@@ -61,7 +62,7 @@ def _draw(rows: Sequence[Mapping[str, str]], monitor: str) -> Figure:
         names.append(monitor)
     for name in names:
         scores.plot(*read_points(rows, name), label=name.removeprefix("val/"), lw=2 if name == monitor else 1)
-    best = find_best(*read_points(rows, monitor), monitor)
+    best = find_best(*read_points(rows, monitor), mode)
     if best is not None:
         axes = losses if monitor == "val/loss" else scores
         axes.plot(*best, "o", color="black", ms=5, label=f"best: {best[1]:.4f}")

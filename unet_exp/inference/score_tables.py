@@ -7,20 +7,26 @@ from rich.table import Table
 from rich.text import Text
 
 from unet_exp.config import ClassSpec
+from unet_exp.config.running import OwnMetricConfig
 from unet_exp.metrics.declarations import LOSS, METRICS, UNDEFINED, Metric, ScoreFamily
 from unet_exp.metrics.surfaces import Scale
 
 
 def score_tables(
-    metrics: Mapping[str, float], classes: Sequence[ClassSpec], split: str, scale: Scale | None = None
+    metrics: Mapping[str, float],
+    classes: Sequence[ClassSpec],
+    split: str,
+    scale: Scale | None = None,
+    own: Sequence[OwnMetricConfig] = (),
 ) -> list[Table]:
-    """Tables of a split's scores: of classes, of distances, of curves, of what has a threshold, and of cells.
+    """Tables of a split's scores: of classes, distances, curves, what has a threshold, cells, and the user's own.
 
     Args:
         metrics: by their full names, such as `test/iou/cell`.
         classes: of the data.
         split: of the scores.
         scale: of the distances; None: pixels.
+        own: scores of the user's own.
     """
     names = [spec.name for spec in classes]
     scale = scale or Scale()
@@ -35,7 +41,12 @@ def score_tables(
         tables.append(_of_classes(metrics, names, split, "distances", f"{split}", note))
     if f"{split}/ece" in metrics:
         tables.append(_of_classes(metrics, names, split, "probabilities", f"{split}"))
-    return [*tables, *_of_others(metrics, split)]
+    tables += _of_others(metrics, split)
+    if own:
+        tables.append(_table(split, "score"))
+        for theirs in own:
+            tables[-1].add_row(theirs.name, _show(metrics, f"{split}/{theirs.name}"))
+    return tables
 
 
 def _of_classes(

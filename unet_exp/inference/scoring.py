@@ -13,6 +13,7 @@ from unet_exp.files import write_whole
 from unet_exp.inference.pictures import choose_pictures, write_pictures
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics.declarations import ScoreFamily, list_families
+from unet_exp.metrics.own import build_own
 from unet_exp.metrics.probabilities import curve_classes
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.metrics.surfaces import Scale
@@ -76,7 +77,8 @@ def score_split(
     if families is None:
         families = list_families(dataset.metrics, settings.distances, settings.probabilities, len(names))
     scale = Scale.of(dataset.pixel_size, settings.tolerance)
-    board = Scoreboard(names, families, settings.warping and "isbi" in families, settings.warping_radius, scale)
+    warping, own = settings.warping and "isbi" in families, build_own(settings.own)
+    board = Scoreboard(names, families, warping, settings.warping_radius, scale, own)
     scores = np.full(len(samples), math.nan)
     labelled = bool(samples.facts.labelled.any())
     at_once = labelled and count == len(samples)

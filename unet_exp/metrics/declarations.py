@@ -5,12 +5,15 @@ and a line in `METRICS`.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal, get_args
 
+from unet_exp.config.running import OwnMetricConfig
 from unet_exp.errors import ConfigError
 from unet_exp.metrics import confusion, isbi, probabilities, seg, surfaces
+from unet_exp.schema import validate
 
 Direction = Literal["min", "max"]
 """Whether the best value of a score is the smallest or the largest."""
@@ -119,10 +122,11 @@ UNDEFINED = "distances_undefined"
 _SPLITS = ("train", "val", "test")
 
 
-def find_metric(name: str) -> Metric:
+def find_metric(name: str, own: Sequence[OwnMetricConfig] = ()) -> Metric:
     """The declaration of a score.
 
     Args:
+        own: scores of the user's own.
         name: its full name, with or without the split: `val/iou/cell`, `iou/mean`, `test/v_rand_at_val`. The class may
             have any name without a slash.
 
@@ -131,7 +135,7 @@ def find_metric(name: str) -> Metric:
     """
     first, *rest = name.split("/")
     parts = rest if first in _SPLITS else [first, *rest]
-    for metric in METRICS:
+    for metric in (*METRICS, *(Metric(metric.name, metric.name, metric.direction, None) for metric in own)):
         if metric.per_class:
             found = len(parts) == 2 and parts[0] == metric.name and parts[1] != ""
         else:
@@ -139,16 +143,26 @@ def find_metric(name: str) -> Metric:
         if found:
             return metric
     known = ", ".join(f"{metric.name}/<class>" if metric.per_class else metric.name for metric in METRICS)
+    known = ", ".join([known, *(metric.name for metric in own)])
     raise ConfigError(f"{name}: there is no such score; the scores are {known}")
 
 
-def direction(name: str) -> Direction:
-    """Whether the best value of a score is the smallest (`min`) or the largest (`max`); `name` as for `find_metric`.
+def direction(name: str, own: Sequence[OwnMetricConfig] = ()) -> Direction:
+    """Whether the best value of a score is the smallest (`min`) or the largest (`max`); arguments as `find_metric`'s.
 
     Raises:
         ConfigError: for a name that no score has.
     """
-    return find_metric(name).direction
+    return find_metric(name, own).direction
+
+
+def read_own(declared: object) -> list[OwnMetricConfig]:
+    """The scores of the user's own in the `metrics.own` of a plain config; without those of another version."""
+    found = []
+    for values in declared if isinstance(declared, list) else ():
+        with suppress(ConfigError):
+            found.append(validate(OwnMetricConfig, values))
+    return found
 
 
 def list_metrics(families: Collection[ScoreFamily] = (), warping: bool = False) -> list[Metric]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from unet_exp.metrics.border_stack import THRESHOLDS, BorderStack
 from unet_exp.metrics.confusion import confusion_matrix
 from unet_exp.metrics.declarations import UNDEFINED, Metric, ScoreFamily, list_metrics
+from unet_exp.metrics.own import OwnMetric
 from unet_exp.metrics.probabilities import Curves, Histogram, best_threshold, threshold_index
 from unet_exp.metrics.seg import mean_seg
 from unet_exp.metrics.surfaces import Scale, find_distances
@@ -24,6 +25,7 @@ class Scoreboard:
         warping: with `isbi`: also the warping error, which takes seconds per image.
         warping_radius: pixels; see `unet_exp.metrics.warping.warp`.
         scale: of distances; None: in pixels.
+        own: scores of the user's own, of each image; that of the set is the mean over the images that have one.
 
     Raises:
         ValueError: for a family that does not exist, or for the warping error without `isbi`.
@@ -36,9 +38,11 @@ class Scoreboard:
         warping: bool = False,
         warping_radius: int | None = None,
         scale: Scale | None = None,
+        own: Sequence[OwnMetric] = (),
     ) -> None:
         metrics = list_metrics(families, warping)
-        self._settings = class_names, families, warping, warping_radius, scale
+        self._settings = class_names, families, warping, warping_radius, scale, own
+        self._own = own
         self._by_family: dict[ScoreFamily | None, list[Metric]] = {}
         for metric in metrics:
             self._by_family.setdefault(metric.family, []).append(metric)
@@ -123,6 +127,9 @@ class Scoreboard:
         row |= self._score_distances(truth, prediction)
         if probabilities is not None:
             row |= self._score_probabilities(truth, prediction, probabilities)
+        for metric in self._own:
+            counts = bool(matrix.any())
+            row[metric.name] = metric.score(name, truth, prediction, probabilities) if counts else math.nan
         self._matrix += matrix
         self._images.append(name)
         self._columns = tuple(row)
@@ -166,7 +173,8 @@ class Scoreboard:
     def takes_probabilities(self) -> int:
         """Of how many classes, from the first, `add` needs them: 0, 1 or all."""
         needed = 0 if self._histogram is None else self._histogram.needs
-        return max(needed, int(self._borders is not None))
+        needed = max(needed, int(self._borders is not None))
+        return len(self._names) if any(metric.takes_probabilities for metric in self._own) else needed
 
     @property
     def matrix(self) -> NDArray[np.int64]:
@@ -225,7 +233,7 @@ class Scoreboard:
             `loss` (the mean over the images in which a pixel counts) and the pooled `class_scores`; `isbi`: those of
             `BorderStack.best`; `seg`: the mean over all objects of the set; `distances`: of each class the mean over
             the images that have one, and how many have none because one mask is empty; `probabilities` and
-            `thresholds`: of the pixels of all images.
+            `thresholds`: of the pixels of all images; and those of the user's own.
 
         Raises:
             ValueError: for a threshold that is not one of `THRESHOLDS`.
@@ -244,23 +252,23 @@ class Scoreboard:
             if metric.name in (thresholds or {}):
                 chosen = (thresholds or {})[metric.name]
                 result |= {metric.at_val: _at(values, chosen), f"{metric.threshold}_at_val": chosen}
-        return result
+        return result | {metric.name: _mean(self._column(metric.name)) for metric in self._own}
+
+    def _column(self, name: str) -> NDArray[np.float64]:
+        """A score of each image."""
+        if not self._columns:
+            return np.empty(0)
+        return np.asarray(self._numbers).reshape(-1, len(self._columns))[:, self._columns.index(name)]
 
     def _mean_distances(self) -> dict[str, float]:
         """Of the images that have them; and the sums of those that have none."""
         if "distances" not in self._by_family:
             return {}
-        width = len(self._columns)
-        table = np.array(self._numbers).reshape(-1, width) if width else np.empty((0, 0))
-
-        def column(name: str) -> NDArray[np.float64]:
-            return table[:, self._columns.index(name)] if width else np.empty(0)
-
         result: dict[str, float] = {}
         for metric in self._by_family["distances"]:
-            means = [_mean(column(name)) for name in metric.names(self._names)[:-1]]
+            means = [_mean(self._column(name)) for name in metric.names(self._names)[:-1]]
             result |= _name_values(metric, means, self._names)
-        return result | {name: float(column(name).sum()) for name in _undefined_names(self._names)}
+        return result | {name: float(self._column(name).sum()) for name in _undefined_names(self._names)}
 
     def _at_thresholds(self) -> Iterator[tuple[Metric, NDArray[np.float64], float]]:
         """Each score of a threshold, its values (99,) of the whole set, and its best threshold."""

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from unet_exp.config import ClassSpec
+from unet_exp.config.running import OwnMetricConfig
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.figures.curves import read_history
 from unet_exp.files import write_text
 from unet_exp.keys import flat
-from unet_exp.metrics.declarations import direction
+from unet_exp.metrics.declarations import direction, read_own
 from unet_exp.pages.pictures import Panel, Strip, encode, rank, read_panels
 from unet_exp.pages.plots import Plot
 from unet_exp.pages.run_facts import describe_end, list_facts, list_words, name_status
@@ -56,6 +57,8 @@ def write_run_page(
         OSError: if the page cannot be written.
     """
     config = flat(folder.read_config())
+    own = read_own(config.get("metrics.own"))
+    monitor = str(config.get("trainer.monitor"))
     rows = read_history(folder.metrics) if folder.metrics.is_file() else []
     status, tone = name_status(summary)
     split = next((name.partition("/")[0] for name in summary.metrics), "unlabelled")
@@ -72,8 +75,8 @@ def write_run_page(
             words=list_words(summary),
             facts=list_facts(summary, config),
             config=config,
-            curves=plot_history(rows, str(config.get("trainer.monitor"))),
-            tables=_make_tables(summary.metrics),
+            curves=plot_history(rows, monitor, direction(monitor, own)) if rows else [],
+            tables=_make_tables(summary.metrics, own),
             more=list(more),
             strips=list(_make_strips(folder, split)),
             split=split,
@@ -96,7 +99,7 @@ def _list_files(folder: RunFolder) -> Iterator[Path]:
     yield from (path for path in known if path.is_file())
 
 
-def _make_tables(metrics: Mapping[str, float | None]) -> list[Table]:
+def _make_tables(metrics: Mapping[str, float | None], own: Sequence[OwnMetricConfig]) -> list[Table]:
     """The scores of each split; a name is `<split>/<score>` or `<split>/<score>/<class>`."""
     tables: dict[str, Table] = {}
     found: dict[tuple[str, str], dict[str, str]] = {}
@@ -106,19 +109,19 @@ def _make_tables(metrics: Mapping[str, float | None]) -> list[Table]:
         score, _, of_class = score.partition("/")
         text = "undefined" if value is None or math.isnan(value) else f"{value:.4f}"
         if of_class:
-            found.setdefault((split, _name_score(score, name)), {})[of_class] = text
+            found.setdefault((split, _name_score(score, name, own)), {})[of_class] = text
             if of_class not in table.classes:
                 table.classes.append(of_class)
         else:
-            table.single[_name_score(score, name)] = text
+            table.single[_name_score(score, name, own)] = text
     for (split, score), texts in found.items():
         tables[split].rows[score] = [texts.get(of_class, "") for of_class in tables[split].classes]
     return list(tables.values())
 
 
-def _name_score(score: str, name: str) -> str:
+def _name_score(score: str, name: str, own: Sequence[OwnMetricConfig]) -> str:
     with suppress(ConfigError):  # a score that this version does not declare
-        if direction(name) == "min":
+        if direction(name, own) == "min":
             return f"{score} (lower is better)"
     return score
 

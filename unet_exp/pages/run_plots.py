@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from unet_exp.figures.curves import find_best, read_points
+from unet_exp.metrics.declarations import Direction
 from unet_exp.pages.plots import INK, PALETTE, STYLE, WIDTH, Plot, embed
 
 Row = Mapping[str, str]
@@ -16,21 +17,22 @@ _POINTS = 500
 """Of a curve at most: more would make the page large."""
 
 
-def plot_history(rows: Sequence[Row], monitor: str) -> list[Plot]:
+def plot_history(rows: Sequence[Row], monitor: str, mode: Direction) -> list[Plot]:
     """The losses, the monitored score and the learning rate over the optimizer steps; none without a row.
 
     Args:
         rows: of `metrics.csv`.
         monitor: the score of the best epoch, which is marked.
+        mode: whether its best value is the smallest or the largest.
     """
     if not rows:
         return []
     with rc_context(STYLE):
-        plots = [_plot_losses(rows, monitor), _plot_score(rows, monitor), _plot_rate(rows)]
+        plots = [_plot_losses(rows, monitor, mode), _plot_score(rows, monitor, mode), _plot_rate(rows)]
     return [plot for plot in plots if plot is not None]
 
 
-def _plot_losses(rows: Sequence[Row], monitor: str) -> Plot | None:
+def _plot_losses(rows: Sequence[Row], monitor: str, mode: Direction) -> Plot | None:
     figure, axes = _make_axes("loss")
     names = [
         label
@@ -39,7 +41,7 @@ def _plot_losses(rows: Sequence[Row], monitor: str) -> Plot | None:
     ]
     if not names:
         return None
-    best = monitor == "val/loss" and _mark_best(axes, rows, monitor)
+    best = monitor == "val/loss" and _mark_best(axes, rows, monitor, mode)
     axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.1, handlelength=1.6, columnspacing=1.2
     )
@@ -47,14 +49,14 @@ def _plot_losses(rows: Sequence[Row], monitor: str) -> Plot | None:
     return embed(figure, "loss", "Loss", f"{caption}{' The mark is the best epoch.' if best else ''}")
 
 
-def _plot_score(rows: Sequence[Row], monitor: str) -> Plot | None:
+def _plot_score(rows: Sequence[Row], monitor: str, mode: Direction) -> Plot | None:
     if monitor == "val/loss":
         return None
     name = monitor.removeprefix("val/")
     figure, axes = _make_axes(name)
     if not _draw(axes, rows, monitor, "validation", 2):
         return None
-    _mark_best(axes, rows, monitor)
+    _mark_best(axes, rows, monitor, mode)
     axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.1, handlelength=1.6, columnspacing=1.2
     )
@@ -87,8 +89,8 @@ def _draw(axes: Axes, rows: Sequence[Row], name: str, label: str, place: int) ->
     return bool(steps)
 
 
-def _mark_best(axes: Axes, rows: Sequence[Row], monitor: str) -> bool:
-    best = find_best(*read_points(rows, monitor), monitor)
+def _mark_best(axes: Axes, rows: Sequence[Row], monitor: str, mode: Direction) -> bool:
+    best = find_best(*read_points(rows, monitor), mode)
     if best is not None:
         axes.plot(*best, "o", color=INK, ms=6, label=f"best: {best[1]:.4f} at step {best[0]}")
     return best is not None

@@ -50,6 +50,10 @@ class FoldSummary(PlainRecord):
     metrics: Mapping[str, float | None]
 
 
+LoggerId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+"""By which a logger finds its run again."""
+
+
 class Summary(Conditions):
     """What `summary.json` says of a training or an evaluation, beside its conditions; None where it does not say.
 
@@ -63,6 +67,8 @@ class Summary(Conditions):
             `RunFolder.read_split`.
         split_counts: how many names each part has in `split.json`; None where there is none.
         macs: multiply-accumulates of one training input.
+        wandb_id: of its run in W&B.
+        logger_ids: of its runs in other loggers, by the words of these.
         rerun: the earlier run that it repeats, and the verdict.
         resumed: step and time of each later start.
         seconds_setup: until the first batch: reading and checking the data, building the network.
@@ -97,7 +103,8 @@ class Summary(Conditions):
     macs: int | None = None
     rerun: dict[str, Any] | None = None
     resumed: list[dict[str, int | str]] | None = None
-    wandb_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")] | None = None
+    wandb_id: LoggerId | None = None
+    logger_ids: Mapping[str, LoggerId] | None = None
     seconds_setup: float | None = None
     seconds_training: float | None = None
     seconds_test: float | None = None

@@ -20,11 +20,11 @@ def check_fits(config: Config, dataset: DataSet) -> tuple[ScoreFamily, ...]:
     """
     _check_validation_counts(dataset)
     names = [spec.name for spec in dataset.classes]
-    families = _validation_families(config.trainer.monitor, names, dataset.metrics)
+    families = _validation_families(config, names, dataset)
     weights = config.loss.class_weights
     if isinstance(weights, list) and len(weights) != len(names):
         raise ConfigError(f"loss.class_weights={weights}: the classes are {len(names)} ({', '.join(names)})")
-    _check_monitor_is_seen(config.trainer.monitor, dataset)
+    _check_monitor_is_seen(config, dataset)
     check_metrics(config, dataset)
     config.architecture(dataset.channels, len(names))
     return families
@@ -41,24 +41,24 @@ def _check_validation_counts(dataset: DataSet) -> None:
         )
 
 
-def _validation_families(
-    monitor: str, class_names: Sequence[str], of_data: tuple[ScoreFamily, ...]
-) -> tuple[ScoreFamily, ...]:
+def _validation_families(config: Config, class_names: Sequence[str], dataset: DataSet) -> tuple[ScoreFamily, ...]:
     """The scores of each validation beyond those of classes: they take longer, and count only if one is monitored."""
-    if monitor in {f"val/{name}" for name in metric_names(class_names)}:
+    monitor, own = config.trainer.monitor, [metric.name for metric in config.metrics.own]
+    if monitor in {f"val/{name}" for name in (*metric_names(class_names), *own)}:
         return ()
-    families = list_families(of_data, True, True, len(class_names))
-    names = [f"val/{name}" for name in metric_names(class_names, families)]
+    families = list_families(dataset.metrics, True, True, len(class_names))
+    names = [f"val/{name}" for name in (*metric_names(class_names, families), *own)]
     if monitor not in names:
         raise ConfigError(f"trainer.monitor={monitor}: there is no such score; choose one of {', '.join(names)}")
     family = find_metric(monitor).family
-    return of_data if family is None or family in of_data else (family,)
+    return dataset.metrics if family is None or family in dataset.metrics else (family,)
 
 
-def _check_monitor_is_seen(monitor: str, dataset: DataSet) -> None:
+def _check_monitor_is_seen(config: Config, dataset: DataSet) -> None:
     """Without its class or cells in the validation images a score is nan, and would make the first epoch best."""
     shown = dataset.val.facts.counts[:, :-1].sum(axis=0).tolist()
-    metric = find_metric(monitor)
+    monitor = config.trainer.monitor
+    metric = find_metric(monitor, config.metrics.own)
     for index, spec in enumerate(dataset.classes):
         if metric.per_class and monitor == f"val/{metric.name}/{spec.name}" and not shown[index]:
             raise ConfigError(

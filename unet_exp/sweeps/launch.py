@@ -129,7 +129,7 @@ def _check_data(plan: SweepPlan) -> None:
         from unet_exp.metrics.declarations import direction
 
         for config in plan.configs:
-            direction(config.trainer.monitor)
+            direction(config.trainer.monitor, config.metrics.own)
         return
 
     with signals.defer():
@@ -247,9 +247,10 @@ def _run_search(
         UserError: if the journal of an earlier start is damaged, or of another search.
     """
     assert plan.search is not None
-    monitor = plan.configs[0].trainer.monitor
+    config = plan.configs[0]
+    monitor = config.trainer.monitor
     try:
-        search = Search(plan.search, monitor, folder.journal)
+        search = Search(plan.search, monitor, folder.journal, config.metrics.own)
     except (
         AssertionError,
         LookupError,

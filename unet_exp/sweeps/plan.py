@@ -9,8 +9,9 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override
 
 from unet_exp.compose import Composed, compose_command, parse_overrides
-from unet_exp.config import Config, is_trusted
+from unet_exp.config import Config
 from unet_exp.config.multirun import OptunaConfig, SweepConfig
+from unet_exp.config.own_classes import explain_mistrust
 from unet_exp.errors import ConfigError
 from unet_exp.options import is_for_hydra
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder, run_names
@@ -145,13 +146,8 @@ def require_trust(where: str, config: Config, trust: Collection[str], keys: Coll
     Raises:
         ConfigError: if not; it begins with `where`.
     """
-    for group in ("model", "loss", "augmentation", "data"):
-        target = getattr(getattr(config, group), "target", None)
-        if target and f"{group}.target" not in keys and not is_trusted(target, trust):
-            raise ConfigError(
-                f"{where}: its {group}.target={target} is a class that is not of unet_exp and whose code would "
-                f"run; if you trust it, add trust=[{target.partition('.')[0]}]"
-            )
+    if mistake := explain_mistrust(config.model_dump(), "train", trust, keys):
+        raise ConfigError(f"{where}: it names {mistake}")
 
 
 def _resolve_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> OptunaConfig:

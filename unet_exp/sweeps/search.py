@@ -7,13 +7,14 @@ import importlib.util
 import math
 import shlex
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from unet_exp.config.multirun import OptunaConfig, Range
+from unet_exp.config.running import OwnMetricConfig
 from unet_exp.errors import ConfigError
 from unet_exp.files import write_csv, write_text
 from unet_exp.sweeps.space import to_overrides, to_word
@@ -69,12 +70,13 @@ class Search:
         config: its space, how it is searched, and how many trials.
         monitor: the score, such as `val/iou/mean`.
         journal: a new file, or that of the search to resume.
+        own: scores of the user's own.
 
     Raises:
         ConfigError: if Optuna is missing, or the journal belongs to a search of another score or space.
     """
 
-    def __init__(self, config: OptunaConfig, monitor: str, journal: Path) -> None:
+    def __init__(self, config: OptunaConfig, monitor: str, journal: Path, own: Sequence[OwnMetricConfig] = ()) -> None:
         require_optuna()
         import optuna
         from optuna.storages import JournalStorage
@@ -83,7 +85,7 @@ class Search:
         from unet_exp.metrics.declarations import direction
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._config, self._monitor, self._mode = config, monitor, direction(monitor)
+        self._config, self._monitor, self._mode = config, monitor, direction(monitor, own)
         self._running: set[int] = set()
         _drop_torn_line(journal)
         # Optuna finds the lock of a dead process only by the absolute path.

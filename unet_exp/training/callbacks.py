@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, Timer
 
 from unet_exp.config import Config, duration_seconds
+from unet_exp.config.loggers import PictureLoggerConfig
 from unet_exp.files import name_in_errors, write_whole
 from unet_exp.metrics.declarations import direction
 from unet_exp.runs.run_folder import RunFolder
@@ -259,7 +260,7 @@ def build_callbacks(
     steps: int | None,
     logger: TrainingLogger,
 ) -> Callbacks:
-    """Builds all callbacks of a training but the progress bar.
+    """Builds this project's callbacks of a training but the progress bar.
 
     Args:
         config: of the training.
@@ -275,7 +276,7 @@ def build_callbacks(
     callbacks: list[Callback] = [LastCheckpoint(folder.last, duration_seconds(trainer.save_every)), history]
     if trainer.ema_decay is not None:
         callbacks.append(MovingAverage(decay=trainer.ema_decay))
-    if config.logger.name != "csv" and logger.lightning and config.logger.images:
+    if isinstance(config.logger, PictureLoggerConfig) and logger.lightning and config.logger.images:
         pictured = samples[: config.logger.images]
         callbacks.append(PredictionPictures(logger, pictured, config.logger.images_every_epochs))
     if steps is not None:
@@ -283,7 +284,7 @@ def build_callbacks(
     if trainer.max_time is not None:
         callbacks.append(TimeLimit(timedelta(seconds=duration_seconds(trainer.max_time)), verbose=False))
     callbacks.append(LossWatch(logger))  # behind the limits: it logs the last step
-    monitor: dict[str, Any] = {"monitor": trainer.monitor, "mode": direction(trainer.monitor)}
+    monitor: dict[str, Any] = {"monitor": trainer.monitor, "mode": direction(trainer.monitor, config.metrics.own)}
     if trainer.early_stopping is not None:
         stopping: dict[str, Any] = {"patience": trainer.early_stopping, "check_finite": False}
         callbacks.append(EarlyStopping(**monitor, **stopping, check_on_train_epoch_end=False))

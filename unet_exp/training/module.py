@@ -1,5 +1,6 @@
 """The LightningModule: one network, one loss, one optimizer, and scores of whole images."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from unet_exp.checkpoints.reading import EPOCH_LOSSES
 from unet_exp.checkpoints.record import KEY, CheckpointRecord
 from unet_exp.config import Config, parse
 from unet_exp.config.model import EncoderModelConfig
+from unet_exp.errors import TrainingError
 from unet_exp.geometry import output_borders
 from unet_exp.inference.device import memory_format
-from unet_exp.metrics.declarations import ScoreFamily
+from unet_exp.metrics.declarations import ScoreFamily, direction
+from unet_exp.metrics.own import OwnMetric
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.metrics.surfaces import Scale
 from unet_exp.network import center_crop
@@ -24,6 +27,7 @@ from unet_exp.runs.conditions import Layouts
 from unet_exp.training.epoch_losses import EpochLosses, not_finite
 from unet_exp.training.schedule import build_optimizer, build_schedulers
 from unet_exp.training.step_mean import StepMean
+from unet_exp.training.trial import find_odd
 from unet_exp.training.validation import Validation, copy_for_prediction
 
 
@@ -38,6 +42,7 @@ class SegmentationModule(pl.LightningModule):
 
     Attributes:
         families: scores of a validation beyond those of the classes, see `unet_exp.metrics.scoreboard.Scoreboard`.
+        own_metrics: scores of the user's own, likewise.
         pictures: of how many validation images it keeps the predicted labels.
         scores: of the last validation, in full precision (Lightning keeps them as float32).
         losses: of the training batches of the epoch.
@@ -57,6 +62,7 @@ class SegmentationModule(pl.LightningModule):
         self.loss = losses.build(self.config.loss, self.record.class_weights)
         self.families: tuple[ScoreFamily, ...] = ()
         self._scale = Scale.of(self.config.data.pixel_size, self.config.metrics.tolerance)
+        self.own_metrics: Sequence[OwnMetric] = ()
         self.pictures = 0
         self.scores: dict[str, float] = {}
         self._validation: Validation | None = None
@@ -147,7 +153,7 @@ class SegmentationModule(pl.LightningModule):
             self.loss,
             self.config.inference,
             self.config.activation,
-            Scoreboard([spec.name for spec in self.classes], self.families, scale=self._scale),
+            Scoreboard([spec.name for spec in self.classes], self.families, scale=self._scale, own=self.own_metrics),
             self.pictures,
             lambda loss: self._require_finite(loss, "validation loss"),
         )
@@ -175,7 +181,9 @@ class SegmentationModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Builds the optimizer and its schedule."""
         optimizer = build_optimizer(self.config.optimizer, self.network.parameter_groups())
-        schedulers = build_schedulers(self.config.scheduler, self.config.trainer, optimizer, self._horizon)
+        trainer = self.config.trainer
+        mode = direction(trainer.monitor, self.config.metrics.own)
+        schedulers = build_schedulers(self.config.scheduler, trainer, optimizer, self._horizon, mode)
         return [optimizer], schedulers
 
     def on_save_checkpoint(self, content: dict[str, Any]) -> None:
@@ -189,6 +197,12 @@ class SegmentationModule(pl.LightningModule):
         trained = [weight.isfinite().all() for weight in self.network.parameters() if weight.requires_grad]
         if trained and not torch.stack(trained).all():
             raise not_finite("some weights are not finite", self.global_step, self.rate)
+        for kind in ("callbacks", "optimizer_states", "lr_schedulers"):
+            if odd := find_odd(content.get(kind)):
+                raise TrainingError(
+                    f"the state of {kind} holds a {odd}, which a checkpoint cannot give back: state_dict may hold "
+                    "numbers, texts, tensors, lists and dicts alone"
+                )
 
     def on_load_checkpoint(self, content: dict[str, Any]) -> None:
         """Restores the losses of the interrupted epoch."""

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback
 
 from unet_exp import augmentation, data, losses
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import CheckpointRecord, pack_digests
-from unet_exp.config import Config
+from unet_exp.config import IGNORE_LABEL, Config
 from unet_exp.config.learning import CustomLossConfig
 from unet_exp.config.user_data import UserDataConfig
 from unet_exp.errors import ConfigError
@@ -24,6 +26,7 @@ from unet_exp.inference.device import choose_layouts, resolve_device, resolve_pr
 from unet_exp.losses.custom import try_loss
 from unet_exp.memory import free_memory
 from unet_exp.metrics.declarations import metric_names, other_names
+from unet_exp.metrics.own import OwnMetric, build_own
 from unet_exp.network import complete, cost, count_parameters
 from unet_exp.progress import watch
 from unet_exp.runs.conditions import Conditions, Layouts
@@ -40,6 +43,8 @@ from unet_exp.training.encoder_weights import find_encoder_weights, load_encoder
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.loggers import check_logger
 from unet_exp.training.module import SegmentationModule
+from unet_exp.training.own_callbacks import build_own_callbacks
+from unet_exp.training.trial import try_learning
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +67,7 @@ class Job:
         module: the network, its loss and its optimizer.
         steps: optimizer steps until the first limit; None where only the time ends it.
         metrics: names of the validation scores, without `val/`.
+        callbacks: of the user's own, see `unet_exp.training.own_callbacks`.
         start: the file that its weights start from; None: random ones.
     """
 
@@ -78,6 +84,7 @@ class Job:
     module: SegmentationModule
     steps: int | None
     metrics: list[str]
+    callbacks: list[Callback]
     start: Path | None
 
     @cached_property
@@ -120,6 +127,8 @@ def prepare(
     check_logger(config)
     augmented = augmentation.build(config.augmentation)
     _check_compiler(config)
+    own_metrics, callbacks = build_own(config.metrics.own), build_own_callbacks(config)
+    try_learning(config)
     device = resolve_device(config.trainer.accelerator)
     precision = resolve_precision(config.trainer.precision, device)
     processes = _count_processes(config, device)
@@ -145,7 +154,8 @@ def prepare(
     module = _build_module(config, dataset, normalization, steps, _choose_layouts(config, device, precision, earlier))
     count, macs = cost(module.network, datamodule.input_size)
     _check_space(config, resumed, count)
-    module.families = families
+    module.families, module.own_metrics = families, own_metrics
+    _try_metrics(own_metrics, dataset)
     if initial is not None and (fresh := load_initial_weights(module.network, initial)):
         reason = "another number of classes" if fresh[0] in initial.weights else "no deep supervision there"
         print(f"init_from={initial.path}: {reason}, so {', '.join(fresh)} start fresh")
@@ -169,9 +179,33 @@ def prepare(
         datamodule=datamodule,
         module=module,
         steps=steps,
-        metrics=[*metric_names(names, families), *other_names(names, families)],
+        metrics=[
+            *metric_names(names, families),
+            *other_names(names, families),
+            *(metric.name for metric in config.metrics.own),
+        ],
+        callbacks=callbacks,
         start=start,
     )
+
+
+def _try_metrics(own: Sequence[OwnMetric], dataset: DataSet) -> None:
+    """Scores a perfect prediction of a validation image, so that a mistake of the user's is told before the training.
+
+    Raises:
+        ConfigError: for it.
+    """
+    if not own or not dataset.val.facts.labelled.any():
+        return
+    sample = dataset.val[int(dataset.val.facts.labelled.argmax())]
+    assert sample.label is not None
+    counted = sample.label != IGNORE_LABEL
+    perfect = np.where(counted, sample.label, 0).astype(np.uint8)
+    for metric in own:
+        shares = None
+        if metric.takes_probabilities:
+            shares = (perfect == np.arange(len(dataset.classes))[:, None, None]).astype(np.float32)
+        metric.score(sample.name, sample.label, perfect, shares)
 
 
 def _forget_verify(config: Config) -> Config:

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
-from unet_exp.checkpoints.checkpoint import custom_targets
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import Config
 from unet_exp.config.model import EncoderModelConfig
+from unet_exp.config.own_classes import list_targets
 from unet_exp.console import make_console
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked
@@ -99,7 +99,7 @@ def conclude(folder: RunFolder) -> bool:
         return True
     earlier = RunFolder(Path(summary.rerun["of"]))
     _read_finished(earlier)
-    trust = custom_targets(read_config(folder).model_dump()).values()
+    trust = list_targets(read_config(folder).model_dump()).values()
     found = compare_numbers(earlier, folder, lambda path: _read_weights(path, trust))
     verdict = {
         **summary.rerun,
@@ -163,7 +163,7 @@ def _check_files(earlier: RunFolder, summary: Summary, config: Config) -> None:
         )
     try:
         if earlier.best.exists():
-            open_checkpoint(earlier.best, custom_targets(config.model_dump()).values())
+            open_checkpoint(earlier.best, list_targets(config.model_dump()).values())
     except DataError as error:
         raise DataError(f"{error}; without this file, the weights are not compared") from None
 

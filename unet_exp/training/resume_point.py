@@ -25,7 +25,7 @@ from unet_exp.training import processes
 from unet_exp.training.prepare import Job
 
 # Fields of the summary that a resumed run keeps from its first start.
-_FROM_FIRST_START = ("started", "overrides", "wandb_id", "init_from_sha256", "rerun", "resumed")
+_FROM_FIRST_START = ("started", "overrides", "wandb_id", "logger_ids", "init_from_sha256", "rerun", "resumed")
 
 
 @dataclass(frozen=True)

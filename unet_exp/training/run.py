@@ -15,10 +15,10 @@ import torch
 from rich.console import Console
 
 from unet_exp import signals
-from unet_exp.checkpoints.checkpoint import custom_targets
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import Config
 from unet_exp.config.model import EncoderModelConfig, UNetConfig
+from unet_exp.config.own_classes import list_targets
 from unet_exp.console import make_console
 from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
@@ -30,6 +30,7 @@ from unet_exp.inference.score_tables import score_tables
 from unet_exp.inference.scoring import Scores, describe_drawn, score_split, score_test, write_scores
 from unet_exp.io.writing import write_image
 from unet_exp.memory import keep_freed_memory
+from unet_exp.metrics.declarations import direction
 from unet_exp.metrics.surfaces import Scale
 from unet_exp.pages.run_page import write_run_page
 from unet_exp.pages.score_plots import plot_scores
@@ -42,7 +43,8 @@ from unet_exp.samples.data_set import SPLITS
 from unet_exp.training import processes
 from unet_exp.training.callbacks import Callbacks, build_callbacks
 from unet_exp.training.last_checkpoint import BestCheckpoint
-from unet_exp.training.loggers import Start, TrainingLogger, open_logger
+from unet_exp.training.loggers import WANDB, Start, TrainingLogger, open_logger
+from unet_exp.training.own_callbacks import describe_unsaved
 from unet_exp.training.prepare import Job, count_steps, prepare
 from unet_exp.training.preview import make_preview
 from unet_exp.training.pruning import Pruning
@@ -210,7 +212,7 @@ class _Training:
             keep_freed_memory()
         reset_peak_memory(job.device)
         self.callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self.logger)
-        extra = [] if self.pruning is None else [self.pruning]
+        extra = [*job.callbacks, *([] if self.pruning is None else [self.pruning])]
         callbacks = [*self.callbacks.all, *extra]
         with (
             watch("training") as phase,
@@ -237,7 +239,7 @@ class _Training:
     def test(self, record: RunRecord) -> None:
         """Scores and draws the test images with the best epoch, and draws the unlabelled ones."""
         job, folder, console, began = self.job, self.folder, self.console, time.monotonic()
-        own = custom_targets(job.config.model_dump()).values()
+        own = list_targets(job.config.model_dump()).values()
         with explain_out_of_memory("the training is kept; score it with evaluate.py and a smaller inference.tile"):
             predictor = Predictor(open_checkpoint(folder.best, trust=own), job.device.type, job.precision)
             self.scores = score_test(predictor, job.dataset, job.config.metrics, folder.predictions)
@@ -247,7 +249,9 @@ class _Training:
             scale = Scale.of(job.dataset.pixel_size, job.config.metrics.tolerance)
             if job.config.metrics.distances:
                 record.note(distance_unit=scale.unit)
-            console.print(*score_tables(self.scores.metrics, job.dataset.classes, "test", scale))
+            console.print(
+                *score_tables(self.scores.metrics, job.dataset.classes, "test", scale, job.config.metrics.own)
+            )
         for line in (describe_drawn(self.scores, "test"), describe_drawn(unlabelled, "unlabelled")):
             if line:
                 console.print(line, soft_wrap=True)
@@ -257,15 +261,23 @@ class _Training:
             record.note(overfit=_check_overfit(self.callbacks.history.losses, console))
 
     def _report_resume(self) -> None:
-        for note in self.resume.notes if self.resume else ():
+        resumed = self.resume is not None and self.resume.checkpoint is not None
+        for note in (
+            *(self.resume.notes if self.resume else ()),
+            *(describe_unsaved(self.job.callbacks) if resumed else ()),
+        ):
             self.console.print(note, soft_wrap=True)
             logging.getLogger(__name__).info(note)
 
     def _open_logger(self, record: RunRecord) -> None:
         step = None if self.resume is None or self.resume.checkpoint is None else self.resume.step
-        self.logger = open_logger(Start(self.job.config, self.folder, step, record.summary.wandb_id))
-        if self.logger.run_id is not None:
-            record.note(wandb_id=self.logger.run_id)
+        earlier = {**(record.summary.logger_ids or {}), WANDB: record.summary.wandb_id}
+        self.logger = open_logger(Start(self.job.config, self.folder, step), earlier)
+        if ids := dict(self.logger.run_ids):
+            if WANDB in ids:
+                record.note(wandb_id=ids.pop(WANDB))
+            if ids:
+                record.note(logger_ids=ids)
             record.save()
 
     def _show_preview(self) -> None:
@@ -291,7 +303,8 @@ class _Training:
 
     def _draw_curves(self) -> None:
         if self.folder.metrics.is_file():
-            draw_curves(self.folder.metrics, self.folder.curves, self.job.config.trainer.monitor)
+            monitor, own = self.job.config.trainer.monitor, self.job.config.metrics.own
+            draw_curves(self.folder.metrics, self.folder.curves, monitor, direction(monitor, own))
 
     def _write_page(self, record: RunRecord) -> None:
         """Writes the page of the run; one that cannot be written is a warning."""

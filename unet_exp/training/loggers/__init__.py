@@ -3,7 +3,8 @@
 A logger is a module of this folder: a `RunLogger` that enters itself into `LOGGERS`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pkgutil import iter_modules
@@ -17,89 +18,92 @@ from unet_exp.config import Config
 from unet_exp.errors import ConfigError
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, warn_on_error
 
-__all__ = ["LOGGERS", "Predictions", "RunLogger", "Start", "TrainingLogger", "check_logger", "guarded", "open_logger"]
+__all__ = ["LOGGERS", "WANDB", "Predictions", "RunLogger", "Start", "TrainingLogger", "check_logger", "open_logger"]
+
+WANDB = "wandb"
+"""The word of the logger whose id a summary has in a field of its own."""
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
 
 def check_logger(config: Config) -> None:
-    """Checks before the run that its logger is installed.
+    """Checks before the run that its loggers are installed.
 
     Raises:
-        ConfigError: if it is not.
+        ConfigError: if one is not.
     """
-    name = config.logger.name
-    package = None if name == "csv" else LOGGERS[name].package
-    if package is not None and find_spec(package) is None:
-        raise ConfigError(f"logger={name} needs the extra: pip install 'unet-exp[{name}]'")
+    for name in config.logger.names:
+        package = LOGGERS[name].package
+        if package is not None and find_spec(package) is None:
+            raise ConfigError(f"logger={name} needs the extra: pip install 'unet-exp[{name}]'")
 
 
 class TrainingLogger(Logger):
-    """The logger of one training; it turns the failures of a `RunLogger` into warnings. None: only `metrics.csv`."""
+    """The loggers of one training; it turns the failures of a `RunLogger` into warnings. None: only `metrics.csv`.
 
-    def __init__(self, logger: RunLogger | None = None) -> None:
+    Args:
+        loggers: open ones, by their words.
+    """
+
+    def __init__(self, loggers: Mapping[str, RunLogger] | None = None) -> None:
         super().__init__()
-        self._logger, self._title = logger, "CSV" if logger is None else logger.title
-        self._takes_metrics = True
+        self._loggers = dict(loggers or {})
+        self._take_metrics = dict.fromkeys(self._loggers, True)
+        self.run_ids = {word: logger.run_id for word, logger in self._loggers.items() if logger.run_id is not None}
 
     @property
     def name(self) -> str:
         """See `RunLogger.title`."""
-        return self._title
+        return ", ".join(logger.title for logger in self._loggers.values()) or "CSV"
 
     @property
     def version(self) -> str | None:
-        """See `run_id`."""
-        return self.run_id
-
-    @property
-    def run_id(self) -> str | None:
         """See `RunLogger.run_id`."""
-        return None if self._logger is None else self._logger.run_id
+        return next(iter(self.run_ids.values()), None)
 
     @property
     def lightning(self) -> list[Logger]:
         """What Lightning logs to: this, or nothing."""
-        return [] if self._logger is None else [self]
+        return [self] if self._loggers else []
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """Does nothing: a logger has the config from its start."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Passes numbers on, until the logger fails once."""
-        if self._logger is not None and self._takes_metrics:
-            self._takes_metrics = False
-            with warn_on_error(self._title, "from here on metrics go to the CSV alone"):
-                self._logger.log_metrics(metrics, step or 0)
-                self._takes_metrics = True
+        """Passes numbers on, to each logger until it fails once."""
+        for word, logger in self._loggers.items():
+            if self._take_metrics[word]:
+                self._take_metrics[word] = False
+                with warn_on_error(logger.title, "from here on metrics go to the CSV alone"):
+                    logger.log_metrics(metrics, step or 0)
+                    self._take_metrics[word] = True
 
     def log_predictions(self, predictions: Predictions) -> None:
-        """Passes pictures on."""
-        if self._logger is not None:
-            with warn_on_error(self._title, "prediction images are not logged"):
-                self._logger.log_predictions(predictions)
+        """Passes images with their labels on."""
+        self._pass_on("prediction images are not logged", lambda logger: logger.log_predictions(predictions))
 
     def log_pictures(self, pictures: Mapping[str, NDArray[np.uint8]], step: int) -> None:
         """Passes pictures on, see `RunLogger.log_pictures`."""
-        if self._logger is not None:
-            with warn_on_error(self._title, f"{', '.join(pictures)} is not logged"):
-                self._logger.log_pictures(pictures, step)
+        self._pass_on(f"{', '.join(pictures)} is not logged", lambda logger: logger.log_pictures(pictures, step))
 
     def finish(self, metrics: Mapping[str, float], step: int, failed: bool) -> None:
-        """Logs the test scores after `step` optimizer steps and closes the logger; a second call does nothing."""
+        """Logs the test scores after `step` optimizer steps and closes the loggers; a second call does nothing."""
         if metrics:
             self.log_metrics(metrics, step)
-        logger, self._logger = self._logger, None
-        if logger is not None:
-            with warn_on_error(self._title, "the end of the run is not logged"):
-                logger.finish(metrics, failed)
+        self._pass_on("the end of the run is not logged", lambda logger: logger.finish(metrics, failed))
+        self._loggers = {}
+
+    def _pass_on(self, consequence: str, call: Callable[[RunLogger], None]) -> None:
+        for logger in self._loggers.values():
+            with warn_on_error(logger.title, consequence):
+                call(logger)
 
 
-def open_logger(start: Start) -> TrainingLogger:
-    """Opens the logger of the config."""
-    name = start.config.logger.name
-    if name != "csv":
+def open_logger(start: Start, run_ids: Mapping[str, str | None] | None = None) -> TrainingLogger:
+    """Opens the loggers of the config; `run_ids` are those of the resumed run, by the words of its loggers."""
+    opened = {}
+    for name in start.config.logger.names:
         with warn_on_error(LOGGERS[name].title, "it cannot be opened; metrics go to the CSV alone"):
-            return TrainingLogger(LOGGERS[name].open(start))
-    return TrainingLogger()
+            opened[name] = LOGGERS[name].open(replace(start, run_id=(run_ids or {}).get(name)))
+    return TrainingLogger(opened)

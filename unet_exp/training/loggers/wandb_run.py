@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL
-from unet_exp.config.running import WandbConfig
+from unet_exp.config.loggers import WandbConfig
 from unet_exp.figures.overlay import view_as_rgb
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, warn_on_error
