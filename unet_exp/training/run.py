@@ -31,7 +31,6 @@ from unet_exp.inference.scoring import Scores, describe_drawn, score_split, scor
 from unet_exp.io.writing import write_image
 from unet_exp.memory import keep_freed_memory
 from unet_exp.metrics.declarations import direction
-from unet_exp.metrics.surfaces import Scale
 from unet_exp.pages.run_page import write_run_page
 from unet_exp.pages.score_plots import plot_scores
 from unet_exp.progress import watch
@@ -246,7 +245,7 @@ class _Training:
             unlabelled = score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions)
         if self.scores.metrics:
             write_scores(folder, self.scores, job.dataset.classes)
-            scale = Scale.of(job.dataset.pixel_size, job.config.metrics.tolerance)
+            scale = job.dataset.scale.tolerate(job.config.metrics.tolerance)
             if job.config.metrics.distances:
                 record.note(distance_unit=scale.unit)
             console.print(
