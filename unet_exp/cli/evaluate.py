@@ -304,7 +304,6 @@ def _write(
 ) -> None:
     from unet_exp.inference.scoring import write_scores
     from unet_exp.pages.run_page import write_run_page
-    from unet_exp.pages.score_plots import plot_scores
 
     if scores.metrics:
         write_scores(folder, scores, checkpoint.record.classes)
@@ -313,8 +312,7 @@ def _write(
         summary = summary.replace(distance_unit=scores.board.scale.unit)
     summary = summary.replace(**folder.write_split(split))
     summary.write(folder.summary)
-    classes = checkpoint.record.classes
-    write_run_page(folder, summary, classes, plot_scores(scores.board, [spec.name for spec in classes]))
+    write_run_page(folder, summary, checkpoint.record.classes)
 
 
 def main() -> None:

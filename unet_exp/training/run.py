@@ -32,7 +32,6 @@ from unet_exp.io.writing import write_image
 from unet_exp.memory import keep_freed_memory
 from unet_exp.metrics.declarations import direction
 from unet_exp.pages.run_page import write_run_page
-from unet_exp.pages.score_plots import plot_scores
 from unet_exp.progress import watch
 from unet_exp.runs.earlier import keep_unrecorded
 from unet_exp.runs.lifecycle import RunRecord, record_run
@@ -308,9 +307,7 @@ class _Training:
     def _write_page(self, record: RunRecord) -> None:
         """Writes the page of the run; one that cannot be written is a warning."""
         try:
-            classes = self.job.dataset.classes
-            plots = plot_scores(self.scores.board, [spec.name for spec in classes])
-            write_run_page(self.folder, record.summary, classes, plots)
+            write_run_page(self.folder, record.summary, self.job.dataset.classes)
         except Exception as error:
             logging.getLogger(__name__).warning("%s is not written: %s", self.folder.page, error, exc_info=True)
 
