@@ -342,7 +342,7 @@ def test_the_score_of_a_set_is_the_mean_over_images_that_have_one() -> None:
         board.add(images[0], label, label, 0.0, np.full((2, 2, 2), images[1], np.float32))
     boards[1].add("c", label, label, 0.0, np.full((2, 2, 2), 0.75, np.float32))
     boards[1].add("d", np.full_like(label, 255), label, 0.0, np.full((2, 2, 2), 0.75, np.float32))
-    assert boards[0].takes_all_probabilities
+    assert boards[0].takes_probabilities == 2
     joined = Scoreboard.join(boards)
     assert joined.result()["share"] == 0.5
     np.testing.assert_equal([row["share"] for row in joined.per_image()], [0.25, np.nan, 0.75, np.nan])
