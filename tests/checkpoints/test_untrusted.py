@@ -35,8 +35,6 @@ Cli = Callable[..., Said]
 Content = dict[str, Any]
 RUN = RunFolder(Path(__file__).parents[1] / "fixtures/format-3")
 GENUINE = RUN.best.read_bytes()
-FOREIGN = {"name": "custom", "target": "antigravity.fly", "params": {}, "class_weights": None}
-"""Names a class whose import opens a web browser."""
 
 
 class Payload:
