@@ -88,6 +88,7 @@ def test_a_count_is_no_map_of_borders() -> None:
 def test_what_only_chooses_thresholds_calls_no_score_of_the_users(predictor: Predictor) -> None:
     images = few_images()
     dataset = DataSet.of(images[:1], images[1:2], images[2:], [], CLASSES, 1)
+    own = OwnMetricConfig(name="x", target="no.such.Class", direction="min")
     settings = MetricsConfig(
         warping=False, warping_radius=None, own=[OwnMetricConfig(name="x", target="no.such.Class", direction="min")]
     )

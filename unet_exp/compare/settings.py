@@ -30,7 +30,7 @@ NO_SETTING = {
     "metrics.distances": "adds scores and changes none",
     "metrics.probabilities": "likewise",
     "metrics.tolerance": "is of the surface Dice alone; under it runs have to agree; a setting where it is monitored",
-    "data.pixel_size": "is of distances alone; under these runs have to agree in it; likewise a setting",
+    "data.pixel_size": "is of distances alone; under these runs have to agree in their unit; likewise a setting",
     "metrics.own": "adds scores and changes none; trainer.monitor says which of them chooses the best epoch",
     "metrics.pictures": "says which images are drawn; all are scored",
 }
