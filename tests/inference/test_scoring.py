@@ -89,9 +89,7 @@ def test_what_only_chooses_thresholds_calls_no_score_of_the_users(predictor: Pre
     images = few_images()
     dataset = DataSet.of(images[:1], images[1:2], images[2:], [], CLASSES, 1)
     own = OwnMetricConfig(name="x", target="no.such.Class", direction="min")
-    settings = MetricsConfig(
-        warping=False, warping_radius=None, own=[OwnMetricConfig(name="x", target="no.such.Class", direction="min")]
-    )
+    settings = MetricsConfig(warping=False, warping_radius=None, own=[own])
     found = score_split(predictor, dataset, "val", settings, families=["thresholds"])
     assert found.thresholds.keys() == {"best_dice", "best_iou"}
 
