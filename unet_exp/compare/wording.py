@@ -205,7 +205,8 @@ def _warn_of_undefined(groups: Sequence[Group], metric: str) -> list[str]:
         return []
     wanted = f"{UNDEFINED}/" if of_class == "mean" else f"{UNDEFINED}/{of_class}"
     shares = [
-        math.fsum(group.scores[name].mean() for name in group.scores if name.startswith(wanted)) for group in groups
+        math.fsum(group.scores[name].mean() for name in group.scores if str(name).startswith(wanted))
+        for group in groups
     ]
     if len({round(share, 9) for share in shares}) == 1:
         return []
