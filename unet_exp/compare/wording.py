@@ -204,10 +204,8 @@ def _warn_of_undefined(groups: Sequence[Group], metric: str) -> list[str]:
     if declared is None or declared.can_choose:
         return []
     wanted = f"{UNDEFINED}/" if of_class == "mean" else f"{UNDEFINED}/{of_class}"
-    shares = [
-        math.fsum(group.scores[name].mean() for name in group.scores if str(name).startswith(wanted))
-        for group in groups
-    ]
+    names = [name for name in groups[0].scores if str(name).startswith(wanted)]
+    shares = [float(group.scores[names].mean().sum()) for group in groups]
     if len({round(share, 9) for share in shares}) == 1:
         return []
     counts = _list_first([f"{group.label} {share:.3g}" for group, share in zip(groups, shares, strict=True)])
