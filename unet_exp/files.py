@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import logging
 import os
 import socket
 import zipfile
@@ -13,6 +14,7 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout, UnixFileLock, lock_descriptor
 
+_log = logging.getLogger(__name__)
 NPZ_DAMAGE = (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 """What reading a NumPy archive raises that is missing, cut short, damaged or of another kind."""
 FETCH_FROM_GIT_LFS = "is a Git LFS pointer, and the file itself is not here; fetch it with: git lfs pull"
@@ -40,6 +42,17 @@ def write_whole(path: Path) -> Iterator[Path]:
             os.replace(side, path)
     finally:
         side.unlink(missing_ok=True)
+
+
+@contextmanager
+def warn_of_failure(path: Path) -> Iterator[None]:
+    """Makes a warning of any error of a block that draws a page or picture: what it shows is in other files too."""
+    try:
+        yield
+    except Exception as error:
+        told = str(error).partition("\n")[0]
+        _log.warning("%s is not written (%s: %s)", path, type(error).__name__, told)
+        _log.info("the reason:", exc_info=True)
 
 
 @contextmanager

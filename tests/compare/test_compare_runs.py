@@ -342,3 +342,59 @@ def test_equal_variants_are_told_apart_in_no_more_than_one_sweep_of_twenty(words
 def test_a_true_difference_is_found() -> None:
     verdicts = claims({"concat": 0.0, "add": 0.03, "none": -0.03}, sweeps=15, seed=0)
     assert np.mean([of_sweep == ["better", "worse"] for of_sweep in verdicts]) >= 0.9
+
+
+# ---- distances
+
+
+def of_distances(variant: Mapping[str, Any], seeds: Mapping[int, tuple[float, int]]) -> list[Run]:
+    """A run for each seed: its Hausdorff distance, and in how many of two images a mask is missed."""
+    return [
+        run_in_memory(
+            {**variant, "seed": seed},
+            pd.DataFrame(
+                {
+                    "hausdorff95/cell": [distance, distance if missed == 0 else math.nan],
+                    "surface_dice/cell": [0.5, 0.5 if missed == 0 else 0],
+                    "distances_undefined/cell": [0.0, float(missed)],
+                },
+                index=["a", "b"],
+            ),
+        )
+        for seed, (distance, missed) in seeds.items()
+    ]
+
+
+SEEDS = range(8)
+
+
+@pytest.mark.parametrize("missed", [0, 1])
+def test_masks_that_one_group_misses_are_warned_of_under_a_distance(missed: int) -> None:
+    runs = [
+        *of_distances(CONCAT, {seed: (3 + seed / 9, 0) for seed in SEEDS}),
+        *of_distances(ADD, {seed: (1 + seed / 8, missed) for seed in SEEDS}),
+    ]
+    warnings = compare_runs(runs, metric="hausdorff95/cell").warnings
+    assert [warning.partition(":")[0] for warning in warnings] == [
+        "hausdorff95/cell leaves out images with one empty mask, of which the groups have different shares (fusion"
+        "=concat 0; fusion=add 0.5)"
+    ][: 1 * missed]
+    assert compare_runs(runs, metric="surface_dice/cell").warnings == []
+
+
+def test_a_tolerance_separates_runs_under_the_surface_dice_alone_and_where_it_chooses_the_epoch() -> None:
+    def kept(metric: str, monitor: str) -> tuple[int, int]:
+        runs = [
+            run
+            for tolerance, first in ((1.0, 0), (2.0, 20))
+            for run in of_distances(
+                {**CONCAT, "metrics.tolerance": tolerance, "trainer.monitor": monitor},
+                {first + seed: (3.0, 0) for seed in range(2)},
+            )
+        ]
+        comparison = compare_runs(runs, metric=metric)
+        return len(comparison.groups), len(comparison.excluded)
+
+    assert kept("hausdorff95/cell", "val/iou/mean") == (1, 0)
+    assert kept("hausdorff95/cell", "val/surface_dice/mean") == (2, 0)
+    assert kept("surface_dice/cell", "val/iou/mean") == (1, 2)

@@ -313,6 +313,7 @@ class Noted(nn.Module):
     """Stands for a loss and for a board; keeps what it is given."""
 
     takes_probabilities = True
+    only_counted = False
 
     def __init__(self) -> None:
         super().__init__()

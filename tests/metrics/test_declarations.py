@@ -53,7 +53,7 @@ DIRECTIONS = {
     "warping_error": "min",
     "seg": "max",
 }
-ALL: tuple[ScoreFamily, ...] = ("isbi", "seg", "distances", "probabilities", "thresholds")
+ALL: tuple[ScoreFamily, ...] = ("isbi", "seg", "distances", "probabilities", "calibration", "thresholds")
 SPLITS = ("", "train/", "val/", "test/")
 
 
@@ -132,32 +132,35 @@ def test_a_declaration_is_all_that_a_score_needs(monkeypatch: pytest.MonkeyPatch
     }  # fmt: skip
     assert board.per_image()[0].keys() >= {"miss_rate/mean", "cells", "found"}
     assert {direction(name) for name in ("val/miss_rate/loss", "cells_at_val")} == {"min"}
-    of_classes, of_borders, of_cells = score_tables(result, classes, "test")
+    of_classes, of_borders, of_numbers = score_tables(result, classes, "test")
     assert [column.header for column in of_classes.columns] == [
         "test",
         "IoU",
         "Dice",
         "precision",
         "recall",
+        "specificity",
         "miss rate",
     ]
     assert list(of_borders.columns[0].cells)[-1:] == ["pieces too many"]
-    assert list(of_cells.columns[0].cells)[-1:] == ["found"]
+    assert [str(cell) for cell in of_numbers.columns[0].cells][-2:] == ["SEG", "found"]
 
 
 BORDERS = {"v_rand": 0.5, "v_rand_threshold": 0.3, "pixel_error": 0.25, "pixel_error_threshold": 1.0}
 AT_VAL = {"v_rand_at_val": 0.4, "pixel_error_at_val": math.nan}
 OF_BORDERS = [["V_Rand", "0.5000", "0.3"], ["pixel error", "0.2500", "1.0"]]
-OF_CELLS = (["val", "score"], [["SEG", "0.7500"]])
+NUMBERS = [["loss", "0.1000"], ["pixel accuracy", "0.9000"]]
+OF_NUMBERS = (["val", "score"], NUMBERS)
+OF_CELLS = (["val", "score"], [*NUMBERS, ["SEG", "0.7500"]])
 
 
 @pytest.mark.parametrize(
     ("scores", "tables"),
     [
-        ({}, []),
+        ({}, [OF_NUMBERS]),
         ({"seg": 0.75}, [OF_CELLS]),
-        ({"seg": math.nan}, [(["val", "score"], [["SEG", "undefined"]])]),
-        (BORDERS, [(["val", "best", "threshold"], OF_BORDERS)]),
+        ({"seg": math.nan}, [(["val", "score"], [*NUMBERS, ["SEG", "undefined"]])]),
+        (BORDERS, [(["val", "best", "threshold"], OF_BORDERS), OF_NUMBERS]),
         ({**BORDERS, "seg": 0.75}, [(["val", "best", "threshold"], OF_BORDERS), OF_CELLS]),
         (
             {**BORDERS, **AT_VAL, "seg": 0.75},
@@ -181,7 +184,7 @@ def test_a_table_is_headed_by_what_its_scores_have(
     assert [str(cell) for cell in first.columns[0].cells] == ["[red]", "b", "mean"], "brackets are no markup"
     found = []
     for one in others:
-        columns = [list(column.cells) for column in one.columns]
+        columns = [[str(cell) for cell in column.cells] for column in one.columns]
         found.append(([column.header for column in one.columns], [list(row) for row in zip(*columns, strict=True)]))
     assert found == tables
 

@@ -306,12 +306,12 @@ def test_the_names_of_the_scores() -> None:
         *("surface_distance/b", "surface_distance/mean"),
         *("surface_dice/b", "surface_dice/mean"),
     ]
-    assert metric_names(("a", "b"), ("probabilities",))[-5:] == [
+    assert metric_names(("a", "b"), ("probabilities", "calibration"))[-5:] == [
         *("roc_auc/b", "roc_auc/mean"),
         *("average_precision/b", "average_precision/mean"),
         "ece",
     ]
-    assert metric_names(("a", "b", "c"), ("probabilities",))[-3:] == [
+    assert metric_names(("a", "b", "c"), ("probabilities", "calibration"))[-3:] == [
         *("average_precision/c", "average_precision/mean"),
         "ece",
     ]

@@ -32,10 +32,9 @@ def few_images(classes: int, shown: int) -> DataSet:
     [
         ("val/precision/mean", ()),
         ("val/kappa", ()),
-        ("val/hausdorff95/mean", ("distances",)),
         ("val/surface_dice/class 1", ("distances",)),
         ("val/roc_auc/class 1", ("probabilities",)),
-        ("val/ece", ("probabilities",)),
+        ("val/ece", ("calibration",)),
         ("val/best_dice", ("thresholds",)),
     ],
 )
@@ -47,7 +46,9 @@ def test_a_validation_computes_what_is_monitored_and_no_more(monitor: str, famil
 @pytest.mark.parametrize(
     ("classes", "shown", "monitor", "message"),
     [
-        (2, 2, "val/hausdorf95/mean", "there is no such score; choose one of val/loss, .*val/hausdorff95/class 1"),
+        (2, 2, "val/hausdorf95/mean", "there is no such score; choose one of val/loss, .*val/surface_dice/class 1"),
+        (2, 2, "val/hausdorff95/mean", "images whose prediction is empty .* take val/surface_dice/mean, which is 0"),
+        (2, 2, "val/surface_distance/class 1", "images whose prediction .* take val/surface_dice/class 1, which"),
         (2, 2, "val/hausdorff95/class 0", "there is no such score"),
         (2, 2, "val/hausdorff95", "there is no such score"),
         (2, 2, "val/roc_auc/class 0", "there is no such score"),
@@ -55,7 +56,7 @@ def test_a_validation_computes_what_is_monitored_and_no_more(monitor: str, famil
         (2, 2, "val/distances_undefined/class 1", "there is no such score"),
         (3, 3, "val/best_dice", "there is no such score"),
         (2, 2, "val/v_rand", "there is no such score"),
-        (3, 2, "val/hausdorff95/class 2", "no validation image shows this class"),
+        (3, 2, "val/surface_dice/class 2", "no validation image shows this class"),
         (2, 1, "val/best_iou", "no validation image shows a class other than the first"),
     ],
 )
@@ -99,7 +100,7 @@ def test_runs_of_an_earlier_version_compute_what_they_did() -> None:
 
 
 def test_a_training_monitors_a_distance_and_writes_all_scores(train: Callable[..., Any]) -> None:
-    words = ["model=same", "trainer.monitor=val/hausdorff95/mean", "data.pixel_size=[0.5,0.7]", "trainer.max_steps=2"]
+    words = ["model=same", "trainer.monitor=val/surface_dice/mean", "data.pixel_size=[0.5,0.7]", "trainer.max_steps=2"]
     folder = train(*words, *ALL_SCORES, "trainer.early_stopping=3")
     found = summary(folder)
     metrics = found["metrics"]

@@ -302,7 +302,8 @@ def _write(
     summary: "Summary",
     checkpoint: "Checkpoint",
 ) -> None:
-    from unet_exp.inference.scoring import write_scores
+    from unet_exp.files import warn_of_failure
+    from unet_exp.inference.scoring import draw_scores, write_scores
     from unet_exp.pages.run_page import write_run_page
 
     if scores.metrics:
@@ -312,7 +313,9 @@ def _write(
         summary = summary.replace(distance_unit=scores.board.scale.unit)
     summary = summary.replace(**folder.write_split(split))
     summary.write(folder.summary)
-    write_run_page(folder, summary, checkpoint.record.classes)
+    draw_scores(folder, scores, checkpoint.record.classes)
+    with warn_of_failure(folder.page):
+        write_run_page(folder, summary, checkpoint.record.classes)
 
 
 def main() -> None:

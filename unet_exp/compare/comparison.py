@@ -75,7 +75,7 @@ def compare_runs(
         differences=differences,
         varying=[key.removesuffix(".name") for key in label_keys],
         excluded=all_excluded,
-        warnings=collect_warnings(groups, differences, all_excluded, alpha),
+        warnings=collect_warnings(groups, differences, all_excluded, alpha, name),
         alpha=alpha,
     )
 

@@ -80,6 +80,7 @@ def select_comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list
                 "(data.pixel_size)"
             ),
         )
+    if selection.kept and find_score(metric, selection.kept).name == "surface_dice":
         selection.keep_most_common(
             lambda run: format_value(run.config.get("metrics.tolerance")),
             lambda run, model: _list_differences(run, model, ["metrics.tolerance"]),

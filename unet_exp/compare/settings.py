@@ -29,13 +29,15 @@ NO_SETTING = {
     "metrics.warping_radius": "is of the warping error alone; under that metric runs have to agree in it",
     "metrics.distances": "adds scores and changes none",
     "metrics.probabilities": "likewise",
-    "metrics.tolerance": "is of the surface Dice alone; under that metric runs have to agree in it",
-    "data.pixel_size": "is of distances alone; under these runs have to agree in their unit",
+    "metrics.tolerance": "is of the surface Dice alone; under it runs have to agree; a setting where it is monitored",
+    "data.pixel_size": "is of distances alone; under these runs have to agree in their unit; likewise a setting",
     "metrics.own": "adds scores and changes none; trainer.monitor says which of them chooses the best epoch",
     "metrics.pictures": "says which images are drawn; all are scored",
 }
 """Keys that cannot change a result, each with the reason; so do all of `logger`."""
 
+_OF_SURFACE_DICE = ("metrics.tolerance", "data.pixel_size")
+"""Keys that change a result all the same where `trainer.monitor`, which chooses the best epoch, is the surface Dice."""
 _MEASURED = ("model.receptive_field_radius",)
 """Keys that follow from the others unless somebody typed them."""
 _PRESETS = {"model": ("padding", "align", "relu_after_upsample", "keep_last_upsample_channels", "upconv_fan_in")}
@@ -45,7 +47,9 @@ _PRESETS = {"model": ("padding", "align", "relu_after_upsample", "keep_last_upsa
 def find_varying_keys(runs: Sequence[Run]) -> list[str]:
     """Keys of the configs whose values differ, or that only some have, in the order of the configs."""
     keys = dict.fromkeys(key for run in runs for key in run.config)
-    settings = [key for key in keys if key not in NO_SETTING and not key.startswith("logger.")]
+    by_surfaces = any(str(run.config.get("trainer.monitor")).startswith("val/surface_dice") for run in runs)
+    without = set(NO_SETTING).difference(_OF_SURFACE_DICE if by_surfaces else ())
+    settings = [key for key in keys if key not in without and not key.startswith("logger.")]
     return [key for key in settings if len({encode_value(run, key) for run in runs}) > 1]
 
 

@@ -9,7 +9,7 @@ from unet_exp.compare.collect import Excluded, Run
 from unet_exp.compare.results import Difference, Group, Pairing, Verdict
 from unet_exp.compare.settings import format_value
 from unet_exp.compare.statistics import DRAWS
-from unet_exp.metrics.declarations import Direction
+from unet_exp.metrics.declarations import METRICS, UNDEFINED, Direction
 
 MISMATCH = 2.0
 """Percent of difference in parameters or MACs that causes a warning."""
@@ -130,7 +130,11 @@ def write_match_note(groups: Sequence[Group]) -> str:
 
 
 def collect_warnings(
-    groups: Sequence[Group], differences: Sequence[Difference], excluded: Sequence[Excluded], alpha: float
+    groups: Sequence[Group],
+    differences: Sequence[Difference],
+    excluded: Sequence[Excluded],
+    alpha: float,
+    metric: str,
 ) -> list[str]:
     """What a reader should know before trusting a comparison: a sentence each. The baseline is the first group."""
     return [
@@ -138,6 +142,7 @@ def collect_warnings(
         *_warn_of_single_runs(groups),
         *_warn_of_lost_runs(excluded),
         *_warn_of_unpaired(groups),
+        *_warn_of_undefined(groups, metric),
         *_warn_of_mismatch(groups),
         *_warn_of_conditions([run for group in groups for run in group.runs]),
     ]
@@ -189,6 +194,24 @@ def _warn_of_unpaired(groups: Sequence[Group]) -> list[str]:
         f"({_format_pairings(own ^ baseline)}) count in the mean of their group and not in the difference"
         for group, own in zip(groups[1:], others, strict=True)
         if own != baseline
+    ]
+
+
+def _warn_of_undefined(groups: Sequence[Group], metric: str) -> list[str]:
+    """Distances of groups of which one has missed, or invented, whole masks more often than another."""
+    score, _, of_class = metric.partition("/")
+    declared = next((other for other in METRICS if other.name == score), None)
+    if declared is None or declared.can_choose:
+        return []
+    wanted = f"{UNDEFINED}/" if of_class == "mean" else f"{UNDEFINED}/{of_class}"
+    names = [name for name in groups[0].scores if str(name).startswith(wanted)]
+    shares = [float(group.scores[names].mean().sum()) for group in groups]
+    if len({round(share, 9) for share in shares}) == 1:
+        return []
+    counts = _list_first([f"{group.label} {share:.3g}" for group, share in zip(groups, shares, strict=True)])
+    return [
+        f"{metric} leaves out images with one empty mask, of which the groups have different shares ({counts}): a "
+        f"mask that is missed altogether does not worsen it; look at metric=surface_dice/{of_class} too"
     ]
 
 

@@ -16,6 +16,7 @@ from unet_exp.folder.threads import run_ahead
 from unet_exp.geometry import tile_step
 from unet_exp.inference.batching import fits_batch
 from unet_exp.inference.copies import Copies
+from unet_exp.inference.counting import count_parts, hand_over_whole
 from unet_exp.inference.device import resolve_device, resolve_precision
 from unet_exp.inference.ensemble import agree_on_inference, check_alike
 from unet_exp.inference.member import Member
@@ -24,6 +25,7 @@ from unet_exp.inference.tiling.tile_size import resolve_tile
 from unet_exp.inference.tta import average, list_windows, to_logits
 from unet_exp.io.valid import Valid, clear_invalid, find_valid
 from unet_exp.losses import Targets
+from unet_exp.metrics.probabilities import Histogram
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import Network
 from unet_exp.samples.normalization import Normalization
@@ -227,9 +229,9 @@ class Predictor:
             aims = None if sample.label is None else targets(sample.label, sample.instances)
             return _Read(sample, self.prepare(sample.image, sample.valid), aims)
 
-        before: list[tuple[Sample, Copies]] = []
+        before: list[_Begun] = []
         for batch in self._join_neighbours(run_ahead(read, range(len(samples)), threads=1, ahead_of_each=1)):
-            after = self._begin(batch, loss, board.takes_probabilities)
+            after = self._begin(batch, loss, board)
             for waiting in before:
                 yield self._score(*waiting, board)
             before = after
@@ -247,32 +249,43 @@ class Predictor:
         if batch:
             yield batch
 
-    def _begin(self, batch: list["_Read"], loss: nn.Module, shares: int) -> list[tuple[Sample, Copies]]:
-        """Predicts samples together; label, loss and the probabilities of the first `shares` classes go to the CPU."""
+    def _begin(self, batch: list["_Read"], loss: nn.Module, board: Scoreboard) -> "list[_Begun]":
+        """Predicts samples together; label, loss and the probabilities that `board` takes go to the CPU."""
         all_logits, all_shares = self._prediction(_join([item.pixels for item in batch]))
         begun = []
         for place, item in enumerate(batch):
             logits, probable = all_logits[place : place + 1], all_shares[place]
             found = {"label": probable.argmax(dim=0).to(torch.uint8)}
-            if item.aims is not None:
+            histogram = None
+            if item.aims is not None and item.sample.label is not None:
                 (label, weights), home = item.aims, logits.device
                 pixel_weights = None if weights is None else torch.from_numpy(weights)[None].to(home)
                 found["loss"] = loss.to(home)(logits, torch.from_numpy(label)[None].to(home), pixel_weights)
+                shares = hand_over_whole(board, item.size)
                 found |= {"probabilities": probable[:shares]} if shares else {}
-            begun.append((item.sample, Copies(found)))
+                histogram = count_parts(board, item.sample.label, found["label"], probable)
+            begun.append(_Begun(item.sample, Copies(found), histogram))
         return begun
 
     def _score(
-        self, sample: Sample, copies: Copies, board: Scoreboard
+        self, sample: Sample, copies: Copies, histogram: Histogram | None, board: Scoreboard
     ) -> tuple[Sample, NDArray[np.uint8], dict[str, float | str] | None]:
         found = copies.arrays()
         if sample.label is None:
             return sample, found["label"], None
-        loss, shares = float(found["loss"]), found.get("probabilities")
+        loss, shares = float(found["loss"]), histogram or found.get("probabilities")
         row = board.add(sample.name, sample.label, found["label"], loss, shares, sample.instances)
         if self.device.type == "cpu":
             board.wait()  # the next image takes all cores
         return sample, found["label"], row
+
+
+class _Begun(NamedTuple):
+    """A sample whose prediction is on its way to the CPU; the histogram of its probabilities if it is large."""
+
+    sample: Sample
+    copies: Copies
+    histogram: Histogram | None
 
 
 class _Read(NamedTuple):

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from unet_exp.config import ClassSpec
 from unet_exp.config.running import OwnMetricConfig
-from unet_exp.metrics.declarations import LOSS, METRICS, UNDEFINED, Metric, ScoreFamily
+from unet_exp.metrics.declarations import METRICS, UNDEFINED, Metric, ScoreFamily
 from unet_exp.metrics.surfaces import Scale
 
 
@@ -19,7 +19,7 @@ def score_tables(
     scale: Scale | None = None,
     own: Sequence[OwnMetricConfig] = (),
 ) -> list[Table]:
-    """Tables of a split's scores: of classes, distances, curves, what has a threshold, cells, and the user's own.
+    """Tables of a split's scores: of classes, distances, curves, what has a threshold, and all that are one number.
 
     Args:
         metrics: by their full names, such as `test/iou/cell`.
@@ -29,25 +29,24 @@ def score_tables(
         own: scores of the user's own.
     """
     names = [spec.name for spec in classes]
-    scale = scale or Scale()
-    tables = [_of_classes(metrics, names, split, None, f"{split}")]
+    tables = [_of_classes(metrics, names, split, None)]
     if f"{split}/hausdorff95/mean" in metrics:
-        tolerance = f"{scale.tolerance:g}"
-        why = f" ({scale.note})" if scale.note else ""
-        note = f"distances in {scale.unit}{why}; tolerance of the surface Dice {tolerance}"
-        counts = [f"{metrics.get(f'{split}/{UNDEFINED}/{name}', 0):.0f}" for name in names[1:]]
-        if any(count != "0" for count in counts):
-            note += "; images with one mask empty, without a distance: "
-            note += ", ".join(f"{name} {count}" for name, count in zip(names[1:], counts, strict=True) if count != "0")
-        tables.append(_of_classes(metrics, names, split, "distances", f"{split}", note))
-    if f"{split}/ece" in metrics:
-        tables.append(_of_classes(metrics, names, split, "probabilities", f"{split}"))
-    tables += _of_others(metrics, split)
-    if own:
-        tables.append(_table(split, "score"))
-        for theirs in own:
-            tables[-1].add_row(theirs.name, _show(metrics, f"{split}/{theirs.name}"))
-    return tables
+        note = _describe_distances(metrics, names, split, scale or Scale())
+        tables.append(_of_classes(metrics, names, split, "distances", note))
+    if any(f"{split}/roc_auc/{name}" in metrics for name in names):
+        tables.append(_of_classes(metrics, names, split, "probabilities"))
+    return [*tables, *_of_thresholds(metrics, split), _of_numbers(metrics, split, own)]
+
+
+def _describe_distances(metrics: Mapping[str, float], class_names: Sequence[str], split: str, scale: Scale) -> str:
+    """The unit of distances, and how many images have none."""
+    why = f" ({scale.note})" if scale.note else ""
+    note = f"distances in {scale.unit}{why}; tolerance of the surface Dice {scale.tolerance:g}"
+    counts = {name: metrics.get(f"{split}/{UNDEFINED}/{name}", 0) for name in class_names[1:]}
+    if any(counts.values()):
+        note += "; images with one mask empty, without a distance: "
+        note += ", ".join(f"{name} {count:.0f}" for name, count in counts.items() if count)
+    return note
 
 
 def _of_classes(
@@ -55,16 +54,11 @@ def _of_classes(
     class_names: Sequence[str],
     split: str,
     family: ScoreFamily | None,
-    title: str,
-    note: str = "",
+    note: str | None = None,
 ) -> Table:
-    """A row for each class that has the scores, then the mean; below them the scores that are one number."""
-    of_all = [metric for metric in METRICS if metric.family == family and metric.in_tables]
-    per_class = [metric for metric in of_all if metric.per_class]
-    numbers = [*(metric for metric in of_all if not metric.per_class and metric is not LOSS)]
-    numbers += [LOSS] if family is None else []
-    notes = [f"{metric.title} {_show(metrics, f'{split}/{metric.name}')}" for metric in numbers if metric.name]
-    table = _table(title, *(metric.title for metric in per_class), caption=", ".join([*notes, *[note] * bool(note)]))
+    """A row for each class that has the scores, then the mean."""
+    per_class = [metric for metric in METRICS if metric.family == family and metric.per_class]
+    table = _table(split, *(metric.title for metric in per_class), caption=note)
     rows = list(per_class[0].class_names(class_names))
     for name in [*rows, *["mean"] * (len(rows) > 1)]:
         cells = (_show(metrics, f"{split}/{metric.name}/{name}") for metric in per_class)
@@ -72,24 +66,27 @@ def _of_classes(
     return table
 
 
-def _of_others(metrics: Mapping[str, float], split: str) -> Iterator[Table]:
-    """The scores at thresholds, and those of cells."""
-    there = [metric for metric in METRICS if f"{split}/{metric.name}" in metrics]
-    at_thresholds = [metric for metric in there if metric.has_threshold]
-    if at_thresholds:
+def _of_thresholds(metrics: Mapping[str, float], split: str) -> Iterator[Table]:
+    """The scores at thresholds."""
+    there = [metric for metric in METRICS if metric.has_threshold and f"{split}/{metric.name}" in metrics]
+    if there:
         # Only a test split has validation images beside it to choose thresholds by.
-        chosen = any(f"{split}/{metric.at_val}" in metrics for metric in at_thresholds)
+        chosen = any(f"{split}/{metric.at_val}" in metrics for metric in there)
         table = _table(split, "best", "threshold", *["at val's"] * chosen)
-        for metric in at_thresholds:
+        for metric in there:
             cells = [_show(metrics, f"{split}/{metric.name}"), _show_threshold(metrics, metric, split)]
             table.add_row(metric.title, *cells, *[_show(metrics, f"{split}/{metric.at_val}")] * chosen)
         yield table
-    of_cells = [metric for metric in there if metric.family == "seg"]
-    if of_cells:
-        table = _table(split, "score")
-        for metric in of_cells:
-            table.add_row(metric.title, _show(metrics, f"{split}/{metric.name}"))
-        yield table
+
+
+def _of_numbers(metrics: Mapping[str, float], split: str, own: Sequence[OwnMetricConfig]) -> Table:
+    """The scores that are one number, the user's own behind the others."""
+    single = [metric for metric in METRICS if not metric.per_class and not metric.has_threshold]
+    table = _table(split, "score")
+    for name, title in [*((metric.name, metric.title) for metric in single), *((each.name, each.name) for each in own)]:
+        if f"{split}/{name}" in metrics:
+            table.add_row(Text(title), _show(metrics, f"{split}/{name}"))
+    return table
 
 
 def _show_threshold(metrics: Mapping[str, float], metric: Metric, split: str) -> str:

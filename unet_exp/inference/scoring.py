@@ -9,7 +9,7 @@ import numpy as np
 
 from unet_exp import losses
 from unet_exp.config import ClassSpec, MetricsConfig
-from unet_exp.files import write_whole
+from unet_exp.files import warn_of_failure, write_whole
 from unet_exp.inference.pictures import choose_pictures, write_pictures
 from unet_exp.inference.predictor import Predictor
 from unet_exp.metrics.declarations import ScoreFamily, list_families
@@ -67,16 +67,17 @@ def score_split(
         settings: the slow scores to compute, and how many images to draw; see `choose_pictures`.
         pictures: folder of the overlays, `<split>_<name>.png` each; None draws none.
         thresholds: chosen on another split; adds the scores `..._at_val`.
-        families: of scores; None: all that the data and `settings` have.
+        families: of scores; None: all that the data and `settings` have, and the user's own.
     """
     samples: Images = getattr(dataset, split)
     limit = 0 if pictures is None else settings.pictures
     count = len(samples) if limit is None else min(limit, len(samples))
     names = [spec.name for spec in predictor.classes]
+    own = build_own(settings.own) if families is None else []
     if families is None:
         families = list_families(dataset.metrics, settings.distances, settings.probabilities, len(names))
     scale = dataset.scale.tolerate(settings.tolerance)
-    warping, own = settings.warping and "isbi" in families, build_own(settings.own)
+    warping = settings.warping and "isbi" in families
     board = Scoreboard(names, families, warping, settings.warping_radius, scale, own)
     scores = np.full(len(samples), math.nan)
     labelled = bool(samples.facts.labelled.any())
@@ -117,23 +118,34 @@ def list_choosing(dataset: DataSet, settings: MetricsConfig) -> list[ScoreFamily
 
 
 def write_scores(folder: RunFolder, scores: Scores, classes: Sequence[ClassSpec]) -> None:
-    """Writes the tables and pictures of a split's scores into the folder of a run or an evaluation."""
-    # Matplotlib takes a second to import, and not every command draws.
-    from unet_exp.figures.confusion import plot_confusion
-    from unet_exp.figures.score_curves import plot_curves
-
+    """Writes the tables of a split's scores into the folder of a run or an evaluation."""
     folder.write_scores(scores.per_image, scores.per_threshold)
     if scores.board is None:
         return
     names = [spec.name for spec in classes]
     write_confusion(folder.confusion, scores.board.matrix, names)
-    with write_whole(folder.confusion_picture) as side:
-        plot_confusion(scores.board.matrix, names).savefig(side, dpi=100)
     if (curves := scores.board.curves) is not None:
         write_curves(folder.probability_curves, curves.by_class, curve_classes(names))
         write_reliability(folder.reliability, curves.reliability)
-        with write_whole(folder.curves_picture) as side:
-            plot_curves(curves, curve_classes(names)).savefig(side, dpi=100)
+
+
+def draw_scores(folder: RunFolder, scores: Scores, classes: Sequence[ClassSpec]) -> None:
+    """Draws the confusion matrix and the curves of a split; a picture that fails is a warning."""
+    if scores.board is None:
+        return
+    names, board = [spec.name for spec in classes], scores.board
+    with warn_of_failure(folder.confusion_picture):
+        # Matplotlib takes a second to import, and not every command draws.
+        from unet_exp.figures.confusion import plot_confusion
+
+        with write_whole(folder.confusion_picture) as side:
+            plot_confusion(board.matrix, names).savefig(side, dpi=100)
+    if (curves := board.curves) is not None:
+        with warn_of_failure(folder.curves_picture):
+            from unet_exp.figures.score_curves import plot_curves
+
+            with write_whole(folder.curves_picture) as side:
+                plot_curves(curves, curve_classes(names)).savefig(side, dpi=100)
 
 
 def describe_drawn(scores: Scores, split: str) -> str:

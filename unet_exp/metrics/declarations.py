@@ -18,11 +18,12 @@ from unet_exp.schema import validate
 Direction = Literal["min", "max"]
 """Whether the best value of a score is the smallest or the largest."""
 
-ScoreFamily = Literal["isbi", "seg", "distances", "probabilities", "thresholds"]
+ScoreFamily = Literal["isbi", "seg", "distances", "probabilities", "calibration", "thresholds"]
 """Scores beyond those of the confusion matrix.
 
 `isbi` of borders between cells and `seg` of single cells are of some data sets alone; `distances` are those between
-surfaces, `probabilities` of curves over all thresholds and of calibration, `thresholds` of two classes at the best one.
+surfaces, `probabilities` of curves over all thresholds, `calibration` of the probability of the predicted class,
+`thresholds` of two classes at the best one.
 """
 
 
@@ -40,8 +41,8 @@ class Metric:
             class
               has no score;
             - `distances`: `unet_exp.metrics.surfaces.Distances` of a class; it returns a number;
-            - `probabilities`: the `unet_exp.metrics.probabilities.Curve` of a class or, of all classes, their
-              `Reliability`; it returns a number;
+            - `probabilities`: the `unet_exp.metrics.probabilities.Curve` of a class; it returns a number;
+            - `calibration`: the `unet_exp.metrics.probabilities.Reliability` of all classes; it returns a number;
             - `thresholds`: Dice of the second class at a threshold, an array; it returns one;
             - `isbi`: a `unet_exp.metrics.isbi.Proposal`; it returns a number, nan where the slice has no cell;
             - `seg`: truth, instances and prediction of an image; it returns (objects,), and their mean over all images
@@ -50,7 +51,6 @@ class Metric:
         family: of a score beyond those of the confusion matrix.
         per_class: its full names are `<name>/<class>` and `<name>/mean`; see `class_names`.
         slow: computed only where `metrics.warping` is true.
-        in_tables: whether tables on the console show it; files always do.
     """
 
     name: str
@@ -60,12 +60,16 @@ class Metric:
     family: ScoreFamily | None = None
     per_class: bool = False
     slow: bool = False
-    in_tables: bool = True
 
     @property
     def has_threshold(self) -> bool:
         """Whether its best threshold is a result too, and its value at that of validation."""
         return self.family in ("isbi", "thresholds")
+
+    @property
+    def can_choose(self) -> bool:
+        """Whether it can choose an epoch: a distance leaves out images whose prediction is empty."""
+        return not (self.family == "distances" and self.direction == "min")
 
     @property
     def threshold(self) -> str:
@@ -97,7 +101,7 @@ METRICS = (
     Metric("dice", "Dice", "max", confusion.dice, per_class=True),
     Metric("precision", "precision", "max", confusion.precision, per_class=True),
     Metric("recall", "recall", "max", confusion.recall, per_class=True),
-    Metric("specificity", "specificity", "max", confusion.specificity, per_class=True, in_tables=False),
+    Metric("specificity", "specificity", "max", confusion.specificity, per_class=True),
     Metric("balanced_accuracy", "balanced accuracy", "max", confusion.balanced_accuracy),
     Metric("kappa", "kappa", "max", confusion.kappa),
     Metric("hausdorff95", "Hausdorff 95", "min", surfaces.hausdorff95, "distances", per_class=True),
@@ -105,7 +109,7 @@ METRICS = (
     Metric("surface_dice", "surface Dice", "max", surfaces.surface_dice, "distances", per_class=True),
     Metric("roc_auc", "ROC AUC", "max", attrgetter("roc_auc"), "probabilities", per_class=True),
     Metric("average_precision", "average precision", "max", attrgetter("average_precision"), "probabilities", True),
-    Metric("ece", "calibration error", "min", attrgetter("ece"), "probabilities"),
+    Metric("ece", "calibration error", "min", attrgetter("ece"), "calibration"),
     Metric("best_dice", "best Dice", "max", probabilities.keep_dice, "thresholds"),
     Metric("best_iou", "best IoU", "max", probabilities.dice_to_iou, "thresholds"),
     Metric("v_rand", "V_Rand", "max", isbi.v_rand, "isbi"),
@@ -156,6 +160,22 @@ def direction(name: str, own: Sequence[OwnMetricConfig] = ()) -> Direction:
     return find_metric(name, own).direction
 
 
+def check_monitor(name: str, own: Sequence[OwnMetricConfig] = ()) -> None:
+    """Checks that a score can choose an epoch; arguments as `find_metric`'s.
+
+    Raises:
+        ConfigError: for a name that no score has, or one that cannot.
+    """
+    if not find_metric(name, own).can_choose:
+        first, _, rest = name.partition("/")
+        of_class = rest.rpartition("/")[2] or "mean"
+        instead = f"{first}/surface_dice/{of_class}" if first in _SPLITS else f"surface_dice/{of_class}"
+        raise ConfigError(
+            f"trainer.monitor={name}: images whose prediction is empty have no distance and are left out, so that an "
+            f"epoch that predicts nothing could be the best; take {instead}, which is 0 there"
+        )
+
+
 def read_own(declared: object) -> list[OwnMetricConfig]:
     """The scores of the user's own in the `metrics.own` of a plain config; without those of another version."""
     found = []
@@ -203,5 +223,6 @@ def list_families(
     found: list[ScoreFamily] = list(of_data)
     found += ["distances"] if distances else []
     if probabilities:
-        found += ["probabilities", "thresholds"] if classes == 2 else ["probabilities"]
+        found += ["probabilities", "calibration"]
+        found += ["thresholds"] if classes == 2 else []
     return tuple(found)

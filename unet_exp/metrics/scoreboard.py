@@ -11,6 +11,7 @@ from unet_exp.metrics.border_stack import THRESHOLDS, BorderStack
 from unet_exp.metrics.confusion import confusion_matrix
 from unet_exp.metrics.declarations import UNDEFINED, Metric, ScoreFamily, list_metrics
 from unet_exp.metrics.own import OwnMetric
+from unet_exp.metrics.probabilities import THRESHOLDS as CURVE_THRESHOLDS
 from unet_exp.metrics.probabilities import Curves, Histogram, best_threshold, threshold_index
 from unet_exp.metrics.seg import mean_seg
 from unet_exp.metrics.surfaces import Scale, find_distances
@@ -54,14 +55,15 @@ class Scoreboard:
         }
         self._objects: dict[str, list[NDArray[np.float64]]] = {name: [] for name in self._of_objects}
         self.scale = scale or Scale()
-        over_thresholds = {"probabilities", "thresholds"} & set(families)
-        self._histogram = Histogram(len(self._names)) if over_thresholds else None
-        self._dice: list[NDArray[np.float32]] = []  # (99,) each
+        self._counts_curves = bool({"probabilities", "thresholds"} & set(families))
+        has_histogram = self._counts_curves or "calibration" in families
+        self._histogram = Histogram(len(self._names), self._counts_curves) if has_histogram else None
         self._losses = array("d")
         # Plain numbers, image after image: a dict of each of a million images would fill the memory.
         self._images: list[str] = []
         self._columns: tuple[str, ...] = ()
         self._numbers = array("d")
+        self._dice = array("f")  # 99 of each image
 
     @classmethod
     def join(cls, boards: Sequence["Scoreboard"]) -> "Scoreboard":
@@ -73,7 +75,7 @@ class Scoreboard:
             joined._images += board._images
             joined._columns = joined._columns or board._columns
             joined._numbers.extend(board._numbers)
-            joined._dice += board._dice
+            joined._dice.extend(board._dice)
             if joined._histogram is not None and board._histogram is not None:
                 joined._histogram.add(board._histogram)
             for name, objects in board._objects.items():
@@ -88,7 +90,7 @@ class Scoreboard:
         truth: NDArray[np.uint8],
         prediction: NDArray[np.uint8],
         loss: float,
-        probabilities: NDArray[np.float32] | None = None,
+        probabilities: NDArray[np.float32] | Histogram | None = None,
         instances: NDArray[np.int32] | None = None,
     ) -> dict[str, float | str]:
         """Scores one image.
@@ -99,7 +101,7 @@ class Scoreboard:
             prediction: (H, W) class indices.
             loss: the mean over the image; without a meaning where no pixel counts, and nan in its row.
             probabilities: those of the first `takes_probabilities` classes, (classes, H, W), or more; for `isbi` 1 -
-                that of class 0 is the map of the cells.
+                that of class 0 is the map of the cells. Their `count` instead, where they are `only_counted`.
             instances: (H, W), 0 or the id of an object; for `seg`.
 
         Returns:
@@ -108,7 +110,8 @@ class Scoreboard:
         Raises:
             ValueError: for shapes that differ, or for missing probabilities or instances.
         """
-        if self.takes_probabilities and probabilities is None:
+        histogram, maps = (probabilities, None) if isinstance(probabilities, Histogram) else (None, probabilities)
+        if self.takes_probabilities and maps is None and (histogram is None or not self.only_counted):
             family = "isbi" if self._borders is not None else "curve"
             raise ValueError(f"the {family} scores of {name} need probabilities")
         matrix = confusion_matrix(truth, prediction, len(self._names))
@@ -117,19 +120,21 @@ class Scoreboard:
         else:
             loss = math.nan
         row: dict[str, float] = {"loss": loss, **class_scores(matrix, self._names)}
-        if self._borders is not None and probabilities is not None:
-            self._borders.add(truth, 1 - probabilities[0])
+        if self._borders is not None and maps is not None:
+            self._borders.add(truth, 1 - maps[0])
         for key, function in self._of_objects.items():
             if instances is None:
                 raise ValueError(f"the {key} score of {name} needs instances")
             self._objects[key].append(function(truth, instances, prediction))
             row[key] = mean_seg(self._objects[key][-1])
         row |= self._score_distances(truth, prediction)
-        if probabilities is not None:
-            row |= self._score_probabilities(truth, prediction, probabilities)
+        if maps is not None and self._histogram is not None:
+            histogram = self.count(truth, prediction, maps)
+        if histogram is not None:
+            row |= self._score_histogram(histogram)
         for metric in self._own:
             counts = bool(matrix.any())
-            row[metric.name] = metric.score(name, truth, prediction, probabilities) if counts else math.nan
+            row[metric.name] = metric.score(name, truth, prediction, maps) if counts else math.nan
         self._matrix += matrix
         self._images.append(name)
         self._columns = tuple(row)
@@ -149,24 +154,36 @@ class Scoreboard:
         undefined = (float(of_class.is_undefined) for of_class in found)
         return row | dict(zip(_undefined_names(self._names), undefined, strict=True))
 
-    def _score_probabilities(
+    def count(
         self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8], probabilities: NDArray[np.float32]
-    ) -> dict[str, float]:
+    ) -> Histogram:
+        """The histogram of an image, or of a part of one; those of its parts add up to what `add` takes.
+
+        Args:
+            truth: (H, W) class indices, ignored pixels included.
+            prediction: (H, W) class indices.
+            probabilities: those of the first `takes_probabilities` classes, (classes, H, W), or more.
+        """
+        classes = len(self._names)
+        needed = probabilities[: 1 if classes == 2 else classes]
+        return Histogram.of(truth, prediction, needed, classes, self._counts_curves)
+
+    def _score_histogram(self, found: Histogram) -> dict[str, float]:
         """The scores of an image's curves; those at thresholds depend on the whole set."""
-        if self._histogram is None:
-            return {}
-        found = Histogram.of(truth, prediction, probabilities[: self._histogram.needs], len(self._names))
+        assert self._histogram is not None
         self._histogram.add(found)
         if "thresholds" in self._by_family:
-            self._dice.append(found.dice_by_threshold().astype(np.float32))
+            self._dice.extend(found.dice_by_threshold())
         return self._curve_scores(found.curves)
 
     def _curve_scores(self, curves: Curves) -> dict[str, float]:
         result: dict[str, float] = {}
         for metric in self._by_family.get("probabilities", ()):
             assert metric.function is not None
-            parts = curves.by_class if metric.per_class else (curves.reliability,)
-            result |= _name_values(metric, [metric.function(part) for part in parts], self._names)
+            result |= _name_values(metric, [metric.function(curve) for curve in curves.by_class], self._names)
+        for metric in self._by_family.get("calibration", ()):
+            assert metric.function is not None
+            result[metric.name] = metric.function(curves.reliability)
         return result
 
     @property
@@ -175,6 +192,15 @@ class Scoreboard:
         needed = 0 if self._histogram is None else self._histogram.needs
         needed = max(needed, int(self._borders is not None))
         return len(self._names) if any(metric.takes_probabilities for metric in self._own) else needed
+
+    @property
+    def only_counted(self) -> bool:
+        """Whether of the probabilities it needs `count` alone, so that they need not be in memory at once."""
+        return (
+            self._histogram is not None
+            and self._borders is None
+            and not any(metric.takes_probabilities for metric in self._own)
+        )
 
     @property
     def matrix(self) -> NDArray[np.int64]:
@@ -232,8 +258,8 @@ class Scoreboard:
         Returns:
             `loss` (the mean over the images in which a pixel counts) and the pooled `class_scores`; `isbi`: those of
             `BorderStack.best`; `seg`: the mean over all objects of the set; `distances`: of each class the mean over
-            the images that have one, and how many have none because one mask is empty; `probabilities` and
-            `thresholds`: of the pixels of all images; and those of the user's own.
+            the images that have one, and how many have none because one mask is empty; `probabilities`, `calibration`
+            and `thresholds`: of the pixels of all images; and those of the user's own.
 
         Raises:
             ValueError: for a threshold that is not one of `THRESHOLDS`.
@@ -282,7 +308,7 @@ class Scoreboard:
     def _rows_at_thresholds(self, thresholds: Mapping[str, float]) -> Iterator[dict[str, float]]:
         """Each image's scores at the best threshold of the set, and at those of another set."""
         found = list(self._at_thresholds())
-        for dice in self._dice:
+        for dice in np.asarray(self._dice).reshape(-1, CURVE_THRESHOLDS.size):
             row: dict[str, float] = {}
             for metric, _, best in found:
                 assert metric.function is not None

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 from unet_exp.config import Config
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.metrics.declarations import ScoreFamily, find_metric, list_families, metric_names
+from unet_exp.metrics.declarations import (
+    ScoreFamily,
+    check_monitor,
+    find_metric,
+    list_families,
+    list_metrics,
+    metric_names,
+)
 from unet_exp.samples.data_set import DataSet
 
 
@@ -47,7 +54,10 @@ def _validation_families(config: Config, class_names: Sequence[str], dataset: Da
     if monitor in {f"val/{name}" for name in (*metric_names(class_names), *own)}:
         return ()
     families = list_families(dataset.metrics, True, True, len(class_names))
-    names = [f"val/{name}" for name in (*metric_names(class_names, families), *own)]
+    if monitor in {f"val/{name}" for name in metric_names(class_names, families)}:
+        check_monitor(monitor)
+    able = [metric for metric in list_metrics(families) if metric.can_choose]
+    names = [f"val/{name}" for name in (*(name for metric in able for name in metric.names(class_names)), *own)]
     if monitor not in names:
         raise ConfigError(f"trainer.monitor={monitor}: there is no such score; choose one of {', '.join(names)}")
     family = find_metric(monitor).family

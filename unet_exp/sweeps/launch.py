@@ -126,10 +126,10 @@ def _check_data(plan: SweepPlan) -> None:
     """
     target = str(plan.launcher["_target_"])
     if "slurm" in target.lower():  # its machines may have other data and devices
-        from unet_exp.metrics.declarations import direction
+        from unet_exp.metrics.declarations import check_monitor
 
         for config in plan.configs:
-            direction(config.trainer.monitor, config.metrics.own)
+            check_monitor(config.trainer.monitor, config.metrics.own)
         return
 
     with signals.defer():

@@ -22,12 +22,12 @@ from unet_exp.config.own_classes import list_targets
 from unet_exp.console import make_console
 from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
-from unet_exp.files import hold_lock
+from unet_exp.files import hold_lock, warn_of_failure
 from unet_exp.geometry import Architecture, EncoderArchitecture, layer_table, output_size
 from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.score_tables import score_tables
-from unet_exp.inference.scoring import Scores, describe_drawn, score_split, score_test, write_scores
+from unet_exp.inference.scoring import Scores, describe_drawn, draw_scores, score_split, score_test, write_scores
 from unet_exp.io.writing import write_image
 from unet_exp.memory import keep_freed_memory
 from unet_exp.metrics.declarations import direction
@@ -253,6 +253,7 @@ class _Training:
         for line in (describe_drawn(self.scores, "test"), describe_drawn(unlabelled, "unlabelled")):
             if line:
                 console.print(line, soft_wrap=True)
+        draw_scores(folder, self.scores, job.dataset.classes)
         record.note(seconds_test=round(time.monotonic() - began, 1))
         if job.config.trainer.overfit:
             assert self.callbacks is not None
@@ -302,14 +303,13 @@ class _Training:
     def _draw_curves(self) -> None:
         if self.folder.metrics.is_file():
             monitor, own = self.job.config.trainer.monitor, self.job.config.metrics.own
-            draw_curves(self.folder.metrics, self.folder.curves, monitor, direction(monitor, own))
+            with warn_of_failure(self.folder.curves):
+                draw_curves(self.folder.metrics, self.folder.curves, monitor, direction(monitor, own))
 
     def _write_page(self, record: RunRecord) -> None:
         """Writes the page of the run; one that cannot be written is a warning."""
-        try:
+        with warn_of_failure(self.folder.page):
             write_run_page(self.folder, record.summary, self.job.dataset.classes)
-        except Exception as error:
-            logging.getLogger(__name__).warning("%s is not written: %s", self.folder.page, error, exc_info=True)
 
     def _finish_logger(self, record: RunRecord) -> None:
         with watch("ending the run"):

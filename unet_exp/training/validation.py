@@ -12,8 +12,10 @@ from unet_exp.config import IGNORE_LABEL, InferenceConfig
 from unet_exp.geometry import Activation
 from unet_exp.inference.batching import can_batch, fits_batch
 from unet_exp.inference.copies import Copies
+from unet_exp.inference.counting import count_parts, hand_over_whole
 from unet_exp.inference.device import memory_format
 from unet_exp.inference.tiling.overlap_tile import Size, mirror_source, tiled_logits
+from unet_exp.metrics.probabilities import Histogram
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import Network, copy_network, fold_batch_norm, probabilities
 from unet_exp.runs.conditions import Layouts
@@ -37,6 +39,7 @@ class _Predicted(NamedTuple):
 
     items: list[dict[str, Any]]
     copies: Copies
+    histograms: list[Histogram | None]
 
 
 class Validation:
@@ -119,9 +122,13 @@ class Validation:
             ),
             "counts": (targets != IGNORE_LABEL).flatten(1).any(dim=1),
         }
-        taken = self._board.takes_probabilities
+        taken = hand_over_whole(self._board, (height, width))
         found |= {"probabilities": classes[:, :taken]} if taken else {}
-        predicted = _Predicted(items, Copies(found))
+        histograms = [
+            count_parts(self._board, item["label"], label, probable)
+            for item, label, probable in zip(items, found["labels"], classes, strict=True)
+        ]
+        predicted = _Predicted(items, Copies(found), histograms)
         self._score_waiting()
         self._waiting = predicted
 
@@ -134,7 +141,9 @@ class Validation:
             loss, label = found["losses"][place], found["labels"][place]
             if found["counts"][place]:
                 self._require_finite(torch.tensor(loss))
-            shares = found["probabilities"][place] if self._board.takes_probabilities else None
+            shares = predicted.histograms[place] or (
+                found["probabilities"][place] if "probabilities" in found else None
+            )
             self._board.add(item["name"], item["label"], label, float(loss), shares, item.get("instances"))
             if self._seen < self._pictures:
                 self._labels.append(label.copy())
