@@ -130,7 +130,9 @@ def test_own_parts_are_named_and_repeating_asks_for_trust(folder: RunFolder) -> 
     own = {"name": "holes", "target": "theirs.Holes", "direction": "min", "params": {"index": 1}}
     watching = {"target": "watch.Norms", "params": {}}
     config = {"name": "x", "augmentation": augmentation, "metrics": {"own": [own]}, "callbacks": [watching]}
-    folder.write_config({**config, "data": {"name": "folder", "pixel_size": [0.5, 0.7]}, "trainer": {"monitor": "val/loss"}})
+    folder.write_config(
+        {**config, "data": {"name": "folder", "pixel_size": [0.5, 0.7]}, "trainer": {"monitor": "val/loss"}}
+    )
     words = ["augmentation=mine", "data=folder", "seed=3", "logger=[wandb,tensorboard]"]
     write_run_page(folder, summary_of(overrides=words), CLASSES)
     page = page_of(folder)

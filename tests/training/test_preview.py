@@ -167,7 +167,9 @@ def test_a_patch_that_is_not_known_silences_no_other(monkeypatch: pytest.MonkeyP
     job = prepared()
     monkeypatch.setattr("unet_exp.training.preview.cut_views", lambda *_: [give(True), give(False), give(True)])
     (said,) = (line for line in make_preview(job, 3).facts if "beyond" in line)
-    assert said.startswith("beyond the image (mirrored): 25.0 % of the input, 25.0 % of the labelled patches; not known")
+    assert said.startswith(
+        "beyond the image (mirrored): 25.0 % of the input, 25.0 % of the labelled patches; not known"
+    )
     assert "of patch 2:" in said
     monkeypatch.setattr("unet_exp.training.preview.cut_views", lambda *_: [give(False)])
     assert any(line.startswith("beyond the image: not known of any patch") for line in make_preview(job, 1).facts)

@@ -76,7 +76,7 @@ def _draw(rows: Sequence[Mapping[str, str]], monitor: str, mode: Direction) -> F
     rates.set(title="learning rate", xlabel="step")
     for axes in (losses, scores, rates):
         axes.grid(alpha=0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     return figure
 
 

@@ -15,7 +15,14 @@ from unet_exp.files import write_text
 from unet_exp.keys import flat
 from unet_exp.metrics.declarations import direction, read_own
 from unet_exp.pages.pictures import Panel, Strip, encode, list_score_pictures, rank, read_panels
-from unet_exp.pages.run_facts import describe_distances, describe_end, list_facts, list_own_files, list_words, name_status
+from unet_exp.pages.run_facts import (
+    describe_distances,
+    describe_end,
+    list_facts,
+    list_own_files,
+    list_words,
+    name_status,
+)
 from unet_exp.pages.run_plots import plot_history
 from unet_exp.pages.run_scores import make_tables
 from unet_exp.pages.template import make_environment

@@ -79,7 +79,7 @@ def _make_axes(label: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, 2.7))
     axes = figure.subplots(gridspec_kw={"left": 0.21, "right": 0.97, "bottom": 0.19, "top": 0.87})
     axes.set(xlabel="optimizer steps", ylabel=shorten(label, _LONGEST))
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     return figure, axes
 
 

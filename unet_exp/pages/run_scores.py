@@ -58,7 +58,9 @@ def _make_table(split: str, scores: dict[str, float | None], own: Sequence[OwnMe
     for full, value in left.items():
         score, _, of_class = full.partition("/")
         if of_class:
-            by_class.setdefault(_title(score, f"{score}/class", own), {})[of_class] = _show(value, 0 if score == UNDEFINED else 4)
+            by_class.setdefault(_title(score, f"{score}/class", own), {})[of_class] = _show(
+                value, 0 if score == UNDEFINED else 4
+            )
         else:
             table.single[_title(score, full, own)] = _show(value)
     table.classes = list(dict.fromkeys(name for texts in by_class.values() for name in texts))
