@@ -53,7 +53,7 @@ def draw_panels(
         valid: (H, W), the pixels of the image that hold data; None for all. Elsewhere nothing is predicted.
 
     Returns:
-        (k H + header + legend, about 4 k W, 3) uint8 RGB; k is 1, and more for an image of less than 200 columns. In the
+        (k H + header + legend, about 4 k W, 3) uint8 RGB; k is 1, and more for images below 200 columns. In the
         error panel a wrong pixel is red over the darkened input, and ignored ones are striped blue.
     """
     grey = view_as_rgb(image, valid)

@@ -87,7 +87,7 @@ def list_facts(summary: Summary, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def list_own_files(summary: Summary, config: Mapping[str, Any]) -> list[str]:
-    """The words that choose a file of the user's own, which needs `--config-dir`; such a file has another name's keys."""
+    """The words that choose a file of the user's own, which needs `--config-dir`; it has the name of another."""
     pairs = [word.partition("=")[::2] for word in summary.overrides or ()]
     return [f"{key}={value}" for key, value in pairs if config.get(f"{key}.name", value) != value and value[:1] != "["]
 

@@ -77,8 +77,8 @@ class WatchedPatches(PatchDataset):
     """Patches, and which of their pixels show what lies beyond the image.
 
     What is beyond looks like the image, which is mirrored there. So each patch is cut once more, from a canvas that
-    shows the same and has no border near the window, with a map of where the image is on it. Where an augmentation gives
-    another patch there, nothing is known.
+    shows the same and has no border near the window, with a map of where the image is on it. Where an augmentation
+    gives another patch there, nothing is known.
 
     Attributes:
         invented: (S, S) of the last patch; None where it is not known.
