@@ -22,21 +22,32 @@ CLASSES = [
     ClassSpec(name="membrane", value=0, color=[10, 20, 30]),
     ClassSpec(name="cell", value=255, color=[200, 210, 220]),
 ]
-RED, BLUE = (230, 60, 40), (40, 60, 120)
+RED, BLUE = (230, 60, 40), (40, 80, 200)
 
 
 def parts(picture: NDArray[np.uint8], width: int) -> list[NDArray[np.uint8]]:
-    """The panels without their headers, gaps and legend."""
+    """The panels without their headers, gaps and legend, in the size of the image."""
     legend = cut_legend(picture)
     assert legend is not None
     picture = picture[: -len(legend) - 1]
-    wide = width + overlay._GAP
+    times = enlarged(width)
+    wide = width * times + overlay._GAP
     assert picture.shape[1] % wide == 0
     left = overlay._GAP // 2
     return [
-        picture[overlay._HEADER : -overlay._GAP, start + left : start + left + width]
+        picture[overlay._HEADER : -overlay._GAP, start + left : start + left + width * times][::times, ::times]
         for start in range(0, picture.shape[1], wide)
     ]
+
+
+def enlarged(width: int) -> int:
+    """How many pixels wide one of a narrow image is drawn."""
+    return max(1, -(-200 // width))
+
+
+def test_a_narrow_and_long_image_is_not_made_longer() -> None:
+    image, truth, prediction = drawn(3000, 2)
+    assert draw_panels(image, truth, prediction, CLASSES).shape[0] < 3300
 
 
 def drawn(height: int = 30, width: int = 40, channels: int = 1) -> tuple[Any, Any, Any]:
@@ -61,8 +72,9 @@ def test_four_panels_with_a_truth_and_three_without(size: tuple[int, int], chann
         assert picture.dtype == np.uint8
         legend = cut_legend(picture)
         assert legend is not None
-        with_legend = height + overlay._HEADER + overlay._GAP + 1 + len(legend)
-        assert picture.shape == (with_legend, count * (width + overlay._GAP), 3)
+        times = enlarged(width)
+        with_legend = height * times + overlay._HEADER + overlay._GAP + 1 + len(legend)
+        assert picture.shape == (with_legend, count * (width * times + overlay._GAP), 3)
         assert len(parts(picture, width)) == count
 
 
@@ -85,7 +97,9 @@ def test_an_error_is_red_where_it_is_wrong_and_only_there() -> None:
     assert wrong.any()
     assert ignored.any()
     assert ((error == RED).all(axis=-1) == wrong).all()
-    assert ((error == BLUE).all(axis=-1) == ignored).all()
+    blue = (error == BLUE).all(axis=-1)
+    assert not blue[~ignored].any()
+    assert 0.3 < blue[ignored].mean() < 0.7, "stripes, which no class has"
     right = error[~wrong & ~ignored].astype(int)
     assert (np.ptp(right, axis=-1) == 0).all(), "elsewhere the grey image"
     assert (right[:, 0] <= image[~wrong & ~ignored][:, 0] / 2).all(), "darkened"

@@ -104,6 +104,47 @@ def test_it_says_what_was_trained_and_how_it_went(folder: RunFolder) -> None:
     assert f"rerun={folder.path}" in page.text
 
 
+def test_scores_have_titles_thresholds_and_units(folder: RunFolder) -> None:
+    metrics = {
+        **{"test/hausdorff95/cell": 2.5, "test/distances_undefined/cell": 3.0, "test/iou/membrane": 0.1},
+        **{"test/iou/mean": 0.2, "test/iou/cell": 0.3, "test/rand_error": 0.0123, "test/rand_error_threshold": 0.5},
+        **{"test/rand_error_at_val": 0.25, "test/rand_error_threshold_at_val": 0.4, "test/mine": 1.0},
+    }
+    write_run_page(folder, summary_of(metrics=metrics, distance_unit="µm"), CLASSES)
+    page = page_of(folder)
+    assert page.by_tag["th"][:4] == ["score", "cell", "membrane", "mean"]
+    assert page.by_tag["td"][:9] == ["2.5000", "", "", "3", "", "", "0.3000", "0.1000", "0.2000"]
+    assert page.by_tag["td"][9:13] == ["0.0123", "0.50", "0.2500", "0.40"]
+    assert {"Hausdorff 95 (lower is better)", "images without a distance", "Rand error (lower is better)"} <= set(
+        page.by_tag["span"]
+    )
+    assert page.facts()["mine"] == "1.0000"
+    assert "Distances in µm; tolerance of the surface Dice: the longer side of a pixel." in page.text
+    assert "prediction IoU 0.100" in page.text
+    assert "error 0.1" not in page.text
+
+
+def test_own_parts_are_named_and_repeating_asks_for_trust(folder: RunFolder) -> None:
+    inner = {"name": "OneOf", "p": 0.5, "transforms": [{"name": "RandomGamma", "gamma_limit": [70, 140]}]}
+    augmentation = {"name": "albumentations", "transforms": [{"name": "D4", "p": 1}, inner], "then": None}
+    own = {"name": "holes", "target": "theirs.Holes", "direction": "min", "params": {"index": 1}}
+    watching = {"target": "watch.Norms", "params": {}}
+    config = {"name": "x", "augmentation": augmentation, "metrics": {"own": [own]}, "callbacks": [watching]}
+    folder.write_config(
+        {**config, "data": {"name": "folder", "pixel_size": [0.5, 0.7]}, "trainer": {"monitor": "val/loss"}}
+    )
+    words = ["augmentation=mine", "data=folder", "seed=3", "logger=[wandb,tensorboard]"]
+    write_run_page(folder, summary_of(overrides=words), CLASSES)
+    page = page_of(folder)
+    facts = page.facts()
+    assert facts["augmentation"] == "albumentations: D4 (p 1), OneOf (p 0.5, of RandomGamma (gamma_limit [70, 140]))"
+    assert facts["own scores"] == "holes (theirs.Holes, index 1)"
+    assert facts["callbacks"] == "watch.Norms"
+    assert facts["pixel size"] == "0.5 x 0.7"
+    assert "augmentation=mine: from the user's own files" in page.text
+    assert f"rerun={folder.path} 'trust=[theirs,watch]'" in page.text
+
+
 def test_names_are_text_and_nothing_is_fetched(folder: RunFolder) -> None:
     write_run_page(folder, summary_of(error=EVIL, status="failed"), CLASSES)
     text, page = folder.page.read_text(), page_of(folder)
@@ -186,7 +227,8 @@ def test_a_training_has_a_page(finished: RunFolder) -> None:
     page = page_of(finished)
     assert "Training: finished" in page.text
     assert page.facts()["seed"] == "1"
-    assert {"curves.png", "metrics.csv", "per_image.csv", "config.yaml"} <= set(page.by_tag["a"])
+    kept = {path.name for path in finished.path.iterdir() if path.is_file()} - {"report.html", ".lock"}
+    assert set(page.by_tag["a"]) == kept
     for _, attributes in page.elements:
         if attributes.get("href"):
             assert (finished.path / str(attributes["href"])).is_file()

@@ -196,8 +196,10 @@ def test_a_logger_that_fails_fails_no_training(
 def test_a_preview_comes_before_the_first_step(train: Train, toy: type[Toy]) -> None:
     train(*WORDS, "preview=1")
     (logger,) = toy.opened
-    ((step, views),) = logger.of("views")
+    (step, views), (last, scores) = logger.of("views")
     assert (step, list(views)) == (0, ["preview"])
+    assert (last, list(scores)) == (4, ["test/confusion", "test/probability_curves"]), "the test's, behind the last"
+    assert {shape[2] for shape in scores.values()} == {3}
     assert [kind for kind, _ in logger.calls[:2]] == ["open", "views"]
 
 

@@ -61,7 +61,9 @@ def test_it_shows_what_the_training_feeds_first(words: tuple[str, ...]) -> None:
         assert view.label.tobytes() == patch["label"].tobytes()
         assert (view.weights is None) == ("weights" not in patch)
         if view.weights is not None:
-            assert view.weights.tobytes() == patch["weights"].tobytes()
+            of_classes = np.append(job.module.loss.class_weights, [0] * 254).astype(np.float32)
+            expected = np.where(view.label == IGNORE_LABEL, 0, patch["weights"] + of_classes[view.label])
+            np.testing.assert_array_equal(view.weights, expected)
 
 
 def test_patches_that_are_made_on_the_device_are_shown_as_made_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,8 +92,10 @@ class Plain:
         )
         self._image = image
 
-    def read(self, _: int, region: Region) -> Sample:
+    def read(self, _: int, region: Region | None = None) -> Sample:
         label = np.ones(self._image.shape[:2], np.uint8)
+        if region is None:
+            return Sample("one", self._image, label)
         return Sample("one", self._image[region.slices], label[region.slices])
 
 
@@ -103,8 +107,8 @@ def watched(image: NDArray[np.float32], augment: Any) -> Callable[..., tuple[NDA
     patches = WatchedPatches(images, as_it_is, 16, 24, augment, targets, 0)
     parts = ImageParts(images, 0, patches._normalization)
 
-    def cut(top: int, left: int, seed: int) -> tuple[NDArray[Any], Any]:
-        patch, _ = patches._cut(parts, Window(top, left, 24, -4), seed, parts.plane("label"))
+    def cut(top: int, left: int, seed: int, surround: int = -4) -> tuple[NDArray[Any], Any]:
+        patch, _ = patches._cut(parts, Window(top, left, 24, surround), seed, parts.plane("label"))
         return patch, patches.invented
 
     return cut
@@ -141,6 +145,34 @@ def test_what_is_invented_moves_with_the_patch() -> None:
         _, invented = cut(-10, 5, seed)
         (bright,) = inner(wide, Window(290, 305, 24), seed)
         assert (invented == (bright[..., 0] < 0.5)).mean() > 0.97, "but for the pixels of the border"
+
+
+@pytest.mark.parametrize("surround", [-4, 11])
+def test_lists_of_transforms_are_known_however_much_is_cut_around_the_patch(surround: int) -> None:
+    listed = "[{name: Affine, rotate: [-180, 180], p: 1}, {name: ElasticTransform, p: 1}, {name: GaussNoise, p: 1}]"
+    cut = watched(
+        np.random.default_rng(1).random((60, 60, 1), np.float32),
+        built("augmentation=albumentations", f"augmentation.transforms={listed}"),
+    )
+    shares = [cut(-10, 5, seed, surround)[1].mean() for seed in range(5)]
+    assert all(0.1 < share < 0.7 for share in shares)
+
+
+def test_a_patch_that_is_not_known_silences_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def give(known: bool) -> PatchView:
+        invented = np.arange(32 * 32).reshape(32, 32) < 256
+        image, label = np.zeros((32, 32, 1), np.float32), np.zeros((32, 32), np.uint8)
+        return PatchView("one", image, label, None, invented if known else None)
+
+    job = prepared()
+    monkeypatch.setattr("unet_exp.training.preview.cut_views", lambda *_: [give(True), give(False), give(True)])
+    (said,) = (line for line in make_preview(job, 3).facts if "beyond" in line)
+    assert said.startswith(
+        "beyond the image (mirrored): 25.0 % of the input, 25.0 % of the labelled patches; not known"
+    )
+    assert "of patch 2:" in said
+    monkeypatch.setattr("unet_exp.training.preview.cut_views", lambda *_: [give(False)])
+    assert any(line.startswith("beyond the image: not known of any patch") for line in make_preview(job, 1).facts)
 
 
 def test_nothing_is_claimed_where_an_augmentation_looks_at_the_size_of_the_image() -> None:

@@ -14,13 +14,18 @@ Most used keys (--cfg job prints all of them, --cfg job -p model one group):
   model.deep_supervision  loss.class_weights  optimizer.lr  trainer.max_epochs  trainer.max_steps
   trainer.max_time  trainer.accelerator  trainer.devices  trainer.precision  trainer.monitor
   data.root  data.seed  data.tile  data.batch_size  data.num_workers  data.fold  data.folds
-  inference.tile  inference.angles  metrics.warping
+  inference.tile  inference.angles  metrics.warping  metrics.tolerance  metrics.own  data.pixel_size
+  augmentation.transforms  augmentation.then  optimizer.target  scheduler.target  callbacks  trust
   loss.w0  loss.sigma  augmentation.std  augmentation.rotation  sweep.resume  search.trials
+
+scripts/preview.py takes the same words and draws the first patches, without training.
 
 Examples:
   python scripts/train.py experiment=demo
   python scripts/train.py experiment=small model=valid fusion=add
   python scripts/train.py data=isbi2012 data.root=path/to/isbi2012 loss.class_weights=inverse
+  python scripts/train.py experiment=small augmentation=albumentations 'augmentation.transforms=[{{name: D4}}]'
+  python scripts/train.py experiment=small optimizer=torch optimizer.target=NAdam 'logger=[wandb,tensorboard]'
   python scripts/train.py experiment=small optimizer=sgd optimizer.lr=0.01 scheduler=cosine trainer.max_steps=2000
   python scripts/train.py experiment=paper_isbi2012_small data.root=path/to/isbi2012
   python scripts/train.py -m experiment=small fusion=concat,add,none seed=0,1,2

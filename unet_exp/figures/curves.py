@@ -4,10 +4,13 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from unet_exp.files import write_whole
 from unet_exp.metrics.declarations import Direction, direction
@@ -54,14 +57,14 @@ def _draw(rows: Sequence[Mapping[str, str]], monitor: str, mode: Direction) -> F
     losses, scores, rates = figure.subplots(1, 3)
 
     for name, label in (("train/loss", "training"), ("val/loss", "validation")):
-        losses.plot(*read_points(rows, name), label=label)
+        _plot(losses, rows, name, label=label)
     losses.set(title="loss", xlabel="step")
     losses.legend()
     names = [name for name in (rows[0] if rows else {}) if name.startswith("val/iou/") or name == "val/accuracy"]
     if monitor not in ("val/loss", *names):
         names.append(monitor)
     for name in names:
-        scores.plot(*read_points(rows, name), label=name.removeprefix("val/"), lw=2 if name == monitor else 1)
+        _plot(scores, rows, name, label=name.removeprefix("val/"), lw=2 if name == monitor else 1)
     best = find_best(*read_points(rows, monitor), mode)
     if best is not None:
         axes = losses if monitor == "val/loss" else scores
@@ -69,8 +72,15 @@ def _draw(rows: Sequence[Mapping[str, str]], monitor: str, mode: Direction) -> F
     scores.set(title="validation scores", xlabel="step")
     if scores.has_data():
         scores.legend(loc="lower right", fontsize="small")
-    rates.plot(*read_points(rows, "lr"), color="grey")
+    _plot(rates, rows, "lr", color="grey")
     rates.set(title="learning rate", xlabel="step")
     for axes in (losses, scores, rates):
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     return figure
+
+
+def _plot(axes: Axes, rows: Sequence[Mapping[str, str]], name: str, **look: Any) -> None:
+    """Plots a column; a single point, of which a line shows nothing, as a dot."""
+    steps, values = read_points(rows, name)
+    axes.plot(steps, values, "o-" if len(steps) == 1 else "-", **look)

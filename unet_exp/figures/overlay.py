@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
-from unet_exp.figures.legend import Mark, class_marks, draw_legend
+from unet_exp.figures.legend import Mark, class_marks, draw_legend, stripes
 from unet_exp.samples.classes import IGNORE_COLOR, colorize
 
 _GAP = 8
 _HEADER = 28
+_NARROWEST, _LONGEST = 200, 1000
+"""Width and height of a panel, pixels, between which the pixels of a small image are squares: its title needs room."""
 _CORRECT = (70, 70, 70)
 _WRONG = (230, 60, 40)
-_NOT_COUNTED = (40, 60, 120)
+_NOT_COUNTED = (40, 80, 200)
 _RULE = (200, 200, 200)
 """The line above a legend: the only row of a picture without the white between panels."""
 
@@ -51,8 +53,8 @@ def draw_panels(
         valid: (H, W), the pixels of the image that hold data; None for all. Elsewhere nothing is predicted.
 
     Returns:
-        (H + header + legend, about 4 W, 3) uint8 RGB. In the error panel a wrong pixel is red over the darkened input,
-        and an ignored one is blue.
+        (k H + header + legend, about 4 k W, 3) uint8 RGB; k is 1, and more for images below 200 columns. In the
+        error panel a wrong pixel is red over the darkened input, and ignored ones are striped blue.
     """
     grey = view_as_rgb(image, valid)
     if valid is not None:
@@ -61,20 +63,32 @@ def draw_panels(
     if truth is None:
         blend = (0.6 * grey + 0.4 * predicted).astype(np.uint8)
         columns = [("input", grey), ("prediction", predicted), ("overlay", blend)]
+        columns = [(title, _enlarge(panel)) for title, panel in columns]
     else:
         error = (grey * 0.45).astype(np.uint8)
         ignored = truth == IGNORE_LABEL
         error[(prediction != truth) & ~ignored] = _WRONG
-        error[ignored] = _NOT_COUNTED
         wrong = prediction[~ignored] != truth[~ignored]
         columns = [
-            ("input", grey),
-            ("truth", colorize(truth, classes)),
-            (f"prediction {score}".strip(), predicted),
-            (f"error {wrong.mean():.1%}" if wrong.size else "all ignored", error),
+            ("input", _enlarge(grey)),
+            ("truth", _enlarge(colorize(truth, classes))),
+            (f"prediction {score}".strip(), _enlarge(predicted)),
+            (f"error {wrong.mean():.1%}" if wrong.size else "all ignored", _stripe(_enlarge(error), _enlarge(ignored))),
         ]
     panels = np.concatenate([_add_title(title, panel) for title, panel in columns], axis=1)
     return np.concatenate([panels, _draw_meanings(classes, truth, prediction, panels.shape[1])])
+
+
+def _enlarge(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Each pixel as a square where an image is narrow, but not a long one."""
+    times = min(-(-_NARROWEST // pixels.shape[1]), _LONGEST // pixels.shape[0])
+    return pixels.repeat(times, axis=0).repeat(times, axis=1) if times > 1 else pixels
+
+
+def _stripe(panel: NDArray[np.uint8], ignored: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Stripes, since a class may have any colour."""
+    panel[ignored & stripes(ignored.shape)] = _NOT_COUNTED
+    return panel
 
 
 def _draw_meanings(
@@ -85,7 +99,7 @@ def _draw_meanings(
     if (prediction if truth is None else np.append(truth, prediction)).max() == IGNORE_LABEL:
         marks += (Mark("ignored", IGNORE_COLOR),)
     if truth is not None:
-        marks += (Mark("error: wrong", _WRONG), Mark("error: ignored", _NOT_COUNTED))
+        marks += (Mark("error: wrong", _WRONG), Mark("error: ignored", _NOT_COUNTED, "striped"))
     legend = draw_legend(marks, width)
     return np.concatenate([np.full((1, width, 3), _RULE, np.uint8), legend])
 

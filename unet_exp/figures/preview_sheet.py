@@ -32,7 +32,7 @@ class PatchView:
         title: names it.
         image: (S, S, C) float32, the network's input.
         label: (T, T) uint8 class indices, of the middle of the input.
-        weights: (T, T) float32; None without any.
+        weights: (T, T) float32, of the pixels in the loss, those of the classes included; None where all are alike.
         invented: (S, S), where the input shows what lies beyond the image; None where it is not known.
     """
 
@@ -101,7 +101,9 @@ def _draw_panels(
         if view.invented is not None:
             marked = frame.fit(view.invented.view(np.uint8)).astype(bool) & stripes(panel.shape[:2])
             panel[marked] = (0.35 * panel[marked] + 0.65 * np.array(_INVENTED)).astype(np.uint8)
-        yield ("input" if len(inputs) == 1 else f"input, channel {place + 1}"), frame.outline(panel)
+        name = "input" if len(inputs) == 1 else f"input, channel {place + 1}"
+        unknown = ", beyond the image: not known" if view.invented is None else ""
+        yield f"{name}{unknown}", frame.outline(panel)
     around = (_DIM * frame.fit(shown.mean(axis=-1, keepdims=True).astype(np.uint8).repeat(3, axis=-1))).astype(np.uint8)
     label, ignored = colorize(view.label, classes), frame.fit_tile((view.label == IGNORE_LABEL).view(np.uint8)) > 0
     fitted = frame.fit_tile(label)
@@ -109,7 +111,7 @@ def _draw_panels(
     fitted[ignored & stripes(ignored.shape)] = _IGNORED
     yield "label", frame.outline(frame.put(around, fitted))
     if view.weights is not None and limits is not None:
-        yield "weights of the loss", frame.outline(frame.put(around, frame.fit_tile(_color(view.weights, limits))))
+        yield "weights in the loss", frame.outline(frame.put(around, frame.fit_tile(_color(view.weights, limits))))
 
 
 class _Frame:
@@ -177,8 +179,8 @@ def _color(values: NDArray[np.float32], limits: tuple[float, float]) -> Panel:
 def _draw_scale(sheet: Image.Image, pen: ImageDraw.ImageDraw, top: int, limits: tuple[float, float]) -> None:
     """The colours of the weights, with the least and the greatest."""
     low, high = (f"{value:.3g}" for value in limits)
-    left = GAP + round(font().getlength(f"weights of the loss: {low}")) + 6
-    pen.text((GAP, top), f"weights of the loss: {low}", fill=INK, font=font())
+    left = GAP + round(font().getlength(f"weights in the loss: {low}")) + 6
+    pen.text((GAP, top), f"weights in the loss: {low}", fill=INK, font=font())
     ramp = _color(np.linspace(*limits, _BAR, dtype=np.float32)[None].repeat(14, axis=0), limits)
     sheet.paste(Image.fromarray(ramp), (left, top))
     pen.text((left + _BAR + 6, top), high, fill=INK, font=font())
@@ -187,7 +189,7 @@ def _draw_scale(sheet: Image.Image, pen: ImageDraw.ImageDraw, top: int, limits: 
 def _list_marks(views: Sequence[PatchView], classes: Sequence[ClassSpec]) -> tuple[Mark, ...]:
     marks = class_marks(classes)
     marks += (Mark("ignored", _IGNORED, "striped"),)
-    if any(view.invented is not None for view in views):
+    if any(view.invented is not None and view.invented.any() for view in views):
         marks += (Mark("beyond the image (mirrored)", _INVENTED, "striped"),)
     if views[0].label.shape[0] < views[0].image.shape[0]:
         marks += (Mark("labelled patch", _OUTLINE, "frame"),)

@@ -21,6 +21,12 @@ def one_hot(label: Tensor, classes: int) -> Tensor:
     return label[:, None] == torch.arange(classes, device=label.device)[:, None, None]
 
 
+def _fill(label: Tensor) -> Tensor:
+    """The label as indices, the first class where it is ignored."""
+    # Not by `torch.where`: it copies a number to the device, and waits.
+    return label.masked_fill(label == IGNORE_LABEL, 0).long()
+
+
 def weight_tensor(class_weights: Sequence[float] | None) -> Tensor | None:
     """A weight a class as float32, or None."""
     return None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
@@ -58,17 +64,20 @@ class PixelwiseLoss(nn.Module, ABC):
             A float32 scalar (float64 for float64 logits); 0 where no pixel counts.
         """
         counted = label != IGNORE_LABEL
-        # Not by `torch.where`: it copies a number to the device, and waits.
-        target = label.masked_fill(~counted, 0).long()
+        weights = self.weigh(label, pixel_weights)
+        losses = self.pixel_losses(widen(logits), _fill(label))
+        total = weights if self.normalize == "weights" else counted.float()
+        return (weights * losses).sum() / total.sum().clamp_min(torch.finfo(torch.float32).tiny)
+
+    def weigh(self, label: Tensor, pixel_weights: Tensor | None = None) -> Tensor:
+        """The weight w of each pixel, (B, H, W) float32; arguments as `forward`'s."""
+        target = _fill(label)
         weights = torch.ones_like(target, dtype=torch.float32)
         if self.class_weights is not None:
             weights = self.class_weights[target]
         if pixel_weights is not None:
             weights = weights + pixel_weights
-        weights = weights.masked_fill(~counted, 0)
-        losses = self.pixel_losses(widen(logits), target)
-        total = weights if self.normalize == "weights" else counted.float()
-        return (weights * losses).sum() / total.sum().clamp_min(torch.finfo(torch.float32).tiny)
+        return weights.masked_fill(label == IGNORE_LABEL, 0)
 
     @abstractmethod
     def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:

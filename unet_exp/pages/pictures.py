@@ -90,7 +90,7 @@ def read_legend(run: RunFolder, split: str, image: str) -> str | None:
 def list_score_pictures(run: RunFolder) -> list[ScorePicture]:
     """Those of a run that are there."""
     rows = "Each row is a true class: which share of its pixels was predicted as what."
-    thresholds = "Over all thresholds of the probabilities; docs/metrics.md explains the numbers."
+    thresholds = "Over all thresholds of the probabilities; docs/metrics.md in the repository explains the numbers."
     told = [
         (run.confusion_picture, "Confusion matrix", rows),
         (run.curves_picture, "Precision and recall, ROC and calibration", thresholds),

@@ -61,10 +61,13 @@ def list_facts(summary: Summary, config: Mapping[str, Any]) -> dict[str, str]:
         "skip fusion": config.get("fusion.name"),
         "size": _describe_size(summary),
         "loss": _describe_group(config, "loss"),
-        "augmentation": config.get("augmentation.name"),
+        "augmentation": _describe_augmentation(config),
         "optimizer": _describe_group(config, "optimizer"),
         "schedule": _describe_group(config, "scheduler"),
         "data": _describe_data(summary, config),
+        "pixel size": _describe_pixel_size(config),
+        "own scores": _describe_listed(config.get("metrics.own"), "name"),
+        "callbacks": _describe_listed(config.get("callbacks"), "target"),
         "limits": _describe_group(config, "trainer", _TRAINER, word=False),
         "seed": summary.seed,
         "fold": summary.fold,
@@ -83,6 +86,21 @@ def list_facts(summary: Summary, config: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(text) for name, text in facts.items() if text not in (None, "")}
 
 
+def list_own_files(summary: Summary, config: Mapping[str, Any]) -> list[str]:
+    """The words that choose a file of the user's own, which needs `--config-dir`; it has the name of another."""
+    pairs = [word.partition("=")[::2] for word in summary.overrides or ()]
+    return [f"{key}={value}" for key, value in pairs if config.get(f"{key}.name", value) != value and value[:1] != "["]
+
+
+def describe_distances(summary: Summary, config: Mapping[str, Any]) -> str | None:
+    """The unit and the tolerance of the distances; None without such."""
+    if summary.distance_unit is None:
+        return None
+    tolerance = config.get("metrics.tolerance")
+    text = "the longer side of a pixel" if tolerance is None else f"{tolerance:g}"
+    return f"Distances in {summary.distance_unit}; tolerance of the surface Dice: {text}."
+
+
 def format_seconds(seconds: float) -> str:
     """`3.2 s`, `2.5 min`, `1.4 h`."""
     for limit, length, unit in ((120, 1, "s"), (7200, 60, "min")):
@@ -97,6 +115,45 @@ def _describe_group(config: Mapping[str, Any], group: str, keys: tuple[str, ...]
     chosen = [key for key in (keys or found) if key in found and key != "name" and found[key] not in (None, "none", [])]
     texts = [f"{key} {found[key]}" for key in chosen]
     return ", ".join([*([str(found.get("name"))] if word and "name" in found else []), *texts])
+
+
+def _describe_augmentation(config: Mapping[str, Any]) -> str:
+    """The word and, of lists and own classes, what it does."""
+    texts = [str(config.get("augmentation.name", "")), str(config.get("augmentation.target") or "")]
+    if listed := config.get("augmentation.transforms"):
+        texts.append(_describe_transforms(listed))
+    if then := config.get("augmentation.then"):
+        texts.append(f"then {_describe_transforms(then)}")
+    return ": ".join(filter(None, (texts[0], "; ".join(filter(None, texts[1:])))))
+
+
+def _describe_transforms(entries: object) -> str:
+    """`D4 (p 1), OneOf (p 0.5, of RandomGamma, GaussNoise)`; the file may be anybody's."""
+    texts = []
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, Mapping):
+            inside = [f"of {_describe_transforms(entry['transforms'])}"] if entry.get("transforms") else []
+            given = [f"{key} {value}" for key, value in entry.items() if key not in ("name", "transforms")]
+            more = ", ".join([*given, *inside])
+            texts.append(f"{entry.get('name')} ({more})" if more else str(entry.get("name")))
+    return ", ".join(texts)
+
+
+def _describe_listed(entries: object, key: str) -> str:
+    """A list of own classes: what each is called, and its class and arguments."""
+    texts = []
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, Mapping):
+            values = entry.get("params")
+            given = [f"{name} {value}" for name, value in values.items()] if isinstance(values, Mapping) else []
+            more = ", ".join([*([] if key == "target" else [str(entry.get("target"))]), *given])
+            texts.append(f"{entry.get(key)} ({more})" if more else str(entry.get(key)))
+    return ", ".join(texts)
+
+
+def _describe_pixel_size(config: Mapping[str, Any]) -> str | None:
+    size = config.get("data.pixel_size")
+    return " x ".join(map(str, size)) if isinstance(size, list) else _join(size)
 
 
 def _describe_size(summary: Summary) -> str | None:

@@ -4,37 +4,33 @@ import csv
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unet_exp.config import ClassSpec
-from unet_exp.config.running import OwnMetricConfig
-from unet_exp.errors import ConfigError, DataError
+from unet_exp.config.own_classes import find_own_classes
+from unet_exp.errors import DataError
 from unet_exp.figures.curves import read_history
 from unet_exp.files import write_text
 from unet_exp.keys import flat
 from unet_exp.metrics.declarations import direction, read_own
 from unet_exp.pages.pictures import Panel, Strip, encode, list_score_pictures, rank, read_panels
-from unet_exp.pages.run_facts import describe_end, list_facts, list_words, name_status
+from unet_exp.pages.run_facts import (
+    describe_distances,
+    describe_end,
+    list_facts,
+    list_own_files,
+    list_words,
+    name_status,
+)
 from unet_exp.pages.run_plots import plot_history
+from unet_exp.pages.run_scores import make_tables
 from unet_exp.pages.template import make_environment
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 
 _RANKED_BY = "iou/mean"
 _TITLES = {3: ("input", "prediction", "overlay"), 4: ("input", "truth", "prediction", "error")}
-
-
-@dataclass(frozen=True)
-class Table:
-    """Scores of a split: those of single classes as a table, the others as a list."""
-
-    split: str
-    classes: list[str]
-    rows: dict[str, list[str]]
-    single: dict[str, str]
 
 
 def write_run_page(folder: RunFolder, summary: Summary, classes: Sequence[ClassSpec]) -> Path:
@@ -52,7 +48,8 @@ def write_run_page(folder: RunFolder, summary: Summary, classes: Sequence[ClassS
         DataError: if the config is missing or damaged.
         OSError: if the page cannot be written.
     """
-    config = flat(folder.read_config())
+    nested = folder.read_config()
+    config = flat(nested)
     own = read_own(config.get("metrics.own"))
     monitor = str(config.get("trainer.monitor"))
     rows = read_history(folder.metrics) if folder.metrics.is_file() else []
@@ -69,57 +66,29 @@ def write_run_page(folder: RunFolder, summary: Summary, classes: Sequence[ClassS
             end=describe_end(summary),
             error=summary.error,
             words=list_words(summary),
+            files_of_own=list_own_files(summary, config),
             facts=list_facts(summary, config),
             config=config,
             curves=plot_history(rows, monitor, direction(monitor, own)) if rows else [],
-            tables=_make_tables(summary.metrics, own),
+            tables=make_tables(summary.metrics, own),
+            distances=describe_distances(summary, config),
             more=list_score_pictures(folder),
             strips=list(_make_strips(folder, split)),
             split=split,
             ranked=split != "unlabelled",
             swatches=[(spec.name, "#{:02x}{:02x}{:02x}".format(*spec.color)) for spec in classes],
-            repeat=None if summary.checkpoint else _repeat(folder),
-            files=[path.name for path in _list_files(folder)],
+            repeat=None if summary.checkpoint else _repeat(folder, nested),
+            files=[path.name for path in folder.list_files()],
         )
     )
     write_text(folder.page, page)
     return folder.page
 
 
-def _repeat(folder: RunFolder) -> str:
-    return f"python scripts/train.py {shlex.quote(f'rerun={folder.path}')}"
-
-
-def _list_files(folder: RunFolder) -> Iterator[Path]:
-    known = (folder.preview, folder.curves, folder.metrics, folder.per_image, folder.per_threshold, folder.config)
-    yield from (path for path in known if path.is_file())
-
-
-def _make_tables(metrics: Mapping[str, float | None], own: Sequence[OwnMetricConfig]) -> list[Table]:
-    """The scores of each split; a name is `<split>/<score>` or `<split>/<score>/<class>`."""
-    tables: dict[str, Table] = {}
-    found: dict[tuple[str, str], dict[str, str]] = {}
-    for name, value in metrics.items():
-        split, _, score = name.partition("/")
-        table = tables.setdefault(split, Table(split, [], {}, {}))
-        score, _, of_class = score.partition("/")
-        text = "undefined" if value is None or math.isnan(value) else f"{value:.4f}"
-        if of_class:
-            found.setdefault((split, _name_score(score, name, own)), {})[of_class] = text
-            if of_class not in table.classes:
-                table.classes.append(of_class)
-        else:
-            table.single[_name_score(score, name, own)] = text
-    for (split, score), texts in found.items():
-        tables[split].rows[score] = [texts.get(of_class, "") for of_class in tables[split].classes]
-    return list(tables.values())
-
-
-def _name_score(score: str, name: str, own: Sequence[OwnMetricConfig]) -> str:
-    with suppress(ConfigError):  # a score that this version does not declare
-        if direction(name, own) == "min":
-            return f"{score} (lower is better)"
-    return score
+def _repeat(folder: RunFolder, config: Mapping[str, Any]) -> str:
+    packages = dict.fromkeys(own.target.partition(".")[0] for own in find_own_classes(config, "train"))
+    words = [f"rerun={folder.path}", *([f"trust=[{','.join(packages)}]"] if packages else [])]
+    return " ".join(["python scripts/train.py", *map(shlex.quote, words)])
 
 
 def _make_strips(folder: RunFolder, split: str) -> Iterator[Strip]:
@@ -133,14 +102,14 @@ def _make_strips(folder: RunFolder, split: str) -> Iterator[Strip]:
     scores = _read_scores(folder)
     drawn = [name for name in sorted(scores, key=scores.__getitem__) if folder.picture(split, name).is_file()]
     for place, image in rank(drawn).items():
-        yield _make_strip(folder, split, place, image, f"{scores[image]:.3f}", 4)
+        yield _make_strip(folder, split, place, image, f"IoU {scores[image]:.3f}", 4)
 
 
 def _make_strip(folder: RunFolder, split: str, place: str, image: str, score: str, count: int) -> Strip:
     parts = read_panels(folder, split, image, count)
     if parts is None:
         return Strip(place, image, "", [Panel("picture", score, None)])
-    texts = ["" if title != "error" else score for title in _TITLES[count]]
+    texts = [score if title == "prediction" else "" for title in _TITLES[count]]
     panels = [Panel(title, text, encode(part)) for title, text, part in zip(_TITLES[count], texts, parts, strict=True)]
     return Strip(place, image, "", panels)
 

@@ -8,11 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from unet_exp.figures.curves import find_best, read_points
+from unet_exp.figures.names import shorten
 from unet_exp.metrics.declarations import Direction
 from unet_exp.pages.plots import INK, PALETTE, STYLE, WIDTH, Plot, embed
 
 Row = Mapping[str, str]
 
+_LONGEST = 22
+"""Letters beside a plot."""
 _POINTS = 500
 """Of a curve at most: more would make the page large."""
 
@@ -74,9 +77,9 @@ def _plot_rate(rows: Sequence[Row]) -> Plot | None:
 def _make_axes(label: str) -> tuple[Figure, Axes]:
     # A layout engine would draw everything twice, half of the time of a page.
     figure = Figure(figsize=(WIDTH, 2.7))
-    axes = figure.subplots(gridspec_kw={"left": 0.16, "right": 0.97, "bottom": 0.19, "top": 0.87})
-    axes.set(xlabel="optimizer steps", ylabel=label)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes = figure.subplots(gridspec_kw={"left": 0.21, "right": 0.97, "bottom": 0.19, "top": 0.87})
+    axes.set(xlabel="optimizer steps", ylabel=shorten(label, _LONGEST))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     return figure, axes
 
 

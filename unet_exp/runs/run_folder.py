@@ -60,6 +60,13 @@ class RunFolder:
         """The picture of what is predicted of an image."""
         return self.predictions / picture_name(split, image)
 
+    def list_files(self) -> list[Path]:
+        """The files that people open and that are there, without the page and what is in folders."""
+        pictures = (self.preview, self.curves, self.confusion_picture, self.curves_picture)
+        scores = (self.per_image, self.per_threshold, self.confusion, self.probability_curves, self.reliability)
+        known = (*pictures, self.metrics, *scores, self.summary, self.split, self.config, self.log)
+        return [path for path in known if path.is_file()]
+
     @property
     def has_checkpoint(self) -> bool:
         """Whether a training can go on here."""

@@ -1,16 +1,18 @@
 """The first patches of a training as the network will see them, before it starts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor, nn
 
 from unet_exp.augmentation import Window
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.figures.preview_sheet import PatchView, draw_preview
+from unet_exp.losses.pixelwise import PixelwiseLoss
 from unet_exp.mirror import Pixels, Plane, mirror_window
 from unet_exp.network import center_crop
 from unet_exp.samples.sample import Region
@@ -58,17 +60,25 @@ def cut_views(job: Job, count: int) -> Iterator[PatchView]:
             title=f"{number}: {names[draw.image]}",
             image=arrays["image"].transpose(1, 2, 0),
             label=arrays["label"],
-            weights=arrays.get("weights"),
+            weights=_weigh(job.module.loss, patch),
             invented=watched.invented,
         )
+
+
+def _weigh(loss: nn.Module, patch: Mapping[str, Tensor]) -> NDArray[np.float32] | None:
+    """The weights of the pixels in the loss, (T, T), ignored ones 0; None for a loss without a map of weights."""
+    if "weights" not in patch or not isinstance(loss, PixelwiseLoss):
+        return None
+    found: NDArray[np.float32] = loss.weigh(patch["label"][None], patch["weights"][None])[0].numpy()
+    return found
 
 
 class WatchedPatches(PatchDataset):
     """Patches, and which of their pixels show what lies beyond the image.
 
     What is beyond looks like the image, which is mirrored there. So each patch is cut once more, from a canvas that
-    shows the same and has no border near the window, with a map of where the image is on it. An augmentation that gives
-    another patch there looks at the size of the image; then nothing is known.
+    shows the same and has no border near the window, with a map of where the image is on it. Where an augmentation
+    gives another patch there, nothing is known.
 
     Attributes:
         invented: (S, S) of the last patch; None where it is not known.
@@ -82,10 +92,11 @@ class WatchedPatches(PatchDataset):
         cut = super()._cut(parts, window, seed, *maps, around=around)
         margin = _MARGIN * window.size
         canvas, inside = _CanvasParts(parts, margin), _Inside(parts.size, margin)
-        moved = Window(window.top + margin, window.left + margin, window.size)
-        # So much around the labelled patch is all of the input.
-        patch, real = super()._cut(canvas, moved, seed, inside, around=window.size)
-        self.invented = real == 0 if _look_alike(patch, cut[0]) else None
+        # What a list of transforms draws depends on how much is cut: as much as for the patch, and all of the input.
+        moved = Window(window.top + margin, window.left + margin, window.size, max(0, window.surround))
+        patch, real = super()._cut(canvas, moved, seed, inside, around=moved.side)
+        seen = real[moved.inset, moved.inset]
+        self.invented = seen == 0 if _look_alike(patch, cut[0]) else None
         return cut
 
 
@@ -165,19 +176,24 @@ def _describe(job: Job, views: Sequence[PatchView], wanted: int) -> list[str]:
         f"grey values of the input: {images.min():.3g} to {images.max():.3g}, mean {images.mean():.3g}, "
         f"standard deviation {images.std():.3g}",
     ]
-    weights = [view.weights for view in views if view.weights is not None]
-    if weights:
-        lines.append(f"weights of the loss: {np.min(weights):.3g} to {np.max(weights):.3g}")
+    weights = [view.weights[view.label != IGNORE_LABEL] for view in views if view.weights is not None]
+    counted = np.concatenate(weights or [np.zeros(0)])
+    if counted.size:
+        lines.append(f"weights in the loss, with those of the classes: {counted.min():.3g} to {counted.max():.3g}")
     return lines
 
 
 def _describe_invented(views: Sequence[PatchView], tile: int) -> str:
     known = [view.invented for view in views if view.invented is not None]
-    if len(known) < len(views):
-        return "beyond the image: not known, because this augmentation looks at the size of the image"
+    open_ = [str(number) for number, view in enumerate(views, 1) if view.invented is None]
+    reason = "the augmentation makes another patch of them where the image's border is farther away"
+    if not known:
+        return f"beyond the image: not known of any patch: {reason}"
     whole = np.stack(known)
     labelled = np.stack([center_crop(one, tile) for one in known])
-    return f"beyond the image (mirrored): {_percent(whole)} of the input, {_percent(labelled)} of the labelled patches"
+    shares = f"{_percent(whole)} of the input, {_percent(labelled)} of the labelled patches"
+    unknown = f"; not known of patch {', '.join(open_)}: {reason}" if open_ else ""
+    return f"beyond the image (mirrored): {shares}{unknown}"
 
 
 def _percent(share: NDArray[np.bool_]) -> str:

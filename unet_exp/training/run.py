@@ -28,6 +28,7 @@ from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.score_tables import score_tables
 from unet_exp.inference.scoring import Scores, describe_drawn, draw_scores, score_split, score_test, write_scores
+from unet_exp.io.images import read_image
 from unet_exp.io.writing import write_image
 from unet_exp.memory import keep_freed_memory
 from unet_exp.metrics.declarations import direction
@@ -254,6 +255,7 @@ class _Training:
             if line:
                 console.print(line, soft_wrap=True)
         draw_scores(folder, self.scores, job.dataset.classes)
+        self._log_score_pictures()
         record.note(seconds_test=round(time.monotonic() - began, 1))
         if job.config.trainer.overfit:
             assert self.callbacks is not None
@@ -289,6 +291,13 @@ class _Training:
         write_image(self.folder.preview, preview.picture)
         self.logger.log_pictures({"preview": preview.picture}, 0)
         self.console.print(str(self.folder.preview), soft_wrap=True)
+
+    def _log_score_pictures(self) -> None:
+        """Sends the pictures of the test's scores, as far as they are drawn."""
+        paths = (self.folder.confusion_picture, self.folder.curves_picture)
+        pictures = {f"test/{path.stem}": read_image(path)[..., :3] for path in paths if path.is_file()}
+        if pictures:
+            self.logger.log_pictures(pictures, self.steps)
 
     def _measure(self) -> dict[str, Any]:
         before = self.callbacks.history.before if self.callbacks else 0.0
