@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from unet_exp.config import Config
-from unet_exp.errors import ConfigError, DataError
+from unet_exp.errors import ConfigError, DataError, suggest
 from unet_exp.metrics.declarations import ScoreFamily, find_metric, list_families, metric_names
 from unet_exp.samples.data_set import DataSet
 
@@ -49,9 +49,15 @@ def _validation_families(config: Config, class_names: Sequence[str], dataset: Da
     families = list_families(dataset.metrics, True, True, len(class_names))
     names = [f"val/{name}" for name in (*metric_names(class_names, families), *own)]
     if monitor not in names:
-        raise ConfigError(f"trainer.monitor={monitor}: there is no such score; choose one of {', '.join(names)}")
+        raise ConfigError(f"trainer.monitor={monitor}: there is no such score{_suggest_score(monitor, names)}")
     family = find_metric(monitor).family
     return dataset.metrics if family is None or family in dataset.metrics else (family,)
+
+
+def _suggest_score(monitor: str, names: Sequence[str]) -> str:
+    """The name that is most like a wrong one, or all."""
+    near = suggest(f"val/{monitor.removeprefix('val/')}", names)
+    return f"{near}; docs/metrics.md explains them" if near else f"; choose one of {', '.join(names)}"
 
 
 def _check_monitor_is_seen(config: Config, dataset: DataSet) -> None:
