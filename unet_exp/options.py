@@ -111,10 +111,16 @@ class Options:
             yield from self.list_folders(folder)
 
     def find_owners(self, group: str, key: str) -> list[str]:
-        """The options of a group whose own files have a key."""
+        """The options of a group in `conf/` that have a key, in their own files or in those that these begin with."""
         files = self._folders[0]
-        words = (word for word in self.words(group) if files.is_config(f"{group}/{word}"))
-        return [word for word in words if key in files.load_config(f"{group}/{word}").config]
+
+        def has_key(word: object) -> bool:
+            if not files.is_config(path := f"{group}/{word}"):
+                return False
+            config = files.load_config(path).config
+            return key in config or any(map(has_key, config.get("defaults", ())))
+
+        return list(filter(has_key, self.words(group)))
 
     def chooses(self, override: Override) -> bool:
         """Whether a word chooses options, and does not set a key; a group of the user's own is added with a plus."""

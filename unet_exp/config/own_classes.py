@@ -169,8 +169,11 @@ def check_callback_name(target: str) -> str:
 
 
 def suggest_callback(item: object) -> str:
-    """The path of a callback of Lightning's of which somebody has typed the name alone; empty for anything else."""
-    return f" (did you mean {{target: {_LIGHTNING}{item}}}?)" if item in (*LIGHTNING_CALLBACKS,) else ""
+    """What to do where the name of one of Lightning's callbacks stands in the place of a dict; else empty."""
+    if not isinstance(item, str) or item not in LIGHTNING_CALLBACKS:
+        return ""
+    reason = LIGHTNING_CALLBACKS[item]
+    return f"; {item} cannot be used here: {reason}" if reason else f" (did you mean {{target: {_LIGHTNING}{item}}}?)"
 
 
 def _check_name(table: Mapping[str, str | None], module: str, name: str, use: str, more: str = "") -> None:

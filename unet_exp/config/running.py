@@ -117,6 +117,7 @@ _NEEDED = {
     "target": "the import path of its class",
     "direction": "min or max: which value is the best",
 }
+_OwnMetrics = Annotated[list[OwnMetricConfig], require_items("metrics.own", _OWN_METRIC, _NEEDED)]
 
 
 class MetricsConfig(Strict):
@@ -136,9 +137,7 @@ class MetricsConfig(Strict):
     distances: bool = False  # likewise
     tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     probabilities: bool = False  # likewise
-    own: Annotated[list[OwnMetricConfig], require_items("metrics.own", _OWN_METRIC, _NEEDED)] = Field(
-        default_factory=list
-    )
+    own: _OwnMetrics = Field(default_factory=list)
 
     @field_validator("own")
     @classmethod

@@ -101,7 +101,7 @@ def require_items(
         key: where it stands, such as `metrics.own`.
         example: of an item.
         needs: keys that each item must have, with what each is.
-        suggest: says what a wrong item may mean, in brackets; empty where that is not known.
+        suggest: says what a wrong item may mean; empty where that is not known.
     """
 
     def check(value: Any) -> Any:
@@ -110,12 +110,10 @@ def require_items(
         for place, item in enumerate(value):
             where = f"{key}[{place}]"
             if not isinstance(item, dict | BaseModel):
-                raise ValueError(f"{where}={item!r}: must be such as {example}{suggest(item)}")
+                raise ValueError(f"{where}={item!r}: must be {example}{suggest(item)}")
             missing = next((name for name in needs if isinstance(item, dict) and name not in item), None)
             if missing is not None:
-                raise ValueError(
-                    f"the key {where}.{missing} is missing ({needs[missing]}); an item is such as {example}"
-                )
+                raise ValueError(f"the key {where}.{missing} is missing ({needs[missing]}); write {example}")
         return value
 
     return BeforeValidator(check)
