@@ -47,7 +47,9 @@ def test_a_validation_computes_what_is_monitored_and_no_more(monitor: str, famil
 @pytest.mark.parametrize(
     ("classes", "shown", "monitor", "message"),
     [
-        (2, 2, "val/hausdorf95/mean", "there is no such score; choose one of val/loss, .*val/hausdorff95/class 1"),
+        (2, 2, "val/hausdorf95/mean", r"there is no such score \(did you mean val/hausdorff95/mean\?\)"),
+        (2, 2, "iou/mean", r"there is no such score \(did you mean val/iou/mean\?\)"),
+        (2, 2, "val/hausdorff", "there is no such score; choose one of val/loss, .*val/hausdorff95/class 1"),
         (2, 2, "val/hausdorff95/class 0", "there is no such score"),
         (2, 2, "val/hausdorff95", "there is no such score"),
         (2, 2, "val/roc_auc/class 0", "there is no such score"),

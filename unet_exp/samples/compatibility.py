@@ -55,8 +55,8 @@ def _validation_families(config: Config, class_names: Sequence[str], dataset: Da
 
 
 def _suggest_score(monitor: str, names: Sequence[str]) -> str:
-    """The name that is most like a wrong one, or all."""
-    near = suggest(f"val/{monitor.removeprefix('val/')}", names)
+    """The name that a wrong one hardly differs from, or all."""
+    near = suggest(f"val/{monitor.removeprefix('val/')}", names, cutoff=0.85)
     return f"{near}; docs/metrics.md explains them" if near else f"; choose one of {', '.join(names)}"
 
 
