@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_loader import ConfigLoader
@@ -117,7 +118,7 @@ class Options:
         def has_key(word: object) -> bool:
             if not files.is_config(path := f"{group}/{word}"):
                 return False
-            config = files.load_config(path).config
+            config: Any = files.load_config(path).config
             return key in config or any(map(has_key, config.get("defaults", ())))
 
         return list(filter(has_key, self.words(group)))
