@@ -47,8 +47,11 @@ TINY = [
     "trainer.accelerator=cpu",
     "trainer.precision=32",
     "logger=csv",
+    "metrics.distances=false",  # these take longer than two steps
+    "metrics.probabilities=false",
 ]
 """A training of a second: two epochs' worth of tiles are eight, so two steps of four are one epoch."""
+ALL_SCORES = ("metrics.distances=true", "metrics.probabilities=true")
 TINY_STACK = [word for word in TINY if not word.startswith(("data.height", "data.width", "data.t", "data.val"))]
 """The same for data that are read from files; the tile is left to the test."""
 
@@ -221,7 +224,9 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The folder of a finished tiny training (a `RunFolder`); read it, do not change it."""
     before = dict(os.environ)
-    folder = run_training(tmp_path_factory.mktemp("finished"), "model=same", "trainer.max_steps=6", "seed=1")
+    folder = run_training(
+        tmp_path_factory.mktemp("finished"), *ALL_SCORES, "model=same", "trainer.max_steps=6", "seed=1"
+    )
     for variable in os.environ.keys() - before.keys():
         del os.environ[variable]
     return folder

@@ -26,8 +26,24 @@ BORDERS = ("v_rand", "v_info", "rand_error", "pixel_error")
 
 
 def score_names(classes: tuple[str, ...]) -> list[str]:
-    kinds = [f"{kind}/{name}" for kind in ("iou", "dice") for name in (*classes, "mean")]
-    return ["loss", "accuracy", *kinds]
+    """The scores of every validation."""
+    kinds = ("iou", "dice", "precision", "recall", "specificity")
+    return ["loss", "accuracy", *of_classes(kinds, classes), "balanced_accuracy", "kappa"]
+
+
+def of_classes(kinds: tuple[str, ...], classes: tuple[str, ...]) -> list[str]:
+    return [f"{kind}/{name}" for kind in kinds for name in (*classes, "mean")]
+
+
+def end_names(classes: tuple[str, ...]) -> list[str]:
+    """The scores of the end of a training beside them, which need no thresholds."""
+    curves = classes[1:] if len(classes) == 2 else classes
+    return [
+        *of_classes(("hausdorff95", "surface_distance", "surface_dice"), classes[1:]),
+        *(f"distances_undefined/{name}" for name in classes[1:]),
+        *of_classes(("roc_auc", "average_precision"), curves),
+        "ece",
+    ]
 
 
 def check_folder(
@@ -69,10 +85,11 @@ def check_folder(
     assert told["steps"] == int(rows[-1]["step"])
     assert told["fold"] == (config.data.fold if config.data.folds else None)
     endings = ("", "_threshold", "_at_val", "_threshold_at_val")
-    of_borders = [f"{name}{ending}" for name in borders for ending in endings]
-    names = [*score_names(classes), *of_borders, *cells] if tests else []
+    at_thresholds = [*borders, *(("best_dice", "best_iou") if len(classes) == 2 else ())]
+    of_thresholds = [f"{name}{ending}" for name in at_thresholds for ending in endings]
+    names = [*score_names(classes), *end_names(classes), *of_thresholds, *cells] if tests else []
     assert set(told["metrics"]) == {f"test/{name}" for name in names}
-    assert all(value is None or value >= 0 for value in told["metrics"].values())
+    assert all(value is None or value >= 0 or name == "test/kappa" for name, value in told["metrics"].items())
     assert {"python", "torch", "pytorch-lightning"} <= set(told["versions"])
     assert re.fullmatch("2:[0-9a-f]{64}", told["data_fingerprint"])
     assert min(told["parameters"], told["macs"], told["peak_memory"], told["seconds"]) > 0
@@ -90,8 +107,8 @@ def check_folder(
     assert folder.per_image.exists() == bool(tests)
     if tests:
         scores = table(folder.per_image)
-        at_val = [f"{name}_at_val" for name in borders]
-        assert list(scores[0]) == ["image", *score_names(classes), *cells, *borders, *at_val]
+        at_val = [f"{name}_at_val" for name in at_thresholds]
+        assert set(scores[0]) == {"image", *score_names(classes), *end_names(classes), *cells, *at_thresholds, *at_val}
         assert folder.per_threshold.exists() == bool(borders)
         assert [row["image"] for row in scores] == told["split"]["test"]
     pictures = sorted(path.name for path in folder.predictions.iterdir())

@@ -23,13 +23,13 @@ from unet_exp import config_files
 from unet_exp.config_files import ConfigFile, ConfigFiles
 from unet_exp.errors import ConfigError
 from unet_exp.keys import flat, rename_override
+from unet_exp.known_keys import explain_key, has_key, list_keys
 from unet_exp.options import (
     Options,
     check_word,
     conf_dir,
     initialize_hydra,
     is_for_hydra,
-    list_names,
     quote,
     search_path,
 )
@@ -140,7 +140,7 @@ class _Origins:
         elif unknown and "." in key and key in file.values:
             message += "; in a file, keys are nested: 'model: {depth: 4}', not 'model.depth: 4'"
         elif unknown:
-            message = _explain_key(self.config, key)
+            message = explain_key(self.config, key)
         elif OmegaConf.select(self.config, key, throw_on_resolution_failure=False) == "":  # to be typed
             return error
         return ConfigError(f"{file.path}: {message}", key)
@@ -302,12 +302,12 @@ def _set_key(config: DictConfig, override: Override) -> None:
     try:
         node = OmegaConf.select(config, parent) if parent else config
         now = OmegaConf.select(config, key, throw_on_resolution_failure=False)
-        if not adds and not isinstance(node, ListConfig) and not _has(node, last):
-            raise ConfigError(_explain_key(config, key), key)
+        if not adds and not isinstance(node, ListConfig) and not has_key(node, last):
+            raise ConfigError(explain_key(config, key), key)
         if override.is_add() and now is not None and not isinstance(value, dict | list):
             raise ConfigError(f"{line}: {key} is there already; type it without +", key)
         if not parent and isinstance(now, DictConfig) and not isinstance(value, dict):
-            raise ConfigError(f"{line}: {_list_keys(config, key)}; type those", key)
+            raise ConfigError(f"{line}: {list_keys(config, key)}; type those", key)
         if override.is_delete():
             with open_dict(config):
                 del node[last]
@@ -390,33 +390,3 @@ def _set_to_null(override: Override, parser: OverridesParser) -> Override:
     if override.value() is not None:
         raise ConfigError(f"{override.input_line}: type ~{key} alone, which sets it to null")
     return override if key.count(".") > 1 else parser.parse_override(f"{key}=null")
-
-
-def _has(node: Any, key: str) -> bool:
-    # Not `key in node`, which is false for values that are still to be typed or replaced.
-    return isinstance(node, DictConfig) and key in list(node)
-
-
-def _explain_key(config: DictConfig, key: str) -> str:
-    """What there is in place of an unknown key."""
-    parent, node = "", config
-    *above, wanted = key.split(".")
-    for part in above:
-        if not _has(node, part):
-            wanted = part
-            break
-        parent, node = f"{parent}.{part}".lstrip("."), OmegaConf.select(node, part)
-    if not isinstance(node, DictConfig):
-        return f"unknown key {key}: {parent} has no keys"
-    others = [f"{parent}={word}" for word in Options().find_owners(parent, wanted)] if parent in GROUPS else []
-    elsewhere = f"; it is a key of {' and '.join(others)}" if others else ""
-    return f"unknown key {key}: {_list_keys(config, parent, wanted)}{elsewhere}"
-
-
-def _list_keys(config: DictConfig, parent: str, wanted: str = "") -> str:
-    node = OmegaConf.select(config, parent) if parent else config
-    names = list_names([str(key) for key in node if key not in ("_target_", "hydra", wanted)], wanted)
-    if not parent:
-        return f"the top-level keys are {names}"
-    word = node.get("name")
-    return f"{parent}{f'={word}' if word else ''} has {f'the keys {names}' if names else 'no keys'}"

@@ -75,7 +75,12 @@ def cut(config: Any, one: Sample, window: Window, seed: int) -> tuple[Any, ...]:
 
 def test_the_documented_one_trains_and_its_checkpoint_needs_no_trust(write: Write, train: Any) -> None:
     target = f"{write(EXAMPLE)}.Vignette"
-    run = train("augmentation=custom", f"augmentation.target={target}", "augmentation.params={strength: 0.7}")
+    run = train(
+        "augmentation=custom",
+        f"augmentation.target={target}",
+        "augmentation.params={strength: 0.7}",
+        "trainer.max_steps=1",
+    )
     assert run.read_summary().status == "finished"
     assert open_checkpoint(run.best, ()).config.augmentation.target == target
 

@@ -198,7 +198,7 @@ def overlap(header: dict[str, Any]) -> None:
 
 DAMAGED = "this is no safetensors file, or it is damaged"
 CHANGED = "it is damaged: its weights or metadata are not those that were exported"
-FOREIGN = {"name": "custom", "target": "antigravity.fly", "params": {}, "class_weights": None}
+FOREIGN = {"name": "custom", "target": "antigravity.fly"}
 BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda _: b"", DAMAGED),
     "text": (lambda _: b"no network at all", DAMAGED),
@@ -221,8 +221,8 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "deep": (lambda good: with_text(good, "classes", "[" * 900 + "]" * 900), "it is damaged"),
     "deeper": (lambda good: with_text(good, "classes", "[" * 10**5), "it is damaged"),
     "a class": (
-        lambda good: with_text(good, "config", json.dumps({"loss": FOREIGN})),
-        "it names loss.target=antigravity.fly",
+        lambda good: with_text(good, "config", json.dumps({"model": FOREIGN})),
+        "it names model.target=antigravity.fly",
     ),
     "a variable": (lambda good: with_text(good, "config", '{"name": "${oc.env:HOME}"}'), "refers to something beside"),
 }

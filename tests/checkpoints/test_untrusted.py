@@ -35,8 +35,6 @@ Cli = Callable[..., Said]
 Content = dict[str, Any]
 RUN = RunFolder(Path(__file__).parents[1] / "fixtures/format-3")
 GENUINE = RUN.best.read_bytes()
-FOREIGN = {"name": "custom", "target": "antigravity.fly", "params": {}, "class_weights": None}
-"""Names a class whose import opens a web browser."""
 
 
 class Payload:
@@ -367,7 +365,6 @@ def test_the_weights_of_an_exported_network_lie_beside_it(place: str, cli: Cli, 
         ("format", 99, "its format 99 is newer"),
         ("format", "x", "its format is 'x'"),
         ("config", None, "config=None"),
-        ("config", {"loss": FOREIGN}, "it names loss.target=antigravity.fly"),
         ("channels", 10**9, "has 1000000000 values of mean and std"),
         ("classes", deep(900), "it is damaged"),
     ],

@@ -184,10 +184,10 @@ class TestPredict:
 
     def test_every_member_is_trusted_by_what_is_typed(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
         content = torch.load(OLD.best, weights_only=True)
-        content["unet_exp"]["config"]["loss"] = {"name": "custom", "target": "antigravity.fly", "params": {}}
+        content["unet_exp"]["config"]["model"] = {"name": "custom", "target": "antigravity.fly"}
         torch.save(content, tmp_path / "b.ckpt")
         said = cli("predict", listed(finished.best, Path("b.ckpt")), "input=a.png")
-        assert "checkpoint=b.ckpt: it names loss.target=antigravity.fly" in said.mistake
+        assert "checkpoint=b.ckpt: it names model.target=antigravity.fly" in said.mistake
 
 
 def test_the_scores_of_a_mean(cli: Cli, finished: RunFolder) -> None:

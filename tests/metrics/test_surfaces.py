@@ -168,10 +168,11 @@ def test_the_order_of_the_classes_does_not_count() -> None:
 
 
 def test_the_scale_of_a_config() -> None:
-    assert Scale.of(None, None) == Scale()
-    assert Scale.of(0.5, None) == Scale((0.5, 0.5), 0.5, True)
-    assert Scale.of([0.5, 0.7], 2) == Scale((0.5, 0.7), 2, True)
-    assert [Scale.of(size, None).unit for size in (None, 0.65, [0.5, 0.7])] == [
+    assert Scale.of(None) == Scale.of("pixels", Scale((2, 2), 2, "µm")) == Scale()
+    assert Scale.of(None, Scale((2, 3), 3, "µm")) == Scale((2, 3), 3, "µm")
+    assert Scale.of(0.5)[:2] == ((0.5, 0.5), 0.5)
+    assert Scale.of([0.5, 0.7]).tolerate(2)[:2] == ((0.5, 0.7), 2)
+    assert [Scale.of(size).unit for size in (None, 0.65, [0.5, 0.7])] == [
         "pixels", "the unit of data.pixel_size=0.65", "the unit of data.pixel_size=[0.5,0.7]",
     ]  # fmt: skip
 

@@ -86,7 +86,7 @@ def test_a_run_with_such_a_config_is_not_compared(marker: Path, tmp_path: Path) 
         ({"name": "/abs"}, "name='/abs': must be"),
         ({"name": ".."}, "name='..': must be"),
         ({"\x1b[2J": 1}, "unknown key ?[2J"),
-        ({"loss": FOREIGN}, "its loss.target=antigravity.fly is a class that is not of unet_exp"),
+        ({"loss": FOREIGN}, "it names loss.target=antigravity.fly, a class that is not of unet_exp"),
         ({"loss": FOREIGN, "trust": ["antigravity"]}, "if you trust it, add trust=[antigravity]"),
         ({"output": "${oc.env:HOME}"}, "config.yaml refers to something beside it"),
         ({"init_from": "/etc/passwd"}, "/etc/passwd"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import composed, summary, table
+from conftest import ALL_SCORES, composed, summary, table
 
 from unet_exp.config import ClassSpec, parse
 from unet_exp.errors import ConfigError
@@ -102,7 +102,7 @@ def test_runs_of_an_earlier_version_compute_what_they_did() -> None:
 
 def test_a_training_monitors_a_distance_and_writes_all_scores(train: Callable[..., Any]) -> None:
     words = ["model=same", "trainer.monitor=val/hausdorff95/mean", "data.pixel_size=[0.5,0.7]", "trainer.max_steps=2"]
-    folder = train(*words, "trainer.early_stopping=3")
+    folder = train(*words, *ALL_SCORES, "trainer.early_stopping=3")
     found = summary(folder)
     metrics = found["metrics"]
     assert found["distance_unit"] == "the unit of data.pixel_size=[0.5,0.7]"

@@ -46,8 +46,8 @@ def fed(job: Job, count: int) -> list[dict[str, NDArray[Any]]]:
 @pytest.mark.parametrize(
     "words",
     [
-        ("model=valid", "augmentation=flips", "loss=border_weighted"),
-        ("model=same", "augmentation=strong", "data.batch_size=3"),
+        pytest.param(("model=valid", "augmentation=flips", "loss=border_weighted"), marks=pytest.mark.slow),
+        pytest.param(("model=same", "augmentation=strong", "data.batch_size=3"), marks=pytest.mark.slow),
         ("model=valid", "augmentation=paper", "loss=border_weighted", "data.foreground_share=0.5"),
     ],
 )
@@ -114,7 +114,7 @@ def built(*words: str) -> Any:
     return augmentation.build(parse(composed(*TINY, *words)).augmentation)
 
 
-@pytest.mark.parametrize("place", [(-9, 3), (0, 0), (12, 20), (-40, 60)])
+@pytest.mark.parametrize("place", [(-9, 3), pytest.param((0, 0), marks=pytest.mark.slow), (12, 20), (-40, 60)])
 @pytest.mark.parametrize("word", ["none", "flips"])
 def test_what_is_invented_is_exact_where_nothing_is_moved(word: str, place: tuple[int, int]) -> None:
     """A frame around the image says it for unmoved patches; flips turn it along, as they turn the image."""
@@ -123,7 +123,7 @@ def test_what_is_invented_is_exact_where_nothing_is_moved(word: str, place: tupl
     framed = np.pad(np.zeros((30, 41), bool), 100, constant_values=True)
     beyond = framed[place[0] + 100 : place[0] + 124, place[1] + 100 : place[1] + 124]
     plain = mirror_window(image, *place, 24, 24)
-    for seed in range(8):
+    for seed in range(4):
         patch, invented = cut(*place, seed)
         # Which of the eight turns it is, the patch says.
         turns = [(axes, count) for axes in ((0, 1, 2), (1, 0, 2)) for count in range(4)]
@@ -163,7 +163,7 @@ CLASSES = [ClassSpec(name=f"<b>{place}</b> Zelle", value=place, color=[place * 8
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
-@pytest.mark.parametrize("tile", [20, 300])
+@pytest.mark.parametrize("tile", [20, pytest.param(300, marks=pytest.mark.slow)])
 def test_any_patch_can_be_drawn(channels: int, tile: int) -> None:
     random = np.random.default_rng(0)
     views = [
@@ -212,13 +212,18 @@ def test_there_are_no_more_patches_than_in_an_epoch() -> None:
 
 
 def test_a_training_draws_the_same_into_its_folder(train: Train) -> None:
-    words = ("model=same", "augmentation=strong", "logger=csv")
+    words = ("model=same", "augmentation=flips", "trainer.max_steps=1")
+    shown = train(*words, "preview=2")
+    np.testing.assert_array_equal(read_image(shown.preview), make_preview(prepared(*words), 2).picture)
+    assert "preview" not in shown.read_config(), "it is no condition of the results"
+
+
+@pytest.mark.slow
+def test_a_preview_changes_no_result(train: Train) -> None:
+    words = ("model=same", "augmentation=strong")
     plain, shown = train(*words), train(*words, "preview=2")
     assert not plain.preview.exists()
-    expected = make_preview(prepared(*words), 2).picture
-    np.testing.assert_array_equal(read_image(shown.preview), expected)
     assert summary(shown)["metrics"] == summary(plain)["metrics"]
-    assert "preview" not in shown.read_config(), "it is no condition of the results"
 
 
 @pytest.mark.parametrize(
@@ -226,17 +231,21 @@ def test_a_training_draws_the_same_into_its_folder(train: Train) -> None:
     [
         (["preview=-1"], "preview=-1"),
         (["preview=many"], "preview='many': should be a valid integer"),
-        (["preview=1.5"], "preview=1.5"),
-        (["preview=101"], "preview=101"),
+        pytest.param(["preview=1.5"], "preview=1.5", marks=pytest.mark.slow),
+        pytest.param(["preview=101"], "preview=101", marks=pytest.mark.slow),
         (["preview=0"], "preview=0: there is nothing to show; give the number of patches, from 1 to 100"),
         (["resume=outputs/train/x"], "resume=outputs/train/x: it shows the start of a new training; leave it out"),
-        (["rerun=outputs/train/x"], "rerun=outputs/train/x: it shows the start of a new training"),
+        pytest.param(
+            ["rerun=outputs/train/x"],
+            "rerun=outputs/train/x: it shows the start of a new training",
+            marks=pytest.mark.slow,
+        ),
         (["search=optuna"], "search=optuna: it shows one training"),
-        (["augmentation=papper"], "augmentation=papper"),
-        (["previw=3"], "previw"),
+        pytest.param(["augmentation=papper"], "augmentation=papper", marks=pytest.mark.slow),
+        pytest.param(["previw=3"], "previw", marks=pytest.mark.slow),
         (["-m"], "unknown option -m"),
-        (["seed=0,1"], "seed=0,1"),
-        (["data.tile=0"], "data.tile=0"),
+        pytest.param(["seed=0,1"], "seed=0,1", marks=pytest.mark.slow),
+        pytest.param(["data.tile=0"], "data.tile=0", marks=pytest.mark.slow),
     ],
 )
 def test_mistakes_are_told_in_one_line(cli: Cli, words: list[str], mistake: str) -> None:

@@ -21,7 +21,7 @@ from PIL import Image
 from wandb_server import WandbServer
 
 from unet_exp.config import ClassSpec
-from unet_exp.config.running import WandbConfig
+from unet_exp.config.loggers import WandbConfig
 from unet_exp.samples.sample import Sample
 from unet_exp.training.loggers import Predictions, TrainingLogger
 from unet_exp.training.loggers.wandb_run import WandbRun, finish, log_checkpoint_artifact, open_run, resolve_mode

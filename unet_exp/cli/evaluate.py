@@ -98,7 +98,6 @@ def evaluate(over: "OverCheckpoints") -> Path:
     from unet_exp.inference.score_tables import score_tables
     from unet_exp.inference.scoring import describe_drawn
     from unet_exp.memory import keep_freed_memory
-    from unet_exp.metrics.surfaces import Scale
 
     console = make_console()
     over.describe(console)
@@ -107,7 +106,7 @@ def evaluate(over: "OverCheckpoints") -> Path:
     folder, scores, *more = score(over, task, config, console)
     if scores.metrics:
         classes = over.checkpoints[0].record.classes
-        scale = Scale.of(config.data.pixel_size, config.metrics.tolerance)
+        scale = None if scores.board is None else scores.board.scale
         console.print(*score_tables(scores.metrics, classes, task.split, scale, config.metrics.own), *more)
     if drawn := describe_drawn(scores, task.split):
         console.print(drawn, soft_wrap=True)
@@ -304,20 +303,16 @@ def _write(
     checkpoint: "Checkpoint",
 ) -> None:
     from unet_exp.inference.scoring import write_scores
-    from unet_exp.metrics.surfaces import Scale
     from unet_exp.pages.run_page import write_run_page
-    from unet_exp.pages.score_plots import plot_scores
 
     if scores.metrics:
         write_scores(folder, scores, checkpoint.record.classes)
     folder.write_config(config.model_dump())
-    if scores.metrics and config.metrics.distances:
-        scale = Scale.of(config.data.pixel_size, config.metrics.tolerance)
-        summary = summary.replace(distance_unit=scale.unit)
+    if scores.board is not None and config.metrics.distances:
+        summary = summary.replace(distance_unit=scores.board.scale.unit)
     summary = summary.replace(**folder.write_split(split))
     summary.write(folder.summary)
-    classes = checkpoint.record.classes
-    write_run_page(folder, summary, classes, plot_scores(scores.board, [spec.name for spec in classes]))
+    write_run_page(folder, summary, checkpoint.record.classes)
 
 
 def main() -> None:

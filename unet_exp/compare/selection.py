@@ -73,10 +73,16 @@ def select_comparable(runs: Sequence[Run], metric: str) -> tuple[list[Run], list
             lambda run, model: _list_differences(run, model, ["metrics.warping_radius"]),
         )
     if selection.kept and find_score(metric, selection.kept).family == "distances":
-        keys = ["data.pixel_size", "metrics.tolerance"]
         selection.keep_most_common(
-            lambda run: tuple(format_value(run.config.get(key)) for key in keys),
-            lambda run, model: _list_differences(run, model, keys),
+            lambda run: run.summary.distance_unit,
+            lambda run, model: (
+                f"distances in {run.summary.distance_unit}, the others in {model.summary.distance_unit} "
+                "(data.pixel_size)"
+            ),
+        )
+        selection.keep_most_common(
+            lambda run: format_value(run.config.get("metrics.tolerance")),
+            lambda run, model: _list_differences(run, model, ["metrics.tolerance"]),
         )
     selection.keep_most_common(lambda run: tuple(format_value(run.config.get(key)) for key in _OF_DATA), _describe_data)
     selection.kept = translate_fingerprints(selection.kept)

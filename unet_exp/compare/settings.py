@@ -30,7 +30,7 @@ NO_SETTING = {
     "metrics.distances": "adds scores and changes none",
     "metrics.probabilities": "likewise",
     "metrics.tolerance": "is of the surface Dice alone; under that metric runs have to agree in it",
-    "data.pixel_size": "is of distances alone; under these runs have to agree in it",
+    "data.pixel_size": "is of distances alone; under these runs have to agree in their unit",
     "metrics.own": "adds scores and changes none; trainer.monitor says which of them chooses the best epoch",
     "metrics.pictures": "says which images are drawn; all are scored",
 }

@@ -14,7 +14,8 @@ class PatchConfig(Strict):
     """How patches are drawn, by which folds images are split, and how large a pixel is.
 
     Attributes:
-        pixel_size: the side of a pixel, or its height and width, for distances; None: these are in pixels.
+        pixel_size: the side of a pixel, or its height and width, for distances; None: as the files of all images
+            declare it, else, as with `pixels`, distances are in pixels.
     """
 
     tile: Count
@@ -27,7 +28,9 @@ class PatchConfig(Strict):
     normalization: Literal["image", "dataset", "none"]
     fold: Natural
     folds: Natural
-    pixel_size: _Side | Annotated[list[_Side], Field(min_length=2, max_length=2)] | None = None  # likewise
+    pixel_size: _Side | Annotated[list[_Side], Field(min_length=2, max_length=2)] | Literal["pixels"] | None = (
+        None  # likewise
+    )
 
     @model_validator(mode="after")
     def _check_fold(self) -> "PatchConfig":
@@ -45,4 +48,4 @@ class PatchConfig(Strict):
         try:
             return read(value)
         except ValidationError:
-            raise ValueError("must be the side of a pixel, or its [height,width], each above 0") from None
+            raise ValueError("must be the side of a pixel, or its [height,width], each above 0, or pixels") from None

@@ -6,6 +6,7 @@ from unet_exp.config import DataConfig
 from unet_exp.config.user_data import UserDataConfig
 from unet_exp.data.sets import DATA_SETS
 from unet_exp.data.sets.folder import load_user_data
+from unet_exp.metrics.surfaces import Scale
 from unet_exp.progress import watch
 from unet_exp.samples.data_set import DataSet
 
@@ -28,7 +29,7 @@ def load_data(config: DataConfig, find_objects: bool = False, keep: bool = True)
             found = load_user_data(config, find_objects, keep)
         else:
             found = DATA_SETS[config.name](config)
-        return replace(found, pixel_size=config.pixel_size)
+        return replace(found, scale=Scale.of(config.pixel_size, found.scale))
 
 
 def limit(dataset: DataSet, count: int | None) -> DataSet:

@@ -31,16 +31,17 @@ def plot_confusion(matrix: NDArray[np.int64], names: Sequence[str]) -> Figure:
     rows = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, rows, out=np.full(matrix.shape, np.nan), where=rows > 0)
     count, labels = len(names), [shorten(name, _LONGEST) for name in names]
-    side = 0.62 if count <= _MOST_COUNTED else 0.46
-    left = 0.085 * max(map(len, labels)) + 0.9
+    side, longest = 0.62 if count <= _MOST_COUNTED else 0.46, 0.085 * max(map(len, labels))
+    # In inches. A layout that matplotlib finds takes as long as two drawings.
+    left, below, above = longest + 0.6, (0.7 if count == 2 else 0.9 * longest + 0.7), 0.45
+    width, height = max(4.6, left + side * count + 0.3), max(side * count, 2.0) + below + above
     with rc_context({"text.parse_math": False}):  # a class may have dollars in its name
-        figure = Figure(
-            figsize=(max(4.6, left + side * count + 1.4), max(3.6, left + side * count)), layout="constrained"
-        )
+        figure = Figure(figsize=(width, height))
         FigureCanvasAgg(figure)
-        axes = figure.subplots()
+        inner = width - left - 0.3, height - below - above
+        axes = figure.add_axes((left / width, below / height, inner[0] / width, inner[1] / height))
         colors = colormaps["Blues"].with_extremes(bad="#eeeeee")
-        image = axes.imshow(np.ma.masked_invalid(shares), cmap=colors, vmin=0, vmax=1)
+        axes.imshow(np.ma.masked_invalid(shares), cmap=colors, vmin=0, vmax=1, aspect="auto")
         size = 9 if count <= _MOST_COUNTED else 6.5
         for (row, column), share in np.ndenumerate(shares):
             text = _say(share)
@@ -55,9 +56,8 @@ def plot_confusion(matrix: NDArray[np.int64], names: Sequence[str]) -> Figure:
                 label.set_rotation_mode("anchor")
         absent = "; grey: no such pixel" if np.isnan(shares).any() else ""
         axes.set(xlabel="predicted", ylabel="true")
-        axes.set_title(f"pixels by true class (rows: 100 %){absent}", fontsize=10)
-        bar = figure.colorbar(image, ax=axes, shrink=0.8)
-        bar.set_label("share of the true class")
+        title = f"pixels by true class (rows: 100 %){absent}"
+        figure.text(0.5, 1 - 0.15 / height, title, fontsize=10, ha="center", va="top")
     return figure
 
 

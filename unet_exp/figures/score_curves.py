@@ -15,6 +15,7 @@ from unet_exp.metrics.probabilities import CONFIDENCE_BINS, Curves, Reliability
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", ":")
 _LONGEST = 20
+_WIDTH, _LEFT, _PANEL = 13.0, 0.7, 3.45  # inches: of the picture, left of a panel, and of its side
 _MOST_INSIDE = 6
 """Classes that a legend lists inside its panel; more stand below."""
 
@@ -33,9 +34,14 @@ def plot_curves(curves: Curves, names: Sequence[str]) -> Figure:
         raise ValueError(f"{len(curves.by_class)} curves of {len(names)} classes")
     with rc_context({"text.parse_math": False}):  # a class may have dollars in its name
         below = len(names) > _MOST_INSIDE
-        figure = Figure(figsize=(13, 4.2 + 0.26 * (len(names) + 1) * below), layout="constrained")
+        height = 4.4 + 0.26 * (len(names) + 1) * below
+        figure = Figure(figsize=(_WIDTH, height))
         FigureCanvasAgg(figure)
-        precision, roc, reliability = figure.subplots(1, 3)
+        # A layout that matplotlib finds takes as long as two drawings.
+        bottom, size = 1 - (0.4 + _PANEL) / height, (_PANEL / _WIDTH, _PANEL / height)
+        precision, roc, reliability = (
+            figure.add_axes((_LEFT / _WIDTH + place / 3, bottom, *size)) for place in range(3)
+        )
         for place, (curve, name) in enumerate(zip(curves.by_class, names, strict=True)):
             color, style = _COLORS[place % len(_COLORS)], _STYLES[place // len(_COLORS) % len(_STYLES)]
             short = shorten(name, _LONGEST)
@@ -51,10 +57,12 @@ def plot_curves(curves: Curves, names: Sequence[str]) -> Figure:
         roc.set(title="ROC", xlabel="false positive rate", ylabel="recall (true positive rate)")
         _draw_reliability(reliability, curves.reliability)
         for axes in (precision, roc):
-            place_of = "upper center" if below else "lower left" if axes is precision else "lower right"
-            axes.legend(loc=place_of, bbox_to_anchor=(0.5, -0.15) if below else None, fontsize="small")
+            if below:
+                axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), fontsize="small")
+            else:
+                axes.legend(loc="lower left" if axes is precision else "lower right", fontsize="small")
         for axes in (precision, roc, reliability):
-            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
             axes.grid(alpha=0.3)
     return figure
 

@@ -12,6 +12,7 @@ from unet_exp.folder.groups import SplitItem
 from unet_exp.folder.origin import Item
 from unet_exp.folder.pages import ImageKind, name_page
 from unet_exp.folder.stats import ImageStats, MaskStats
+from unet_exp.io.pixel_size import UNITS, PixelSize
 from unet_exp.samples.classes import Value
 from unet_exp.samples.facts import DIGEST
 from unet_exp.samples.moments import Moments
@@ -42,6 +43,9 @@ ROW = np.dtype(
         ("is_image", np.bool_),
         ("declares", np.bool_),
         ("changed", np.int32),
+        ("pixel_height", np.float64),  # 0 where its file does not declare it
+        ("pixel_width", np.float64),
+        ("unit", np.uint8),  # place in `UNITS`
     ]
 )
 """A page; the fields are those of `ImageStats`, `ImageKind` and `MaskStats`. A page has at most 2^28 pixels."""
@@ -85,6 +89,9 @@ class Index:
             row["low"], row["high"] = one.low, one.high
             row["pixels"], row["turned"] = one.moments.pixels, one.turned
             row["fill"] = np.nan if one.fill is None else one.fill
+            if one.pixel_size is not None:
+                row["pixel_height"], row["pixel_width"], unit = one.pixel_size
+                row["unit"] = UNITS.index(unit)
             row["digest"] = np.frombuffer(one.digest, np.uint8)
             row["content"] = np.frombuffer(one.content, np.uint8)
             if mask is not None:
@@ -177,7 +184,12 @@ class Index:
             mask=self._mask_stats(number, str(pair.mask)) if row["masked"] else None,
             turned=bool(row["turned"]),
             fill=None if np.isnan(row["fill"]) else float(row["fill"]),
+            pixel_size=_read_size(row),
         )
+
+    def list_pixel_sizes(self) -> list[PixelSize | None]:
+        """The sizes of pixels that files declare, each once; None among them where some do not."""
+        return [_read_size(row) for row in np.unique(self.rows[["pixel_height", "pixel_width", "unit"]])]
 
     def _mask_stats(self, number: int, path: str) -> MaskStats:
         row, start = self.rows[number], self._starts[1][number]
@@ -202,6 +214,12 @@ def _stack_objects(masks: Sequence[MaskStats | None]) -> NDArray[np.int32]:
         return np.zeros((0, 3), np.int32)
     none = (-1, -1, -1)
     return np.array([none if mask is None else mask.objects or none for mask in masks], np.int32)
+
+
+def _read_size(row: Row) -> PixelSize | None:
+    if not row["unit"]:
+        return None
+    return PixelSize(float(row["pixel_height"]), float(row["pixel_width"]), UNITS[row["unit"]])
 
 
 def _pack(value: Value) -> int:

@@ -17,7 +17,7 @@ from unet_exp.folder.origin import Origin
 from unet_exp.folder.rules import Rules
 from unet_exp.io.specs import names_folders
 
-VERSION = 2
+VERSION = 3
 """Raise it with every change of what an index holds or how it is found."""
 FOLDER = "index"
 _OF_PAIRS = "pairs."

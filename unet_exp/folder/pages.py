@@ -18,6 +18,7 @@ from unet_exp.io.directions import check_directions
 from unet_exp.io.georeference import check_places
 from unet_exp.io.images import open_images
 from unet_exp.io.kinds import is_jpeg
+from unet_exp.io.pixel_size import PixelSize
 from unet_exp.io.scene import MAX_CHANNELS, OpenImages, Reading, Scene
 from unet_exp.io.valid import Valid, clear_invalid, join_valid
 from unet_exp.samples.classes import shows_colors
@@ -35,6 +36,7 @@ class PairPage(NamedTuple):
         mask: those of its mask (H, W, C), as stored; None without one.
         labelled: (H, W), where both of them hold data; None: everywhere.
         changed: pixels of the mask, where both hold data, that `Rules.finish` has given the value of a class.
+        pixel_size: what the image file declares.
     """
 
     item: SplitItem
@@ -42,6 +44,7 @@ class PairPage(NamedTuple):
     mask: Array | None = None
     labelled: Valid = None
     changed: int = 0
+    pixel_size: PixelSize | None = None
 
 
 class PairPages:
@@ -73,6 +76,7 @@ class PairPages:
         self._stack = ExitStack()
         try:
             self._images = [self._stack.enter_context(open_images(path, reading)) for path in pair.images]
+            self._pixel_size = self._images[0].pixel_size
             self._view = None if pair.view is None else self._stack.enter_context(_open_view(pair.view, reading))
             stored = pair.mask is not None and not self._drawn
             self._mask = self._stack.enter_context(open_images(pair.mask, of_masks)) if pair.mask and stored else None
@@ -90,14 +94,15 @@ class PairPages:
         pair = self._pair
         item, scene = name_page(pair.name, page, len(self)), self._read_scene(page)
         if pair.mask is None:
-            return PairPage(item, scene)
+            return PairPage(item, scene, pixel_size=self._pixel_size)
         if self._mask is None:
             mask, valid = draw_pair(pair, scene.pixels.shape[:2], self._drawing, self._of_classes, page)
         else:
             mask, valid, _ = self._mask.page(page)
             mend = f"save both in one size{self._hint_axes()}"
             check_same_size(pair.mask, mask, scene.pixels, f"its image {pair.image}", mend)
-        return self._finish(PairPage(item, scene, mask, join_valid(scene.valid, valid)))
+        labelled = join_valid(scene.valid, valid)
+        return self._finish(PairPage(item, scene, mask, labelled, pixel_size=self._pixel_size))
 
     def __iter__(self) -> Iterator[PairPage]:
         return map(self.__getitem__, range(len(self)))

@@ -95,7 +95,7 @@ class Source:
 
     def _cut_decoded(self, ref: PageRef, region: Region) -> PairPage:
         """Makes a part of a page that is decoded."""
-        item, scene, mask, labelled, _ = self._decode(ref)
+        item, scene, mask, labelled, *_ = self._decode(ref)
         valid, mask, labelled = (
             None if array is None else region.cut(array) for array in (scene.valid, mask, labelled)
         )

@@ -17,6 +17,7 @@ from unet_exp.folder.origin import Item
 from unet_exp.folder.pages import ImageKind, PairPage, take_channels
 from unet_exp.folder.rules import Rules
 from unet_exp.io.arrays import Array
+from unet_exp.io.pixel_size import PixelSize
 from unet_exp.io.scene import Scene
 from unet_exp.io.valid import Valid, find_fill
 from unet_exp.samples.classes import UnknownValues, Value, decode, read_codes, shows_colors, stored_value
@@ -77,6 +78,7 @@ class ImageStats:
         mask: None without a mask.
         turned: whether its file says that it is stored in another orientation.
         fill: a value that fills a region at the border, as where nothing was recorded; None without one.
+        pixel_size: what the file declares; None where it does not.
     """
 
     item: SplitItem
@@ -95,6 +97,7 @@ class ImageStats:
     mask: MaskStats | None
     turned: bool = False
     fill: float | None = None
+    pixel_size: PixelSize | None = None
 
     @property
     def mean(self) -> float:
@@ -127,7 +130,7 @@ def describe_page(files: Item | None, number: int, page: PairPage, rules: Rules,
     parts += [digest_array(valid, "valid") for valid in (page.scene.valid, page.labelled) if valid is not None]
     found = describe_image(page.item, page.scene, mask, used)
     content = hashlib.sha256(found.digest + b"".join(parts)).digest()
-    return replace(found, files=files, page=number, content=content)
+    return replace(found, files=files, page=number, content=content, pixel_size=page.pixel_size)
 
 
 def describe_image(item: SplitItem, scene: Scene, mask: MaskStats | None, used: int | None = None) -> ImageStats:

@@ -33,7 +33,8 @@ def score_tables(
     tables = [_of_classes(metrics, names, split, None, f"{split}")]
     if f"{split}/hausdorff95/mean" in metrics:
         tolerance = f"{scale.tolerance:g}"
-        note = f"distances in {scale.unit}; tolerance of the surface Dice {tolerance}"
+        why = f" ({scale.note})" if scale.note else ""
+        note = f"distances in {scale.unit}{why}; tolerance of the surface Dice {tolerance}"
         counts = [f"{metrics.get(f'{split}/{UNDEFINED}/{name}', 0):.0f}" for name in names[1:]]
         if any(count != "0" for count in counts):
             note += "; images with one mask empty, without a distance: "

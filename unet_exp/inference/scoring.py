@@ -16,7 +16,6 @@ from unet_exp.metrics.declarations import ScoreFamily, list_families
 from unet_exp.metrics.own import build_own
 from unet_exp.metrics.probabilities import curve_classes
 from unet_exp.metrics.scoreboard import Scoreboard
-from unet_exp.metrics.surfaces import Scale
 from unet_exp.progress import track
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.score_files import write_confusion, write_curves, write_reliability
@@ -76,7 +75,7 @@ def score_split(
     names = [spec.name for spec in predictor.classes]
     if families is None:
         families = list_families(dataset.metrics, settings.distances, settings.probabilities, len(names))
-    scale = Scale.of(dataset.pixel_size, settings.tolerance)
+    scale = dataset.scale.tolerate(settings.tolerance)
     warping, own = settings.warping and "isbi" in families, build_own(settings.own)
     board = Scoreboard(names, families, warping, settings.warping_radius, scale, own)
     scores = np.full(len(samples), math.nan)

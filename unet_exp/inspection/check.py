@@ -246,7 +246,7 @@ def _inspect_folder(whole: Config, config: UserDataConfig, console: Console) -> 
         fitting = ()
 
     def look(one: ImageStats) -> Seen:
-        _, scene, mask, labelled, _ = survey.read_page(one, rules)
+        _, scene, mask, labelled, *_ = survey.read_page(one, rules)
         return scene.pixels, None if mask is None else _paint_mask(mask, labelled, fitting, ignored)
 
     parts = _split_images(stats, config, mistakes)

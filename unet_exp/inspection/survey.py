@@ -73,7 +73,7 @@ def find_regions(stats: Sequence[ImageStats], rules: Rules) -> list[Regions]:
     chosen = [several[place * len(several) // count] for place in range(count)]
     found = []
     for one in chosen:
-        _, _, mask, valid, _ = read_page(one, rules)
+        _, _, mask, valid, *_ = read_page(one, rules)
         assert mask is not None
         assert one.mask is not None
         codes = read_codes(mask, shows_colors(mask), one.mask.file, valid)

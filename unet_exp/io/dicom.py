@@ -19,6 +19,7 @@ from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.dicom_header import GREYS, PALETTE, WHITE, DicomFile, read_header
 from unet_exp.io.directions import NOWHERE, Directions
+from unet_exp.io.pixel_size import Spacing
 from unet_exp.io.scene import OpenImages, Reading, explain_damage, quote
 from unet_exp.io.stored import Stored, import_reader
 from unet_exp.io.valid import Declared
@@ -137,8 +138,30 @@ def _open_files(pydicom: Any, stored: Stored, files: list[DicomFile], reading: R
     values = _Slices(pydicom, files, reading)
     axes = "zyx"[3 - len(values.shape) :] if values.channels == 1 else ("zyxc" if values.slices > 1 else "yxc")
     by_window = all(file.native is not None for file in files)
-    told = _find_directions(files)
-    return Volume(stored.path, reading, values, axes, by_window=by_window, declared=values.declared, directions=told)
+    return Volume(
+        stored.path,
+        reading,
+        values,
+        axes,
+        by_window=by_window,
+        declared=values.declared,
+        directions=_find_directions(files),
+        spacing=_find_spacing(files),
+    )
+
+
+def _find_spacing(files: Sequence[DicomFile]) -> Spacing | None:
+    """The size of pixels in which sorted files agree, and the distance of slices where it is one."""
+    sizes = {file.spacing for file in files}
+    size = sizes.pop() if len(sizes) == 1 else None
+    if size is None:
+        return None
+    along = dict(zip("yx", size, strict=True))
+    places = _find_places(files) if len(files) > 1 else None
+    steps = None if places is None else np.abs(np.diff(places))
+    if steps is not None and np.allclose(steps, steps[0], rtol=1e-3):
+        along["z"] = float(steps[0])
+    return Spacing(along, "mm")
 
 
 def _find_directions(files: Sequence[DicomFile]) -> Directions:

@@ -25,7 +25,7 @@ _TAGS = [
     *("SegmentedBluePaletteColorLookupTableData", "AlphaPaletteColorLookupTableDescriptor"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "InstanceNumber"),
-    *("ImagePositionPatient", "ImageOrientationPatient"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
 ]
 _SEGMENTATION = "a DICOM segmentation, whose frames name slices and segments of their own"
 _UNREAD = {
@@ -95,6 +95,18 @@ class DicomFile:
         """The least and the largest value that can be stored."""
         bits = int(self.header.BitsStored)
         return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if self.header.PixelRepresentation else (0, 2**bits - 1)
+
+    @property
+    def spacing(self) -> tuple[float, float] | None:
+        """Height and width of a pixel in mm: of the patient, else of the detector (PS3.3 10.7); None where unknown."""
+        groups = self.header.get("SharedFunctionalGroupsSequence") or ()
+        measures = [found for group in groups for found in group.get("PixelMeasuresSequence") or ()]
+        for part in [*measures, self.header]:
+            for word in ("PixelSpacing", "ImagerPixelSpacing"):
+                value: Any = part.get(word)
+                if value is not None and len(value) == 2:
+                    return float(value[0]), float(value[1])
+        return None
 
     def rescale(self, frame: int) -> Rescale:
         """That of a frame: its own, that of all frames, or that of the file."""

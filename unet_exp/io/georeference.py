@@ -17,8 +17,8 @@ from unet_exp.io.tiff import find_orientation, list_image_pages
 _SCALE, _TIEPOINT, _TRANSFORM, _KEYS, _DOUBLES, _TEXTS = 33550, 33922, 34264, 34735, 34736, 34737
 _TAGS = {_SCALE: "d", _TIEPOINT: "d", _TRANSFORM: "d", _KEYS: "H", _DOUBLES: "d", _TEXTS: "s"}
 """The type of each tag, as tifffile writes it."""
-_RASTER_TYPE, _GEOGRAPHIC, _PROJECTED = 1025, 2048, 3072
-_POINT, _USER_DEFINED = 2, 32767
+_RASTER_TYPE, _GEOGRAPHIC, _PROJECTED, _LINEAR_UNIT = 1025, 2048, 3072, 3076
+_POINT, _USER_DEFINED, _METER = 2, 32767, 9001
 _MOST_VALUES = 100_000
 
 Tag = tuple[int, str, int, Any, bool]
@@ -33,11 +33,21 @@ class Georeference(NamedTuple):
             tags do not say.
         epsg: code of the coordinates; None where they have none.
         tags: as they are written into another file.
+        in_meters: whether it says that x and y are metres.
     """
 
     affine: NDArray[np.float64] | None
     epsg: int | None
     tags: tuple[Tag, ...]
+    in_meters: bool = False
+
+    @property
+    def pixel_size(self) -> tuple[float, float] | None:
+        """Height and width of a pixel in metres; None where the tags do not say."""
+        if self.affine is None or not self.in_meters:
+            return None
+        width, height = np.linalg.norm(self.affine[:, :2], axis=0).tolist()
+        return height, width
 
     @property
     def directions(self) -> Directions:
@@ -134,7 +144,7 @@ def _interpret(found: Mapping[int, Any]) -> Georeference:
     affine = _find_affine(values)
     if affine is not None and keys.get(_RASTER_TYPE) == _POINT:
         affine[:, 2] -= affine[:, :2] @ [0.5, 0.5]  # it says where the centres of pixels are
-    return Georeference(affine, epsg, tags)
+    return Georeference(affine, epsg, tags, keys.get(_LINEAR_UNIT) == _METER)
 
 
 def _read_keys(values: Any) -> dict[int, int]:

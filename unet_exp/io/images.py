@@ -14,6 +14,7 @@ from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.kinds import explain_unread, find_kind
+from unet_exp.io.pixel_size import PixelSize
 from unet_exp.io.scene import OpenImages, Reading, Scene, explain_damage
 from unet_exp.io.stored import open_stored, split_inner
 
@@ -103,6 +104,12 @@ def _require_one(path: str | Path, pages: list[Array]) -> Array:
     if len(pages) != 1:
         raise DataError(f"{path}: has {len(pages)} pages where one image is expected; save each page as a file")
     return pages[0]
+
+
+def read_pixel_size(path: str | Path) -> PixelSize | None:
+    """Reads what a file declares of the size of a pixel; a DataError as of `open_images`."""
+    with open_images(path, Reading()) as images:
+        return images.pixel_size
 
 
 class StoredSize(NamedTuple):

@@ -8,6 +8,7 @@ import numpy as np
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.directions import NOWHERE, Directions
+from unet_exp.io.pixel_size import Spacing
 from unet_exp.io.scene import OpenImages, Reading
 from unet_exp.io.stored import Stored, import_reader, open_stored
 from unet_exp.io.volumes import Key, MappedValues, Volume
@@ -48,7 +49,17 @@ def open_nifti(stored: Stored, reading: Reading) -> OpenImages:
         axes,
         by_window=not stored.packed,
         directions=_find_directions(header),
+        spacing=_find_spacing(header),
     )
+
+
+def _find_spacing(header: Any) -> Spacing | None:
+    """The size of voxels, where a header names its unit."""
+    try:
+        unit = {"mm": "mm", "micron": "µm", "meter": "m"}.get(header.get_xyzt_units()[0])
+    except KeyError:  # a code without a meaning
+        return None
+    return Spacing(dict(zip("xyz", map(float, header.get_zooms()), strict=False)), unit) if unit else None
 
 
 def _find_directions(header: Any) -> Directions:

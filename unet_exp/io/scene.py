@@ -18,6 +18,7 @@ from unet_exp.io.valid import Valid, clear_invalid
 
 if TYPE_CHECKING:
     from unet_exp.io.georeference import Georeference
+    from unet_exp.io.pixel_size import PixelSize
 
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 """Of the pixels of images."""
@@ -106,6 +107,11 @@ class OpenImages(ABC):
     @property
     def georeference(self) -> "Georeference | None":
         """Where the first image lies on the earth; None where its file does not say."""
+        return None
+
+    @property
+    def pixel_size(self) -> "PixelSize | None":
+        """How large a pixel of every image is; None where the file does not say, or its images differ."""
         return None
 
     def count_values(self, page: int) -> int:

@@ -8,6 +8,7 @@ from tifffile import TiffFile
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.georeference import Georeference, find_georeference
+from unet_exp.io.pixel_size import PixelSize, find_tiff_size
 from unet_exp.io.scene import OpenImages, Reading, Scene, check_size, explain_damage, make_scene
 from unet_exp.io.stored import Stored
 from unet_exp.io.tiff import (
@@ -84,6 +85,12 @@ class TiffImages(OpenImages):
         """See `OpenImages`."""
         with explain_damage(self._path):
             return find_georeference(self._pages[0].page)
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        """See `OpenImages`."""
+        with explain_damage(self._path):
+            return find_tiff_size(self._tiff, [page for page, _ in self._pages])
 
     def _read(self, index: int) -> Scene:
         return self._read_page(self._pages[index]) if self._stack is None else self._read_slice(index)

@@ -10,6 +10,7 @@ import numpy as np
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array
 from unet_exp.io.directions import NOWHERE, Directions
+from unet_exp.io.pixel_size import PixelSize, Spacing
 from unet_exp.io.scene import (
     MAX_CHANNELS,
     OpenImages,
@@ -207,6 +208,7 @@ class Volume(OpenImages):
         declared: what the file says of pixels without data.
         directions: what it says of its axes.
         guessed: whether the axes are by the shape alone.
+        spacing: what the file says of the size of its pixels.
 
     Raises:
         DataError: for axes of no length, and values that are no numbers.
@@ -223,10 +225,12 @@ class Volume(OpenImages):
         declared: Declared | None = None,
         directions: Directions = NOWHERE,
         guessed: bool = False,
+        spacing: Spacing | None = None,
     ) -> None:
         super().__init__(path, reading)
         self._values, self._axes, self._narrow, self._declared = values, axes, narrow, declared
         self._by_window, self._directions, self._guessed = by_window, directions, guessed
+        self._spacing = spacing
         if values.dtype.kind not in "biuf":
             raise DataError(
                 f"{path}: holds {values.dtype} and no numbers of pixels; save it as uint8, uint16 or float32"
@@ -267,6 +271,11 @@ class Volume(OpenImages):
     def guessed(self) -> str:
         """See `OpenImages`."""
         return self._axes if self._guessed and len(self._axes) > 2 else ""
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        """See `OpenImages`."""
+        return None if self._spacing is None else self._spacing.of_slices(self._rows, self._columns)
 
     def _read(self, index: int) -> Scene:
         height, width, channels = self._size

@@ -5,10 +5,12 @@ Of an OME-Zarr that is the image in full resolution. Chunks are unpacked by code
 
 import math
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from unet_exp.errors import DataError
+from unet_exp.io.pixel_size import Spacing
 from unet_exp.io.scene import OpenImages, Reading, quote
 from unet_exp.io.stored import Stored, import_reader
 from unet_exp.io.volumes import (
@@ -56,13 +58,14 @@ def open_zarr(stored: Stored, reading: Reading) -> OpenImages:
             stored.place, inner, [each.name for each in _list_arrays(zarr, _open(zarr, stored, ""), "")]
         )
     node = _open(zarr, stored, inner)
-    told = None
+    told, spacing = None, None
     if isinstance(node, zarr.Group) and _find_image(node) is None:
         found = _list_arrays(zarr, node, f"{inner}/" if inner else "")
         inner = choose_array(stored.place, found)
         node = _open(zarr, stored, inner)
     if isinstance(node, zarr.Group):
         name, told = _find_image(node) or ("", None)
+        spacing = _find_spacing(node.attrs.asdict())
         node = node[name]
     _check_storage(stored, node)
     shape = node.shape
@@ -76,7 +79,7 @@ def open_zarr(stored: Stored, reading: Reading) -> OpenImages:
         given = reading.axes
         axes = guess_axes(stored.path, shape) if given is None else fit_axes(stored.path, shape, given)
     guessed = told is None and reading.axes is None
-    return Volume(stored.path, reading, ChunkedValues(node, node.chunks), axes, guessed=guessed)
+    return Volume(stored.path, reading, ChunkedValues(node, node.chunks), axes, guessed=guessed, spacing=spacing)
 
 
 def _open(zarr: Any, stored: Stored, inner: str) -> Any:
@@ -101,6 +104,20 @@ def _find_image(group: Any) -> tuple[str, list[str] | None] | None:
     axes = images[0].get("axes") or list(_OLD_AXES)
     names = [str(axis["name"] if isinstance(axis, dict) else axis).lower() for axis in axes]
     return str(images[0]["datasets"][0]["path"]), names
+
+
+def _find_spacing(attributes: Mapping[str, Any]) -> Spacing | None:
+    """The scale of an OME-Zarr image in full resolution, where its rows and columns have one unit."""
+    try:
+        image = attributes.get("ome", attributes)["multiscales"][0]
+        named = {str(axis["name"]).lower(): str(axis.get("unit", "")) for axis in image["axes"]}
+        steps = [*image["datasets"][0]["coordinateTransformations"], *(image.get("coordinateTransformations") or ())]
+        scales = [[float(side) for side in step["scale"]] for step in steps if step["type"] == "scale"]
+        along = dict(zip(named, map(math.prod, zip(*scales, strict=True)), strict=True))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # before version 0.4, or not as it says
+        return None
+    units = {named[axis] for axis in "zyx" if axis in named}
+    return Spacing(along, units.pop()) if len(units) == 1 else None
 
 
 def _list_arrays(zarr: Any, group: Any, prefix: str) -> list[NamedValues]:

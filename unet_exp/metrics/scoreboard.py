@@ -53,7 +53,7 @@ class Scoreboard:
             metric.name: metric.function for metric in metrics if metric.family == "seg" and metric.function
         }
         self._objects: dict[str, list[NDArray[np.float64]]] = {name: [] for name in self._of_objects}
-        self._scale = scale
+        self.scale = scale or Scale()
         over_thresholds = {"probabilities", "thresholds"} & set(families)
         self._histogram = Histogram(len(self._names)) if over_thresholds else None
         self._dice: list[NDArray[np.float32]] = []  # (99,) each
@@ -141,7 +141,7 @@ class Scoreboard:
         if "distances" not in self._by_family:
             return {}
         indices = range(1, len(self._names))
-        found = [find_distances(truth, prediction, index, self._scale) for index in indices]
+        found = [find_distances(truth, prediction, index, self.scale) for index in indices]
         row: dict[str, float] = {}
         for metric in self._by_family["distances"]:
             assert metric.function is not None

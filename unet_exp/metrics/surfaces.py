@@ -9,7 +9,7 @@ Definitions as in Metrics Reloaded (Maier-Hein, Reinke et al., Nature Methods 21
 """
 
 import math
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -25,32 +25,33 @@ class Scale(NamedTuple):
     Attributes:
         pixel_size: height and width of a pixel.
         tolerance: of the surface Dice, in the same unit.
-        declared: whether the size is one that the user has given; else distances are in pixels.
+        unit: for people.
+        note: why these are pixels though files declare sizes; else empty.
     """
 
     pixel_size: tuple[float, float] = (1.0, 1.0)
     tolerance: float = 1.0
-    declared: bool = False
+    unit: str = "pixels"
+    note: str = ""
 
     @classmethod
-    def of(cls, pixel_size: float | list[float] | None, tolerance: float | None) -> Self:
-        """The scale of `data.pixel_size` and `metrics.tolerance`; a tolerance of None is the longer side of a pixel."""
-        if pixel_size is None:
-            sides = (1.0, 1.0)
-        elif isinstance(pixel_size, list):
-            sides = pixel_size[0], pixel_size[1]
-        else:
-            sides = pixel_size, pixel_size
-        return cls(sides, max(sides) if tolerance is None else tolerance, pixel_size is not None)
-
-    @property
-    def unit(self) -> str:
-        """For people."""
-        if not self.declared:
-            return "pixels"
-        height, width = self.pixel_size
+    def of(cls, typed: float | list[float] | Literal["pixels"] | None, declared: "Scale | None" = None) -> "Scale":
+        """The scale of `data.pixel_size`; `declared` is that of the files, for None."""
+        if typed is None:
+            return declared or cls()
+        if typed == "pixels":
+            return cls()
+        height, width = typed if isinstance(typed, list) else (typed, typed)
         size = f"{height:g}" if height == width else f"[{height:g},{width:g}]"
-        return f"the unit of data.pixel_size={size}"
+        return cls((height, width), max(height, width), f"the unit of data.pixel_size={size}")
+
+    def tolerate(self, tolerance: float | None) -> "Scale":
+        """The same with `metrics.tolerance`, of which None is the longer side of a pixel."""
+        return self if tolerance is None else self._replace(tolerance=tolerance)
+
+
+PIXELS = Scale()
+"""Where no size of a pixel is known."""
 
 
 class Distances(NamedTuple):

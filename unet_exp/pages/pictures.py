@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from unet_exp.figures.overlay import cut_legend, split_panels
 from unet_exp.runs.run_folder import RunFolder
 
 _BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
+_PNG = "data:image/png;base64,"
 _SIDE, _QUALITY = 320, 82  # pixels of a panel at most; of its JPEG
 
 
@@ -47,6 +49,14 @@ class Strip:
     legend: str | None = None
 
 
+class ScorePicture(NamedTuple):
+    """A picture of scores, white on a dark page too: its title, what explains it, and a `data:` URI."""
+
+    title: str
+    caption: str
+    source: str
+
+
 def rank(images: Sequence[str]) -> dict[str, str]:
     """The worst, median and best of images that are sorted from the worst to the best; fewer of fewer images."""
     if len(images) < 2:
@@ -74,7 +84,22 @@ def read_legend(run: RunFolder, split: str, image: str) -> str | None:
     legend = legend[:, : int(used.max(initial=0)) + GAP]
     data = BytesIO()
     Image.fromarray(np.ascontiguousarray(legend)).save(data, "PNG")
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+    return _PNG + base64.b64encode(data.getvalue()).decode()
+
+
+def list_score_pictures(run: RunFolder) -> list[ScorePicture]:
+    """Those of a run that are there."""
+    rows = "Each row is a true class: which share of its pixels was predicted as what."
+    thresholds = "Over all thresholds of the probabilities; docs/metrics.md explains the numbers."
+    told = [
+        (run.confusion_picture, "Confusion matrix", rows),
+        (run.curves_picture, "Precision and recall, ROC and calibration", thresholds),
+    ]
+    return [
+        ScorePicture(title, caption, _PNG + base64.b64encode(path.read_bytes()).decode())
+        for path, title, caption in told
+        if _read(run, path) is not None
+    ]
 
 
 def encode(panel: NDArray[np.uint8]) -> str:

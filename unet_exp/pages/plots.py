@@ -43,26 +43,21 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing for a page: a title, a caption that explains it, and an `<svg>` element with unique ids.
-
-    One with colours of its own stands on `paper`, white on a dark page too.
-    """
+    """A drawing for a page: a title, a caption that explains it, and an `<svg>` element with unique ids."""
 
     title: str
     caption: str
     svg: str
-    paper: bool = False
 
 
-def embed(figure: Figure, name: str, title: str, caption: str, paper: bool = False) -> Plot:
+def embed(figure: Figure, name: str, title: str, caption: str) -> Plot:
     """The figure as an element of a page: ids made unique by `name`, `INK` replaced, no address of a server.
 
     Args:
-        figure: drawn with `STYLE`; with other colours it needs `paper`.
+        figure: drawn with `STYLE`.
         name: of the plot on its page.
         title: see `Plot`.
         caption: see `Plot`.
-        paper: see `Plot`.
     """
     text = StringIO()
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -76,4 +71,4 @@ def embed(figure: Figure, name: str, title: str, caption: str, paper: bool = Fal
     width, height = (72 * side for side in figure.get_size_inches())
     alt = html.escape(f"{title}. {caption}")
     opening = f'<svg viewBox="0 0 {width:.6g} {height:.6g}" role="img" aria-label="{alt}">'
-    return Plot(title, caption, opening + inner.strip().replace(INK, "currentColor"), paper)
+    return Plot(title, caption, opening + inner.strip().replace(INK, "currentColor"))

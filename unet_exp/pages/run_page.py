@@ -16,8 +16,7 @@ from unet_exp.figures.curves import read_history
 from unet_exp.files import write_text
 from unet_exp.keys import flat
 from unet_exp.metrics.declarations import direction, read_own
-from unet_exp.pages.pictures import Panel, Strip, encode, rank, read_panels
-from unet_exp.pages.plots import Plot
+from unet_exp.pages.pictures import Panel, Strip, encode, list_score_pictures, rank, read_panels
 from unet_exp.pages.run_facts import describe_end, list_facts, list_words, name_status
 from unet_exp.pages.run_plots import plot_history
 from unet_exp.pages.template import make_environment
@@ -38,16 +37,13 @@ class Table:
     single: dict[str, str]
 
 
-def write_run_page(
-    folder: RunFolder, summary: Summary, classes: Sequence[ClassSpec], more: Sequence[Plot] = ()
-) -> Path:
+def write_run_page(folder: RunFolder, summary: Summary, classes: Sequence[ClassSpec]) -> Path:
     """Writes the page completely or not at all; of a run that failed, what there is.
 
     Args:
         folder: of a training or an evaluation, with its config.
         summary: of the run as it ended, which may not be written yet.
         classes: whose colours the pictures have.
-        more: further plots of the scores.
 
     Returns:
         The path of the page.
@@ -77,7 +73,7 @@ def write_run_page(
             config=config,
             curves=plot_history(rows, monitor, direction(monitor, own)) if rows else [],
             tables=_make_tables(summary.metrics, own),
-            more=list(more),
+            more=list_score_pictures(folder),
             strips=list(_make_strips(folder, split)),
             split=split,
             ranked=split != "unlabelled",

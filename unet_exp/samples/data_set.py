@@ -1,11 +1,13 @@
 """Data sets: samples in four splits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from unet_exp.config import ClassSpec
+from unet_exp.io.pixel_size import PixelSize
 from unet_exp.metrics.declarations import ScoreFamily
+from unet_exp.metrics.surfaces import PIXELS, Scale
 from unet_exp.samples.sample import Images, ImagesInMemory, Sample
 
 SPLITS = ("train", "val", "test", "unlabelled")
@@ -26,8 +28,8 @@ class DataSet:
             pixel error), `seg` (objects: SEG of the Cell Tracking Challenge).
         meaning: what the values of masks mean, where the digests of `facts` are of these values; part of the
             fingerprint.
-        pixel_size: `data.pixel_size`, for distances.
         mask_suffix: of the files of a user's own masks, such as `.png`; predicted ones get it too.
+        scale: of distances.
     """
 
     train: Images
@@ -39,7 +41,7 @@ class DataSet:
     metrics: tuple[ScoreFamily, ...] = ()
     meaning: str = ""
     mask_suffix: str | None = None
-    pixel_size: float | list[float] | None = None
+    scale: Scale = PIXELS
 
     @classmethod
     def of(
@@ -71,3 +73,17 @@ class DataSet:
         """Puts the samples of the three index lists of `split` into train, val and test."""
         train, val, test = ([samples[index] for index in part] for part in split)
         return cls.of(train, val, test, unlabelled, classes, channels, metrics)
+
+
+def choose_scale(declared: Iterable[PixelSize | None]) -> Scale:
+    """The scale of images whose files declare these sizes of a pixel: that of all, or pixels where they differ."""
+    found = sorted(set(declared), key=lambda size: (size is None, size))
+    known = [size for size in found if size is not None]
+    if not known:
+        return PIXELS
+    if len(found) > 1:
+        told = ", ".join(size.describe() for size in known[:3]) + ", ..." * (len(known) > 3)
+        others = " or none" if len(found) > len(known) else ""
+        return Scale(note=f"image files declare a pixel of {told}{others}; data.pixel_size names one")
+    size = known[0]
+    return Scale((size.height, size.width), max(size[:2]), f"{size.unit} (a pixel is {size.describe()}, say its files)")

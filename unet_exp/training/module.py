@@ -42,6 +42,7 @@ class SegmentationModule(pl.LightningModule):
 
     Attributes:
         families: scores of a validation beyond those of the classes, see `unet_exp.metrics.scoreboard.Scoreboard`.
+        scale: of its distances.
         own_metrics: scores of the user's own, likewise.
         pictures: of how many validation images it keeps the predicted labels.
         scores: of the last validation, in full precision (Lightning keeps them as float32).
@@ -61,7 +62,7 @@ class SegmentationModule(pl.LightningModule):
         self.network = network.build(self.config, self.record.channels, len(self.classes))
         self.loss = losses.build(self.config.loss, self.record.class_weights)
         self.families: tuple[ScoreFamily, ...] = ()
-        self._scale = Scale.of(self.config.data.pixel_size, self.config.metrics.tolerance)
+        self.scale = Scale()
         self.own_metrics: Sequence[OwnMetric] = ()
         self.pictures = 0
         self.scores: dict[str, float] = {}
@@ -153,7 +154,7 @@ class SegmentationModule(pl.LightningModule):
             self.loss,
             self.config.inference,
             self.config.activation,
-            Scoreboard([spec.name for spec in self.classes], self.families, scale=self._scale, own=self.own_metrics),
+            Scoreboard([spec.name for spec in self.classes], self.families, scale=self.scale, own=self.own_metrics),
             self.pictures,
             lambda loss: self._require_finite(loss, "validation loss"),
         )

@@ -159,6 +159,7 @@ def prepare(
     count, macs = cost(module.network, datamodule.input_size)
     _check_space(config, resumed, count)
     module.families, module.own_metrics = families, own_metrics
+    module.scale = dataset.scale.tolerate(config.metrics.tolerance)
     _try_metrics(tried_metrics, dataset)
     if initial is not None and (fresh := load_initial_weights(module.network, initial)):
         reason = "another number of classes" if fresh[0] in initial.weights else "no deep supervision there"

@@ -31,9 +31,7 @@ from unet_exp.inference.scoring import Scores, describe_drawn, score_split, scor
 from unet_exp.io.writing import write_image
 from unet_exp.memory import keep_freed_memory
 from unet_exp.metrics.declarations import direction
-from unet_exp.metrics.surfaces import Scale
 from unet_exp.pages.run_page import write_run_page
-from unet_exp.pages.score_plots import plot_scores
 from unet_exp.progress import watch
 from unet_exp.runs.earlier import keep_unrecorded
 from unet_exp.runs.lifecycle import RunRecord, record_run
@@ -246,7 +244,7 @@ class _Training:
             unlabelled = score_split(predictor, job.dataset, "unlabelled", job.config.metrics, folder.predictions)
         if self.scores.metrics:
             write_scores(folder, self.scores, job.dataset.classes)
-            scale = Scale.of(job.dataset.pixel_size, job.config.metrics.tolerance)
+            scale = job.dataset.scale.tolerate(job.config.metrics.tolerance)
             if job.config.metrics.distances:
                 record.note(distance_unit=scale.unit)
             console.print(
@@ -309,9 +307,7 @@ class _Training:
     def _write_page(self, record: RunRecord) -> None:
         """Writes the page of the run; one that cannot be written is a warning."""
         try:
-            classes = self.job.dataset.classes
-            plots = plot_scores(self.scores.board, [spec.name for spec in classes])
-            write_run_page(self.folder, record.summary, classes, plots)
+            write_run_page(self.folder, record.summary, self.job.dataset.classes)
         except Exception as error:
             logging.getLogger(__name__).warning("%s is not written: %s", self.folder.page, error, exc_info=True)
 

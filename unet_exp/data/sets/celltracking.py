@@ -10,6 +10,7 @@ outlines less than half of its marked cells trains, but does not choose the best
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,11 +23,12 @@ from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.io.arrays import Array, check_same_size
 from unet_exp.io.download import Download, fetch_archive, needs_download, server_url
-from unet_exp.io.images import read_image, read_label
+from unet_exp.io.images import read_image, read_label, read_pixel_size
 from unet_exp.io.listing import natural_key
+from unet_exp.io.pixel_size import PixelSize
 from unet_exp.progress import track
 from unet_exp.samples.classes import object_ids
-from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.data_set import DataSet, choose_scale
 from unet_exp.samples.sample import Sample
 from unet_exp.samples.splits import Split, split_indices
 
@@ -71,10 +73,11 @@ class _Frame(NamedTuple):
 
 
 class _Annotated(NamedTuple):
-    """A frame as read, and the share of its marked cells that are outlined."""
+    """A frame as read, the share of its marked cells that are outlined, and what its image declares."""
 
     sample: Sample
     outlined: float
+    pixel_size: PixelSize | None
 
 
 def load_cell_tracking(config: CellTrackingConfig) -> DataSet:
@@ -108,7 +111,8 @@ def load_cell_tracking(config: CellTrackingConfig) -> DataSet:
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be opened ({error.strerror}); check its permissions") from None
     split = _split_frames([frame.sequence for frame in frames], [one.outlined for one in read], config)
-    return DataSet.divide([one.sample for one in read], split, _CLASSES, 1, ("seg",))
+    found = DataSet.divide([one.sample for one in read], split, _CLASSES, 1, ("seg",))
+    return replace(found, scale=choose_scale(one.pixel_size for one in read))
 
 
 DATA_SETS |= dict.fromkeys(ARCHIVES, load_cell_tracking)
@@ -238,7 +242,7 @@ def _read_frame(root: Path, frame: _Frame) -> _Annotated:
         label[ignored_pixels(segmentation, markers, known)] = IGNORE_LABEL
         if marked := np.setdiff1d(markers, 0).size:
             outlined = find_outlined(segmentation, markers).size / marked
-    return _Annotated(Sample(f"{sequence}_t{number}", image, label, segmentation), outlined)
+    return _Annotated(Sample(f"{sequence}_t{number}", image, label, segmentation), outlined, read_pixel_size(path))
 
 
 def _read_numbers(path: Path, image: Array) -> NDArray[np.int32]:

@@ -39,7 +39,7 @@ from unet_exp.io.kinds import is_jpeg
 from unet_exp.io.writing import suffix_of
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.samples.classes import UnknownValues
-from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.data_set import DataSet, choose_scale
 from unet_exp.samples.sample import Images
 
 _log = logging.getLogger(__name__)
@@ -89,7 +89,8 @@ def load_user_data(config: UserDataConfig, find_objects: bool = False, keep: boo
     channels = int(index.rows["used"][0])
     first = found.pairs[int(index.rows["place"][labelled[0]])].mask
     suffix = suffix_of(first) if isinstance(first, Path) else None
-    return DataSet(train, val, test, unlabelled, rules.classes, channels, metrics, rules.of_labels, suffix)
+    scale = choose_scale(index.list_pixel_sizes())
+    return DataSet(train, val, test, unlabelled, rules.classes, channels, metrics, rules.of_labels, suffix, scale)
 
 
 DATA_SETS["folder"] = load_user_data

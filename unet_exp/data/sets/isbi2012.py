@@ -7,6 +7,7 @@ A folder holds it in one of two layouts: PNG files (`train/image/N.png`, `train/
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from unet_exp.data.sets import DATA_SETS
 from unet_exp.errors import DataError
 from unet_exp.io.arrays import Array, check_same_size
 from unet_exp.io.download import Download, fetch_files, needs_download, server_url
-from unet_exp.io.images import read_image, read_label, read_labels, read_pages
+from unet_exp.io.images import read_image, read_label, read_labels, read_pages, read_pixel_size
 from unet_exp.io.listing import list_files
 from unet_exp.samples.classes import decode
-from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.data_set import DataSet, choose_scale
 from unet_exp.samples.sample import Sample
 from unet_exp.samples.splits import split_indices
 
@@ -81,7 +82,11 @@ def load_isbi2012(config: ISBI2012Config) -> DataSet:
         for index, ((source, image), (label_source, label)) in enumerate(zip(images, labels, strict=True))
     ]
     unlabelled = [Sample(f"test_{index:02d}", _to_grey(image, source)) for index, (source, image) in enumerate(tests)]
-    return DataSet.divide(samples, split, ISBI_CLASSES, 1, ("isbi",), unlabelled)
+    found = DataSet.divide(samples, split, ISBI_CLASSES, 1, ("isbi",), unlabelled)
+    stack = root / "train-volume.tif"
+    return (
+        replace(found, scale=choose_scale([read_pixel_size(stack)])) if images[0][0].startswith(str(stack)) else found
+    )
 
 
 DATA_SETS["isbi2012"] = load_isbi2012
