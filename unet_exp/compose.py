@@ -56,7 +56,13 @@ def _weigh_membranes(*weights: float, _root_: DictConfig) -> list[float] | None:
     return list(weights) if data.name == "isbi2012" or (data.name == "synthetic" and not data.organelles) else None
 
 
+def _keep_rate(rate: float, _root_: DictConfig) -> float | None:
+    """`${for_known_optimizer:0.003}`: this learning rate, but null for a class that has a default of its own."""
+    return None if _root_.optimizer.name in ("torch", "custom") else rate
+
+
 OmegaConf.register_new_resolver("if_membranes", _weigh_membranes, replace=True)
+OmegaConf.register_new_resolver("for_known_optimizer", _keep_rate, replace=True)
 
 
 @dataclass(frozen=True)
@@ -306,7 +312,8 @@ def _set_key(config: DictConfig, override: Override) -> None:
             with open_dict(config):
                 del node[last]
         else:
-            OmegaConf.update(config, key, value, merge=True, force_add=adds)
+            # A list is replaced, if need be by what is none, which the schema then explains.
+            OmegaConf.update(config, key, value, merge=not isinstance(now, ListConfig), force_add=adds)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{line}: {str(error).splitlines()[0]}", key) from None
 

@@ -1,5 +1,8 @@
 """What a user can get wrong. Everything else is a bug and keeps its traceback."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """A mistake that the user can mend; the message says what, where and how, in one line."""
@@ -24,3 +27,18 @@ class DataError(UserError):
 
 class TrainingError(UserError):
     """A training that cannot go on, such as a loss that is no longer finite."""
+
+
+def suggest(wanted: str, names: Iterable[str], cutoff: float = 0.6) -> str:
+    """Says which name is most like a wrong one, as in ` (did you mean same?)`; empty where none is.
+
+    Args:
+        wanted: the wrong one.
+        names: those that there are.
+        cutoff: how like it must be, from 0 to 1.
+    """
+    names = list(names)
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=cutoff) or [
+        name for name in names if name.lower() == wanted.lower()
+    ]
+    return f" (did you mean {near[0]}?)" if near else ""

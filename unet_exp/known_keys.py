@@ -4,7 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from unet_exp.options import list_names
+from unet_exp.options import Options, list_names
 
 
 def has_key(node: Any, key: str) -> bool:
@@ -24,7 +24,10 @@ def explain_key(config: DictConfig, key: str) -> str:
         parent, node = f"{parent}.{part}".lstrip("."), OmegaConf.select(node, part)
     if not isinstance(node, DictConfig):
         return f"unknown key {key}: {parent} has no keys"
-    return f"unknown key {key}: {list_keys(config, parent, wanted)}"
+    options = Options()
+    others = [f"{parent}={word}" for word in options.find_owners(parent, wanted)] if parent in options.shipped else []
+    elsewhere = f"; it is a key of {' and '.join(others)}" if others else ""
+    return f"unknown key {key}: {list_keys(config, parent, wanted)}{elsewhere}"
 
 
 def list_keys(config: DictConfig, parent: str, wanted: str = "") -> str:

@@ -1,9 +1,9 @@
 """The words that can be typed: the groups and options of `conf/` and of a folder of the user's own."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_loader import ConfigLoader
@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override, OverrideType, Quote, Quot
 
 from unet_exp import config_files
 from unet_exp.config_files import ConfigFiles
-from unet_exp.errors import ConfigError
+from unet_exp.errors import ConfigError, suggest
 
 _LAUNCHER = "hydra/launcher"
 """The only group of Hydra's own that is typed."""
@@ -111,6 +111,18 @@ class Options:
                 yield folder
             yield from self.list_folders(folder)
 
+    def find_owners(self, group: str, key: str) -> list[str]:
+        """The options of a group in `conf/` that have a key, in their own files or in those that these begin with."""
+        files = self._folders[0]
+
+        def has_key(word: object) -> bool:
+            if not files.is_config(path := f"{group}/{word}"):
+                return False
+            config: Any = files.load_config(path).config
+            return key in config or any(map(has_key, config.get("defaults", ())))
+
+        return list(filter(has_key, self.words(group)))
+
     def chooses(self, override: Override) -> bool:
         """Whether a word chooses options, and does not set a key; a group of the user's own is added with a plus."""
         return override.key_or_group in (*self.shipped, *(self.groups if override.is_add() else ()))
@@ -184,5 +196,4 @@ def check_loggers(words: Sequence[str]) -> None:
 
 def list_names(names: Sequence[str], wanted: str) -> str:
     """Lists what could have been typed, and what is most like `wanted`."""
-    near = difflib.get_close_matches(wanted, names, n=1)
-    return ", ".join(names) + (f" (did you mean {near[0]}?)" if near else "")
+    return ", ".join(names) + suggest(wanted, names)

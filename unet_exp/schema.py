@@ -78,7 +78,7 @@ def explain(error: ValidationError, values: dict[str, Any], field: str | None = 
     same_value = [item for item in errors if _key(item["loc"], values) == key]
     wishes = dict.fromkeys(item["msg"].removeprefix("Value error, ") for item in same_value)
     message = " or ".join(wish.replace("Input should be", "should be", 1) for wish in wishes)
-    if errors[0]["type"] == "value_error" and (not key or not message.startswith("must")):
+    if errors[0]["type"] == "value_error" and (not key or not message.startswith(("must", "cannot"))):
         return message
     return f"{key}={value!r}: {message}"
 

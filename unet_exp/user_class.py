@@ -1,12 +1,13 @@
 """Imports, checks and builds a user's own class; knows no torch."""
 
-import difflib
 import importlib
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
-from unet_exp.errors import ConfigError
+from unet_exp.errors import ConfigError, suggest
 
 
 def build_custom(
@@ -52,6 +53,17 @@ def build_custom(
     for name, given in methods.items():
         check_method(where, built, name, given)
     return built
+
+
+def check_package(where: str, target: str) -> None:
+    """Checks that the package of a class is there, without importing it; the message begins with `where`.
+
+    Raises:
+        ConfigError: if not.
+    """
+    package = target.partition(".")[0]
+    if package not in sys.modules and find_spec(package) is None:
+        raise ConfigError(_explain_missing(where, package))
 
 
 def load_class(where: str, target: str, base: type = object, base_name: str = "") -> type:
@@ -117,17 +129,17 @@ def _import_class(where: str, target: str) -> Any:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name and (path == error.name or path.startswith(f"{error.name}.")):
-            raise ConfigError(
-                f"{where}: there is no module {error.name}; install its package, or put its folder on PYTHONPATH"
-            ) from None
+            raise ConfigError(_explain_missing(where, error.name)) from None
         raise ConfigError(f"{where}: importing {path} raises {describe_error(error)}") from error
     except (Exception, SystemExit) as error:  # whatever the user's file does when it is read
         raise ConfigError(f"{where}: importing {path} raises {describe_error(error)}") from error
     if not hasattr(module, name):
-        near = difflib.get_close_matches(name, dir(module), n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ConfigError(f"{where}: {path} has no {name}{hint}")
+        raise ConfigError(f"{where}: {path} has no {name}{suggest(name, dir(module))}")
     return getattr(module, name)
+
+
+def _explain_missing(where: str, module: str) -> str:
+    return f"{where}: there is no module {module}; install its package, or put its folder on PYTHONPATH"
 
 
 def _format_arguments(arguments: Mapping[str, Any]) -> str:

@@ -191,6 +191,7 @@ class TestInventedPixels:
             self.SHRINK,
             {"name": "Rotate", "limit": 180, "p": 1},
             {"name": "Affine", "translate_px": 30, "p": 1},
+            {"name": "Affine", "shear": {"x": 40, "y": 0}, "p": 1},
         ):
             _, label, _ = cut(config_of([shrink]), sample, Window(120, 120, 60), 1)
             assert (label != IGNORE_LABEL).all(), shrink
@@ -302,6 +303,7 @@ MISTAKES = [
     (["Rotate"], r"augmentation.transforms\[0\]='Rotate': must be a transform such as \{name: Rotate, limit: 30\}"),
     ([{"nme": "Rotate"}], r"augmentation.transforms\[0\]: the key name is missing"),
     ([{"name": "rotate"}], r"augmentation.transforms\[0\].name='rotate': .* \(did you mean Rotate\?\)"),
+    ([{"name": ["Rotate"]}], r"augmentation.transforms\[0\].name=\['Rotate'\]: albumentations has no such"),
     ([{"name": "D4"}, {"name": "GausNoise"}], r"augmentation.transforms\[1\].name='GausNoise': .*mean Gauss"),
     ([{"name": "OneOf", "transforms": [{"name": "Bluur"}]}], r"\[0\].transforms\[0\].name='Bluur'.*mean Blur"),
     ([{"name": "OneOf"}], r"augmentation.transforms\[0\]: OneOf needs transforms: \[...\]"),
@@ -312,6 +314,7 @@ MISTAKES = [
     ([{"name": "Rotate", "mask_interpolation": 1}], "interpolation cannot be set: labels and ids are never mixed"),
     ([{"name": "Affine", "fit_output": True}], r"fit_output cannot be set: the size of a patch is fixed"),
     ([{"name": "Rotate", "fill_mask": 1.5}], r"\[0\].fill_mask=1.5: should be the number of a class, or 255"),
+    ([{"name": "Rotate", "fill_mask": True}], r"\[0\].fill_mask=True: should be the number of a class, or 255"),
     ([{"name": "Rotate", "limt": 3}], r"transforms\[0\]: Rotate: it has no argument limt \(did you mean limit"),
     ([{"name": "Blur", "blur_limit": "x"}], r"^augmentation.transforms\[0\]: Blur: blur_limit='x': should be"),
     ([{"name": "GridElasticDeform"}], "GridElasticDeform: it needs the argument num_grid_xy"),

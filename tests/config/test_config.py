@@ -130,6 +130,8 @@ def test_an_experiment_yields_to_what_is_typed() -> None:
     config = parse(compose_train(["experiment=small", "model=valid", "fusion=add", "optimizer.lr=0.5"]))
     assert (config.model.name, config.fusion.name, config.optimizer.lr) == ("valid", "add", 0.5)
     assert (config.model.depth, config.model.norm, config.optimizer.name) == (4, "batch", "adamw")
+    # A class that is named has a default of its own.
+    assert compose_train(["experiment=own", "optimizer=torch"])["optimizer"]["lr"] is None
     config = parse(compose_train(["experiment=demo", "debug=overfit"]))
     assert (config.augmentation.name, config.scheduler.name, config.trainer.overfit) == ("none", "none", True)
 
@@ -143,7 +145,12 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
     [
         ("inference.blend=600", ["inference.tile=1024 is too small", "inference.blend=600"]),
         ("inference=rotations7 inference.angles=[]", ["inference.angles=[]", "at least 1"]),
-        ("inference.angles=[0]", ["unknown key inference.angles: inference=none has the keys"]),
+        (
+            "inference.angles=[0]",
+            ["unknown key inference.angles: inference=none has the keys", "; it is a key of inference=rotations7"],
+        ),
+        ("augmentation=none augmentation.transforms=[]", ["it is a key of augmentation=albumentations"]),
+        ("augmentation=albumentations augmentation.then=[]", ["augmentation=flips and ", " and augmentation=paper"]),
         ("loss=border_weighted loss.sigma=0", ["loss.sigma=0", "greater than 0"]),
         (
             "loss=border_weighted loss.class_weights=median",
@@ -317,6 +324,13 @@ def test_a_mistake_is_one_line_that_says_the_key_and_what_is_allowed(words: str,
         ("data.foreground_share=1.1", ["data.foreground_share=1.1: should be less than or equal to 1"]),
         ("trainer.max_time=4x", ["trainer.max_time='4x': ", DURATION]),
         ("trainer.max_time=0", ["trainer.max_time=0: ", DURATION]),
+        ("data.pixel_size=-1", ["data.pixel_size=-1: must be the side of a pixel, or its [height,width]"]),
+        ("data.pixel_size=[1]", ["data.pixel_size=[1]: must be the side of a pixel, or its [height,width]"]),
+        ("callbacks=a.B", ["callbacks='a.B': must be a list, such as [{target: package.module.Class, params: {...}}]"]),
+        ("callbacks=[ModelSummary]", ["callbacks[0]='ModelSummary': must be {target: ", "ModelSummary cannot be used"]),
+        ("callbacks=[DeviceStatsMonitor]", ["did you mean {target: pytorch_lightning.callbacks.DeviceStatsMonitor}?"]),
+        ("metrics.own={name: b}", ["metrics.own={'name': 'b'}: must be a list, such as [{name: "]),
+        ("metrics.own=[{name: b, target: x.Y}]", ["metrics.own[0].direction is missing (min or max: which"]),
     ],
 )
 def test_a_value_of_a_wrong_type_or_range_is_one_line_that_says_what_is_allowed(word: str, parts: list[str]) -> None:

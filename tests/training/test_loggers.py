@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,28 @@ def test_several_loggers_are_each_given_a_training(
     recorded = parse(folder.read_config()).logger
     assert (recorded.name, recorded.project, recorded.images) == (["wandb", "tensorboard"], "mine", 1)
     assert recorded.join_sweep("a sweep").group == "a sweep"
+
+
+def test_a_signal_in_the_end_of_one_logger_leaves_the_others_to_a_second_call() -> None:
+    class Stopped(Toy):
+        def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
+            super().finish(metrics, failed)
+            raise KeyboardInterrupt
+
+    start = Start(parse(composed(*TINY)), RunFolder(Path()))
+    first, second = Stopped(start), Toy(start)
+    logger = TrainingLogger({"a": first, "b": second})
+    with pytest.raises(KeyboardInterrupt):
+        logger.finish({"test/iou/mean": 0.5}, 3, failed=False)
+    logger.finish({"test/iou/mean": 0.5}, 3, failed=True)
+    for one, failed in ((first, False), (second, True)):
+        assert one.of("metrics") == [(3, {"test/iou/mean": 0.5})]
+        assert one.of("finish") == [({"test/iou/mean": 0.5}, failed)]
+
+
+def test_a_config_of_several_loggers_can_be_sent_to_another_process() -> None:
+    config = parse(compose_train(["logger=[wandb,tensorboard]", "logger.project=mine"]))
+    assert pickle.loads(pickle.dumps(config)) == config
 
 
 @pytest.mark.parametrize(

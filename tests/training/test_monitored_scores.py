@@ -46,7 +46,9 @@ def test_a_validation_computes_what_is_monitored_and_no_more(monitor: str, famil
 @pytest.mark.parametrize(
     ("classes", "shown", "monitor", "message"),
     [
-        (2, 2, "val/hausdorf95/mean", "there is no such score; choose one of val/loss, .*val/surface_dice/class 1"),
+        (2, 2, "val/surfacedice/mean", r"there is no such score \(did you mean val/surface_dice/mean\?\)"),
+        (2, 2, "iou/mean", r"there is no such score \(did you mean val/iou/mean\?\)"),
+        (2, 2, "val/hausdorff", "there is no such score; choose one of val/loss, .*val/surface_dice/class 1"),
         (2, 2, "val/hausdorff95/mean", "images whose prediction is empty .* take val/surface_dice/mean, which is 0"),
         (2, 2, "val/surface_distance/class 1", "images whose prediction .* take val/surface_dice/class 1, which"),
         (2, 2, "val/hausdorff95/class 0", "there is no such score"),

@@ -20,6 +20,7 @@ from unet_exp import losses
 from unet_exp.compose import compose_train
 from unet_exp.config import IGNORE_LABEL, Config, own_classes, parse
 from unet_exp.errors import ConfigError
+from unet_exp.losses.custom import try_loss
 from unet_exp.metrics.own import build_own
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.training.own_callbacks import build_own_callbacks, describe_unsaved
@@ -214,16 +215,23 @@ def watch(*callbacks: tuple[str, dict[str, Any] | None]) -> Callable[[], Any]:
     return lambda: build_own_callbacks(config_of(callbacks=listed))
 
 
+def lose_config(target: str, weights: list[float] | None = None, **keys: Any) -> Any:
+    return config_of(loss={"name": "custom", "target": target, "params": None, "class_weights": weights, **keys}).loss
+
+
 def lose(target: str, weights: list[float] | None = None, **keys: Any) -> Callable[[], Any]:
-    values = {"name": "custom", "target": target, "params": None, "class_weights": weights, **keys}
-    return lambda: losses.build(config_of(loss=values).loss, weights)
+    return lambda: losses.build(lose_config(target, weights, **keys), weights)
 
 
 HERE = f"{__name__}."
 OWN_OPTIMIZER = {"name": "custom", "lr": 0.1}
 MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "misspelt": (learn(optimizer=optimizer("NAdm")), "(did you mean NAdam?); a class of your own is optimizer=custom"),
-    "cannot train": (learn(optimizer=optimizer("SparseAdam")), "it takes sparse gradients alone"),
+    "cannot train": (
+        learn(optimizer=optimizer("SparseAdam")),
+        "optimizer.target='SparseAdam': cannot train this network: it takes sparse gradients alone",
+    ),
+    "whole path": (learn(optimizer=optimizer("torch.optim.NAdam")), "the name alone: write optimizer.target=NAdam"),
     "argument": (learn(optimizer=optimizer("NAdam", params={"momentum": 1})), "unexpected keyword argument 'momentum'"),
     "value": (learn(optimizer=optimizer("NAdam", params={"betas": [2, 1]})), "ValueError: Invalid beta parameter"),
     "lr twice": (learn(optimizer=optimizer("NAdam", params={"lr": 1})), "leave lr out; type optimizer.lr"),
@@ -258,6 +266,10 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "no logger": (
         watch(("pytorch_lightning.callbacks.LearningRateMonitor", None)),
         "needs a logger beside metrics.csv",
+    ),
+    "form of labels": (
+        lambda: try_loss(lose_config("torch.nn.BCEWithLogitsLoss", labels="channel"), None, 2, 8),
+        "it may want the label in another form than loss.labels=channel: indices or one_hot",
     ),
     "labels": (lose("torch.nn.CrossEntropyLoss"), "needs loss.labels=indices, channel or one_hot"),
     "no weights": (lose("torch.nn.HuberLoss", [1.0, 2.0], labels="one_hot"), "takes neither class_weights nor weight"),
@@ -320,6 +332,25 @@ def test_losses_of_other_packages_are_ours_and_ignore_what_is_ignored(
     assert logits.grad is not None
     assert not logits.grad[:, :, :4].any()
     assert logits.grad[:, :, 4:].any()
+
+
+def test_a_loss_of_another_package_is_a_number_where_all_is_ignored() -> None:
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    value = lose("torch.nn.CrossEntropyLoss", labels="indices")()(logits, torch.full((1, 4, 4), IGNORE_LABEL))
+    value.backward()
+    assert value.isfinite()
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_only_usable_callbacks_of_lightnings_need_no_trust() -> None:
+    def names(target: str) -> list[str]:
+        named = {"callbacks": [{"target": target}], "metrics": {"own": [{"target": target}]}}
+        return [one.key for one in own_classes.find_own_classes(named, "train")]
+
+    assert names("pytorch_lightning.callbacks.DeviceStatsMonitor") == ["metrics.own[0]"]
+    for other in ("timer.Timer", "LambdaCallback", "device_stats_monitor.DeviceStatsMonitor"):
+        assert names(f"pytorch_lightning.callbacks.{other}") == ["metrics.own[0]", "callbacks[0]"]
 
 
 def test_class_weights_reach_a_loss_of_another_package() -> None:

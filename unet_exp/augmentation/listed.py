@@ -3,7 +3,6 @@
 It is archived, and looks for updates when it is imported unless it is told not to.
 """
 
-import difflib
 import importlib
 import inspect
 import math
@@ -11,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 import cv2
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from unet_exp.augmentation.on_cut import COUNTS, INVENTED
 from unet_exp.config.transforms import CONTAINERS, MASK_FILLS, MOVES, is_moving, list_leaves
-from unet_exp.errors import ConfigError
+from unet_exp.errors import ConfigError, suggest
 from unet_exp.user_class import describe_error
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -155,9 +155,7 @@ def _explain(error: Exception, entry: Entry, made: Any) -> str:
     """An error of building in one line, with the argument, its value and what is allowed."""
     takes = [name for name in inspect.signature(made).parameters if name not in ("args", "kwargs")]
     if unknown := [name for name in entry if name != "name" and name not in takes]:
-        near = difflib.get_close_matches(unknown[0], takes, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        return f"it has no argument {unknown[0]}{hint}; it takes {', '.join(takes)}"
+        return f"it has no argument {unknown[0]}{suggest(unknown[0], takes)}; it takes {', '.join(takes)}"
     details: list[Any] = getattr(error.__cause__, "errors", list)()
     if not details:
         return describe_error(error).split(": ", 1)[-1]
@@ -186,11 +184,19 @@ def _find_radius(transforms: Sequence[Any], radius: float, side: int) -> float:
             else:
                 radius = _find_radius(inside, radius, side)
         elif name == "Affine":
-            radius = radius / max(min(low for low, _ in transform.scale.values()), 0.05) + _find_shift(transform, side)
+            smallest = max(min(low for low, _ in transform.scale.values()), 0.05)
+            radius = radius * _find_shear(transform) / smallest + _find_shift(transform, side)
         elif name == "ElasticTransform":
             # Noise of -1 .. 1, blurred to 0.16 / sigma of it, times alpha; six standard deviations.
             radius += transform.alpha / max(transform.sigma, 1)
     return radius
+
+
+def _find_shear(affine: Any) -> float:
+    """How many times as far from the centre as a pixel its source can lie by shearing."""
+    corners = product(*(np.tan(np.deg2rad(affine.shear[axis])) for axis in ("x", "y")))
+    least = min(np.linalg.svd([[1, x], [y, 1]], compute_uv=False)[-1] for x, y in corners)
+    return 1 / max(float(least), 0.05)
 
 
 def _find_shift(affine: Any, side: int) -> float:

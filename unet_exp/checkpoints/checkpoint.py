@@ -12,7 +12,7 @@ from torch import Tensor
 from unet_exp import config as schema
 from unet_exp import geometry
 from unet_exp.checkpoints.record import CheckpointRecord
-from unet_exp.config import Config
+from unet_exp.config import Config, LossConfig
 from unet_exp.config.own_classes import Use, explain_mistrust, list_targets
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.network import Network, build, count_parameters
@@ -27,6 +27,7 @@ class Checkpoint:
         record: of the network and its training data.
         weights: its state dict; the moving average where the training kept one.
         step: optimizer steps of its training.
+        trust: what it may import.
         imports_network: whether a user's own network is imported to predict, and needs trust.
     """
 
@@ -36,6 +37,7 @@ class Checkpoint:
     record: CheckpointRecord
     weights: dict[str, Tensor]
     step: int
+    trust: tuple[str, ...] = ()
 
     @classmethod
     def read(
@@ -54,7 +56,7 @@ class Checkpoint:
             raise DataError(f"checkpoint={path}: {error}") from None
         if cls.imports_network:
             require_trusted(path, record.config, trust, "predict")
-        return cls(path, record, weights, step)
+        return cls(path, record, weights, step, tuple(trust))
 
     @cached_property
     def config(self) -> Config:
@@ -67,6 +69,15 @@ class Checkpoint:
             return schema.parse(self.record.config)
         except ConfigError as error:
             raise DataError(f"checkpoint={self.path}: its config is not of this version of unet_exp: {error}") from None
+
+    def loss(self) -> LossConfig:
+        """The loss of its training, which may now be built.
+
+        Raises:
+            DataError: if it is a class without trust, or see `config`.
+        """
+        require_trusted(self.path, self.record.config, self.trust, "evaluate", only=["loss"])
+        return self.config.loss
 
     def architecture(self) -> geometry.AnyArchitecture:
         """The architecture of its network, in plain integers.

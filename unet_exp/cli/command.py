@@ -48,6 +48,21 @@ def read_command(words: Sequence[str], config_dir: str | None = None, multirun: 
     return composed.parse()
 
 
+def check_own_classes(config: "Config") -> None:
+    """Checks what can be told of the user's own classes without importing them, or torch.
+
+    Raises:
+        ConfigError: for a score with a name of this project's, or a package that is not there.
+    """
+    from unet_exp.config.own_classes import list_targets
+    from unet_exp.metrics.own import check_names
+    from unet_exp.user_class import check_package
+
+    check_names(config.metrics.own)
+    for key, target in list_targets(config.model_dump()).items():
+        check_package(f"{key}={target}", target)
+
+
 def _check_single(words: Sequence[str]) -> None:
     """Refuses what has a meaning only in a sweep: several values of a key, a launcher, a report.
 

@@ -19,7 +19,7 @@ from unet_exp.config.learning import (
 from unet_exp.config.loggers import LoggerConfig
 from unet_exp.config.model import CustomModelConfig, EncoderModelConfig, FusionConfig, ModelConfig, UNetConfig
 from unet_exp.config.optimizer import OptimizerConfig, PlateauConfig, SchedulerConfig
-from unet_exp.config.running import CallbackConfig, InferenceConfig, MetricsConfig, RotationTTAConfig, TrainerConfig
+from unet_exp.config.running import CallbackConfigs, InferenceConfig, MetricsConfig, RotationTTAConfig, TrainerConfig
 from unet_exp.config.values import IGNORE_LABEL, ClassSpec, duration_seconds
 from unet_exp.geometry import (
     Activation,
@@ -81,7 +81,7 @@ class Config(Strict):
     inference: InferenceConfig
     metrics: MetricsConfig
     logger: LoggerConfig
-    callbacks: list[CallbackConfig] = Field(default_factory=list)  # for earlier runs, which lack it
+    callbacks: CallbackConfigs = Field(default_factory=list)  # for earlier runs, which lack it
 
     @field_validator("name")
     @classmethod

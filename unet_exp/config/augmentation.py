@@ -2,13 +2,20 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from unet_exp.config.transforms import check_transforms
 from unet_exp.config.values import Fraction, ImportPath, Natural, NonNegative
 from unet_exp.schema import Strict
 
-Transforms = list[Any]
+
+def _require_list(transforms: Any) -> Any:
+    if not isinstance(transforms, list):
+        raise ValueError("must be a list, such as [{name: Rotate, limit: 30}]")
+    return transforms
+
+
+Transforms = Annotated[list[Any], BeforeValidator(_require_list)]
 """Of albumentations, see `unet_exp.config.transforms`."""
 
 

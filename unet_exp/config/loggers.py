@@ -113,15 +113,26 @@ def check_logger_names(names: Sequence[str]) -> None:
         raise ValueError(f"{typed}: leave csv out; metrics.csv is written with every logger")
 
 
+class _SeveralLoggers(AnyLoggerConfig):
+    """Pickles a config whose class is made here, and which no other process could import."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _read_joined, (self.model_dump(),)
+
+
 @cache
 def _join_classes(names: tuple[str, ...]) -> type[AnyLoggerConfig]:
     """The class of several loggers: it has the keys of all."""
     known = {get_args(one.model_fields["name"].annotation)[0]: one for one in get_args(_OneLogger)}
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"logger.name={list(names)}: there is no logger {unknown[0]}; there are {', '.join(known)}")
-    bases = tuple(known[name] for name in names)
+    bases = (_SeveralLoggers, *(known[name] for name in names))
     joined: type[AnyLoggerConfig] = create_model("SeveralLoggersConfig", __base__=bases, name=(list[str], ...))
     return joined
+
+
+def _read_joined(values: dict[str, Any]) -> AnyLoggerConfig:
+    return _join_classes(tuple(values["name"])).model_validate(values)
 
 
 def _read_several(values: Any, read_one: ValidatorFunctionWrapHandler) -> Any:

@@ -3,9 +3,10 @@
 Nothing here imports such a class. `unet_exp.user_class` builds them.
 """
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
+
+from unet_exp.errors import suggest
 
 Use = Literal["predict", "evaluate", "train"]
 """What is done with a config: a network predicts; it is scored; a training begins, goes on or is repeated."""
@@ -55,8 +56,14 @@ def find_own_classes(config: Mapping[str, Any], use: Use, only: Collection[str] 
             yield OwnClass(key, f"{key}.target", str(value.get("target")))
         for place, item in enumerate(value if isinstance(value, list) else ()):
             target = str(item.get("target")) if isinstance(item, Mapping) else ""
-            if not target.startswith(_LIGHTNING):
+            if key != "callbacks" or not _comes_with_lightning(target):
                 yield OwnClass(f"{key}[{place}]", key, target)
+
+
+def _comes_with_lightning(target: str) -> bool:
+    """Whether it is one of Lightning's callbacks that need no trust."""
+    package, _, name = target.rpartition(".")
+    return f"{package}." == _LIGHTNING and LIGHTNING_CALLBACKS.get(name, "unknown") is None
 
 
 def list_targets(config: Mapping[str, Any], use: Use = "train") -> dict[str, str]:
@@ -139,10 +146,14 @@ def check_torch_name(group: Literal["optimizer", "scheduler"], name: str) -> str
     Raises:
         ValueError: for one that does not exist, or that cannot train these networks.
     """
-    table, module = (
-        (TORCH_OPTIMIZERS, "torch.optim") if group == "optimizer" else (TORCH_SCHEDULERS, "torch.optim.lr_scheduler")
-    )
-    _check_name(table, module, name, f"a class of your own is {group}=custom")
+    is_optimizer = group == "optimizer"
+    table = TORCH_OPTIMIZERS if is_optimizer else TORCH_SCHEDULERS
+    module = "torch.optim" if is_optimizer else "torch.optim.lr_scheduler"
+    use = "cannot train this network" if is_optimizer else "cannot be the schedule of a training"
+    *above, last = name.split(".")
+    if above and last in table:
+        raise ValueError(f"must be the name alone: write {group}.target={last}")
+    _check_name(table, module, name, use, f"a class of your own is {group}=custom")
     return name
 
 
@@ -153,16 +164,22 @@ def check_callback_name(target: str) -> str:
         ValueError: for one that does not exist, or that fights with this program.
     """
     if target.startswith("pytorch_lightning."):
-        _check_name(LIGHTNING_CALLBACKS, _LIGHTNING[:-1], target.removeprefix(_LIGHTNING), "")
+        _check_name(LIGHTNING_CALLBACKS, _LIGHTNING[:-1], target.removeprefix(_LIGHTNING), "cannot be used here")
     return target
 
 
-def _check_name(table: Mapping[str, str | None], module: str, name: str, more: str) -> None:
+def suggest_callback(item: object) -> str:
+    """What to do where the name of one of Lightning's callbacks stands in the place of a dict; else empty."""
+    if not isinstance(item, str) or item not in LIGHTNING_CALLBACKS:
+        return ""
+    reason = LIGHTNING_CALLBACKS[item]
+    return f"; {item} cannot be used here: {reason}" if reason else f" (did you mean {{target: {_LIGHTNING}{item}}}?)"
+
+
+def _check_name(table: Mapping[str, str | None], module: str, name: str, use: str, more: str = "") -> None:
     if name not in table:
         usable = [word for word, reason in table.items() if reason is None]
-        near = difflib.get_close_matches(name, table, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        choices = f"must be a class of {module}: {', '.join(usable)}{hint}"
+        choices = f"must be a class of {module}: {', '.join(usable)}{suggest(name, table)}"
         raise ValueError(f"{choices}; {more}" if more else choices)
     if (reason := table[name]) is not None:
-        raise ValueError(f"must be another class than {name}: {reason}")
+        raise ValueError(f"{use}: {reason}")

@@ -1,8 +1,8 @@
 """Config of what every kind of data has: patches, workers, normalization and folds."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from unet_exp.config.values import Count, Natural, Share
 from unet_exp.schema import Strict
@@ -41,3 +41,11 @@ class PatchConfig(Strict):
         if not self.folds and self.fold:
             raise ValueError(f"data.fold={self.fold} needs data.folds (3 or more)")
         return self
+
+    @field_validator("pixel_size", mode="wrap")
+    @classmethod
+    def _explain_size(cls, value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return read(value)
+        except ValidationError:
+            raise ValueError("must be the side of a pixel, or its [height,width], each above 0, or pixels") from None

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from unet_exp.config.own_classes import check_callback_name
-from unet_exp.config.values import Count, ImportPath, Natural, Positive, duration_seconds
+from unet_exp.config.own_classes import check_callback_name, suggest_callback
+from unet_exp.config.values import Count, ImportPath, Natural, Positive, duration_seconds, require_items
 from unet_exp.schema import Strict
 
 
@@ -111,6 +111,15 @@ class OwnMetricConfig(Strict):
     params: dict[str, Any] | None = None
 
 
+_OWN_METRIC = "{name: their_score, target: their_package.scores.TheirScore, direction: min}"
+_NEEDED = {
+    "name": "of its column",
+    "target": "the import path of its class",
+    "direction": "min or max: which value is the best",
+}
+_OwnMetrics = Annotated[list[OwnMetricConfig], require_items("metrics.own", _OWN_METRIC, _NEEDED)]
+
+
 class MetricsConfig(Strict):
     """What validations, the end of a training, and an evaluation compute beside the usual scores, and draw.
 
@@ -128,7 +137,7 @@ class MetricsConfig(Strict):
     distances: bool = False  # likewise
     tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     probabilities: bool = False  # likewise
-    own: list[OwnMetricConfig] = Field(default_factory=list)
+    own: _OwnMetrics = Field(default_factory=list)
 
     @field_validator("own")
     @classmethod
@@ -148,3 +157,14 @@ class CallbackConfig(Strict):
 
     target: Annotated[ImportPath, AfterValidator(check_callback_name)]
     params: dict[str, Any] | None = None
+
+
+CallbackConfigs = Annotated[
+    list[CallbackConfig],
+    require_items(
+        "callbacks",
+        "{target: package.module.Class, params: {...}}",
+        {"target": "the import path of its class"},
+        suggest_callback,
+    ),
+]

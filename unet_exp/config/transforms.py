@@ -3,9 +3,10 @@
 A test holds this table against the library.
 """
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
+
+from unet_exp.errors import suggest
 
 CONTAINERS = ("OneOf", "RandomOrder", "Sequential", "SomeOf")
 """Transforms of transforms, which have a list `transforms` of their own."""
@@ -112,11 +113,10 @@ def _check_entry(entry: dict[Any, Any], where: str) -> None:
     name = entry.get("name")
     if name is None:
         raise ValueError(f"{where}: the key name is missing; write it as {{name: Rotate, limit: 30}}")
-    if name in REFUSED:
+    if isinstance(name, str) and name in REFUSED:
         raise ValueError(f"{where}.name={name} cannot be used: {REFUSED[name]}")
-    if name not in USED:
-        near = difflib.get_close_matches(str(name), USED, n=1, cutoff=0.5) or _same_letters(str(name))
-        hint = f" (did you mean {near[0]}?)" if near else ""
+    if not isinstance(name, str) or name not in USED:
+        hint = suggest(str(name), USED)
         raise ValueError(f"{where}.name={name!r}: albumentations has no such transform{hint}; docs/augmentation.md")
     chance = entry.get("p", 0.5)
     if isinstance(chance, bool) or not isinstance(chance, int | float) or not 0 <= chance <= 1:
@@ -124,12 +124,12 @@ def _check_entry(entry: dict[Any, Any], where: str) -> None:
     for key in entry:
         if key in _FIXED:
             raise ValueError(f"{where}.{key} cannot be set: {_FIXED[key]}; leave it out")
-        if key in MASK_FILLS and entry[key] is not None and entry[key] not in range(256):
+        if key in MASK_FILLS and entry[key] is not None and not _is_label(entry[key]):
             raise ValueError(f"{where}.{key}={entry[key]!r}: should be the number of a class, or 255 for ignored")
 
 
-def _same_letters(name: str) -> list[str]:
-    return [known for known in USED if known.lower() == name.lower()]
+def _is_label(value: Any) -> bool:
+    return type(value) is int and value in range(256)
 
 
 def list_leaves(entries: Sequence[dict[str, Any]], key: str) -> list[tuple[str, dict[str, Any]]]:

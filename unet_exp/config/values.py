@@ -1,9 +1,17 @@
 """Types of values that several groups share."""
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from unet_exp.schema import Strict
 
@@ -82,3 +90,30 @@ def _check_import_path(target: str) -> str:
 
 ImportPath = Annotated[str, AfterValidator(_check_import_path)]
 """`package.module.Name`."""
+
+
+def require_items(
+    key: str, example: str, needs: Mapping[str, str], suggest: Callable[[object], str] = lambda _: ""
+) -> BeforeValidator:
+    """Checks the form of a list of `{...}`, with an example in its messages.
+
+    Args:
+        key: where it stands, such as `metrics.own`.
+        example: of an item.
+        needs: keys that each item must have, with what each is.
+        suggest: says what a wrong item may mean; empty where that is not known.
+    """
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise ValueError(f"{key}={value!r}: must be a list, such as [{example}]")
+        for place, item in enumerate(value):
+            where = f"{key}[{place}]"
+            if not isinstance(item, dict | BaseModel):
+                raise ValueError(f"{where}={item!r}: must be {example}{suggest(item)}")
+            missing = next((name for name in needs if isinstance(item, dict) and name not in item), None)
+            if missing is not None:
+                raise ValueError(f"the key {where}.{missing} is missing ({needs[missing]}); write {example}")
+        return value
+
+    return BeforeValidator(check)

@@ -84,7 +84,7 @@ def score_split(
     at_once = labelled and count == len(samples)
     with write_pictures(pictures or Path(), split, predictor.classes) as writer:
         if labelled:
-            config = predictor.checkpoint.config.loss
+            config = predictor.checkpoint.loss()
             loss, targets = losses.build(config, predictor.checkpoint.record.class_weights), losses.targets(config)
             predicted = predictor.score(samples, loss, targets, board)
             for place, (sample, label, row) in enumerate(track(predicted, f"{split} images", len(samples))):

@@ -21,6 +21,7 @@ from unet_exp.samples.data_set import SPLITS
 _ROWS = 8
 _NAMES = 4
 _MOST_CLASSES = 64
+_MANY_AS_OBJECTS = 6
 _MOST_BESIDE_OBJECTS = 12
 
 
@@ -156,6 +157,8 @@ def print_proposal(proposal: ClassProposal, console: Console) -> None:
                 "These classes would fit the masks; mend the names, and leave out a value that means nothing: it is "
                 "data.ignore."
             )
+            if len(proposal.classes) >= _MANY_AS_OBJECTS:
+                show("If each value is one object, such as a cell, and no class: data.labels=instances.")
         show("In a file such as mine/data/tissue.yaml (docs/your_images.md):")
     show(f"\n{proposal.yaml()}\n")
     show("or on the command line:")

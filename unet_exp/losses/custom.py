@@ -34,7 +34,8 @@ class CustomLoss(nn.Module):
             - `one_hot`: (B, C, H, W), float32.
 
             An ignored pixel has no gradient: the class is built with `ignore_index=255` if `labels` is `indices` and it
-            takes that, else it sees logits that are certain of class 0, and a label of class 0, there.
+            takes that, else (and where all pixels are ignored) it sees logits that are certain of class 0, and a label
+            of class 0, there.
         class_weights: in numbers, or None; with `config.labels` as its argument `class_weights` or, as a tensor,
             `weight`.
 
@@ -94,9 +95,9 @@ class CustomLoss(nn.Module):
 
     def _convert(self, logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and label as the class takes them."""
-        if self._ignores:
-            return logits, label.long()
         counted = label != IGNORE_LABEL
+        if self._ignores:  # it leaves them out itself, but its mean over no pixel would be nan
+            counted = counted.any().expand_as(counted)
         certain = torch.zeros_like(logits)
         certain[:, 0] = _CERTAIN
         logits = torch.where(counted[:, None], logits, certain)
@@ -131,6 +132,17 @@ def try_loss(config: CustomLossConfig, class_weights: Sequence[float] | None, cl
             shape = " x ".join(map(str, logits.shape))
             raise ConfigError(
                 f"loss.target={config.target}: its forward on logits {shape} raises {describe_error(error)}"
+                f"{_suggest_labels(config, loss.own)}"
             ) from error
     if not value.requires_grad:
         raise ConfigError(f"loss.target={config.target}: what it returns has no gradient, so that nothing is learned")
+
+
+def _suggest_labels(config: CustomLossConfig, own: nn.Module) -> str:
+    """How the class may want the label, where it is called as other packages call theirs."""
+    if config.labels is None:
+        return ""
+    others = " or ".join(name for name in ("indices", "channel", "one_hot") if name != config.labels)
+    encodes = config.labels == "channel" and takes_argument(type(own), "to_onehot_y")
+    option = "loss.params={to_onehot_y: true}, or " if encodes else ""
+    return f"; it may want the label in another form than loss.labels={config.labels}: {option}{others}"

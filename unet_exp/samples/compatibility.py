@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from unet_exp.config import Config
-from unet_exp.errors import ConfigError, DataError
+from unet_exp.errors import ConfigError, DataError, suggest
 from unet_exp.metrics.declarations import (
     ScoreFamily,
     check_monitor,
@@ -59,9 +59,15 @@ def _validation_families(config: Config, class_names: Sequence[str], dataset: Da
     able = [metric for metric in list_metrics(families) if metric.can_choose]
     names = [f"val/{name}" for name in (*(name for metric in able for name in metric.names(class_names)), *own)]
     if monitor not in names:
-        raise ConfigError(f"trainer.monitor={monitor}: there is no such score; choose one of {', '.join(names)}")
+        raise ConfigError(f"trainer.monitor={monitor}: there is no such score{_suggest_score(monitor, names)}")
     family = find_metric(monitor).family
     return dataset.metrics if family is None or family in dataset.metrics else (family,)
+
+
+def _suggest_score(monitor: str, names: Sequence[str]) -> str:
+    """The name that a wrong one hardly differs from, or all."""
+    near = suggest(f"val/{monitor.removeprefix('val/')}", names, cutoff=0.85)
+    return f"{near}; docs/metrics.md explains them" if near else f"; choose one of {', '.join(names)}"
 
 
 def _check_monitor_is_seen(config: Config, dataset: DataSet) -> None:

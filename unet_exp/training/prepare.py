@@ -48,6 +48,9 @@ from unet_exp.training.trial import try_learning
 
 _log = logging.getLogger(__name__)
 
+_TRIED = 256
+"""The longest side of the image that a score of the user's is tried with, in pixels."""
+
 
 @dataclass
 class Job:
@@ -127,7 +130,8 @@ def prepare(
     check_logger(config)
     augmented = augmentation.build(config.augmentation)
     _check_compiler(config)
-    own_metrics, callbacks = build_own(config.metrics.own), build_own_callbacks(config)
+    own_metrics, tried_metrics = (build_own(config.metrics.own) for _ in range(2))
+    callbacks = build_own_callbacks(config)
     try_learning(config)
     device = resolve_device(config.trainer.accelerator)
     precision = resolve_precision(config.trainer.precision, device)
@@ -156,7 +160,7 @@ def prepare(
     _check_space(config, resumed, count)
     module.families, module.own_metrics = families, own_metrics
     module.scale = dataset.scale.tolerate(config.metrics.tolerance)
-    _try_metrics(own_metrics, dataset)
+    _try_metrics(tried_metrics, dataset)
     if initial is not None and (fresh := load_initial_weights(module.network, initial)):
         reason = "another number of classes" if fresh[0] in initial.weights else "no deep supervision there"
         print(f"init_from={initial.path}: {reason}, so {', '.join(fresh)} start fresh")
@@ -191,14 +195,21 @@ def prepare(
 
 
 def _try_metrics(own: Sequence[OwnMetric], dataset: DataSet) -> None:
-    """Scores a perfect prediction of a validation image, so that a mistake of the user's is told before the training.
+    """Scores a perfect prediction of the middle of a validation image, so that a mistake is told before the training.
+
+    Args:
+        own: the user's, built for this alone: those of the training have not seen it.
+        dataset: the images.
 
     Raises:
         ConfigError: for it.
     """
     if not own or not dataset.val.facts.labelled.any():
         return
-    sample = dataset.val[int(dataset.val.facts.labelled.argmax())]
+    index = int(dataset.val.facts.labelled.argmax())
+    height, width = dataset.val.facts.sizes[index].tolist()
+    rows, columns = min(height, _TRIED), min(width, _TRIED)
+    sample = dataset.val.read(index, Region((height - rows) // 2, (width - columns) // 2, rows, columns))
     assert sample.label is not None
     counted = sample.label != IGNORE_LABEL
     perfect = np.where(counted, sample.label, 0).astype(np.uint8)

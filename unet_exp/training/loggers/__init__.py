@@ -73,11 +73,7 @@ class TrainingLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Passes numbers on, to each logger until it fails once."""
         for word, logger in self._loggers.items():
-            if self._take_metrics[word]:
-                self._take_metrics[word] = False
-                with warn_on_error(logger.title, "from here on metrics go to the CSV alone"):
-                    logger.log_metrics(metrics, step or 0)
-                    self._take_metrics[word] = True
+            self._log_to(word, logger, metrics, step or 0)
 
     def log_predictions(self, predictions: Predictions) -> None:
         """Passes images with their labels on."""
@@ -88,11 +84,24 @@ class TrainingLogger(Logger):
         self._pass_on(f"{', '.join(pictures)} is not logged", lambda logger: logger.log_pictures(pictures, step))
 
     def finish(self, metrics: Mapping[str, float], step: int, failed: bool) -> None:
-        """Logs the test scores after `step` optimizer steps and closes the loggers; a second call does nothing."""
-        if metrics:
-            self.log_metrics(metrics, step)
-        self._pass_on("the end of the run is not logged", lambda logger: logger.finish(metrics, failed))
-        self._loggers = {}
+        """Logs the test scores after `step` optimizer steps and closes the loggers.
+
+        A second call, as after a signal in the first, closes those that are left.
+        """
+        while self._loggers:
+            word = next(iter(self._loggers))
+            logger = self._loggers.pop(word)
+            if metrics:
+                self._log_to(word, logger, metrics, step)
+            with warn_on_error(logger.title, "the end of the run is not logged"):
+                logger.finish(metrics, failed)
+
+    def _log_to(self, word: str, logger: RunLogger, metrics: Mapping[str, float], step: int) -> None:
+        if self._take_metrics[word]:
+            self._take_metrics[word] = False
+            with warn_on_error(logger.title, "from here on metrics go to the CSV alone"):
+                logger.log_metrics(metrics, step)
+                self._take_metrics[word] = True
 
     def _pass_on(self, consequence: str, call: Callable[[RunLogger], None]) -> None:
         for logger in self._loggers.values():

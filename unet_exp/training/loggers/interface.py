@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config import ClassSpec, Config
+from unet_exp.figures.overlay import draw_panels
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.samples.sample import Sample
 
@@ -35,6 +36,12 @@ class Predictions:
     samples: Sequence[Sample]
     labels: Sequence[NDArray[np.uint8]]
     classes: Sequence[ClassSpec]
+
+    def draw(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """A name and a picture (H, W, 3) for each image, with true and predicted label side by side."""
+        for sample, label in zip(self.samples, self.labels, strict=True):
+            picture = draw_panels(sample.image, sample.label, label, self.classes, valid=sample.valid)
+            yield f"predictions/{sample.name}", picture
 
 
 class RunLogger(ABC):

@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unet_exp.config.loggers import MLflowConfig
-from unet_exp.figures.overlay import view_as_rgb
 from unet_exp.keys import flat
-from unet_exp.samples.classes import colorize
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start
 
 if TYPE_CHECKING:  # else it is imported where it is used: it takes three seconds
@@ -30,6 +28,7 @@ _SETTINGS: Final = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 _MOST_PARAMETERS: Final = 100  # of one call
+_MOST_METRICS: Final = 1000  # likewise
 
 _log = logging.getLogger(__name__)
 
@@ -108,16 +107,12 @@ class MLflowRun(RunLogger):
         now = int(1000 * time.time())
         entries = [Metric(_make_safe(key), float(value), now, step) for key, value in metrics.items()]
         with _without_passwords():
-            self._client.log_batch(self._id, metrics=entries)
+            for first in range(0, len(entries), _MOST_METRICS):
+                self._client.log_batch(self._id, metrics=entries[first : first + _MOST_METRICS])
 
     def log_predictions(self, predictions: Predictions) -> None:
-        """Logs one picture per image: image, true labels and predicted labels side by side."""
-        pictures = {}
-        for sample, label in zip(predictions.samples, predictions.labels, strict=True):
-            truth = colorize(label if sample.label is None else sample.label, predictions.classes)
-            panels = [view_as_rgb(sample.image, sample.valid), truth, colorize(label, predictions.classes)]
-            pictures[f"predictions/{sample.name}"] = np.concatenate(panels, axis=1)
-        self.log_pictures(pictures, predictions.step)
+        """Logs one picture per image."""
+        self.log_pictures(dict(predictions.draw()), predictions.step)
 
     def log_pictures(self, pictures: Mapping[str, NDArray[np.uint8]], step: int) -> None:
         """Logs pictures under their names, so that a slider shows the steps."""

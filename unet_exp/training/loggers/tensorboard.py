@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from unet_exp.figures.overlay import draw_panels
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start
 
 
@@ -34,12 +33,8 @@ class TensorBoardEvents(RunLogger):
         self._events.save()
 
     def log_predictions(self, predictions: Predictions) -> None:
-        """Writes one picture per image: see `draw_panels`."""
-        for sample, label in zip(predictions.samples, predictions.labels, strict=True):
-            picture = draw_panels(sample.image, sample.label, label, predictions.classes, valid=sample.valid)
-            self._events.experiment.add_image(
-                f"predictions/{sample.name}", picture, predictions.step, dataformats="HWC"
-            )
+        """Writes one picture per image."""
+        self.log_pictures(dict(predictions.draw()), predictions.step)
 
     def log_pictures(self, pictures: Mapping[str, NDArray[np.uint8]], step: int) -> None:
         """Writes pictures under their names."""
