@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import (
 
 from unet_exp.compose import compose_train
 from unet_exp.config import Config, parse
+from unet_exp.metrics.declarations import direction
 from unet_exp.training.schedule import build_optimizer, build_schedulers, learning_rate_factor
 
 LR = 0.5
@@ -144,7 +145,7 @@ def test_a_factor_is_in_0_to_1_for_any_horizon(word: str, warmup: int, horizon: 
 
 def built(optimizer: Optimizer, *overrides: str, horizon: int = HORIZON) -> list[dict[str, Any]]:
     chosen = config(*overrides)
-    return build_schedulers(chosen.scheduler, chosen.trainer, optimizer, horizon)
+    return build_schedulers(chosen.scheduler, chosen.trainer, optimizer, horizon, direction(chosen.trainer.monitor))
 
 
 @pytest.mark.parametrize("word", ["none", "poly", "cosine", "one_cycle"])
@@ -214,7 +215,7 @@ def test_the_warm_up_of_plateau_is_that_of_the_others(warmup: int) -> None:
     plateau = config("scheduler=plateau")
     optimizer = optimizer_of()
     described = build_schedulers(
-        plateau.scheduler.model_copy(update={"warmup_steps": warmup}), plateau.trainer, optimizer, 60
+        plateau.scheduler.model_copy(update={"warmup_steps": warmup}), plateau.trainer, optimizer, 60, "max"
     )
     assert rates(optimizer, [described[0]["scheduler"]], 40) == pytest.approx(expected)
 

@@ -79,7 +79,7 @@ def _open(directory: Path, mode: str = "auto", run_id: str | None = None) -> wan
 
 
 def _logger(run: wandb.Run) -> TrainingLogger:
-    return TrainingLogger(WandbRun(run))
+    return TrainingLogger({"wandb": WandbRun(run)})
 
 
 def _train(run: wandb.Run, directory: Path) -> None:
@@ -87,7 +87,7 @@ def _train(run: wandb.Run, directory: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         logger = _logger(run)
-        assert logger.run_id == run.id
+        assert logger.run_ids == {"wandb": run.id}
     logger.log_metrics({"train/loss": 0.5}, step=1)
     logger.log_metrics({"train/loss": 0.25}, step=2)
     samples = [
