@@ -6,7 +6,7 @@ import yaml
 from conftest import summary, table
 
 from unet_exp.checkpoints.opening import open_checkpoint
-from unet_exp.config import parse
+from unet_exp.config import Config, parse
 from unet_exp.io.images import read_image
 from unet_exp.runs.run_folder import RunFolder
 
@@ -35,15 +35,13 @@ def of_classes(kinds: tuple[str, ...], classes: tuple[str, ...]) -> list[str]:
     return [f"{kind}/{name}" for kind in kinds for name in (*classes, "mean")]
 
 
-def end_names(classes: tuple[str, ...]) -> list[str]:
+def end_names(classes: tuple[str, ...], config: Config) -> list[str]:
     """The scores of the end of a training beside them, which need no thresholds."""
+    names = of_classes(("hausdorff95", "surface_distance", "surface_dice"), classes[1:])
+    names += [f"distances_undefined/{name}" for name in classes[1:]]
     curves = classes[1:] if len(classes) == 2 else classes
-    return [
-        *of_classes(("hausdorff95", "surface_distance", "surface_dice"), classes[1:]),
-        *(f"distances_undefined/{name}" for name in classes[1:]),
-        *of_classes(("roc_auc", "average_precision"), curves),
-        "ece",
-    ]
+    of_curves = [*of_classes(("roc_auc", "average_precision"), curves), "ece"]
+    return names * config.metrics.distances + of_curves * config.metrics.probabilities
 
 
 def check_folder(
@@ -85,9 +83,12 @@ def check_folder(
     assert told["steps"] == int(rows[-1]["step"])
     assert told["fold"] == (config.data.fold if config.data.folds else None)
     endings = ("", "_threshold", "_at_val", "_threshold_at_val")
-    at_thresholds = [*borders, *(("best_dice", "best_iou") if len(classes) == 2 else ())]
+    at_thresholds = [
+        *borders,
+        *(("best_dice", "best_iou") if len(classes) == 2 and config.metrics.probabilities else ()),
+    ]
     of_thresholds = [f"{name}{ending}" for name in at_thresholds for ending in endings]
-    names = [*score_names(classes), *end_names(classes), *of_thresholds, *cells] if tests else []
+    names = [*score_names(classes), *end_names(classes, config), *of_thresholds, *cells] if tests else []
     assert set(told["metrics"]) == {f"test/{name}" for name in names}
     assert all(value is None or value >= 0 or name == "test/kappa" for name, value in told["metrics"].items())
     assert {"python", "torch", "pytorch-lightning"} <= set(told["versions"])
@@ -108,7 +109,14 @@ def check_folder(
     if tests:
         scores = table(folder.per_image)
         at_val = [f"{name}_at_val" for name in at_thresholds]
-        assert set(scores[0]) == {"image", *score_names(classes), *end_names(classes), *cells, *at_thresholds, *at_val}
+        assert set(scores[0]) == {
+            "image",
+            *score_names(classes),
+            *end_names(classes, config),
+            *cells,
+            *at_thresholds,
+            *at_val,
+        }
         assert folder.per_threshold.exists() == bool(borders)
         assert [row["image"] for row in scores] == told["split"]["test"]
     pictures = sorted(path.name for path in folder.predictions.iterdir())
