@@ -199,7 +199,7 @@ def test_a_preview_comes_before_the_first_step(train: Train, toy: type[Toy]) -> 
     (logger,) = toy.opened
     (step, views), (last, scores) = logger.of("views")
     assert (step, list(views)) == (0, ["preview"])
-    assert (last, list(scores)) == (4, ["test/confusion", "test/probability_curves"]), "the test's, behind the last"
+    assert (last, list(scores)) == (4, ["test/confusion"]), "the test's, behind the last"
     assert {shape[2] for shape in scores.values()} == {3}
     assert [kind for kind, _ in logger.calls[:2]] == ["open", "views"]
 
