@@ -237,10 +237,11 @@ def test_a_users_own_network_needs_no_class_once_it_is_exported(
         opened.network()(torch.zeros(1, 1, 12, 10))
     model = onnx.load(path)
     (entry,) = (entry for entry in model.metadata_props if entry.key == "unet_exp.config")
-    entry.value = json.dumps({**checkpoint.record.config, "loss": {"name": "custom", "target": "their_losses.Loss"}})
+    loss = {"name": "custom", "target": "their_losses.Loss", "params": None, "class_weights": None}
+    entry.value = json.dumps({**checkpoint.record.config, "loss": loss})
     onnx.save(model, path)
     with pytest.raises(DataError, match=r"names loss\.target=their_losses\.Loss, .* add trust=\[their_losses\]"):
-        open_checkpoint(path)
+        open_checkpoint(path).loss()
 
 
 def test_a_network_that_cannot_be_traced_is_told_in_one_line(theirs: Callable[..., Checkpoint], tmp_path: Path) -> None:
