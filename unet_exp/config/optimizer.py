@@ -1,5 +1,6 @@
 """Config of the optimizer and of the schedule of its learning rate."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -43,6 +44,12 @@ class RMSpropConfig(_OptimizerConfig):
     alpha: Fraction
 
 
+def _refuse_params(group: str, params: dict[str, Any] | None, reasons: Mapping[str, str]) -> None:
+    for key, reason in reasons.items():
+        if key in (params or {}):
+            raise ValueError(f"{group}.params: leave {key} out; {reason}")
+
+
 class AnyOptimizerConfig(Strict):
     """Any class; a null leaves out an argument, so that the class's own default holds.
 
@@ -60,10 +67,8 @@ class AnyOptimizerConfig(Strict):
 
     @model_validator(mode="after")
     def _check_params(self) -> "AnyOptimizerConfig":
-        for key in ("params", "lr", "weight_decay"):
-            if key in (self.params or {}):
-                mend = "the network has them" if key == "params" else f"type optimizer.{key}"
-                raise ValueError(f"optimizer.params: leave {key} out; {mend}")
+        typed = {key: f"type optimizer.{key}" for key in ("lr", "weight_decay")}
+        _refuse_params("optimizer", self.params, {"params": "the network has them", **typed})
         return self
 
 
@@ -141,9 +146,7 @@ class AnySchedulerConfig(_SchedulerConfig):
 
     @model_validator(mode="after")
     def _check_params(self) -> "AnySchedulerConfig":
-        for key in ("optimizer", "last_epoch"):
-            if key in (self.params or {}):
-                raise ValueError(f"scheduler.params: leave {key} out; the training has it")
+        _refuse_params("scheduler", self.params, dict.fromkeys(("optimizer", "last_epoch"), "the training has it"))
         return self
 
 

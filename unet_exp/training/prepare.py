@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from unet_exp import augmentation, data, losses
+from unet_exp.checkpoints.checkpoint import Checkpoint
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import CheckpointRecord, pack_digests
 from unet_exp.config import IGNORE_LABEL, Config
@@ -25,9 +26,9 @@ from unet_exp.geometry import CustomArchitecture, EncoderArchitecture
 from unet_exp.inference.device import choose_layouts, resolve_device, resolve_precision
 from unet_exp.losses.custom import try_loss
 from unet_exp.memory import free_memory
-from unet_exp.metrics.declarations import metric_names, other_names
+from unet_exp.metrics.declarations import ScoreFamily, metric_names, other_names
 from unet_exp.metrics.own import OwnMetric, build_own
-from unet_exp.network import complete, cost, count_parameters
+from unet_exp.network import Network, complete, cost, count_parameters
 from unet_exp.progress import watch
 from unet_exp.runs.conditions import Conditions, Layouts
 from unet_exp.runs.environment import describe_conditions
@@ -39,7 +40,7 @@ from unet_exp.samples.normalization import Normalization
 from unet_exp.samples.sample import Region
 from unet_exp.training.datamodule import SegmentationData, count_classes
 from unet_exp.training.device_patches import resolve_place
-from unet_exp.training.encoder_weights import find_encoder_weights, load_encoder_weights
+from unet_exp.training.encoder_weights import EncoderWeights, find_encoder_weights, load_encoder_weights
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.loggers import check_logger
 from unet_exp.training.module import SegmentationModule
@@ -139,10 +140,7 @@ def prepare(
     place = resolve_place(config, device, processes, None if earlier is None else earlier.augmented_on)
     with watch("preparing the network"):
         config = complete(config)
-    # A resumed training has these weights in its checkpoint already, and the file may be gone.
-    initial = open_checkpoint(config.init_from, config.trust) if config.init_from and resumed is None else None
-    pretrained = None if config.init_from or resumed else find_encoder_weights(config.model, download=earlier is None)
-    start = Path(config.init_from) if config.init_from else None if pretrained is None else pretrained.path
+    start = _Start.find(config, resumed is not None, download=earlier is None)
     find_objects = losses.targets(config.loss).reach > 0
     dataset = data.limit(data.load_data(config.data, find_objects), config.trainer.limit_batches)
     config = _forget_verify(config)
@@ -161,16 +159,11 @@ def prepare(
     module.families, module.own_metrics = families, own_metrics
     module.scale = dataset.scale.tolerate(config.metrics.tolerance)
     _try_metrics(tried_metrics, dataset)
-    if initial is not None and (fresh := load_initial_weights(module.network, initial)):
-        reason = "another number of classes" if fresh[0] in initial.weights else "no deep supervision there"
-        print(f"init_from={initial.path}: {reason}, so {', '.join(fresh)} start fresh")
-    if pretrained is not None:
-        load_encoder_weights(module.network, pretrained)
-    names = [spec.name for spec in dataset.classes]
+    start.load(module.network)
     first = dataset.train.read(0, Region(0, 0, 1, 1)).image
     augmentation.try_augmentation(config.augmentation, augmented, datamodule.input_size, dataset.channels, first.dtype)
     if isinstance(config.loss, CustomLossConfig):
-        try_loss(config.loss, module.record.class_weights, len(names), config.data.tile)
+        try_loss(config.loss, module.record.class_weights, len(dataset.classes), config.data.tile)
     return Job(
         config=config,
         overrides=list(overrides),
@@ -184,14 +177,53 @@ def prepare(
         datamodule=datamodule,
         module=module,
         steps=steps,
-        metrics=[
-            *metric_names(names, families),
-            *other_names(names, families),
-            *(metric.name for metric in config.metrics.own),
-        ],
+        metrics=_list_metrics(config, dataset, families),
         callbacks=callbacks,
-        start=start,
+        start=start.path,
     )
+
+
+def _list_metrics(config: Config, dataset: DataSet, families: Sequence[ScoreFamily]) -> list[str]:
+    """Names of the validation scores, without `val/`."""
+    names, own = [spec.name for spec in dataset.classes], config.metrics.own
+    return [*metric_names(names, families), *other_names(names, families), *(metric.name for metric in own)]
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The weights that a network starts from: those of a checkpoint, pretrained ones of an encoder, or none.
+
+    Attributes:
+        path: of their file; None: random ones.
+    """
+
+    path: Path | None
+    initial: Checkpoint | None
+    pretrained: EncoderWeights | None
+
+    @classmethod
+    def find(cls, config: Config, resumed: bool, download: bool) -> "_Start":
+        """Opens the files; a resumed training has these weights in its checkpoint already, and they may be gone.
+
+        Raises:
+            UserError: for a file that is missing, damaged or not trusted.
+        """
+        initial = open_checkpoint(config.init_from, config.trust) if config.init_from and not resumed else None
+        pretrained = None if config.init_from or resumed else find_encoder_weights(config.model, download=download)
+        path = Path(config.init_from) if config.init_from else None if pretrained is None else pretrained.path
+        return cls(path, initial, pretrained)
+
+    def load(self, network: Network) -> None:
+        """Puts them into the network, and says what starts fresh.
+
+        Raises:
+            UserError: if they do not fit.
+        """
+        if self.initial is not None and (fresh := load_initial_weights(network, self.initial)):
+            reason = "another number of classes" if fresh[0] in self.initial.weights else "no deep supervision there"
+            print(f"init_from={self.initial.path}: {reason}, so {', '.join(fresh)} start fresh")
+        if self.pretrained is not None:
+            load_encoder_weights(network, self.pretrained)
 
 
 def _try_metrics(own: Sequence[OwnMetric], dataset: DataSet) -> None:
