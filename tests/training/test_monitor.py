@@ -1,5 +1,6 @@
 """Which epoch a training keeps, and when it stops: the way in which the monitored score is better."""
 
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -133,7 +134,7 @@ def learned(folder: RunFolder, name: str) -> dict[str, Any]:
     """All that a training found, with `PLAIN` for the name of its class."""
 
     def plain_key(key: str) -> str:
-        return key.replace(f"iou/{name}", f"iou/{PLAIN}").replace(f"dice/{name}", f"dice/{PLAIN}")
+        return re.sub(rf"^((?:(?:val|test)/)?(?!(?:train|val|test)/)\w+)/{re.escape(name)}$", rf"\1/{PLAIN}", key)
 
     def rename(row: dict[str, Any]) -> dict[str, Any]:
         return {plain_key(key): value for key, value in row.items() if key != "seconds"}
