@@ -23,6 +23,9 @@ from hypothesis import settings
 from matplotlib.figure import Figure
 from PIL import Image
 
+from unet_exp.figures import curves
+from unet_exp.pages import run_page
+
 gc.disable()  # until all is imported: it would look through the libraries for three seconds in each process
 
 # Before PyTorch is imported: tiny images gain nothing from more threads, lose much where other processes run, and some
@@ -31,7 +34,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 # A few random examples each time; the gate takes more of them.
 settings.register_profile("few", deadline=None, max_examples=10, derandomize=True)
-settings.register_profile("many", deadline=None, max_examples=60, derandomize=True)
+settings.register_profile("many", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "few"))
 
 TINY = [
@@ -86,9 +89,6 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(5000, 10, 10)
 
 
-_DRAWN = Figure.savefig
-
-
 def _undrawn(_: Figure, target: Any, format: str = "png", **__: Any) -> None:
     """Writes a blank picture."""
     if format == "svg":
@@ -97,11 +97,21 @@ def _undrawn(_: Figure, target: Any, format: str = "png", **__: Any) -> None:
         Image.new("RGB", (1, 1)).save(target, format)
 
 
+_BLANK: list[tuple[Any, str, Any, Any]] = [
+    (Figure, "savefig", Figure.savefig, _undrawn),
+    # A third of a tiny training would be spent on the axes of its curves.
+    (curves, "_draw", curves._draw, lambda *_: Figure()),
+    (run_page, "plot_history", run_page.plot_history, lambda *_: []),
+]
+"""What draws, and what stands for it."""
+
+
 @contextmanager
 def drawing() -> Iterator[None]:
     """Figures are drawn in here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", _DRAWN)
+        for place, name, genuine, _ in _BLANK:
+            patch.setattr(place, name, genuine)
         yield
 
 
@@ -128,7 +138,8 @@ def _session_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("UNET_EXP_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("UNET_EXP_ISBI2012_URL", "http://127.0.0.1:9")
         patch.setenv("UNET_EXP_CTC_URL", "http://127.0.0.1:9")
-        patch.setattr(Figure, "savefig", _undrawn)
+        for place, name, _, blank in _BLANK:
+            patch.setattr(place, name, blank)
         yield
 
 

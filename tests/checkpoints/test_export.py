@@ -108,7 +108,6 @@ VARIANTS = [
 ]
 FEW = [
     ("model=valid", "model.depth=3", "model.norm=batch", "fusion=none"),
-    ("model=release", "model.depth=3"),
     ("model=same", "model.depth=3", "model.norm=instance", "fusion=add"),
     ("model=pad", "model.depth=3", "model.norm=group", "model.upsample=bilinear"),
 ]

@@ -213,6 +213,7 @@ def test_curves_are_written_for_any_run(run: str, tmp_path: Path) -> None:
     assert matplotlib.image.imread(target).shape[:2] == picture.shape[:2]
 
 
+@pytest.mark.usefixtures("draws")
 @pytest.mark.parametrize(
     ("run", "monitor", "best"),
     [

@@ -138,7 +138,7 @@ def test_stitched_equals_one_piece_on_random_geometries(
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_a_large_image_equals_one_piece(model: str) -> None:
-    network, image = build(model, 4, "batch"), random_image(2000, 3000)
+    network, image = build(model, 4, "batch"), random_image(1100, 1700)
     assert_equal_logits(stitched(network, image, settings_of(512, batch_size=2)), one_piece(network, image))
 
 

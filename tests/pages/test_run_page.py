@@ -249,7 +249,7 @@ def test_a_page_that_cannot_be_written_fails_no_training(train: Train, monkeypat
     monkeypatch.setattr("unet_exp.training.run.write_run_page", fail)
     folder = train("model=same")
     assert folder.read_summary().status == "finished"
-    assert "report.html is not written: no room" in folder.log.read_text()
+    assert "report.html is not written (OSError: no room)" in folder.log.read_text()
     assert not folder.page.exists()
 
 

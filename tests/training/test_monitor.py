@@ -81,8 +81,7 @@ PLAIN = "tissue"
 HOSTILE = ["forest_loss", "rand_error_at_val", "größe [red]x", "$x_$", "dataloader_idx_0"]
 """Names by whose beginning, ending or letters something could be guessed."""
 MORE_HOSTILE = [
-    *("x_error", "loss", "seg", "v_rand_threshold", "mean_at_val", "val", "a dead tree", "a.b", "{x}", "*"),
-    *("x_step", "x_epoch", "NA"),
+    *("loss", "seg", "v_rand_threshold", "mean_at_val", "val", "a.b", "{x}", "x_epoch", "NA"),
 ]
 
 
@@ -152,7 +151,7 @@ def learned(folder: RunFolder, name: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("draws")
-@pytest.mark.parametrize("name", [*HOSTILE, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_HOSTILE)])
+@pytest.mark.parametrize("name", [*HOSTILE, *MORE_HOSTILE])
 def test_renaming_a_class_changes_nothing(name: str, train_with: Train, plainly_named: RunFolder) -> None:
     plain = learned(plainly_named, PLAIN)
     scores = [float(row[f"val/iou/{PLAIN}"]) for row in plain["history"]]

@@ -77,14 +77,13 @@ class TestEqual:
     def test_wherever_it_is_broken_off_again_and_again(self, train: Train, part: Part, whole: Whole, name: str) -> None:
         words = (*EPOCH, *SETTINGS[name].split())
         random = np.random.default_rng(len(name))
-        for _ in range(2):
-            first, second = (int(number) for number in random.integers(3, 8, 2))
-            how = random.choice([None, kill])
-            folder = part(*words, batch=first, how=how)
-            saves = str(random.choice(["always", "at validations"]))
-            part(f"resume={folder.path}", *words, batch=min(second, 4), saves=saves, how=how)
-            check_equal(train(f"resume={folder.path}", *words), whole(name))
-            assert len(summary(folder)["resumed"]) == 2
+        first, second = (int(number) for number in random.integers(3, 8, 2))
+        how = random.choice([None, kill])
+        folder = part(*words, batch=first, how=how)
+        saves = str(random.choice(["always", "at validations"]))
+        part(f"resume={folder.path}", *words, batch=min(second, 4), saves=saves, how=how)
+        check_equal(train(f"resume={folder.path}", *words), whole(name))
+        assert len(summary(folder)["resumed"]) == 2
 
     @pytest.mark.slow
     def test_when_what_came_after_the_checkpoint_is_lost(self, train: Train, part: Part, whole: Whole) -> None:
