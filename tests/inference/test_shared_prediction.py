@@ -179,9 +179,12 @@ def test_the_parts_of_a_folder_are_what_one_process_writes(predict: Cli, tmp_pat
     assert re.match(r"1 of \d files was left out: in/bad.png", failed.mistake)
 
 
-def test_more_parts_than_small_files(predict: Cli, tmp_path: Path) -> None:
+def test_more_parts_than_small_files(predict: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_image(tmp_path / "a.png", generate(32, 32, 4, 0).image)
-    idle = predict("input=a.png", "output=masks", "part=2/3")
+    with monkeypatch.context() as patch:
+        for name, value in {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "2"}.items():
+            patch.setenv(name, value)
+        idle = predict("input=a.png", "output=masks", "part=auto")
     assert "part 2 of 3: nothing to do, other parts predict the only file; TIFFs that take more" in idle.out
     assert (idle.code, (tmp_path / "masks").exists()) == (0, False)
     assert "part 1 of 3: 1 of 1 files predicted" in predict("input=a.png", "output=masks", "part=1/3").out
@@ -233,7 +236,7 @@ def test_the_parts_of_a_large_image_are_what_one_process_writes(
     assert sorted(path.name for path in parts.iterdir()) == ["3.part", "lock", "plan.json"]
     said = share("1/3")
     assert "512 x 512 pixels and 1 more pages, in tiles of 128; part 1 of 3: 7 of 24 tiles" in said.out
-    assert "still missing: 2-3 of 3. Start those that do not run, with part=2/3 and so on" in said.out
+    assert "not done yet: 2-3. If one of them does not run, start it with part=2/3 and else the same" in said.out
     assert said.code == 0
     assert [path.name for path in (tmp_path / "masks").iterdir()] == ["a_mask.parts"]
     with (parts / "3.part").open("ab") as file:

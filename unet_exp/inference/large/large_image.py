@@ -142,10 +142,9 @@ class LargeImages:
         """Writes the outputs from all parts, if they are complete and no other process does so."""
         missing = [number for number, size in enumerate(tiles.sizes, 1) if not folder.is_done(number, size)]
         if missing:
-            first = f"part={missing[0]}/{share.count}" + " and so on" * (len(missing) > 1)
             self._report(
-                f"{path}: the part that ends last writes the mask; still missing: {format_numbers(missing)} of "
-                f"{share.count}. Start those that do not run, with {first} and else the same words"
+                f"{path}: the part that ends last writes the mask; not done yet: {format_numbers(missing)}. If one of "
+                f"them does not run, start it with part={missing[0]}/{share.count} and else the same words"
             )
             return False
         with folder.claim() as claimed:
