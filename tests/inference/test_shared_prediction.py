@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -315,6 +317,22 @@ def test_who_has_begun_a_part_by_tiles_decides(share: Cli, image: Path, tmp_path
     assert "part 2 of 2: 8 of 16 tiles" in share("2/2").out
     assert "a.tif: all 2 parts are done" in share("1/2", "memory=2GB").out
     assert sorted(_contents(tmp_path / "masks")) == ["a_mask.tif", "a_preview.png"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("image")
+def test_processes_of_torchrun_share_an_image(predict: Cli, finished: RunFolder, tmp_path: Path) -> None:
+    words = "input=a.tif", *SMALL_MEMORY, *HERE
+    assert predict(*words, "output=alone").code == 0
+    program = Path(__file__).parents[2] / "scripts" / "predict.py"
+    start = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", program)
+    done = subprocess.run(
+        [*start, f"checkpoint={finished.best}", *words, "output=masks", "part=auto"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    assert "part 1 of 2: 11 of 24 tiles" in done.stdout
+    assert "a.tif: all 2 parts are done" in done.stdout
+    assert _contents(tmp_path / "masks") == _contents(tmp_path / "alone")
 
 
 def test_a_damaged_part_is_not_done(tmp_path: Path) -> None:
