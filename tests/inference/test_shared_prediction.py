@@ -1,7 +1,9 @@
 """A prediction shared out over several processes: the same files as one process writes, whoever ends last."""
 
+import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -317,6 +319,31 @@ def test_who_has_begun_a_part_by_tiles_decides(share: Cli, image: Path, tmp_path
     assert "part 2 of 2: 8 of 16 tiles" in share("2/2").out
     assert "a.tif: all 2 parts are done" in share("1/2", "memory=2GB").out
     assert sorted(_contents(tmp_path / "masks")) == ["a_mask.tif", "a_preview.png"]
+
+
+@pytest.mark.usefixtures("image")
+def test_another_process_ends_first(share: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert share("2/2").code == 0
+    is_done = PartsFolder.is_done
+    parts = tmp_path / "masks" / "a_mask.parts"
+
+    def ended(self: PartsFolder, number: int, size: int) -> bool:
+        if number == 1 and parts.exists():
+            shutil.rmtree(parts)
+        return is_done(self, number, size)
+
+    monkeypatch.setattr(PartsFolder, "is_done", ended)
+    said = share("2/2")
+    assert "a.tif: all 2 parts are done, and another process writes the mask" in said.out
+    assert (said.code, list((tmp_path / "masks").iterdir())) == (0, [])
+
+
+@pytest.mark.usefixtures("image")
+def test_two_at_one_part(share: Cli, tmp_path: Path) -> None:
+    assert share("1/2").code == 0
+    with (tmp_path / "masks" / "a_mask.parts" / "2.part").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "a_mask.parts/2.part: another process is predicting this part of the image" in share("2/2").mistake
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def predict_files(
     from unet_exp.inference.large.file_predictor import FilePredictor
     from unet_exp.inference.large.pipeline import run_overlapped
 
-    with watch("predicting") as phase, _progress(console) as progress:
+    with watch("predicting", len(images)) as phase, _progress(console) as progress:
         bars: dict[Path, TaskID] = {}
 
         def show(path: Path, done: int, total: int) -> None:

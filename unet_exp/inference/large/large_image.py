@@ -141,7 +141,7 @@ class LargeImages:
     ) -> bool:
         """Writes the outputs from all parts, if they are complete and no other process does so."""
         missing = [number for number, size in enumerate(tiles.sizes, 1) if not folder.is_done(number, size)]
-        if missing:
+        if missing and folder.path.is_dir():  # else another process has ended meanwhile
             self._report(
                 f"{path}: the part that ends last writes the mask; not done yet: {format_numbers(missing)}. If one of "
                 f"them does not run, start it with part={missing[0]}/{share.count} and else the same words"

@@ -80,7 +80,8 @@ def open_part(path: Path, identity: dict[str, Any], done: Path | None = None) ->
         raise DataError(f"{path}: cannot be written ({error.strerror}); choose another output=") from None
     with file:
         if not lock_descriptor(file.fileno(), blocking=False):
-            raise DataError(f"{path}: another process is predicting this image; wait, or choose another output=")
+            what = "image" if done is None else "part of the image"
+            raise DataError(f"{path}: another process is predicting this {what}; wait, or choose another output=")
         yield PartFile(file, identity)
         if os.name == "nt":  # which removes and renames no open file
             file.close()
