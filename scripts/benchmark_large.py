@@ -124,6 +124,7 @@ def predict_once(image: Path, layout: str, budget: str, threads: int, folder: Pa
     (found_shares,) = work.compute([image], [work.read(image)])
     assert not isinstance(found_shares, UserError), found_shares
     mask = work.write(image, found_shares)
+    assert mask is not None  # a process that shares nothing out misses no parts
     seconds, peak = time.perf_counter() - start, peak_memory(predictor.device) - before
     with open_pages(image) as (page,), open_pages(mask) as (found,):
         tile = plan_pages(predictor, [page], size)[0].tile

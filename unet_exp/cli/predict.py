@@ -1,7 +1,7 @@
 """The command predict: predicts masks for the user's own images."""
 
+import os
 from collections.abc import Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import model_validator
 
 from unet_exp.cli.entry import run_over_checkpoint
+from unet_exp.cli.predict_files import Predicted, predict_files
 from unet_exp.cli.predict_input import (
     PixelWords,
     check_paths,
@@ -18,20 +19,19 @@ from unet_exp.cli.predict_input import (
     name_outputs,
     take_pixel_words,
 )
-from unet_exp.config import ClassSpec, parse
+from unet_exp.cli.predict_part import PartWord, measure_images, read_share
+from unet_exp.config import ClassSpec, Config, parse
 from unet_exp.config.user_data import Axis
 from unet_exp.config.values import Natural, NonNegative
-from unet_exp.errors import ConfigError, DataError, UserError
-from unet_exp.progress import watch
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.inference.large.sharing import Share
 from unet_exp.runs.run_folder import OUTPUTS
 from unet_exp.schema import Strict, validate
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
 
     from unet_exp.cli.over_checkpoints import OverCheckpoints
-    from unet_exp.inference.large.file_predictor import Inputs, Outputs
     from unet_exp.inference.predictor import Predictor
 
 USAGE = """Predict masks for images, stacks and volumes, in files of all kinds that trainings read.
@@ -45,6 +45,7 @@ Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, fo
   preview        true (default): also <name>_preview.png, in the colours of the classes
   probabilities  true: also <name>_probabilities.tif, one float32 page per class
   memory         the most to use, such as 2GB (three quarters of the free memory); larger TIFFs are predicted by tiles
+  part           2/8: the second of eight processes that share the work; auto: as SLURM or torchrun numbers this one
   trust          packages whose classes the checkpoint may name ([]): docs/extend.md
   instances      true: also <name>_instances, a number per cell, and <name>_instances.csv, a row per cell
 
@@ -60,13 +61,14 @@ TIFF, with its georeference; a NIfTI for a NIfTI, with its geometry; else a file
 
 More keys: inference=none|rotations7|flips8 (test-time augmentation), inference.<key>, data.nodata and
 data.field_of_view (pixels without data; as in the training), data.axes and data.slice_axis (of arrays and volumes; as
-in the training), trainer.accelerator and trainer.precision. Large images, and how to resume a killed prediction:
-docs/predict.md.
+in the training), trainer.accelerator and trainer.precision. Large images, how to resume a killed prediction, and
+how to share one out over several machines: docs/predict.md.
 
 Examples:
   python scripts/predict.py checkpoint=outputs/train/<run> input=slice.png
   python scripts/predict.py checkpoint=best.ckpt input='stack/*.tif' output=masks probabilities=true
   python scripts/predict.py checkpoint=best.ckpt input=large.tif inference=flips8 inference.tile=512
+  sbatch --array=1-8 --wrap 'python scripts/predict.py checkpoint=best.ckpt input=scans output=masks part=auto'
 """
 
 
@@ -79,6 +81,7 @@ class Prediction(Strict):
     preview: bool
     probabilities: bool
     memory: str | None
+    part: PartWord
     instances: bool
     instances_classes: list[str] | None
     instances_holes: Natural
@@ -102,6 +105,7 @@ DEFAULTS: dict[str, Any] = {
     "preview": True,
     "probabilities": False,
     "memory": None,
+    "part": None,
     "instances": False,
     "instances_classes": None,
     "instances_holes": 0,
@@ -126,102 +130,68 @@ def predict(over: "OverCheckpoints") -> list[Path]:
     task = validate(Prediction, {key: values.pop(key) for key in DEFAULTS})
     words = take_pixel_words(values)
     config = parse({**values, "output": task.output})
+    share = read_share(task.part, os.environ)
     if not task.input:
         raise DataError("input=<file, folder or glob> is missing")
 
     from unet_exp.console import make_console
     from unet_exp.inference.large.budget import SHARE_OF_FREE, read_size
     from unet_exp.inference.large.file_predictor import Outputs
-    from unet_exp.inference.predictor import Predictor
-    from unet_exp.memory import free_memory, keep_freed_memory, return_freed_memory
+    from unet_exp.memory import free_memory
 
     typed = read_size(task.memory) if task.memory else None
-    if typed:
-        return_freed_memory()
-    else:
-        keep_freed_memory()
     console = make_console()
     images, output = list_images(task.input, console), Path(task.output)
-    paths = [files[0] for _, files in images]
     names = name_outputs(images)
     check_paths(names, output)
     inputs = find_inputs(words, checkpoint.config.data, checkpoint.record.classes, images)
     over.describe(console)
-    trainer, tile_memory = config.trainer, 2 * typed // 3 if typed else None
-    predictor = Predictor(over.checkpoints, trainer.accelerator, trainer.precision, config.inference, tile_memory)
+    predictor = _make_predictor(over, config, typed, share)
     # Only now: the networks lie in the memory.
-    budget = typed or int(SHARE_OF_FREE * free_memory())
+    budget = typed or int(SHARE_OF_FREE * free_memory()) // (share.slots if share else 1)
     write_cells = _plan_cells(task, predictor.classes, words.slice_axis) if task.instances else None
     outputs = Outputs(output, task.preview, task.probabilities, write_cells, checkpoint.record.mask_suffix, names)
-    masks, failures = _predict_files(predictor, paths, inputs, outputs, budget, console)
-    if masks:
-        console.print(f"{len(masks)} of {len(paths)} files predicted; the masks are in")
-        console.print(str(output), style="bold", soft_wrap=True)
-    if failures:
-        were = "was" if len(failures) == 1 else "were"
+    sizes = dict(zip(names, measure_images(images) if share else [0] * len(images), strict=True))
+    found = predict_files(predictor, sizes, inputs, outputs, budget, console, share)
+    _report(found, len(images), share, output, console)
+    if found.failures:
+        were = "was" if len(found.failures) == 1 else "were"
         hint = explain_channels(checkpoint.config.data, task.input)
-        raise DataError(f"{len(failures)} of {len(paths)} files {were} left out: " + "; ".join(failures) + hint)
-    return masks
+        raise DataError(
+            f"{len(found.failures)} of {found.files} files {were} left out: " + "; ".join(found.failures) + hint
+        )
+    return found.masks
 
 
-def _predict_files(
-    predictor: "Predictor",
-    paths: Sequence[Path],
-    inputs: "Inputs",
-    outputs: "Outputs",
-    budget: int,
-    console: "Console",
-) -> tuple[list[Path], list[str]]:
-    """The written masks, and why files were skipped."""
-    from rich.progress import TaskID
+def _make_predictor(over: "OverCheckpoints", config: Config, memory: int | None, share: Share | None) -> "Predictor":
+    """The predictor, and what becomes of freed memory: it is kept for the next pass where `memory` is not limited."""
+    from unet_exp.inference.device import use_gpu
+    from unet_exp.inference.predictor import Predictor
+    from unet_exp.memory import keep_freed_memory, return_freed_memory
 
-    from unet_exp.inference.large.file_predictor import FilePredictor
-    from unet_exp.inference.large.pipeline import run_overlapped
-
-    masks: list[Path] = []
-    failures: list[str] = []
-    with watch("predicting", len(paths)) as phase, _progress(console) as progress:
-        bars: dict[Path, TaskID] = {}
-
-        def show(path: Path, done: int, total: int) -> None:
-            if path not in bars:
-                bars[path] = progress.add_task(path.name, total=total, completed=done, unit="pixels")
-            progress.update(bars[path], completed=done, visible=done < total)
-            phase.state = f"{path.name} {done / total:.0%}, {len(masks) + len(failures)} of {len(paths)} files done"
-
-        work = FilePredictor(predictor, inputs, outputs, budget, partial(console.print, soft_wrap=True), show)
-        files = progress.add_task("predicting", total=len(paths), unit="files", visible=len(paths) > 1)
-        jobs = ((path, work.cost(path)) for path in paths)
-        with closing(run_overlapped(jobs, budget, work.read, work.compute, work.write, work.joins)) as results:
-            for _, result in results:
-                if isinstance(result, UserError):
-                    failures.append(str(result))
-                else:
-                    masks.append(result)
-                progress.advance(files)
-                phase.done, phase.state = phase.done + 1, ""
-    return masks, failures
+    if memory:
+        return_freed_memory()
+    else:
+        keep_freed_memory()
+    if share:
+        use_gpu(share.slot)
+    trainer, of_tiles = config.trainer, 2 * memory // 3 if memory else None
+    return Predictor(over.checkpoints, trainer.accelerator, trainer.precision, config.inference, of_tiles)
 
 
-def _progress(console: "Console") -> "Progress":
-    """A bar for the files, and one for each large image, with its speed; nothing without a terminal."""
-    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-    from rich.text import Text
-
-    class Speed(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            if not task.speed:
-                return Text()
-            pixels = task.fields["unit"] == "pixels"
-            return Text(f"{task.speed / 1e6:.2f} million pixels/s" if pixels else f"{task.speed:.1f} files/s")
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:.0f} %"),
-        Speed(),
-    )
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
+def _report(found: Predicted, images: int, share: Share | None, output: Path, console: "Console") -> None:
+    """Says what was predicted, and where it is."""
+    part = f"{share}: " if share else ""
+    if found.masks:
+        console.print(f"{part}{len(found.masks)} of {images} files predicted; the masks are in")
+        console.print(str(output), style="bold", soft_wrap=True)
+    elif not found.files:
+        others = "the only file" if images == 1 else f"the {images} files"
+        console.print(
+            f"{part}nothing to do, other parts predict {others}; TIFFs that take more than the memory are shared out "
+            "by tiles: type a smaller memory= for all parts",
+            soft_wrap=True,
+        )
 
 
 def _plan_cells(task: Prediction, specs: Sequence[ClassSpec], slice_axis: Axis) -> "partial[None]":

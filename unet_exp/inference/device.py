@@ -32,6 +32,16 @@ def resolve_device(accelerator: str) -> torch.device:
     return torch.device(accelerator)
 
 
+def use_gpu(slot: int) -> None:
+    """Makes a GPU of this machine the one behind `cuda`, for one of several processes that share out work.
+
+    Args:
+        slot: the number of this process on this machine, from 0; more processes than GPUs share these.
+    """
+    if torch.cuda.device_count() > 1:
+        torch.cuda.set_device(slot % torch.cuda.device_count())
+
+
 def resolve_precision(precision: str, device: torch.device) -> str:
     """Returns the precision for `trainer.precision` on a device.
 

@@ -9,7 +9,8 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.tiling.overlap_tile import Part, Source
 from unet_exp.inference.tta import list_turns
 from unet_exp.io.georeference import read_georeference
-from unet_exp.io.windows import WindowedPage, write_by_rows
+from unet_exp.io.windows import Rows, WindowedPage, write_by_rows
 from unet_exp.io.writing import write_pages
 from unet_exp.memory import keep_freed_memory, return_freed_memory
 from unet_exp.mirror import mirror_indices
@@ -97,19 +98,45 @@ def plan_page(predictor: Predictor, page: WindowedPage, budget: int) -> TilePlan
     )
 
 
-def plan_pages(predictor: Predictor, pages: list[WindowedPage], budget: int) -> list[TilePlan]:
+def plan_pages(
+    predictor: Predictor, pages: list[WindowedPage], budget: int, chosen: Sequence[int] | None = None
+) -> list[TilePlan]:
     """Plans the tiles of each page, and whether freed memory is kept meanwhile; see `plan_page`.
 
     On a CPU tiles of a third of the budget are faster than larger ones, if freed memory can be kept for them.
+
+    Args:
+        predictor: of the tiles.
+        pages: of the image.
+        budget: in bytes.
+        chosen: the `tile` of each page, where another process has planned it.
+
+    Raises:
+        ConfigError: if the budget is too small for any tiles or the chosen ones.
+        DataError: as `plan_page`.
     """
+    least = chosen or [_WORTH_KEEPING] * len(pages)
     if predictor.device.type == "cpu":
         with suppress(ConfigError, DataError):
             plans = [plan_page(predictor, page, budget // _KEPT) for page in pages]
-            if min(plan.tile for plan in plans) >= _WORTH_KEEPING:
+            if all(plan.tile >= tile for plan, tile in zip(plans, least, strict=True)):
                 keep_freed_memory()
-                return plans
+                return _take_tiles(plans, chosen)
     return_freed_memory()
-    return [plan_page(predictor, page, budget) for page in pages]
+    plans = [plan_page(predictor, page, budget) for page in pages]
+    for page, plan, tile in zip(pages, plans, chosen or [0] * len(pages), strict=True):
+        if plan.tile < tile:
+            raise ConfigError(
+                f"{page.path}: another part has begun it in tiles of {tile} pixels, and memory={format_size(budget)} "
+                f"holds only those of {plan.tile}: set more memory, or one memory= or inference.tile= for all parts, "
+                "and begin anew"
+            )
+    return _take_tiles(plans, chosen)
+
+
+def _take_tiles(plans: list[TilePlan], chosen: Sequence[int] | None) -> list[TilePlan]:
+    """The same plans with chosen tiles, which are no larger than theirs."""
+    return [replace(plan, tile=tile) for plan, tile in zip(plans, chosen, strict=True)] if chosen else plans
 
 
 def check_settings(predictor: Predictor) -> None:
@@ -146,41 +173,55 @@ def identify_job(predictor: Predictor, path: Path, pages: list[WindowedPage], no
     }
 
 
+def list_tiles(predictor: Predictor, page: WindowedPage, tile: int, top: int = 0) -> list[Part]:
+    """The tiles of a page from a row on, row by row, of about equal sides of at most `tile` pixels."""
+    unit = _find_unit(predictor)
+    down, across = (_balance_step(size, tile, unit) for size in page.size)
+    return [
+        (first, left, min(down, page.height - first), min(across, page.width - left))
+        for first in range(top, page.height, down)
+        for left in range(0, page.width, across)
+    ]
+
+
 def predict_pages(
     predictor: Predictor, pages: list[WindowedPage], plans: list[TilePlan], part: PartFile
 ) -> Iterator[int]:
     """Predicts the pixels that a part lacks, and appends them; yields the number of new pixels after each tile.
 
-    Pixels without data are `IGNORE_LABEL`.
+    Raises:
+        DataError: as `predict_tiles`.
+    """
+    for place, page, planned in zip(_locate_pages(pages), pages, plans, strict=True):
+        done = min(max(part.size - place, 0) // page.width, page.height)
+        if done == page.height:
+            continue
+        part.keep(place + done * page.width)
+        tiles = list_tiles(predictor, page, planned.tile, done)
+        rows = np.zeros((0, page.width), np.uint8)
+        with closing(predict_tiles(predictor, page, planned, tiles)) as labels:
+            for (_, left, high, wide), label in zip(tiles, labels, strict=True):
+                if left == 0:
+                    rows = np.zeros((high, page.width), np.uint8)
+                rows[:, left : left + wide] = label
+                if left + wide == page.width:
+                    part.append(rows)
+                yield high * wide
+
+
+def predict_tiles(
+    predictor: Predictor, page: WindowedPage, planned: TilePlan, tiles: Sequence[Part]
+) -> Generator[NDArray[np.uint8], None, None]:
+    """Labels (height, width) of some tiles of a page; pixels without data are `IGNORE_LABEL`.
 
     Raises:
         DataError: for pixels that cannot be read, and a page of other channels than the training images.
     """
-    place = 0
-    for page, planned in zip(pages, plans, strict=True):
-        done = min(max(part.size - place, 0) // page.width, page.height)
-        if done < page.height:
-            part.keep(place + done * page.width)
-            page.keep(planned.cache)
-            survey = survey_page(predictor, page)
-            unit = _find_unit(predictor)
-            down, across = (_balance_step(size, planned.tile, unit) for size in (page.height, page.width))
-            parts = [
-                (top, left, min(down, page.height - top), min(across, page.width - left))
-                for top in range(done, page.height, down)
-                for left in range(0, page.width, across)
-            ]
-            rows = np.zeros((0, page.width), np.uint8)
-            with closing(_predict_parts(predictor, page, survey, parts)) as labels:
-                for (_, left, high, wide), label in zip(parts, labels, strict=True):
-                    if left == 0:
-                        rows = np.zeros((high, page.width), np.uint8)
-                    rows[:, left : left + wide] = label
-                    if left + wide == page.width:
-                        part.append(rows)
-                    yield high * wide
-            page.keep(0)
-        place += page.height * page.width
+    page.keep(planned.cache)
+    survey = survey_page(predictor, page)
+    with closing(_predict_parts(predictor, page, survey, tiles)) as labels:
+        yield from labels
+    page.keep(0)
 
 
 def _predict_parts(
@@ -283,10 +324,19 @@ def survey_page(predictor: Predictor, page: WindowedPage) -> PageSurvey:
     return PageSurvey([own if known.mode == "image" else known for known in predictor.normalizations], used, holes)
 
 
+def list_rows(pages: list[WindowedPage], part: PartFile) -> list[Rows]:
+    """Readers of the rows of each page in a finished part."""
+    return [part.rows(place, page.width) for place, page in zip(_locate_pages(pages), pages, strict=True)]
+
+
 def write_mask(
-    predictor: Predictor, pages: list[WindowedPage], part: PartFile, path: Path, fill: int | Sequence[int] | None
+    predictor: Predictor,
+    pages: list[WindowedPage],
+    labels: Sequence[Rows],
+    path: Path,
+    fill: int | Sequence[int] | None,
 ) -> None:
-    """Writes the finished part of a file as a tiled TIFF, with the values of the label files and its georeference.
+    """Writes the labels of a file as a tiled TIFF, with the values of the label files and its georeference.
 
     `fill` is the value of pixels without data; None where there are none.
 
@@ -294,43 +344,41 @@ def write_mask(
         OSError: as writing does.
     """
     like = encode(np.zeros((1, 1), np.uint8), predictor.classes, fill)
-    rows = [(page.height, page.width, part.rows(place, page.width)) for place, page in _locate_pages(pages)]
+    rows = [(*page.size, read) for page, read in zip(pages, labels, strict=True)]
     place = read_georeference(pages[0].path)
     tags = () if place is None else place.tags
     write_by_rows(path, rows, lambda label: encode(label, predictor.classes, fill), like, tags)
 
 
-def has_holes(pages: list[WindowedPage], part: PartFile) -> bool:
-    """Whether some pixels of a finished part are without data."""
+def has_holes(pages: list[WindowedPage], labels: Sequence[Rows]) -> bool:
+    """Whether some pixels of a file are without data."""
     found = (
-        (part.rows(place, page.width)(top, min(top + PREVIEW, page.height)) == IGNORE_LABEL).any()
-        for place, page in _locate_pages(pages)
+        (read(top, min(top + PREVIEW, page.height)) == IGNORE_LABEL).any()
+        for page, read in zip(pages, labels, strict=True)
         for top in range(0, page.height, PREVIEW)
     )
     return any(found)
 
 
-def write_preview(predictor: Predictor, pages: list[WindowedPage], part: PartFile, path: Path) -> list[tuple[int, int]]:
-    """Writes every n-th pixel of a finished part in the classes' colours, the longest side at most `PREVIEW`.
+def write_preview(
+    predictor: Predictor, pages: list[WindowedPage], labels: Sequence[Rows], path: Path
+) -> list[tuple[int, int]]:
+    """Writes every n-th pixel of a file's labels in the classes' colours, the longest side at most `PREVIEW`.
 
     `path` is a PNG for one page, a TIFF for several. Returns height and width of each preview.
     """
     reduced = []
-    for place, page in _locate_pages(pages):
+    for page, read in zip(pages, labels, strict=True):
         step = -(-max(page.height, page.width) // PREVIEW)
-        rows = part.rows(place, page.width)
-        label = np.concatenate([rows(top, top + 1)[:, ::step] for top in range(0, page.height, step)])
+        label = np.concatenate([read(top, top + 1)[:, ::step] for top in range(0, page.height, step)])
         reduced.append(colorize(label, predictor.classes))
     write_pages(path, reduced)
     return [(picture.shape[0], picture.shape[1]) for picture in reduced]
 
 
-def _locate_pages(pages: list[WindowedPage]) -> Iterator[tuple[int, WindowedPage]]:
-    """The offset of each page in a part, and the page."""
-    place = 0
-    for page in pages:
-        yield place, page
-        place += page.height * page.width
+def _locate_pages(pages: list[WindowedPage]) -> list[int]:
+    """The offset of each page in a part."""
+    return [0, *accumulate(page.height * page.width for page in pages[:-1])]
 
 
 def _find_unit(predictor: Predictor) -> int:

@@ -1,7 +1,5 @@
 """From image files to mask files: small ones in memory, large TIFFs by tiles."""
 
-import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,15 +13,14 @@ from unet_exp.errors import DataError, UserError
 from unet_exp.folder.pairs import read_within
 from unet_exp.inference.batching import fits_batch
 from unet_exp.inference.device import explain_out_of_memory
-from unet_exp.inference.large import by_tiles
 from unet_exp.inference.large.budget import OVERHEAD, Shape, format_size, whole_bytes
-from unet_exp.inference.large.part_file import PartFile, open_part
+from unet_exp.inference.large.large_image import LargeImages
+from unet_exp.inference.large.sharing import Share
 from unet_exp.inference.predictor import Predictor, likeliest_class
 from unet_exp.inference.tiling.overlap_tile import Size
 from unet_exp.io.images import open_images
 from unet_exp.io.kinds import TIFF_SUFFIXES
 from unet_exp.io.scene import MAX_PIXELS, Reading, Scene
-from unet_exp.io.windows import WindowedPage, open_pages
 from unet_exp.io.writing import choose_suffix, make_output_folder, stem_of, suffix_of, write_pages
 from unet_exp.samples.classes import colorize, encode
 
@@ -57,6 +54,10 @@ class Outputs:
         """The file of an output of an image."""
         return self.folder / f"{self.names.get(path, stem_of(path))}_{what}{suffix}"
 
+    def place_preview(self, path: Path, pages: int) -> Path:
+        """The file of the preview of an image of so many pages."""
+        return self.place(path, "preview", ".png" if pages == 1 else ".tif")
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -89,6 +90,7 @@ class FilePredictor:
         budget: bytes that all files may take at a time, beside earlier memory of the process.
         report: prints a line about a large image.
         progress: shows a large image, its finished pixels, and all its pixels.
+        share: which of the tiles of large images to predict; None for all.
     """
 
     def __init__(
@@ -99,11 +101,13 @@ class FilePredictor:
         budget: int,
         report: Callable[[str], None],
         progress: Callable[[Path, int, int], None],
+        share: Share | None = None,
     ) -> None:
-        self._predictor, self._outputs, self._budget = predictor, outputs, budget
-        self._report, self._progress = report, progress
-        self._inputs = inputs
+        self._predictor, self._inputs, self._outputs, self._budget = predictor, inputs, outputs, budget
+        self._report = report
+        self._large_images = LargeImages(predictor, inputs, outputs, budget, report, progress, self._tell_fill, share)
         self._large: set[Path] = set()
+        self._unfinished: set[Path] = set()
         self._needed: dict[tuple[tuple[Shape, ...], int], int] = {}  # many files have one size
         self._told_fill = False
 
@@ -131,6 +135,16 @@ class FilePredictor:
             self._large.add(path)
             return max(needed, self._budget + 1)
         return needed
+
+    def shares_tiles(self, path: Path) -> bool:
+        """Whether all parts of a prediction predict an image together, tile by tile.
+
+        So it is with one that does not fit into the memory, of this process or of one that has begun it.
+        """
+        self.cost(path)
+        if self._large_images.is_begun(path):
+            self._large.add(path)
+        return path in self._large
 
     def read(self, path: Path) -> list[Scene]:
         """Reads the images of a file; none of a large one.
@@ -173,7 +187,9 @@ class FilePredictor:
         try:
             if path in self._large:
                 with explain_out_of_memory("set a smaller memory="):
-                    self._predict_by_tiles(path)
+                    self._check_large(path)
+                    if not self._large_images.predict(path):
+                        self._unfinished.add(path)
                 return []
             with explain_out_of_memory("take a smaller inference.tile"):
                 self._tell_fills([path], [pages])
@@ -186,18 +202,18 @@ class FilePredictor:
             if any(page.valid is not None for page in pages):
                 self._tell_fill(path)
 
-    def write(self, path: Path, found: Probabilities) -> Path:
+    def write(self, path: Path, found: Probabilities) -> Path | None:
         """Writes the outputs of a file.
 
         Returns:
-            Its mask.
+            Its mask; None of a large image of which other parts are missing.
 
         Raises:
             DataError: if they cannot be written.
         """
         outputs, classes = self._outputs, self._predictor.classes
         if path in self._large:
-            return outputs.place(path, "mask", ".tif")
+            return None if path in self._unfinished else outputs.place(path, "mask", ".tif")
         labels = [likeliest_class(page) for page in found]
         fill = self._inputs.fill if any((label == IGNORE_LABEL).any() for label in labels) else None
         pages = [encode(label, classes, fill) for label in labels]
@@ -206,7 +222,7 @@ class FilePredictor:
         make_output_folder(outputs.folder)
         write_pages(mask, pages, path, slice_axis)
         if outputs.preview:
-            write_pages(self._preview(path, len(labels)), [colorize(label, classes) for label in labels])
+            write_pages(outputs.place_preview(path, len(labels)), [colorize(label, classes) for label in labels])
         if outputs.probabilities:
             shares = [share for page in found for share in page]
             write_pages(outputs.place(path, "probabilities", ".tif"), shares, path)
@@ -215,7 +231,8 @@ class FilePredictor:
             outputs.write_cells(target, path, list(zip(labels, found, strict=True)), classes)
         return mask
 
-    def _predict_by_tiles(self, path: Path) -> None:
+    def _check_large(self, path: Path) -> None:
+        """Refuses outputs and inputs that need the whole image."""
         for key, wanted in (("probabilities", self._outputs.probabilities), ("instances", self._outputs.write_cells)):
             if wanted:
                 raise DataError(
@@ -227,52 +244,12 @@ class FilePredictor:
                 f"{path}: data.field_of_view needs the whole image in memory, about {format_size(self.cost(path))}: "
                 "set a larger memory= if there is so much, or cut the image"
             )
-        by_tiles.check_settings(self._predictor)
-        mask = self._outputs.place(path, "mask", ".tif")
-        nodata = self._inputs.reading.nodata
-        with open_pages(path, nodata) as pages:
-            plans = by_tiles.plan_pages(self._predictor, pages, self._budget)
-            make_output_folder(self._outputs.folder)
-            part_path = mask.with_suffix(".part")
-            with open_part(part_path, by_tiles.identify_job(self._predictor, path, pages, nodata)) as part:
-                self._report(f"{path}: {_describe_size(pages)}, in tiles of {max(plan.tile for plan in plans)}")
-                if part.differs:
-                    self._report(f"{part_path} was of another {' and '.join(part.differs)}: it starts anew")
-                elif part.size:
-                    self._report(f"{part_path}: it goes on there")
-                self._predict_pages(path, pages, plans, part)
-                fill = self._inputs.fill if by_tiles.has_holes(pages, part) else None
-                if fill is not None:
-                    self._tell_fill(path)
-                by_tiles.write_mask(self._predictor, pages, part, mask, fill)
-                if self._outputs.preview:
-                    preview = self._preview(path, len(pages))
-                    sizes = by_tiles.write_preview(self._predictor, pages, part, preview)
-                    self._report(
-                        f"{preview}: {sizes[0][1]} x {sizes[0][0]} pixels" + ", reduced" * (sizes[0] != pages[0].size)
-                    )
-
-    def _predict_pages(
-        self, path: Path, pages: list[WindowedPage], plans: list[by_tiles.TilePlan], part: PartFile
-    ) -> None:
-        """Fills a part, and reports the speed."""
-        total, began, start = sum(math.prod(page.size) for page in pages), part.size, time.perf_counter()
-        done = began
-        self._progress(path, done, total)
-        for pixels in by_tiles.predict_pages(self._predictor, pages, plans, part):
-            done += pixels
-            self._progress(path, done, total)
-        seconds = time.perf_counter() - start
-        self._report(f"{path}: {(done - began) / 1e6:.1f} million pixels in {seconds:.0f} s")
 
     def _tell_fill(self, path: Path) -> None:
         """Says once which value means that there is no data."""
         if not self._told_fill:
             self._report(f"{path} has pixels without data: they are {self._inputs.fill} in the masks")
         self._told_fill = True
-
-    def _preview(self, path: Path, pages: int) -> Path:
-        return self._outputs.place(path, "preview", ".png" if pages == 1 else ".tif")
 
 
 def _read_shapes(path: Path, reading: Reading) -> tuple[list[Shape], int]:
@@ -283,9 +260,3 @@ def _read_shapes(path: Path, reading: Reading) -> tuple[list[Shape], int]:
 
 def _find_size(page: Scene) -> Size:
     return page.pixels.shape[0], page.pixels.shape[1]
-
-
-def _describe_size(pages: list[WindowedPage]) -> str:
-    first = pages[0]
-    others = f" and {len(pages) - 1} more pages" if len(pages) > 1 else ""
-    return f"{first.width} x {first.height} pixels{others}"

@@ -29,7 +29,7 @@ class PartFile:
     def __init__(self, file: BinaryIO, identity: dict[str, Any]) -> None:
         self._file = file
         file.seek(0)
-        found = _parse_identity(file.readline())
+        found = parse_identity(file.readline())
         self.differs = [key for key in identity if found.get(key) != identity[key]] if found else []
         if not found or self.differs:
             file.truncate(0)
@@ -66,8 +66,8 @@ class PartFile:
 
 
 @contextmanager
-def open_part(path: Path, identity: dict[str, Any]) -> Iterator[PartFile]:
-    """Opens or begins a part, and removes it at the end; after an error it stays.
+def open_part(path: Path, identity: dict[str, Any], done: Path | None = None) -> Iterator[PartFile]:
+    """Opens or begins a part, and removes it at the end, or renames it `done`; after an error it stays.
 
     `identity` is everything that determines the result, in plain containers; a part with another one is discarded.
 
@@ -80,14 +80,28 @@ def open_part(path: Path, identity: dict[str, Any]) -> Iterator[PartFile]:
         raise DataError(f"{path}: cannot be written ({error.strerror}); choose another output=") from None
     with file:
         if not lock_descriptor(file.fileno(), blocking=False):
-            raise DataError(f"{path}: another process is predicting this image; wait, or choose another output=")
+            what = "image" if done is None else "part of the image"
+            raise DataError(f"{path}: another process is predicting this {what}; wait, or choose another output=")
         yield PartFile(file, identity)
-        if os.name == "nt":  # which removes no open file
+        if os.name == "nt":  # which removes and renames no open file
             file.close()
-        path.unlink()
+        if done is None:
+            path.unlink()
+        else:
+            _rename(path, done)
 
 
-def _parse_identity(line: bytes) -> dict[str, Any]:
+def _rename(path: Path, done: Path) -> None:
+    try:
+        path.replace(done)
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} was removed meanwhile: another process had predicted this part too, and the mask is made; "
+            "if it is not, run this part again"
+        ) from None
+
+
+def parse_identity(line: bytes) -> dict[str, Any]:
     """The identity in a first line; empty if it holds none."""
     try:
         known = json.loads(line) if line.endswith(b"\n") else {}
