@@ -19,11 +19,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from unet_exp import config_files
+from unet_exp import config_files, resolvers
 from unet_exp.config_files import ConfigFile, ConfigFiles
 from unet_exp.errors import ConfigError
 from unet_exp.keys import flat, rename_override
-from unet_exp.known_keys import explain_key, has_key, list_keys
+from unet_exp.known_keys import explain_key, has_key, leave_out_foreign, list_keys
 from unet_exp.options import (
     Options,
     check_word,
@@ -33,6 +33,7 @@ from unet_exp.options import (
     quote,
     search_path,
 )
+from unet_exp.text_keys import is_misread
 
 if TYPE_CHECKING:
     from unet_exp.config import Config
@@ -50,19 +51,7 @@ _SEVERAL = {"checkpoint": list, "runs": list, "input": list, "data.images": list
 """What may hold several paths, each with the quotes that Hydra needs."""
 
 
-def _weigh_membranes(*weights: float, _root_: DictConfig) -> list[float] | None:
-    """`${if_membranes:2.5,1.0}` in `conf/`: these class weights where the classes are membrane and cell, else null."""
-    data = _root_.data
-    return list(weights) if data.name == "isbi2012" or (data.name == "synthetic" and not data.organelles) else None
-
-
-def _keep_rate(rate: float, _root_: DictConfig) -> float | None:
-    """`${for_known_optimizer:0.003}`: this learning rate, but null for a class that has a default of its own."""
-    return None if _root_.optimizer.name in ("torch", "custom") else rate
-
-
-OmegaConf.register_new_resolver("if_membranes", _weigh_membranes, replace=True)
-OmegaConf.register_new_resolver("for_known_optimizer", _keep_rate, replace=True)
+resolvers.register()
 
 
 @dataclass(frozen=True)
@@ -251,6 +240,8 @@ def _compose(
     whole, chosen, files = _compose_choices(name, (*choices, *folders), extra_dir)
     of_hydra, config = whole, deepcopy(chosen)
     _name_loggers(config, files)
+    words = {override.key_or_group: override.value() for override in parsed if options.chooses(override)}
+    leave_out_foreign(config, files, words, options)
     for override in parsed:
         if is_for_hydra(override) and not options.chooses(override):
             of_hydra = deepcopy(of_hydra)
@@ -372,7 +363,12 @@ def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Over
                 f"{text}: one value is needed here; several are a sweep (scripts/train.py -m), "
                 "a list is written in brackets, and a text that holds a comma in quotes"
             )
-        parsed.append(_set_to_null(override, parser) if override.is_delete() else override)
+        if override.is_delete():
+            override = _set_to_null(override, parser)
+        elif is_misread(override):
+            key, _, value = text.partition("=")
+            override = parser.parse_override(f"{key}={quote(value)}")
+        parsed.append(override)
     return parsed
 
 

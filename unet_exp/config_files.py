@@ -27,7 +27,7 @@ from unet_exp.keys import flat, rename_keys
 
 SHARED = "_"
 """Prefix of files that hold what options share, and are no options themselves."""
-_RECIPES = ("experiment", "debug")
+RECIPES = ("experiment", "debug")
 """Groups whose options set keys of other groups; the config has no keys of their own."""
 _OF_HYDRA = ("hydra.mode", "hydra.sweeper.params", "hydra.launcher")
 """What a file may set of Hydra's own settings: the program follows no other."""
@@ -67,7 +67,7 @@ class ConfigFile:
         """
         if not isinstance(self.values.get("defaults", []), list):
             raise ConfigError(f"{self.path}: its defaults must be a list: begin each with '- '")
-        if self.package and self.group.split("/")[0] in _RECIPES:
+        if self.package and self.group.split("/")[0] in RECIPES:
             raise ConfigError(f"{self.path}: write '# @package _global_' in its first line, else no key in it is found")
         if self.package or not self.group or self.group.split("/")[0] == "hydra":
             return

@@ -1,10 +1,15 @@
 """The keys that a composed config has, and what to say of others."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from unet_exp.config_files import RECIPES, ConfigFile
 from unet_exp.options import Options, list_names
+
+_PROMISED = ("model.match",)
+"""Keys of a recipe without which it would be another one: a comparison at equal cost."""
 
 
 def has_key(node: Any, key: str) -> bool:
@@ -26,8 +31,10 @@ def explain_key(config: DictConfig, key: str) -> str:
         return f"unknown key {key}: {parent} has no keys"
     options = Options()
     others = [f"{parent}={word}" for word in options.find_owners(parent, wanted)] if parent in options.shipped else []
-    elsewhere = f"; it is a key of {' and '.join(others)}" if others else ""
-    return f"unknown key {key}: {list_keys(config, parent, wanted)}{elsewhere}"
+    if others:
+        now = OmegaConf.select(config, parent).get("name")
+        return f"{key} is a key of {' and '.join(others)}, and this is {parent}={now}: type one of these words too"
+    return f"unknown key {key}: {list_keys(config, parent, wanted)}"
 
 
 def list_keys(config: DictConfig, parent: str, wanted: str = "") -> str:
@@ -38,3 +45,28 @@ def list_keys(config: DictConfig, parent: str, wanted: str = "") -> str:
         return f"the top-level keys are {names}"
     word = node.get("name")
     return f"{parent}{f'={word}' if word else ''} has {f'the keys {names}' if names else 'no keys'}"
+
+
+def leave_out_foreign(
+    config: DictConfig, files: Sequence[ConfigFile], words: Mapping[str, Any], options: Options
+) -> None:
+    """Takes out what a recipe sets in a group and the option that is typed beside it has not.
+
+    So `model=custom` beside `experiment=small` wins over the depth of its U-Net. A key that no option has stays, and is
+    a mistake in the file.
+
+    Args:
+        config: composed; it is changed.
+        files: that it is made of.
+        words: as typed, the values of groups.
+        options: all of them.
+    """
+    keys = dict.fromkeys(key for file in files if file.group.split("/")[0] in RECIPES for key in file.keys)
+    for group, word in words.items():
+        for key in keys:
+            name = key.removeprefix(f"{group}.").split(".")[0]
+            if not key.startswith(f"{group}.") or key in _PROMISED or not isinstance(word, str):
+                continue
+            if options.find_owners(group, name) and not options.has_key(group, word, name):
+                with open_dict(config):
+                    config[group].pop(name, None)

@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import Override, OverrideType, Quote, Quot
 from unet_exp import config_files
 from unet_exp.config_files import ConfigFiles
 from unet_exp.errors import ConfigError, suggest
+from unet_exp.extras import hint_extra
 
 _LAUNCHER = "hydra/launcher"
 """The only group of Hydra's own that is typed."""
@@ -112,16 +113,19 @@ class Options:
             yield from self.list_folders(folder)
 
     def find_owners(self, group: str, key: str) -> list[str]:
-        """The options of a group in `conf/` that have a key, in their own files or in those that these begin with."""
+        """The options of a group in `conf/` that have a key."""
         files = self._folders[0]
+        return [
+            word for word in self.words(group) if files.is_config(f"{group}/{word}") and self.has_key(group, word, key)
+        ]
 
-        def has_key(word: object) -> bool:
-            if not files.is_config(path := f"{group}/{word}"):
-                return False
-            config: Any = files.load_config(path).config
-            return key in config or any(map(has_key, config.get("defaults", ())))
-
-        return list(filter(has_key, self.words(group)))
+    def has_key(self, group: str, word: object, key: str) -> bool:
+        """Whether an option has a key, in its own file or in those that it begins with."""
+        files = next((files for files in self._folders if files.is_config(f"{group}/{word}")), None)
+        if files is None:
+            return False
+        config: Any = files.load_config(f"{group}/{word}").config
+        return key in config or any(self.has_key(group, base, key) for base in config.get("defaults", ()))
 
     def chooses(self, override: Override) -> bool:
         """Whether a word chooses options, and does not set a key; a group of the user's own is added with a plus."""
@@ -136,7 +140,7 @@ class Options:
         if word in words or in_folder:
             return None
         missing = group == _LAUNCHER and "joblib" not in words
-        hint = "; more of them come with: pip install 'unet-exp[sweep]'" if missing else ""
+        hint = f"; more of them come with: {hint_extra('sweep')}" if missing else ""
         return f"{group}={word}: no such option; choose one of {list_names(words, word)}{hint}"
 
 

@@ -74,6 +74,8 @@ def explain(error: ValidationError, values: dict[str, Any], field: str | None = 
     if errors[0]["type"] == "union_tag_invalid":
         context = errors[0]["ctx"]
         return f"{key}.name={context['tag']!r}: should be one of {context['expected_tags']}"
+    if errors[0]["type"] == "string_type" and len(errors) == 1 and isinstance(value, int | float):
+        return f"{key}={value!r}: must be a text; in a file it stands in quotes"
     # A value of a union fails once for each of its types.
     same_value = [item for item in errors if _key(item["loc"], values) == key]
     wishes = dict.fromkeys(item["msg"].removeprefix("Value error, ") for item in same_value)

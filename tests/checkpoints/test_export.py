@@ -30,9 +30,9 @@ from unet_exp.samples.normalization import Normalization
 
 pytestmark = pytest.mark.slow  # the exporter alone takes seconds
 
-onnx = pytest.importorskip("onnx", reason="needs pip install 'unet-exp[onnx]'")
-onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'unet-exp[onnx]'")
-pytest.importorskip("onnxscript", reason="needs pip install 'unet-exp[onnx]'")
+onnx = pytest.importorskip("onnx", reason="needs pip install -e '.[onnx]'")
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install -e '.[onnx]'")
+pytest.importorskip("onnxscript", reason="needs pip install -e '.[onnx]'")
 
 from unet_exp.checkpoints.onnx_export import export_to_onnx  # noqa: E402
 from unet_exp.checkpoints.onnx_model import OnnxNetwork  # noqa: E402
@@ -311,7 +311,7 @@ class TestMistakes:
 
         monkeypatch.setattr(builtins, "__import__", without)
         said = cli("export", f"checkpoint={finished.path}")
-        assert said.mistake == "onnxruntime is missing: pip install 'unet-exp[onnx]'"
+        assert said.mistake == "onnxruntime is missing: pip install -e '.[onnx]'"
         with pytest.raises(Exception, match=r"ONNX files need pip install 'unet-exp\[onnx\]'"):
             open_checkpoint(exported)
 

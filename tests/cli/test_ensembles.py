@@ -84,7 +84,7 @@ class TestPredict:
 
     @pytest.mark.usefixtures("images")
     def test_an_exported_network_is_a_member(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
-        pytest.importorskip("onnxruntime", reason="needs pip install 'unet-exp[onnx]'")
+        pytest.importorskip("onnxruntime", reason="needs pip install -e '.[onnx]'")
         words = ("input=in/0.png", "probabilities=true", *HERE)
         for name, other in (("one", OLD.path), ("two", OLD.path / "network.onnx")):
             assert cli("predict", listed(finished.path, other), f"output={name}", *words).code == 0

@@ -40,7 +40,7 @@ def test_a_path_with_brackets_is_printed_whole(cli: Cli, finished: RunFolder, tm
     """A terminal's library would take them for markup, and leave them out."""
     output = "[bold]a[/] :smile:"
     if entry == "export":
-        pytest.importorskip("onnxscript", reason="needs pip install 'unet-exp[onnx]'")
+        pytest.importorskip("onnxscript", reason="needs pip install -e '.[onnx]'")
     (tmp_path / "images").mkdir()
     write_image(tmp_path / "images" / "0.png", grey())
     words = {

@@ -329,7 +329,7 @@ def test_a_library_that_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     for path in (tmp_path / "a.dcm", tmp_path):
         assert (
-            "DICOM files are read with pydicom, which is not installed; type pip install 'unet-exp[dicom]'"
+            "DICOM files are read with pydicom, which is not installed; type pip install -e '.[dicom]'"
             in refuse(path)
         )
 

@@ -320,4 +320,4 @@ def test_a_library_that_is_missing(tmp_path, monkeypatch, module, name, extra):
         zarr.save_array(tmp_path / name, VOLUME)
     monkeypatch.setitem(sys.modules, module, None)
     said = refuse(tmp_path / name)
-    assert f"files are read with {module}, which is not installed; type pip install 'unet-exp[{extra}]'" in said
+    assert f"files are read with {module}, which is not installed; type pip install -e '.[{extra}]'" in said

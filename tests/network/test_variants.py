@@ -264,7 +264,7 @@ def test_they_compile_into_one_graph(word: str) -> None:
 @every_variant
 def test_the_table(variant: str, base: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The whole one is printed with -s; without it, the depth 3 stands for all, and the fullest network for ONNX."""
-    pytest.importorskip("onnxscript", reason="needs pip install 'unet-exp[onnx]'")
+    pytest.importorskip("onnxscript", reason="needs pip install -e '.[onnx]'")
     whole = request.config.getoption("capture") == "no"
     print("\n| variant | padding | depth | parameters | counted | MACs | counted | reference | tiles | ONNX |")
     for depth in (3, 4, 5) if whole else (3,):

@@ -247,7 +247,7 @@ def test_without_timm_it_is_one_line_that_names_the_extra(cli: Cli, monkeypatch:
     monkeypatch.setitem(sys.modules, "timm", None)
     for words in (["model.weights=null"], ["model.weights=imagenet"]):
         mistake = cli("train", *BASE, "data=folder", "data.images=nowhere", "data.masks=nowhere", *words).mistake
-        assert mistake == "model=encoder needs the extra: pip install 'unet-exp[encoders]'"
+        assert mistake == "model=encoder needs the extra: pip install -e '.[encoders]'"
 
 
 class Hub:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from unet_exp.annotations.outlines import Points, Size, Wanted, draw, require_size, to_points
 from unet_exp.annotations.painting import Shape
 from unet_exp.errors import DataError
+from unet_exp.extras import hint_extra
 from unet_exp.io.arrays import Array
 
 _POLYGON, _COUNTS, _TEXT = range(3)
@@ -231,7 +232,7 @@ def draw_outlines(label: str, outlines: Sequence[Points], size: Size, what: str)
     except ImportError:
         raise DataError(
             f"{what.partition(': ')[0]}: outlines of COCO and CVAT are drawn with pycocotools, which is not installed; "
-            "type pip install 'unet-exp[coco]'"
+            f"type {hint_extra('coco')}"
         ) from None
 
     def fill(clipped: list[Points], box: Size) -> Array:

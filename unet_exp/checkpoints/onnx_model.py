@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unet_exp.checkpoints.checkpoint import Checkpoint
 from unet_exp.checkpoints.metadata import read_metadata
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.extras import hint_extra
 from unet_exp.geometry import AnyArchitecture, output_size
 from unet_exp.network import Network
 
@@ -97,7 +98,7 @@ def _open_session(path: Path) -> "InferenceSession":
     try:
         import onnxruntime
     except ImportError:
-        raise ConfigError(f"checkpoint={path}: ONNX files need pip install 'unet-exp[onnx]'") from None
+        raise ConfigError(f"checkpoint={path}: ONNX files need {hint_extra('onnx')}") from None
     try:
         path.open("rb").close()
     except OSError as error:

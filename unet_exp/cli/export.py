@@ -7,6 +7,7 @@ from pydantic import Field
 
 from unet_exp.cli.entry import run_with_own_keys
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.extras import hint_extra
 from unet_exp.files import write_whole
 from unet_exp.schema import Strict, validate
 
@@ -26,7 +27,7 @@ Usage: python scripts/export.py checkpoint=<file or run folder> [key=value] ...
 
 An ONNX file holds only the network, from normalised images, (batch, channels, height, width) float32 of any legal size,
 to logits. Before it is written, ONNX Runtime and the network are compared on images of several sizes. It needs
-pip install 'unet-exp[onnx]'. A safetensors file holds the weights as they are, without what a training needs to go on.
+pip install -e '.[onnx]'. A safetensors file holds the weights as they are, without what a training needs to go on.
 The metadata of both have classes, normalisation, legal sizes and the training's config, as JSON texts under
 unet_exp.<name>. scripts/predict.py, scripts/evaluate.py and unet_exp.load() accept them like a checkpoint.
 
@@ -102,7 +103,7 @@ def _require_onnx() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f"{error.name} is missing: pip install 'unet-exp[onnx]'") from None
+        raise ConfigError(f"{error.name} is missing: {hint_extra('onnx')}") from None
 
 
 def _write_onnx(checkpoint: "Checkpoint", path: Path, opset: int, console: "Console") -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from unet_exp.errors import DataError
+from unet_exp.extras import hint_extra
 
 HDF5_SUFFIXES, NPZ_SUFFIXES, ZARR_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5"), (".npz",), (".zarr",)
 CONTAINERS = (*HDF5_SUFFIXES, *NPZ_SUFFIXES, *ZARR_SUFFIXES)
@@ -174,8 +175,7 @@ def import_reader(path: Path, module: str, kind: str, extra: str) -> Any:
     except ImportError:
         library = module.partition(".")[0]
         raise DataError(
-            f"{path}: {kind} files are read with {library}, which is not installed; type pip install "
-            f"'unet-exp[{extra}]'"
+            f"{path}: {kind} files are read with {library}, which is not installed; type {hint_extra(extra)}"
         ) from None
 
 

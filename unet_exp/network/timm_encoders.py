@@ -19,9 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.extras import hint_extra
 from unet_exp.user_class import describe_error
-
-EXTRA = "pip install 'unet-exp[encoders]'"
 
 
 @dataclass(frozen=True)
@@ -210,7 +209,7 @@ def _find(name: str) -> Any:
 
 def _import_timm() -> Any:
     if find_spec("timm") is None:
-        raise ConfigError(f"model=encoder needs the extra: {EXTRA}")
+        raise ConfigError(f"model=encoder needs the extra: {hint_extra('encoders')}")
     try:
         return importlib.import_module("timm")
     except Exception as error:  # torchvision does not load beside another build of PyTorch

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from unet_exp.config.multirun import OptunaConfig, Range
 from unet_exp.config.running import OwnMetricConfig
 from unet_exp.errors import ConfigError
+from unet_exp.extras import hint_extra
 from unet_exp.files import write_csv, write_text
 from unet_exp.sweeps.space import to_overrides, to_word
 
@@ -272,7 +273,7 @@ def require_optuna() -> None:
         ConfigError: if not.
     """
     if importlib.util.find_spec("optuna") is None:
-        raise ConfigError("search=optuna needs the extra: pip install 'unet-exp[sweep]'")
+        raise ConfigError(f"search=optuna needs the extra: {hint_extra('sweep')}")
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from unet_exp.config import ModelConfig
 from unet_exp.config.model import IMAGENET, EncoderModelConfig
 from unet_exp.errors import ConfigError, DataError
+from unet_exp.extras import hint_extra
 from unet_exp.network import EncoderNetwork
-from unet_exp.network.timm_encoders import EXTRA, find_pretrained, quieten, require_weights
+from unet_exp.network.timm_encoders import find_pretrained, quieten, require_weights
 from unet_exp.progress import watch
 from unet_exp.user_class import describe_error
 
@@ -88,7 +89,7 @@ def _find_of_timm(encoder: str, download: bool) -> Path:
     try:
         import huggingface_hub
     except ImportError:
-        raise ConfigError(f"{where} needs huggingface_hub: {EXTRA}") from None
+        raise ConfigError(f"{where} needs huggingface_hub: {hint_extra('encoders')}") from None
     cached = huggingface_hub.try_to_load_from_cache(repository, _FILE)
     if isinstance(cached, str):
         return Path(cached)

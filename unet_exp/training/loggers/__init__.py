@@ -16,6 +16,7 @@ from pytorch_lightning.loggers import Logger
 
 from unet_exp.config import Config
 from unet_exp.errors import ConfigError
+from unet_exp.extras import hint_extra
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, warn_on_error
 
 __all__ = ["LOGGERS", "WANDB", "Predictions", "RunLogger", "Start", "TrainingLogger", "check_logger", "open_logger"]
@@ -36,7 +37,7 @@ def check_logger(config: Config) -> None:
     for name in config.logger.names:
         package = LOGGERS[name].package
         if package is not None and find_spec(package) is None:
-            raise ConfigError(f"logger={name} needs the extra: pip install 'unet-exp[{name}]'")
+            raise ConfigError(f"logger={name} needs the extra: {hint_extra(name)}")
 
 
 class TrainingLogger(Logger):
