@@ -248,6 +248,9 @@ def _compose(
             _set_key(of_hydra, override)
         elif not options.chooses(override):
             _set_key(config, override)
+    keys = {override.key_or_group for override in parsed}
+    if "data.root" in keys and "data.download" not in keys and has_key(config.data, "download"):
+        config.data.download = False  # a slip in a path must not fetch gigabytes
     origins = _Origins(files, config)
     try:
         _check_groups(origins)

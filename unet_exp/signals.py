@@ -4,11 +4,14 @@ SLURM sends them before it takes a machine away (`sbatch --signal=USR1@120`), `k
 SIGINT. The exit code is the shell's own for them, 128 + the signal's number.
 """
 
+import os
 import signal
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -16,6 +19,8 @@ STOP_SIGNALS = tuple(known for known in signal.Signals if known.name in ("SIGINT
 """The handled signals; Windows has the first two."""
 _SAME = 1.0
 """Seconds within which a further signal counts as the same: `timeout` sends each twice."""
+_GRACE = 0.5
+"""Seconds that a second signal leaves to Python's own handler, which knows better how the process should end."""
 
 
 class Stopped(BaseException):
@@ -70,7 +75,8 @@ def install_handlers() -> Iterator[None]:
     for signum in before:
         signal.signal(signum, _handle)
     try:
-        yield
+        with _end_at_second() if outermost else nullcontext():
+            yield
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
@@ -97,6 +103,40 @@ def defer(waits: Callable[[], bool] = lambda: True) -> Iterator[None]:
         _state.waits.pop()
     if _state.received is not None:
         raise Stopped(_state.received)
+
+
+@contextmanager
+def _end_at_second() -> Iterator[None]:
+    """Ends this process at a second signal wherever it is in this block.
+
+    Python's handlers wait for the end of a call into C code: a backward pass of minutes, on a CPU. Its wake-up socket
+    does not.
+    """
+    written, read = socket.socketpair()
+    written.setblocking(False)
+    before = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+    threading.Thread(None, _wait_for_second, "signals", (read,), daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        written.shutdown(socket.SHUT_RDWR)  # a forked process may still hold it
+        written.close()
+
+
+def _wait_for_second(read: socket.socket) -> None:
+    first = None
+    with read:
+        while numbers := read.recv(64):
+            now = time.monotonic()
+            for signum in set(numbers) & set(_state.installed):
+                if first is None:
+                    first = now
+                elif now - first >= _SAME:
+                    time.sleep(_GRACE)
+                    if sys.stderr.isatty():
+                        os.write(sys.stderr.fileno(), b"\x1b[?25h")  # a progress bar has hidden the cursor
+                    os._exit(128 + signum)
 
 
 def received() -> signal.Signals | None:

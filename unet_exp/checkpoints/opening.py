@@ -9,22 +9,33 @@ from unet_exp.checkpoints import onnx_model, safetensors_file
 from unet_exp.checkpoints.checkpoint import Checkpoint
 from unet_exp.checkpoints.reading import NETWORK_PREFIX, STEP, WEIGHTS, read_content
 from unet_exp.checkpoints.record import KEY
-from unet_exp.errors import DataError
+from unet_exp.errors import DataError, UserError
+
+KEY_OF_COMMANDS = "checkpoint"
 
 
-def open_checkpoint(path: str | Path, trust: Collection[str] = ()) -> Checkpoint:
+def open_checkpoint(path: str | Path, trust: Collection[str] = (), key: str = KEY_OF_COMMANDS) -> Checkpoint:
     """Opens a checkpoint, or an exported network, without running any code in it.
 
     Args:
         path: the file, or a run's folder, whose `best.ckpt` is taken.
         trust: packages, modules or classes that the checkpoint may name (`loss=custom`, `model=custom`) and import.
+        key: that names it, for errors.
 
     Raises:
         ConfigError: if it is an ONNX file and ONNX Runtime is not installed.
         DataError: if it is missing, is no checkpoint, is one of another program or a newer version, or names a class
             without trust.
     """
-    path = _find_file(Path(path))
+    try:
+        return _open(_find_file(Path(path)), trust)
+    except UserError as error:
+        if not str(error).startswith(f"{KEY_OF_COMMANDS}="):
+            raise
+        raise type(error)(key + str(error).removeprefix(KEY_OF_COMMANDS)) from None
+
+
+def _open(path: Path, trust: Collection[str]) -> Checkpoint:
     if path.suffix.lower() == onnx_model.SUFFIX:
         return onnx_model.open_onnx(path, trust)
     if path.suffix.lower() == safetensors_file.SUFFIX:

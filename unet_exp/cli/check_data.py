@@ -39,9 +39,10 @@ def main() -> None:
         from unet_exp.compose import compose_command, parse_overrides
 
         config = compose_command(overrides, config_dir).parse()
-        typed = {override.key_or_group for override in parse_overrides(overrides)}
-        output = Path(config.output) if "output" in typed else Path(config.output, "check_data", config.data.name)
-        unknown = "data.root" in typed and config.data.name == "folder" and typed.isdisjoint(_FILES)
+        typed = {override.key_or_group: override.value() for override in parse_overrides(overrides)}
+        word = str(typed.get("data", config.data.name))  # of the user's own configs, where it is one
+        output = Path(config.output) if "output" in typed else Path(config.output, "check_data", *word.split("/"))
+        unknown = "data.root" in typed and config.data.name == "folder" and typed.keys().isdisjoint(_FILES)
 
         # Only now: a mistake in the config needs none of its imports.
         from unet_exp.inspection.check import check_data, propose_and_check

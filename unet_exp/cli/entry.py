@@ -1,14 +1,18 @@
 """What the commands share: reading the command line, and errors of the user in one line."""
 
 import errno
+import logging
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import unet_exp
 from unet_exp import signals
 from unet_exp.errors import UserError
 from unet_exp.progress import watch
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
 
 EXIT_MISTAKE = 2  # an error of the user
 EXIT_DIFFERENT = 1  # a repeated run gives other numbers
+_INSTALLED = "unet-exp-"
+"""What the names of installed programs begin with."""
+_BASH = "-sc install=bash"
 
 
 @contextmanager
@@ -28,6 +35,7 @@ def report_user_errors() -> Iterator[None]:
     """
     try:
         with signals.install_handlers(), watch(Path(sys.argv[0]).stem):
+            _show_warnings()
             yield
     except UserError as error:
         _leave(str(error))
@@ -53,16 +61,29 @@ def report_user_errors() -> Iterator[None]:
 
 
 def _leave(message: str) -> None:
-    line = " ".join(message.split())
+    line = _name_commands(" ".join(message.split()))
     # Text from an unknown file may hold control codes of terminals.
     print("error:", "".join(sign if sign.isprintable() else "?" for sign in line), file=sys.stderr)
     sys.exit(EXIT_MISTAKE)
 
 
+def _show_warnings() -> None:
+    """Makes a warning before the log of a run is open look as those after it, see `redirect_logs`."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(logging.Formatter("warning: %(message)s"))
+
+
+def _name_commands(text: str) -> str:
+    """The text with the names that the programs have where this one is installed, such as `unet-exp-train`."""
+    if not Path(sys.argv[0]).stem.startswith(_INSTALLED):
+        return text
+    return re.sub(r"(?:python )?scripts/(\w+)\.py", lambda found: _INSTALLED + found[1].replace("_", "-"), text)
+
+
 def print_help(text: str) -> None:
     """Prints text; if its reader, such as `head`, has enough before its end, the program ends with exit code 1."""
     try:
-        print(text, flush=True)
+        print(_name_commands(text), flush=True)
     except BrokenPipeError:
         # Python flushes standard output once more at its end: see "Note on SIGPIPE" in its documentation of `signal`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -70,11 +91,46 @@ def print_help(text: str) -> None:
 
 
 def print_usage(usage: str) -> bool:
-    """Prints the usage if the command line asks for it; whether it does."""
+    """Prints the usage or the version if the command line asks for one; whether it does."""
+    if print_version():
+        return True
     wanted = bool({"-h", "--help"} & set(sys.argv[1:]))
     if wanted:
         print_help(usage)
     return wanted
+
+
+def print_version() -> bool:
+    """Prints the version if the command line asks for it; whether it does."""
+    if "--version" not in sys.argv[1:]:
+        return False
+    print("unet-exp", unet_exp.__version__)
+    with suppress(metadata.PackageNotFoundError):
+        print("torch", metadata.version("torch"))
+    return True
+
+
+def check_flags(words: Sequence[str], known: Collection[str], shown: Sequence[str] = ()) -> None:
+    """Refuses words with dashes that are no options: keys have none.
+
+    Args:
+        words: of the command line.
+        known: the options of the command.
+        shown: those to name; empty for all.
+
+    Raises:
+        UserError: for the first one.
+    """
+    for word in words:
+        name, _, value = word.partition("=")
+        if not word.startswith("-") or name in known:
+            continue
+        if value and name.strip("-"):
+            raise UserError(f"{word}: type {word.lstrip('-')} (no dashes)")
+        if name in ("-sc", "--shell-completion"):
+            raise UserError(f'{name}: tab completion is of scripts/train.py: eval "$(python scripts/train.py {_BASH})"')
+        listed = ", ".join(option for option in shown or known if option.startswith("--"))
+        raise UserError(f"unknown option {name}; there are {listed}; all else is typed without dashes, as key=value")
 
 
 def run_over_checkpoint(
@@ -101,13 +157,15 @@ def run_over_checkpoint(
         overrides = prepare_words(sys.argv[1:])
         show = "--cfg" in overrides
         overrides = [word for word in overrides if not (show and word in ("--cfg", "job"))]
-        if flags := [word for word in overrides if word.startswith("-")]:
-            raise UserError(f"unknown option {flags[0]}; there are --help, --cfg job and overrides such as split=val")
+        check_flags(overrides, ("--help", "--version", "--cfg"))
         typed = {override.key_or_group: override.value() for override in parse_overrides(overrides)}
         for key in typed:
             if key not in (*defaults, *more_keys) and key.split(".")[0] not in more_keys:
                 own = ", ".join([*defaults, *(key if "." in key else f"{key}..." for key in more_keys)])
                 raise UserError(f"{key}: a trained network keeps its own; what can be typed here is {own}")
+        if show and not typed.get("checkpoint"):
+            _print_keys({**defaults, **typed})
+            return
         if not typed.get("checkpoint"):
             raise UserError("checkpoint=<file> is missing, such as outputs/train/<run>/checkpoints/best.ckpt")
 
@@ -123,6 +181,14 @@ def run_over_checkpoint(
             run(over)
 
 
+def _print_keys(values: dict[str, Any]) -> None:
+    """Prints the config of a command without a checkpoint."""
+    from omegaconf import OmegaConf
+
+    print("# All other keys are those of the training: add checkpoint=<file or run folder> to see them.")
+    print(OmegaConf.to_yaml(OmegaConf.create(values)), end="")
+
+
 def run_with_own_keys(usage: str, defaults: dict[str, Any], run: Callable[[dict[str, Any]], object]) -> None:
     """Runs a command that has only the keys of `defaults`; `run` takes their plain values."""
     if print_usage(usage):
@@ -130,6 +196,7 @@ def run_with_own_keys(usage: str, defaults: dict[str, Any], run: Callable[[dict[
     with report_user_errors():
         from unet_exp.compose import parse_overrides, prepare_words
 
+        check_flags(sys.argv[1:], ("--help", "--version"))
         typed = {override.key_or_group: override.value() for override in parse_overrides(prepare_words(sys.argv[1:]))}
         for key in typed:
             if key not in defaults:

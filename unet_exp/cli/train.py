@@ -1,26 +1,25 @@
 """The command train: one training, or a sweep."""
 
 import sys
-from argparse import Namespace
+from argparse import ArgumentError, Namespace
 from typing import Any
 
 from unet_exp import config_files, signals
-from unet_exp.cli.entry import EXIT_DIFFERENT, print_help, report_user_errors
+from unet_exp.cli.entry import EXIT_DIFFERENT, check_flags, print_help, print_version, report_user_errors
 from unet_exp.compose import compose_command, prepare_words
 from unet_exp.errors import UserError
 from unet_exp.options import conf_dir
 
+_SHOWN = ("--help", "--version", "--config-dir", "--multirun", "--cfg job")
+"""The options to name where one does not exist."""
+
 
 def main() -> None:
     """Runs `scripts/train.py`: one training, or with `-m` one for each combination."""
-    # Hydra's own parser, which has no public name: these checks must accept the same options.
-    from hydra._internal.utils import get_args_parser
-
-    words = prepare_words(sys.argv[1:])
-    args = get_args_parser().parse_intermixed_args(words)
-    # For Hydra, which does not take options after words.
-    sys.argv[1:] = [*(word for word in words if word not in args.overrides), *args.overrides]
+    if print_version():
+        return
     with report_user_errors():
+        args = _read_options()
         _check_options(args)
         if args.cfg == "job":
             _print_config(args)
@@ -30,6 +29,27 @@ def main() -> None:
             _show(args)
         else:
             _train(args)
+
+
+def _read_options() -> Namespace:
+    """Hydra's options and the words of the command line, which it puts in Hydra's order.
+
+    Raises:
+        UserError: for an option that does not exist, or lacks its value.
+    """
+    # Hydra's own parser, which has no public name: these checks must accept the same options.
+    from hydra._internal.utils import get_args_parser
+
+    words, parser = prepare_words(sys.argv[1:]), get_args_parser()
+    parser.exit_on_error = False
+    check_flags(words, parser._option_string_actions, _SHOWN)
+    try:
+        args = parser.parse_intermixed_args(words)
+    except ArgumentError as error:
+        raise UserError(str(error)) from None
+    # For Hydra, which does not take options after words.
+    sys.argv[1:] = [*(word for word in words if word not in args.overrides), *args.overrides]
+    return args
 
 
 def _check_options(args: Namespace) -> None:

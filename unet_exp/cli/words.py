@@ -1,8 +1,9 @@
 """The command line of a command that takes the words of `scripts/train.py` and no option but `--config-dir`."""
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentError, ArgumentParser
 
+from unet_exp.cli.entry import check_flags
 from unet_exp.errors import UserError
 
 
@@ -14,9 +15,11 @@ def read_words() -> tuple[list[str], str | None]:
     """
     from unet_exp.compose import prepare_words
 
-    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config-dir", "-cd")
-    args, words = parser.parse_known_args(prepare_words(sys.argv[1:]))
-    if flags := [word for word in words if word.startswith("-")]:
-        raise UserError(f"unknown option {flags[0]}; there are --help, --config-dir and the words of scripts/train.py")
+    try:
+        args, words = parser.parse_known_args(prepare_words(sys.argv[1:]))
+    except ArgumentError as error:
+        raise UserError(str(error)) from None
+    check_flags(words, ("--help", "--version", "--config-dir"))
     return words, args.config_dir

@@ -117,7 +117,10 @@ def needs_download(root: Path, allowed: bool, layout: str) -> bool:
     except OSError as error:
         raise DataError(f"{root}: cannot be opened ({error.strerror}); check its permissions") from None
     if missing and not allowed:
-        raise DataError(f"{root}: no data here; set data.download=true, or data.root to a folder with {layout}")
+        raise DataError(
+            f"data.root={root}: there are no data; check the path, which needs {layout}, or add data.download=true, "
+            "which puts them there"
+        )
     return missing
 
 

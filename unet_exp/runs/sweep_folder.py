@@ -113,6 +113,8 @@ class SweepFolder:
             DataError: if it is missing or damaged.
         """
         plan = path / "sweep.json"
+        if not path.exists():
+            raise DataError(f"sweep.resume={path}: there is no such folder; sweeps are in outputs/sweep")
         if not plan.is_file():
             raise DataError(f"sweep.resume={path}: there is no {plan.name} in it; give the folder of a sweep")
         try:

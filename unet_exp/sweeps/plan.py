@@ -92,6 +92,8 @@ def plan_sweep(
 def _name_sweep(configs: Sequence[Config], search: OptunaConfig | None, keyed: Mapping[str, Override]) -> str:
     """The folder's name: that of its runs where they share one, else the keys that vary."""
     names = {config.name for config in configs}
+    if "name" in keyed and len(names) == 1:
+        return names.pop()
     varying = list(search.space) if search else [key for key, override in keyed.items() if override.is_sweep_override()]
     one_name = len(names) == 1 and not (search and {"data", "model", "fusion"} & search.space.keys())
     return names.pop() if one_name else "-".join(key.rpartition(".")[2] for key in varying)

@@ -208,7 +208,9 @@ class _Start:
         Raises:
             UserError: for a file that is missing, damaged or not trusted.
         """
-        initial = open_checkpoint(config.init_from, config.trust) if config.init_from and not resumed else None
+        initial = None
+        if config.init_from and not resumed:
+            initial = open_checkpoint(config.init_from, config.trust, "init_from")
         pretrained = None if config.init_from or resumed else find_encoder_weights(config.model, download=download)
         path = Path(config.init_from) if config.init_from else None if pretrained is None else pretrained.path
         return cls(path, initial, pretrained)

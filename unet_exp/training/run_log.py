@@ -14,7 +14,7 @@ def redirect_logs(path: Path) -> Iterator[None]:
     to_terminal = logging.StreamHandler()
     to_terminal.setLevel(logging.WARNING)
     to_terminal.addFilter(logging.Filter("unet_exp"))
-    to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    to_terminal.setFormatter(logging.Formatter("warning: %(message)s"))
     root, lightning = logging.getLogger(), logging.getLogger("pytorch_lightning")
     before = root.level, lightning.handlers, lightning.propagate
     lightning.handlers, lightning.propagate = [], True
