@@ -31,10 +31,8 @@ def explain_key(config: DictConfig, key: str) -> str:
         return f"unknown key {key}: {parent} has no keys"
     options = Options()
     others = [f"{parent}={word}" for word in options.find_owners(parent, wanted)] if parent in options.shipped else []
-    if others:
-        now = OmegaConf.select(config, parent).get("name")
-        return f"{key} is a key of {' and '.join(others)}, and this is {parent}={now}: type one of these words too"
-    return f"unknown key {key}: {list_keys(config, parent, wanted)}"
+    owners = f"it is of {' and '.join(others)}, type {'one of these' if others[1:] else 'that'} too; " if others else ""
+    return f"unknown key {key}: {owners}{list_keys(config, parent, wanted)}"
 
 
 def list_keys(config: DictConfig, parent: str, wanted: str = "") -> str:

@@ -128,7 +128,9 @@ def track(items: Iterable[T], name: str, total: int, console: "Console | None" =
     from unet_exp.console import make_console
 
     console = console or make_console()
-    bar = show_bar(items, name, total=total, console=console, transient=True, disable=not (console.is_terminal and total))
+    bar = show_bar(
+        items, name, total=total, console=console, transient=True, disable=not (console.is_terminal and total)
+    )
     with watch(name, total) as phase:
         for item in bar:
             yield item

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
+import unet_exp
 from unet_exp.cli.command import read_command
 from unet_exp.compose import GROUPS, compose_over, compose_train, parse_overrides, prepare_words
 from unet_exp.config import duration_seconds, parse
@@ -147,9 +148,9 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("inference=rotations7 inference.angles=[]", ["inference.angles=[]", "at least 1"]),
         (
             "inference.angles=[0]",
-            ["unknown key inference.angles: inference=none has the keys", "; it is a key of inference=rotations7"],
+            ["unknown key inference.angles: it is of inference=rotations7, type that too; inference=none has the keys"],
         ),
-        ("augmentation=none augmentation.transforms=[]", ["it is a key of augmentation=albumentations"]),
+        ("augmentation=none augmentation.transforms=[]", ["it is of augmentation=albumentations, type that too"]),
         ("augmentation=albumentations augmentation.then=[]", ["augmentation=flips and ", " and augmentation=paper"]),
         ("loss=border_weighted loss.sigma=0", ["loss.sigma=0", "greater than 0"]),
         (
@@ -181,20 +182,25 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
             ["unknown key optimizer.learning_rate: optimizer=adamw"],
         ),
         ("search=optuna model=same experiment=small modle.depth=3", [f"unknown key modle.depth: {TOP_KEYS}"]),
-        ("+model.x.y=3 experiment=small data=isbi2012 data.height=1", ["unknown key data.height: data=isbi2012 has"]),
+        (
+            "+model.x.y=3 experiment=small data=isbi2012 data.height=1",
+            ["unknown key data.height: it is of data=synthe"],
+        ),
+        ("data.images=scans", ["unknown key data.images: it is of data=folder, type that too; data=synthetic has"]),
+        ("augmentation.rotation=9", ["it is of augmentation=paper and augmentation=strong, type one of these too"]),
         (
             "seed=${nothing} debug=overfit trainer.max_step=1",
             ["unknown key trainer.max_step: ", "did you mean max_steps?"],
         ),
         (
             "optimizer.momentum=0.9",
-            ["unknown key optimizer.momentum: optimizer=adam has the keys name, lr, betas, weight_decay"],
+            ["type one of these too; optimizer=adam has the keys name, lr, betas, weight_decay"],
         ),
         (
             "data=isbi2012 data.height=64",
-            ["unknown key data.height: data=isbi2012 has the keys name, tile, batch_size"],
+            ["unknown key data.height: it is of data=synthetic", "data=isbi2012 has the keys name, tile, batch_size"],
         ),
-        ("logger=csv logger.mode=offline", ["unknown key logger.mode: logger=csv has the keys name"]),
+        ("logger=csv logger.mode=offline", ["it is of logger=wandb, type that too; logger=csv has the keys name"]),
         ("+model.colour=red", ["unknown key model.colour"]),
         ("++colour=red", ["unknown key colour"]),
         ("+model=same", ["+model=same: type it without +"]),
@@ -306,7 +312,7 @@ def test_a_mistake_is_one_line_that_says_the_key_and_what_is_allowed(words: str,
             "model.name=foo",
             ["model.name='foo': should be one of 'valid', 'same', 'pad', 'release', 'encoder', 'custom'"],
         ),
-        ("init_from=3", ["init_from=3: should be a valid string"]),
+        ("name=1.5/2", ["name='1.5/2': must be 1 to 100 letters"]),
         ("logger.mode=never", ["logger.mode='never': should be 'auto', 'online', 'offline' or 'disabled'"]),
         ("logger.tags=foo", ["logger.tags='foo': should be a valid list"]),
         ("loss.class_weights=[1,-1]", ["loss.class_weights=[1, -1]: ", "greater than or equal to 0"]),
@@ -538,9 +544,20 @@ class TestCommandLine:
     def test_evaluate_and_predict(self, cli: Callable[..., object], entry: str) -> None:
         assert f"scripts/{entry}.py checkpoint=" in cli(entry, "--help").out
         assert "checkpoint=<file> is missing" in cli(entry).mistake
-        assert "unknown option --split=val; there are --help, --cfg job" in cli(entry, "--split=val").mistake
+        assert cli(entry, "--split=val").mistake == "--split=val: type split=val (no dashes)"
+        assert "unknown option --split; there are --help, --version, --cfg job" in cli(entry, "--split").mistake
+        assert "tab completion is of scripts/train.py" in cli(entry, "-sc", "install=bash").mistake
+        assert yaml.safe_load(cli(entry, "--cfg", "job", "output=there").out)["output"] == "there"
         assert "checkpoint=a,b: there is no such file" in cli(entry, "checkpoint=a,b").mistake
         assert "checkpoint=none.ckpt: there is no such file" in cli(entry, "checkpoint=none.ckpt").mistake
+
+    def test_options(self, cli: Callable[..., object]) -> None:
+        assert cli("train", "--experiment=small").mistake == "--experiment=small: type experiment=small (no dashes)"
+        assert "there are --help, --version, --config-dir, --multirun" in cli("train", "--epochs", "3").mistake
+        assert "expected one argument" in cli("train", "--config-dir").mistake
+        assert "unknown option --config-name" in cli("check_data", "--config-name").mistake
+        for entry in ("train", "predict", "compare"):
+            assert cli(entry, "--version").out.startswith(f"unet-exp {unet_exp.__version__}\ntorch 2.")
 
     def test_help_names_every_word(self, cli: Callable[..., object]) -> None:
         text = cli("train", "--help").out

@@ -328,9 +328,8 @@ def test_a_library_that_is_missing(tmp_path, monkeypatch):
     write(tmp_path / "a.dcm", noise(9, 7))
     monkeypatch.setitem(sys.modules, "pydicom", None)
     for path in (tmp_path / "a.dcm", tmp_path):
-        assert (
-            "DICOM files are read with pydicom, which is not installed; type pip install -e '.[dicom]'"
-            in refuse(path)
+        assert "DICOM files are read with pydicom, which is not installed; type pip install -e '.[dicom]'" in refuse(
+            path
         )
 
 

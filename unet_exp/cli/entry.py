@@ -157,7 +157,7 @@ def run_over_checkpoint(
         overrides = prepare_words(sys.argv[1:])
         show = "--cfg" in overrides
         overrides = [word for word in overrides if not (show and word in ("--cfg", "job"))]
-        check_flags(overrides, ("--help", "--version", "--cfg"))
+        check_flags(overrides, (), ("--help", "--version", "--cfg job"))
         typed = {override.key_or_group: override.value() for override in parse_overrides(overrides)}
         for key in typed:
             if key not in (*defaults, *more_keys) and key.split(".")[0] not in more_keys:

@@ -226,8 +226,10 @@ def _new_folder(task: Evaluation, name: str) -> Iterator[RunFolder]:
 def _load_data(config: Config) -> "DataSet":
     """Loads the data of the config."""
     from unet_exp import data
+    from unet_exp.samples.compatibility import score_borders
 
-    return data.limit(data.load_data(config.data, keep=False), config.trainer.limit_batches)
+    dataset = data.limit(data.load_data(config.data, keep=False), config.trainer.limit_batches)
+    return score_borders(config, dataset)
 
 
 def _check_data(dataset: "DataSet", config: Config, task: Evaluation, checkpoint: "Checkpoint") -> None:

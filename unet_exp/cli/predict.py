@@ -42,12 +42,13 @@ Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, fo
                  sweep's folder (the finished runs)
   input          a file, a folder, or a glob in quotes; a list of such, as data.images was: channels from several files
   output         the folder of the masks (outputs/predict); existing files are replaced
-  preview        true (default): also <name>_preview.png, in the colours of the classes
+  preview        true (default): also <name>_preview.png: the image, the classes in their colours, and both together
   probabilities  true: also <name>_probabilities.tif, one float32 page per class
   memory         the most to use, such as 2GB (three quarters of the free memory); larger TIFFs are predicted by tiles
   part           2/8: the second of eight processes that share the work; auto: as SLURM or torchrun numbers this one
   trust          packages whose classes the checkpoint may name ([]): docs/extend.md
-  instances      true: also <name>_instances, a number per cell, and <name>_instances.csv, a row per cell
+  instances      true: also <name>_instances, a number per cell (dark for the eye), <name>_instances_preview.png, the
+                 cells in colours, and <name>_instances.csv, a row per cell
 
 Cells are the 4-connected components of a class:
   instances_classes   names of their classes, such as [cell,nucleus] (all classes except the first)
@@ -155,11 +156,9 @@ def predict(over: "OverCheckpoints") -> list[Path]:
     found = predict_files(predictor, sizes, inputs, outputs, budget, console, share)
     _report(found, len(images), share, output, console)
     if found.failures:
-        were = "was" if len(found.failures) == 1 else "were"
+        were = "was" if found.failed == 1 else "were"
         hint = explain_channels(checkpoint.config.data, task.input)
-        raise DataError(
-            f"{len(found.failures)} of {found.files} files {were} left out: " + "; ".join(found.failures) + hint
-        )
+        raise DataError(f"{found.failed} of {found.files} files {were} left out: {found.explain_failures()}{hint}")
     return found.masks
 
 

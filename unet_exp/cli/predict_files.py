@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from unet_exp.inference.predictor import Predictor
 
 
+_NAMED = 3
+"""Files that are named with the reason why they were skipped."""
+
+
 @dataclass
 class Predicted:
     """What has become of files.
@@ -26,12 +30,25 @@ class Predicted:
     Attributes:
         files: how many there were to predict.
         masks: that were written.
-        failures: why files were skipped.
+        failures: why files were skipped, with these.
     """
 
     files: int
     masks: list[Path] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    failures: dict[str, list[Path]] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """How many files were skipped."""
+        return sum(map(len, self.failures.values()))
+
+    def explain_failures(self) -> str:
+        """Why files were skipped, each reason once, with the first few of its files."""
+        return "; ".join(
+            f"{', '.join(map(str, paths[:_NAMED]))}{' ...' * (len(paths) > _NAMED)}: {reason}"
+            + f" ({len(paths)} files)" * (len(paths) > 1)
+            for reason, paths in self.failures.items()
+        )
 
 
 def predict_files(
@@ -76,9 +93,9 @@ def predict_files(
         files = progress.add_task("predicting", total=len(paths), unit="files", visible=len(paths) > 1)
         jobs = ((path, work.cost(path)) for path in paths)
         with closing(run_overlapped(jobs, budget, work.read, work.compute, work.write, work.joins)) as results:
-            for _, found in results:
+            for path, found in results:
                 if isinstance(found, UserError):
-                    result.failures.append(str(found))
+                    result.failures.setdefault(str(found).removeprefix(f"{path}: "), []).append(path)
                 elif found is not None:
                     result.masks.append(found)
                 progress.advance(files)

@@ -68,7 +68,7 @@ def _draw(rows: Sequence[Mapping[str, str]], monitor: str, mode: Direction) -> F
     best = find_best(*read_points(rows, monitor), mode)
     if best is not None:
         axes = losses if monitor == "val/loss" else scores
-        axes.plot(*best, "o", color="black", ms=5, label=f"best: {best[1]:.4f}")
+        axes.plot(*best, "o", color="black", ms=5, zorder=4, label=f"best: {best[1]:.4f}")
     scores.set(title="validation scores", xlabel="step")
     if scores.has_data():
         scores.legend(loc="lower right", fontsize="small")
@@ -81,6 +81,7 @@ def _draw(rows: Sequence[Mapping[str, str]], monitor: str, mode: Direction) -> F
 
 
 def _plot(axes: Axes, rows: Sequence[Mapping[str, str]], name: str, **look: Any) -> None:
-    """Plots a column; a single point, of which a line shows nothing, as a dot."""
+    """Plots a column; a single point, of which a line shows nothing, as a dot that others do not hide."""
     steps, values = read_points(rows, name)
-    axes.plot(steps, values, "o-" if len(steps) == 1 else "-", **look)
+    point = {"marker": "D", "ms": 8, "zorder": 3} if sum(map(math.isfinite, values)) == 1 else {}
+    axes.plot(steps, values, **point, **look)

@@ -15,6 +15,8 @@ _GAP = 8
 _HEADER = 28
 _NARROWEST, _LONGEST = 200, 1000
 """Width and height of a panel, pixels, between which the pixels of a small image are squares: its title needs room."""
+_GOLDEN = 0.618
+"""Of a turn of the colour wheel from a number to the next."""
 _CORRECT = (70, 70, 70)
 _WRONG = (230, 60, 40)
 _NOT_COUNTED = (40, 80, 200)
@@ -77,6 +79,44 @@ def draw_panels(
         ]
     panels = np.concatenate([_add_title(title, panel) for title, panel in columns], axis=1)
     return np.concatenate([panels, _draw_meanings(classes, truth, prediction, panels.shape[1])])
+
+
+def draw_prediction(
+    image: NDArray[Any],
+    prediction: NDArray[np.uint8],
+    classes: Sequence[ClassSpec],
+    valid: NDArray[np.bool_] | None = None,
+) -> NDArray[np.uint8]:
+    """Input, prediction and their blend as `draw_panels` has them, of a large image every n-th pixel.
+
+    Args:
+        image: (H, W, C), as read.
+        prediction: (H, W) class indices.
+        classes: their colours.
+        valid: (H, W), see `draw_panels`.
+    """
+    step = -(-max(prediction.shape) // _LONGEST)
+    few = (slice(None, None, step),) * 2
+    return draw_panels(image[few], None, prediction[few], classes, valid=None if valid is None else valid[few])
+
+
+def color_cells(ids: NDArray[np.integer], image: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+    """Cells over their image, each in a colour that differs from those of the numbers beside its own.
+
+    Args:
+        ids: (H, W), 0 between cells.
+        image: (H, W, C), as read.
+        valid: (H, W), the pixels of the image that hold data; None for all.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    view = view_as_rgb(image, valid)
+    turns = np.arange(int(ids.max(initial=0)) + 1) * _GOLDEN % 1
+    hues = np.stack([180 * turns, np.full_like(turns, 190), np.full_like(turns, 255)], axis=1).astype(np.uint8)
+    colors = cv2.cvtColor(hues[None], cv2.COLOR_HSV2RGB)[0]
+    painted: NDArray[np.uint8] = np.where(ids[..., None] > 0, view // 3 + colors[ids] // 3 * 2, view)
+    return painted
 
 
 def _enlarge(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -16,7 +16,9 @@ from skimage.segmentation import watershed
 
 from unet_exp.config import IGNORE_LABEL, ClassSpec
 from unet_exp.config.user_data import Axis
+from unet_exp.figures.overlay import color_cells
 from unet_exp.files import write_whole
+from unet_exp.io.scene import Scene
 from unet_exp.io.writing import choose_suffix, stem_of, suffix_of, write_pages
 
 Ids = NDArray[np.uint16] | NDArray[np.uint32]
@@ -146,6 +148,7 @@ def write_instances(
     smallest: int = 0,
     split: float = 0,
     slice_axis: Axis = "z",
+    scenes: Sequence[Scene] = (),
 ) -> None:
     """Writes the numbered cells of an image as a picture, and beside it their table as a CSV; see `number_cells`.
 
@@ -161,6 +164,8 @@ def write_instances(
         smallest: in pixels.
         split: in pixels.
         slice_axis: see `unet_exp.io.writing.write_pages`.
+        scenes: the pages of the image, for a picture of the cells in colours with `_preview` at the end of its name;
+            none: no such picture.
 
     Raises:
         OSError: of the writing.
@@ -177,5 +182,8 @@ def write_instances(
     pictures = [ids.astype(np.uint16 if few else np.uint32) for ids, _ in numbered]
     stem, suffix = stem_of(target), choose_suffix(image, pictures, suffix_of(target), slice_axis)
     write_pages(target.with_name(stem + suffix), pictures, image, slice_axis)
+    if scenes:
+        colored = [color_cells(ids, page.pixels, page.valid) for (ids, _), page in zip(numbered, scenes, strict=True)]
+        write_pages(target.with_name(f"{stem}_preview{'.png' if len(scenes) == 1 else '.tif'}"), colored)
     with write_whole(target.with_name(f"{stem}.csv")) as side:
         pd.concat(tables).round({"row": 3, "column": 3, "probability": 6}).to_csv(side, index=False)

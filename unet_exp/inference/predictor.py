@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from unet_exp.inference.member import Member
 from unet_exp.inference.tiling.overlap_tile import Part, Size, Source
 from unet_exp.inference.tiling.tile_size import resolve_tile
 from unet_exp.inference.tta import average, list_windows, to_logits
+from unet_exp.io.images import read_scene
 from unet_exp.io.valid import Valid, clear_invalid, find_valid
 from unet_exp.losses import Targets
 from unet_exp.metrics.probabilities import Histogram
@@ -176,11 +178,12 @@ class Predictor:
         """Each member with the input of its normalisation."""
         return ((member, inputs[place]) for member, place in zip(self.members, self._places, strict=True))
 
-    def probabilities(self, image: NDArray[Any], valid: Valid = None) -> NDArray[np.float32]:
+    def probabilities(self, image: NDArray[Any] | str | Path, valid: Valid = None) -> NDArray[np.float32]:
         """Class probabilities of an image of any size, with the tiles and test-time augmentation of `inference`.
 
         Args:
-            image: (H, W) or (H, W, C), uint8, uint16 or float32, as read from a file.
+            image: (H, W) or (H, W, C), uint8, uint16 or float32, as read from a file; or the path of a file of one
+                image, whose pixels without data are found too.
             valid: (H, W), the pixels that hold data, as `unet_exp.io.images.read_scenes` finds them; None: all but
                 NaN.
 
@@ -188,8 +191,11 @@ class Predictor:
             (classes, H, W), summing to 1 over the classes; NaN where a pixel is not valid.
 
         Raises:
-            DataError: if it has other channels than the training images had.
+            DataError: if it has other channels than the training images had, or the file is not of one image.
         """
+        if isinstance(image, str | Path):
+            scene = read_scene(image)
+            image, valid = scene.pixels, scene.valid if valid is None else valid
         return self.batch_probabilities([(image, valid)])[0]
 
     def batch_probabilities(self, images: Sequence[tuple[NDArray[Any], Valid]]) -> list[NDArray[np.float32]]:
@@ -205,7 +211,7 @@ class Predictor:
                 shares[:, ~valid] = np.nan
         return found
 
-    def predict(self, image: NDArray[Any], valid: Valid = None) -> NDArray[np.uint8]:
+    def predict(self, image: NDArray[Any] | str | Path, valid: Valid = None) -> NDArray[np.uint8]:
         """The likeliest class of each pixel: (H, W) class indices, 255 where not valid; see `probabilities`."""
         return likeliest_class(self.probabilities(image, valid))
 

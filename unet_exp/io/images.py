@@ -8,7 +8,7 @@ Everything is read as it is seen: turned as its orientation says (EXIF, TIFF tag
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from unet_exp.config.user_data import NoData
 from unet_exp.errors import DataError
@@ -17,6 +17,8 @@ from unet_exp.io.kinds import explain_unread, find_kind
 from unet_exp.io.pixel_size import PixelSize
 from unet_exp.io.scene import OpenImages, Reading, Scene, explain_damage
 from unet_exp.io.stored import open_stored, split_inner
+
+Page = TypeVar("Page", Array, Scene)
 
 
 @contextmanager
@@ -100,7 +102,12 @@ def read_label(path: str | Path) -> Array:
     return _require_one(path, read_labels(path))
 
 
-def _require_one(path: str | Path, pages: list[Array]) -> Array:
+def read_scene(path: str | Path) -> Scene:
+    """Reads the only image of a file, as `read_scenes` does; a DataError for several."""
+    return _require_one(path, read_scenes(path))
+
+
+def _require_one(path: str | Path, pages: list[Page]) -> Page:
     if len(pages) != 1:
         raise DataError(f"{path}: has {len(pages)} pages where one image is expected; save each page as a file")
     return pages[0]

@@ -1,6 +1,7 @@
 """Checks that a config fits the classes and images of a data set; needs no Lightning."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from unet_exp.config import Config
 from unet_exp.errors import ConfigError, DataError, suggest
@@ -89,7 +90,16 @@ def check_metrics(config: Config, dataset: DataSet) -> None:
     """Checks the metrics.
 
     Raises:
-        ConfigError: for the warping error of data without scores of borders.
+        ConfigError: for the warping error of more than two classes.
     """
     if config.metrics.warping and "isbi" not in dataset.metrics:
-        raise ConfigError(f"metrics.warping=true: data={config.data.name} has no such score; set it to false")
+        raise ConfigError(
+            f"metrics.warping=true: it is of two classes, what lies between cells and the cells, and "
+            f"data={config.data.name} has {len(dataset.classes)}; leave it out"
+        )
+
+
+def score_borders(config: Config, dataset: DataSet) -> DataSet:
+    """The data set with the scores of borders, where the warping error is asked for and there are two classes."""
+    wanted = config.metrics.warping and "isbi" not in dataset.metrics and len(dataset.classes) == 2
+    return replace(dataset, metrics=(*dataset.metrics, "isbi")) if wanted else dataset

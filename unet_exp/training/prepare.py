@@ -33,7 +33,7 @@ from unet_exp.progress import watch
 from unet_exp.runs.conditions import Conditions, Layouts
 from unet_exp.runs.environment import describe_conditions
 from unet_exp.runs.run_folder import RunFolder
-from unet_exp.samples.compatibility import check_fits
+from unet_exp.samples.compatibility import check_fits, score_borders
 from unet_exp.samples.data_set import DataSet
 from unet_exp.samples.fingerprint import VERSION, find_version, fingerprint
 from unet_exp.samples.normalization import Normalization
@@ -143,6 +143,7 @@ def prepare(
     start = _Start.find(config, resumed is not None, download=earlier is None)
     find_objects = losses.targets(config.loss).reach > 0
     dataset = data.limit(data.load_data(config.data, find_objects), config.trainer.limit_batches)
+    dataset = score_borders(config, dataset)
     config = _forget_verify(config)
     families = check_fits(config, dataset)
     _check_memory(config, dataset)

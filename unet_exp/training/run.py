@@ -46,6 +46,7 @@ from unet_exp.training.loggers import WANDB, Start, TrainingLogger, open_logger
 from unet_exp.training.own_callbacks import describe_unsaved
 from unet_exp.training.prepare import Job, count_steps, prepare
 from unet_exp.training.preview import make_preview
+from unet_exp.training.profilers import explain_profile
 from unet_exp.training.pruning import Pruning
 from unet_exp.training.rerun import Rerun
 from unet_exp.training.resume_point import ResumePoint, find_resume_point, find_resumed_folder
@@ -97,6 +98,8 @@ def train(
                 if first and record.summary.pruned_at is None:
                     training.test(record)
         if first:
+            if profile := explain_profile(folder):
+                console.print(profile, soft_wrap=True)
             console.print(f"{training.steps} steps in {_describe_times(record.summary)}; everything is in")
             console.print(str(folder.path), style="bold", soft_wrap=True)
     return folder

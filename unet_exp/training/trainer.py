@@ -11,7 +11,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.profilers import PassThroughProfiler, Profiler, PyTorchProfiler, SimpleProfiler
+from pytorch_lightning.profilers import PassThroughProfiler, Profiler
 from rich.console import Console
 
 from unet_exp.config import duration_seconds
@@ -23,6 +23,7 @@ from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.checkpoint_io import WholeCheckpoints
 from unet_exp.training.epoch_losses import EpochLosses
 from unet_exp.training.prepare import Job
+from unet_exp.training.profilers import PROFILERS
 from unet_exp.training.progress_bar import TrainingProgress
 
 
@@ -49,8 +50,7 @@ def build_trainer(
     settings = job.config.trainer
     limit = settings.limit_batches or 1.0
     seconds = None if settings.max_time is None else duration_seconds(settings.max_time)
-    profilers: dict[str, type[Profiler]] = {"simple": SimpleProfiler, "pytorch": PyTorchProfiler}
-    profiler = profilers[settings.profiler](folder.path, "profile") if settings.profiler else Unprofiled()
+    profiler: Profiler = PROFILERS[settings.profiler](folder) if settings.profiler else Unprofiled()
     precision: Any = "32-true" if job.precision == "32" else job.precision
     # Deterministic algorithms write all memory that they return; to fill it before is for finding bugs of PyTorch.
     switches: Any = torch.utils.deterministic  # PyTorch's stubs lack it

@@ -1,5 +1,6 @@
 """From image files to mask files: small ones in memory, large TIFFs by tiles."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -8,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.config import IGNORE_LABEL, ClassSpec
+from unet_exp.config import IGNORE_LABEL
 from unet_exp.errors import DataError, UserError
+from unet_exp.figures.overlay import draw_prediction
 from unet_exp.folder.pairs import read_within
 from unet_exp.inference.batching import fits_batch
 from unet_exp.inference.device import explain_out_of_memory
@@ -22,12 +24,10 @@ from unet_exp.io.images import open_images
 from unet_exp.io.kinds import TIFF_SUFFIXES
 from unet_exp.io.scene import MAX_PIXELS, Reading, Scene
 from unet_exp.io.writing import choose_suffix, make_output_folder, stem_of, suffix_of, write_pages
-from unet_exp.samples.classes import colorize, encode
+from unet_exp.samples.classes import encode
 
-Probabilities = list[NDArray[np.float32]]
-"""(classes, H, W) of each page."""
-PredictedPage = tuple[NDArray[np.uint8], NDArray[np.float32]]
-"""Prediction (H, W) and probabilities (classes, H, W) of a page."""
+Computed = list[tuple[Scene, NDArray[np.float32]]]
+"""Each page with its probabilities (classes, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Outputs:
     folder: Path
     preview: bool
     probabilities: bool
-    write_cells: Callable[[Path, Path, list[PredictedPage], Sequence[ClassSpec]], None] | None
+    write_cells: Callable[..., None] | None
     suffix: str | None = None
     names: Mapping[Path, str] = field(default_factory=dict)
 
@@ -129,7 +129,8 @@ class FilePredictor:
         if (alike := (tuple(pages), itemsize)) not in self._needed:
             given = self._predictor.networks, len(self._predictor.normalizations), self._predictor.inference
             self._needed[alike] = whole_bytes(*given, pages, itemsize, classes)
-        needed = self._needed[alike] + kept * pixels
+        values = sum(map(math.prod, pages))
+        needed = self._needed[alike] + kept * pixels + values * itemsize * self._outputs.preview
         too_large = any(height * width * max(4, channels) > 4 * MAX_PIXELS for height, width, channels in pages)
         if needed > self._budget or too_large:
             self._large.add(path)
@@ -170,7 +171,7 @@ class FilePredictor:
         sizes = [_find_size(read[0]) for read in batch]
         return fits_batch(sizes, _find_size(pages[0]), self._predictor.device, self._predictor.inference)
 
-    def compute(self, paths: Sequence[Path], files: Sequence[list[Scene]]) -> list[Probabilities | UserError]:
+    def compute(self, paths: Sequence[Path], files: Sequence[list[Scene]]) -> list[Computed | UserError]:
         """Computes probabilities of each page of files that `joins` has joined; for a large one writes its outputs.
 
         A file that does not fit the network or the memory has its mistake in its place.
@@ -180,10 +181,10 @@ class FilePredictor:
             with suppress(UserError), explain_out_of_memory(""):
                 found = self._predictor.batch_probabilities([(page.pixels, page.valid) for (page,) in files])
                 self._tell_fills(paths, files)
-                return [[shares] for shares in found]
+                return [[(page, shares)] for (page,), shares in zip(files, found, strict=True)]
         return [self._compute_alone(path, pages) for path, pages in zip(paths, files, strict=True)]
 
-    def _compute_alone(self, path: Path, pages: list[Scene]) -> Probabilities | UserError:
+    def _compute_alone(self, path: Path, pages: list[Scene]) -> Computed | UserError:
         try:
             if path in self._large:
                 with explain_out_of_memory("set a smaller memory="):
@@ -193,7 +194,7 @@ class FilePredictor:
                 return []
             with explain_out_of_memory("take a smaller inference.tile"):
                 self._tell_fills([path], [pages])
-                return [self._predictor.probabilities(page.pixels, page.valid) for page in pages]
+                return [(page, self._predictor.probabilities(page.pixels, page.valid)) for page in pages]
         except UserError as error:
             return DataError(str(error) if str(path) in str(error) else f"{path}: {error}")
 
@@ -202,7 +203,7 @@ class FilePredictor:
             if any(page.valid is not None for page in pages):
                 self._tell_fill(path)
 
-    def write(self, path: Path, found: Probabilities) -> Path | None:
+    def write(self, path: Path, computed: Computed) -> Path | None:
         """Writes the outputs of a file.
 
         Returns:
@@ -214,7 +215,8 @@ class FilePredictor:
         outputs, classes = self._outputs, self._predictor.classes
         if path in self._large:
             return None if path in self._unfinished else outputs.place(path, "mask", ".tif")
-        labels = [likeliest_class(page) for page in found]
+        scenes, found = [page for page, _ in computed], [shares for _, shares in computed]
+        labels = [likeliest_class(shares) for shares in found]
         fill = self._inputs.fill if any((label == IGNORE_LABEL).any() for label in labels) else None
         pages = [encode(label, classes, fill) for label in labels]
         slice_axis = self._inputs.reading.slice_axis
@@ -222,13 +224,18 @@ class FilePredictor:
         make_output_folder(outputs.folder)
         write_pages(mask, pages, path, slice_axis)
         if outputs.preview:
-            write_pages(outputs.place_preview(path, len(labels)), [colorize(label, classes) for label in labels])
+            pages = [
+                draw_prediction(page.pixels, label, classes, page.valid)
+                for page, label in zip(scenes, labels, strict=True)
+            ]
+            write_pages(outputs.place_preview(path, len(labels)), pages)
         if outputs.probabilities:
             shares = [share for page in found for share in page]
             write_pages(outputs.place(path, "probabilities", ".tif"), shares, path)
         if outputs.write_cells:
             target = outputs.place(path, "instances", suffix_of(mask))
-            outputs.write_cells(target, path, list(zip(labels, found, strict=True)), classes)
+            predicted = list(zip(labels, found, strict=True))
+            outputs.write_cells(target, path, predicted, classes, scenes=scenes if outputs.preview else ())
         return mask
 
     def _check_large(self, path: Path) -> None:
