@@ -132,3 +132,9 @@ def write_text(path: Path, text: str) -> None:
     """Writes a file completely or not at all."""
     with write_whole(path) as side:
         side.write_text(text)
+
+
+def shorten_path(path: str | Path) -> str:
+    """The path from the current folder, where it lies below it."""
+    whole, here = os.path.abspath(path), os.getcwd()
+    return os.path.relpath(whole, here) if whole.startswith(here + os.sep) else str(path)

@@ -93,6 +93,8 @@ def _parse_over_run(earlier: Override, words: Sequence[str], keys: Collection[st
     before = read_config(RunFolder(path), key).model_dump()
     # Only what is typed now: a foreign folder must not declare itself trusted, nor choose where to write.
     ours = {"trust": [], "output": OUTPUTS}
-    config = parse(compose_over({**before, **ours}, {**dict.fromkeys(EARLIER_RUN), "preview": 0}, words))
+    config = parse(
+        compose_over({**before, **ours}, {**dict.fromkeys(EARLIER_RUN), "preview": 0, "verbose": False}, words)
+    )
     require_trust(f"{key}={path}", config, config.trust, keys)
     return config

@@ -60,7 +60,7 @@ __all__ = [
 
 
 class Config(Strict):
-    """One training. `resume`, `rerun` and `preview` say what to do with it, and are not recorded."""
+    """One training. `resume`, `rerun`, `preview` and `verbose` say what to do with it, and are not recorded."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     name: str
@@ -68,6 +68,7 @@ class Config(Strict):
     resume: str | None = Field(default=None, exclude=True)
     rerun: str | None = Field(default=None, exclude=True)
     preview: Annotated[int, Field(ge=0, le=100)] = Field(default=0, exclude=True)
+    verbose: bool = Field(default=False, exclude=True)
     init_from: str | None
     trust: list[str]
     model: ModelConfig

@@ -83,5 +83,5 @@ def _draw(rows: Sequence[Mapping[str, str]], monitor: str, mode: Direction) -> F
 def _plot(axes: Axes, rows: Sequence[Mapping[str, str]], name: str, **look: Any) -> None:
     """Plots a column; a single point, of which a line shows nothing, as a dot that others do not hide."""
     steps, values = read_points(rows, name)
-    point = {"marker": "D", "ms": 8, "zorder": 3} if sum(map(math.isfinite, values)) == 1 else {}
+    point: dict[str, Any] = {"marker": "D", "ms": 8, "zorder": 3} if sum(map(math.isfinite, values)) == 1 else {}
     axes.plot(steps, values, **point, **look)

@@ -34,6 +34,7 @@ from unet_exp.geometry.counts import (
     macs,
     matched_width,
     parameters,
+    short_count,
 )
 from unet_exp.geometry.decoder import DecoderChannels, channels_above, decoder_channels, seen_radius
 from unet_exp.geometry.fusions import FUSIONS, Fusion, Learned
@@ -98,6 +99,7 @@ __all__ = [
     "parameters",
     "receptive_field_radius",
     "seen_radius",
+    "short_count",
     "smaller_legal",
     "supervised_levels",
     "tile_step",

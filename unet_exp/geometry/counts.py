@@ -171,11 +171,11 @@ def layer_table(architecture: Architecture, size: int) -> list[str]:
             f"{layer.channels_in:>5} -> {layer.channels_out:<5}",
             f"{layer.size_in:>5} -> {layer.size_out:<5}",
             f"{layer.parameters:,}" if layer.parameters else "-",
-            _short(layer.macs) if layer.macs else "-",
+            short_count(layer.macs) if layer.macs else "-",
         )
         for layer in steps
     ]
-    total = (f"{sum(layer.parameters for layer in steps):,}", _short(sum(layer.macs for layer in steps)))
+    total = (f"{sum(layer.parameters for layer in steps):,}", short_count(sum(layer.macs for layer in steps)))
     sums = ("", "total", "", f"{size:>5} -> {steps[-1].size_out:<5}", *total)
     widths = [max(len(row[column]) for row in (head, sums, *rows)) for column in range(len(head))]
 
@@ -211,7 +211,8 @@ def _block(architecture: Architecture, level: int, read: int, size: int, first: 
     ]
 
 
-def _short(number: int) -> str:
+def short_count(number: int) -> str:
+    """Return a count in a few letters, such as `2.30 G`."""
     for unit, factor in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if number >= factor:
             return f"{number / factor:.2f} {unit}"

@@ -131,7 +131,7 @@ def keep_unrecorded(config: Config, folder: RunFolder, typed: Sequence[str] = ()
             known = {*recorded[name], *(key for key in values[name] if f"{name}.{key}" in keys)}
             values[name] = {key: value for key, value in values[name].items() if key in known}
     # The schema reads a config without these keys as one of the earlier version.
-    return parse({**values, "resume": config.resume, "rerun": config.rerun, "preview": config.preview})
+    return parse({**values, **{key: getattr(config, key) for key in ("resume", "rerun", "preview", "verbose")}})
 
 
 def list_changes(before: Config, now: Config, free: Sequence[str] = FREE) -> list[str]:

@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,14 +16,14 @@ from rich.console import Console
 
 from unet_exp import signals
 from unet_exp.checkpoints.opening import open_checkpoint
-from unet_exp.config import Config
-from unet_exp.config.model import EncoderModelConfig, UNetConfig
+from unet_exp.config import Config, duration_seconds
+from unet_exp.config.model import UNetConfig
 from unet_exp.config.own_classes import list_targets
 from unet_exp.console import make_console
 from unet_exp.errors import TrainingError
 from unet_exp.figures.curves import draw_curves
 from unet_exp.files import hold_lock, warn_of_failure
-from unet_exp.geometry import Architecture, EncoderArchitecture, layer_table, output_size
+from unet_exp.geometry import Architecture
 from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.score_tables import score_tables
@@ -44,13 +44,15 @@ from unet_exp.training.callbacks import Callbacks, build_callbacks
 from unet_exp.training.last_checkpoint import BestCheckpoint
 from unet_exp.training.loggers import WANDB, Start, TrainingLogger, open_logger
 from unet_exp.training.own_callbacks import describe_unsaved
-from unet_exp.training.prepare import Job, count_steps, prepare
+from unet_exp.training.pace import PaceWatch
+from unet_exp.training.prepare import Job, prepare
 from unet_exp.training.preview import make_preview
 from unet_exp.training.profilers import explain_profile
 from unet_exp.training.pruning import Pruning
 from unet_exp.training.rerun import Rerun
 from unet_exp.training.resume_point import ResumePoint, find_resume_point, find_resumed_folder
 from unet_exp.training.run_log import redirect_logs
+from unet_exp.training.start_lines import show_start
 from unet_exp.training.trainer import build_trainer, explain_loss, explain_workers
 
 
@@ -88,8 +90,6 @@ def train(
             job = prepare(config, overrides, resumed, None if earlier is None else earlier.summary)
             if earlier is not None:
                 earlier.check(job)
-        if first:
-            _show_network(job, console)
         folder = _make_folder(job.config, folder, resume, stack) if first else processes.get_folder()
         with redirect_logs(folder.log):
             training = _Training(job, folder, console, started, resume, pruning)
@@ -110,35 +110,6 @@ def _set_threads(earlier: ResumePoint | Rerun | None, stack: ExitStack) -> None:
     if earlier is not None and earlier.summary.threads is not None:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(earlier.summary.threads)
-
-
-def _show_network(job: Job, console: Console) -> None:
-    """Prints the U-Net layer by layer; of another network what is known."""
-    architecture, size = job.module.network.architecture, job.datamodule.input_size
-    if isinstance(architecture, Architecture):
-        lines = layer_table(architecture, size)
-    else:
-        macs = "" if job.macs is None else f", {job.macs:,} MACs"
-        sizes = f"{size} -> {output_size(architecture, size)} pixels"
-        name = architecture.describe() if isinstance(architecture, EncoderArchitecture) else architecture.target
-        lines = [f"{name}: {sizes}, {job.parameters:,} parameters{macs}"]
-    if isinstance(architecture, EncoderArchitecture):
-        lines.append(architecture.describe_sight())
-    for line in [*lines, *_warn_of_early_end(job)]:
-        console.print(line, soft_wrap=True)
-
-
-def _warn_of_early_end(job: Job) -> Iterator[str]:
-    """Says which beginnings of the training it does not outlast."""
-    if job.steps is None:
-        return
-    ends = f"warning: the training ends after {job.steps} steps, within"
-    warmup, model = job.config.scheduler.warmup_steps, job.config.model
-    if warmup >= job.steps:
-        yield f"{ends} scheduler.warmup_steps={warmup}: optimizer.lr is never reached"
-    frozen = model.freeze_epochs if isinstance(model, EncoderModelConfig) else 0
-    if frozen * count_steps(job.config, job.datamodule) >= job.steps:
-        yield f"{ends} model.freeze_epochs={frozen}: the encoder learns nothing"
 
 
 def _make_folder(config: Config, folder: RunFolder | None, resume: ResumePoint | None, stack: ExitStack) -> RunFolder:
@@ -209,12 +180,13 @@ class _Training:
             record.at_end(lambda: self._finish_logger(record))
             with watch("starting the logger"):
                 self._open_logger(record)
+            show_start(job, folder, self.logger, self.console)
             self._show_preview()
         if job.device.type == "cpu":
             keep_freed_memory()
         reset_peak_memory(job.device)
         self.callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self.logger)
-        extra = [*job.callbacks, *([] if self.pruning is None else [self.pruning])]
+        extra = [*job.callbacks, *self._watch_pace(), *([] if self.pruning is None else [self.pruning])]
         callbacks = [*self.callbacks.all, *extra]
         with (
             watch("training") as phase,
@@ -237,6 +209,14 @@ class _Training:
         )
         if self.pruning is not None and self.pruning.pruned_at is not None:
             record.note(pruned_at=self.pruning.pruned_at)
+
+    def _watch_pace(self) -> list[PaceWatch]:
+        """Where a CPU trains, which may be too slow."""
+        limit = self.job.config.trainer.max_time
+        if self.job.device.type != "cpu" or self.job.steps is None:
+            return []
+        seconds = None if limit is None else duration_seconds(limit)
+        return [PaceWatch(self.job.steps, seconds, lambda line: self.console.print(line, soft_wrap=True))]
 
     def test(self, record: RunRecord) -> None:
         """Scores and draws the test images with the best epoch, and draws the unlabelled ones."""

@@ -45,12 +45,17 @@ class TrainingLogger(Logger):
 
     Args:
         loggers: open ones, by their words.
+
+    Attributes:
+        places: their titles, and where they write.
+        run_ids: by their words, see `RunLogger.run_id`.
     """
 
     def __init__(self, loggers: Mapping[str, RunLogger] | None = None) -> None:
         super().__init__()
         self._loggers = dict(loggers or {})
         self._take_metrics = dict.fromkeys(self._loggers, True)
+        self.places = [(logger.title, logger.place) for logger in self._loggers.values() if logger.place is not None]
         self.run_ids = {word: logger.run_id for word, logger in self._loggers.items() if logger.run_id is not None}
 
     @property

@@ -62,7 +62,9 @@ class MLflowRun(RunLogger):
             uri, files = _find_place(settings, Path(start.config.output))
             client = MlflowClient(tracking_uri=uri)
             run_id = cls._find_run(client, start.run_id) or cls._start_run(client, start, settings, files)
-        return cls(client, run_id)
+        logger = cls(client, run_id)
+        logger.place = f"{uri}, experiment {settings.experiment}"
+        return logger
 
     @classmethod
     def _find_run(cls, client: "MlflowClient", run_id: str | None) -> str | None:

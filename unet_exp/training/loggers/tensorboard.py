@@ -1,11 +1,13 @@
 """TensorBoard event files in the run folder."""
 
+import shlex
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from unet_exp.files import shorten_path
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start
 
 
@@ -17,6 +19,7 @@ class TensorBoardEvents(RunLogger):
 
     def __init__(self, events: TensorBoardLogger) -> None:
         self._events = events
+        self.place = f"tensorboard --logdir {shlex.quote(shorten_path(events.log_dir))}"
 
     @classmethod
     def open(cls, start: Start) -> "TensorBoardEvents":

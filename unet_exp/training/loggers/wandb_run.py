@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import secrets
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.config.loggers import WandbConfig
 from unet_exp.figures.overlay import view_as_rgb
+from unet_exp.files import shorten_path
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, warn_on_error
 
@@ -49,7 +51,7 @@ class WandbRun(RunLogger):
     title = "W&B"
 
     def __init__(self, run: "wandb.Run", folder: RunFolder | None = None) -> None:
-        self.run_id = run.id
+        self.run_id, self.place = run.id, _describe_place(run)
         self._run, self._folder = run, folder
         self._known_keys: AbstractSet[str] = frozenset()
         self._known_step = -1
@@ -223,6 +225,16 @@ def _configure(mode: Mode) -> None:
 
     wandb.setup(wandb.Settings(silent=True, console="off", finish_timeout_raises=True, mode=mode))
     logging.getLogger("wandb").propagate = False  # its log has a file of its own in the run's folder
+
+
+def _describe_place(run: "wandb.Run") -> str:
+    """Where a run is, and how an offline one gets there."""
+    if run.disabled:
+        return "disabled"
+    if not run.offline:
+        return str(run.url)
+    folder = shorten_path(Path(run.dir).parent)
+    return f"offline, project {run.project}; send it later: wandb sync {shlex.quote(folder)}"
 
 
 def _has_key() -> bool:
