@@ -114,7 +114,7 @@ class _Origins:
     config: DictConfig
 
     def explain(self, error: ConfigError) -> ConfigError:
-        """The error with the path of the file that sets the wrong key, if one does, and with the mend."""
+        """The error with the path of the file that sets the wrong key, if one does, and with what to do."""
         key, message = error.key, str(error)
         values: Any = OmegaConf.to_container(self.config)
         file = config_files.find_setter(self.files, flat(values), key) if key else None

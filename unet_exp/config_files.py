@@ -63,7 +63,7 @@ class ConfigFile:
         """Finds keys that would stand in the wrong place, or that nothing would read.
 
         Raises:
-            ConfigError: with the mend.
+            ConfigError: with what to do.
         """
         if not isinstance(self.values.get("defaults", []), list):
             raise ConfigError(f"{self.path}: its defaults must be a list: begin each with '- '")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; the message says what, where and how, in one line."""
+    """A mistake that the user can correct; the message says what, where and how, in one line."""
 
 
 class ConfigError(UserError):

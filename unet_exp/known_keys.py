@@ -31,7 +31,9 @@ def explain_key(config: DictConfig, key: str) -> str:
         return f"unknown key {key}: {parent} has no keys"
     options = Options()
     others = [f"{parent}={word}" for word in options.find_owners(parent, wanted)] if parent in options.shipped else []
-    owners = f"it is of {' and '.join(others)}, type {'one of these' if others[1:] else 'that'} too; " if others else ""
+    *most, last = others or [""]
+    named = f"{', '.join(most)} and {last}" if most else last
+    owners = f"it is of {named}, type {'one of these' if most else 'that'} too; " if others else ""
     return f"unknown key {key}: {owners}{list_keys(config, parent, wanted)}"
 
 

@@ -307,7 +307,7 @@ def test_files_that_do_not_fit(tmp_path, change, words):
 
 
 def test_no_data(tmp_path):
-    assert "no data here; set data.download=true" in failure(tmp_path / "none")
+    assert "there are no data; check the path" in failure(tmp_path / "none")
     (tmp_path / "x").mkdir()
     assert "data.download=true" in failure(tmp_path / "x")
     (tmp_path / "x" / "thesis.tex").touch()
@@ -336,7 +336,9 @@ def test_download(tmp_path, monkeypatch, capfd):
     with serving() as server:
         server.files["/PhC-C2DH-U373.zip"] = archive_of(source)
         monkeypatch.setenv(celltracking.CHALLENGE_URL_VARIABLE, server.url + "/")
-        words = ["data=phc_u373", f"data.root={tmp_path / 'data' / 'u373'}"]
+        words = ["data=phc_u373", f"data.root={tmp_path / 'data' / 'u373'}", "data.download=true"]
+        with pytest.raises(DataError, match="there are no data; check the path, .* or add data.download=true"):
+            from_words(*words[:2])
         with pytest.raises(DataError, match=r"PhC-C2DH-U373\.zip: what arrived is not the published archive \(sha256"):
             from_words(*words)
         assert [path.name for path in tmp_path.iterdir()] == ["source"]

@@ -196,7 +196,7 @@ def test_unknown_values_are_one_error_for_the_whole_set(root):
     assert "masks/0.png, " in text
     assert "and 3 more files" in text
     proposed = "{name: background, value: 0}, {name: class_1, value: 7}, {name: class_2, value: 9}, {name: foreground, "
-    assert "known are 0 background, 255 foreground; mend the masks, ignore one value (data.ignore)" in text
+    assert "known are 0 background, 255 foreground; correct the masks, ignore one value (data.ignore)" in text
     assert f"type 'data.classes=[{proposed}value: 255}}]'" in text
 
 

@@ -45,7 +45,9 @@ def test_pages_of_a_stack_stay_together(root):
     assert [len(part) for part in names(load(root, "data.group=image", "data.val=0.5", "data.test=0"))] == [6, 6, 0, 0]
     one = load(f"{root}", f"data.images={root}/images/s0.tif", f"data.masks={root}/masks/s1.tif", "data.group=image")
     assert [len(part) for part in names(one)] == [2, 1, 1, 0]
-    with pytest.raises(ConfigError, match="needs 3 groups and there are 1"):
+    with pytest.raises(
+        ConfigError, match=r"3 parts of the images .* need as many groups, and data.group=.* makes 1: add images"
+    ):
         load(root, f"data.images={root}/images/s0.tif", f"data.masks={root}/masks/s1.tif")
 
 

@@ -180,7 +180,7 @@ def test_stray_pixels_and_smooth_resizing_name_the_word(tmp_path):
         label[3, :3] = 7
         put(tmp_path, number, np.zeros((64, 64, 1), np.uint8), label)
     with pytest.raises(
-        DataError, match=r"mend the masks, or type data.inexact=threshold, which gives 0.073 % of the pi"
+        DataError, match=r"correct the masks, or type data.inexact=threshold, which gives 0.073 % of the pi"
     ):
         load(tmp_path)
     for number in range(3):

@@ -39,7 +39,7 @@ def predict(finished: RunFolder, path: Path, suffix: str | None) -> dict[str, Pa
     (found,) = work.compute([path], [work.read(path)])
     assert not isinstance(found, UserError)
     assert work.write(path, found) == next(folder.glob("*_mask.*"))
-    return {file.name.split("_")[1]: file for file in folder.iterdir()}
+    return {file.name.partition("_")[2]: file for file in folder.iterdir()}
 
 
 def test_files_of_one_size_are_predicted_together(
@@ -75,7 +75,8 @@ def test_masks_are_files_like_those_of_the_training(
     write_image(tmp_path / "a.png", grey(48))
     found = predict(finished, tmp_path / "a.png", suffix)
     own = suffix if suffix in (".npy", ".bmp") else ".png"
-    names = [f"instances{instances}", "instances.csv", f"mask{own}", "preview.png", "probabilities.tif"]
+    names = [f"instances{instances}", "instances.csv", "instances_preview.png"]
+    names += [f"mask{own}", "preview.png", "probabilities.tif"]
     assert sorted(found) == sorted(names)
     written = np.load(found["mask.npy"]) if own == ".npy" else np.asarray(Image.open(found[f"mask{own}"]))
     expected = unet_exp.load(finished.path, "cpu", "32").predict(read_pages(tmp_path / "a.png")[0])

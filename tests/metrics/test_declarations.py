@@ -166,7 +166,7 @@ OF_CELLS = (["val", "score"], [*NUMBERS, ["SEG", "0.7500"]])
             {**BORDERS, **AT_VAL, "seg": 0.75},
             [
                 (
-                    ["val", "best", "threshold", "at val's"],
+                    ["val", "best", "threshold", "at the threshold of val"],
                     [[*row, at] for row, at in zip(OF_BORDERS, ("0.4000", "undefined"), strict=True)],
                 ),
                 OF_CELLS,

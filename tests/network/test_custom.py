@@ -527,11 +527,8 @@ def test_mistakes_of_a_network_are_told_in_one_line(
     ("words", "said"),
     [
         (["fusion=add"], "fusion=add is of the U-Net: leave it out with model=custom"),
-        (
-            ["experiment=small"],
-            "model.depth is of the U-Net: leave it out, or the experiment that sets it",
-        ),
-        (["model.match=flops"], "unknown key model.match: model=custom has the keys name, target, params"),
+        (["experiment=skip_fusion"], "model.match is of the U-Net: leave it out, or the experiment that sets it"),
+        (["model.match=flops"], "unknown key model.match: it is of model=pad, model=release, model=same and model=va"),
     ],
 )
 def test_what_belongs_to_the_unet_does_not_go_with_it(words: list[str], said: str) -> None:

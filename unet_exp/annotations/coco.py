@@ -110,7 +110,7 @@ class Coco:
             what = f"{self._path}: annotation {record.number}"
             for key, value, those in (("image", record.image, places), ("category", record.category, known)):
                 if type(value) not in (int, str) or value not in those:
-                    raise DataError(f"{what}: is of the {key} {value!r}, which the file does not list; mend it")
+                    raise DataError(f"{what}: is of the {key} {value!r}, which the file does not list; correct it")
             if isinstance(record.parts, str):
                 raise DataError(f"{what}: {record.parts}")
             owners[number], self._category[number] = places[record.image], known[record.category]

@@ -80,13 +80,13 @@ class LabelMe:
         if not least <= len(points) <= most:
             wanted = least if least == most else f"{least} or more"
             raise DataError(
-                f"{what}, {label}: a {kind} of {len(points)} points, and it needs {wanted}; mend or delete it"
+                f"{what}, {label}: a {kind} of {len(points)} points, and it needs {wanted}; correct or delete it"
             )
         packed = shape.get("mask")
         if kind == "mask" and not isinstance(packed, str):
             raise DataError(f"{what}, {label}: is a mask without pixels; delete it")
         if group is not None and type(group) not in (int, str):
-            raise DataError(f"{what}, {label}: its group_id is no number; mend it")
+            raise DataError(f"{what}, {label}: its group_id is no number; correct it")
         return _Drawn(label, kind, points, group, packed if kind == "mask" else None)
 
 
@@ -94,7 +94,7 @@ def _draw(shape: _Drawn, size: Size, what: str) -> Shape:
     if shape.kind in ("polygon", "oriented_rectangle"):
         return draw(shape.label, [shape.points], size, what, _fill_polygon)
     if np.abs(shape.points).max() > _FARTHEST + max(size):
-        raise DataError(f"{what}: lies far outside the image; mend or delete it")
+        raise DataError(f"{what}: lies far outside the image; correct or delete it")
     return _draw_on(shape, size) if shape.mask is None else _read_mask(shape, shape.mask, size, what)
 
 

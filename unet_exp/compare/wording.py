@@ -29,8 +29,8 @@ VERDICTS: dict[Verdict, Look] = {
     "worse": Look("is worse than {baseline}", "▼", "worse"),
     "not distinguishable": Look("is not distinguishable from {baseline}", "≈", "unclear"),
     "identical": Look("is identical to {baseline}", "=", "unclear"),
-    "too few pairs": Look("has too few pairs with {baseline} for a verdict", "?", "few"),
-    "no pairs": Look("cannot be compared with {baseline}: their runs have no seed and fold in common", "?", "few"),
+    "too few pairs": Look("has too few pairs with {baseline} for a verdict", "○", "few"),
+    "no pairs": Look("cannot be compared with {baseline}: their runs have no seed and fold in common", "○", "few"),
 }
 
 

@@ -120,9 +120,11 @@ def _split_blocks(groups: Places, config: UserDataConfig) -> list[Places]:
     wanted = config.folds or 2 + (config.test > 0)
     if count < wanted:
         word = f"data.folds={config.folds}" if config.folds else f"data.val={config.val} data.test={config.test}"
+        fewer = "fewer data.folds" if config.folds else "data.test=0"
         raise ConfigError(
-            f"{word} needs {wanted} groups and there are {count} (data.group={config.group}): "
-            "add images, ask for fewer parts, or set data.group=image, which lets pages of one stack into several parts"
+            f"{word}: {wanted} parts of the images (train, val and so on) need as many groups, and data.group="
+            f"{config.group} makes {count}: add images, take {fewer}, or "
+            "set data.group=image, with which the pages of one stack may come into several parts"
         )
     part_of = np.zeros(count, np.int8)
     if config.folds:

@@ -176,7 +176,7 @@ class PairPages:
         )
 
     def _hint_axes(self) -> str:
-        """What else may mend a difference, where the axes of an array are guessed; else empty."""
+        """What else may explain a difference, where the axes of an array are guessed; else empty."""
         arrays = [*self._images, self._mask, *self._of_classes.values()]
         guessed = next((images.guessed for images in arrays if images is not None and images.guessed), "")
         such = "such as zyx (slices) or cyx (channels)"

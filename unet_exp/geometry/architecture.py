@@ -63,7 +63,7 @@ class Architecture:
     deep_supervision: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built, with the key and the mend."""
+        """Refuse what cannot be built, with the key and what to do."""
         require_word("model.padding", self.padding, get_args(Padding))
         require_word("model.align", self.align, get_args(Align))
         require_word("fusion", self.fusion, tuple(FUSIONS))
@@ -123,7 +123,7 @@ class CustomArchitecture:
         out_channels: Channels of the logits, see `out_channels`.
         step: Legal input sizes are `smallest`, `smallest` + `step`, …
         smallest: None: the first multiple of `step` that leaves an output.
-        total_stride: Shifts by multiples of it shift the output and change nothing else; None: `step`.
+        total_stride: Shifting the input by a multiple of it only shifts the output; None: `step`.
         lost_border: Pixels that the output lacks on each side of the input.
         receptive_field_radius: Pixels that an output pixel sees to either side at most.
 
@@ -142,7 +142,7 @@ class CustomArchitecture:
     receptive_field_radius: int
 
     def __post_init__(self) -> None:
-        """Refuse sizes that do not go together, with the key and the mend."""
+        """Refuse sizes that do not go together, with the key and what to do."""
         lost = 2 * self.lost_border
         if self.smallest is not None and self.smallest <= lost:
             raise ConfigError(

@@ -93,7 +93,7 @@ def _find(named: str | Path, left_out: list[str]) -> list[Path]:
 
 
 def _explain_missing(named: str) -> DataError:
-    """The error of a name with commas or a glob's signs that gives no checkpoint, with the mend where it is a list."""
+    """The error of a name with commas or a glob's signs that gives no checkpoint; of a list, with what to do."""
     quoted = "\"checkpoint=['a','b']\""
     if named.startswith("[") and named.endswith("]"):  # a list that the grammar of the command line does not read
         return DataError(f"checkpoint={named}: names with commas, equals signs or brackets are quoted: {quoted}")

@@ -185,7 +185,13 @@ def _mean(values: Sequence[float]) -> float:
 
 def _title(name: str) -> str:
     title = find_metric(name).title
-    return f"mean {title}" if name.endswith("/mean") else f"{title} at val's" if name.endswith("_at_val") else title
+    return (
+        f"mean {title}"
+        if name.endswith("/mean")
+        else f"{title} at the validation threshold"
+        if name.endswith("_at_val")
+        else title
+    )
 
 
 def _show(value: float) -> str:

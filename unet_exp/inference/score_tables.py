@@ -8,7 +8,7 @@ from rich.text import Text
 
 from unet_exp.config import ClassSpec
 from unet_exp.config.running import OwnMetricConfig
-from unet_exp.metrics.declarations import METRICS, UNDEFINED, Metric, ScoreFamily
+from unet_exp.metrics.declarations import BORDERS_NOTE, METRICS, UNDEFINED, Metric, ScoreFamily
 from unet_exp.metrics.surfaces import Scale
 
 
@@ -72,7 +72,10 @@ def _of_thresholds(metrics: Mapping[str, float], split: str) -> Iterator[Table]:
     if there:
         # Only a test split has validation images beside it to choose thresholds by.
         chosen = any(f"{split}/{metric.at_val}" in metrics for metric in there)
-        table = _table(split, "best", "threshold", *["at val's"] * chosen)
+        borders = any(metric.family == "isbi" for metric in there)
+        table = _table(
+            split, "best", "threshold", *["at the threshold of val"] * chosen, caption=BORDERS_NOTE if borders else None
+        )
         for metric in there:
             cells = [_show(metrics, f"{split}/{metric.name}"), _show_threshold(metrics, metric, split)]
             table.add_row(metric.title, *cells, *[_show(metrics, f"{split}/{metric.at_val}")] * chosen)

@@ -41,7 +41,7 @@ from unet_exp.io.valid import Valid
 from unet_exp.io.writing import make_output_folder
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.samples.classes import IGNORE_COLOR, UnknownValues, Values, colorize, decode, object_ids, picture_color
-from unet_exp.samples.compatibility import check_fits
+from unet_exp.samples.compatibility import check_fits, score_borders
 from unet_exp.samples.data_set import SPLITS, DataSet
 from unet_exp.samples.sample import Sample
 
@@ -146,7 +146,8 @@ def _check_training(config: Config, inspection: _Inspection, pixels: Mapping[str
     """Adds the mistakes for which a training would stop before its first step."""
     if not inspection.mistakes:
         with _collect_mistake(inspection.mistakes):
-            check_fits(config, inspection.dataset or _outline_dataset(inspection, pixels))
+            dataset = inspection.dataset or _outline_dataset(inspection, pixels)
+            check_fits(config, score_borders(config, dataset))
     trained = [found for name, found in pixels.items() if inspection.parts.get(name) == "train"]
     if trained and all(found.keys() == {IGNORE_LABEL} for found in trained):
         inspection.mistakes.append(

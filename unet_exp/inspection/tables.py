@@ -154,7 +154,7 @@ def print_proposal(proposal: ClassProposal, console: Console) -> None:
             return
         if proposal.has_new_classes:
             show(
-                "These classes would fit the masks; mend the names, and leave out a value that means nothing: it is "
+                "These classes would fit the masks; correct the names, and leave out a value that means nothing: it is "
                 "data.ignore."
             )
             if len(proposal.classes) >= _MANY_AS_OBJECTS:
@@ -172,7 +172,7 @@ def _print_strays(proposal: ClassProposal, show: Callable[[str], None]) -> None:
     if len(proposal.strays) > _ROWS:
         show(f"  {len(proposal.strays) - _ROWS} values more")
     ignore = ", or ignore these pixels" if proposal.ignores_strays else ""
-    show(f"Mend the masks{ignore}, or {describe_remedy(proposal.inexact, proposal.changed)}.")
+    show(f"Correct the masks{ignore}, or {describe_remedy(proposal.inexact, proposal.changed)}.")
 
 
 def _format_values(values: Sequence[Value], colored: bool) -> str:

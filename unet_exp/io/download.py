@@ -149,7 +149,7 @@ def _publish(job: Download) -> Iterator[Path]:
         raise job.failure(job.url, "interrupted") from None
     except OSError as error:
         raise DataError(
-            f"{root}: cannot be written ({error.strerror or error}); mend that, or set data.root elsewhere"
+            f"{root}: cannot be written ({error.strerror or error}); change that, or set data.root elsewhere"
         ) from None
     finally:
         shutil.rmtree(side, ignore_errors=True)

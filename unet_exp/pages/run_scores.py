@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from unet_exp.config.running import OwnMetricConfig
 from unet_exp.errors import ConfigError
-from unet_exp.metrics.declarations import METRICS, UNDEFINED, Metric, find_metric
+from unet_exp.metrics.declarations import BORDERS_NOTE, METRICS, UNDEFINED, Metric, find_metric
 
 _COUNTS = "images without a distance"
 
@@ -30,6 +30,11 @@ class Table:
     rows: dict[str, list[str]] = field(default_factory=dict)
     thresholds: dict[str, list[str]] = field(default_factory=dict)
     single: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def note(self) -> str:
+        """What the scores at thresholds are, where their names do not say it."""
+        return BORDERS_NOTE if "V_Rand" in self.thresholds else ""
 
 
 def make_tables(metrics: Mapping[str, float | None], own: Sequence[OwnMetricConfig]) -> list[Table]:

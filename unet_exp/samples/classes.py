@@ -51,7 +51,7 @@ class UnknownValues(DataError):
             f"{list_few(paths, _MOST_FILES, ' files')}: {counts.total()} pixels belong to no class: {values} "
             f"(value x pixels); known are {classes}"
         )
-        remedy = "JPEG changes pixels: save labels as PNG" if self.jpeg else "mend the file" + "s" * (len(paths) > 1)
+        remedy = "JPEG changes pixels: save labels as PNG" if self.jpeg else "correct the file" + "s" * (len(paths) > 1)
         super().__init__(f"{self.what}; {remedy}, or give these values a class")
 
     @property

@@ -30,6 +30,7 @@ from unet_exp.runs.earlier import keep_unrecorded
 from unet_exp.runs.lifecycle import record_failure
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
+from unet_exp.sweeps.pairs import warn_of_few_pairs
 from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
 from unet_exp.sweeps.search import Outcome, Search, Trial
@@ -45,6 +46,8 @@ def run_sweep(plan: SweepPlan) -> None:
     """
     console = make_console(file=sys.stdout)  # the output of the runs goes to their logs
     _check_data(plan)
+    if plan.sweep.report and plan.search is None and (warning := warn_of_few_pairs(plan.configs)):
+        console.print(warning, soft_wrap=True)
     folder = plan.folder or SweepFolder.create(
         Path(plan.configs[0].output) / "sweep",
         plan.name,

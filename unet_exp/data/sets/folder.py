@@ -259,10 +259,9 @@ def _explain(errors: Sequence[UnknownValues], found: Survey) -> str:
     colored = any(isinstance(value, tuple) for value in meaning.classes)
     words = shlex.join(to_words(new, to_ignore(meaning.ignored, colored)))
     if not meaning.strays:
-        return (
-            f"{error.what}; mend the masks, ignore one value (data.ignore), or, if these are the classes, type {words}"
-        )
-    remedy = f"{'; '.join(meaning.list_strays())}: probably slips; mend the masks{'' if new else or_inexact}"
+        otherwise = f"ignore one value (data.ignore), or, if these are the classes, type {words}"
+        return f"{error.what}; correct the masks, {otherwise}"
+    remedy = f"{'; '.join(meaning.list_strays())}: probably slips; correct the masks{'' if new else or_inexact}"
     return f"{error.what}; {remedy}{f', or type {words}' if words else ''}"
 
 
