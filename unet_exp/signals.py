@@ -129,7 +129,9 @@ def _wait_for_second(read: socket.socket) -> None:
     with read:
         while numbers := read.recv(64):
             now = time.monotonic()
-            for signum in set(numbers) & set(_state.installed):
+            for signum in numbers:
+                if signum not in _state.installed:
+                    continue
                 if first is None:
                     first = now
                 elif now - first >= _SAME:

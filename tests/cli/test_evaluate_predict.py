@@ -207,6 +207,9 @@ class TestPredict:
             assert (label.dtype, label.shape) == (np.uint8, image.shape)
             np.testing.assert_array_equal(label * 255, mask)
         np.testing.assert_array_equal(predictor.predict(image[:, :, None]), label)
+        np.testing.assert_array_equal(predictor.predict(tmp_path / "a.png"), label)
+        with pytest.raises(DataError, match=r"none\.png: there is no such file"):
+            predictor.predict("none.png")
         np.testing.assert_array_equal(predictor.predict(np.repeat(image[:, :, None], 3, axis=2)), label)
         assert [spec.name for spec in predictor.classes] == ["membrane", "cell"]
         with pytest.raises(DataError, match="has 3 channels and the network was trained on grey images"):
@@ -288,6 +291,12 @@ class TestPredict:
             ("red.png", "has 3 channels and the network was trained on grey images"),
         ):
             assert re.search(rf"in/{re.escape(name)}: [^;]*{what}", said.mistake), name
+        for number in range(4):
+            write_image(folder / f"red{number}.png", read_image(folder / "red.png"))
+        told = predict("input=in", "preview=false").mistake
+        assert told.count("has 3 channels") == 1
+        assert " ...: it has 3 channels" in told
+        assert "save it as grey (5 files)" in told
         made = sorted(path.name for path in (tmp_path / "masks").iterdir())
         assert made == [
             f"good{number}_{kind}" for number in (1, 2) for kind in ("mask.png", "preview.png", "probabilities.tif")

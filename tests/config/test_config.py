@@ -15,10 +15,13 @@ import pytest
 import yaml
 
 import unet_exp
-from unet_exp.cli.command import read_command
+from unet_exp import extras
+from unet_exp.cli import check_data
+from unet_exp.cli.command import check_own_names, read_command
 from unet_exp.compose import GROUPS, compose_over, compose_train, parse_overrides, prepare_words
 from unet_exp.config import duration_seconds, parse
 from unet_exp.errors import ConfigError, UserError
+from unet_exp.extras import hint_extra
 from unet_exp.options import conf_dir
 from unet_exp.runs.run_folder import OUTPUTS
 
@@ -151,7 +154,7 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
             ["unknown key inference.angles: it is of inference=rotations7, type that too; inference=none has the keys"],
         ),
         ("augmentation=none augmentation.transforms=[]", ["it is of augmentation=albumentations, type that too"]),
-        ("augmentation=albumentations augmentation.then=[]", ["augmentation=flips and ", " and augmentation=paper"]),
+        ("augmentation=albumentations augmentation.then=[]", ["augmentation=flips, ", " augmentation=paper and "]),
         ("loss=border_weighted loss.sigma=0", ["loss.sigma=0", "greater than 0"]),
         (
             "loss=border_weighted loss.class_weights=median",
@@ -343,6 +346,42 @@ def test_a_value_of_a_wrong_type_or_range_is_one_line_that_says_what_is_allowed(
     text = one_line(lambda: parse(with_value(word)))
     for part in parts:
         assert part in text
+
+
+@pytest.mark.parametrize(
+    "word", ["name=1", "name=2024_01", "name=nan", "name=true", "name=1e3", "logger.project=2024", "data.root=7"]
+)
+def test_a_text_key_takes_what_was_typed(word: str) -> None:
+    key, _, text = word.partition("=")
+    (override,) = parse_overrides([word])
+    assert (override.key_or_group, override.value()) == (key, text)
+
+
+def test_what_a_file_has_for_a_text_is_told_with_quotes() -> None:
+    assert one_line(lambda: parse({**defaults(), "name": 202401})) == (
+        "name=202401: must be a text; in a file it stands in quotes"
+    )
+
+
+def test_a_typed_word_leaves_out_what_a_recipe_sets_for_another() -> None:
+    config = parse(compose_train(["experiment=small", "model=custom", "model.target=package.Class"]))
+    assert config.model.name == "custom"
+    config = parse(compose_train(["experiment=demo", "data=folder", "data.images=a", "data.masks=b"]))
+    assert (config.data.name, config.data.tile) == ("folder", 256)
+    assert "model.match is of the U-Net" in one_line(
+        lambda: parse(compose_train(["experiment=skip_fusion", "model=encoder", "model.encoder=resnet18"]))
+    )
+
+
+def test_a_typed_root_downloads_only_if_that_is_typed_too() -> None:
+    for words, download in ([], True), (["data.root=x"], False), (["data.root=x", "data.download=true"], True):
+        assert compose_train(["data=isbi2012", *words])["data"]["download"] is download
+
+
+@pytest.mark.parametrize("project", ["my/project", "a:b", "", "x" * 129])
+def test_a_project_that_wandb_refuses_is_told_at_once(project: str) -> None:
+    config = parse({**defaults(), "logger": {**defaults()["logger"], "project": project}})
+    assert "W&B takes 1 to 128 letters" in one_line(lambda: check_own_names(config))
 
 
 def test_a_deleted_key_is_null() -> None:
@@ -551,6 +590,15 @@ class TestCommandLine:
         assert "checkpoint=a,b: there is no such file" in cli(entry, "checkpoint=a,b").mistake
         assert "checkpoint=none.ckpt: there is no such file" in cli(entry, "checkpoint=none.ckpt").mistake
 
+    def test_an_installed_program_has_its_own_name(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "argv", ["/usr/bin/unet-exp-check-data", "--help"])
+        check_data.main()
+        said = capsys.readouterr().out
+        assert "Usage: unet-exp-check-data data=folder" in said
+        assert "scripts/" not in said
+
     def test_options(self, cli: Callable[..., object]) -> None:
         assert cli("train", "--experiment=small").mistake == "--experiment=small: type experiment=small (no dashes)"
         assert "there are --help, --version, --config-dir, --multirun" in cli("train", "--epochs", "3").mistake
@@ -620,6 +668,16 @@ def test_a_reader_of_the_help_may_close_it(entry: str) -> None:
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_an_extra_is_installed_from_the_checkout_or_by_its_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert hint_extra("onnx") == "pip install -e '.[onnx]'"
+    monkeypatch.setattr(extras, "__file__", str(tmp_path / "unet_exp" / "extras.py"))
+    needed = ["torch>=2", "onnx>=1.23; extra == 'onnx'", "h5py>=3; extra == 'hdf5'", "onnxruntime; extra == 'onnx'"]
+    monkeypatch.setattr(extras.metadata, "requires", lambda _: needed)
+    assert hint_extra("onnx") == "pip install 'onnx>=1.23' 'onnxruntime'"
 
 
 def test_overrides_are_read_as_hydra_reads_them() -> None:

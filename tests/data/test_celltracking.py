@@ -337,7 +337,7 @@ def test_download(tmp_path, monkeypatch, capfd):
         server.files["/PhC-C2DH-U373.zip"] = archive_of(source)
         monkeypatch.setenv(celltracking.CHALLENGE_URL_VARIABLE, server.url + "/")
         words = ["data=phc_u373", f"data.root={tmp_path / 'data' / 'u373'}", "data.download=true"]
-        with pytest.raises(DataError, match="there are no data; check the path, .* or add data.download=true"):
+        with pytest.raises(DataError, match=r"there are no data; check the path, .* or add data.download=true"):
             from_words(*words[:2])
         with pytest.raises(DataError, match=r"PhC-C2DH-U373\.zip: what arrived is not the published archive \(sha256"):
             from_words(*words)

@@ -81,6 +81,10 @@ def test_masks_are_files_like_those_of_the_training(
     written = np.load(found["mask.npy"]) if own == ".npy" else np.asarray(Image.open(found[f"mask{own}"]))
     expected = unet_exp.load(finished.path, "cpu", "32").predict(read_pages(tmp_path / "a.png")[0])
     np.testing.assert_array_equal(written, 255 * expected)
+    colored = np.asarray(Image.open(found["instances_preview.png"])).astype(int)
+    assert colored.shape == (*expected.shape, 3)
+    grey_there = (colored == colored[..., :1]).all(axis=-1)
+    np.testing.assert_array_equal(~grey_there, expected == 1)
 
 
 def test_a_stack_is_a_numpy_file_or_a_tiff(finished: RunFolder, tmp_path: Path) -> None:

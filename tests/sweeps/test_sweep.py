@@ -26,6 +26,7 @@ from unet_exp.files import hold_lock
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import NAME_LIMIT, PlannedRun, SweepFolder, run_names
+from unet_exp.sweeps.pairs import warn_of_few_pairs
 from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
 
@@ -61,6 +62,24 @@ class TestPlan:
         assert planned("seed=0,1", "name=mine").name == "mine"
         assert planned("optimizer.lr=0.1,0.2").name == "synthetic_valid_concat"
         assert planned("model=same,pad", "fusion=add,none").name == "model-fusion"
+        assert planned("search=optuna", "fusion=add,none", "search.trials=2", "name=mine").name == "mine"
+
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            (["fusion=concat,add,none", "seed=0,1"], "2 pairs of runs with the same seed and fold are too few for any"),
+            (
+                ["fusion=concat,add"],
+                "one pair of runs is too few for any verdict: with 1 difference tested at",
+            ),
+            (["fusion=concat,add", "seed=range(6)"], None),
+            (["fusion=concat,add", "data.folds=3", "data.fold=range(3)", "seed=0,1"], None),
+            (["seed=0,1"], None),
+        ],
+    )
+    def test_too_few_pairs_for_any_verdict_are_told(self, words: list[str], told: str | None) -> None:
+        warning = warn_of_few_pairs(planned(*words).configs)
+        assert (warning is None) if told is None else (warning is not None and told in warning)
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
@@ -136,6 +155,8 @@ class TestPlan:
         assert plan.folder is not None
 
     def test_a_damaged_plan(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="there is no such folder; sweeps are in outputs/sweep"):
+            SweepFolder.open(tmp_path / "nothing")
         for content in ("{", "[]", '{"runs": [{}]}', '{"words": 1, "runs": 2}'):
             (tmp_path / "sweep.json").write_text(content)
             with pytest.raises(DataError, match=r"sweep\.json: it is damaged"):

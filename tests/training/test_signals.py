@@ -1,9 +1,12 @@
 """A signal that asks the program to leave: it saves first, says how to go on, and a second one does not wait."""
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.abc import MetaPathFinder
@@ -176,6 +179,25 @@ class TestTraining:
         assert summary(folder)["status"] == "running"
         assert open_checkpoint(folder.last).step == 4  # after the validation
 
+    def test_a_second_one_ends_a_long_call_into_a_library(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As the backward pass of a large network is on a CPU: Python's handlers wait for its end."""
+        monkeypatch.setattr(signals, "_SAME", 0)
+        monkeypatch.setattr(signals, "_GRACE", 0)
+        monkeypatch.setattr(signals, "_handle", lambda *_: None)  # the call may not have begun yet
+
+        def ask_twice() -> None:
+            ask()
+            while True:  # two that come at once may be one to the system
+                ask(signal.SIGINT)
+                time.sleep(0.01)
+
+        def call() -> None:
+            with signals.install_handlers(), signals.defer():
+                threading.Thread(target=ask_twice).start()
+                hashlib.pbkdf2_hmac("sha256", b"", b"", 2 * 10**9)  # many minutes
+
+        in_a_child(call, ends=128 + signal.SIGINT)
+
     def test_twice_at_the_same_moment_is_once(self, cli: Cli, tmp_path: Path, before_step: Any) -> None:
         before_step(1, lambda: (ask(), ask(), ask(signal.SIGINT)))
         assert cli("train", *WORDS).code == 128 + signal.SIGTERM
@@ -286,7 +308,7 @@ def test_any_other_command_leaves_nothing_half_written(
     left = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path.name for path in left} <= {"a.png", "a_mask.png", "a_preview.png"}
     for path in left:
-        assert read_image(path).shape[:2] == (64, 64)
+        assert read_image(path).shape[:2] == (64, 64) or "preview" in path.name
 
 
 class TestHandlers:

@@ -26,6 +26,7 @@ from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training import prepare
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.module import SegmentationModule
+from unet_exp.training.profilers import explain_profile
 
 Train = Callable[..., RunFolder]
 Cli = Callable[..., Said]
@@ -280,7 +281,12 @@ class TestDebug:
         base = [word for word in TINY if not word.startswith("trainer.max")]
         folder = train("debug=profile", "model=same", base=base)
         check_folder(folder)
-        assert any("profile" in path.name for path in folder.path.iterdir())
+        names = {path.name for path in folder.path.iterdir() if "profile" in path.name}
+        assert names == {"profile.txt", "profile_training.json"}
+        assert (folder.path / "profile.txt").stat().st_size > 1000
+        assert str(explain_profile(folder)).endswith(
+            "profile_training.json: a timeline, open it in https://ui.perfetto.dev"
+        )
 
 
 class TestInitFrom:

@@ -48,17 +48,20 @@ def read_command(words: Sequence[str], config_dir: str | None = None, multirun: 
     return composed.parse()
 
 
-def check_own_classes(config: "Config") -> None:
-    """Checks what can be told of the user's own classes without importing them, or torch.
+def check_own_names(config: "Config") -> None:
+    """Checks names of the user's own that the schema takes, without importing what they name, or torch.
 
     Raises:
-        ConfigError: for a score with a name of this project's, or a package that is not there.
+        ConfigError: for a score with a name of this project's, a package that is not there, and a project that W&B
+            would refuse.
     """
+    from unet_exp.config.loggers import check_project
     from unet_exp.config.own_classes import list_targets
     from unet_exp.metrics.own import check_names
     from unet_exp.user_class import check_package
 
     check_names(config.metrics.own)
+    check_project(config.logger)
     for key, target in list_targets(config.model_dump()).items():
         check_package(f"{key}={target}", target)
 

@@ -41,7 +41,7 @@ def main() -> None:
     with report_user_errors():
         words, config_dir = read_words()
 
-        from unet_exp.cli.command import check_own_classes
+        from unet_exp.cli.command import check_own_names
         from unet_exp.compose import compose_command, parse_overrides
 
         typed = {override.key_or_group: override for override in parse_overrides(words)}
@@ -53,7 +53,7 @@ def main() -> None:
         config = compose_command(words, config_dir).parse()
         if not config.preview:
             raise UserError("preview=0: there is nothing to show; give the number of patches, from 1 to 100")
-        check_own_classes(config)
+        check_own_names(config)
 
         # Only now: a mistake in the config needs none of its imports.
         from unet_exp.console import make_console

@@ -104,14 +104,14 @@ def _show(args: Namespace) -> None:
 
 
 def _train(args: Namespace) -> None:
-    from unet_exp.cli.command import check_own_classes, read_command
+    from unet_exp.cli.command import check_own_names, read_command
 
     command = read_command(args.overrides, args.config_dir, args.multirun)
 
     from unet_exp.config import Config  # only now: a wrong word needs no schema
 
     for config in (command,) if isinstance(command, Config) else command.configs:
-        check_own_classes(config)
+        check_own_names(config)
     if not isinstance(command, Config):
         from unet_exp.sweeps.launch import run_sweep
 

@@ -7,7 +7,11 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator, create_model, field_validator
 
 from unet_exp.config.values import Count, Natural, Positive
+from unet_exp.errors import ConfigError
 from unet_exp.schema import Strict
+
+_LONGEST_PROJECT = 128
+"""Letters that W&B takes."""
 
 
 class AnyLoggerConfig(Strict):
@@ -53,6 +57,21 @@ class WandbConfig(_GroupLoggerConfig):
     init_timeout: Positive
     log_checkpoint: bool
 
+    def explain_project(self) -> str | None:
+        """Why W&B would refuse the name of the project; None if it would not.
+
+        The schema takes any: the runs of earlier versions went on without W&B.
+        """
+        unfit = sorted(set(self.project) & set("/\\#?%:"))
+        if not unfit and 0 < len(self.project) <= _LONGEST_PROJECT:
+            return None
+        owner, slash, name = self.project.partition("/")
+        hint = f"; for a team or user type logger.entity={owner} logger.project={name}" if slash and name else ""
+        return (
+            f"logger.project={self.project}: W&B takes 1 to {_LONGEST_PROJECT} letters for a project, and none of "
+            f"/ \\ # ? % :{hint}"
+        )
+
 
 class CSVConfig(AnyLoggerConfig):
     """Nothing but the run folder's own `metrics.csv`, which every logger has beside it."""
@@ -96,6 +115,16 @@ class MLflowConfig(_GroupLoggerConfig):
 
 
 _OneLogger = WandbConfig | CSVConfig | TensorBoardConfig | MLflowConfig
+
+
+def check_project(logger: AnyLoggerConfig) -> None:
+    """Checks the name of the project, where there is one.
+
+    Raises:
+        ConfigError: if W&B would refuse it.
+    """
+    if isinstance(logger, WandbConfig) and (mistake := logger.explain_project()):
+        raise ConfigError(mistake, "logger.project")
 
 
 def check_logger_names(names: Sequence[str]) -> None:

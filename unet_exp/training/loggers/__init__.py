@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger
 
 from unet_exp.config import Config
+from unet_exp.config.loggers import check_project
 from unet_exp.errors import ConfigError
 from unet_exp.extras import hint_extra
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, warn_on_error
@@ -32,8 +33,9 @@ def check_logger(config: Config) -> None:
     """Checks before the run that its loggers are installed.
 
     Raises:
-        ConfigError: if one is not.
+        ConfigError: if one is not, and for a project that W&B would refuse.
     """
+    check_project(config.logger)
     for name in config.logger.names:
         package = LOGGERS[name].package
         if package is not None and find_spec(package) is None:

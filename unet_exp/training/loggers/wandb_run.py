@@ -51,7 +51,7 @@ class WandbRun(RunLogger):
     title = "W&B"
 
     def __init__(self, run: "wandb.Run", folder: RunFolder | None = None) -> None:
-        self.run_id, self.place = run.id, _describe_place(run)
+        self.run_id, self.place = run.id, describe_place(run)
         self._run, self._folder = run, folder
         self._known_keys: AbstractSet[str] = frozenset()
         self._known_step = -1
@@ -227,7 +227,7 @@ def _configure(mode: Mode) -> None:
     logging.getLogger("wandb").propagate = False  # its log has a file of its own in the run's folder
 
 
-def _describe_place(run: "wandb.Run") -> str:
+def describe_place(run: "wandb.Run") -> str:
     """Where a run is, and how an offline one gets there."""
     if run.disabled:
         return "disabled"

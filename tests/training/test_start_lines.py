@@ -1,0 +1,93 @@
+"""What a training says before its first step, and in its first steps."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import TINY, TINY_STACK, Said, composed
+from own_images import grey, mask, put
+
+from unet_exp.config import parse
+from unet_exp.training.loggers.wandb_run import describe_place
+from unet_exp.training.pace import PaceWatch
+from unet_exp.training.prepare import prepare
+from unet_exp.training.start_lines import list_warnings
+
+Cli = Callable[..., Said]
+
+
+def test_it_says_what_it_will_do(cli: Cli) -> None:
+    said = cli("train", *TINY, "output=out", "model=same", "trainer.max_time=5m")
+    lines = said.out.splitlines()
+    block = lines[lines.index(next(line for line in lines if line.startswith("network"))) :][:6]
+    titles = [line.split()[0] for line in block]
+    assert titles == ["network", "device", "images", "patches", "steps", "folder"]
+    assert "U-Net model=same fusion=concat, 2 levels from 4 channels: " in block[0]
+    assert "cpu, float32, " in block[1]
+    assert block[1].endswith("1 thread")
+    assert block[2].endswith("2 to train, 1 to validate, 1 to test, 0 unlabelled")
+    assert block[3].endswith("8 an epoch in batches of 4, 32 x 32 pixels")
+    assert "2 or trainer.max_time=5m, 2 an epoch; validated each epoch, the best by val/iou/mean is kept" in block[4]
+    assert block[5].split()[1] == str(said.folder)
+    assert "conv 3x3" not in said.out
+
+
+def test_the_layers_are_told_if_asked_for(cli: Cli) -> None:
+    assert "conv 3x3" in cli("train", *TINY, "output=out", "model=same", "verbose=true").out
+
+
+def test_where_wandb_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run: dict[str, Any] = {"disabled": False, "offline": True, "project": "cells", "url": "https://wandb.ai/a/b"}
+    run["dir"] = str(tmp_path / "out/wandb/offline-run-1/files")
+    assert describe_place(SimpleNamespace(**run)) == (  # type: ignore[arg-type]
+        "offline, project cells; send it later: wandb sync out/wandb/offline-run-1"
+    )
+    online: Any = SimpleNamespace(**{**run, "offline": False})
+    assert describe_place(online) == "https://wandb.ai/a/b"
+
+
+def test_images_that_cannot_be_meant_are_told(tmp_path: Path) -> None:
+    for number in range(4):
+        side = 24 if number < 2 else 40
+        put(tmp_path, f"{number}", grey(side), mask(side))
+    files = [f"data.images={tmp_path}/images", f"data.masks={tmp_path}/masks"]
+    words = [*TINY_STACK, "model=same", "data=folder", *files, "data.tile=32", "data.test=0", "data.val=0.25"]
+    job = prepare(parse(composed(*words, "metrics.warping=true")), words)
+    assert job.dataset.metrics == ("isbi",), "the warping error of two classes of one's own"
+    assert list(list_warnings(job)) == [
+        "warning: 2 of 3 training images are smaller than data.tile=32: the rest of a patch is mirrored; "
+        "data.tile=24 or less takes less time"
+    ]
+
+
+def test_validation_images_that_are_trained_on_are_told(isbi2012_root: Path) -> None:
+    words = [*TINY_STACK, "model=same", "data=isbi2012", f"data.root={isbi2012_root}", "data.split=all", "data.tile=64"]
+    (warning,) = list_warnings(prepare(parse(composed(*words)), words))
+    assert warning.startswith(
+        "warning: 4 of 4 validation images are trained on too: val/loss and all of val/... say no"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps", "limit", "told"),
+    [
+        (20.0, 1000, None, "a step takes 20 s on this CPU, so this training takes about 5.5 hours"),
+        (20.0, 100000, None, "about 23 days"),
+        (0.1, 100, None, ""),
+        (20.0, 1000, 1800.0, ""),
+        (20.0, 1000, 7200.0, "about 2 hours"),
+    ],
+)
+def test_a_cpu_that_would_take_long_is_told_once(seconds: float, steps: int, limit: float | None, told: str) -> None:
+    lines: list[str] = []
+    now = 0.0
+    watch = PaceWatch(steps, limit, lines.append, lambda: now)
+    for step in range(1, 80):
+        now += seconds + 100 * (step == 1)  # the first step is slow, and is not counted
+        trainer: Any = SimpleNamespace(global_step=step, is_global_zero=True)
+        watch.on_train_batch_end(trainer)
+    assert len(lines) == bool(told)
+    assert not told or told in lines[0]
