@@ -167,5 +167,5 @@ def test_images_and_categories_are_checked(tmp_path):
 def test_without_pycocotools_the_words_that_install_it(tmp_path, monkeypatch):
     path = write(tmp_path / "x.json", [annotation(1, [STAR])])
     monkeypatch.setitem(__import__("sys").modules, "pycocotools", None)
-    with pytest.raises(DataError, match=r"x.json: .*pip install 'unet-exp\[coco\]'"):
+    with pytest.raises(DataError, match=r"x.json: .*pip install -e '\.\[coco\]'"):
         mask_of(path)

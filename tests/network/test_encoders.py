@@ -335,7 +335,7 @@ def test_it_goes_with_experiments_and_debugging_but_not_with_what_is_the_unets()
         ("model.lr_factor=0", "model.lr_factor=0: should be greater than 0"),
         ("model.lr_factor_epochs=2", "model.lr_factor_epochs=2 does nothing with model.lr_factor=1: leave it out"),
         ("model.encoder=hf-hub:their/model", "must be a name of timm"),
-        ("model.match=flops", "unknown key model.match: model=encoder has the keys name, encoder"),
+        ("model.match=flops", "type one of these too; model=encoder has the keys name, encoder"),
     ):
         with pytest.raises(ConfigError, match=said):
             parse(compose_train(["model=encoder", words]))
@@ -344,7 +344,7 @@ def test_it_goes_with_experiments_and_debugging_but_not_with_what_is_the_unets()
 def test_timm_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     find_maps.cache_clear()
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ConfigError, match=r"model=encoder needs the extra: pip install 'unet-exp\[encoders\]'"):
+    with pytest.raises(ConfigError, match=r"model=encoder needs the extra: pip install -e '\.\[encoders\]'"):
         network.complete(config_of(RESNET))
 
 

@@ -189,9 +189,9 @@ class TestCheck:
     def test_optuna_is_an_extra(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         config = optuna_config()
         monkeypatch.setitem(sys.modules, "optuna", None)
-        with pytest.raises(ConfigError, match=r"pip install 'unet-exp\[sweep\]'"):
+        with pytest.raises(ConfigError, match=r"pip install -e '\.\[sweep\]'"):
             read_command(["search=optuna", *TINY])
-        with pytest.raises(ConfigError, match=r"pip install 'unet-exp\[sweep\]'"):
+        with pytest.raises(ConfigError, match=r"pip install -e '\.\[sweep\]'"):
             Search(config, "val/iou/mean", tmp_path / "search.journal")
 
     def test_importing_it_is_quick(self) -> None:

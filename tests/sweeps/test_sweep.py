@@ -125,7 +125,7 @@ class TestPlan:
             (["optimizer.lr=interval(0.1,0.2)"], "an interval is for search=optuna"),
             (["seed=0,-1"], "seed=-1: should be greater than or equal to 0"),
             (["model=same", "sweep.report=maybe"], "report='maybe': should be a valid boolean"),
-            (["sweep.resume=nowhere"], "sweep.resume=nowhere: there is no sweep.json in it"),
+            (["sweep.resume=nowhere"], "sweep.resume=nowhere: there is no such folder"),
             (["model=same", "sweep.resume=nowhere"], "model=same: sweep.resume goes on with the words of the sweep"),
         ],
     )
@@ -207,8 +207,9 @@ class TestRun:
             values = yaml.safe_load(sweep.folder(run).config.read_text())
             assert f"fusion={values['fusion']['name']},seed={values['seed']}" == run.name
         # What a run prints is in its log; the sweep's own words are few.
-        assert "conv 3x3" not in said.out
-        assert "conv 3x3" in sweep.folder(sweep.runs[0]).log.read_text()
+        assert "network  " not in said.out
+        assert "network  " in sweep.folder(sweep.runs[0]).log.read_text()
+        assert "warning: 2 pairs of runs with the same seed and fold are too few for any verdict" in said.out
         assert "2 pairs" in said.out
         assert {path.name for path in tmp_path.iterdir()} == {"out"}
 

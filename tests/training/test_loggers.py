@@ -262,7 +262,7 @@ def test_a_config_of_several_loggers_can_be_sent_to_another_process() -> None:
         ("logger=[wandb,mlflo]", "logger=mlflo: no such option; choose one of csv, mlflow, tensorboard, wandb"),
         (
             "logger=[tensorboard,mlflow] logger.project=a",
-            "unknown key logger.project: logger=['tensorboard', 'mlflow']",
+            "unknown key logger.project: it is of logger=wandb, type that too; logger=['tensorboard', 'mlflow']",
         ),
         ("logger=mlflow logger.tracking_uri=http://me:secret@host", "logger.tracking_uri must hold no password"),
         ("logger=mlflow logger.tracking_uri=runs/here", "logger.tracking_uri=runs/here: must be a server"),

@@ -354,7 +354,7 @@ class TestMistakes:
 
     def test_missing_data(self, cli: Cli, tmp_path: Path) -> None:
         said = cli("train", *TINY_STACK, "output=out", "data=isbi2012", "data.root=nowhere", "data.download=false")
-        assert said.mistake.startswith("nowhere: no data here; set data.download=true, or data.root to a folder")
+        assert said.mistake.startswith("data.root=nowhere: there are no data; check the path, which needs train/image")
         assert no_run_in(tmp_path)
 
     def test_an_output_that_is_a_file(self, cli: Cli, tmp_path: Path) -> None:

@@ -120,11 +120,13 @@ def _split_blocks(groups: Places, config: UserDataConfig) -> list[Places]:
     wanted = config.folds or 2 + (config.test > 0)
     if count < wanted:
         word = f"data.folds={config.folds}" if config.folds else f"data.val={config.val} data.test={config.test}"
-        fewer = "fewer data.folds" if config.folds else "data.test=0"
+        ways = ["add images", *(["take fewer data.folds"] if config.folds else ["take data.test=0"] * (wanted > 2))]
+        if config.group != "image":
+            ways.append("set data.group=image, with which the pages of one stack may come into several parts")
+        have = "1 group of images" if count == 1 else f"{count} groups of images"
         raise ConfigError(
-            f"{word}: {wanted} parts of the images (train, val and so on) need as many groups, and data.group="
-            f"{config.group} makes {count}: add images, take {fewer}, or "
-            "set data.group=image, with which the pages of one stack may come into several parts"
+            f"{word}: {wanted} parts are wanted and data.group={config.group} makes {have}, each of which stays in one "
+            f"part: {', or '.join(ways)}"
         )
     part_of = np.zeros(count, np.int8)
     if config.folds:
