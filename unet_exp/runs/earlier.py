@@ -18,6 +18,7 @@ FREE = (
     "trust",
     "logger",
     "data.root",
+    "data.download",
     "data.images",
     "data.masks",
     "data.lists",

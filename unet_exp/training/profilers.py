@@ -11,10 +11,12 @@ _TABLE = "profile.txt"
 
 
 class _Named:
-    """Gives the table its name; Lightning's own adds the phase and the rank."""
+    """Gives the table its name, to which Lightning's own adds the phase."""
+
+    _local_rank: int | None
 
     def _prepare_filename(self, *_: Any, **__: Any) -> str:
-        return _TABLE
+        return f"profile_of_process_{self._local_rank}.txt" if self._local_rank else _TABLE
 
 
 class StepProfiler(_Named, PyTorchProfiler):
@@ -34,9 +36,10 @@ class StepProfiler(_Named, PyTorchProfiler):
 
     def _write(self, profiler: profile) -> None:
         training = self._schedule is None or self._schedule.is_training
-        profiler.export_chrome_trace(
-            str(self._folder.path / f"profile_{'training' if training else 'validation'}.json")
-        )
+        if not self._local_rank:  # the processes of a distributed training do the same
+            profiler.export_chrome_trace(
+                str(self._folder.path / f"profile_{'training' if training else 'validation'}.json")
+            )
 
 
 class CallProfiler(_Named, SimpleProfiler):
