@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from hydra.core.override_parser.types import Override
 from pydantic import BaseModel
 
-OF_COMMANDS = ("checkpoint", "input", "output", "memory", "part", "runs", "baseline", "metric", "clear")
+OF_COMMANDS = ("checkpoint", "input", "output", "memory", "runs", "baseline", "metric", "clear")
 """Those of the commands that are no keys of a training."""
 _NO_TEXT = (int, float, bool, Any)
 

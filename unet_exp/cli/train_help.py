@@ -10,7 +10,7 @@ Words (group: options):
 {words}
 
 Most used keys (--cfg job prints all of them, --cfg job -p model one group):
-  seed  name  resume  rerun  preview  init_from  model.depth  model.width  model.match  model.block
+  seed  name  resume  rerun  preview  verbose  init_from  model.depth  model.width  model.match  model.block
   model.deep_supervision  loss.class_weights  optimizer.lr  trainer.max_epochs  trainer.max_steps
   trainer.max_time  trainer.accelerator  trainer.devices  trainer.precision  trainer.monitor
   data.root  data.seed  data.tile  data.batch_size  data.num_workers  data.fold  data.folds
