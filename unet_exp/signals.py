@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -136,8 +136,10 @@ def _wait_for_second(read: socket.socket) -> None:
                     first = now
                 elif now - first >= _SAME:
                     time.sleep(_GRACE)
-                    if sys.stderr.isatty():
-                        os.write(sys.stderr.fileno(), b"\x1b[?25h")  # a progress bar has hidden the cursor
+                    cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar has hidden it
+                    told = f"{cursor}stopped at once by a second signal, {signal.Signals(signum).name}\n"
+                    with suppress(OSError, ValueError):
+                        os.write(sys.stderr.fileno(), told.encode())
                     os._exit(128 + signum)
 
 

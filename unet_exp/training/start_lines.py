@@ -59,7 +59,7 @@ def _describe_network(job: Job) -> str:
     if isinstance(architecture, EncoderArchitecture):
         return f"{architecture.describe()}: {cost}"
     size = job.datamodule.input_size
-    return f"{architecture.target}, {size} -> {output_size(architecture, size)} pixels: {cost}"
+    return f"{architecture.target}: {size} -> {output_size(architecture, size)} pixels, {cost}"
 
 
 def _describe_steps(job: Job) -> str:
