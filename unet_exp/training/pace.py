@@ -51,8 +51,8 @@ class PaceWatch(Callback):
         left = min(each * (self._steps - step), self._limit or math.inf)
         if left > _LONG and trainer.is_global_zero:
             self._tell(
-                f"warning: a step takes {each:.3g} s on this CPU, so this training takes about {_describe(left)}, "
-                "validations not counted: a GPU, a smaller model.width, data.tile or trainer.max_steps takes less, "
+                f"warning: a step takes {each:.3g} s on this CPU, so this training takes about {_describe(left)}: "
+                "a GPU, a smaller model.width, data.tile or trainer.max_steps takes less, "
                 "trainer.max_time=1h ends it in time, and experiment=small is made for a CPU"
             )
 

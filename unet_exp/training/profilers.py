@@ -1,8 +1,9 @@
 """Profilers of a training, `trainer.profiler`: their files have names that say what they are."""
 
+from collections.abc import Callable
 from typing import Any
 
-from pytorch_lightning.profilers import PyTorchProfiler, SimpleProfiler
+from pytorch_lightning.profilers import Profiler, PyTorchProfiler, SimpleProfiler
 from torch.profiler import profile
 
 from unet_exp.runs.run_folder import RunFolder
@@ -53,7 +54,7 @@ class CallProfiler(_Named, SimpleProfiler):
         super().__init__(folder.path, "profile")
 
 
-PROFILERS = {"simple": CallProfiler, "pytorch": StepProfiler}
+PROFILERS: dict[str, Callable[[RunFolder], Profiler]] = {"simple": CallProfiler, "pytorch": StepProfiler}
 """By the words of `trainer.profiler`."""
 
 
