@@ -138,5 +138,5 @@ def track(items: Iterable[T], name: str, total: int, console: "Console | None" =
 def _find_log(file: TextIO | None) -> TextIO | None:
     """The file of the lines; None if there are none."""
     file = file or sys.stdout
-    further = os.environ.get("LOCAL_RANK", "0") != "0"  # see `unet_exp.training.processes`
+    further = "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0"  # see `unet_exp.training.processes`
     return None if file is None or further or file.isatty() else file

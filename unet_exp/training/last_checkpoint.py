@@ -19,6 +19,7 @@ from torch import Tensor
 from unet_exp import signals
 from unet_exp.checkpoints.reading import LOOPS, RANDOM_STATES
 from unet_exp.training.draws import Draw, PatchSampler
+from unet_exp.training.group import any_of
 
 
 class LastCheckpoint(Callback):
@@ -68,7 +69,7 @@ class LastCheckpoint(Callback):
         due = self._validated or time.monotonic() - self._saved_at >= self._every
         stopping = signals.received() is not None
         if trainer.world_size > 1:
-            due, stopping = _agree(trainer, due, stopping)
+            due, stopping = any_of(due, stopping)  # whichever of them the clock or a signal reaches
         if (due or stopping) and trainer.global_step:
             self._save(trainer)
         if stopping:
@@ -119,12 +120,6 @@ class LastCheckpoint(Callback):
         # Lightning counts a step too many for the loggers, and would skip the plateau at the end of this epoch.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         trainer.fit_loop.restarting = False
-
-
-def _agree(trainer: pl.Trainer, *wishes: bool) -> list[bool]:
-    """What any of the processes wishes, whichever of them the clock or a signal reaches; they ask each other once."""
-    wanted = torch.tensor([float(wish) for wish in wishes], device=trainer.strategy.root_device)
-    return [bool(number) for number in trainer.strategy.reduce(wanted, reduce_op="sum").tolist()]
 
 
 def _get_random_states(trainer: pl.Trainer) -> dict[str, Tensor]:

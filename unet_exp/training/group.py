@@ -1,0 +1,384 @@
+"""The processes that share a training: how they meet, what they tell each other, and what ends them together.
+
+They meet at a store of torch.distributed. The first one prepares the training alone, so that downloads, caches and
+mistakes come once; then it tells the others the run, and they prepare it too. Each looks at the store while it waits,
+and finds there why another one has ended.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+import torch.distributed as dist
+
+from unet_exp.config import duration_seconds
+from unet_exp.config.running import TrainerConfig
+from unet_exp.errors import ConfigError, TrainingError, UserError
+from unet_exp.inference.device import resolve_device
+from unet_exp.progress import watch
+from unet_exp.runs.conditions import Conditions
+from unet_exp.runs.run_folder import RunFolder
+from unet_exp.signals import Stopped
+from unet_exp.training.processes import GUIDE, Place, find_started
+
+_stores: Any = dist  # PyTorch's stubs lack them
+_LOOKS = 0.1
+"""Seconds between two looks at the store."""
+_ENDS = 10.0
+"""Seconds in which processes that the first one started end by themselves when it has ended."""
+_LOST = re.compile(
+    "gloo|NCCL|[Cc]onnection (closed|reset|refused|timed out|was likely closed)|[Tt]imed out waiting|Broken pipe|"
+    "wait timeout|recvBytes|heartbeat"
+)
+"""In messages of PyTorch: another process does not answer."""
+
+
+@dataclass(frozen=True)
+class SharedRun:
+    """What the first process tells the others.
+
+    Attributes:
+        folder: of the run.
+        checkpoint: from which it is resumed; None: from the beginning.
+        conditions: of the first process, under which the others compute too.
+    """
+
+    folder: str
+    checkpoint: str | None
+    conditions: dict[str, Any]
+
+    @classmethod
+    def of(cls, folder: RunFolder, checkpoint: Path | None, conditions: Conditions) -> Self:
+        """As it goes to other machines."""
+        place = None if checkpoint is None else str(checkpoint.resolve())
+        return cls(str(folder.path.resolve()), place, conditions.model_dump())
+
+
+def find_place(trainer: TrainerConfig) -> Place:
+    """The place of this process among those that share its training; of one that starts them, the first.
+
+    Raises:
+        ConfigError: if this machine has not so many devices, or not so many processes were started.
+    """
+    started = find_started(trainer)
+    if started is None:
+        count = count_devices(trainer)
+        return Place(world=count, local_world=count)
+    device, available = resolve_device(trainer.accelerator).type, torch.cuda.device_count()
+    sees_its_own = started.starter == "srun" and available == 1
+    if device == "mps" or (device == "cuda" and available < started.local_world and not sees_its_own):
+        raise ConfigError(
+            f"{started.starter} started {started.local_world} processes on this machine, and it has "
+            f"{available or 1} {device} devices; start one process for each"
+        )
+    return started
+
+
+def count_devices(trainer: TrainerConfig) -> int:
+    """How many devices of this machine `trainer.devices` means; on its CPU, how many processes.
+
+    Raises:
+        ConfigError: if this machine has not so many.
+    """
+    device = resolve_device(trainer.accelerator)
+    available = torch.cuda.device_count() if device.type == "cuda" else 1
+    wanted = available if trainer.devices == "auto" else trainer.devices
+    if wanted > available and device.type != "cpu":
+        raise ConfigError(f"trainer.devices={wanted}: there are {available} here; take at most so many, or auto")
+    return wanted
+
+
+def gather(value: Any) -> list[Any]:
+    """A value of each process, in their order; all of them call it."""
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, value)
+    return found
+
+
+def any_of(*wishes: bool) -> list[bool]:
+    """What any of the processes wishes; all of them call it."""
+    # On the CPU: to ask a GPU would wait for it.
+    wanted = torch.tensor([float(wish) for wish in wishes])
+    dist.all_reduce(wanted)
+    return [bool(number) for number in wanted.tolist()]
+
+
+class Group:
+    """The processes of a training, from this one's point of view; a block that ends by an error tells the others.
+
+    Args:
+        trainer: of the config.
+        place: of this process.
+    """
+
+    def __init__(self, trainer: TrainerConfig, place: Place) -> None:
+        self.place = place
+        self._trainer = trainer
+        self._limit = duration_seconds(trainer.peer_timeout)
+        self._store: Any = None
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._began = time.monotonic()
+
+    @property
+    def shared(self) -> bool:
+        """Whether there is more than one process."""
+        return self.place.world > 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the first process."""
+        return self.place.rank == 0
+
+    @property
+    def device_index(self) -> int:
+        """Of the GPU of this process."""
+        return self.place.local_rank if torch.cuda.device_count() >= self.place.local_world else 0
+
+    def __enter__(self) -> Self:
+        """Meets the others, if something else has started them.
+
+        Raises:
+            UserError: if one does not come, or the first one cannot be reached.
+        """
+        if self.shared and resolve_device(self._trainer.accelerator).type == "cuda":
+            torch.cuda.set_device(self.device_index)
+        if self.shared and (self.place.port or not self.first):
+            with self._telling():
+                self._meet()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Tells the others that this one ends, and why."""
+        del kind, at
+        if not self.shared:
+            return
+        told = error is None or self._tell_failure(error)
+        if error is None and self.first and self._store is not None:
+            self._set("over")
+        if dist.is_initialized() and (error is None or dist.get_backend() == "gloo"):
+            dist.destroy_process_group()
+        self._end_children()
+        if isinstance(error, UserError | Stopped) and told and not self.first and self.place.starter == "first":
+            raise SystemExit(2)  # the first process reports it, in the same terminal
+
+    def share(self, run: SharedRun) -> None:
+        """Starts the other processes if nothing else has, and tells them the run; the first process calls it.
+
+        Raises:
+            TrainingError: if one does not come.
+        """
+        if not self.shared:
+            return
+        if not self.place.port:
+            self._store = self._serve(0)
+            self._start_others(replace(self.place, port=self._store.port))
+            self._meet()
+        self._set("run", json.dumps(asdict(run)))
+
+    def receive(self) -> SharedRun:
+        """Waits until the first process has prepared the run.
+
+        Raises:
+            TrainingError: if it could not.
+        """
+        self._wait(["run"])
+        return SharedRun(**json.loads(self._store.get("run")))
+
+    def connect(self, device: torch.device) -> None:
+        """Waits until all are prepared, and makes the process group in which they train.
+
+        Raises:
+            TrainingError: if one could not prepare it, or does not answer.
+        """
+        if not self.shared:
+            return
+        self._set(f"ready/{self.place.rank}")
+        if self.first:
+            # The others prepare what this one has prepared.
+            self._wait_for_all("ready", "prepare the training", self._limit + 2 * (time.monotonic() - self._began))
+            self._set("go")
+        else:
+            self._wait(["go"])
+        with self.explain():
+            dist.init_process_group(
+                # Objects and wishes go over the CPU, where a lost process is noticed at once.
+                "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+                store=_stores.PrefixStore("group", self._store),
+                rank=self.place.rank,
+                world_size=self.place.world,
+                timeout=timedelta(seconds=self._limit),
+            )
+
+    def wait_for_end(self) -> None:
+        """Waits, in the other processes, until the first one has ended what it does alone."""
+        with suppress(TrainingError):
+            self._wait(["over"])
+
+    @contextmanager
+    def explain(self) -> Iterator[None]:
+        """Turns the error of a step whose other processes are lost into one line.
+
+        Raises:
+            TrainingError: with the reason, if it is known.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if not self.shared or not (isinstance(error, dist.DistError) or _LOST.search(str(error))):
+                raise
+            raise TrainingError(self._describe_loss(str(error))) from None
+
+    def _describe_loss(self, message: str) -> str:
+        # The one that ends says why before it closes its connections.
+        with suppress(dist.DistError):
+            if self._store.check(["failed"]):
+                return str(self._store.get("failed").decode())
+        if "imed out" in message or "timeout" in message:
+            return (
+                f"another of the {self.place.world} processes did not answer within trainer.peer_timeout="
+                f"{self._trainer.peer_timeout}; see whether it still runs"
+            )
+        cause = f" ({' '.join(message.split())[-200:]})" if "connectFullMesh" in message else ""
+        return (
+            f"another of the {self.place.world} processes has ended, killed or out of memory if it says nothing itself"
+            f"{cause}"
+        )
+
+    def _meet(self) -> None:
+        if self._store is None:
+            self._store = self._open_store()
+        self._set(f"here/{self.place.rank}")
+        if self.first:
+            self._wait_for_all("here", "come", self._limit)
+
+    def _open_store(self) -> Any:
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun itself has the store
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            return _stores.PrefixStore(f"training/{attempt}", self._reach())
+        return self._serve(self.place.port) if self.first else self._reach()
+
+    def _serve(self, port: int) -> Any:
+        """The store, in this process.
+
+        Raises:
+            ConfigError: if the port is taken.
+        """
+        try:
+            return _stores.TCPStore(
+                "127.0.0.1", port, is_master=True, wait_for_workers=False, timeout=timedelta(minutes=1)
+            )
+        except dist.DistError as error:
+            reason = "in use" if "EADDRINUSE" in str(error) else "not to be had"
+            raise ConfigError(
+                f"MASTER_PORT={port} is {reason} on this machine; set another one, or end what listens there"
+            ) from None
+
+    def _reach(self) -> Any:
+        """The store, in the first process or in torchrun.
+
+        Raises:
+            ConfigError: if its address is unknown, or nobody answers there.
+        """
+        address, port = self.place.address, self.place.port
+        until = time.monotonic() + self._limit
+        while True:
+            try:
+                socket.create_connection((address, port), timeout=5).close()
+                break
+            except socket.gaierror:
+                raise ConfigError(
+                    f"MASTER_ADDR={address}: this machine knows no such address; set that of the first machine"
+                ) from None
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise ConfigError(
+                        f"MASTER_ADDR={address} MASTER_PORT={port}: nobody answers there within trainer.peer_timeout="
+                        f"{self._trainer.peer_timeout} ({error.strerror or error}); is the first process started?"
+                    ) from None
+                time.sleep(_LOOKS)
+        return _stores.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timedelta(minutes=1))
+
+    def _start_others(self, place: Place) -> None:
+        """Starts this command once for each further process."""
+        self.place = place
+        for rank in range(1, place.world):
+            environment = replace(place, rank=rank, local_rank=rank).write_environment(os.environ)
+            self._children.append(subprocess.Popen([sys.executable, *sys.orig_argv[1:]], env=environment))
+
+    def _wait_for_all(self, key: str, doing: str, limit: float) -> None:
+        """Waits for a key of each process.
+
+        Raises:
+            TrainingError: if one fails or does not come in so many seconds.
+        """
+        until = time.monotonic() + limit
+        with watch(f"waiting until all {self.place.world} processes {doing}"):
+            for rank in range(1, self.place.world):
+                self._wait(
+                    [f"{key}/{rank}"],
+                    until,
+                    f"process {rank} of {self.place.world} (counted from 0) did not {doing} within {limit:.0f} s "
+                    f"(trainer.peer_timeout={self._trainer.peer_timeout}): are all of them started, with MASTER_ADDR="
+                    f"{self.place.address} MASTER_PORT={self.place.port}? See {GUIDE}",
+                )
+
+    def _wait(self, keys: list[str], until: float | None = None, missing: str = "") -> None:
+        while True:
+            with self.explain():
+                if self._store.check(keys):
+                    return
+                if self._store.check(["failed"]):
+                    raise TrainingError(self._store.get("failed").decode())
+            for rank, child in enumerate(self._children, start=1):
+                if child.poll() is not None:
+                    raise TrainingError(f"process {rank} has ended with exit code {child.returncode}")
+            if until is not None and time.monotonic() > until:
+                raise TrainingError(missing)
+            time.sleep(_LOOKS)
+
+    def _set(self, key: str, value: str = "") -> None:
+        with self.explain():
+            self._store.set(key, value)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """A block of `__enter__`, after which there is no `__exit__` if it fails."""
+        try:
+            yield
+        except BaseException as error:
+            self._tell_failure(error)
+            raise
+
+    def _tell_failure(self, error: BaseException) -> bool:
+        """Writes to the store why this process ends, unless another has; whether that could be done."""
+        if self._store is None:
+            return False
+        reason = str(error) if isinstance(error, UserError | Stopped) else f"{type(error).__name__}: {error}"
+        with suppress(dist.DistError):
+            if not self._store.check(["failed"]):
+                self._store.set("failed", f"process {self.place.rank} of {self.place.world}: {reason}")
+            return True
+        return False
+
+    def _end_children(self) -> None:
+        """Waits for the processes that this one started, and kills those that do not end."""
+        until = time.monotonic() + _ENDS
+        with ExitStack() as stack:
+            for child in self._children:
+                stack.callback(child.wait)
+                stack.callback(child.kill)
+            for child in self._children:
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(max(until - time.monotonic(), 0))
