@@ -123,11 +123,13 @@ def in_this_child(run: Callable[[], Any]) -> NoReturn:
 def in_two_processes(run: Callable[[], Any]) -> None:
     """Runs a training of `trainer.devices=2` in this process, a forked child (`in_a_child`), and in one more."""
     place = Place(world=2, local_world=2, starter="torchrun", port=free_port())
-    if os.fork() == 0:
+    second = os.fork()
+    if second == 0:
         os.environ.update(replace(place, rank=1, local_rank=1).write_environment({}))
         in_this_child(run)
     os.environ.update(place.write_environment({}))
     run()
+    os.waitpid(second, 0)
 
 
 def free_port() -> int:

@@ -166,7 +166,7 @@ class Group:
             return
         told = error is None or self._tell_failure(error)
         if error is None and self.first and self._store is not None:
-            self._set("over")
+            self._end_all()
         if dist.is_initialized() and (error is None or dist.get_backend() == "gloo"):
             dist.destroy_process_group()
         self._end_children()
@@ -225,6 +225,7 @@ class Group:
         """Waits, in the other processes, until the first one has ended what it does alone."""
         with suppress(TrainingError):
             self._wait(["over"])
+            self._set(f"gone/{self.place.rank}")
 
     @contextmanager
     def explain(self) -> Iterator[None]:
@@ -371,6 +372,13 @@ class Group:
                 self._store.set("failed", f"process {self.place.rank} of {self.place.world}: {reason}")
             return True
         return False
+
+    def _end_all(self) -> None:
+        """Lets the others end, and stays until they have: with the first process the store may go."""
+        with suppress(TrainingError):
+            self._set("over")
+            for rank in range(1, self.place.world):
+                self._wait([f"gone/{rank}"], time.monotonic() + _ENDS, "it ends without me")
 
     def _end_children(self) -> None:
         """Waits for the processes that this one started, and kills those that do not end."""

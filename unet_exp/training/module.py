@@ -229,4 +229,5 @@ class SegmentationModule(pl.LightningModule):
         """Restores the losses of the interrupted epoch."""
         known = content[EPOCH_LOSSES]
         # Of several processes a list of each, but for earlier versions, which kept those of the first.
-        self.losses.start(known[self.trainer.global_rank] if known and isinstance(known[0], list) else known)
+        shared = bool(known) and isinstance(known[0], list)
+        self.losses.start(known[self.trainer.global_rank if self._trainer else 0] if shared else known)
