@@ -11,6 +11,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -36,6 +37,8 @@ from unet_exp.training.processes import GUIDE, Place, find_started
 _stores: Any = dist  # PyTorch's stubs lack them
 _LOOKS = 0.1
 """Seconds between two looks at the store."""
+_ANSWERS = timedelta(seconds=20)
+"""In which a store must answer."""
 _ENDS = 10.0
 """Seconds in which processes that the first one started end by themselves when it has ended."""
 _LOST = re.compile(
@@ -113,6 +116,20 @@ def any_of(*wishes: bool) -> list[bool]:
     wanted = torch.tensor([float(wish) for wish in wishes])
     dist.all_reduce(wanted)
     return [bool(number) for number in wanted.tolist()]
+
+
+def _open_client(address: str, port: int) -> Any:
+    """The store that listens there; None where something else does, which may be silent for ever."""
+    found: list[Any] = []
+
+    def open_it() -> None:
+        with suppress(dist.DistError):
+            found.append(_stores.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=_ANSWERS))
+
+    opening = threading.Thread(None, open_it, "store", daemon=True)
+    opening.start()
+    opening.join(_ANSWERS.total_seconds())
+    return found[0] if found else None
 
 
 class Group:
@@ -309,7 +326,12 @@ class Group:
                         f"{self._trainer.peer_timeout} ({error.strerror or error}); is the first process started?"
                     ) from None
                 time.sleep(_LOOKS)
-        return _stores.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timedelta(minutes=1))
+        if (store := _open_client(address, port)) is None:
+            raise ConfigError(
+                f"MASTER_ADDR={address} MASTER_PORT={port}: what listens there does not answer as the first process of "
+                "a training; set another MASTER_PORT"
+            )
+        return store
 
     def _start_others(self, place: Place) -> None:
         """Starts this command once for each further process."""
