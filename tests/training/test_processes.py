@@ -17,6 +17,7 @@ from unet_exp.errors import ConfigError, TrainingError, UserError
 from unet_exp.training import processes
 from unet_exp.training.group import Group, SharedRun, find_place
 from unet_exp.training.processes import Place, find_started
+from unet_exp.training.store import serve_store
 
 TORCHRUN = {
     "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "node1",
@@ -125,9 +126,7 @@ def test_an_unknown_address_is_named() -> None:
 def test_a_first_process_that_does_not_come_is_waited_for_a_time() -> None:
     port = free_port()
     said = refused(replace(PAIR, rank=1, port=port), ConfigError)
-    assert said.startswith(
-        f"MASTER_ADDR=127.0.0.1 MASTER_PORT={port}: nobody answers there within trainer.peer_timeout"
-    )
+    assert said.startswith(f"MASTER_ADDR=127.0.0.1 MASTER_PORT={port}: nobody answers there within 1 s")
 
 
 def test_another_process_that_does_not_come_is_waited_for_a_time() -> None:
@@ -136,7 +135,7 @@ def test_another_process_that_does_not_come_is_waited_for_a_time() -> None:
 
 
 def test_a_program_that_has_the_port_but_is_no_training_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unet_exp.training.group._ANSWERS", timedelta(seconds=1))
+    monkeypatch.setattr("unet_exp.training.store._ANSWERS", timedelta(seconds=1))
     with socket.create_server(("", 0)) as taken:
         said = refused(replace(PAIR, rank=1, port=taken.getsockname()[1]), ConfigError)
     assert "does not answer as the first process of a training" in said
@@ -146,7 +145,7 @@ def test_what_ends_the_first_process_ends_the_others() -> None:
     first = replace(PAIR, port=free_port())
     trainer = settings(peer_timeout=20)
     server = Group(trainer, first)
-    server._store = server._serve(first.port)
+    server._store = serve_store(first.port)
     with Group(trainer, replace(first, rank=1)) as other:
         with pytest.raises(ConfigError), server:
             raise ConfigError("data.tile=7: too small")
@@ -158,7 +157,7 @@ def test_the_others_are_told_the_run() -> None:
     first = replace(PAIR, port=free_port())
     trainer = settings(peer_timeout=20)
     server = Group(trainer, first)
-    server._store = server._serve(first.port)
+    server._store = serve_store(first.port)
     with Group(trainer, replace(first, rank=1)) as other:
         run = SharedRun("folder", None, {"threads": 2})
         with server:

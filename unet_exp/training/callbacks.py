@@ -19,7 +19,7 @@ from unet_exp.files import name_in_errors, write_whole
 from unet_exp.metrics.declarations import direction
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.samples.sample import Sample
-from unet_exp.training.group import any_of
+from unet_exp.training.group import largest_of
 from unet_exp.training.last_checkpoint import BestCheckpoint, LastCheckpoint
 from unet_exp.training.loggers import Predictions, TrainingLogger
 from unet_exp.training.module import SegmentationModule
@@ -261,7 +261,7 @@ class StopTogether(Callback):
         self._ask(trainer)
 
     def _ask(self, trainer: pl.Trainer) -> None:
-        (trainer.should_stop,) = any_of(trainer.should_stop)
+        trainer.should_stop = largest_of(trainer.should_stop) == [1]
 
 
 class Callbacks(NamedTuple):

@@ -8,10 +8,8 @@ and finds there why another one has ended.
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -33,14 +31,11 @@ from unet_exp.runs.conditions import Conditions
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.signals import Stopped
 from unet_exp.training.processes import GUIDE, Place, find_started
+from unet_exp.training.store import LOOKS, open_store, serve_store
 
 _stores: Any = dist  # PyTorch's stubs lack them
-_LOOKS = 0.1
-"""Seconds between two looks at the store."""
-_ANSWERS = timedelta(seconds=20)
-"""In which a store must answer."""
-_ENDS = 10.0
-"""Seconds in which processes that the first one started end by themselves when it has ended."""
+_ENDS = 5.0
+"""Seconds in which the others end by themselves when the first one ends."""
 _LOST = re.compile(
     "gloo|NCCL|[Cc]onnection (closed|reset|refused|timed out|was likely closed)|[Tt]imed out waiting|Broken pipe|"
     "wait timeout|recvBytes|heartbeat"
@@ -110,26 +105,12 @@ def gather(value: Any) -> list[Any]:
     return found
 
 
-def any_of(*wishes: bool) -> list[bool]:
-    """What any of the processes wishes; all of them call it."""
-    # On the CPU: to ask a GPU would wait for it.
-    wanted = torch.tensor([float(wish) for wish in wishes])
-    dist.all_reduce(wanted)
-    return [bool(number) for number in wanted.tolist()]
-
-
-def _open_client(address: str, port: int) -> Any:
-    """The store that listens there; None where something else does, which may be silent for ever."""
-    found: list[Any] = []
-
-    def open_it() -> None:
-        with suppress(dist.DistError):
-            found.append(_stores.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=_ANSWERS))
-
-    opening = threading.Thread(None, open_it, "store", daemon=True)
-    opening.start()
-    opening.join(_ANSWERS.total_seconds())
-    return found[0] if found else None
+def largest_of(*numbers: int) -> list[int]:
+    """The largest of each of these numbers in any process; all of them call it."""
+    found = torch.tensor(numbers)  # on the CPU: to ask a GPU would wait for it
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    largest: list[int] = found.tolist()
+    return largest
 
 
 class Group:
@@ -181,11 +162,12 @@ class Group:
         del kind, at
         if not self.shared:
             return
-        told = error is None or self._tell_failure(error)
-        if error is None and self.first and self._store is not None:
-            self._end_all()
+        over = "over" if self.first else f"gone/{self.place.rank}"
+        told = self._set_quietly(over) if error is None else self._tell_failure(error)
         if dist.is_initialized() and (error is None or dist.get_backend() == "gloo"):
-            dist.destroy_process_group()
+            dist.destroy_process_group()  # whoever waits for this process in a step notices it
+        if self.first and told:
+            self._stay()
         self._end_children()
         if isinstance(error, UserError | Stopped) and told and not self.first and self.place.starter == "first":
             raise SystemExit(2)  # the first process reports it, in the same terminal
@@ -199,7 +181,7 @@ class Group:
         if not self.shared:
             return
         if not self.place.port:
-            self._store = self._serve(0)
+            self._store = serve_store(0)
             self._start_others(replace(self.place, port=self._store.port))
             self._meet()
         self._set("run", json.dumps(asdict(run)))
@@ -242,7 +224,6 @@ class Group:
         """Waits, in the other processes, until the first one has ended what it does alone."""
         with suppress(TrainingError):
             self._wait(["over"])
-            self._set(f"gone/{self.place.rank}")
 
     @contextmanager
     def explain(self) -> Iterator[None]:
@@ -276,62 +257,10 @@ class Group:
 
     def _meet(self) -> None:
         if self._store is None:
-            self._store = self._open_store()
+            self._store = open_store(self.place, self._limit)
         self._set(f"here/{self.place.rank}")
         if self.first:
             self._wait_for_all("here", "come", self._limit)
-
-    def _open_store(self) -> Any:
-        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun itself has the store
-            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-            return _stores.PrefixStore(f"training/{attempt}", self._reach())
-        return self._serve(self.place.port) if self.first else self._reach()
-
-    def _serve(self, port: int) -> Any:
-        """The store, in this process.
-
-        Raises:
-            ConfigError: if the port is taken.
-        """
-        try:
-            return _stores.TCPStore(
-                "127.0.0.1", port, is_master=True, wait_for_workers=False, timeout=timedelta(minutes=1)
-            )
-        except dist.DistError as error:
-            reason = "in use" if "EADDRINUSE" in str(error) else "not to be had"
-            raise ConfigError(
-                f"MASTER_PORT={port} is {reason} on this machine; set another one, or end what listens there"
-            ) from None
-
-    def _reach(self) -> Any:
-        """The store, in the first process or in torchrun.
-
-        Raises:
-            ConfigError: if its address is unknown, or nobody answers there.
-        """
-        address, port = self.place.address, self.place.port
-        until = time.monotonic() + self._limit
-        while True:
-            try:
-                socket.create_connection((address, port), timeout=5).close()
-                break
-            except socket.gaierror:
-                raise ConfigError(
-                    f"MASTER_ADDR={address}: this machine knows no such address; set that of the first machine"
-                ) from None
-            except OSError as error:
-                if time.monotonic() > until:
-                    raise ConfigError(
-                        f"MASTER_ADDR={address} MASTER_PORT={port}: nobody answers there within trainer.peer_timeout="
-                        f"{self._trainer.peer_timeout} ({error.strerror or error}); is the first process started?"
-                    ) from None
-                time.sleep(_LOOKS)
-        if (store := _open_client(address, port)) is None:
-            raise ConfigError(
-                f"MASTER_ADDR={address} MASTER_PORT={port}: what listens there does not answer as the first process of "
-                "a training; set another MASTER_PORT"
-            )
-        return store
 
     def _start_others(self, place: Place) -> None:
         """Starts this command once for each further process."""
@@ -369,7 +298,7 @@ class Group:
                     raise TrainingError(f"process {rank} has ended with exit code {child.returncode}")
             if until is not None and time.monotonic() > until:
                 raise TrainingError(missing)
-            time.sleep(_LOOKS)
+            time.sleep(LOOKS)
 
     def _set(self, key: str, value: str = "") -> None:
         with self.explain():
@@ -386,21 +315,26 @@ class Group:
 
     def _tell_failure(self, error: BaseException) -> bool:
         """Writes to the store why this process ends, unless another has; whether that could be done."""
-        if self._store is None:
-            return False
         reason = str(error) if isinstance(error, UserError | Stopped) else f"{type(error).__name__}: {error}"
+        told = self._set_quietly("failed", f"process {self.place.rank} of {self.place.world}: {reason}")
+        return told and self._set_quietly(f"gone/{self.place.rank}")
+
+    def _set_quietly(self, key: str, value: str = "") -> bool:
+        """Sets a key that is not set; whether the store is there."""
         with suppress(dist.DistError):
-            if not self._store.check(["failed"]):
-                self._store.set("failed", f"process {self.place.rank} of {self.place.world}: {reason}")
-            return True
+            if self._store is not None and not self._store.check([key]):
+                self._store.set(key, value)
+            return self._store is not None
         return False
 
-    def _end_all(self) -> None:
-        """Lets the others end, and stays until they have: with the first process the store may go."""
-        with suppress(TrainingError):
-            self._set("over")
-            for rank in range(1, self.place.world):
-                self._wait([f"gone/{rank}"], time.monotonic() + _ENDS, "it ends without me")
+    def _stay(self) -> None:
+        """Keeps the store until the others have looked at it: with the first process it is gone."""
+        until = time.monotonic() + _ENDS
+        with suppress(dist.DistError):
+            while time.monotonic() < until:
+                if all(self._store.check([f"gone/{rank}"]) for rank in range(1, self.place.world)):
+                    return
+                time.sleep(LOOKS)
 
     def _end_children(self) -> None:
         """Waits for the processes that this one started, and kills those that do not end."""
