@@ -8,6 +8,7 @@ and finds there why another one has ended.
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -226,8 +227,11 @@ class Group:
             self._wait(["over"])
 
     @contextmanager
-    def explain(self) -> Iterator[None]:
+    def explain(self, advice: str = "") -> Iterator[None]:
         """Turns the error of a step whose other processes are lost into one line.
+
+        Args:
+            advice: what to do when that is mended.
 
         Raises:
             TrainingError: with the reason, if it is known.
@@ -237,23 +241,26 @@ class Group:
         except RuntimeError as error:
             if not self.shared or not (isinstance(error, dist.DistError) or _LOST.search(str(error))):
                 raise
-            raise TrainingError(self._describe_loss(str(error))) from None
+            raise TrainingError(self._find_failure() or self._describe_loss(str(error)) + advice) from None
 
-    def _describe_loss(self, message: str) -> str:
-        # The one that ends says why before it closes its connections.
+    def _find_failure(self) -> str | None:
+        """What another process says about its end; it says that before it closes its connections."""
         with suppress(dist.DistError):
             if self._store.check(["failed"]):
                 return str(self._store.get("failed").decode())
+        return None
+
+    def _describe_loss(self, message: str) -> str:
         if "imed out" in message or "timeout" in message:
             return (
                 f"another of the {self.place.world} processes did not answer within trainer.peer_timeout="
                 f"{self._trainer.peer_timeout}; see whether it still runs"
             )
+        for rank, child in enumerate(self._children, start=1):
+            with suppress(subprocess.TimeoutExpired):
+                return _describe_end(rank, child.wait(1))
         cause = f" ({' '.join(message.split())[-200:]})" if "connectFullMesh" in message else ""
-        return (
-            f"another of the {self.place.world} processes has ended, killed or out of memory if it says nothing itself"
-            f"{cause}"
-        )
+        return f"another of the {self.place.world} processes was killed, or its machine is gone{cause}"
 
     def _meet(self) -> None:
         if self._store is None:
@@ -291,11 +298,11 @@ class Group:
             with self.explain():
                 if self._store.check(keys):
                     return
-                if self._store.check(["failed"]):
-                    raise TrainingError(self._store.get("failed").decode())
+                if reason := self._find_failure():
+                    raise TrainingError(reason)
             for rank, child in enumerate(self._children, start=1):
                 if child.poll() is not None:
-                    raise TrainingError(f"process {rank} has ended with exit code {child.returncode}")
+                    raise TrainingError(_describe_end(rank, child.returncode))
             if until is not None and time.monotonic() > until:
                 raise TrainingError(missing)
             time.sleep(LOOKS)
@@ -346,3 +353,10 @@ class Group:
             for child in self._children:
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(max(until - time.monotonic(), 0))
+
+
+def _describe_end(rank: int, code: int) -> str:
+    """What the exit code of another process says; negative for a signal."""
+    if code < 0:
+        return f"process {rank} was killed ({signal.Signals(-code).name}); by SIGKILL the system ends what lacks memory"
+    return f"process {rank} has ended with exit code {code}"

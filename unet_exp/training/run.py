@@ -39,7 +39,7 @@ from unet_exp.pages.run_page import write_run_page
 from unet_exp.progress import watch
 from unet_exp.runs.conditions import Conditions
 from unet_exp.runs.earlier import keep_unrecorded
-from unet_exp.runs.lifecycle import RunRecord, record_run
+from unet_exp.runs.lifecycle import RunRecord, explain_resume, record_run
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import BestEpoch, Summary, Width
 from unet_exp.samples.data_set import SPLITS
@@ -229,7 +229,7 @@ class _Training:
             job.module.pictures = 0 if self.group.first else job.config.logger.images
         self.group.connect(job.device)
         with (
-            self.group.explain(),
+            self.group.explain(f"; what was trained is kept: {explain_resume(folder)}"),
             watch("training") as phase,
             signals.defer(),
             explain_out_of_memory("take a smaller data.batch_size, data.tile or model.width"),
