@@ -152,10 +152,7 @@ def test_what_ends_one_ends_the_other_and_what_was_trained_is_kept(
 @pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_other(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> None:
-        with pytest.raises(
-            UserError,
-            match=r"^another of the 2 processes was killed, or its machine is gone; what was trained is kept: go on with resume=",
-        ):
+        with pytest.raises(UserError, match=r"^another of the 2 processes was killed.*is kept: go on with resume="):
             train(*TWO, "trainer.max_steps=20", "data.batch_size=1")
 
     monkeypatch.setattr("unet_exp.training.group._ENDS", 0.5)
