@@ -255,6 +255,7 @@ def _warn_of_conditions(runs: Sequence[Run]) -> list[str]:
     conditions = {
         "devices": [str(run.summary.device) for run in runs],
         "numbers of devices": [format_value(run.config.get("trainer.devices")) for run in runs],
+        "numbers of nodes": [format_value(run.config.get("trainer.num_nodes", 1)) for run in runs],
         "precisions": [str(run.summary.precision) for run in runs],
         "commits of the code": [format_commit(run) for run in runs],
         "versions of unet-exp": version("unet-exp"),

@@ -232,7 +232,7 @@ def _adapt_config(config: Config, folder: RunFolder) -> Config:
     return config.model_copy(
         update={
             "name": folder.path.name,
-            "trainer": config.trainer.model_copy(update={"devices": 1}),
+            "trainer": config.trainer.model_copy(update={"devices": 1, "num_nodes": 1}),
             "logger": config.logger.join_sweep(folder.path.parent.name),
         }
     )

@@ -84,6 +84,10 @@ def plan_sweep(
     for config in configs:
         if config.trainer.devices not in (1, "auto"):
             raise ConfigError(f"trainer.devices={config.trainer.devices}: a run of a sweep has one device; set it to 1")
+        if config.trainer.num_nodes > 1:
+            raise ConfigError(
+                f"trainer.num_nodes={config.trainer.num_nodes}: a run of a sweep is on one machine; set it to 1"
+            )
     whole = None if config_dir is None else str(Path(config_dir).resolve())
     name = _name_sweep(configs, search, keyed)
     return SweepPlan(list(words), whole, hydra, runs, configs, sweep, search, name, composed.launcher)
