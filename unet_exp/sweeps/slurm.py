@@ -1,0 +1,366 @@
+"""`hydra/launcher=slurm`: the runs of a sweep as a job array, submitted by submitit, and the wait for its end.
+
+A job lives on without this program. What has become of it is read from its run folders and from SLURM's queue, so that
+the sweep can be left and gone on with at any time.
+"""
+
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+from rich.console import Console
+
+from unet_exp import signals
+from unet_exp.config.multirun import SlurmConfig
+from unet_exp.errors import UserError
+from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
+from unet_exp.sweeps.slurm_jobs import Job, SlurmJobs
+from unet_exp.sweeps.slurm_queue import QueuedJob, Unreachable, cancel, explain_end, rename
+
+RunWords = Callable[..., Any]
+"""Hydra's way to run one job: the words, and how it is called; returns a `JobReturn`."""
+
+_LOOKS = 2
+"""A job is gone if it is missing at so many looks: while the controller starts again, its list may be short."""
+_LOOKS_FOR_RESULT = 5
+"""The same where SLURM says that it has completed: a network share may show its files late."""
+
+
+def find_runs_in_jobs(folder: SweepFolder, may_wait: bool) -> set[str]:
+    """Names of the runs of a sweep that are in jobs of an earlier start.
+
+    Args:
+        folder: of the sweep.
+        may_wait: whether this start would wait for such jobs; another launcher would start them a second time.
+
+    Raises:
+        UserError: if there are any and it would not, or if SLURM does not say so.
+    """
+    if shutil.which("squeue") is None:  # another machine: the locks of the runs tell
+        return set()
+    try:
+        queued = SlurmJobs(folder.path).list_queued()
+    except Unreachable as error:
+        raise UserError(
+            f"sweep.resume={folder.path}: whether its jobs still run is not known, SLURM does not answer ({error}); "
+            "try again later"
+        ) from None
+    if queued and not may_wait:
+        raise UserError(
+            f"sweep.resume={folder.path}: {len(queued)} jobs of it are queued or running in SLURM; wait for them with "
+            f"hydra/launcher=slurm, or end them with scancel {' '.join(_list_arrays(job for job, _ in queued))}"
+        )
+    return {name for job, _ in queued for name in job.runs}
+
+
+def _list_arrays(jobs: Iterable[Job]) -> list[str]:
+    """SLURM's ids of the jobs, one for a whole array."""
+    return sorted({job.id.partition("_")[0] for job in jobs if job.id})
+
+
+def bind_runner(config: DictConfig, context: HydraContext, task: TaskFunction) -> RunWords:
+    """Hydra's way to run one job in a process of submitit's."""
+    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
+
+    runner = BaseSubmititLauncher()
+    runner.setup(hydra_context=context, task_function=task, config=config)
+    state = Singleton.get_state()
+    return partial(runner, job_dir_key="hydra.sweep.dir", job_num=0, job_id="", singleton_state=state)
+
+
+class SlurmLauncher:
+    """Submits runs and waits for them.
+
+    Args:
+        settings: of the jobs.
+        per_job: runs of one job.
+        folder: of the sweep.
+        run_words: trains one run in the process that calls it; it is pickled.
+        console: for what the user should know.
+        tell_queued: called at each look with the names of all runs that are in jobs.
+    """
+
+    def __init__(
+        self,
+        settings: SlurmConfig,
+        per_job: int,
+        folder: SweepFolder,
+        run_words: RunWords,
+        console: Console,
+        tell_queued: Callable[[Collection[str]], None],
+    ) -> None:
+        self._settings = settings
+        self._per_job = per_job
+        self._folder = folder
+        self._run_words = run_words
+        self._console = console
+        self._tell_queued = tell_queued
+        self._jobs = SlurmJobs(folder.path)
+        self._told: set[str] = set()
+
+    def launch(self, runs: Sequence[PlannedRun], words: Sequence[Sequence[str]]) -> None:
+        """Submits the runs that no job has yet, and returns when none of these runs is in a job any more.
+
+        A run whose job has ended without a result is recorded as failed, with the reason.
+
+        Args:
+            runs: that are not done.
+            words: of each, for Hydra.
+
+        Raises:
+            UserError: if SLURM refuses the jobs, or does not answer at the start.
+        """
+        names = {run.name for run in runs}
+        jobs: list[Job] = []
+        try:
+            jobs = [job for job in self._find_queued() if names & set(job.runs)]
+            if jobs:
+                self._say(f"{len(jobs)} jobs of an earlier start are queued or running; they are waited for")
+            taken = {name for job in jobs for name in job.runs}
+            missing = [
+                (run, line)
+                for run, line in zip(runs, words, strict=True)
+                if run.name not in taken and not self._folder.is_done(run)
+            ]
+            if missing:
+                with signals.defer():
+                    jobs += self._submit(missing)
+            self._wait(jobs)
+        except (signals.Stopped, KeyboardInterrupt):
+            self._interrupt(jobs)
+            raise
+
+    def _find_queued(self) -> list[Job]:
+        """The sweep's jobs in the queue, when none of them is just ending: such a one may be queued again."""
+        while True:
+            try:
+                found = self._jobs.list_queued()
+            except Unreachable as error:
+                raise UserError(f"SLURM does not answer ({error}); go on with {self._resume} later") from None
+            if not any(entry.is_ending for _, entry in found):
+                return [job for job, _ in found]
+            time.sleep(min(self._settings.poll, 1.0))
+
+    def _submit(self, missing: Sequence[tuple[PlannedRun, Sequence[str]]]) -> list[Job]:
+        """Submits an array.
+
+        Raises:
+            UserError: if SLURM refuses it.
+        """
+        packs = [missing[start : start + self._per_job] for start in range(0, len(missing), self._per_job)]
+        jobs = self._jobs.begin([[run.name for run, _ in pack] for pack in packs])
+        number = jobs[0].array
+        for run, _ in missing:  # from here on `failed` means that it failed in this job
+            summary = self._folder.folder(run).read_summary()
+            if summary.status == "failed":
+                summary.replace(status="stopped").write(self._folder.folder(run).summary)
+        tasks = [JobRuns(self._run_words, [(run.name, list(line)) for run, line in pack]) for pack in packs]
+        try:
+            id_ = self._sbatch(number, tasks)
+        except UserError:
+            self._jobs.withdraw(number)
+            raise
+        count = f"{len(missing)} runs" if len(missing) > 1 else missing[0][0].name
+        kind = f"a job array of {len(jobs)}" if len(jobs) > 1 else "a job"
+        self._say(f"{count} submitted as {kind}: squeue --job={id_}")
+        return self._jobs.confirm(number, id_)
+
+    def _sbatch(self, number: str, tasks: Sequence["JobRuns"]) -> str:
+        """SLURM's id of the submitted array."""
+        import submitit
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        settings = self._settings
+        asked = settings.model_dump(include={"partition", "account", "qos", "constraint", "setup"})
+        options = {f"slurm_{key}": value for key, value in asked.items() if value}
+        options |= {"gpus_per_node": settings.gpus_per_node} if settings.gpus_per_node else {}
+        executor = submitit.AutoExecutor(
+            self._jobs.folder(number), cluster="slurm", slurm_max_num_timeout=settings.max_num_timeout
+        )
+        try:
+            executor.update_parameters(
+                name=self._folder.path.name,
+                nodes=1,
+                tasks_per_node=1,
+                timeout_min=settings.timeout_min,
+                cpus_per_task=settings.cpus_per_task,
+                mem_gb=settings.mem_gb,
+                stderr_to_stdout=True,
+                slurm_signal_delay_s=settings.signal_delay_s,
+                slurm_array_parallelism=settings.array_parallelism,
+                slurm_additional_parameters=settings.additional_parameters,
+                # From 22.05 on srun no longer takes it from sbatch, and gives the program one core.
+                slurm_srun_args=[f"--cpus-per-task={settings.cpus_per_task}"],
+                **options,
+            )
+            with executor.batch():
+                submitted = [executor.submit(task) for task in tasks]
+        except (FailedJobError, FailedSubmissionError) as error:
+            told = " ".join(str(error).replace("sbatch: error:", "").split())
+            hint = "hydra.launcher... has what a job asks for"
+            if "array" in told.lower():
+                hint = "an array has at most MaxArraySize jobs (scontrol show config): pack runs with sweep.per_job=10"
+            raise UserError(f"sbatch refuses the jobs: {told}; {hint}") from None
+        return str(submitted[0].job_id).partition("_")[0]
+
+    def _wait(self, jobs: Sequence[Job]) -> None:
+        """Returns when none of the jobs is queued or running any more."""
+        left = {job.key: job for job in jobs}
+        missed: Counter[tuple[str, int]] = Counter()
+        while left:
+            try:
+                queued = self._jobs.list_queued()
+                self._look(left, queued, missed)
+                self._tell_again()
+            except Unreachable as error:
+                self._tell_once("unreachable", f"SLURM does not answer ({error}); the sweep waits for it")
+            if left:
+                time.sleep(self._settings.poll)
+
+    def _look(
+        self,
+        left: dict[tuple[str, int], Job],
+        queued: Sequence[tuple[Job, QueuedJob]],
+        missed: Counter[tuple[str, int]],
+    ) -> None:
+        """Takes the jobs that have ended out of `left`, and counts in `missed` at how many looks they were missing."""
+        entries = {job.key: entry for job, entry in queued}
+        self._tell_queued({name for job, _ in queued for name in job.runs})
+        for key, job in list(left.items()):
+            entry = entries.get(key)
+            if entry is None:
+                missed[key] += 1
+                if self._conclude(job, missed[key]):
+                    del left[key]
+                continue
+            missed[key] = 0
+            if entry.is_held:
+                why = f"job {entry.id} ({', '.join(job.runs)}) does not start: {entry.reason}"
+                self._tell_once(why, f"{why}; mend that and scontrol release {entry.id}, or scancel {entry.id}")
+
+    def _conclude(self, job: Job, looks: int) -> bool:
+        """Records why runs of a job that is no longer in the queue have no result; whether it has ended for sure."""
+        runs = [PlannedRun(name, []) for name in job.runs]
+        if all(self._folder.is_done(run) for run in runs):
+            return True
+        if looks < _LOOKS:
+            return False
+        without = [run for run in runs if not (self._folder.is_done(run) or self._folder.status(run) == "failed")]
+        if without:
+            reason = "gone from the queue" if job.id is None else explain_end(job.id)
+            if reason == "COMPLETED" and looks < _LOOKS_FOR_RESULT:
+                return False
+            for run in without:
+                folder = self._folder.folder(run)
+                folder.path.mkdir(exist_ok=True)
+                error = f"its SLURM job {job.id or 'of unknown number'} has ended ({reason}); see {self._jobs.log(job)}"
+                folder.read_summary().replace(status="failed", error=error).write(folder.summary)
+        return True
+
+    def _interrupt(self, jobs: Iterable[Job]) -> None:
+        """Leaves the jobs in the queue or cancels them, as asked, and says so."""
+        arrays = _list_arrays(jobs)
+        if not arrays:
+            return
+        by_hand = f"scancel {' '.join(arrays)}"
+        if self._settings.on_interrupt == "leave":
+            self._say(f"the jobs go on without this program; end them with: {by_hand}")
+            return
+        try:
+            cancel(arrays)
+            self._say("the jobs are cancelled; what they have trained is saved")
+        except Unreachable as error:
+            self._say(f"the jobs are not cancelled, SLURM does not answer ({error}); end them with: {by_hand}")
+
+    @property
+    def _resume(self) -> str:
+        return shlex.quote(f"sweep.resume={self._folder.path}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, markup=False)
+
+    def _tell_once(self, topic: str, line: str) -> None:
+        if topic not in self._told:
+            self._told.add(topic)
+            self._say(line)
+
+    def _tell_again(self) -> None:
+        """SLURM has answered: says so if it did not before."""
+        if "unreachable" in self._told:
+            self._told.remove("unreachable")
+            self._say("SLURM answers again")
+
+
+class JobRuns:
+    """What one job does: it trains its runs one after another.
+
+    submitit pickles it, calls it in the job, and asks for `checkpoint` when the job is about to be queued again.
+
+    Args:
+        run_words: trains one run.
+        runs: name and words of each.
+    """
+
+    def __init__(self, run_words: RunWords, runs: Sequence[tuple[str, list[str]]]) -> None:
+        self._run_words = run_words
+        self._left = list(runs)
+
+    def __call__(self) -> None:
+        """Trains the runs; a signal before the time limit makes the current one save, and queues the job again.
+
+        Raises:
+            Exception: of the first run that could not record its own; after the others have run.
+        """
+        # submitit's handler queues the job again at once. The run must save first.
+        requeues = {signum: signal.getsignal(signum) for signum in signals.STOP_SIGNALS}
+        for signum in signals.STOP_SIGNALS:
+            signal.signal(signum, signal.SIG_DFL)
+        errors: list[Exception] = []
+        with signals.install_handlers():
+            with suppress(signals.Stopped):
+                self._train(errors)
+            received = signals.received()
+        if received is not None:
+            requeue = requeues[received]
+            if received in _REQUEUE and callable(requeue):
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # SLURM sends it while it takes the job back
+                requeue(received, None)
+            sys.exit(128 + received)
+        if errors:
+            raise errors[0]
+
+    def checkpoint(self) -> Any:
+        """The runs that are left, for the same job after it was queued again."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    def _train(self, errors: list[Exception]) -> None:
+        from submitit import JobEnvironment
+
+        job = JobEnvironment().job_id
+        while self._left:
+            name, words = self._left[0]
+            rename(job, name)
+            print(f"training {name}", flush=True)
+            try:
+                self._run_words(words).return_value  # noqa: B018 - it raises what the run has raised
+            except Exception as error:
+                errors.append(error)
+            if signals.received() is not None:
+                return
+            del self._left[0]
+
+
+_REQUEUE = tuple(known for known in signals.STOP_SIGNALS if known.name in ("SIGUSR1", "SIGUSR2"))
+"""Signals by which SLURM announces the time limit; submitit uses the second, or what SUBMITIT_PREEMPT_SIGNAL says."""
