@@ -77,4 +77,4 @@ def wait_for(found: Callable[[], object], what: str) -> None:
     end = time.monotonic() + LIMIT
     while not found():
         assert time.monotonic() < end, f"waited {LIMIT:.0f} s for {what}"
-        time.sleep(0.1)
+        time.sleep(0.05)

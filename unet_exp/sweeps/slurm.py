@@ -235,7 +235,6 @@ class SlurmLauncher:
     ) -> None:
         """Takes the jobs that have ended out of `left`, and counts in `missed` at how many looks they were missing."""
         entries = {job.key: entry for job, entry in queued}
-        self._tell_queued({name for job, _ in queued for name in job.runs})
         for key, job in list(left.items()):
             entry = entries.get(key)
             if entry is None:
@@ -247,6 +246,8 @@ class SlurmLauncher:
             if entry.is_held:
                 why = f"job {entry.id} ({', '.join(job.runs)}) does not start: {entry.reason}"
                 self._tell_once(why, f"{why}; mend that and scontrol release {entry.id}, or scancel {entry.id}")
+        known = (*(job for job, _ in queued), *left.values())  # one that is missing once may come again
+        self._tell_queued({name for job in known for name in job.runs})
 
     def _conclude(self, job: Job, looks: int) -> bool:
         """Records why runs of a job that is no longer in the queue have no result; whether it has ended for sure."""
