@@ -149,11 +149,11 @@ def test_killed_gone_on_with_and_cancelled(slurm: Slurm, start: Callable[..., Sw
 
     said = cli("train", again, "hydra/launcher=basic")
     assert (
-        "1 jobs of it are queued or running in SLURM; wait for them with hydra/launcher=slurm, or end them with "
+        "jobs of it are queued or running in SLURM (1); wait for them with hydra/launcher=slurm, or end them with "
         f"scancel {job}" in said.mistake
     )
     second = start(again)
-    second.wait_until("1 jobs of an earlier start are queued or running; they are waited for")
+    second.wait_until("jobs of an earlier start are queued or running, and are waited for: 1")
     wait_for(folder.folder(folder.runs[0]).last.exists, "a checkpoint")
     assert list(slurm.states()) == [job]
     second.process.send_signal(signal.SIGINT)

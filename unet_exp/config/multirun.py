@@ -52,10 +52,11 @@ class SlurmConfig(Strict):
 
     @model_validator(mode="after")
     def _check_signal(self) -> Self:
-        if self.signal_delay_s >= 60 * self.timeout_min:
+        limit = 60 * self.timeout_min
+        if self.signal_delay_s >= limit:
             raise ValueError(
-                f"signal_delay_s={self.signal_delay_s} should be less than timeout_min={self.timeout_min}, in seconds "
-                f"{60 * self.timeout_min}"
+                f"hydra.launcher.signal_delay_s={self.signal_delay_s}: should be less than the {limit} s "
+                f"of hydra.launcher.timeout_min={self.timeout_min}"
             )
         return self
 

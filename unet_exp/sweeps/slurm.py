@@ -57,7 +57,7 @@ def find_runs_in_jobs(folder: SweepFolder, may_wait: bool) -> set[str]:
         ) from None
     if queued and not may_wait:
         raise UserError(
-            f"sweep.resume={folder.path}: {len(queued)} jobs of it are queued or running in SLURM; wait for them with "
+            f"sweep.resume={folder.path}: jobs of it are queued or running in SLURM ({len(queued)}); wait for them with "
             f"hydra/launcher=slurm, or end them with scancel {' '.join(_list_arrays(job for job, _ in queued))}"
         )
     return {name for job, _ in queued for name in job.runs}
@@ -125,7 +125,7 @@ class SlurmLauncher:
         try:
             jobs = [job for job in self._find_queued() if names & set(job.runs)]
             if jobs:
-                self._say(f"{len(jobs)} jobs of an earlier start are queued or running; they are waited for")
+                self._say(f"jobs of an earlier start are queued or running, and are waited for: {len(jobs)}")
             taken = {name for job in jobs for name in job.runs}
             missing = [
                 (run, line)
