@@ -34,7 +34,8 @@ from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
 from unet_exp.sweeps.search import Outcome, Search, Trial
-from unet_exp.sweeps.slurm import SlurmLauncher, bind_runner, find_runs_in_jobs
+from unet_exp.sweeps.slurm import SlurmLauncher, find_runs_in_jobs
+from unet_exp.sweeps.slurm_job import bind_runner
 from unet_exp.sweeps.slurm_queue import require_slurm
 
 Launch = Callable[[Sequence[PlannedRun]], None]

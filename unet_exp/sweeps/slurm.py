@@ -6,29 +6,19 @@ the sweep can be left and gone on with at any time.
 
 import shlex
 import shutil
-import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
-from functools import partial
-from typing import Any
 
-from hydra.core.singleton import Singleton
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
 from rich.console import Console
 
 from unet_exp import signals
 from unet_exp.config.multirun import SlurmConfig
 from unet_exp.errors import UserError
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
+from unet_exp.sweeps.slurm_job import JobRuns, RunWords
 from unet_exp.sweeps.slurm_jobs import Job, SlurmJobs
-from unet_exp.sweeps.slurm_queue import QueuedJob, Unreachable, cancel, explain_end, rename
-
-RunWords = Callable[..., Any]
-"""Hydra's way to run one job: the words, and how it is called; returns a `JobReturn`."""
+from unet_exp.sweeps.slurm_queue import QueuedJob, Unreachable, cancel, explain_end
 
 _LOOKS = 2
 """A job is gone if it is missing at so many looks: while the controller starts again, its list may be short."""
@@ -57,8 +47,8 @@ def find_runs_in_jobs(folder: SweepFolder, may_wait: bool) -> set[str]:
         ) from None
     if queued and not may_wait:
         raise UserError(
-            f"sweep.resume={folder.path}: jobs of it are queued or running in SLURM ({len(queued)}); wait for them with "
-            f"hydra/launcher=slurm, or end them with scancel {' '.join(_list_arrays(job for job, _ in queued))}"
+            f"sweep.resume={folder.path}: jobs of it are queued or running in SLURM ({len(queued)}); wait for them "
+            f"with hydra/launcher=slurm, or end them with scancel {' '.join(_list_arrays(job for job, _ in queued))}"
         )
     return {name for job, _ in queued for name in job.runs}
 
@@ -66,16 +56,6 @@ def find_runs_in_jobs(folder: SweepFolder, may_wait: bool) -> set[str]:
 def _list_arrays(jobs: Iterable[Job]) -> list[str]:
     """SLURM's ids of the jobs, one for a whole array."""
     return sorted({job.id.partition("_")[0] for job in jobs if job.id})
-
-
-def bind_runner(config: DictConfig, context: HydraContext, task: TaskFunction) -> RunWords:
-    """Hydra's way to run one job in a process of submitit's."""
-    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
-
-    runner = BaseSubmititLauncher()
-    runner.setup(hydra_context=context, task_function=task, config=config)
-    state = Singleton.get_state()
-    return partial(runner, job_dir_key="hydra.sweep.dir", job_num=0, job_id="", singleton_state=state)
 
 
 class SlurmLauncher:
@@ -175,7 +155,7 @@ class SlurmLauncher:
         self._say(f"{count} submitted as {kind}: squeue --job={id_}")
         return self._jobs.confirm(number, id_)
 
-    def _sbatch(self, number: str, tasks: Sequence["JobRuns"]) -> str:
+    def _sbatch(self, number: str, tasks: Sequence[JobRuns]) -> str:
         """SLURM's id of the submitted array."""
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -300,68 +280,3 @@ class SlurmLauncher:
         if "unreachable" in self._told:
             self._told.remove("unreachable")
             self._say("SLURM answers again")
-
-
-class JobRuns:
-    """What one job does: it trains its runs one after another.
-
-    submitit pickles it, calls it in the job, and asks for `checkpoint` when the job is about to be queued again.
-
-    Args:
-        run_words: trains one run.
-        runs: name and words of each.
-    """
-
-    def __init__(self, run_words: RunWords, runs: Sequence[tuple[str, list[str]]]) -> None:
-        self._run_words = run_words
-        self._left = list(runs)
-
-    def __call__(self) -> None:
-        """Trains the runs; a signal before the time limit makes the current one save, and queues the job again.
-
-        Raises:
-            Exception: of the first run that could not record its own; after the others have run.
-        """
-        # submitit's handler queues the job again at once. The run must save first.
-        requeues = {signum: signal.getsignal(signum) for signum in signals.STOP_SIGNALS}
-        for signum in signals.STOP_SIGNALS:
-            signal.signal(signum, signal.SIG_DFL)
-        errors: list[Exception] = []
-        with signals.install_handlers():
-            with suppress(signals.Stopped):
-                self._train(errors)
-            received = signals.received()
-        if received is not None:
-            requeue = requeues[received]
-            if received in _REQUEUE and callable(requeue):
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # SLURM sends it while it takes the job back
-                requeue(received, None)
-            sys.exit(128 + received)
-        if errors:
-            raise errors[0]
-
-    def checkpoint(self) -> Any:
-        """The runs that are left, for the same job after it was queued again."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
-
-    def _train(self, errors: list[Exception]) -> None:
-        from submitit import JobEnvironment
-
-        job = JobEnvironment().job_id
-        while self._left:
-            name, words = self._left[0]
-            rename(job, name)
-            print(f"training {name}", flush=True)
-            try:
-                self._run_words(words).return_value  # noqa: B018 - it raises what the run has raised
-            except Exception as error:
-                errors.append(error)
-            if signals.received() is not None:
-                return
-            del self._left[0]
-
-
-_REQUEUE = tuple(known for known in signals.STOP_SIGNALS if known.name in ("SIGUSR1", "SIGUSR2"))
-"""Signals by which SLURM announces the time limit; submitit uses the second, or what SUBMITIT_PREEMPT_SIGNAL says."""
