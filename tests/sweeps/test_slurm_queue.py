@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import signal
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from conftest import summary
 from rich.console import Console
 
+from unet_exp import signals
 from unet_exp.cli.command import read_command
 from unet_exp.config.multirun import SlurmConfig
 from unet_exp.errors import ConfigError, UserError
@@ -165,6 +167,43 @@ def test_a_job_that_waits_for_somebody_is_told_once(commands: Commands, sweep: S
 
     said = launch(sweep, at_look)
     assert said.count("job 7_0 (seed=0) does not start: JobHeldAdmin; mend that and scontrol release 7_0, or") == 1
+
+
+@pytest.mark.parametrize(
+    ("on_interrupt", "cancelled", "told"),
+    [
+        ("leave", "", "the jobs go on without this program; end them with: scancel 7"),
+        ("cancel", "7\n", "the jobs are cancelled; what they have trained is saved"),
+    ],
+)
+def test_a_signal_leaves_or_cancels_the_jobs(
+    on_interrupt: str, cancelled: str, told: str, commands: Commands, sweep: SweepFolder, tmp_path: Path
+) -> None:
+    commands.set("scancel", f'echo "$@" >> {tmp_path}/cancelled')
+    said = Console(file=io.StringIO(), width=200)
+
+    def stop(_: Collection[str]) -> None:
+        raise signals.Stopped(signal.SIGINT)
+
+    with pytest.raises(signals.Stopped):
+        SlurmLauncher(settings(on_interrupt=on_interrupt), 1, sweep, print, said, stop).launch(RUNS, [["a"], ["b"]])
+    assert isinstance(said.file, io.StringIO)
+    assert told in said.file.getvalue()
+    asked = tmp_path / "cancelled"
+    assert (asked.read_text() if asked.exists() else "") == cancelled
+
+
+def test_submitted_from_inside_a_job(
+    commands: Commands, sweep: SweepFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_CONF"):
+        monkeypatch.setenv(name, "5")
+    commands.set("sbatch", f"env | grep ^SLURM_ > {tmp_path}/seen; echo Submitted batch job 7")
+    finish(sweep, RUNS[0])
+    commands.set("scontrol", "echo JobState=CANCELLED")
+    launch(sweep, lambda *_: None)
+    assert (tmp_path / "seen").read_text() == "SLURM_CONF=5\n"
+    assert os.environ["SLURM_ARRAY_TASK_ID"] == "5"
 
 
 def test_what_sbatch_refuses_leaves_no_record(commands: Commands, sweep: SweepFolder) -> None:

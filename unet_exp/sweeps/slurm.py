@@ -4,11 +4,13 @@ A job lives on without this program. What has become of it is read from its run 
 the sweep can be left and gone on with at any time.
 """
 
+import os
 import shlex
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 
@@ -56,6 +58,18 @@ def find_runs_in_jobs(folder: SweepFolder, may_wait: bool) -> set[str]:
 def _list_arrays(jobs: Iterable[Job]) -> list[str]:
     """SLURM's ids of the jobs, one for a whole array."""
     return sorted({job.id.partition("_")[0] for job in jobs if job.id})
+
+
+@contextmanager
+def _hide_own_job() -> Iterator[None]:
+    """Hides the variables of the job in which this program runs, if any: new jobs would take them for their own."""
+    inside = "SLURM_JOB_ID" in os.environ
+    names = [name for name in os.environ if inside and name.startswith("SLURM_") and name != "SLURM_CONF"]
+    hidden = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 class SlurmLauncher:
@@ -178,12 +192,12 @@ class SlurmLauncher:
                 stderr_to_stdout=True,
                 slurm_signal_delay_s=settings.signal_delay_s,
                 slurm_array_parallelism=settings.array_parallelism,
-                slurm_additional_parameters=settings.additional_parameters,
+                slurm_additional_parameters={"requeue": True, **settings.additional_parameters},
                 # From 22.05 on srun no longer takes it from sbatch, and gives the program one core.
                 slurm_srun_args=[f"--cpus-per-task={settings.cpus_per_task}"],
                 **options,
             )
-            with executor.batch():
+            with _hide_own_job(), executor.batch():
                 submitted = [executor.submit(task) for task in tasks]
         except (FailedJobError, FailedSubmissionError) as error:
             told = " ".join(str(error).replace("sbatch: error:", "").split())
@@ -206,6 +220,8 @@ class SlurmLauncher:
                 self._tell_once("unreachable", f"SLURM does not answer ({error}); the sweep waits for it")
             if left:
                 time.sleep(self._settings.poll)
+            if (signum := signals.received()) is not None:  # in a thread, where a signal raises nothing
+                raise signals.Stopped(signum)
 
     def _look(
         self,

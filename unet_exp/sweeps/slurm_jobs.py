@@ -10,6 +10,9 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.files import write_text
@@ -21,7 +24,7 @@ class _Array(Strict):
     """One submission: SLURM's id, null until it is known, and the names of the runs of each job."""
 
     id: str | None
-    jobs: list[list[str]]
+    jobs: list[list[Annotated[str, Field(pattern=r"^[\w=+][\w.,=+-]*$")]]]  # names of folders
 
 
 class _Record(Strict):
