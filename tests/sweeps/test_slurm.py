@@ -175,6 +175,9 @@ def test_jobs_that_cannot_begin(slurm: Slurm, cli: Cli, tmp_path: Path) -> None:
     said = cli("train", "-m", *TINY, "seed=0,1", "output=out", *JOBS, "hydra.launcher.partition=nowhere")
     assert "sbatch refuses the jobs: " in said.mistake
     assert "nvalid partition name" in said.mistake
+    said = cli("train", "-m", *TINY, "seed=0,1", "output=out", *JOBS, "hydra.launcher.gpus_per_node=1")
+    assert said.mistake.endswith("a partition without GPUs wants hydra.launcher.gpus_per_node=0")
+    assert len(said.err.splitlines()) == 1
     assert not list((tmp_path / "out" / "sweep").iterdir())
 
     said = cli("train", "-m", *TINY, "seed=0,1", "output=out", *JOBS, "hydra.launcher.setup=[exit 3]")

@@ -20,6 +20,7 @@ from unet_exp.errors import ConfigError, UserError
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.sweeps.plan import SweepPlan
+from unet_exp.sweeps.progress import SweepProgress
 from unet_exp.sweeps.slurm import SlurmLauncher, find_runs_in_jobs
 from unet_exp.sweeps.slurm_jobs import SlurmJobs
 from unet_exp.sweeps.slurm_queue import explain_end, require_slurm
@@ -227,6 +228,16 @@ def test_why_a_job_has_ended(scontrol: str, sacct: str, told: str, commands: Com
     commands.set("scontrol", scontrol)
     commands.set("sacct", sacct)
     assert explain_end("7_1") == told
+
+
+def test_what_is_queued_again_does_not_count_as_stopped(sweep: SweepFolder) -> None:
+    said = Console(file=io.StringIO(), width=200)
+    with SweepProgress(sweep, 2, said) as progress:
+        progress.show_queued({"seed=0"})
+        finish(sweep, *RUNS)
+        Summary(status="stopped").write(sweep.folder(RUNS[0]).summary)
+    assert isinstance(said.file, io.StringIO)
+    assert said.file.getvalue().startswith("1 of 2 done, 0 failed, 0 running, 1 queued")
 
 
 def test_where_there_is_no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:

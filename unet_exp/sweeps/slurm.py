@@ -4,13 +4,14 @@ A job lives on without this program. What has become of it is read from its run 
 the sweep can be left and gone on with at any time.
 """
 
+import io
 import os
 import shlex
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 from rich.console import Console
 
@@ -58,6 +59,15 @@ def find_runs_in_jobs(folder: SweepFolder, may_wait: bool) -> set[str]:
 def _list_arrays(jobs: Iterable[Job]) -> list[str]:
     """SLURM's ids of the jobs, one for a whole array."""
     return sorted({job.id.partition("_")[0] for job in jobs if job.id})
+
+
+def _advise(refusal: str) -> str:
+    """What to do where sbatch has refused jobs in these words, in small letters."""
+    if "array" in refusal:
+        return "an array has at most MaxArraySize jobs (scontrol show config): pack runs with sweep.per_job=10"
+    if "generic resource" in refusal or "gres" in refusal:
+        return "a partition without GPUs wants hydra.launcher.gpus_per_node=0"
+    return "hydra.launcher... has what a job asks for"
 
 
 @contextmanager
@@ -197,14 +207,11 @@ class SlurmLauncher:
                 slurm_srun_args=[f"--cpus-per-task={settings.cpus_per_task}"],
                 **options,
             )
-            with _hide_own_job(), executor.batch():
+            with _hide_own_job(), redirect_stderr(io.StringIO()), executor.batch():  # it prints what it also raises
                 submitted = [executor.submit(task) for task in tasks]
         except (FailedJobError, FailedSubmissionError) as error:
             told = " ".join(str(error).replace("sbatch: error:", "").split())
-            hint = "hydra.launcher... has what a job asks for"
-            if "array" in told.lower():
-                hint = "an array has at most MaxArraySize jobs (scontrol show config): pack runs with sweep.per_job=10"
-            raise UserError(f"sbatch refuses the jobs: {told}; {hint}") from None
+            raise UserError(f"sbatch refuses the jobs: {told}; {_advise(told.lower())}") from None
         return str(submitted[0].job_id).partition("_")[0]
 
     def _wait(self, jobs: Sequence[Job]) -> None:
