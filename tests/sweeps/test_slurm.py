@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY, Said, run_training, summary, table
-from slurm_here import Slurm, run_slurm, wait_for
+from slurm_here import LIMIT, Slurm, run_slurm, wait_for
 
 from unet_exp.checkpoints.reading import read_content
 from unet_exp.runs.run_folder import RunFolder
@@ -25,7 +25,7 @@ JOBS = [
     *("hydra.launcher.mem_gb=2", "hydra.launcher.timeout_min=5", "hydra.launcher.signal_delay_s=20"),
     *("hydra.launcher.array_parallelism=3", "hydra.launcher.poll=0.5"),
 ]
-LONG = [*TINY, "trainer.max_steps=200", "trainer.val_every_epochs=10", "optimizer=sgd"]
+LONG = [*TINY, "trainer.max_steps=300", "trainer.val_every_epochs=10", "optimizer=sgd"]
 """A training of some seconds, which a signal can reach."""
 
 
@@ -99,14 +99,21 @@ def test_six_runs_of_which_one_fails_one_job_is_cancelled_and_one_times_out(
     array = json.loads((folder.path / "jobs.json").read_text())["1"]["id"]
     failing, _, cancelled, never_begun, timed_out, _ = runs
 
-    wait_for(cancelled.last.exists, "a checkpoint of the run to be cancelled")
-    name = slurm.ask("squeue", "--noheader", "--array", f"--job={array}_1", "--format=%j").strip()
-    assert name == "optimizer.lr=0.002"
-    slurm.ask("scancel", f"{array}_1")
-
     # SLURM announces the time limit by this signal; limits themselves are whole minutes.
-    wait_for(timed_out.last.exists, "a checkpoint of the run to be queued again")
-    slurm.signal("USR2", f"{array}_2")
+    disturb = {
+        cancelled: lambda: slurm.ask("scancel", f"{array}_1"),
+        timed_out: lambda: slurm.signal("USR2", f"{array}_2"),
+    }
+    names: list[str] = []
+
+    def disturb_those_that_train() -> bool:
+        for run in [run for run in disturb if run.last.exists()]:
+            names.append(slurm.ask("squeue", "--noheader", f"--name={run.path.name}", "--format=%j").strip())
+            disturb.pop(run)()
+        return not disturb
+
+    wait_for(disturb_those_that_train, "checkpoints")
+    assert sorted(names) == ["optimizer.lr=0.002", "optimizer.lr=0.004"]  # the jobs are named by their runs
     wait_for(lambda: slurm.states().get(f"{array}_2") == "PENDING", "the job to be queued again")
     assert summary(timed_out)["status"] == "stopped"
     slurm.ask("scontrol", "update", f"JobId={array}_2", "StartTime=now")  # else it waits two minutes
@@ -116,7 +123,7 @@ def test_six_runs_of_which_one_fails_one_job_is_cancelled_and_one_times_out(
     slurm.start_controller()
     sweep.wait_until("SLURM answers again")
 
-    assert sweep.process.wait(timeout=120) == 2
+    assert sweep.process.wait(timeout=LIMIT) == 2
     assert "stopped" not in sweep.said  # what is queued again does not count as such
     told = [summary(run) for run in runs]
     statuses = ["failed", "finished", "failed", "failed", "finished", "finished"]
@@ -128,7 +135,7 @@ def test_six_runs_of_which_one_fails_one_job_is_cancelled_and_one_times_out(
         assert Path(error.partition("; see ")[2]).is_file()
     assert "3 of 6 runs failed: optimizer.lr=1e+30, optimizer.lr=0.002, optimizer.lr=0.003;" in sweep.said
     assert (folder.path / "report.html").is_file()
-    assert 0 < summary(timed_out)["resumed"][0]["step"] < 200
+    assert 0 < summary(timed_out)["resumed"][0]["step"] < 300
 
     undisturbed = run_training(tmp_path / "alone", "optimizer.lr=0.004", base=LONG)
     assert_same_weights(undisturbed, timed_out)
@@ -157,7 +164,7 @@ def test_killed_gone_on_with_and_cancelled(slurm: Slurm, start: Callable[..., Sw
     wait_for(folder.folder(folder.runs[0]).last.exists, "a checkpoint")
     assert list(slurm.states()) == [job]
     second.process.send_signal(signal.SIGINT)
-    assert second.process.wait(timeout=30) == 130
+    assert second.process.wait(timeout=LIMIT) == 130
     assert "the jobs are cancelled; what they have trained is saved" in second.said
     assert f"stopped by SIGINT; go on with {again}" in second.said
 
