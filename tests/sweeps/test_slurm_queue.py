@@ -215,6 +215,13 @@ def test_what_sbatch_refuses_leaves_no_record(commands: Commands, sweep: SweepFo
     assert not (sweep.path / ".submitit" / "1").exists()
 
 
+def test_what_sbatch_may_have_submitted_stays_recorded(commands: Commands, sweep: SweepFolder) -> None:
+    commands.set("sbatch", "echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1")
+    with pytest.raises(UserError, match=r"SLURM does not answer .* go on later with sweep\.resume="):
+        launch(sweep, lambda *_: None)
+    assert SlurmJobs(sweep.path).are_known
+
+
 @pytest.mark.parametrize(
     ("scontrol", "sacct", "told"),
     [

@@ -36,6 +36,7 @@ from unet_exp.sweeps.progress import SweepProgress
 from unet_exp.sweeps.search import Outcome, Search, Trial
 from unet_exp.sweeps.slurm import SlurmLauncher, find_runs_in_jobs
 from unet_exp.sweeps.slurm_job import bind_runner
+from unet_exp.sweeps.slurm_jobs import SlurmJobs
 from unet_exp.sweeps.slurm_queue import require_slurm
 
 Launch = Callable[[Sequence[PlannedRun]], None]
@@ -72,8 +73,8 @@ def run_sweep(plan: SweepPlan) -> None:
                 else:
                     search = _run_search(plan, folder, launch, progress, console)
     except UserError:
-        if plan.folder is None and not any(folder.folder(run).path.exists() for run in folder.runs):
-            # Such as jobs that SLURM refuses: there is nothing to go on with.
+        begun = SlurmJobs(folder.path).are_known or any(folder.folder(run).path.exists() for run in folder.runs)
+        if plan.folder is None and not begun:  # such as jobs that SLURM refuses: there is nothing to go on with
             shutil.rmtree(folder.path)
         raise
     except BlockingIOError:

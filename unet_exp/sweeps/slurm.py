@@ -6,12 +6,13 @@ the sweep can be left and gone on with at any time.
 
 import io
 import os
+import re
 import shlex
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 
 from rich.console import Console
 
@@ -26,7 +27,12 @@ from unet_exp.sweeps.slurm_queue import QueuedJob, Unreachable, cancel, explain_
 _LOOKS = 2
 """A job is gone if it is missing at so many looks: while the controller starts again, its list may be short."""
 _LOOKS_FOR_RESULT = 5
-"""The same where SLURM says that it has completed: a network share may show its files late."""
+"""The same where SLURM says that it has completed, or still runs: a network share may show its files late."""
+_NO_END = ("COMPLETED", "COMPLETING", "CONFIGURING", "PENDING", "REQUEUED", "RUNNING", "SUSPENDED")
+
+_NO_ANSWER = re.compile(r"unable to contact|timed out|connection refused|send/recv", re.IGNORECASE)
+"""In what sbatch prints where the controller does not answer."""
+_SILENCE = "SLURM does not answer"
 
 
 def find_runs_in_jobs(folder: SweepFolder, may_wait: bool) -> set[str]:
@@ -122,7 +128,7 @@ class SlurmLauncher:
             words: of each, for Hydra.
 
         Raises:
-            UserError: if SLURM refuses the jobs, or does not answer at the start.
+            UserError: if SLURM refuses the jobs, or does not answer when they are submitted.
         """
         names = {run.name for run in runs}
         jobs: list[Job] = []
@@ -147,19 +153,38 @@ class SlurmLauncher:
     def _find_queued(self) -> list[Job]:
         """The sweep's jobs in the queue, when none of them is just ending: such a one may be queued again."""
         while True:
-            try:
-                found = self._jobs.list_queued()
-            except Unreachable as error:
-                raise UserError(f"SLURM does not answer ({error}); go on with {self._resume} later") from None
-            if not any(entry.is_ending for _, entry in found):
+            found = self._list_queued()
+            if found is not None and not any(entry.is_ending for _, entry in found):
                 return [job for job, _ in found]
-            time.sleep(min(self._settings.poll, 1.0))
+            self._pause()
+
+    def _list_queued(self) -> list[tuple[Job, QueuedJob]] | None:
+        """The sweep's jobs in the queue; None where SLURM does not answer, which is told once."""
+        try:
+            found = self._jobs.list_queued()
+        except Unreachable as error:
+            self._tell_once(_SILENCE, f"SLURM does not answer ({error}); the sweep waits for it")
+            return None
+        if _SILENCE in self._told:
+            self._told.remove(_SILENCE)
+            self._say("SLURM answers again")
+        return found
+
+    def _pause(self) -> None:
+        """Lets some time pass.
+
+        Raises:
+            Stopped: if a signal has come: in a thread it raises nothing by itself.
+        """
+        time.sleep(self._settings.poll)
+        if (signum := signals.received()) is not None:
+            raise signals.Stopped(signum)
 
     def _submit(self, missing: Sequence[tuple[PlannedRun, Sequence[str]]]) -> list[Job]:
         """Submits an array.
 
         Raises:
-            UserError: if SLURM refuses it.
+            UserError: if SLURM refuses it, or does not answer.
         """
         packs = [missing[start : start + self._per_job] for start in range(0, len(missing), self._per_job)]
         jobs = self._jobs.begin([[run.name for run, _ in pack] for pack in packs])
@@ -171,6 +196,11 @@ class SlurmLauncher:
         tasks = [JobRuns(self._run_words, [(run.name, list(line)) for run, line in pack]) for pack in packs]
         try:
             id_ = self._sbatch(number, tasks)
+        except Unreachable as error:
+            raise UserError(
+                f"SLURM does not answer ({error}); whether it has taken the jobs is not known: go on later with "
+                f"{shlex.quote(f'sweep.resume={self._folder.path}')}"
+            ) from None
         except UserError:
             self._jobs.withdraw(number)
             raise
@@ -180,7 +210,12 @@ class SlurmLauncher:
         return self._jobs.confirm(number, id_)
 
     def _sbatch(self, number: str, tasks: Sequence[JobRuns]) -> str:
-        """SLURM's id of the submitted array."""
+        """SLURM's id of the submitted array.
+
+        Raises:
+            UserError: if SLURM refuses it.
+            Unreachable: if its controller does not answer.
+        """
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -211,6 +246,8 @@ class SlurmLauncher:
                 submitted = [executor.submit(task) for task in tasks]
         except (FailedJobError, FailedSubmissionError) as error:
             told = " ".join(str(error).replace("sbatch: error:", "").split())
+            if _NO_ANSWER.search(told):
+                raise Unreachable(told) from None
             raise UserError(f"sbatch refuses the jobs: {told}; {_advise(told.lower())}") from None
         return str(submitted[0].job_id).partition("_")[0]
 
@@ -219,16 +256,12 @@ class SlurmLauncher:
         left = {job.key: job for job in jobs}
         missed: Counter[tuple[str, int]] = Counter()
         while left:
-            try:
-                queued = self._jobs.list_queued()
-                self._look(left, queued, missed)
-                self._tell_again()
-            except Unreachable as error:
-                self._tell_once("unreachable", f"SLURM does not answer ({error}); the sweep waits for it")
+            queued = self._list_queued()
+            if queued is not None:
+                with suppress(Unreachable):  # the next look tells it
+                    self._look(left, queued, missed)
             if left:
-                time.sleep(self._settings.poll)
-            if (signum := signals.received()) is not None:  # in a thread, where a signal raises nothing
-                raise signals.Stopped(signum)
+                self._pause()
 
     def _look(
         self,
@@ -262,7 +295,7 @@ class SlurmLauncher:
         without = [run for run in runs if not (self._folder.is_done(run) or self._folder.status(run) == "failed")]
         if without:
             reason = "gone from the queue" if job.id is None else explain_end(job.id)
-            if reason == "COMPLETED" and looks < _LOOKS_FOR_RESULT:
+            if reason.partition(",")[0] in _NO_END and looks < _LOOKS_FOR_RESULT:
                 return False
             for run in without:
                 folder = self._folder.folder(run)
@@ -286,10 +319,6 @@ class SlurmLauncher:
         except Unreachable as error:
             self._say(f"the jobs are not cancelled, SLURM does not answer ({error}); end them with: {by_hand}")
 
-    @property
-    def _resume(self) -> str:
-        return shlex.quote(f"sweep.resume={self._folder.path}")
-
     def _say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, markup=False)
 
@@ -297,9 +326,3 @@ class SlurmLauncher:
         if topic not in self._told:
             self._told.add(topic)
             self._say(line)
-
-    def _tell_again(self) -> None:
-        """SLURM has answered: says so if it did not before."""
-        if "unreachable" in self._told:
-            self._told.remove("unreachable")
-            self._say("SLURM answers again")

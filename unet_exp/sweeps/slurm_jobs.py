@@ -66,6 +66,11 @@ class SlurmJobs:
         self.logs = sweep.resolve() / ".submitit"
         self._lock = threading.Lock()
 
+    @property
+    def are_known(self) -> bool:
+        """Whether any array was submitted, or may have been."""
+        return bool(self._read())
+
     def begin(self, jobs: Sequence[Sequence[str]]) -> list[Job]:
         """Records an array that is about to be submitted, with the names of the runs of each job.
 

@@ -84,7 +84,8 @@ def list_queued() -> list[QueuedJob]:
     Raises:
         Unreachable: if SLURM does not answer.
     """
-    lines = _ask("squeue", "--noheader", "--array", "--me", "--format=%i|%T|%r|%o").splitlines()
+    # --all: a partition may be hidden from listings.
+    lines = _ask("squeue", "--noheader", "--all", "--array", "--me", "--format=%i|%T|%r|%o").splitlines()
     found = [line.split("|", 3) for line in lines if line.count("|") >= 3]
     return [QueuedJob(job.strip(), state, reason, Path(script)) for job, state, reason, script in found]
 
