@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from unet_exp.config.values import Count, Natural
 from unet_exp.schema import Strict, validate
+
+SLURM_TARGET = "unet_exp.sweeps.slurm.SlurmLauncher"
+"""What tells `hydra/launcher=slurm`, and options of the user's that begin with it, from other launchers."""
 
 
 class SweepConfig(Strict):
@@ -16,14 +19,46 @@ class SweepConfig(Strict):
     Attributes:
         resume: folder of an earlier sweep, whose missing and failed runs are run.
         report: whether it ends with a comparison.
+        per_job: runs that one job of SLURM trains one after another.
         run: folder of one run; the sweep sets it for each job.
         trial: number of the search's trial; the sweep sets it.
     """
 
     resume: str | None
     report: bool
+    per_job: Count = 1
     run: str | None = None
     trial: Natural | None = None
+
+
+class SlurmConfig(Strict):
+    """Jobs of SLURM; `conf/hydra/launcher/slurm.yaml` explains the keys."""
+
+    partition: str | None
+    account: str | None
+    qos: str | None
+    constraint: str | None
+    timeout_min: Count
+    cpus_per_task: Count
+    gpus_per_node: Natural
+    mem_gb: Annotated[float, Field(gt=0)]
+    setup: list[str]
+    additional_parameters: dict[str, str | int | float | bool]
+    array_parallelism: Count
+    signal_delay_s: Natural
+    max_num_timeout: Natural
+    on_interrupt: Literal["leave", "cancel"]
+    poll: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _check_signal(self) -> Self:
+        limit = 60 * self.timeout_min
+        if self.signal_delay_s >= limit:
+            raise ValueError(
+                f"hydra.launcher.signal_delay_s={self.signal_delay_s}: should be less than the {limit} s "
+                f"of hydra.launcher.timeout_min={self.timeout_min}"
+            )
+        return self
 
 
 class Range(Strict):
@@ -105,6 +140,14 @@ class _Sweep(Strict):
     sweep: SweepConfig
 
 
+class _Hydra(Strict):
+    launcher: SlurmConfig
+
+
+class _Slurm(Strict):
+    hydra: _Hydra
+
+
 def parse_sweep(values: dict[str, Any]) -> SweepConfig:
     """Checks the plain values of the group `sweep`.
 
@@ -112,6 +155,18 @@ def parse_sweep(values: dict[str, Any]) -> SweepConfig:
         ConfigError: in one line, for the first mistake.
     """
     return validate(_Sweep, {"sweep": values}).sweep
+
+
+def parse_slurm(launcher: Mapping[str, Any]) -> SlurmConfig | None:
+    """Checks the settings of `hydra/launcher=slurm`; None for any other launcher.
+
+    Raises:
+        ConfigError: in one line, for the first mistake.
+    """
+    if launcher.get("_target_") != SLURM_TARGET:
+        return None
+    values = {key: value for key, value in launcher.items() if key != "_target_"}
+    return validate(_Slurm, {"hydra": {"launcher": values}}).hydra.launcher
 
 
 def parse_search(values: dict[str, Any]) -> OptunaConfig | None:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,10 @@ from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
 from unet_exp.sweeps.search import Outcome, Search, Trial
+from unet_exp.sweeps.slurm import SlurmLauncher, find_runs_in_jobs
+from unet_exp.sweeps.slurm_job import bind_runner
+from unet_exp.sweeps.slurm_jobs import SlurmJobs
+from unet_exp.sweeps.slurm_queue import require_slurm
 
 Launch = Callable[[Sequence[PlannedRun]], None]
 
@@ -57,13 +62,21 @@ def run_sweep(plan: SweepPlan) -> None:
     try:
         with hold_lock(folder.lock):
             folder = SweepFolder.open(folder.path)  # read again under the lock
-            _check_orphans(folder)
+            _check_orphans(plan, folder)
             total = plan.search.trials if plan.search else len(folder.runs)
-            with SweepProgress(folder, total, console) as progress, _open_launcher(plan, folder, console) as launch:
+            with (
+                SweepProgress(folder, total, console) as progress,
+                _open_launcher(plan, folder, console, progress) as launch,
+            ):
                 if plan.search is None:
                     launch([run for run in folder.runs if not folder.is_done(run)])
                 else:
                     search = _run_search(plan, folder, launch, progress, console)
+    except UserError:
+        begun = SlurmJobs(folder.path).are_known or any(folder.folder(run).path.exists() for run in folder.runs)
+        if plan.folder is None and not begun:  # such as jobs that SLURM refuses: there is nothing to go on with
+            shutil.rmtree(folder.path)
+        raise
     except BlockingIOError:
         raise UserError(f"sweep.resume={folder.path}: this sweep is still running; wait for its end") from None
     except (signals.Stopped, KeyboardInterrupt) as error:
@@ -86,7 +99,7 @@ def run_planned(composed: DictConfig) -> None:
     assert sweep.run is not None
     folder = RunFolder(Path(sweep.run))
     stop = SweepFolder(folder.path.parent, []).stop
-    if signals.received() or stop.exists():
+    if signals.received() or stop.exists() or folder.is_over:  # a job of several runs may begin a second time
         return
     words = [word for word in HydraConfig.get().overrides.task if not word.startswith("+sweep.")]
     folder.path.mkdir(exist_ok=True)
@@ -125,6 +138,8 @@ def _check_data(plan: SweepPlan) -> None:
         UserError: for what the user can correct.
     """
     target = str(plan.launcher["_target_"])
+    if plan.slurm is not None:
+        require_slurm()
     if "slurm" in target.lower():  # its machines may have other data and devices
         from unet_exp.metrics.declarations import check_monitor
 
@@ -154,9 +169,10 @@ def _check_launcher(plan: SweepPlan, device: str) -> None:
         )
 
 
-def _check_orphans(folder: SweepFolder) -> None:
-    """Refuses a sweep with runs that processes of a killed start still train."""
-    busy = [run.name for run in folder.runs if is_locked(folder.folder(run).lock)]
+def _check_orphans(plan: SweepPlan, folder: SweepFolder) -> None:
+    """Refuses a sweep with runs that an earlier start still trains; `hydra/launcher=slurm` waits for its own jobs."""
+    in_jobs = find_runs_in_jobs(folder, may_wait=plan.slurm is not None)
+    busy = [run.name for run in folder.runs if run.name not in in_jobs and is_locked(folder.folder(run).lock)]
     if busy:
         raise UserError(
             f"sweep.resume={folder.path}: {', '.join(busy)} is still trained by a process of an earlier start; "
@@ -165,14 +181,20 @@ def _check_orphans(folder: SweepFolder) -> None:
 
 
 @contextmanager
-def _open_launcher(plan: SweepPlan, folder: SweepFolder, console: Console) -> Iterator[Launch]:
-    """Hydra's launcher of the plan, as a function that runs jobs and returns at their end."""
+def _open_launcher(plan: SweepPlan, folder: SweepFolder, console: Console, progress: SweepProgress) -> Iterator[Launch]:
+    """The launcher of the plan, as a function that runs jobs and returns at their end."""
     sweep_dir = f"hydra.sweep.dir={quote(str(folder.path.resolve()))}"
     words = [*plan.runs[0].overrides, *plan.hydra, *search_path(plan.config_dir), sweep_dir]
     with initialize_hydra() as loader:
         config = hydra.compose("train", words, return_hydra_config=True)
         # A launcher needs the callbacks of the context, and their class has no public name.
         context = HydraContext(config_loader=loader, callbacks=Callbacks(config))
+        if plan.slurm is not None:
+            folder.stop.unlink(missing_ok=True)  # of a start by another launcher that was killed
+            runner = bind_runner(config, context, run_planned)
+            slurm = SlurmLauncher(plan.slurm, plan.sweep.per_job, folder, runner, console, progress.show_queued)
+            yield lambda runs: slurm.launch(runs, _add_places(folder, runs))
+            return
         launcher = Plugins.instance().instantiate_launcher(
             config=config, hydra_context=context, task_function=run_planned
         )
@@ -180,11 +202,9 @@ def _open_launcher(plan: SweepPlan, folder: SweepFolder, console: Console) -> It
         def launch(runs: Sequence[PlannedRun]) -> None:
             if not runs:
                 return
-            places = [f"+sweep.run={quote(str(folder.folder(run).path.resolve()))}" for run in runs]
-            jobs = [[*run.overrides, place] for run, place in zip(runs, places, strict=True)]
             with _stop_runs_on_signal(plan, folder):
                 try:
-                    ended = launcher.launch(jobs, initial_job_idx=0)
+                    ended = launcher.launch(_add_places(folder, runs), initial_job_idx=0)
                 except Exception as error:
                     # With some launchers a killed process takes the others with it; each raises its own error.
                     console.print(f"the launcher gave up: {type(error).__name__}: {error}", soft_wrap=True)
@@ -194,6 +214,11 @@ def _open_launcher(plan: SweepPlan, folder: SweepFolder, console: Console) -> It
                     console.print(f"{run.name} left no record: {job._return_value!r}", soft_wrap=True)
 
         yield launch
+
+
+def _add_places(folder: SweepFolder, runs: Sequence[PlannedRun]) -> list[list[str]]:
+    """The words of each run, with that for its folder."""
+    return [[*run.overrides, f"+sweep.run={quote(str(folder.folder(run).path.resolve()))}"] for run in runs]
 
 
 @contextmanager

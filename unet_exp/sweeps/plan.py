@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override
 
 from unet_exp.compose import Composed, compose_command, parse_overrides
 from unet_exp.config import Config
-from unet_exp.config.multirun import OptunaConfig, SweepConfig
+from unet_exp.config.multirun import OptunaConfig, SlurmConfig, SweepConfig, parse_slurm
 from unet_exp.config.own_classes import explain_mistrust
 from unet_exp.errors import ConfigError
 from unet_exp.options import is_for_hydra
@@ -20,7 +20,7 @@ from unet_exp.sweeps.space import add_typed, check_space
 from unet_exp.sweeps.words import EARLIER_RUN, check_override, get_line, list_values, take_first_value
 
 # Keys that may be typed to resume a sweep, beside those of Hydra: none changes a result.
-_BESIDE_RESUME = ("sweep.resume", "sweep.report", "search.trials", "search.parallel", "trust")
+_BESIDE_RESUME = ("sweep.resume", "sweep.report", "sweep.per_job", "search.trials", "search.parallel", "trust")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class SweepPlan:
         search: what plans its runs one after another; None where all are known.
         name: of the folder to make.
         launcher: Hydra's settings of it.
+        slurm: these, checked, where it is `slurm`; else None.
         folder: the existing one, where the sweep is resumed.
     """
 
@@ -48,6 +49,7 @@ class SweepPlan:
     search: OptunaConfig | None
     name: str
     launcher: Mapping[str, object]
+    slurm: SlurmConfig | None = None
     folder: SweepFolder | None = None
 
 
@@ -64,6 +66,12 @@ def plan_sweep(
         if override.key_or_group in EARLIER_RUN and override.value() is not None:
             raise ConfigError(f"{get_line(override)}: {EARLIER_RUN[override.key_or_group]}")
     sweep, search = composed.parse_sweep()
+    slurm = parse_slurm(composed.launcher)
+    if slurm is None and sweep.per_job > 1:
+        raise ConfigError(
+            f"sweep.per_job={sweep.per_job}: only jobs of SLURM hold several runs; add hydra/launcher=slurm, or leave "
+            "it out"
+        )
     given = parse_overrides([f"{key}={value}" for key, value in composed.params.items()], sweeps=True)
     # Typed words replace what an experiment sweeps over by itself.
     keyed = {
@@ -90,7 +98,7 @@ def plan_sweep(
             )
     whole = None if config_dir is None else str(Path(config_dir).resolve())
     name = _name_sweep(configs, search, keyed)
-    return SweepPlan(list(words), whole, hydra, runs, configs, sweep, search, name, composed.launcher)
+    return SweepPlan(list(words), whole, hydra, runs, configs, sweep, search, name, composed.launcher, slurm)
 
 
 def _name_sweep(configs: Sequence[Config], search: OptunaConfig | None, keyed: Mapping[str, Override]) -> str:
@@ -122,9 +130,8 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
         )
     before = parse_overrides(folder.words, sweeps=True)
     if any(override.key_or_group == "hydra/launcher" for override in typed):
-        before = [
-            override for override in before if not override.key_or_group.startswith(("hydra/launcher", "hydra.l"))
-        ]
+        of_launcher = ("hydra/launcher", "hydra.l", "sweep.per_job")
+        before = [override for override in before if not override.key_or_group.startswith(of_launcher)]
     # Later words win: another launcher, more trials.
     words = [get_line(word) for word in before if word.key_or_group != "sweep.resume"]
     words += [get_line(word) for word in typed if word.key_or_group not in ("sweep.resume", "trust")]
@@ -155,10 +162,10 @@ def require_trust(where: str, config: Config, trust: Collection[str], keys: Coll
 
 
 def _resolve_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> OptunaConfig:
-    """The search with `parallel` as a number: null means the number of jobs of joblib."""
+    """The search with `parallel` as a number: null means as many jobs as joblib or SLURM runs at once."""
     if search.parallel is not None:
         return search
-    jobs = launcher.get("n_jobs", 1)
+    jobs = launcher.get("n_jobs", launcher.get("array_parallelism", 1))
     assert isinstance(jobs, int)
     return search.model_copy(update={"parallel": jobs if jobs > 0 else os.cpu_count() or 1})
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Collection
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self, TextIO, cast
@@ -26,6 +27,7 @@ class SweepProgress:
     def __init__(self, folder: SweepFolder, total: int, console: Console) -> None:
         self.repeated = 0
         """Trials of a search that repeat earlier ones and have no folders."""
+        self._queued: Collection[str] = ()
         self._folder = folder
         self._total = total
         self._console = console
@@ -63,6 +65,10 @@ class SweepProgress:
         self._bar.stop()
         self._stack.close()
 
+    def show_queued(self, runs: Collection[str]) -> None:
+        """Takes the names of the runs that are in jobs of SLURM; what one of these was before does not count."""
+        self._queued = runs
+
     def _watch(self) -> None:
         while not self._over.wait(_INTERVAL):
             self._show()
@@ -77,8 +83,10 @@ class SweepProgress:
     def _status(self, run: PlannedRun) -> str | None:
         if run.name not in self._known:
             if run.name in self._stale and self._stale[run.name] == self._read_time(run):
-                return None
+                return "queued" if run.name in self._queued else None
             status = self._folder.status(run)
+            if run.name in self._queued and status in (None, "stopped"):
+                return "queued"
             if status in (None, "running"):
                 return status
             self._known[run.name] = status
@@ -94,6 +102,7 @@ class SweepProgress:
         words += [f"{self.repeated} repeated"] if self.repeated else []
         words += [f"{stopped} stopped"] if stopped else []
         words += [f"{failed} failed", f"{counts['running']} running"]
+        words += [f"{counts['queued']} queued"] if counts["queued"] else []
         return done + failed + stopped, ", ".join(words)
 
     def _show(self) -> None:
