@@ -97,6 +97,9 @@ class OptunaConfig(Strict):
 
     Attributes:
         space: by key, dots included, a list of values or a range of numbers.
+        storage: where the trials are kept: the path of a journal or the URL of a database, without a password; None is
+            a journal in the sweep's folder.
+        study: the name of the search there.
     """
 
     name: Literal["optuna"]
