@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY, Said, table
 from postgres_here import PASSWORD, Server, start_postgres
-from searching import ask, opener, plain, run
+from searching import ask, opener, plain, run, shipped
 from test_shared_search import FEW, answer_at_once
 
 from unet_exp.errors import ConfigError
@@ -123,7 +123,7 @@ class TestPostgres:
         [
             ("wrong", "trials", "password authentication failed.*is taken from the variable PGPASSWORD"),
             ("", "trials", "password supplied.*is taken from the variable PGPASSWORD"),
-            (PASSWORD, "none", 'database "none" does not exist'),
+            (PASSWORD, "none", 'database "none" does not exist; make it with createdb'),
         ],
     )
     def test_what_is_wrong_is_told_in_one_line(
@@ -135,3 +135,25 @@ class TestPostgres:
             StudyAddress(url, "x").open()
         assert "\n" not in str(caught.value)
         assert PASSWORD not in str(caught.value)
+
+
+def test_another_training_is_refused_before_there_is_a_folder(cli: Cli, tmp_path: Path) -> None:
+    storage = str(tmp_path / "shared.journal")
+    opener(tmp_path)(storage=storage, study="mine", space=shipped()["space"], settings={"trainer.max_steps": 99})
+    words = [*TINY, "search=optuna", "output=out", f"search.storage={storage}", "search.study=mine"]
+    said = cli("train", *words)
+    assert f"search.study=mine in {storage}: this search was started with another trainer.max_steps;" in said.mistake
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from unet_exp.training import run as module
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train", interrupted)
+    storage = f"search.storage={tmp_path / 'shared.journal'}"
+    said = cli("train", *TINY, "search=optuna", "output=out", storage)
+    assert said.code == 130
+    assert f"go on with sweep.resume=out/sweep/{the_sweep(tmp_path / 'out').name} {storage}" in said.err

@@ -32,7 +32,7 @@ from unet_exp.runs.study_storage import StudyAddress, explain_errors
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
-from unet_exp.sweeps.run_search import Launch, check_storage, conclude_search, explain_resume, run_search
+from unet_exp.sweeps.run_search import Launch, check_storage, check_study, conclude_search, explain_resume, run_search
 from unet_exp.sweeps.study import Study
 from unet_exp.sweeps.worker import work
 
@@ -46,7 +46,8 @@ def run_sweep(plan: SweepPlan) -> None:
     console = make_console(file=sys.stdout)  # the output of the runs goes to their logs
     if plan.search is not None:
         check_storage(plan.search)
-    _check_data(plan)
+    images = _check_data(plan)
+    check_study(plan, images)
     folder = plan.folder or SweepFolder.create(
         Path(plan.configs[0].output) / "sweep",
         plan.name,
@@ -65,7 +66,7 @@ def run_sweep(plan: SweepPlan) -> None:
                 if plan.search is None:
                     launch([run for run in folder.runs if not folder.is_done(run)])
                 else:
-                    study = run_search(plan, folder, launch, progress, console)
+                    study = run_search(plan, folder, launch, progress, console, images)
     except BlockingIOError:
         raise UserError(f"sweep.resume={folder.path}: this sweep is still running; wait for its end") from None
     except (signals.Stopped, KeyboardInterrupt) as error:
@@ -133,8 +134,11 @@ def _keep_version(config: Config, folder: RunFolder, words: Sequence[str]) -> Co
     return keep_unrecorded(config, RunFolder(others[0].parent), words) if others else config
 
 
-def _check_data(plan: SweepPlan) -> None:
+def _check_data(plan: SweepPlan) -> str | None:
     """Reads the data of every run and builds its network; once for runs that differ only in how they learn.
+
+    Returns:
+        The fingerprint of the data, where a search is shared with machines that may have others.
 
     Raises:
         UserError: for what the user can correct.
@@ -145,19 +149,24 @@ def _check_data(plan: SweepPlan) -> None:
 
         for config in plan.configs:
             check_monitor(config.trainer.monitor, config.metrics.own)
-        return
+        return None
 
     with signals.defer():
         from unet_exp.training.prepare import prepare
 
     checked = set()
+    shared = plan.search is not None and plan.search.storage is not None
+    images = None
     with watch("checking the runs", len(plan.configs)) as phase:
         for config in plan.configs:
             key = config.model_dump_json(exclude={"seed", "name", "optimizer", "scheduler", "augmentation"})
             if key not in checked:
-                _check_launcher(plan, prepare(config, []).device.type)
+                job = prepare(config, [])
+                _check_launcher(plan, job.device.type)
+                images = job.conditions.data_fingerprint if shared else None
             checked.add(key)
             phase.done += 1
+    return images
 
 
 def _check_launcher(plan: SweepPlan, device: str) -> None:

@@ -44,10 +44,33 @@ def check_storage(search: OptunaConfig) -> None:
             StudyAddress(search.storage, search.study).open()
 
 
+def check_study(plan: SweepPlan, images: str | None) -> None:
+    """Compares a search with the study in its storage, before there is a folder of the sweep; see `run_search`.
+
+    Raises:
+        ConfigError: if the study is of another search.
+    """
+    if plan.search is not None and plan.search.storage is not None:
+        _open_shared(plan, Place("", "", ""), images)
+
+
 def run_search(
-    plan: SweepPlan, folder: SweepFolder, launch: Launch, progress: SweepProgress, console: Console
+    plan: SweepPlan,
+    folder: SweepFolder,
+    launch: Launch,
+    progress: SweepProgress,
+    console: Console,
+    images: str | None = None,
 ) -> Study:
     """Runs the trials of a search by workers, which other launchers may help.
+
+    Args:
+        plan: of the search.
+        folder: of the sweep.
+        launch: runs jobs, and returns when they have ended.
+        progress: shows how far they are.
+        console: for what users are told.
+        images: fingerprint of the data, if known.
 
     Raises:
         UserError: if the study is damaged, or of another search.
@@ -55,7 +78,7 @@ def run_search(
     assert plan.search is not None
     detached = "slurm" in str(plan.launcher["_target_"]).lower()
     task = SearchTask.write(folder.path, plan.search, plan.config_dir, detached)
-    study = _open(plan, folder, task)
+    study = _open(plan, folder, task, images)
     with explain_errors(study.address.storage, opening=False):
         _greet(study, console)
         progress.follow(_Watch(study, console).count)
@@ -114,25 +137,41 @@ def explain_resume(plan: SweepPlan, path: Path) -> str:
     return shlex.join(words)
 
 
-def _open(plan: SweepPlan, folder: SweepFolder, task: SearchTask) -> Study:
+def _open(plan: SweepPlan, folder: SweepFolder, task: SearchTask, images: str | None) -> Study:
     """Opens the study.
 
     Raises:
         UserError: if it is damaged, or of another search.
     """
     assert plan.search is not None
-    config = plan.configs[0]
-    place, address = Place.here(folder.path, task), get_address(plan.search, folder)
-    arguments = plan.search, config.trainer.monitor, address, place, config.metrics.own
+    config, place = plan.configs[0], Place.here(folder.path, task)
     if plan.search.storage is not None:
-        with explain_errors(plan.search.storage):
-            return Study(*arguments, _list_settings(config, plan.search))
+        return _open_shared(plan, place, images)
     # Optuna does not check the lines of a journal.
     damages = (AssertionError, LookupError, TypeError, ValueError, RecursionError)
     try:
-        return Study(*arguments)
+        address = get_address(plan.search, folder)
+        return Study(plan.search, config.trainer.monitor, address, place, config.metrics.own)
     except damages as error:
         raise DataError(f"{folder.journal}: it is damaged ({type(error).__name__}); start the search anew") from None
+
+
+def _open_shared(plan: SweepPlan, place: Place, images: str | None) -> Study:
+    """Opens the study in a storage that is typed.
+
+    Raises:
+        ConfigError: if it cannot be used, or is of another search.
+    """
+    search, config = plan.search, plan.configs[0]
+    assert search is not None
+    assert search.storage is not None
+    assert search.study is not None
+    settings = _list_settings(config, search)
+    if images is not None:
+        settings["data (its images and labels)"] = images
+    with explain_errors(search.storage):
+        address = StudyAddress(search.storage, search.study)
+        return Study(search, config.trainer.monitor, address, place, config.metrics.own, settings)
 
 
 def _list_settings(config: Config, search: OptunaConfig) -> dict[str, Any]:
