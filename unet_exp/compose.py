@@ -43,6 +43,7 @@ GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "sched
 
 PATHS = (
     *("checkpoint", "input", "output", "init_from", "resume", "rerun", "sweep.resume", "runs", "baseline"),
+    "search.storage",
     *("model.weights", "data.root", "data.images", "data.masks", "data.field_of_view", "data.lists", "data.group"),
 )
 """Keys whose values are paths, labels with an equals sign in them, or regular expressions."""

@@ -382,7 +382,7 @@ class TestSearch:
                 assert 0 < told["pruned_at"] < 8
                 assert told["metrics"] == {}
         assert {path.name for path in search.path.iterdir() if path.is_file()} == {
-            *("sweep.json", "trials.csv", "search.png", "best.txt", "search.journal", ".lock")
+            *("sweep.json", "search.json", "trials.csv", "search.png", "best.txt", "search.journal", ".lock", ".ask")
         }
         best = max((row for row in trials if row["status"] == "finished"), key=lambda row: row["val/iou/mean"])
         assert f"fusion={best['fusion']}" in (search.path / "best.txt").read_text()

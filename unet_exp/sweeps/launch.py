@@ -1,7 +1,6 @@
 """Starts the runs of a sweep with any of Hydra's launchers, and compares them at the end."""
 
 import os
-import shlex
 import shutil
 import signal
 import sys
@@ -23,23 +22,24 @@ from unet_exp import signals
 from unet_exp.config import Config, parse
 from unet_exp.config.multirun import parse_sweep
 from unet_exp.console import make_console
-from unet_exp.errors import ConfigError, DataError, UserError
+from unet_exp.errors import ConfigError, UserError
 from unet_exp.files import find_holder, hold_lock, is_locked
 from unet_exp.options import initialize_hydra, quote, search_path
 from unet_exp.progress import watch
 from unet_exp.runs.earlier import keep_unrecorded
 from unet_exp.runs.lifecycle import record_failure
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.runs.study_storage import StudyAddress, explain_errors
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
-from unet_exp.sweeps.search import Outcome, Search, Trial
+from unet_exp.sweeps.run_search import Launch, check_storage, check_study, conclude_search, explain_resume, run_search
 from unet_exp.sweeps.slurm import SlurmLauncher, find_runs_in_jobs
 from unet_exp.sweeps.slurm_job import bind_runner
 from unet_exp.sweeps.slurm_jobs import SlurmJobs
 from unet_exp.sweeps.slurm_queue import require_slurm
-
-Launch = Callable[[Sequence[PlannedRun]], None]
+from unet_exp.sweeps.study import Study
+from unet_exp.sweeps.worker import work
 
 
 def run_sweep(plan: SweepPlan) -> None:
@@ -49,7 +49,10 @@ def run_sweep(plan: SweepPlan) -> None:
         UserError: before the first run, for what the user can correct; at the end, if runs have failed.
     """
     console = make_console(file=sys.stdout)  # the output of the runs goes to their logs
-    _check_data(plan)
+    if plan.search is not None:
+        check_storage(plan.search)
+    images = _check_data(plan)
+    check_study(plan, images)
     folder = plan.folder or SweepFolder.create(
         Path(plan.configs[0].output) / "sweep",
         plan.name,
@@ -58,7 +61,7 @@ def run_sweep(plan: SweepPlan) -> None:
         plan.search.name if plan.search else None,
         [] if plan.search else plan.runs,
     )
-    search: Search | None = None
+    study: Study | None = None
     try:
         with hold_lock(folder.lock):
             folder = SweepFolder.open(folder.path)  # read again under the lock
@@ -71,7 +74,7 @@ def run_sweep(plan: SweepPlan) -> None:
                 if plan.search is None:
                     launch([run for run in folder.runs if not folder.is_done(run)])
                 else:
-                    search = _run_search(plan, folder, launch, progress, console)
+                    study = run_search(plan, folder, launch, progress, console, images)
     except UserError:
         begun = SlurmJobs(folder.path).are_known or any(folder.folder(run).path.exists() for run in folder.runs)
         if plan.folder is None and not begun:  # such as jobs that SLURM refuses: there is nothing to go on with
@@ -81,8 +84,12 @@ def run_sweep(plan: SweepPlan) -> None:
         raise UserError(f"sweep.resume={folder.path}: this sweep is still running; wait for its end") from None
     except (signals.Stopped, KeyboardInterrupt) as error:
         signum = error.signum if isinstance(error, signals.Stopped) else signal.SIGINT
-        raise signals.Stopped(signum, f"go on with {shlex.quote(f'sweep.resume={folder.path}')}") from None
-    _conclude(plan, folder, search, console)
+        raise signals.Stopped(signum, f"go on with {explain_resume(plan, folder.path)}") from None
+    if study is None:
+        _conclude(plan, folder, console)
+    else:
+        with explain_errors(study.address.storage, opening=False):
+            conclude_search(plan, folder, study, console)
 
 
 def run_planned(composed: DictConfig) -> None:
@@ -102,27 +109,36 @@ def run_planned(composed: DictConfig) -> None:
     if signals.received() or stop.exists() or folder.is_over:  # a job of several runs may begin a second time
         return
     words = [word for word in HydraConfig.get().overrides.task if not word.startswith("+sweep.")]
+    if sweep.worker is not None:
+        with signals.install_handlers():
+            work(SweepFolder.open(folder.path.parent), words, parse(values), _train)
+        return
     folder.path.mkdir(exist_ok=True)
     with signals.install_handlers(), hold_lock(folder.lock):
         if stop.exists():  # made since: only runs with a lock get the signal
             return
-        if not folder.has_checkpoint:
-            folder.clear()
-        with (
-            folder.log.open("a", buffering=1) as log,
-            redirect_stdout(log),
-            redirect_stderr(log),
-            record_failure(folder, words),
-        ):
-            config = _adapt_config(_keep_version(parse(values), folder, words), folder)
-            with signals.defer():
-                from unet_exp.training.pruning import Pruning
-                from unet_exp.training.run import train
+        _train(folder, words, lambda: parse(values))
 
-            pruning = None
-            if sweep.trial is not None:
-                pruning = Pruning(SweepFolder(folder.path.parent, []).journal, sweep.trial, config.trainer.monitor)
-            train(config, words, folder, pruning)
+
+def _train(
+    folder: RunFolder, words: Sequence[str], read: Callable[[], Config], trial: tuple[StudyAddress, int] | None = None
+) -> None:
+    """Trains in a run's folder, whose lock the caller holds; `trial` is that of a search, which may prune it."""
+    if not folder.has_checkpoint:
+        folder.clear()
+    with (
+        folder.log.open("a", buffering=1) as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+        record_failure(folder, words),
+    ):
+        config = _adapt_config(_keep_version(read(), folder, words), folder)
+        with signals.defer():
+            from unet_exp.training.pruning import Pruning
+            from unet_exp.training.run import train
+
+        pruning = None if trial is None else Pruning(*trial, config.trainer.monitor)
+        train(config, words, folder, pruning)
 
 
 def _keep_version(config: Config, folder: RunFolder, words: Sequence[str]) -> Config:
@@ -131,8 +147,11 @@ def _keep_version(config: Config, folder: RunFolder, words: Sequence[str]) -> Co
     return keep_unrecorded(config, RunFolder(others[0].parent), words) if others else config
 
 
-def _check_data(plan: SweepPlan) -> None:
+def _check_data(plan: SweepPlan) -> str | None:
     """Reads the data of every run and builds its network; once for runs that differ only in how they learn.
+
+    Returns:
+        The fingerprint of the data, where a search is shared with machines that may have others.
 
     Raises:
         UserError: for what the user can correct.
@@ -145,19 +164,24 @@ def _check_data(plan: SweepPlan) -> None:
 
         for config in plan.configs:
             check_monitor(config.trainer.monitor, config.metrics.own)
-        return
+        return None
 
     with signals.defer():
         from unet_exp.training.prepare import prepare
 
     checked = set()
+    shared = plan.search is not None and plan.search.storage is not None
+    images = None
     with watch("checking the runs", len(plan.configs)) as phase:
         for config in plan.configs:
             key = config.model_dump_json(exclude={"seed", "name", "optimizer", "scheduler", "augmentation"})
             if key not in checked:
-                _check_launcher(plan, prepare(config, []).device.type)
+                job = prepare(config, [])
+                _check_launcher(plan, job.device.type)
+                images = job.conditions.data_fingerprint if shared else None
             checked.add(key)
             phase.done += 1
+    return images
 
 
 def _check_launcher(plan: SweepPlan, device: str) -> None:
@@ -263,63 +287,7 @@ def _adapt_config(config: Config, folder: RunFolder) -> Config:
     )
 
 
-def _run_search(
-    plan: SweepPlan, folder: SweepFolder, launch: Launch, progress: SweepProgress, console: Console
-) -> Search:
-    """Runs all trials of a search.
-
-    Raises:
-        UserError: if the journal of an earlier start is damaged, or of another search.
-    """
-    assert plan.search is not None
-    config = plan.configs[0]
-    monitor = config.trainer.monitor
-    try:
-        search = Search(plan.search, monitor, folder.journal, config.metrics.own)
-    except (
-        AssertionError,
-        LookupError,
-        TypeError,
-        ValueError,
-        RecursionError,
-    ) as error:  # Optuna does not check its lines
-        raise DataError(f"{folder.journal}: it is damaged ({type(error).__name__}); start the search anew") from None
-    common = plan.runs[0].overrides
-    while asked := search.ask():
-        progress.repeated = search.counts()["repeated"]
-        for trial in asked:
-            if trial.repeats is not None:
-                console.print(_describe_repeat(trial, monitor), soft_wrap=True)
-        trials = [trial for trial in asked if trial.repeats is None]
-        runs = [
-            PlannedRun(f"trial-{trial.number:03d}", [*common, *trial.overrides, f"+sweep.trial={trial.number}"])
-            for trial in trials
-        ]
-        planned = {run.name for run in folder.runs}
-        folder.plan_more([run for run in runs if run.name not in planned])
-        launch([run for run in runs if not folder.is_done(run)])
-        for trial, run in zip(trials, runs, strict=True):
-            search.tell(trial.number, _read_outcome(folder.folder(run)) or Outcome("failed", None))
-    search.write(folder.path)
-    return search
-
-
-def _describe_repeat(trial: Trial, monitor: str) -> str:
-    assert trial.outcome is not None
-    known = "pruned" if trial.outcome.status == "pruned" else f"{monitor} {trial.outcome.value:.4f}"
-    return f"trial {trial.number} repeats trial {trial.repeats} and is not run: {known}: {' '.join(trial.overrides)}"
-
-
-def _read_outcome(folder: RunFolder) -> Outcome | None:
-    """The outcome of a trial; None if it has not ended."""
-    summary = folder.read_summary()
-    if not summary.is_over:
-        return None
-    value = None if summary.best is None else summary.best.value
-    return Outcome("finished" if summary.pruned_at is None else "pruned", value)
-
-
-def _conclude(plan: SweepPlan, folder: SweepFolder, search: Search | None, console: Console) -> None:
+def _conclude(plan: SweepPlan, folder: SweepFolder, console: Console) -> None:
     """Prints what failed, compares what finished, and names the folder in the last line.
 
     Raises:
@@ -330,28 +298,13 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, search: Search | None, conso
         reason = "it is still running" if is_locked(folder.folder(run).lock) else "its process has died"
         error = folder.folder(run).read_summary().error or reason
         console.print(f"failed: {run.name}: {error}", soft_wrap=True)
-    if search is not None:
-        counts = [f"{count} {status}" for status, count in search.counts().items() if count]
-        console.print(f"trials: {', '.join(counts)}")
-        assert plan.search is not None
-        if search.exhausted and sum(search.counts().values()) < plan.search.trials:
-            console.print(
-                f"search.space has {plan.search.combinations} combinations, and each has its trial: the search ends "
-                f"before search.trials={plan.search.trials}",
-                soft_wrap=True,
-            )
-        if best := search.best():
-            trial, value = best
-            console.print(f"best: {value:.4f} by trial {trial.number}: {' '.join(trial.overrides)}", soft_wrap=True)
-    elif plan.sweep.report and len(unfinished) < len(folder.runs):
+    if plan.sweep.report and len(unfinished) < len(folder.runs):
         _write_page(folder, console)
     console.print(str(folder.path), style="bold", soft_wrap=True)
     if unfinished:
-        again = f"{shlex.quote(f'sweep.resume={folder.path}')} runs them again"
         names = ", ".join(run.name for run in unfinished)
-        drawn = "the search has gone on without them, and runs their words again if it draws them again"
-        advice = again if search is None else drawn
-        raise UserError(f"{len(unfinished)} of {len(folder.runs)} runs failed: {names}; {advice}")
+        again = f"{explain_resume(plan, folder.path)} runs them again"
+        raise UserError(f"{len(unfinished)} of {len(folder.runs)} runs failed: {names}; {again}")
 
 
 def _write_page(folder: SweepFolder, console: Console) -> None:

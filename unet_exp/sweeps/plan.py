@@ -14,13 +14,17 @@ from unet_exp.config.multirun import OptunaConfig, SlurmConfig, SweepConfig, par
 from unet_exp.config.own_classes import explain_mistrust
 from unet_exp.errors import ConfigError
 from unet_exp.options import is_for_hydra
+from unet_exp.runs.study_storage import require_driver, resolve_storage
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder, run_names
-from unet_exp.sweeps.search import require_optuna
 from unet_exp.sweeps.space import add_typed, check_space
+from unet_exp.sweeps.study import require_optuna
 from unet_exp.sweeps.words import EARLIER_RUN, check_override, get_line, list_values, take_first_value
 
 # Keys that may be typed to resume a sweep, beside those of Hydra: none changes a result.
-_BESIDE_RESUME = ("sweep.resume", "sweep.report", "sweep.per_job", "search.trials", "search.parallel", "trust")
+_BESIDE_RESUME = (
+    *("sweep.resume", "sweep.report", "sweep.per_job"),
+    *("search.trials", "search.parallel", "search.storage", "trust"),
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ def plan_sweep(
         common = [get_line(override) for override in keyed.values() if not override.is_sweep_override()]
         runs = [PlannedRun("trials", common)]
         require_optuna()
+        if search.storage is not None:
+            require_driver(search.storage)
         check_space(search, lambda more: compose_command([*common, *more, *hydra], config_dir).parse())
     else:
         runs = _plan_product(keyed)
@@ -98,6 +104,9 @@ def plan_sweep(
             )
     whole = None if config_dir is None else str(Path(config_dir).resolve())
     name = _name_sweep(configs, search, keyed)
+    if search is not None and search.storage is not None:
+        address = {"storage": resolve_storage(search.storage), "study": search.study or name}
+        search = search.model_copy(update=address)
     return SweepPlan(list(words), whole, hydra, runs, configs, sweep, search, name, composed.launcher, slurm)
 
 
@@ -132,6 +141,7 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
     if any(override.key_or_group == "hydra/launcher" for override in typed):
         of_launcher = ("hydra/launcher", "hydra.l", "sweep.per_job")
         before = [override for override in before if not override.key_or_group.startswith(of_launcher)]
+    before = _drop_storage(path, before, typed)
     # Later words win: another launcher, more trials.
     words = [get_line(word) for word in before if word.key_or_group != "sweep.resume"]
     words += [get_line(word) for word in typed if word.key_or_group not in ("sweep.resume", "trust")]
@@ -149,6 +159,25 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
             f"sweep.resume={path}: its words no longer stand for the runs in its sweep.json; start the sweep anew"
         )
     return replace(plan, words=folder.words, folder=folder)
+
+
+def _drop_storage(path: Path, before: Sequence[Override], typed: Sequence[Override]) -> list[Override]:
+    """The words of a sweep without that of its storage, which must be typed again: it may lead anywhere.
+
+    Raises:
+        ConfigError: if it is not, or if the sweep has none.
+    """
+    known = [override for override in before if override.key_or_group == "search.storage"]
+    again = [override for override in typed if override.key_or_group == "search.storage"]
+    if known and not again:
+        raise ConfigError(
+            f"sweep.resume={path}: its trials are in a storage of its own; if you trust that, add {get_line(known[-1])}"
+        )
+    if again and not known:
+        raise ConfigError(
+            f"{get_line(again[-1])}: sweep.resume={path} has its trials elsewhere; leave it out, or start a new search"
+        )
+    return [override for override in before if override not in known]
 
 
 def require_trust(where: str, config: Config, trust: Collection[str], keys: Collection[str] = ()) -> None:
