@@ -154,7 +154,10 @@ def run_empty_sweep(runs: int, groups: int, work: Path) -> list[Cost]:
     start = time.monotonic()
     plan = read_command(words, multirun=True)
     planned = time.monotonic() - start
-    return [Cost("sweep: plan, and check each run", runs // groups * groups, planned, _peak()), _launch(plan, "sweep: all around the trainings")]
+    return [
+        Cost("sweep: plan, and check each run", runs // groups * groups, planned, _peak()),
+        _launch(plan, "sweep: all around the trainings"),
+    ]
 
 
 def resume_empty_sweep(sweep: Path) -> list[Cost]:
@@ -165,7 +168,10 @@ def resume_empty_sweep(sweep: Path) -> list[Cost]:
     plan = read_command([f"sweep.resume={sweep}"])
     planned = time.monotonic() - start
     runs = len(SweepFolder.open(sweep).runs)
-    return [Cost("resume: plan, and check each run", runs, planned, _peak()), _launch(plan, "resume: nothing is missing")]
+    return [
+        Cost("resume: plan, and check each run", runs, planned, _peak()),
+        _launch(plan, "resume: nothing is missing"),
+    ]
 
 
 def _launch(plan: Any, what: str) -> Cost:

@@ -125,7 +125,7 @@ def mean_curve(runs: Sequence[Run], column: str) -> Curve | None:
     singles = []
     for run in runs:
         if {"step", column} <= set(run.history.columns):
-            points = run.history[["step", column]].to_numpy()
+            points = np.column_stack([run.history[name].to_numpy() for name in ("step", column)])
             points = points[~np.isnan(points).any(axis=1)][::-1]
             own, places = np.unique(points[:, 0], return_index=True)  # of one step twice the later one
             if own.size:
