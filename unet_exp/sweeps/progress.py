@@ -1,5 +1,6 @@
 """One line on the terminal for a whole sweep, in whatever process its trainings run."""
 
+import os
 import threading
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from unet_exp.progress import watch
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 
 _INTERVAL = 1.0  # seconds between two looks at the run folders
+_REST = 20  # times what a look takes, where that is longer: on a slow disk with many runs
 
 
 class SweepProgress:
@@ -64,8 +66,11 @@ class SweepProgress:
         self._stack.close()
 
     def _watch(self) -> None:
-        while not self._over.wait(_INTERVAL):
+        took = 0.0
+        while not self._over.wait(max(_INTERVAL, _REST * took)):
+            start = time.monotonic()
             self._show()
+            took = time.monotonic() - start
 
     def _read_time(self, run: PlannedRun) -> int | None:
         """When a run's summary was written, nanoseconds."""
@@ -78,7 +83,7 @@ class SweepProgress:
         if run.name not in self._known:
             if run.name in self._stale and self._stale[run.name] == self._read_time(run):
                 return None
-            status = self._folder.status(run)
+            status = self._folder.status(run) if run.name in self._begun else None
             if status in (None, "running"):
                 return status
             self._known[run.name] = status
@@ -86,6 +91,7 @@ class SweepProgress:
 
     def _look(self) -> tuple[int, str]:
         """How many runs have ended, and the counts in words."""
+        self._begun = set(os.listdir(self._folder.path))  # not a look at each run: most may wait for their turn
         counts = Counter(self._status(run) for run in self._folder.runs)
         done, failed = counts["finished"], counts["failed"]
         # A search prunes trials; they are stopped, and nothing is wrong with them.
