@@ -138,14 +138,15 @@ def _print_costs(costs: Sequence[Cost]) -> None:
     from rich.table import Table
 
     table = Table(title="beside the trainings")
-    for column in ("what", "runs", "seconds", "ms a run", "peak MB", "written MB"):
+    for column in ("what", "runs", "seconds", "CPU seconds", "CPU ms a run", "peak MB", "written MB"):
         table.add_column(column, justify="left" if column == "what" else "right")
     for cost in costs:
         table.add_row(
             cost.what,
             f"{cost.runs:,}",
             "" if cost.seconds is None else f"{cost.seconds:.1f}",
-            "" if cost.seconds is None else f"{1e3 * cost.seconds / cost.runs:.2f}",
+            "" if cost.cpu is None else f"{cost.cpu:.1f}",
+            "" if cost.cpu is None else f"{1e3 * cost.cpu / cost.runs:.2f}",
             "" if cost.peak is None else f"{cost.peak / 1e6:.0f}",
             "" if cost.written is None else f"{cost.written / 1e6:.2f}",
         )

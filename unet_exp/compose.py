@@ -329,7 +329,7 @@ def _compose_choices(
     return _compose_once(name, choices, None, (ConfigFiles("main", str(conf_dir())).state(), stored))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _compose_once(
     name: str, choices: tuple[str, ...], extra_dir: str | None, _: Hashable
 ) -> tuple[DictConfig, DictConfig, Sequence[ConfigFile]]:

@@ -65,10 +65,15 @@ def search_path(extra_dir: str | None) -> list[str]:
 
 @contextmanager
 def initialize_hydra() -> Iterator[ConfigLoader]:
-    """Starts Hydra with `conf/` as its folder of configs."""
+    """Starts Hydra with `conf/` as its folder of configs, also in a job that another Hydra has started."""
     config_files.register()
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield GlobalHydra.instance().config_loader()
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            yield GlobalHydra.instance().config_loader()
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 class Options:

@@ -47,6 +47,7 @@ class Cost:
         what: it was.
         runs: of it.
         seconds: of its process, or of a part of it.
+        cpu: seconds of processors that it took; on a busy machine they say more.
         peak: bytes of resident memory.
         written: bytes of a file.
     """
@@ -54,6 +55,7 @@ class Cost:
     what: str
     runs: int
     seconds: float | None = None
+    cpu: float | None = None
     peak: int | None = None
     written: int | None = None
 
@@ -71,7 +73,7 @@ def write_copies(run: Path, sweep: Path, runs: int, groups: int, images: int, ep
     """
     folder = RunFolder(run)
     config, summary = folder.read_config(), json.loads(folder.summary.read_text())
-    scores, history = (list(csv.DictReader(path.open(newline="")))[0] for path in (folder.per_image, folder.metrics))
+    scores, history = (_read_first(path) for path in (folder.per_image, folder.metrics))
     names = [f"synthetic_{number:05d}" for number in range(images)]
     others = [path.relative_to(run) for path in run.rglob("*") if path.is_file() and path.name not in _READ]
     rng = np.random.default_rng(0)
@@ -96,6 +98,11 @@ def write_copies(run: Path, sweep: Path, runs: int, groups: int, images: int, ep
         places = [{"epoch": str(epoch), "step": str(4 * (epoch + 1))} for epoch in range(epochs)]
         _write_rows(place.metrics, history, places, [shift + 0.001 * epoch for epoch in range(epochs)])
     SweepFolder(sweep, list(TINY), runs=planned)._write_plan()
+
+
+def _read_first(path: Path) -> dict[str, str]:
+    with path.open(newline="") as file:
+        return next(csv.DictReader(file))
 
 
 def _write_rows(
@@ -123,7 +130,7 @@ def measure_command(what: str, command: Sequence[str], runs: int) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise UserError(f"{what} failed with exit code {process.returncode}")
-    return Cost(what, runs, seconds, _to_bytes(usage.ru_maxrss))
+    return Cost(what, runs, seconds, usage.ru_utime + usage.ru_stime, _to_bytes(usage.ru_maxrss))
 
 
 def measure_sweep(runs: int, groups: int, work: Path) -> Iterator[Cost]:
@@ -134,7 +141,6 @@ def measure_sweep(runs: int, groups: int, work: Path) -> Iterator[Cost]:
     with watch(f"a sweep of {runs:,} runs without training"):
         yield from _run_alone(run_empty_sweep, runs, groups, work)
     (sweep,) = (work / "sweep").iterdir()
-    SweepFolder.open(sweep)
     with watch("resuming it"):
         yield from _run_alone(resume_empty_sweep, sweep)
 
@@ -147,47 +153,41 @@ def _run_alone(function: Any, *arguments: Any) -> list[Cost]:
 
 def run_empty_sweep(runs: int, groups: int, work: Path) -> list[Cost]:
     """Plans a sweep and runs it, with nothing in place of the training."""
-    from unet_exp.cli.command import read_command
-
     rates = ",".join(str(round(0.001 * (1 + number), 6)) for number in range(groups))
     words = [*TINY, f"output={work}", "sweep.report=false", f"optimizer.lr={rates}", f"seed=range({runs // groups})"]
-    start = time.monotonic()
-    plan = read_command(words, multirun=True)
-    planned = time.monotonic() - start
-    return [
-        Cost("sweep: plan, and check each run", runs // groups * groups, planned, _peak()),
-        _launch(plan, "sweep: all around the trainings"),
-    ]
+    return _run_parts("sweep", words)
 
 
 def resume_empty_sweep(sweep: Path) -> list[Cost]:
     """Finds that nothing is missing."""
-    from unet_exp.cli.command import read_command
-
-    start = time.monotonic()
-    plan = read_command([f"sweep.resume={sweep}"])
-    planned = time.monotonic() - start
-    runs = len(SweepFolder.open(sweep).runs)
-    return [
-        Cost("resume: plan, and check each run", runs, planned, _peak()),
-        _launch(plan, "resume: nothing is missing"),
-    ]
+    return _run_parts("resume", [f"sweep.resume={sweep}"])
 
 
-def _launch(plan: Any, what: str) -> Cost:
+def _run_parts(what: str, words: Sequence[str]) -> list[Cost]:
     import unet_exp.training.run
+    from unet_exp.cli.command import read_command
     from unet_exp.sweeps.launch import run_sweep
+    from unet_exp.sweeps.plan import SweepPlan
 
     unet_exp.training.run.train = _train_nothing  # type: ignore[assignment]
-    start = time.monotonic()
+    begun = time.monotonic(), time.process_time()
+    plan = read_command(words, multirun=True)
+    assert isinstance(plan, SweepPlan)
+    planned = time.monotonic(), time.process_time()
     with redirect_stdout(io.StringIO()):
         run_sweep(plan)
-    return Cost(what, len(plan.runs), time.monotonic() - start, _peak())
+    ended = time.monotonic(), time.process_time()
+    runs = len(plan.runs)
+    return [
+        Cost(f"{what}: read and check all words", runs, planned[0] - begun[0], planned[1] - begun[1]),
+        Cost(f"{what}: all around the trainings", runs, ended[0] - planned[0], ended[1] - planned[1], _peak()),
+    ]
 
 
 def _train_nothing(config: "Config", words: Sequence[str], folder: RunFolder, pruning: "Pruning | None") -> None:
     from unet_exp.runs.summary import Summary
 
+    del pruning
     folder.write_config(config.model_dump())
     Summary(status="finished", seed=config.seed, overrides=list(words)).write(folder.summary)
 

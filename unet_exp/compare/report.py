@@ -50,7 +50,7 @@ class Row:
 
 
 def write_report(comparison: Comparison, folder: Path, title: str) -> Path:
-    """Writes `table.csv`, `runs.csv`, `report.md` and `report.html`, each whole or not at all; makes the folder if needed.
+    """Writes `table.csv`, `runs.csv`, `report.md` and `report.html`, each whole or not at all; makes their folder.
 
     The size of the page is bounded: of many groups it shows the best, of many runs it names the file that lists them.
 
@@ -148,7 +148,10 @@ def _format_amount(value: float, unit: str = "") -> str:
 def describe_left_out(comparison: Comparison) -> tuple[str, str]:
     """What is said of groups, and of excluded runs, that are too many to be shown; empty where all are."""
     groups, excluded = len(comparison.groups), len(comparison.excluded)
-    of_groups = f"Of {groups:,} groups, all tested together, only the baseline and the {MOST_SHOWN - 1} with the best means are shown; table.csv has all."
+    of_groups = (
+        f"Of {groups:,} groups, all tested together, only the baseline and the {MOST_SHOWN - 1} with the best means are "
+        "shown; table.csv has all."
+    )
     of_excluded = f"and {excluded - MOST_EXCLUDED:,} more, which are in runs.csv"
     return of_groups * (groups > MOST_SHOWN), of_excluded * (excluded > MOST_EXCLUDED)
 
