@@ -149,8 +149,8 @@ def describe_left_out(comparison: Comparison) -> tuple[str, str]:
     """What is said of groups, and of excluded runs, that are too many to be shown; empty where all are."""
     groups, excluded = len(comparison.groups), len(comparison.excluded)
     of_groups = (
-        f"Of {groups:,} groups, all tested together, only the baseline and the {MOST_SHOWN - 1} with the best means are "
-        "shown; table.csv has all."
+        f"Of {groups:,} groups, all tested together, only the baseline and the {MOST_SHOWN - 1} with the best means "
+        "are shown; table.csv has all."
     )
     of_excluded = f"and {excluded - MOST_EXCLUDED:,} more, which are in runs.csv"
     return of_groups * (groups > MOST_SHOWN), of_excluded * (excluded > MOST_EXCLUDED)

@@ -43,7 +43,8 @@ class SweepProgress:
         )
         self._task = self._bar.add_task("", total=total)
         # The unfinished runs of an earlier start do not count until they begin again.
-        self._stale = {run.name: self._read_time(run) for run in folder.runs if not folder.is_done(run)}
+        times = ((run.name, self._read_time(run)) for run in folder.runs if not folder.is_done(run))
+        self._stale = {name: written for name, written in times if written is not None}
         self._known: dict[str, str] = {}
         self._ended_before = self._ended = self._look()[0]
         self._stack = ExitStack()
