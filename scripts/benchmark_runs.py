@@ -3,13 +3,13 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmark_report import make_result_file, make_table_console, write_results
-from benchmarks.many_runs import TINY, Cost, measure_command, measure_sweep, write_copies
+from benchmarks.many_runs import CSV, TINY, Cost, measure_command, measure_sweep, write_copies
 
 from unet_exp.cli.entry import run_with_own_keys
 from unet_exp.config.values import Count
@@ -22,7 +22,7 @@ USAGE = """Measure what thousands of runs cost beside their training.
 Usage: python scripts/benchmark_runs.py [count=10000] [key=value] ...
 
   parts    some of them (all):
-    files    files and bytes of one run, by kind
+    files    files and bytes of one run, by kind, with words that leave fewer or more
     compare  scripts/compare.py on copies of this run, in a sweep of its own
     sweep    a sweep whose trainings do nothing: its plan, all around each run, and what a resume looks at
   count    of runs, in the comparison and of the sweep (10000)
@@ -31,10 +31,12 @@ Usage: python scripts/benchmark_runs.py [count=10000] [key=value] ...
   epochs   of a compared run (50)
   output   folder of benchmark_runs.json (outputs/benchmark)
 
-One tiny run is really trained. The compared ones are its copies with scores of their own: what compare.py reads is
+A tiny run is really trained. The compared ones are its copies with scores of their own: what compare.py reads is
 written, the other files are links. All of it lies in a temporary folder (TMPDIR). For Linux and macOS.
 """
 Part = Literal["files", "compare", "sweep"]
+KINDS = (CSV, f"{CSV} metrics.pictures=0 metrics.probabilities=false", "logger=wandb logger.mode=offline")
+"""Words that change what a run leaves."""
 PARTS: tuple[Part, ...] = ("files", "compare", "sweep")
 
 
@@ -71,14 +73,14 @@ def benchmark_runs(values: dict[str, Any]) -> list[Cost]:
         raise ConfigError(f"groups={task.groups} are more than count={task.count}; take fewer")
     target = make_result_file(task.output, "benchmark_runs.json")
     with tempfile.TemporaryDirectory(prefix="runs_") as work:
-        files: dict[str, tuple[int, int]] = {}
+        wanted = KINDS if "files" in task.parts else KINDS[:1] if "compare" in task.parts else ()
+        runs = {words: _train(Path(work), words) for words in wanted}
+        files = {words: count_files(run) for words, run in runs.items()}
         costs: list[Cost] = []
-        if {"files", "compare"} & set(task.parts):
-            run = _train(Path(work))
-            files = count_files(run)
+        if "files" in task.parts:
             _print_files(files)
         if "compare" in task.parts:
-            costs += _measure_comparison(task, run, Path(work))
+            costs += _measure_comparison(task, runs[CSV], Path(work))
         if "sweep" in task.parts:
             costs += measure_sweep(task.count, task.groups, Path(work))
     if costs:
@@ -87,11 +89,11 @@ def benchmark_runs(values: dict[str, Any]) -> list[Cost]:
     return costs
 
 
-def _train(work: Path) -> Path:
+def _train(work: Path, words: str) -> Path:
     """The folder of a tiny run, trained by a process of its own."""
     script = Path(__file__).with_name("train.py")
     with watch("training one run"):
-        command = [sys.executable, str(script), *TINY, "name=run", f"output={work}"]
+        command = [sys.executable, str(script), *TINY, *words.split(), "name=run", f"output={work}"]
         trained = subprocess.run(command, capture_output=True, text=True, check=False)
     if trained.returncode:
         raise UserError(f"the training failed: {trained.stderr.strip().splitlines()[-1]}")
@@ -99,12 +101,12 @@ def _train(work: Path) -> Path:
 
 
 def count_files(run: Path) -> dict[str, tuple[int, int]]:
-    """Files and bytes in a run's folder, by the file, or by the folder where there may be many."""
+    """Files and bytes in a run's folder, by the file, or by the folder; links and folders count as files of no size."""
     found: dict[str, tuple[int, int]] = {}
-    for path in sorted(path for path in run.rglob("*") if path.is_file()):
-        kind = path.relative_to(run).parts[0] + ("/" if path.parent != run else "")
+    for path in sorted(run.rglob("*")):
+        kind = path.relative_to(run).parts[0] + ("/" if path.is_dir() or path.parent != run else "")
         files, size = found.get(kind, (0, 0))
-        found[kind] = files + 1, size + path.stat().st_size
+        found[kind] = files + 1, size + (path.stat().st_size if path.is_file() and not path.is_symlink() else 0)
     return found
 
 
@@ -122,15 +124,18 @@ def _measure_comparison(task: RunsBenchmark, run: Path, work: Path) -> Iterator[
             yield Cost(f"  {page}", task.count, written=(sweep / page).stat().st_size)
 
 
-def _print_files(files: dict[str, tuple[int, int]]) -> None:
+def _print_files(files: Mapping[str, Mapping[str, tuple[int, int]]]) -> None:
     from rich.table import Table
 
-    table = Table(title="what one tiny run leaves")
-    for column in ("file", "files", "bytes"):
-        table.add_column(column, justify="left" if column == "file" else "right")
-    total = tuple(map(sum, zip(*files.values(), strict=True)))
-    for kind, (count, size) in [*files.items(), ("in all", total)]:
-        table.add_row(kind, f"{count}", f"{size:,}")
+    table = Table(title="what one tiny run leaves: files, folders and links, and bytes")
+    table.add_column("file")
+    for words in files:
+        table.add_column(words, justify="right")
+    for kind in sorted({kind for found in files.values() for kind in found}):
+        cells = (found.get(kind) for found in files.values())
+        table.add_row(kind, *("" if cell is None else f"{cell[0]}   {cell[1]:>9,}" for cell in cells))
+    totals = (tuple(map(sum, zip(*found.values(), strict=True))) for found in files.values())
+    table.add_row("in all", *(f"{count}   {size:>9,}" for count, size in totals))
     make_table_console().print(table)
 
 

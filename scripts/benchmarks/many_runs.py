@@ -8,14 +8,14 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 TINY = (
     *("experiment=small", "data.height=64", "data.width=64", "data.tile=32", "data.train_images=2"),
     *("data.val_images=1", "data.test_images=1", "model.depth=2", "model.width=4", "trainer.max_steps=4"),
-    *("scheduler.warmup_steps=0", "trainer.accelerator=cpu", "trainer.precision=32", "logger=csv"),
+    *("scheduler.warmup_steps=0", "trainer.accelerator=cpu", "trainer.precision=32"),
 )
 """A training of a second."""
+CSV = "logger=csv"
 _READ = ("config.yaml", "summary.json", "per_image.csv", "metrics.csv")
 _SPREAD = 0.02  # of the scores of a group's runs
 
@@ -80,7 +81,7 @@ def write_copies(run: Path, sweep: Path, runs: int, groups: int, images: int, ep
     planned = []
     for number in range(runs):
         rate, seed = round(0.001 * (1 + number % groups), 6), number // groups
-        words = [*TINY, f"optimizer.lr={rate}", f"seed={seed}"]
+        words = [*TINY, CSV, f"optimizer.lr={rate}", f"seed={seed}"]
         place = RunFolder(sweep / f"optimizer.lr={rate},seed={seed}")
         planned.append(PlannedRun(place.path.name, words))
         for path in others:
@@ -138,34 +139,19 @@ def measure_command(what: str, command: Sequence[str], runs: int) -> Cost:
     return Cost(what, runs, seconds, usage.ru_utime + usage.ru_stime, _to_bytes(usage.ru_maxrss))
 
 
-def measure_sweep(runs: int, groups: int, work: Path) -> Iterator[Cost]:
-    """A sweep whose trainings only write a finished run's config and summary, and its resume.
-
-    Each in a process of its own.
-    """
-    with watch(f"a sweep of {runs:,} runs without training"):
-        yield from _run_alone(run_empty_sweep, runs, groups, work)
-    (sweep,) = (work / "sweep").iterdir()
-    with watch("resuming it"):
-        yield from _run_alone(resume_empty_sweep, sweep)
-
-
-def _run_alone(function: Any, *arguments: Any) -> list[Cost]:
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        costs: list[Cost] = pool.submit(function, *arguments).result()
-        return costs
+def measure_sweep(runs: int, groups: int, work: Path) -> list[Cost]:
+    """A sweep whose trainings only write a finished run's config and summary, and its resume, in another process."""
+    with watch(f"a sweep of {runs:,} runs without training"), ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(run_empty_sweep, runs, groups, work).result()
 
 
 def run_empty_sweep(runs: int, groups: int, work: Path) -> list[Cost]:
-    """Plans a sweep and runs it, with nothing in place of the training."""
+    """Runs a sweep with nothing in place of the trainings, and finds then that nothing is missing."""
     rates = ",".join(str(round(0.001 * (1 + number), 6)) for number in range(groups))
-    words = [*TINY, f"output={work}", "sweep.report=false", f"optimizer.lr={rates}", f"seed=range({runs // groups})"]
-    return _run_parts("sweep", words)
-
-
-def resume_empty_sweep(sweep: Path) -> list[Cost]:
-    """Finds that nothing is missing."""
-    return _run_parts("resume", [f"sweep.resume={sweep}"])
+    words = [*TINY, CSV, f"optimizer.lr={rates}", f"seed=range({runs // groups})"]
+    costs = _run_parts("sweep", [*words, f"output={work}", "sweep.report=false"])
+    (sweep,) = (work / "sweep").iterdir()
+    return [*costs, *_run_parts("resume", [f"sweep.resume={sweep}"])]
 
 
 def _run_parts(what: str, words: Sequence[str]) -> list[Cost]:
