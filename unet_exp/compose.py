@@ -330,7 +330,7 @@ def _compose_choices(
     return _compose_once(name, choices, None, (ConfigFiles("main", str(conf_dir())).state(), stored))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _compose_once(
     name: str, choices: tuple[str, ...], extra_dir: str | None, _: Hashable
 ) -> tuple[DictConfig, DictConfig, Sequence[ConfigFile]]:
@@ -359,10 +359,7 @@ def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Over
     parser = OverridesParser.create()
     parsed = []
     for text in overrides:
-        try:
-            override = parser.parse_override(text)
-        except HydraException:
-            override = None
+        override = _parse_word(text)
         if override is None or not override.key_or_group:
             raise ConfigError(
                 f"cannot read {text!r}: overrides look like model=same or optimizer.lr=0.01 "
@@ -375,6 +372,15 @@ def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Over
             )
         parsed.append(_set_to_null(override, parser) if override.is_delete() else override)
     return parsed
+
+
+@lru_cache(maxsize=1024)  # the runs of a sweep have most of their words in common
+def _parse_word(text: str) -> Override | None:
+    """An override by Hydra's grammar, not to be changed; None for other text."""
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException:
+        return None
 
 
 def _set_to_null(override: Override, parser: OverridesParser) -> Override:

@@ -176,7 +176,7 @@ class TestRun:
         assert said.folder == sweep.path.relative_to(tmp_path)
         assert {path.name for path in sweep.path.iterdir()} == {
             *("fusion=concat,seed=0", "fusion=concat,seed=1", "fusion=add,seed=0", "fusion=add,seed=1"),
-            *("sweep.json", "report.html", "report.md", "table.csv", ".lock"),
+            *("sweep.json", "report.html", "report.md", "table.csv", "runs.csv", ".lock"),
         }
         for run in sweep.runs:
             told = summary(sweep.folder(run))

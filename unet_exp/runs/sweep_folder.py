@@ -73,6 +73,7 @@ class SweepFolder:
         lock: of the process that runs it.
         stop: exists while a signal makes that process exit, so that no further run begins.
         journal: where a search keeps its trials.
+        earliest: names the run that began first, if the sweep was resumed; see `find_earliest`.
     """
 
     path: Path
@@ -86,6 +87,7 @@ class SweepFolder:
         self.lock = self.path / ".lock"
         self.stop = self.path / ".stop"
         self.journal = self.path / "search.journal"
+        self.earliest = self.path / ".earliest"
 
     @classmethod
     def create(
@@ -152,6 +154,23 @@ class SweepFolder:
         names = {path.name for path in self.path.iterdir() if _TRIAL.fullmatch(path.name)}
         found = sorted(names.difference(run.name for run in self.planned), key=lambda name: (len(name), name))
         return [*self.planned, *(PlannedRun(name, []) for name in found)]
+
+    def note_earliest(self) -> None:
+        """Writes down which run began first, for those that begin now; what an earlier resume has noted stays."""
+        if self.find_earliest() is not None:
+            return
+        configs = [config for run in self.runs if (config := self.folder(run).config).is_file()]
+        if configs:
+            write_text(self.earliest, min(configs, key=lambda config: config.stat().st_mtime_ns).parent.name)
+
+    def find_earliest(self) -> RunFolder | None:
+        """The run that began before the sweep was resumed, perhaps by an earlier version; None without such."""
+        try:
+            name = _check_legal(self.earliest.read_text())
+        except (OSError, ValueError):
+            return None
+        found = RunFolder(self.path / name)
+        return found if found.config.is_file() else None
 
     def folder(self, run: PlannedRun) -> RunFolder:
         """The folder of a run."""

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra._internal.callbacks import Callbacks
@@ -15,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from unet_exp import signals
@@ -31,6 +30,7 @@ from unet_exp.runs.lifecycle import record_failure
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.study_storage import StudyAddress, explain_errors
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
+from unet_exp.sweeps.job_loader import ForgetConfigs, JobLoader, read_job
 from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
 from unet_exp.sweeps.run_search import Launch, check_storage, check_study, conclude_search, explain_resume, run_search
@@ -40,6 +40,8 @@ from unet_exp.sweeps.slurm_jobs import SlurmJobs
 from unet_exp.sweeps.slurm_queue import require_slurm
 from unet_exp.sweeps.study import Study
 from unet_exp.sweeps.worker import work
+
+_MOST_TOLD, _MOST_NAMED = 100, 20  # of failed runs: lines, and names in one line
 
 
 def run_sweep(plan: SweepPlan) -> None:
@@ -66,6 +68,7 @@ def run_sweep(plan: SweepPlan) -> None:
         with hold_lock(folder.lock):
             folder = SweepFolder.open(folder.path)  # read again under the lock
             _check_orphans(plan, folder)
+            folder.note_earliest()
             total = plan.search.trials if plan.search else len(folder.runs)
             with (
                 SweepProgress(folder, total, console) as progress,
@@ -98,9 +101,9 @@ def run_planned(composed: DictConfig) -> None:
     It does nothing if a signal has stopped the sweep.
 
     Args:
-        composed: config of a training, with the run's folder in `sweep.run`.
+        composed: config of `JobLoader`; among its words is the run's folder, `sweep.run`.
     """
-    values: Any = OmegaConf.to_container(composed, resolve=True)
+    values = read_job(composed)
     sweep = parse_sweep(values.pop("sweep"))
     values.pop("search")
     assert sweep.run is not None
@@ -142,9 +145,9 @@ def _train(
 
 
 def _keep_version(config: Config, folder: RunFolder, words: Sequence[str]) -> Config:
-    """The config of a run beside others of its sweep: keys that an earlier version of these lacked mean the same."""
-    others = [other for other in sorted(folder.path.parent.glob("*/config.yaml")) if other != folder.config]
-    return keep_unrecorded(config, RunFolder(others[0].parent), words) if others else config
+    """The config of a run of a resumed sweep: keys that the version of its first run lacked mean the same."""
+    first = SweepFolder(folder.path.parent, []).find_earliest()
+    return config if first is None or first.path == folder.path else keep_unrecorded(config, first, words)
 
 
 def _check_data(plan: SweepPlan) -> str | None:
@@ -196,10 +199,10 @@ def _check_launcher(plan: SweepPlan, device: str) -> None:
 def _check_orphans(plan: SweepPlan, folder: SweepFolder) -> None:
     """Refuses a sweep with runs that an earlier start still trains; `hydra/launcher=slurm` waits for its own jobs."""
     in_jobs = find_runs_in_jobs(folder, may_wait=plan.slurm is not None)
-    busy = [run.name for run in folder.runs if run.name not in in_jobs and is_locked(folder.folder(run).lock)]
+    busy = [run for run in folder.runs if run.name not in in_jobs and is_locked(folder.folder(run).lock)]
     if busy:
         raise UserError(
-            f"sweep.resume={folder.path}: {', '.join(busy)} is still trained by a process of an earlier start; "
+            f"sweep.resume={folder.path}: {_list_names(busy)} is still trained by a process of an earlier start; "
             "wait for its end, or end it"
         )
 
@@ -212,7 +215,9 @@ def _open_launcher(plan: SweepPlan, folder: SweepFolder, console: Console, progr
     with initialize_hydra() as loader:
         config = hydra.compose("train", words, return_hydra_config=True)
         # A launcher needs the callbacks of the context, and their class has no public name.
-        context = HydraContext(config_loader=loader, callbacks=Callbacks(config))
+        callbacks = Callbacks()
+        callbacks.callbacks.append(ForgetConfigs())
+        context = HydraContext(config_loader=JobLoader(loader, plan.config_dir), callbacks=callbacks)
         if plan.slurm is not None:
             folder.stop.unlink(missing_ok=True)  # of a start by another launcher that was killed
             runner = bind_runner(config, context, run_planned)
@@ -294,17 +299,24 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, console: Console) -> None:
         UserError: if anything failed.
     """
     unfinished = [run for run in folder.runs if not folder.is_done(run)]
-    for run in unfinished:
+    for run in unfinished[:_MOST_TOLD]:
         reason = "it is still running" if is_locked(folder.folder(run).lock) else "its process has died"
         error = folder.folder(run).read_summary().error or reason
         console.print(f"failed: {run.name}: {error}", soft_wrap=True)
+    if more := unfinished[_MOST_TOLD:]:
+        console.print(f"and {len(more)} more failed")
     if plan.sweep.report and len(unfinished) < len(folder.runs):
         _write_page(folder, console)
     console.print(str(folder.path), style="bold", soft_wrap=True)
     if unfinished:
-        names = ", ".join(run.name for run in unfinished)
         again = f"{explain_resume(plan, folder.path)} runs them again"
-        raise UserError(f"{len(unfinished)} of {len(folder.runs)} runs failed: {names}; {again}")
+        raise UserError(f"{len(unfinished)} of {len(folder.runs)} runs failed: {_list_names(unfinished)}; {again}")
+
+
+def _list_names(runs: Sequence[PlannedRun]) -> str:
+    """The names of the first runs, and how many there are beside."""
+    more = len(runs) - _MOST_NAMED
+    return ", ".join(run.name for run in runs[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _write_page(folder: SweepFolder, console: Console) -> None:

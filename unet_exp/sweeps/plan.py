@@ -71,11 +71,7 @@ def plan_sweep(
             raise ConfigError(f"{get_line(override)}: {EARLIER_RUN[override.key_or_group]}")
     sweep, search = composed.parse_sweep()
     slurm = parse_slurm(composed.launcher)
-    if slurm is None and sweep.per_job > 1:
-        raise ConfigError(
-            f"sweep.per_job={sweep.per_job}: only jobs of SLURM hold several runs; add hydra/launcher=slurm, or leave "
-            "it out"
-        )
+    _check_per_job(sweep.per_job, slurm is not None, search is not None)
     given = parse_overrides([f"{key}={value}" for key, value in composed.params.items()], sweeps=True)
     # Typed words replace what an experiment sweeps over by itself.
     keyed = {
@@ -108,6 +104,18 @@ def plan_sweep(
         address = {"storage": resolve_storage(search.storage), "study": search.study or name}
         search = search.model_copy(update=address)
     return SweepPlan(list(words), whole, hydra, runs, configs, sweep, search, name, composed.launcher, slurm)
+
+
+def _check_per_job(count: int, is_slurm: bool, is_search: bool) -> None:
+    if count > 1 and not is_slurm:
+        raise ConfigError(
+            f"sweep.per_job={count}: only jobs of SLURM hold several runs; add hydra/launcher=slurm, or leave it out"
+        )
+    if count > 1 and is_search:
+        raise ConfigError(
+            f"sweep.per_job={count}: a job of a search trains trial after trial anyway; leave it out, and say with "
+            "search.parallel how many jobs there are"
+        )
 
 
 def _name_sweep(configs: Sequence[Config], search: OptunaConfig | None, keyed: Mapping[str, Override]) -> str:
@@ -191,7 +199,7 @@ def require_trust(where: str, config: Config, trust: Collection[str], keys: Coll
 
 
 def _resolve_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> OptunaConfig:
-    """The search with `parallel` as a number: null means as many jobs as joblib or SLURM runs at once."""
+    """The search with `parallel` as a number: null means as many as the launcher runs side by side."""
     if search.parallel is not None:
         return search
     jobs = launcher.get("n_jobs", launcher.get("array_parallelism", 1))

@@ -1,5 +1,6 @@
 """One line on the terminal for a whole sweep, in whatever process its trainings run."""
 
+import os
 import threading
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from unet_exp.progress import watch
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 
 _INTERVAL = 1.0  # seconds between two looks at the run folders
+_REST = 20  # times what a look takes, where that is longer: on a slow disk with many runs
 
 
 class SweepProgress:
@@ -42,7 +44,8 @@ class SweepProgress:
         )
         self._task = self._bar.add_task("", total=total)
         # The unfinished runs of an earlier start do not count until they begin again.
-        self._stale = {run.name: self._read_time(run) for run in folder.runs if not folder.is_done(run)}
+        times = ((run.name, self._read_time(run)) for run in folder.runs if not folder.is_done(run))
+        self._stale = {name: written for name, written in times if written is not None}
         self._known: dict[str, str] = {}
         self._ended_before, repeated, _ = self._look()
         self._shown = self._ended_before, repeated
@@ -76,8 +79,11 @@ class SweepProgress:
         self._queued = runs
 
     def _watch(self) -> None:
-        while not self._over.wait(_INTERVAL):
+        took = 0.0
+        while not self._over.wait(max(_INTERVAL, _REST * took)):
+            start = time.monotonic()
             self._show()
+            took = time.monotonic() - start
 
     def _read_time(self, run: PlannedRun) -> int | None:
         """When a run's summary was written, nanoseconds."""
@@ -90,7 +96,7 @@ class SweepProgress:
         if run.name not in self._known:
             if run.name in self._stale and self._stale[run.name] == self._read_time(run):
                 return "queued" if run.name in self._queued else None
-            status = self._folder.status(run)
+            status = self._folder.status(run) if run.name in self._begun else None
             if run.name in self._queued and status in (None, "stopped"):
                 return "queued"
             if status in (None, "running"):
@@ -101,6 +107,7 @@ class SweepProgress:
     def _look(self) -> tuple[int, int, str]:
         """How many runs have ended, how many trials repeat others and have no run, and the counts in words."""
         if self._count_trials is None:
+            self._begun = set(os.listdir(self._folder.path))  # not a look at each run: most may wait for their turn
             counts = Counter(self._status(run) for run in self._folder.runs)
         else:
             counts = Counter(self._count_trials())

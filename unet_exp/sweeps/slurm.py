@@ -292,6 +292,8 @@ class SlurmLauncher:
             return True
         if looks < _LOOKS:
             return False
+        if self._folder.search is not None:
+            return self._conclude_worker(job, looks)
         without = [run for run in runs if not (self._folder.is_done(run) or self._folder.status(run) == "failed")]
         if without:
             reason = "gone from the queue" if job.id is None else explain_end(job.id)
@@ -302,6 +304,15 @@ class SlurmLauncher:
                 folder.path.mkdir(exist_ok=True)
                 error = f"its SLURM job {job.id or 'of unknown number'} has ended ({reason}); see {self._jobs.log(job)}"
                 folder.read_summary().replace(status="failed", error=error).write(folder.summary)
+        return True
+
+    def _conclude_worker(self, job: Job, looks: int) -> bool:
+        """Says why a worker of a search has ended, if not by itself; its trials have their own results."""
+        reason = "gone from the queue" if job.id is None else explain_end(job.id)
+        if reason.partition(",")[0] in _NO_END:
+            return reason.startswith("COMPLETED") or looks >= _LOOKS_FOR_RESULT
+        worker = f"{', '.join(job.runs)} in job {job.id or 'of unknown number'}"
+        self._say(f"{worker} has ended ({reason}); see {self._jobs.log(job)}")
         return True
 
     def _interrupt(self, jobs: Iterable[Job]) -> None:
