@@ -84,7 +84,7 @@ def test_jobs_use_the_configs_of_the_user_and_all_of_several_loggers(
 
 def test_a_look_reads_only_runs_that_have_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [PlannedRun(f"seed={seed}", []) for seed in range(40)]
-    sweep = SweepFolder(tmp_path, [], runs=runs)
+    sweep = SweepFolder(tmp_path, [], planned=runs)
     looked: list[str] = []
 
     def status(_: SweepFolder, run: PlannedRun) -> None:
@@ -94,7 +94,7 @@ def test_a_look_reads_only_runs_that_have_begun(tmp_path: Path, monkeypatch: pyt
         (tmp_path / "seed=3").mkdir()
         with monkeypatch.context() as patch:
             patch.setattr(SweepFolder, "status", status)
-            assert progress._look() == (0, "0 of 40 done, 0 failed, 0 running")
+            assert progress._look() == (0, 0, "0 of 40 done, 0 failed, 0 running")
     assert set(looked) == {"seed=3"}
 
 
