@@ -54,6 +54,7 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 ReturnToService=2
 KillWait=10
+UnkillableStepTimeout=600
 SlurmdParameters=config_overrides
 NodeName=$node NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=64000
 PartitionName=here Nodes=$node Default=YES MaxTime=INFINITE State=UP

@@ -118,6 +118,8 @@ def test_six_runs_of_which_one_fails_one_job_is_cancelled_and_one_times_out(
     assert summary(timed_out)["status"] == "stopped"
     slurm.ask("scontrol", "update", f"JobId={array}_2", "StartTime=now")  # else it waits two minutes
 
+    wait_for(lambda: f"{array}_1" not in slurm.states(), "the end of the cancelled job")
+
     slurm.stop_controller()
     sweep.wait_until("SLURM does not answer")
     slurm.start_controller()
@@ -168,8 +170,8 @@ def test_killed_gone_on_with_and_cancelled(slurm: Slurm, start: Callable[..., Sw
     assert "the jobs are cancelled; what they have trained is saved" in second.said
     assert f"stopped by SIGINT; go on with {again}" in second.said
 
-    said = cli("train", again)
-    assert said.code == 0, said
+    third = start(again)
+    assert third.process.wait(timeout=LIMIT) == 0
     arrays = json.loads((folder.path / "jobs.json").read_text())
     assert [entry["jobs"] for entry in arrays.values()] == [[["seed=0", "seed=1"]]] * 2
     assert [summary(folder.folder(run))["status"] for run in folder.runs] == ["finished"] * 2
@@ -178,7 +180,7 @@ def test_killed_gone_on_with_and_cancelled(slurm: Slurm, start: Callable[..., Sw
     assert slurm.states() == {}
 
 
-def test_jobs_that_cannot_begin(slurm: Slurm, cli: Cli, tmp_path: Path) -> None:
+def test_jobs_that_cannot_begin(slurm: Slurm, start: Callable[..., Sweep], cli: Cli, tmp_path: Path) -> None:
     said = cli("train", "-m", *TINY, "seed=0,1", "output=out", *JOBS, "hydra.launcher.partition=nowhere")
     assert "sbatch refuses the jobs: " in said.mistake
     assert "nvalid partition name" in said.mistake
@@ -187,8 +189,9 @@ def test_jobs_that_cannot_begin(slurm: Slurm, cli: Cli, tmp_path: Path) -> None:
     assert len(said.err.splitlines()) == 1
     assert not list((tmp_path / "out" / "sweep").iterdir())
 
-    said = cli("train", "-m", *TINY, "seed=0,1", "output=out", *JOBS, "hydra.launcher.setup=[exit 3]")
-    assert "2 of 2 runs failed: seed=0, seed=1" in said.mistake
+    sweep = start("-m", *TINY, "seed=0,1", "output=out", *JOBS, "hydra.launcher.setup=[exit 3]")
+    assert sweep.process.wait(timeout=LIMIT) == 2
+    assert "2 of 2 runs failed: seed=0, seed=1" in sweep.said
     folder = the_sweep(tmp_path / "out")
     for number, run in enumerate(folder.runs):
         error = summary(folder.folder(run))["error"]

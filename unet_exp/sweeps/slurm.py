@@ -280,8 +280,9 @@ class SlurmLauncher:
                 continue
             missed[key] = 0
             if entry.is_held:
-                why = f"job {entry.id} ({', '.join(job.runs)}) does not start: {entry.reason}"
-                self._tell_once(why, f"{why}; mend that and scontrol release {entry.id}, or scancel {entry.id}")
+                which = f"{entry.id} ({', '.join(job.runs)})"
+                advice = f"mend that, or give up with scancel {entry.id}"
+                self._tell_once(entry.reason, f"jobs do not start, such as {which}: {entry.reason}; {advice}")
         known = (*(job for job, _ in queued), *left.values())  # one that is missing once may come again
         self._tell_queued({name for job in known for name in job.runs})
 

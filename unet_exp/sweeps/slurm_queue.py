@@ -15,7 +15,7 @@ from unet_exp.errors import ConfigError, UserError
 
 _PATIENCE = 60  # seconds for an answer; a busy controller takes some
 _HELD = re.compile(
-    r"held|never|invalid|badconstraints|partition(config|down|timelimit|nodelimit)|assoc.*limit.*exceeded",
+    r"held|never|invalid|badconstraints|drained|reqnodenotavail|partition(config|down|timelimit|nodelimit)|assoc.*limit.*exceeded",
     re.IGNORECASE,
 )
 """Reasons for which a job waits until somebody does something."""
