@@ -35,6 +35,8 @@ from unet_exp.training.processes import GUIDE, Place, find_started
 from unet_exp.training.store import LOOKS, open_store, serve_store
 
 _stores: Any = dist  # PyTorch's stubs lack them
+_STARTS = 120
+"""Seconds that a process has at least from its start until it comes."""
 _ENDS = 5.0
 """Seconds in which the others end by themselves when the first one ends."""
 _LOST = re.compile(
@@ -267,7 +269,8 @@ class Group:
             self._store = open_store(self.place, self._limit)
         self._set(f"here/{self.place.rank}")
         if self.first:
-            self._wait_for_all("here", "come", self._limit)
+            # Those that it starts itself import PyTorch first, and it sees them if they end.
+            self._wait_for_all("here", "come", max(self._limit, _STARTS) if self._children else self._limit)
 
     def _start_others(self, place: Place) -> None:
         """Starts this command once for each further process."""

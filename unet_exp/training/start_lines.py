@@ -29,6 +29,8 @@ def _describe_sharing(job: Job) -> Iterator[str]:
     """What a step of several processes is, and which patches they cannot share."""
     world, data, accumulate = job.place.world, job.config.data, job.config.trainer.accumulate
     if world == 1:
+        if job.config.trainer.devices == "auto" and job.device.type == "cpu":
+            yield "one process: on a CPU trainer.devices=auto is 1; trainer.devices=2 would be two"
         return
     accumulated = f" x {accumulate} accumulated" if accumulate > 1 else ""
     left, rate = job.datamodule.tiles % world, job.config.optimizer.lr
