@@ -1,7 +1,6 @@
 """Sweeps on a real SLURM, which runs on this machine for these tests."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -199,12 +198,17 @@ def test_jobs_that_cannot_begin(slurm: Slurm, start: Callable[..., Sweep], cli: 
     assert slurm.states() == {}
 
 
-def test_a_job_of_two_tasks(slurm: Slurm, tmp_path: Path) -> None:
-    out = tmp_path / "out.txt"
+def test_one_training_over_two_tasks(slurm: Slurm, tmp_path: Path) -> None:
+    words = [*TINY, "data.val_images=3", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "output=out"]
     job = slurm.submit(
-        f"#!/bin/bash\n#SBATCH --ntasks=2 --mem=1G --output={tmp_path}/%j.log\n"
-        f"srun bash -c 'echo \"$SLURM_PROCID of $SLURM_NTASKS\" >> {out}'\n"
+        f"#!/bin/bash\n#SBATCH --ntasks=2 --mem=4G --time=5 --chdir={tmp_path} --output=log.txt\n"
+        f"srun --kill-on-bad-exit=1 {sys.executable} {SCRIPT} {' '.join(words)}\n"
     )
     wait_for(lambda: job not in slurm.states(), "the end of the job")
-    assert sorted(out.read_text().splitlines()) == ["0 of 2", "1 of 2"]
-    assert os.environ["SLURM_CONF"].startswith(str(slurm.home))
+    said = (tmp_path / "log.txt").read_text()
+    (path,) = (tmp_path / "out" / "train").iterdir()
+    told = summary(RunFolder(path))
+    assert (told["status"], told["steps"], told["processes"]) == ("finished", 2, 2), said
+    assert said.count("2 processes x ") == 1
+    assert said.splitlines()[-1].endswith(path.name)
+    assert [row["step"] for row in table(RunFolder(path).metrics)] == ["1", "2"]
