@@ -192,3 +192,22 @@ def test_studies_of_other_names_are_other_searches(search: Callable[..., Search]
     assert len(run(search(trials=2), value=bowl)) == 2
     other = search(trials=2, study="another", monitor="val/loss")
     assert plain(ask(other)).keys() == {"x", "n", "c"}
+
+
+def test_one_that_comes_while_another_begins(search: Callable[..., Search], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time the first has recorded something more of itself, a second one opens the study."""
+    from optuna import Study
+
+    genuine, others = Study.set_user_attr, 0
+
+    def set_and_open(study: Any, key: str, value: Any) -> None:
+        nonlocal others
+        genuine(study, key, value)
+        with monkeypatch.context() as patch:
+            patch.setattr(Study, "set_user_attr", genuine)
+            search(f"other{others}", settings={"trainer.max_steps": 8})
+        others += 1
+
+    monkeypatch.setattr(Study, "set_user_attr", set_and_open)
+    search(settings={"trainer.max_steps": 8})
+    assert others
