@@ -11,8 +11,7 @@ import pytest
 from conftest import TINY, Said, table
 from killable import Training
 from postgres_here import PASSWORD, Server, start_postgres
-from searching import ask, opener, plain, run, shipped
-from test_shared_search import FEW, answer_at_once
+from searching import FEW, answer_at_once, ask, opener, plain, run, shipped
 
 from unet_exp.errors import ConfigError
 from unet_exp.runs.study_storage import StudyAddress, explain_errors, retry
