@@ -1,7 +1,8 @@
 """A small search: its space, and ways to open and to answer it."""
 
 import functools
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from unet_exp.sweeps.search_task import Place, SearchTask
 from unet_exp.sweeps.study import Outcome, Trial
 
 SPACE: dict[str, Any] = {"x": {"low": -4.0, "high": 4.0}, "n": {"low": 1, "high": 64, "log": True}, "c": ["a", "b"]}
+FEW: dict[str, Any] = {
+    "space": {"fusion": ["concat", "add"], "model.depth": {"low": 2, "high": 4}},
+    "sampler": "random",
+}
+"""Six combinations."""
 
 
 @functools.cache
@@ -86,3 +92,27 @@ def run(search: Search, trials: int | None = None, value: Callable[[Mapping[str,
         search.tell(trial.number, Outcome("finished", value(plain(trial))))
         done.append(trial)
     return done
+
+
+def answer_at_once(workers: Sequence[Search]) -> None:
+    """Lets workers of a search in `FEW` answer all of it, each in a thread; nothing is trained twice."""
+    trained: list[Trial] = []
+
+    def work(worker: Search) -> None:
+        while (trial := worker.ask()) is not None or worker.waits:
+            if trial is not None:
+                trained.append(trial)
+                worker.tell(trial.number, Outcome("finished", float(trial.number)))
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert len({trial.number for trial in trained}) == len(trained)
+    assert len({tuple(trial.overrides) for trial in trained}) == len(trained) <= 6
+    counts = workers[0].counts()
+    assert counts["finished"] == len(trained)
+    assert counts["running"] == counts["failed"] == 0
+    assert sum(counts.values()) <= 20

@@ -1,25 +1,19 @@
 """One search by several launchers: nothing is lost, nothing is done twice, and what is left behind is taken over."""
 
 import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import table
-from searching import ask, bowl, opener, plain, run
+from searching import FEW, answer_at_once, ask, bowl, opener, plain, run
 
 from unet_exp.errors import ConfigError
 from unet_exp.runs.summary import Summary
 from unet_exp.sweeps.run_search import write_results
 from unet_exp.sweeps.search import Search
-from unet_exp.sweeps.study import Outcome, Trial
-
-FEW: dict[str, Any] = {
-    "space": {"fusion": ["concat", "add"], "model.depth": {"low": 2, "high": 4}},
-    "sampler": "random",
-}
+from unet_exp.sweeps.study import Outcome
 
 
 @pytest.fixture(autouse=True)
@@ -60,30 +54,6 @@ def test_two_launchers_share_the_trials(search: Callable[..., Search], tmp_path:
     rows = table(tmp_path / "trials.csv")
     assert [Path(row["folder"]).name for row in rows] == [f"trial-{number:03d}" for number in range(9)]
     assert [Path(row["folder"]).parent.name[-3:] for row in rows] == ["one", *["two"] * 5, *["one"] * 3]
-
-
-def answer_at_once(workers: Sequence[Search]) -> None:
-    """Lets workers of a search in `FEW` answer all of it, each in a thread; nothing is trained twice."""
-    trained: list[Trial] = []
-
-    def work(worker: Search) -> None:
-        while (trial := worker.ask()) is not None or worker.waits:
-            if trial is not None:
-                trained.append(trial)
-                worker.tell(trial.number, Outcome("finished", float(trial.number)))
-
-    threads = [threading.Thread(target=work, args=(worker,)) for worker in workers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not any(thread.is_alive() for thread in threads)
-    assert len({trial.number for trial in trained}) == len(trained)
-    assert len({tuple(trial.overrides) for trial in trained}) == len(trained) <= 6
-    counts = workers[0].counts()
-    assert counts["finished"] == len(trained)
-    assert counts["running"] == counts["failed"] == 0
-    assert sum(counts.values()) <= 20
 
 
 def test_many_at_once_lose_nothing_and_repeat_nothing(search: Callable[..., Search]) -> None:
@@ -192,3 +162,22 @@ def test_studies_of_other_names_are_other_searches(search: Callable[..., Search]
     assert len(run(search(trials=2), value=bowl)) == 2
     other = search(trials=2, study="another", monitor="val/loss")
     assert plain(ask(other)).keys() == {"x", "n", "c"}
+
+
+def test_one_that_comes_while_another_begins(search: Callable[..., Search], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time the first has recorded something more of itself, a second one opens the study."""
+    from optuna import Study
+
+    genuine, others = Study.set_user_attr, 0
+
+    def set_and_open(study: Any, key: str, value: Any) -> None:
+        nonlocal others
+        genuine(study, key, value)
+        with monkeypatch.context() as patch:
+            patch.setattr(Study, "set_user_attr", genuine)
+            search(f"other{others}", settings={"trainer.max_steps": 8})
+        others += 1
+
+    monkeypatch.setattr(Study, "set_user_attr", set_and_open)
+    search(settings={"trainer.max_steps": 8})
+    assert others

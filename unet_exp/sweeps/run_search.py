@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Console
 
-from unet_exp.compare.settings import NO_SETTING
 from unet_exp.config import Config
 from unet_exp.config.multirun import OptunaConfig
 from unet_exp.errors import DataError, UserError
@@ -176,6 +175,8 @@ def _open_shared(plan: SweepPlan, place: Place, images: str | None) -> Study:
 
 def _list_settings(config: Config, search: OptunaConfig) -> dict[str, Any]:
     """What changes the score of a trial, beside the space; launchers of one study must agree in it."""
+    from unet_exp.compare.settings import NO_SETTING  # only now: it loads numpy
+
     free = {*FREE, *NO_SETTING, *search.space, "data.lists"}.difference(_COMMON)
     return {
         key: value

@@ -99,14 +99,17 @@ class Search(Study):
 
     def _take_left(self) -> Trial | None:
         """A trial that no worker is at; those that repeat one which has an outcome by now are told it."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
         for left in self._running():
             place = None if left.number in self._held else self._find(left)
             if place is None or is_locked(place.run(left.number).lock):
                 continue
             if place is not self.place and not self._take_over(left.number, place):
                 continue
-            if (trial := self._take(left.number)) is not None:
-                return trial
+            with suppress(UpdateFinishedTrialError):  # its worker, or that of its twin, has told it by now
+                if (trial := self._take(left.number)) is not None:
+                    return trial
         return None
 
     def _take_over(self, number: int, place: Place) -> bool:
@@ -159,7 +162,10 @@ class Search(Study):
             return None
         run.path.mkdir(exist_ok=True)
         with ExitStack() as stack:
-            if not _try_lock(run, stack) or (not new and self._count_death(trial, run)):
+            # Whoever tells a trial holds its lock: now it is sure whether it has been told.
+            if not _try_lock(run, stack) or self._get(number).state.name != "RUNNING":
+                return None
+            if not new and self._count_death(trial, run):
                 return None
             self._held[number] = stack.pop_all()
         return Trial(number, words)

@@ -203,10 +203,11 @@ class Study:
                     f"{study}{self.address.storage}: this search was started with another {', '.join(changed)}; "
                     "go on with what it was started with, or start a new one"
                 )
-        values: dict[str, Any] = {"config": config, "monitor": self.monitor, "mode": self.mode}
+        values: dict[str, Any] = {"monitor": self.monitor, "mode": self.mode}
         if settings:
             values["settings"] = dict(settings)
-        for key, value in values.items():
+        # The config comes last: another launcher that finds it finds all.
+        for key, value in {**values, "config": config}.items():
             if known.get(key) != value:
                 self._study.set_user_attr(key, value)
 
