@@ -20,7 +20,7 @@ setup: $(SETUP)  ## Make the virtual environment, with every version pinned
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev,sweep,tensorboard,mlflow,onnx,nifti,dicom,hdf5,zarr,coco,reference]'
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev,sweep,postgres,tensorboard,mlflow,onnx,nifti,dicom,hdf5,zarr,coco,reference]'
 	$(RUN) -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(VENV)/encoders $(ENCODERS)
 	@touch $@
 

@@ -2,20 +2,22 @@
 
 import os
 import signal
+import socket
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 import torch
 from conftest import Said, summary, table
-from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from unet_exp.checkpoints.reading import read_content
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.module import SegmentationModule
+from unet_exp.training.processes import Place
 
 Cli = Callable[..., Said]
 Train = Callable[..., RunFolder]
@@ -118,19 +120,23 @@ def in_this_child(run: Callable[[], Any]) -> NoReturn:
         os._exit(code)
 
 
-def in_two_processes(run: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def in_two_processes(run: Callable[[], Any]) -> None:
     """Runs a training of `trainer.devices=2` in this process, a forked child (`in_a_child`), and in one more."""
-
-    def start_second(launcher: Any) -> None:  # Lightning's gives the same command once more
-        place = launcher.cluster_environment
-        os.environ |= {"MASTER_ADDR": place.main_address, "MASTER_PORT": str(place.main_port)}
-        os.environ |= {"NODE_RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
-        if os.fork() == 0:
-            os.environ["LOCAL_RANK"] = "1"
-            in_this_child(run)
-
-    monkeypatch.setattr(_SubprocessScriptLauncher, "_call_children_scripts", start_second)
+    place = Place(world=2, local_world=2, starter="torchrun", port=free_port())
+    second = os.fork()
+    if second == 0:
+        os.environ.update(replace(place, rank=1, local_rank=1).write_environment({}))
+        in_this_child(run)
+    os.environ.update(place.write_environment({}))
     run()
+    os.waitpid(second, 0)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
 
 
 def kill() -> None:

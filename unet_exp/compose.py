@@ -44,6 +44,7 @@ GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "sched
 
 PATHS = (
     *("checkpoint", "input", "output", "init_from", "resume", "rerun", "sweep.resume", "runs", "baseline"),
+    "search.storage",
     *("model.weights", "data.root", "data.images", "data.masks", "data.field_of_view", "data.lists", "data.group"),
 )
 """Keys whose values are paths, labels with an equals sign in them, or regular expressions."""
@@ -323,7 +324,7 @@ def _compose_choices(
     return _compose_once(name, choices, None, (ConfigFiles("main", str(conf_dir())).state(), stored))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _compose_once(
     name: str, choices: tuple[str, ...], extra_dir: str | None, _: Hashable
 ) -> tuple[DictConfig, DictConfig, Sequence[ConfigFile]]:
@@ -352,10 +353,7 @@ def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Over
     parser = OverridesParser.create()
     parsed = []
     for text in overrides:
-        try:
-            override = parser.parse_override(text)
-        except HydraException:
-            override = None
+        override = _parse_word(text)
         if override is None or not override.key_or_group:
             raise ConfigError(
                 f"cannot read {text!r}: overrides look like model=same or optimizer.lr=0.01 "
@@ -373,6 +371,15 @@ def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Over
             override = parser.parse_override(f"{key}={quote(value)}")
         parsed.append(override)
     return parsed
+
+
+@lru_cache(maxsize=1024)  # the runs of a sweep have most of their words in common
+def _parse_word(text: str) -> Override | None:
+    """An override by Hydra's grammar, not to be changed; None for other text."""
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException:
+        return None
 
 
 def _set_to_null(override: Override, parser: OverridesParser) -> Override:

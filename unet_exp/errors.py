@@ -1,11 +1,17 @@
 """What a user can get wrong. Everything else is a bug and keeps its traceback."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_PASSWORD = re.compile(r"(?i)((?:postgres|mysql|mariadb|mssql|oracle)[\w+]*://[^\s:@/]*:)\S*(?=@)|(\bpassword=)[^\s&]+")
 
 
 class UserError(Exception):
-    """A mistake that the user can correct; the message says what, where and how, in one line."""
+    """A mistake that the user can correct; the message says what, where and how, in one line, and no password."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_PASSWORD.sub(r"\1\2***", message))
 
 
 class ConfigError(UserError):

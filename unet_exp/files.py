@@ -70,16 +70,20 @@ def name_in_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def hold_lock(path: Path) -> Iterator[None]:
+def hold_lock(path: Path, wait: bool = False) -> Iterator[None]:
     """Locks a file, whose folder exists; the system releases it when the process ends, however it ends.
 
     Forked processes, which may live on for seconds when it is killed, do not keep it. On a system without locks, the
     presence of the file is the lock, and that of a dead process does not count.
 
+    Args:
+        path: the file.
+        wait: for another process to release it, and not fail.
+
     Raises:
         BlockingIOError: if another process has it.
     """
-    lock: BaseFileLock = FileLock(path, blocking=False)
+    lock: BaseFileLock = FileLock(path, blocking=wait)
     try:
         lock.acquire()
     except Timeout:

@@ -66,10 +66,15 @@ def search_path(extra_dir: str | None) -> list[str]:
 
 @contextmanager
 def initialize_hydra() -> Iterator[ConfigLoader]:
-    """Starts Hydra with `conf/` as its folder of configs."""
+    """Starts Hydra with `conf/` as its folder of configs, also inside a job of Hydra's."""
     config_files.register()
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield GlobalHydra.instance().config_loader()
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            yield GlobalHydra.instance().config_loader()
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 class Options:
@@ -87,16 +92,16 @@ class Options:
         # Not Hydra's loader, which copies all of its settings at each call: a tenth of the time of composing.
         folders = [str(conf_dir()), *([] if extra_dir is None else [extra_dir])]
         self._folders = [ConfigFiles("main", folder) for folder in folders]
-        ours, *theirs = ([*files.list("", ObjectType.GROUP)] for files in self._folders)
+        ours, *theirs = ([*filter(_is_ours, files.list("", ObjectType.GROUP))] for files in self._folders)
         self.shipped = [*ours, _LAUNCHER]
         self.groups = sorted({*ours, *(group for groups in theirs for group in groups)})
 
     def words(self, group: str) -> list[str]:
         """All options of a group."""
+        found = [files.list(group, ObjectType.CONFIG) for files in self._folders if files.is_group(group)]
         if group == _LAUNCHER:
             with initialize_hydra() as loader:
-                return loader.get_group_options(group)
-        found = (files.list(group, ObjectType.CONFIG) for files in self._folders if files.is_group(group))
+                found.append(loader.get_group_options(group))
         return sorted({word for words in found for word in words})
 
     def list_folders(self, below: str = "") -> Iterator[str]:
@@ -106,7 +111,7 @@ class Options:
             below: the folder to look in; empty for all.
         """
         inside = (files.list(below, ObjectType.GROUP) for files in self._folders if files.is_group(below))
-        for name in sorted({name for names in inside for name in names}):
+        for name in sorted({name for names in inside for name in names if below or _is_ours(name)}):
             folder = f"{below}/{name}".lstrip("/")
             if self.words(folder):
                 yield folder
@@ -142,6 +147,11 @@ class Options:
         missing = group == _LAUNCHER and "joblib" not in words
         hint = f"; more of them come with: {hint_extra('sweep')}" if missing else ""
         return f"{group}={word}: no such option; choose one of {list_names(words, word)}{hint}"
+
+
+def _is_ours(group: str) -> bool:
+    """Whether a folder of configs is no group of Hydra's own."""
+    return group != "hydra"
 
 
 def is_for_hydra(override: Override) -> bool:

@@ -86,6 +86,8 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Prints a line for the innermost phase of each output: a run of a sweep has a log of its own."""
+        if _is_further():  # which srun tells it only when it has begun
+            return
         with self.lock:
             innermost = {id(phase.file): phase for phase in self._phases if phase.file is not None}
             for phase in innermost.values():
@@ -140,5 +142,9 @@ def track(items: Iterable[T], name: str, total: int, console: "Console | None" =
 def _find_log(file: TextIO | None) -> TextIO | None:
     """The file of the lines; None if there are none."""
     file = file or sys.stdout
-    further = os.environ.get("LOCAL_RANK", "0") != "0"  # see `unet_exp.training.processes`
-    return None if file is None or further or file.isatty() else file
+    return None if file is None or _is_further() or file.isatty() else file
+
+
+def _is_further() -> bool:
+    """Whether this is not the first process of a training, see `unet_exp.training.processes`."""
+    return "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0"

@@ -104,7 +104,8 @@ def test_each_output_has_a_line_and_a_terminal_none(heart: Heartbeat, monkeypatc
         closed.close()
         heart.beat()
         heart.beat()
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
     with watch("a further process", file=out):
         heart.beat()
     assert out.getvalue() == 2 * "sweep: 0 s\n"

@@ -162,7 +162,7 @@ def test_ink_takes_the_colour_of_the_page(report: str) -> None:
 @pytest.mark.usefixtures("draws")
 def test_the_same_comparison_gives_the_same_bytes(sweep: Path, written: Path, tmp_path: Path) -> None:
     again = write_report(compared(sweep), tmp_path / "again", "a sweep").parent
-    assert {file.name for file in again.iterdir()} == {"report.html", "report.md", "table.csv"}
+    assert {file.name for file in again.iterdir()} == {"report.html", "report.md", "table.csv", "runs.csv"}
     for file in again.iterdir():
         assert file.read_bytes() == (written / file.name).read_bytes()
 

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 from conftest import table
-from searching import opener
+from searching import ask, opener
 
-from unet_exp.sweeps.search import Outcome, Search
+from unet_exp.runs.study_storage import StudyAddress
+from unet_exp.sweeps.run_search import write_results
+from unet_exp.sweeps.search import Search
+from unet_exp.sweeps.study import Outcome
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +42,7 @@ def trained(journal: Path, number: int, scores: list[float], state: dict[str, An
     """A training with these validation scores, ten steps each; returns its `Pruning`."""
     from unet_exp.training.pruning import Pruning
 
-    pruning: Any = Pruning(journal, number, "val/iou/mean")
+    pruning: Any = Pruning(StudyAddress(str(journal), "search"), number, "val/iou/mean")
     if state is not None:
         pruning.load_state_dict(state)
     trainer: Any = Trainer()
@@ -62,7 +65,7 @@ class TestPruning:
         """A study with good trials told of and one out."""
         study = search(trials=20, **{"startup_trials": 3, **changes})
         for _ in range(good):
-            (trial,) = study.ask()
+            trial = ask(study)
             assert trained(tmp_path / "search.journal", trial.number, GOOD).pruned_at is None
             study.tell(trial.number, Outcome("finished", max(GOOD)))
         study.ask()
@@ -74,7 +77,7 @@ class TestPruning:
         assert pruning.pruned_at == 30  # the third validation: two are the warm-up
         study.tell(3, Outcome("pruned"))
         assert study.counts()["pruned"] == 1
-        study.write(tmp_path)
+        write_results(study, tmp_path)
         row = table(tmp_path / "trials.csv")[3]
         assert (row["status"], row["validations"], float(row["val/iou/mean"])) == ("pruned", "3", 0.1)
 
@@ -107,7 +110,7 @@ class TestPruning:
     def test_scores_that_are_not_finite_are_not_reported(self, search: Callable[..., Search], tmp_path: Path) -> None:
         study = self.started(search, tmp_path)
         assert trained(tmp_path / "search.journal", 3, [math.nan, math.inf, math.nan, 0.1, 0.1]).pruned_at == 40
-        study.write(tmp_path)
+        write_results(study, tmp_path)
         assert table(tmp_path / "trials.csv")[3]["validations"] == "1"
 
     def test_a_run_that_starts_again_passes_what_it_has_passed(
@@ -116,7 +119,7 @@ class TestPruning:
         study = self.started(search, tmp_path, warmup_validations=4)
         assert trained(tmp_path / "search.journal", 3, BAD[:4]).pruned_at is None  # killed
         assert trained(tmp_path / "search.journal", 3, BAD).pruned_at == 50
-        study.write(tmp_path)
+        write_results(study, tmp_path)
         assert table(tmp_path / "trials.csv")[3]["validations"] == "5"
 
     def test_a_resumed_training_goes_on_counting(self, search: Callable[..., Search], tmp_path: Path) -> None:
@@ -142,7 +145,7 @@ class TestPruning:
         else:
             from unet_exp.training.pruning import Pruning
 
-            pruning: Any = Pruning(journal, number, "val/iou/mean")
+            pruning: Any = Pruning(StudyAddress(str(journal), "search"), number, "val/iou/mean")
             trainer: Any = Trainer()
             pruning.on_fit_start(trainer, None)
             shutil.rmtree(tmp_path)
@@ -179,7 +182,7 @@ class TestPruning:
                 return torch.optim.SGD(self.parameters(), 0.1)
 
         self.started(search, tmp_path)
-        pruning = Pruning(tmp_path / "search.journal", 3, "val/iou/mean")
+        pruning = Pruning(StudyAddress(str(tmp_path / "search.journal"), "search"), 3, "val/iou/mean")
         loader: Any = DataLoader(TensorDataset(torch.zeros(4, 1)), batch_size=1)
         trainer = pl.Trainer(
             accelerator="cpu", max_epochs=6, callbacks=[pruning], logger=False, enable_checkpointing=False,

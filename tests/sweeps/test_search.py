@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +19,13 @@ from optuna.importance import get_param_importances
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from PIL import Image
-from searching import SPACE, bowl, opener, optuna_config, plain, run
+from searching import SPACE, ask, bowl, make_place, opener, optuna_config, plain, run
 
 from unet_exp.errors import ConfigError
-from unet_exp.sweeps.search import Outcome, Search, Trial
+from unet_exp.runs.study_storage import StudyAddress
+from unet_exp.sweeps.run_search import write_results
+from unet_exp.sweeps.search import Search
+from unet_exp.sweeps.study import Outcome, Trial
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +73,7 @@ class TestSearch:
         half_done = search("parts", **changes).ask()  # asked for, and the process dies
         parts += run(search("parts", **changes))
         assert parts == whole
-        assert half_done == [whole[stopped]]
+        assert half_done == whole[stopped]
         assert len({tuple(trial.overrides) for trial in whole}) == 10
 
     def test_seeds_differ(self, search: Callable[..., Search]) -> None:
@@ -77,32 +81,41 @@ class TestSearch:
         assert all(left != right for left, right in zip(one, other, strict=True))
 
     def test_two_at_once_are_two(self, search: Callable[..., Search]) -> None:
-        study = search(parallel=2, trials=7, startup_trials=2)
+        changes = {"trials": 7, "startup_trials": 2}
+        workers = [search(**changes), search(beside=True, **changes)]
         sizes: list[int] = []
         seen: set[tuple[str, ...]] = set()
-        while asked := study.ask():
+        while asked := [(worker, trial) for worker in workers if (trial := worker.ask())]:
             sizes.append(len(asked))
-            assert study.ask() == []  # all that may be are out
-            seen |= {tuple(trial.overrides) for trial in asked}
-            for trial in reversed(asked):
-                study.tell(trial.number, Outcome("finished", bowl(plain(trial))))
+            seen |= {tuple(trial.overrides) for _, trial in asked}
+            for worker, trial in reversed(asked):
+                worker.tell(trial.number, Outcome("finished", bowl(plain(trial))))
         assert sizes == [2, 2, 2, 1]
         assert len(seen) == 7
 
-    def test_what_was_half_done_comes_first_and_fewer_fit_beside_it(self, search: Callable[..., Search]) -> None:
-        first = search(parallel=3, trials=5)
-        out = first.ask()
+    def test_the_next_begins_when_one_ends(self, search: Callable[..., Search]) -> None:
+        slow, quick = search(trials=5), search(trials=5, beside=True)
+        assert ask(slow).number == 0
+        assert [trial.number for trial in run(quick)] == [1, 2, 3, 4]
+        assert quick.counts()["running"] == 1
+        slow.tell(0, Outcome("finished", 0.5))
+        assert slow.ask() is None
+        assert not slow.waits
+
+    def test_what_was_half_done_comes_first(self, search: Callable[..., Search]) -> None:
+        first = search(trials=5)
+        out = [ask(first) for _ in range(3)]
         first.tell(1, Outcome("finished", 0.5))
-        again = search(parallel=2, trials=5)
+        again = search(trials=5)
         assert again.counts() == {"finished": 1, "pruned": 0, "failed": 0, "repeated": 0, "running": 2}
-        assert again.ask() == [out[0], out[2]]
+        assert [ask(again), ask(again)] == [out[0], out[2]]
         for number in (0, 2):
             again.tell(number, Outcome("finished", 0.1))
         assert [trial.number for trial in run(again)] == [3, 4]
 
     def test_more_trials_can_be_had_later(self, search: Callable[..., Search]) -> None:
         assert len(run(search(trials=3))) == 3
-        assert search(trials=3).ask() == []
+        assert search(trials=3).ask() is None
         assert [trial.number for trial in run(search(trials=5))] == [3, 4]
 
     def test_failures_are_counted_and_not_asked_again(self, search: Callable[..., Search]) -> None:
@@ -115,7 +128,7 @@ class TestSearch:
             Outcome("finished", 0.25),
         ]
         for number, outcome in enumerate(outcomes):
-            (trial,) = study.ask()
+            trial = ask(study)
             assert trial.number == number
             study.tell(number, outcome)
         study.tell(4, Outcome("failed"))  # told already, before the process died
@@ -150,7 +163,9 @@ class TestSearch:
 
     def test_a_journal_named_by_a_relative_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        study = Search(optuna_config(trials=2), "val/iou/mean", Path("search.journal"))
+        config = optuna_config(trials=2)
+        place = make_place(tmp_path / "sweep", config)
+        study = Search(config, "val/iou/mean", StudyAddress(str(Path("search.journal")), "search"), place)
         monkeypatch.chdir("/")
         assert len(run(study)) == 2
 
@@ -184,10 +199,9 @@ class TestSearch:
         if len({str(value) for value in choices}) < len(choices) or any(choices.count(value) > 1 for value in choices):
             return
         space = {"number": {"low": low, "high": high, "log": log}, "choice": choices}
-        journal = tmp_path / f"{abs(hash(repr(space)))}"
-        study = Search(optuna_config(space=space, trials=3, sampler="random"), "val/iou/mean", journal)
+        study = opener(tmp_path)(f"{abs(hash(repr(space)))}", space=space, trials=3, sampler="random")
         for _ in range(3):
-            (trial,) = study.ask()
+            trial = ask(study)
             values = plain(trial)
             assert low <= values["number"] <= high
             assert isinstance(values["number"], float)
@@ -198,9 +212,10 @@ class TestSearch:
     @given(low=st.integers(1, 50), steps=st.integers(1, 20), step=st.integers(1, 9), log=st.booleans())
     def test_whole_numbers_stay_whole(self, tmp_path: Path, low: int, steps: int, step: int, log: bool) -> None:
         entry = {"low": low, "high": low + steps * step, **({"log": True} if log else {"step": step})}
-        journal = tmp_path / f"{low}-{steps}-{step}-{log}"
-        journal.unlink(missing_ok=True)
-        study = Search(optuna_config(space={"n": entry}, trials=4), "val/iou/mean", journal)
+        name = f"{low}-{steps}-{step}-{log}"
+        (tmp_path / name).unlink(missing_ok=True)
+        shutil.rmtree(tmp_path / f"runs-{name}", ignore_errors=True)
+        study = opener(tmp_path)(name, space={"n": entry}, trials=4)
         allowed = range(low, low + steps * step + 1, 1 if log else step)
         assert all(plain(trial)["n"] in allowed for trial in run(study, value=lambda values: values["n"]))
 
@@ -217,24 +232,26 @@ class TestRepeats:
     """Few choices: Optuna draws words again that it had drawn before."""
 
     @staticmethod
-    def _answer(study: Search, outcomes: Callable[[Trial], Outcome] | None = None) -> tuple[list[Trial], list[Trial]]:
-        """Answers all that is asked; the trials that were run, and those that repeat one."""
+    def _answer(
+        *workers: Search, outcomes: Callable[[Trial], Outcome] | None = None
+    ) -> tuple[list[Trial], list[Trial]]:
+        """Answers all that these workers ask at once; the trials that were run, and those that repeat one."""
         new: list[Trial] = []
-        repeats: list[Trial] = []
-        while asked := study.ask():
-            for trial in asked:
-                (new if trial.repeats is None else repeats).append(trial)
-                if trial.repeats is None:
-                    study.tell(trial.number, outcomes(trial) if outcomes else Outcome("finished", score(trial)))
-        return new, repeats
+        while asked := [(worker, trial) for worker in workers if (trial := worker.ask())]:
+            for worker, trial in asked:
+                new.append(trial)
+                worker.tell(trial.number, outcomes(trial) if outcomes else Outcome("finished", score(trial)))
+        return new, workers[0].list_repeats()
 
     @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
     @pytest.mark.parametrize("parallel", [1, 3])
     def test_a_repeat_takes_the_known_value(
         self, search: Callable[..., Search], tmp_path: Path, sampler: str, parallel: int
     ) -> None:
-        study = search(space={**FEW, "more": list(range(9))}, sampler=sampler, parallel=parallel, trials=40)
-        new, repeats = self._answer(study)
+        changes = {"space": {**FEW, "more": list(range(9))}, "sampler": sampler, "trials": 40}
+        workers = [search(beside=True, **changes) for _ in range(parallel)]
+        study = workers[0]
+        new, repeats = self._answer(*workers)
         by_number = {trial.number: trial for trial in new}
         assert len(new) + len(repeats) == 40
         assert len({tuple(trial.overrides) for trial in new}) == len(new), "nothing is run twice"
@@ -246,7 +263,7 @@ class TestRepeats:
         assert study.counts() == {
             "finished": len(new), "pruned": 0, "failed": 0, "repeated": len(repeats), "running": 0
         }  # fmt: skip
-        study.write(tmp_path)
+        write_results(study, tmp_path)
         rows = table(tmp_path / "trials.csv")
         for number, trial in {trial.number: trial for trial in (*new, *repeats)}.items():
             assert float(rows[number]["val/iou/mean"]) == score(trial)
@@ -255,65 +272,63 @@ class TestRepeats:
         assert best is not None
         assert best[0].number in by_number, "the best trial has a folder"
 
-    @pytest.mark.parametrize("stopped", range(1, 7))
+    @pytest.mark.parametrize("stopped", range(1, 4))
     def test_a_search_that_goes_on_repeats_the_same(self, search: Callable[..., Search], stopped: int) -> None:
         changes = {"space": FEW, "trials": 12, "sampler": "random"}
         whole = self._answer(search("whole", **changes))
         assert whole[1]
         first = search("parts", **changes)
-        parts: list[Trial] = []
+        parts = [ask(first)]
         for _ in range(stopped):
-            (trial,) = first.ask()
-            parts.append(trial)
-            if trial.repeats is None:
-                first.tell(trial.number, Outcome("finished", score(trial)))
-        first.ask()  # and the process dies
-        later = self._answer(search("parts", **changes))
-        of_both = {trial.number: trial for trial in (*parts, *later[0], *later[1])}
-        for trial in (*whole[0], *whole[1]):
-            if trial.number in of_both:
-                assert of_both[trial.number] == trial
-            else:
-                assert (trial.number, trial.repeats is None) == (stopped, False), "told in the call that was lost"
+            first.tell(parts[-1].number, Outcome("finished", score(parts[-1])))
+            parts.append(ask(first))
+        # The last of them has been asked for, and the process dies.
+        new, repeats = self._answer(search("parts", **changes))
+        assert [*parts[:-1], *new] == whole[0]
+        assert repeats == whole[1]
+
+    WAITING: dict[str, Any] = {"space": {**FEW, "more": [1, 2]}, "sampler": "random", "seed": 1, "trials": 6}  # noqa: RUF012
+    """Six draws of which some are equal."""
 
     def test_a_repeat_of_a_running_trial_waits_for_it(self, search: Callable[..., Search]) -> None:
-        study = search(space={**FEW, "more": [1, 2]}, sampler="random", seed=1, parallel=6, trials=6)
-        asked = study.ask()
+        workers = [search(beside=True, **self.WAITING) for _ in range(6)]
+        asked = [(worker, trial) for worker in workers if (trial := worker.ask())]
         assert 1 < len(asked) < 6, "some of the six are equal"
-        assert len({tuple(trial.overrides) for trial in asked}) == len(asked)
-        assert all(trial.repeats is None for trial in asked)
-        assert study.counts()["running"] == 6
-        waiting = sorted({*range(6)} - {trial.number for trial in asked})
-        for trial in asked:
-            study.tell(trial.number, Outcome("finished", score(trial)))
-        repeats = study.ask()
+        assert len({tuple(trial.overrides) for _, trial in asked}) == len(asked)
+        assert workers[0].counts()["running"] == 6
+        idle = [worker for worker in workers if worker not in [busy for busy, _ in asked]]
+        assert [worker.ask() for worker in idle] == [None] * len(idle)
+        assert all(worker.waits for worker in idle)
+        waiting = sorted({*range(6)} - {trial.number for _, trial in asked})
+        for worker, trial in asked:
+            worker.tell(trial.number, Outcome("finished", score(trial)))
+        repeats = workers[0].list_repeats()
         assert [trial.number for trial in repeats] == waiting
         for repeat in repeats:
-            (twin,) = [trial for trial in asked if trial.overrides == repeat.overrides]
+            (twin,) = [trial for _, trial in asked if trial.overrides == repeat.overrides]
             assert (repeat.repeats, repeat.outcome) == (twin.number, Outcome("finished", score(twin)))
-        assert study.ask() == []
+        assert [worker.ask() for worker in workers] == [None] * 6
+        assert not any(worker.waits for worker in workers)
 
     def test_a_repeat_that_waited_for_a_failure_is_run(self, search: Callable[..., Search]) -> None:
-        changes = {"space": {**FEW, "more": [1, 2]}, "sampler": "random", "seed": 1, "trials": 6}
-        asked = search(parallel=6, **changes).ask()
-        waiting = sorted({*range(6)} - {trial.number for trial in asked})
-        study = search(parallel=6, **changes)  # the process died, and goes on
-        assert study.ask() == asked
+        before = [trial for _ in range(6) if (trial := search(beside=True, **self.WAITING).ask())]
+        waiting = sorted({*range(6)} - {trial.number for trial in before})
+        study = search(**self.WAITING)  # the processes died, and one goes on
+        asked = [ask(study) for _ in before]
+        assert asked == before
         for trial in asked:
             study.tell(trial.number, Outcome("failed"))
-        again = study.ask()
-        assert again
-        assert {trial.number for trial in again} <= {*waiting}
-        assert all(trial.repeats is None for trial in again)
-        assert {tuple(trial.overrides) for trial in again} <= {tuple(trial.overrides) for trial in asked}
-        for trial in again:
-            study.tell(trial.number, Outcome("finished", score(trial)))
-        assert all(trial.repeats in {one.number for one in again} for trial in study.ask())
+        again = ask(study)
+        assert again.number in waiting
+        assert again.overrides in [trial.overrides for trial in asked]
+        study.tell(again.number, Outcome("finished", score(again)))
+        new, repeats = self._answer(study)
+        assert {trial.number for trial in (again, *new, *repeats)} == {*waiting}
         assert study.counts()["running"] == 0
 
     def test_a_failed_trial_is_tried_again(self, search: Callable[..., Search]) -> None:
         study = search(space={"fusion": ["concat", "add"]}, sampler="random", trials=9)
-        new, repeats = self._answer(study, lambda _: Outcome("failed"))
+        new, repeats = self._answer(study, outcomes=lambda _: Outcome("failed"))
         assert ([trial.number for trial in new], repeats) == (list(range(9)), [])
         assert not study.exhausted
 
@@ -329,11 +344,11 @@ class TestRepeats:
                 reported.report(score(trial) + validation, validation)
             return Outcome("pruned")
 
-        new, repeats = self._answer(study, prune)
+        new, repeats = self._answer(study, outcomes=prune)
         assert repeats
         assert study.best() is None
         assert study.counts()["pruned"] == len(new)
-        study.write(tmp_path)
+        write_results(study, tmp_path)
         rows = table(tmp_path / "trials.csv")
         for trial in (*new, *repeats):
             row = rows[trial.number]
@@ -356,16 +371,17 @@ class TestRepeats:
     def test_a_search_ends_when_all_its_space_is_known(
         self, search: Callable[..., Search], space: dict[str, Any], count: int
     ) -> None:
-        study = search(space=space, sampler="random", parallel=2, trials=1000)
-        new, _ = self._answer(study, lambda trial: Outcome("finished", float(trial.number)))
+        changes = {"space": space, "sampler": "random"}
+        study, other = (search(beside=True, trials=1000, **changes) for _ in range(2))
+        new, _ = self._answer(study, other, outcomes=lambda trial: Outcome("finished", float(trial.number)))
         assert len({tuple(trial.overrides) for trial in new}) == len(new) == count
         assert study.exhausted
         assert sum(study.counts().values()) < 1000
-        assert search(space=space, sampler="random", trials=2000).ask() == []
+        assert search(trials=2000, **changes).ask() is None
 
     def test_real_numbers_have_no_end(self, search: Callable[..., Search]) -> None:
         study = search(space={"x": {"low": 0.0, "high": 1.0}, "c": [1, 2]}, trials=5)
-        new, repeats = self._answer(study, lambda _: Outcome("finished", 0.5))
+        new, repeats = self._answer(study, outcomes=lambda _: Outcome("finished", 0.5))
         assert (len(new), repeats, study.exhausted) == (5, [], False)
 
 
@@ -375,9 +391,8 @@ class TestFiles:
         study = search(trials=14)
         trials = run(study, 12)
         for outcome in (Outcome("failed"), Outcome("pruned")):
-            (trial,) = study.ask()
-            study.tell(trial.number, outcome)
-        study.write(tmp_path)
+            study.tell(ask(study).number, outcome)
+        write_results(study, tmp_path)
         rows = table(tmp_path / "trials.csv")
         assert [row["status"] for row in rows] == ["finished"] * 12 + ["failed", "pruned"]
         for row, trial in zip(rows, trials, strict=False):
@@ -391,9 +406,9 @@ class TestFiles:
 
     def test_nothing_has_been_told_yet(self, search: Callable[..., Search], tmp_path: Path) -> None:
         study = search(trials=2)
-        study.write(tmp_path)
+        write_results(study, tmp_path)
         study.ask()
-        study.write(tmp_path)
+        write_results(study, tmp_path)
         assert [row["status"] for row in table(tmp_path / "trials.csv")] == ["running"]
         assert (tmp_path / "search.png").is_file()
         assert not (tmp_path / "best.txt").exists()
@@ -404,12 +419,12 @@ class TestFiles:
     ) -> None:
         outcomes = [Outcome("failed"), Outcome("finished", 0.5), Outcome("pruned"), Outcome("finished", 0.6), None]
         monitor = "val/loss" if mode == "min" else "val/iou/forest_loss"
-        study = search(monitor=monitor, trials=count + 1, parallel=30)
-        for trial in study.ask()[:count]:
+        study = search(monitor=monitor, trials=count + 1)
+        for trial in [ask(study) for _ in range(count)]:
             if outcome := outcomes[trial.number % 5]:
                 study.tell(trial.number, outcome)
         before = matplotlib.rcParams["axes.facecolor"], matplotlib.pyplot.get_fignums()
-        study.write(tmp_path)
+        write_results(study, tmp_path)
         with Image.open(tmp_path / "search.png") as picture:
             assert picture.size == (panels * 605, 440)
         assert (matplotlib.rcParams["axes.facecolor"], matplotlib.pyplot.get_fignums()) == before
@@ -426,9 +441,9 @@ class TestFiles:
         monkeypatch.setattr("unet_exp.figures.search_plots.draw_search", importance)
         study = search(trials=50, sampler="random")
         run(study, 9)
-        study.write(tmp_path)
+        write_results(study, tmp_path)
         assert drawn == {}  # too few
         run(study)
-        study.write(tmp_path)
+        write_results(study, tmp_path)
         assert sum(drawn.values()) == pytest.approx(1)
         assert max(drawn, key=drawn.__getitem__) == "x"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import TINY
-from searching import optuna_config
+from searching import opener, optuna_config
 
 from unet_exp.cli.command import read_command
 from unet_exp.compose import compose_command, compose_train, conf_dir, parse_overrides
@@ -18,7 +18,6 @@ from unet_exp.config import Config, parse
 from unet_exp.config.multirun import parse_search
 from unet_exp.errors import ConfigError
 from unet_exp.metrics.declarations import direction
-from unet_exp.sweeps.search import Search
 from unet_exp.sweeps.space import add_typed, check_space, space_entry
 
 
@@ -187,16 +186,17 @@ class TestCheck:
             check_space(config, composed("trainer.monitor=val/loss"))
 
     def test_optuna_is_an_extra(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        config = optuna_config()
         monkeypatch.setitem(sys.modules, "optuna", None)
         with pytest.raises(ConfigError, match=r"pip install -e '\.\[sweep\]'"):
             read_command(["search=optuna", *TINY])
         with pytest.raises(ConfigError, match=r"pip install -e '\.\[sweep\]'"):
-            Search(config, "val/iou/mean", tmp_path / "search.journal")
+            opener(tmp_path)()
 
     def test_importing_it_is_quick(self) -> None:
         heavy = "{'torch', 'optuna', 'numpy', 'matplotlib', 'pytorch_lightning'}"
-        code = f"import sys, unet_exp.sweeps.search; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
+        code = (
+            f"import sys, unet_exp.sweeps.run_search; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
+        )
         subprocess.run([sys.executable, "-c", code], check=True)
 
 

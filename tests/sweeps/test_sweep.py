@@ -197,7 +197,7 @@ class TestRun:
         assert said.folder == sweep.path.relative_to(tmp_path)
         assert {path.name for path in sweep.path.iterdir()} == {
             *("fusion=concat,seed=0", "fusion=concat,seed=1", "fusion=add,seed=0", "fusion=add,seed=1"),
-            *("sweep.json", "report.html", "report.md", "table.csv", ".lock"),
+            *("sweep.json", "report.html", "report.md", "table.csv", "runs.csv", ".lock"),
         }
         for run in sweep.runs:
             told = summary(sweep.folder(run))
@@ -404,7 +404,7 @@ class TestSearch:
                 assert 0 < told["pruned_at"] < 8
                 assert told["metrics"] == {}
         assert {path.name for path in search.path.iterdir() if path.is_file()} == {
-            *("sweep.json", "trials.csv", "search.png", "best.txt", "search.journal", ".lock")
+            *("sweep.json", "search.json", "trials.csv", "search.png", "best.txt", "search.journal", ".lock", ".ask")
         }
         best = max((row for row in trials if row["status"] == "finished"), key=lambda row: row["val/iou/mean"])
         assert f"fusion={best['fusion']}" in (search.path / "best.txt").read_text()

@@ -351,11 +351,11 @@ def test_a_strangers_checkpoint_that_claims_too_much_is_refused(whole: RunFolder
 @pytest.mark.slow
 @pytest.mark.parametrize(("steps", "frozen"), [(2, True), (4, False)])
 def test_processes_that_share_a_training_can_freeze_it(
-    user: Given, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, frozen: bool
+    user: Given, train: Train, tmp_path: Path, steps: int, frozen: bool
 ) -> None:
     """Within the frozen epoch, and in one more, in which the encoder learns."""
     words = [*user.words, "trainer.devices=2", f"trainer.max_steps={steps}", "data.tiles_per_epoch=8"]
-    in_a_child(lambda: in_two_processes(lambda: train(base=words), monkeypatch), ends=0)
+    in_a_child(lambda: in_two_processes(lambda: train(base=words)), ends=0)
     weights = read_content(newest(tmp_path).last)["state_dict"]
     first, theirs = weights["network.encoder.conv1.0.weight"], load_file(user.weights)["conv1.0.weight"]
     assert torch.equal(first, theirs) == frozen
@@ -364,12 +364,12 @@ def test_processes_that_share_a_training_can_freeze_it(
 
 @pytest.mark.slow
 def test_processes_share_a_training_whose_encoder_has_more_than_its_maps_need(
-    user: Given, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    user: Given, train: Train, tmp_path: Path
 ) -> None:
     """They stop with an error where a weight that asks for a gradient has none."""
     cut = ["model.encoder=mobilenetv3_small_050", "model.freeze_epochs=0", "model.weights=null"]
     words = [*user.words, *cut, "trainer.devices=2", "trainer.max_steps=2", "data.tiles_per_epoch=8"]
-    in_a_child(lambda: in_two_processes(lambda: train(base=words), monkeypatch), ends=0)
+    in_a_child(lambda: in_two_processes(lambda: train(base=words)), ends=0)
     assert summary(newest(tmp_path))["steps"] == 2
 
 

@@ -358,5 +358,5 @@ def test_processes_ask_each_other_once_before_a_step_and_once_in_it(
         found = [per_batch[batch] for batch in range(1, 12)]
         (tmp_path / os.environ["LOCAL_RANK"]).write_text(str(found))
 
-    in_a_child(lambda: in_two_processes(run, monkeypatch), ends=0)
+    in_a_child(lambda: in_two_processes(run), ends=0)
     assert (tmp_path / "0").read_text() == (tmp_path / "1").read_text() == str([0, 0, 2] * 3 + [0, 0])

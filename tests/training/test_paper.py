@@ -18,6 +18,8 @@ NO_RESULT = {
     "data.cache", "data.max_memory", "data.verify",
     "inference.tile", "augmentation.device", "augmentation.then",
     "inference.batch_size", "inference.context", "inference.blend", "trainer.accelerator", "trainer.devices",
+    "trainer.num_nodes", "trainer.peer_timeout",
+    "trainer.sync_batchnorm",
     "trainer.deterministic", "trainer.channels_last", "trainer.compile", "trainer.limit_batches", "trainer.overfit",
     "trainer.profiler", "metrics.warping", "metrics.warping_radius", "metrics.pictures", "metrics.own", "seed",
     "metrics.distances", "metrics.tolerance", "metrics.probabilities", "data.pixel_size",

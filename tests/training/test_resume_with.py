@@ -174,7 +174,7 @@ def test_shared_by_two_processes(train: Train, tmp_path: Path, monkeypatch: pyte
     words = (*words, "loss=custom", f"loss.target={__name__}.Remembering")
 
     def run(*words: str) -> None:
-        in_two_processes(lambda: train(*words), monkeypatch)
+        in_two_processes(lambda: train(*words))
 
     in_a_child(lambda: run(*words), ends=0)
     undisturbed = newest(tmp_path)

@@ -180,7 +180,7 @@ def test_a_step_is_the_mean_over_the_patches_of_all_processes(
         train(*words)
         torch.save((recorder.start, recorder.epochs), tmp_path / f"{os.environ['LOCAL_RANK']}.pt")
 
-    in_a_child(lambda: in_two_processes(run, monkeypatch), ends=0)
+    in_a_child(lambda: in_two_processes(run), ends=0)
     (start, first), (_, second) = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     steps = [one + other for one, other in zip(in_windows(first, 3), in_windows(second, 3), strict=True)]
     assert [len(step) for step in steps] == [6, 4, 6, 4]

@@ -67,13 +67,13 @@ def check_own_names(config: "Config") -> None:
 
 
 def _check_single(words: Sequence[str]) -> None:
-    """Refuses what has a meaning only in a sweep: several values of a key, a launcher, a report.
+    """Refuses what has a meaning only in a sweep: several values of a key, a launcher, a report, jobs.
 
     Raises:
         ConfigError: for the first such word.
     """
     for override in parse_overrides(words):
-        if is_for_hydra(override) or override.key_or_group == "sweep.report":
+        if is_for_hydra(override) or override.key_or_group in ("sweep.report", "sweep.per_job"):
             raise ConfigError(f"{override.input_line}: this is of a sweep; add -m, or leave it out for one training")
 
 

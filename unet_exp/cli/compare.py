@@ -20,7 +20,7 @@ Usage: python scripts/compare.py runs=<folder> [key=value] ...
   metric    a column of the runs' per_image.csv (iou/mean)
   alpha     the risk of calling any difference real by chance, for this metric, with the number of runs fixed
             beforehand (0.05)
-  output    folder of report.html, report.md and table.csv
+  output    folder of report.html, report.md, table.csv (the groups) and runs.csv
             (the sweep's folder if runs= names one sweep and none of the three keys above is typed, which keeps its own
             page; else outputs/compare/<date>_<time>_<metric>)
 

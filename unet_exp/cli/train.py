@@ -1,5 +1,6 @@
 """The command train: one training, or a sweep."""
 
+import os
 import sys
 from argparse import ArgumentError, Namespace
 from typing import Any
@@ -117,6 +118,8 @@ def _train(args: Namespace) -> None:
 
         run_sweep(command)
     else:
+        # What its sockets have to say comes with a line of ours; PyTorch reads it when it is imported.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         with signals.defer():
             from unet_exp.training.rerun import Rerun, conclude
             from unet_exp.training.run import train

@@ -16,7 +16,8 @@ Most used keys (--cfg job prints all of them, --cfg job -p model one group):
   data.root  data.seed  data.tile  data.batch_size  data.num_workers  data.fold  data.folds
   inference.tile  inference.angles  metrics.warping  metrics.tolerance  metrics.own  data.pixel_size
   augmentation.transforms  augmentation.then  optimizer.target  scheduler.target  callbacks  trust
-  loss.w0  loss.sigma  augmentation.std  augmentation.rotation  sweep.resume  search.trials
+  loss.w0  loss.sigma  augmentation.std  augmentation.rotation  sweep.resume  sweep.per_job
+  search.trials
 
 scripts/preview.py takes the same words and draws the first patches, without training.
 
@@ -29,6 +30,7 @@ Examples:
   python scripts/train.py experiment=small optimizer=sgd optimizer.lr=0.01 scheduler=cosine trainer.max_steps=2000
   python scripts/train.py experiment=paper_isbi2012_small data.root=path/to/isbi2012
   python scripts/train.py -m experiment=small fusion=concat,add,none seed=0,1,2
+  python scripts/train.py -m experiment=small seed=0,1,2 hydra/launcher=slurm hydra.launcher.partition=gpu
   python scripts/train.py resume=outputs/train/<run>
   python scripts/train.py experiment=small resume=auto
   python scripts/train.py sweep.resume=outputs/sweep/<sweep>

@@ -1,9 +1,11 @@
 """Reads finished runs from their folders."""
 
+import csv
 import glob
+import math
 import os
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +13,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from unet_exp.config import parse
 from unet_exp.config.running import OwnMetricConfig
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.keys import flat, rename_keys
 from unet_exp.metrics.declarations import LOSS, Direction, Metric, find_metric, read_own
+from unet_exp.progress import watch
+from unet_exp.runs.plain_yaml import SharedBlocks
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import SweepFolder
@@ -29,9 +34,10 @@ class Run:
     Attributes:
         folder: the run's folder.
         config: resolved and flat, with dotted keys; that of an earlier version in the words of today.
-        summary: its `summary.json`.
+        summary: its `summary.json` without `metrics` and `split`.
         images: its `per_image.csv`, indexed by image; nan where a score is undefined. Empty without test images.
-        history: its `metrics.csv`, one row per epoch. Empty where there is none.
+        history: what is drawn of its `metrics.csv`: step, training loss and monitored score, one row per epoch. Empty
+            where there is none.
         order: the sort key: time of its start, or its place in the plan of its sweep.
     """
 
@@ -83,12 +89,14 @@ def collect(places: Sequence[str | Path]) -> tuple[list[Run], list[Excluded]]:
             )
         for folder in folders:
             found.setdefault(folder.resolve(), folder)
-    runs, excluded = [], []
-    for folder in found.values():
-        try:
-            runs.append(_read_run(folder))
-        except _NotComparable as reason:
-            excluded.append(Excluded(folder, str(reason), reason.lost))
+    runs, excluded, reader = [], [], _Reader()
+    with watch("reading the runs", len(found)) as phase:
+        for folder in found.values():
+            try:
+                runs.append(reader.read_run(folder))
+            except _NotComparable as reason:
+                excluded.append(Excluded(folder, str(reason), reason.lost))
+            phase.done += 1
     return sorted(runs, key=lambda run: run.order), sorted(excluded, key=lambda item: item.folder)
 
 
@@ -124,25 +132,88 @@ def _run_folders(top: Path) -> Iterator[Path]:
         below[:] = sorted(name for name in below if not name.startswith("."))
 
 
-def _read_run(path: Path) -> Run:
-    folder = RunFolder(path)
-    summary = _read_finished(folder)
-    try:
-        values = rename_keys(folder.read_config())
-        tested = folder.read_split(summary)["test"]
-    except DataError as error:
-        raise _NotComparable(str(error).removeprefix(f"{path}/")) from None
-    with suppress(ConfigError):  # of another version: compared as it is
-        values = parse(values).model_dump()  # keys of later versions mean what this one did
-    config = flat(values)
-    if not all(type(config.get(key)) is int for key in ("seed", "data.fold", "data.folds")):
-        raise _NotComparable("config.yaml is damaged: it lacks seed, data.fold or data.folds")
-    images = _read_numbers(folder.per_image, index="image")
-    if LOSS.name in images:
-        images.loc[find_ignored(images), LOSS.name] = np.nan  # earlier versions wrote 0
-    if folder.per_image.exists() and sorted(images.index) != sorted(tested):
-        raise _NotComparable(f"per_image.csv is damaged: {len(images)} rows for {len(tested)} test images")
-    return Run(path, config, summary, images, _read_numbers(folder.metrics), _sort_key(path, summary))
+class _Reader:
+    """Reads the files of many runs; what these have in common is read once, and kept once."""
+
+    def __init__(self) -> None:
+        self._blocks = SharedBlocks()
+        self._configs: dict[str, dict[str, Any]] = {}
+        self._places: dict[Path, dict[str, tuple[str, int]]] = {}
+        self._shared: dict[Hashable, Any] = {}
+
+    def read_run(self, path: Path) -> Run:
+        """The run in a folder.
+
+        Raises:
+            _NotComparable: if it is not finished, or damaged.
+        """
+        folder = RunFolder(path)
+        summary = _read_finished(folder)
+        try:
+            tested = folder.read_split(summary)["test"]
+            config = self._read_config(folder)
+        except DataError as error:
+            raise _NotComparable(str(error).removeprefix(f"{path}/")) from None
+        if not all(type(config.get(key)) is int for key in ("seed", "data.fold", "data.folds")):
+            raise _NotComparable("config.yaml is damaged: it lacks seed, data.fold or data.folds")
+        images = self._read_numbers(folder.per_image, index="image")
+        if LOSS.name in images and (ignored := find_ignored(images)).any():
+            images.loc[ignored, LOSS.name] = np.nan  # earlier versions wrote 0
+        if folder.per_image.exists() and sorted(images.index) != sorted(tested):
+            raise _NotComparable(f"per_image.csv is damaged: {len(images)} rows for {len(tested)} test images")
+        history = self._read_numbers(folder.metrics, only=("step", "train/loss", str(config.get("trainer.monitor"))))
+        return Run(path, config, self._slim(summary), images, history, self._find_order(path, summary))
+
+    def _read_config(self, folder: RunFolder) -> dict[str, Any]:
+        values = rename_keys(folder.read_config(self._blocks.parse))
+        with suppress(ConfigError):  # of another version: compared as it is
+            parsed = parse(values)
+            rest = repr({key: value for key, value in values.items() if key not in ("seed", "name")})
+            if rest not in self._configs:
+                self._configs[rest] = flat(parsed.model_dump())  # keys of later versions mean what this one did
+            return {**self._configs[rest], "seed": parsed.seed, "name": parsed.name}
+        return flat(values)
+
+    def _slim(self, summary: Summary) -> Summary:
+        """Without the scores of all images together, and the names of these."""
+        versions = self._shared.setdefault(tuple((summary.versions or {}).items()), summary.versions)
+        return summary.model_copy(update={"metrics": {}, "split": None, "versions": versions})
+
+    def _read_numbers(self, path: Path, index: str | None = None, only: Sequence[str] | None = None) -> pd.DataFrame:
+        """A CSV file of numbers, with nan for infinite ones; empty where the file is missing.
+
+        Args:
+            path: of the file.
+            index: the column of text, which names the rows.
+            only: columns to keep; None: all.
+        """
+        if not path.exists():
+            return pd.DataFrame()
+        try:
+            names, labels, values = _read_table(path, index)
+        except (OSError, ValueError, csv.Error):
+            raise _NotComparable(f"{path.name} is damaged") from None
+        if only is not None:
+            kept = [place for place, name in enumerate(names) if name in only]
+            names, values = [names[place] for place in kept], values[:, kept]
+        rows = None if labels is None else self._share_index(labels, index)
+        return pd.DataFrame(values, index=rows, columns=self._share_index(names))
+
+    def _share_index(self, names: Sequence[str], of: str | None = None) -> "pd.Index[Any]":
+        key = (of, *names)
+        if key not in self._shared:
+            self._shared[key] = pd.Index(names, name=of)
+        found: pd.Index[Any] = self._shared[key]
+        return found
+
+    def _find_order(self, path: Path, summary: Summary) -> tuple[str, int, str]:
+        """By the place in the plan of its sweep, also if it ran again after the others."""
+        if path.parent not in self._places:
+            self._places[path.parent] = {}
+            with suppress(DataError):
+                sweep = SweepFolder.open(path.parent)
+                self._places[path.parent] = {run.name: (sweep.created, at) for at, run in enumerate(sweep.runs)}
+        return (*self._places[path.parent].get(path.name, (summary.started or "", 0)), str(path))
 
 
 def find_score(metric: str, runs: Sequence[Run]) -> Metric:
@@ -166,15 +237,6 @@ def find_ignored(images: pd.DataFrame) -> "pd.Series[bool]":
     if "accuracy" not in images:
         return pd.Series(False, index=images.index)
     return images["accuracy"].isna()
-
-
-def _sort_key(path: Path, summary: Summary) -> tuple[str, int, str]:
-    with suppress(DataError):
-        sweep = SweepFolder.open(path.parent)
-        names = [run.name for run in sweep.runs]
-        if path.name in names:  # also if it ran again after the others
-            return sweep.created, names.index(path.name), str(path)
-    return summary.started or "", 0, str(path)
 
 
 def _read_finished(folder: RunFolder) -> Summary:
@@ -201,16 +263,23 @@ def _read_finished(folder: RunFolder) -> Summary:
     return summary
 
 
-def _read_numbers(path: Path, index: str | None = None) -> pd.DataFrame:
-    """A CSV file of numbers, with nan for infinite ones; empty where the file is missing."""
-    if not path.exists():
-        return pd.DataFrame()
-    try:
-        # As text first, so that an image named NA keeps its name.
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-        if not isinstance(frame.index, pd.RangeIndex):
-            raise ValueError("more values than names of columns")
-        frame = (frame.set_index(index) if index else frame).replace("", "nan").astype(np.float64)
-    except (OSError, ValueError, KeyError):
-        raise _NotComparable(f"{path.name} is damaged") from None
-    return frame.replace([np.inf, -np.inf], np.nan)
+def _read_table(path: Path, index: str | None) -> tuple[list[str], list[str] | None, NDArray[np.float64]]:
+    """Names of the columns of numbers, texts of the column `index`, and the numbers (rows, columns), finite or nan.
+
+    Raises:
+        OSError, ValueError, csv.Error: for a file that is none.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        names, *rows = (row for row in csv.reader(file) if row)
+    if len(set(names)) < len(names) or any(len(row) > len(names) for row in rows):
+        raise ValueError("more values than names of columns, or a name twice")
+    rows = [row if len(row) == len(names) else [*row, *[""] * (len(names) - len(row))] for row in rows]
+    labels = None
+    if index is not None:
+        place = names.index(index)
+        labels = [row.pop(place) for row in rows]
+        names.pop(place)
+    numbers = [float(text) if text else math.nan for row in rows for text in row]
+    values = np.array(numbers, np.float64).reshape(len(rows), len(names))
+    values[np.isinf(values)] = np.nan
+    return names, labels, values

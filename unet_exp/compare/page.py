@@ -11,7 +11,7 @@ from rich.text import Text
 from unet_exp.compare import ALPHA
 from unet_exp.compare.collect import collect
 from unet_exp.compare.comparison import compare_runs
-from unet_exp.compare.report import table_rows, write_report
+from unet_exp.compare.report import MOST_EXCLUDED, MOST_SHOWN, describe_left_out, table_rows, write_report
 from unet_exp.compare.results import Comparison
 from unet_exp.compare.wording import VERDICTS
 from unet_exp.console import make_console
@@ -77,9 +77,13 @@ def _expand(place: str) -> Path:
     return Path(os.path.expanduser(place))
 
 
-def _print_comparison(comparison: Comparison, console: Console) -> None:
+def _print_comparison(whole: Comparison, console: Console) -> None:
+    comparison = whole.select_best(MOST_SHOWN)
+    best_alone, more_excluded = describe_left_out(whole)
     for difference in comparison.differences:
         console.print(f"{VERDICTS[difference.verdict].mark} {difference.sentence}", soft_wrap=True)
+    if best_alone:
+        console.print(best_alone, soft_wrap=True)
     for warning in comparison.warnings:
         console.print(f"warning: {warning}", soft_wrap=True)
     table = Table(caption=Text(f"{comparison.metric}, baseline {comparison.baseline.label}"), caption_justify="left")
@@ -89,5 +93,7 @@ def _print_comparison(comparison: Comparison, console: Console) -> None:
     for row in table_rows(comparison):
         table.add_row(*(Text(row.cells[cell].partition("\n")[0]) for cell in _TERMINAL_COLUMNS.values()))
     console.print(table)
-    for run in comparison.excluded:
+    for run in comparison.excluded[:MOST_EXCLUDED]:
         console.print(f"excluded: {run.folder}: {run.reason}", soft_wrap=True)
+    if more_excluded:
+        console.print(more_excluded, soft_wrap=True)

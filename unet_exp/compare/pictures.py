@@ -42,9 +42,19 @@ def make_strips(comparison: Comparison) -> list[Strip]:
         images = in_all or images
     made = []
     for place, image in rank(images).items():
-        name = min(sources[image], key=lambda name: sum(not _has_picture(runs[name], image) for runs in shown))
+        name = _find_most_pictures(sources[image], image, shown)
         made.append(_make_strip(comparison, place, image, name, [runs[name] for runs in shown]))
     return made
+
+
+def _find_most_pictures(names: Sequence[str], image: str, shown: Sequence[dict[str, Run]]) -> str:
+    """The first of the runs that the groups have in common in which the fewest pictures of an image are missing."""
+    missing: dict[str, int] = {}
+    for name in names:
+        missing[name] = sum(not _has_picture(runs[name], image) for runs in shown)
+        if not missing[name]:
+            break
+    return min(missing, key=lambda name: missing[name])
 
 
 def draws_some(comparison: Comparison) -> bool:

@@ -22,6 +22,7 @@ from unet_exp.compare.results import Comparison, Difference, Estimate
 from unet_exp.pages.plots import INK, PALETTE, STYLE, WIDTH, Plot, embed
 
 MOST_BANDS = 8  # groups with bands in the learning curves; more hide each other
+MOST_DOTS = 200  # single values of a group; more hide each other, and make the page large
 
 _MARKERS = "oDs^vPX*"  # their number and that of the colours have no common divisor: 56 looks
 _DASHES = ("-", "--", "-.", ":")
@@ -59,17 +60,19 @@ def plot_costs(comparison: Comparison) -> list[Plot]:
 
 def _plot_means(comparison: Comparison) -> Plot:
     groups, metric = comparison.groups, comparison.metric
+    many = any(len(group.runs) > MOST_DOTS for group in groups)
     figure, axes = _make_rows(_shorten_labels(comparison), metric)
     for row, group in enumerate(groups):
         _draw_interval(axes, row, row, list(group.pair_scores(metric).values()), group.estimate)
     for row, (upper, lower) in enumerate(pairwise(groups)):
         before, after = upper.pair_scores(metric), lower.pair_scores(metric)
-        for pair in [pair for pair in before if pair in after]:
+        for pair in [pair for pair in before if pair in after and not many]:
             ends = [before[pair], after[pair]]
             axes.plot(ends, [row + 0.25, row + 1.25], color=INK, lw=0.5, alpha=0.25, zorder=1)
+    joined = "Thin lines join runs of the same seed and fold."
     caption = (
         "Large marks are means over runs, bars their 95 % intervals, small dots single runs. "
-        "Thin lines join runs of the same seed and fold."
+        f"{_describe_dots('runs') if many else joined}"
     )
     return embed(figure, "means", f"{metric} by group", caption)
 
@@ -86,6 +89,8 @@ def _plot_differences(comparison: Comparison) -> Plot:
         f"Each group minus {baseline.label}; {side} of the dashed line is better. Bars are 95 % intervals, small dots "
         "single pairs. A filled mark is a difference that the test calls real; of a hollow one it does not say so."
     )
+    if any(difference.pairs > MOST_DOTS for difference in comparison.differences):
+        caption += f" {_describe_dots('pairs')}"
     return embed(figure, "differences", f"Difference from {baseline.label}", caption)
 
 
@@ -120,14 +125,16 @@ def mean_curve(runs: Sequence[Run], column: str) -> Curve | None:
     singles = []
     for run in runs:
         if {"step", column} <= set(run.history.columns):
-            points = run.history[["step", column]].dropna().drop_duplicates("step", keep="last").sort_values("step")
-            if len(points):
-                singles.append((points["step"].to_numpy(), points[column].to_numpy()))
+            points = np.column_stack([run.history[name].to_numpy() for name in ("step", column)])
+            points = points[~np.isnan(points).any(axis=1)][::-1]
+            own, places = np.unique(points[:, 0], return_index=True)  # of one step twice the later one
+            if own.size:
+                singles.append((own, points[places, 1]))
     if not singles:
         return None
     steps = np.unique(np.concatenate([own for own, _ in singles]))
     steps = steps[np.linspace(0, len(steps) - 1, min(len(steps), _POINTS)).astype(int)]
-    values = pd.DataFrame([np.interp(steps, *single, left=np.nan, right=np.nan) for single in singles])
+    values = pd.DataFrame(np.array([np.interp(steps, *single, left=np.nan, right=np.nan) for single in singles]))
     return steps, values.mean().to_numpy(), values.std().to_numpy()
 
 
@@ -204,10 +211,16 @@ def _draw_interval(
 ) -> None:
     """The mean and interval of the group at `place`, and its single values below."""
     color, marker, _ = _pick_style(place)
+    if len(single) > MOST_DOTS:
+        single = np.sort(single)[np.linspace(0, len(single) - 1, MOST_DOTS).round().astype(int)].tolist()
     axes.plot(single, np.full(len(single), row + 0.25), "o", color=color, ms=3.5, alpha=0.55, mew=0)
     if np.isfinite(around.low):
         axes.plot([around.low, around.high], [row, row], color=color, lw=3, alpha=0.6, solid_capstyle="butt")
     axes.plot(around.mean, row, marker, color=color, ms=7, mew=1.6, mfc=color if filled else "none")
+
+
+def _describe_dots(singles: str) -> str:
+    return f"Of more than {MOST_DOTS} {singles} that many are dots, evenly from the least to the largest."
 
 
 def _pick_style(place: int) -> tuple[str, str, str]:

@@ -1,8 +1,8 @@
-"""Writes the page of a comparison: `report.html` in one file, the same as `report.md`, and `table.csv`."""
+"""Writes the page of a comparison: `report.html` in one file, the same as `report.md`, and `table.csv`, `runs.csv`."""
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.ticker import EngFormatter
 
 from unet_exp.compare.collect import Run
-from unet_exp.compare.comparison import Comparison, Difference
+from unet_exp.compare.comparison import Comparison, Difference, Group
 from unet_exp.compare.pictures import MOST_GROUPS, draws_some, make_strips
 from unet_exp.compare.plots import plot_costs, plot_curves, plot_intervals
 from unet_exp.compare.statistics import DRAWS, MOST_EXACT
@@ -31,6 +31,13 @@ from unet_exp.files import write_whole
 from unet_exp.pages.template import make_environment
 from unet_exp.runs.run_folder import RunFolder
 
+MOST_SHOWN = 100
+"""Groups on the page and on the terminal; table.csv has all."""
+MOST_LISTED = 500
+"""Runs that the page lists, and leads to; runs.csv has all."""
+MOST_EXCLUDED = 100
+"""Excluded runs on the page and on the terminal; likewise."""
+
 _NONE = "n/a"
 
 
@@ -43,7 +50,9 @@ class Row:
 
 
 def write_report(comparison: Comparison, folder: Path, title: str) -> Path:
-    """Writes `table.csv`, `report.md` and `report.html`, each completely or not at all; makes the folder if needed.
+    """Writes `table.csv`, `runs.csv`, `report.md` and `report.html`, each whole or not at all; makes their folder.
+
+    The size of the page is bounded: of many groups it shows the best, of many runs it names the file that lists them.
 
     Returns:
         The path of `report.html`.
@@ -51,19 +60,21 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> Path:
     Raises:
         DataError: if the folder cannot be made or written to.
     """
-    words = _describe(comparison, title)
+    shown = comparison.select_best(MOST_SHOWN)
+    words = _describe(comparison, shown, title)
     drawings: dict[str, Any] = {
-        "intervals": plot_intervals(comparison),
-        "curves": plot_curves(comparison),
-        "costs": plot_costs(comparison),
-        "strips": make_strips(comparison),
+        "intervals": plot_intervals(shown),
+        "curves": plot_curves(shown),
+        "costs": plot_costs(shown),
+        "strips": make_strips(shown),
     }
     environment = make_environment("unet_exp.compare")
     environment.filters["cell"] = _escape_markdown
     legend = next((strip.legend for strip in drawings["strips"] if strip.legend), None)
-    links = _link_pages(comparison, folder)
+    links = _link_pages(words["listed"], folder)
     pages = {
         "table.csv": comparison.table().to_csv(index=False, lineterminator="\n"),
+        "runs.csv": comparison.list_runs().to_csv(index=False, lineterminator="\n"),
         "report.md": environment.get_template("report.md.j2").render(words),
         "report.html": environment.get_template("report.html.j2").render(words, **drawings, legend=legend, links=links),
     }
@@ -134,22 +145,34 @@ def _format_amount(value: float, unit: str = "") -> str:
     return _NONE if pd.isna(value) else EngFormatter(unit=unit, places=1)(value).strip()
 
 
-def _describe(comparison: Comparison, title: str) -> dict[str, Any]:
-    """All texts of the pages."""
+def describe_left_out(comparison: Comparison) -> tuple[str, str]:
+    """What is said of groups, and of excluded runs, that are too many to be shown; empty where all are."""
+    groups, excluded = len(comparison.groups), len(comparison.excluded)
+    of_groups = (
+        f"Of {groups:,} groups, all tested together, only the baseline and the {MOST_SHOWN - 1} with the best means "
+        "are shown; table.csv has all."
+    )
+    of_excluded = f"and {excluded - MOST_EXCLUDED:,} more, which are in runs.csv"
+    return of_groups * (groups > MOST_SHOWN), of_excluded * (excluded > MOST_EXCLUDED)
+
+
+def _describe(comparison: Comparison, shown: Comparison, title: str) -> dict[str, Any]:
+    """All texts of the pages, of which some are about the groups that are shown."""
     runs = [run for group in comparison.groups for run in group.runs]
-    rows = table_rows(comparison)
+    rows = table_rows(shown)
     groups = len(comparison.groups)
-    looks = [(VERDICTS[difference.verdict], difference) for difference in comparison.differences]
+    looks = [(VERDICTS[difference.verdict], difference) for difference in shown.differences]
+    best_alone, more_excluded = describe_left_out(comparison)
     verdicts = [
         {"mark": look.mark, "word": difference.verdict, "tone": look.tone, "sentence": difference.sentence}
         for look, difference in looks
     ]
-    more = groups - MOST_GROUPS
+    more = len(shown.groups) - MOST_GROUPS
     table_note = (
         "Scores are over runs; std is of single runs (ddof 1). The least p is what so many pairs can reach. MACs are "
         "multiply-accumulates of one training input. The mismatch says by how much parameters and MACs are above or "
         "below the baseline's. Minutes are of training; runs side by side share the cores and take longer. Peak memory "
-        f"is of the training process, or of the GPU. {write_match_note(comparison.groups)}"
+        f"is of the training process, or of the GPU. {write_match_note(shown.groups)}"
     )
     return {
         "title": title,
@@ -161,7 +184,11 @@ def _describe(comparison: Comparison, title: str) -> dict[str, Any]:
         "rows": rows,
         "headings": list(rows[0].cells),
         "table_note": table_note.strip(),
-        "some_drawn": draws_some(comparison),
+        "best_alone": best_alone,
+        "excluded": comparison.excluded[:MOST_EXCLUDED],
+        "more_excluded": more_excluded,
+        "listed": comparison.groups if len(runs) <= MOST_LISTED else [],
+        "some_drawn": draws_some(shown),
         "left_out": f"Only the first {MOST_GROUPS} groups are shown; {more} more are not." if more > 0 else "",
         "reading": _explain_method(comparison),
         "facts": _list_facts(comparison, runs),
@@ -222,10 +249,10 @@ def _list_facts(comparison: Comparison, runs: list[Run]) -> dict[str, str]:
     }
 
 
-def _link_pages(comparison: Comparison, folder: Path) -> dict[Path, str]:
+def _link_pages(groups: Sequence[Group], folder: Path) -> dict[Path, str]:
     """Where from the page's folder the runs' own pages are; runs of earlier versions have none."""
     found = {}
-    for run in (run for group in comparison.groups for run in group.runs):
+    for run in (run for group in groups for run in group.runs):
         page = RunFolder(run.folder).page
         with suppress(ValueError):  # on another drive
             if page.is_file():

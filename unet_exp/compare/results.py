@@ -1,7 +1,7 @@
 """The result of a comparison: groups of runs, the differences between them, and the table of both."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -140,6 +140,26 @@ class Comparison:
     def losses_differ(self) -> bool:
         """Whether groups are trained with losses whose values cannot be compared."""
         return any(key.partition(".")[0] == "loss" for key in self.varying)
+
+    def select_best(self, most: int) -> "Comparison":
+        """The baseline and the groups with the best means, so many in all, in their order; tested among all groups."""
+        others = sorted(
+            self.differences, key=lambda difference: difference.group.estimate.mean, reverse=self.higher_is_better
+        )
+        best = {id(difference) for difference in others[: most - 1]}
+        differences = [difference for difference in self.differences if id(difference) in best]
+        return replace(self, groups=[self.baseline, *(found.group for found in differences)], differences=differences)
+
+    def list_runs(self) -> pd.DataFrame:
+        """One row per run, the excluded ones last: folder, group, seed, fold, its score, and why it is excluded."""
+        columns = ["run", "group", "seed", "fold", self.metric, "excluded"]
+        compared = [
+            (run.folder, group.label, run.seed, run.fold, score, "")
+            for group in self.groups
+            for run, score in zip(group.runs, group.scores[self.metric], strict=True)
+        ]
+        excluded = [(run.folder, "", None, None, None, run.reason) for run in self.excluded]
+        return pd.DataFrame([*compared, *excluded], columns=columns).astype({"seed": "Int64", "fold": "Int64"})
 
     def table(self) -> pd.DataFrame:
         """One row per group: its settings, estimate, difference from the baseline, cost and verdict.

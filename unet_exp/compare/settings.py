@@ -23,6 +23,8 @@ NO_SETTING = {
     "augmentation.device": "says where patches are augmented; the same draws up to rounding",
     "trainer.accelerator": "says where it ran; other devices are warned of",
     "trainer.devices": "says where it ran; another number is warned of",
+    "trainer.num_nodes": "likewise",
+    "trainer.peer_timeout": "ends a training that has lost a process",
     "trainer.profiler": "watches",
     "trainer.channels_last": "says how the memory is laid out, which changes the rounding alone",
     "metrics.warping": "adds scores and changes none",

@@ -18,6 +18,7 @@ DRAWS = 20_000
 _CONFIDENCE, _POWER = 0.95, 0.8
 _RESAMPLES = 9_999
 _MOST_PAIRS = 1_000_000
+_AT_ONCE = 1_000_000  # values of resamples that are held together
 
 
 def mean_interval(values: ArrayLike) -> tuple[float, float]:
@@ -56,6 +57,7 @@ def mean_interval(values: ArrayLike) -> tuple[float, float]:
         confidence_level=1 - 2 * float(tail),
         method="percentile",
         rng=np.random.default_rng(0),
+        batch=_limit_batch(sample.size),
     ).confidence_interval
     return float(interval.low), float(interval.high)
 
@@ -93,6 +95,7 @@ def sign_flip_test(differences: ArrayLike) -> float:
         permutation_type="samples",
         n_resamples=2**sample.size if sample.size <= MOST_EXACT else DRAWS,
         rng=np.random.default_rng(0),
+        batch=_limit_batch(sample.size),
     )
     return float(found.pvalue)
 
@@ -187,6 +190,11 @@ def effect_size(differences: Sequence[float] | NDArray[np.float64]) -> float:
     half = (sample.size - 1) / 2
     correction = math.exp(gammaln(half) - gammaln(half - 0.5)) / math.sqrt(half)
     return correction * mean / spread
+
+
+def _limit_batch(size: int) -> int:
+    """How many resamples of so many values are held at once; the result does not depend on it."""
+    return max(1, _AT_ONCE // size)
 
 
 def _require_finite(values: ArrayLike) -> NDArray[np.float64]:

@@ -141,17 +141,24 @@ def collect_warnings(
         *_warn_of_few_pairs(differences, alpha),
         *_warn_of_single_runs(groups),
         *_warn_of_lost_runs(excluded),
-        *_warn_of_unpaired(groups),
+        *_limit(_warn_of_unpaired(groups)),
         *_warn_of_undefined(groups, metric),
-        *_warn_of_mismatch(groups),
+        *_limit(_warn_of_mismatch(groups)),
         *_warn_of_conditions([run for group in groups for run in group.runs]),
     ]
 
 
 _NAMED = 3  # groups that a warning names
+_MOST_ALIKE = 20  # warnings of one kind
 _COUNTS = {"parameters": "parameters", "macs": "MACs"}
 _MATCHED = {"parameters": "parameters", "flops": "macs"}
 """What each word of `model.match` equalises."""
+
+
+def _limit(warnings: list[str]) -> list[str]:
+    """One for each group, but for many groups only the first."""
+    more = len(warnings) - _MOST_ALIKE
+    return warnings if more <= 0 else [*warnings[:_MOST_ALIKE], f"the same is so of {format_count(more, 'more group')}"]
 
 
 def _list_first(items: Sequence[str]) -> str:
@@ -255,6 +262,7 @@ def _warn_of_conditions(runs: Sequence[Run]) -> list[str]:
     conditions = {
         "devices": [str(run.summary.device) for run in runs],
         "numbers of devices": [format_value(run.config.get("trainer.devices")) for run in runs],
+        "numbers of nodes": [format_value(run.config.get("trainer.num_nodes", 1)) for run in runs],
         "precisions": [str(run.summary.precision) for run in runs],
         "commits of the code": [format_commit(run) for run in runs],
         "versions of unet-exp": version("unet-exp"),

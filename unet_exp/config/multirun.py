@@ -1,13 +1,19 @@
 """Several trainings from one command: a sweep, or a search over values of other keys."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from unet_exp.config.values import Count, Natural
 from unet_exp.schema import Strict, validate
+
+SLURM_TARGET = "unet_exp.sweeps.slurm.SlurmLauncher"
+"""What tells `hydra/launcher=slurm`, and options of the user's that begin with it, from other launchers."""
+_STORAGES = "write a file's path, sqlite:///<path>, or postgresql://<user>@<host>:<port>/<database>"
 
 
 class SweepConfig(Strict):
@@ -16,14 +22,46 @@ class SweepConfig(Strict):
     Attributes:
         resume: folder of an earlier sweep, whose missing and failed runs are run.
         report: whether it ends with a comparison.
+        per_job: runs that one job of SLURM trains one after another.
         run: folder of one run; the sweep sets it for each job.
-        trial: number of the search's trial; the sweep sets it.
+        worker: number of a job that trains trials of a search, one after another; the sweep sets it.
     """
 
     resume: str | None
     report: bool
+    per_job: Count = 1
     run: str | None = None
-    trial: Natural | None = None
+    worker: Natural | None = None
+
+
+class SlurmConfig(Strict):
+    """Jobs of SLURM; `conf/hydra/launcher/slurm.yaml` explains the keys."""
+
+    partition: str | None
+    account: str | None
+    qos: str | None
+    constraint: str | None
+    timeout_min: Count
+    cpus_per_task: Count
+    gpus_per_node: Natural
+    mem_gb: Annotated[float, Field(gt=0)]
+    setup: list[str]
+    additional_parameters: dict[str, str | int | float | bool]
+    array_parallelism: Count
+    signal_delay_s: Natural
+    max_num_timeout: Natural
+    on_interrupt: Literal["leave", "cancel"]
+    poll: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _check_signal(self) -> Self:
+        limit = 60 * self.timeout_min
+        if self.signal_delay_s >= limit:
+            raise ValueError(
+                f"hydra.launcher.signal_delay_s={self.signal_delay_s}: should be less than the {limit} s "
+                f"of hydra.launcher.timeout_min={self.timeout_min}"
+            )
+        return self
 
 
 class Range(Strict):
@@ -53,6 +91,35 @@ class Range(Strict):
         return None if step is None else math.floor((self.high - self.low) / step + 1e-8) + 1  # 0.3 / 0.1 is below 3
 
 
+def is_url(storage: str) -> bool:
+    """Whether a storage is a database; else it is the path of a journal."""
+    return "://" in storage
+
+
+def _check_storage(storage: str) -> str:
+    """Finds what makes no address of a storage; no message repeats a password."""
+    if not is_url(storage):
+        if not storage or re.match(r"[A-Za-z][\w+]+:", storage):
+            raise ValueError(f"search.storage={storage!r}: it is neither a path nor a URL; {_STORAGES}")
+        return storage
+    if re.search(r"://[^/]*:[^?]*@|[?&]\w*password=", storage, re.IGNORECASE):
+        raise ValueError(
+            "search.storage: leave the password out, or it would stand in files; give it in the variable PGPASSWORD "
+            "or in ~/.pgpass"
+        )
+    try:
+        parts = urlsplit(storage)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(f"search.storage={storage}: it cannot be read ({error}); {_STORAGES}") from None
+    if parts.scheme not in ("sqlite", "postgresql"):
+        raise ValueError(f"search.storage={storage}: there is no {parts.scheme}:// here; {_STORAGES}")
+    database = parts.path.removeprefix("/")
+    if not database or database == ":memory:" or (parts.scheme == "sqlite" and parts.netloc):
+        raise ValueError(f"search.storage={storage}: it names no database; {_STORAGES}")
+    return storage
+
+
 class NoSearchConfig(Strict):
     """No search."""
 
@@ -64,6 +131,9 @@ class OptunaConfig(Strict):
 
     Attributes:
         space: by key, dots included, a list of values or a range of numbers.
+        storage: where the trials are kept: the path of a journal or the URL of a database, without a password; None is
+            a journal in the sweep's folder.
+        study: the name of the search there.
     """
 
     name: Literal["optuna"]
@@ -75,12 +145,20 @@ class OptunaConfig(Strict):
     warmup_validations: Natural
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     space: dict[str, list[Any] | Range]
+    storage: Annotated[str, AfterValidator(_check_storage)] | None = None
+    study: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
     @property
     def combinations(self) -> int | None:
         """How many trials can differ; None for any number."""
         counts = [len(entry) if isinstance(entry, list) else entry.count for entry in self.space.values()]
         return None if None in counts else math.prod(count for count in counts if count is not None)
+
+    @model_validator(mode="after")
+    def _check_study(self) -> Self:
+        if self.study is not None and self.storage is None:
+            raise ValueError(f"search.study={self.study}: it names a study in search.storage; give that too")
+        return self
 
     @field_validator("space", mode="before")
     @classmethod
@@ -105,6 +183,14 @@ class _Sweep(Strict):
     sweep: SweepConfig
 
 
+class _Hydra(Strict):
+    launcher: SlurmConfig
+
+
+class _Slurm(Strict):
+    hydra: _Hydra
+
+
 def parse_sweep(values: dict[str, Any]) -> SweepConfig:
     """Checks the plain values of the group `sweep`.
 
@@ -112,6 +198,18 @@ def parse_sweep(values: dict[str, Any]) -> SweepConfig:
         ConfigError: in one line, for the first mistake.
     """
     return validate(_Sweep, {"sweep": values}).sweep
+
+
+def parse_slurm(launcher: Mapping[str, Any]) -> SlurmConfig | None:
+    """Checks the settings of `hydra/launcher=slurm`; None for any other launcher.
+
+    Raises:
+        ConfigError: in one line, for the first mistake.
+    """
+    if launcher.get("_target_") != SLURM_TARGET:
+        return None
+    values = {key: value for key, value in launcher.items() if key != "_target_"}
+    return validate(_Slurm, {"hydra": {"launcher": values}}).hydra.launcher
 
 
 def parse_search(values: dict[str, Any]) -> OptunaConfig | None:

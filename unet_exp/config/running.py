@@ -19,6 +19,9 @@ class TrainerConfig(Strict):
     max_time: str | int | None
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
     devices: Count | Literal["auto"]
+    num_nodes: Count = 1  # for earlier runs, which lack it and the next two; conf/ has the defaults
+    sync_batchnorm: bool = False
+    peer_timeout: str | int = "10m"
     precision: Literal["auto", "32", "bf16-mixed", "16-mixed"]
     deterministic: bool | Literal["warn"]
     channels_last: bool | Literal["auto"]
@@ -47,7 +50,7 @@ class TrainerConfig(Strict):
     def _convert_precision(cls, value: Any) -> Any:
         return str(value) if type(value) is int else value
 
-    @field_validator("max_time", "save_every")
+    @field_validator("max_time", "save_every", "peer_timeout")
     @classmethod
     def _check_duration(cls, value: str | int | None) -> str | int | None:
         if value is not None:

@@ -4,7 +4,7 @@ import math
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -83,11 +83,15 @@ class BorderStack:
         while self._waiting:
             self._finish_first()
 
-    def extend(self, other: "BorderStack") -> None:
-        """Adds the slices of another stack of the same measures, as they are scored."""
+    def slices(self) -> list[NDArray[np.float64]]:
+        """The scores of each slice, (11, columns), see `replace`."""
         self.wait()
-        other.wait()
-        self._slices += other._slices
+        return list(self._slices)
+
+    def replace(self, slices: Iterable[NDArray[np.float64]]) -> None:
+        """Has these slices, as this or another stack of the same measures has scored them."""
+        self.wait()
+        self._slices = list(slices)
 
     def _finish_first(self) -> None:
         _, shares = self._waiting.popleft()

@@ -1,7 +1,6 @@
 """Scores of a set of images: pooled over the set, and per image."""
 
 import math
-from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from unet_exp.metrics.border_stack import THRESHOLDS, BorderStack
 from unet_exp.metrics.confusion import confusion_matrix
 from unet_exp.metrics.declarations import UNDEFINED, Metric, ScoreFamily, list_metrics
+from unet_exp.metrics.findings import Findings
 from unet_exp.metrics.own import OwnMetric
 from unet_exp.metrics.probabilities import THRESHOLDS as CURVE_THRESHOLDS
 from unet_exp.metrics.probabilities import Curves, Histogram, best_threshold, threshold_index
@@ -48,41 +48,45 @@ class Scoreboard:
         for metric in metrics:
             self._by_family.setdefault(metric.family, []).append(metric)
         self._names = tuple(class_names)
-        self._matrix = np.zeros((len(self._names),) * 2, np.int64)
         self._borders = BorderStack(warping, warping_radius) if "isbi" in families else None
         self._of_objects = {
             metric.name: metric.function for metric in metrics if metric.family == "seg" and metric.function
         }
-        self._objects: dict[str, list[NDArray[np.float64]]] = {name: [] for name in self._of_objects}
         self.scale = scale or Scale()
         self._counts_curves = bool({"probabilities", "thresholds"} & set(families))
         has_histogram = self._counts_curves or "calibration" in families
-        self._histogram = Histogram(len(self._names), self._counts_curves) if has_histogram else None
-        self._losses = array("d")
-        # Plain numbers, image after image: a dict of each of a million images would fill the memory.
-        self._images: list[str] = []
-        self._columns: tuple[str, ...] = ()
-        self._numbers = array("d")
-        self._dice = array("f")  # 99 of each image
+        histogram = Histogram(len(self._names), self._counts_curves) if has_histogram else None
+        self._found = Findings.empty(len(self._names), histogram, self._of_objects)
 
     @classmethod
     def join(cls, boards: Sequence["Scoreboard"]) -> "Scoreboard":
         """A board of the images of several, at least one, of the same scores, as if one had scored all of them."""
         joined = cls(*boards[0]._settings)
         for board in boards:
-            joined._matrix += board._matrix
-            joined._losses.extend(board._losses)
-            joined._images += board._images
-            joined._columns = joined._columns or board._columns
-            joined._numbers.extend(board._numbers)
-            joined._dice.extend(board._dice)
-            if joined._histogram is not None and board._histogram is not None:
-                joined._histogram.add(board._histogram)
-            for name, objects in board._objects.items():
-                joined._objects[name] += objects
-            if joined._borders is not None and board._borders is not None:
-                joined._borders.extend(board._borders)
+            joined._found.extend(board.findings())
+        joined._keep_slices()
         return joined
+
+    def findings(self) -> Findings:
+        """What it has found so far, which knows nothing of its settings and may be sent to another process."""
+        if self._borders is not None:
+            self._found.slices = self._borders.slices()
+        return self._found
+
+    def replace_findings(self, parts: Sequence[Findings]) -> None:
+        """Has the images of several processes that took turns, as if this board had scored all of them.
+
+        Args:
+            parts: the `findings` of images 0, n, 2 n ..., of images 1, n + 1 ..., and so on, of the same scores.
+        """
+        histogram = None if self._found.histogram is None else Histogram(len(self._names), self._counts_curves)
+        self._found = Findings.empty(len(self._names), histogram, self._of_objects)
+        self._found.extend_in_turns(parts)
+        self._keep_slices()
+
+    def _keep_slices(self) -> None:
+        if self._borders is not None:
+            self._borders.replace(self._found.slices)
 
     def add(
         self,
@@ -116,7 +120,7 @@ class Scoreboard:
             raise ValueError(f"the {family} scores of {name} need probabilities")
         matrix = confusion_matrix(truth, prediction, len(self._names))
         if matrix.any():
-            self._losses.append(loss)
+            self._found.losses.append(loss)
         else:
             loss = math.nan
         row: dict[str, float] = {"loss": loss, **class_scores(matrix, self._names)}
@@ -125,20 +129,20 @@ class Scoreboard:
         for key, function in self._of_objects.items():
             if instances is None:
                 raise ValueError(f"the {key} score of {name} needs instances")
-            self._objects[key].append(function(truth, instances, prediction))
-            row[key] = mean_seg(self._objects[key][-1])
+            self._found.objects[key].append(function(truth, instances, prediction))
+            row[key] = mean_seg(self._found.objects[key][-1])
         row |= self._score_distances(truth, prediction)
-        if maps is not None and self._histogram is not None:
+        if maps is not None and self._found.histogram is not None:
             histogram = self.count(truth, prediction, maps)
         if histogram is not None:
             row |= self._score_histogram(histogram)
         for metric in self._own:
             counts = bool(matrix.any())
             row[metric.name] = metric.score(name, truth, prediction, maps) if counts else math.nan
-        self._matrix += matrix
-        self._images.append(name)
-        self._columns = tuple(row)
-        self._numbers.extend(row.values())
+        self._found.matrix += matrix
+        self._found.images.append(name)
+        self._found.columns = tuple(row)
+        self._found.numbers.extend(row.values())
         return {"image": name, **row}
 
     def _score_distances(self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> dict[str, float]:
@@ -170,10 +174,9 @@ class Scoreboard:
 
     def _score_histogram(self, found: Histogram) -> dict[str, float]:
         """The scores of an image's curves; those at thresholds depend on the whole set."""
-        assert self._histogram is not None
-        self._histogram.add(found)
+        self._found.count(found)
         if "thresholds" in self._by_family:
-            self._dice.extend(found.dice_by_threshold())
+            self._found.dice.extend(found.dice_by_threshold())
         return self._curve_scores(found.curves)
 
     def _curve_scores(self, curves: Curves) -> dict[str, float]:
@@ -189,7 +192,7 @@ class Scoreboard:
     @property
     def takes_probabilities(self) -> int:
         """Of how many classes, from the first, `add` needs them: 0, 1 or all."""
-        needed = 0 if self._histogram is None else self._histogram.needs
+        needed = 0 if self._found.histogram is None else self._found.histogram.needs
         needed = max(needed, int(self._borders is not None))
         return len(self._names) if any(metric.takes_probabilities for metric in self._own) else needed
 
@@ -197,7 +200,7 @@ class Scoreboard:
     def only_counted(self) -> bool:
         """Whether of the probabilities it needs `count` alone, so that they need not be in memory at once."""
         return (
-            self._histogram is not None
+            self._found.histogram is not None
             and self._borders is None
             and not any(metric.takes_probabilities for metric in self._own)
         )
@@ -205,12 +208,12 @@ class Scoreboard:
     @property
     def matrix(self) -> NDArray[np.int64]:
         """The confusion matrix of all images, (classes, classes)."""
-        return self._matrix.copy()
+        return self._found.matrix.copy()
 
     @property
     def curves(self) -> Curves | None:
         """The curves of all images; None without the families that need them."""
-        return None if self._histogram is None else self._histogram.curves
+        return None if self._found.histogram is None else self._found.histogram.curves
 
     def wait(self) -> None:
         """Waits for scores that are still computed in threads."""
@@ -222,10 +225,13 @@ class Scoreboard:
 
         With `thresholds`, as for `result`, also `<measure>_at_val`.
         """
-        width = len(self._columns)
+        width = len(self._found.columns)
         rows: list[dict[str, float | str]] = [
-            {"image": name, **dict(zip(self._columns, self._numbers[at * width : (at + 1) * width], strict=True))}
-            for at, name in enumerate(self._images)
+            {
+                "image": name,
+                **dict(zip(self._found.columns, self._found.numbers[at * width : (at + 1) * width], strict=True)),
+            }
+            for at, name in enumerate(self._found.images)
         ]
         if self._borders is not None:
             for row, more in zip(rows, self._borders.rows(thresholds or {}), strict=True):
@@ -245,7 +251,7 @@ class Scoreboard:
                 "threshold": index / 10,
                 **{measure: float(of[at, index]) for measure, of in curves.items()},
             }
-            for at, name in enumerate(self._images)
+            for at, name in enumerate(self._found.images)
             for index in range(THRESHOLDS.size)
         ]
 
@@ -264,15 +270,15 @@ class Scoreboard:
         Raises:
             ValueError: for a threshold that is not one of `THRESHOLDS`.
         """
-        mean = math.fsum(self._losses) / len(self._losses) if self._losses else math.nan
-        result = {"loss": mean, **class_scores(self._matrix, self._names)}
+        mean = math.fsum(self._found.losses) / len(self._found.losses) if self._found.losses else math.nan
+        result = {"loss": mean, **class_scores(self._found.matrix, self._names)}
         if self._borders is not None:
             result |= self._borders.best() | self._borders.at(thresholds or {})
-        for name, objects in self._objects.items():
+        for name, objects in self._found.objects.items():
             result[name] = mean_seg(np.concatenate([*objects, np.empty(0)]))
         result |= self._mean_distances()
-        if self._histogram is not None:
-            result |= self._curve_scores(self._histogram.curves)
+        if self._found.histogram is not None:
+            result |= self._curve_scores(self._found.histogram.curves)
         for metric, values, best in self._at_thresholds():
             result |= {metric.name: _at(values, best), metric.threshold: best}
             if metric.name in (thresholds or {}):
@@ -282,9 +288,9 @@ class Scoreboard:
 
     def _column(self, name: str) -> NDArray[np.float64]:
         """A score of each image."""
-        if not self._columns:
+        if not self._found.columns:
             return np.empty(0)
-        return np.asarray(self._numbers).reshape(-1, len(self._columns))[:, self._columns.index(name)]
+        return np.asarray(self._found.numbers).reshape(-1, len(self._found.columns))[:, self._found.columns.index(name)]
 
     def _mean_distances(self) -> dict[str, float]:
         """Of the images that have them; and the sums of those that have none."""
@@ -298,17 +304,17 @@ class Scoreboard:
 
     def _at_thresholds(self) -> Iterator[tuple[Metric, NDArray[np.float64], float]]:
         """Each score of a threshold, its values (99,) of the whole set, and its best threshold."""
-        if self._histogram is None:
+        if self._found.histogram is None:
             return
         for metric in self._by_family.get("thresholds", ()):
             assert metric.function is not None
-            values = metric.function(self._histogram.dice_by_threshold())
+            values = metric.function(self._found.histogram.dice_by_threshold())
             yield metric, values, best_threshold(values if metric.direction == "max" else -values)
 
     def _rows_at_thresholds(self, thresholds: Mapping[str, float]) -> Iterator[dict[str, float]]:
         """Each image's scores at the best threshold of the set, and at those of another set."""
         found = list(self._at_thresholds())
-        for dice in np.asarray(self._dice).reshape(-1, CURVE_THRESHOLDS.size):
+        for dice in np.asarray(self._found.dice).reshape(-1, CURVE_THRESHOLDS.size):
             row: dict[str, float] = {}
             for metric, _, best in found:
                 assert metric.function is not None
@@ -337,8 +343,8 @@ def pool_at_thresholds(boards: Sequence[Scoreboard], thresholds: Sequence[float]
         assert metric.function is not None
         parts[:] = 0
         for board, threshold in zip(boards, thresholds, strict=True):
-            if board._histogram is not None and not math.isnan(threshold):
-                parts += board._histogram.dice_parts()[:, threshold_index(threshold)]
+            if board._found.histogram is not None and not math.isnan(threshold):
+                parts += board._found.histogram.dice_parts()[:, threshold_index(threshold)]
         dice = parts[:1] / parts[1:] if parts[1] else np.array([math.nan])
         found[metric.at_val] = float(metric.function(dice)[0])
     return found

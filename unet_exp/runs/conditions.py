@@ -68,8 +68,6 @@ class Conditions(PlainRecord):
             # Uncommitted changes on top of one commit need not be the same.
             if pair[0] != pair[1] or _CHANGED in pair[0]:
                 yield f"{name}: {pair[0]} then, {pair[1]} now"
-        if self.processes not in (None, now.processes):
-            yield f"processes: {self.processes} then, {now.processes} now"
         if self.augmented_on not in (None, now.augmented_on):
             yield f"patches augmented on (augmentation.device): {self.augmented_on} then, {now.augmented_on} now"
         if self.threads != now.threads:

@@ -29,6 +29,7 @@ FREE = (
     "augmentation.device",
     "trainer.accelerator",
     "trainer.save_every",
+    "trainer.peer_timeout",
     "trainer.profiler",
     "metrics.pictures",
 )

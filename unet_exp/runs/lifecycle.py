@@ -71,8 +71,9 @@ def record_run(folder: RunFolder, summary: Summary, writes: bool = True) -> Iter
     try:
         yield record
         record.note(status="finished" if record.summary.pruned_at is None else "stopped")
-    except (signals.Stopped, KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the last one
-        stop = signals.Stopped(signals.received() or signal.SIGINT, explain_resume(folder))
+    except (signals.Stopped, KeyboardInterrupt, SystemExit) as error:  # Lightning turns Ctrl-C into the last one
+        known = error.signum if isinstance(error, signals.Stopped) else signals.received()
+        stop = signals.Stopped(known or signal.SIGINT, explain_resume(folder))
         record.note(status="stopped", error=f"stopped by {stop.signum.name}")
         if not writes:  # the first process reports it, and must not see this one fail
             raise SystemExit(0) from None

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from pydantic import TypeAdapter
 
 from unet_exp.errors import DataError
 from unet_exp.files import write_csv, write_text, write_whole
+from unet_exp.runs.plain_yaml import parse_plain
 from unet_exp.runs.summary import Summary
-from unet_exp.schema import DEEPEST, leaves
+from unet_exp.schema import leaves
 
 OUTPUTS = "outputs"
 """Where all commands write by default; `conf/train.yaml` has the same."""
@@ -24,32 +25,43 @@ MOST_NAMES = 10_000
 _NAMES = TypeAdapter(dict[str, list[str]])
 
 
+class _In:
+    """A file or folder in a run's folder."""
+
+    def __init__(self, *parts: str) -> None:
+        self._parts = parts
+
+    def __get__(self, folder: "RunFolder", _: type) -> Path:
+        return folder.path.joinpath(*self._parts)
+
+
 class RunFolder:
     """The folder of a run; each attribute is the path of a file or folder in it."""
 
+    config = _In("config.yaml")
+    metrics = _In("metrics.csv")
+    per_image = _In("per_image.csv")
+    per_threshold = _In("per_threshold.csv")
+    confusion = _In("confusion.csv")
+    confusion_picture = _In("confusion.png")
+    probability_curves = _In("probability_curves.csv")
+    reliability = _In("reliability.csv")
+    curves_picture = _In("probability_curves.png")
+    summary = _In("summary.json")
+    split = _In("split.json")
+    curves = _In("curves.png")
+    page = _In("report.html")
+    preview = _In("preview.png")
+    log = _In("run.log")
+    lock = _In(".lock")
+    checkpoints = _In("checkpoints")
+    best = _In("checkpoints", "best.ckpt")
+    last = _In("checkpoints", "last.ckpt")
+    previous = _In("checkpoints", "last-1.ckpt")
+    predictions = _In("predictions")
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.yaml"
-        self.metrics = path / "metrics.csv"
-        self.per_image = path / "per_image.csv"
-        self.per_threshold = path / "per_threshold.csv"
-        self.confusion = path / "confusion.csv"
-        self.confusion_picture = path / "confusion.png"
-        self.probability_curves = path / "probability_curves.csv"
-        self.reliability = path / "reliability.csv"
-        self.curves_picture = path / "probability_curves.png"
-        self.summary = path / "summary.json"
-        self.split = path / "split.json"
-        self.curves = path / "curves.png"
-        self.page = path / "report.html"
-        self.preview = path / "preview.png"
-        self.log = path / "run.log"
-        self.lock = path / ".lock"
-        self.checkpoints = path / "checkpoints"
-        self.best = self.checkpoints / "best.ckpt"
-        self.last = self.checkpoints / "last.ckpt"
-        self.previous = self.checkpoints / "last-1.ckpt"
-        self.predictions = path / "predictions"
 
     @classmethod
     def create(cls, parent: Path, name: str, now: datetime | None = None) -> "RunFolder":
@@ -94,8 +106,11 @@ class RunFolder:
             elif path not in (self.lock, self.log, self.config):
                 path.unlink()
 
-    def read_config(self) -> dict[str, Any]:
+    def read_config(self, parse: Callable[[str], Any] = parse_plain) -> dict[str, Any]:
         """Reads `config.yaml` as plain values; the file may come from anybody.
+
+        Args:
+            parse: `parse_plain`, or that of `SharedBlocks` for many folders.
 
         Raises:
             DataError: if it is missing, is no YAML of plain values, or refers to something that only this machine
@@ -103,12 +118,12 @@ class RunFolder:
         """
         try:
             text = self.config.read_text()
-            values = _plain_yaml(text)
-            found = list(leaves(values, len(text)))
+            values = parse(text)
         except (OSError, ValueError, RecursionError, yaml.YAMLError):
             raise DataError(f"{self.config} is missing or damaged") from None
         # The configs of trainings are resolved. An interpolation would read values of this machine, such as variables.
-        if any(isinstance(leaf, str) and "${" in leaf for leaf in found):
+        written = "$" in text or "\\" in text  # YAML has signs by their numbers too
+        if written and any(isinstance(leaf, str) and "${" in leaf for leaf in leaves(values, len(text))):
             raise DataError(f"{self.config} refers to something beside it with ${{...}}")
         return values if isinstance(values, dict) else {}
 
@@ -153,7 +168,8 @@ class RunFolder:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the resolved config."""
-        write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # that in C, where PyYAML has it, is ten times faster
+        write_text(self.config, yaml.dump(dict(config), Dumper=dumper, sort_keys=False))
 
     def write_scores(self, images: Sequence[Mapping[str, Any]], thresholds: Sequence[Mapping[str, Any]]) -> None:
         """Writes the scores per image and, for border scores, per threshold."""
@@ -202,20 +218,3 @@ def refuse_links(folder: Path) -> None:
                     f"{path} is a link, and could lead anywhere; put what it leads to in its place to go on there"
                 )
         folders[:] = [name for name in folders if name not in ("wandb", ".submitit")]
-
-
-def _plain_yaml(text: str) -> Any:
-    """Parses a YAML text of plain values.
-
-    Raises:
-        ValueError: if it has tags, merge keys (`<<`: a few fill any memory), or nests deeper than our files, which the
-            parser in C may not survive.
-        yaml.YAMLError: if it is no YAML.
-    """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C, where PyYAML has it, is ten times faster
-    depth = 0
-    for event in yaml.parse(text, loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST or getattr(event, "tag", None) or getattr(event, "value", None) == "<<":
-            raise ValueError("it is more than plain values")
-    return yaml.load(text, loader)  # noqa: S506

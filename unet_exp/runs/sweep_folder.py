@@ -23,6 +23,7 @@ from unet_exp.schema import Strict, validate
 NAME_LIMIT = 80  # characters of a run's name; file systems allow 255 bytes, and people read names in tables
 _PLAIN_LAUNCHER = re.compile(r"hydra/launcher=\w+|hydra\.launcher\.[a-z]\w*=[\w:.-]*")
 """What chooses a launcher or gives it a number or a word, such as a partition's name."""
+_TRIAL = re.compile(r"trial-\d{3,}")
 
 
 @dataclass(frozen=True)
@@ -67,24 +68,26 @@ class SweepFolder:
         words: what was typed.
         config_dir: folder of the user's own configs, if any.
         search: the word of the search that plans the runs one after another; None where all are known at once.
-        runs: planned so far.
+        planned: runs in the plan; of a search those that earlier versions wrote into it.
         created: ISO time of the first plan.
         lock: of the process that runs it.
         stop: exists while a signal makes that process exit, so that no further run begins.
         journal: where a search keeps its trials.
+        earliest: names the run that began first, if the sweep was resumed; see `find_earliest`.
     """
 
     path: Path
     words: list[str]
     config_dir: str | None = None
     search: str | None = None
-    runs: list[PlannedRun] = field(default_factory=list)
+    planned: list[PlannedRun] = field(default_factory=list)
     created: str = field(default_factory=lambda: datetime.now().isoformat(timespec="milliseconds"))
 
     def __post_init__(self) -> None:
         self.lock = self.path / ".lock"
         self.stop = self.path / ".stop"
         self.journal = self.path / "search.journal"
+        self.earliest = self.path / ".earliest"
 
     @classmethod
     def create(
@@ -142,13 +145,34 @@ class SweepFolder:
                     f"{where} may start other programs; if you trust it, take it out of the words, and type it beside "
                     "sweep.resume"
                 )
-            if "${" in word:
+            if "${" in word and not word.startswith("search.storage="):  # which a resume leaves out
                 raise DataError(f"{where} refers to something beside it with ${{...}}; write its value in its place")
 
-    def plan_more(self, runs: Sequence[PlannedRun]) -> None:
-        """Adds runs to the plan."""
-        self.runs += runs
-        self._write_plan()
+    @property
+    def runs(self) -> list[PlannedRun]:
+        """The planned runs; of a search the trials that have a folder, whose words are in their summaries."""
+        if self.search is None:
+            return self.planned
+        names = {path.name for path in self.path.iterdir() if _TRIAL.fullmatch(path.name)}
+        found = sorted(names.difference(run.name for run in self.planned), key=lambda name: (len(name), name))
+        return [*self.planned, *(PlannedRun(name, []) for name in found)]
+
+    def note_earliest(self) -> None:
+        """Writes down which run began first, for those that begin now; what an earlier resume has noted stays."""
+        if self.find_earliest() is not None:
+            return
+        configs = [config for run in self.runs if (config := self.folder(run).config).is_file()]
+        if configs:
+            write_text(self.earliest, min(configs, key=lambda config: config.stat().st_mtime_ns).parent.name)
+
+    def find_earliest(self) -> RunFolder | None:
+        """The run that began before the sweep was resumed, perhaps by an earlier version; None without such."""
+        try:
+            name = _check_legal(self.earliest.read_text())
+        except (OSError, ValueError):
+            return None
+        found = RunFolder(self.path / name)
+        return found if found.config.is_file() else None
 
     def folder(self, run: PlannedRun) -> RunFolder:
         """The folder of a run."""
@@ -164,8 +188,13 @@ class SweepFolder:
 
     def _write_plan(self) -> None:
         plan: dict[str, Any] = {key: getattr(self, key) for key in ("created", "words", "config_dir", "search")}
-        plan["runs"] = [asdict(run) for run in self.runs]
+        plan["runs"] = [asdict(run) for run in self.planned]
         write_text(self.path / "sweep.json", json.dumps(plan, indent=2) + "\n")
+
+
+def name_trial(number: int) -> str:
+    """The name of the folder of a search's trial."""
+    return f"trial-{number:03d}"
 
 
 def run_names(settings: Sequence[Mapping[str, str]]) -> list[str]:

@@ -10,17 +10,21 @@ from hydra.core.override_parser.types import Override
 
 from unet_exp.compose import Composed, compose_command, parse_overrides
 from unet_exp.config import Config
-from unet_exp.config.multirun import OptunaConfig, SweepConfig
+from unet_exp.config.multirun import OptunaConfig, SlurmConfig, SweepConfig, parse_slurm
 from unet_exp.config.own_classes import explain_mistrust
 from unet_exp.errors import ConfigError
 from unet_exp.options import is_for_hydra
+from unet_exp.runs.study_storage import require_driver, resolve_storage
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder, run_names
-from unet_exp.sweeps.search import require_optuna
 from unet_exp.sweeps.space import add_typed, check_space
+from unet_exp.sweeps.study import require_optuna
 from unet_exp.sweeps.words import EARLIER_RUN, check_override, get_line, list_values, take_first_value
 
 # Keys that may be typed to resume a sweep, beside those of Hydra: none changes a result.
-_BESIDE_RESUME = ("sweep.resume", "sweep.report", "search.trials", "search.parallel", "trust")
+_BESIDE_RESUME = (
+    *("sweep.resume", "sweep.report", "sweep.per_job"),
+    *("search.trials", "search.parallel", "search.storage", "trust"),
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class SweepPlan:
         search: what plans its runs one after another; None where all are known.
         name: of the folder to make.
         launcher: Hydra's settings of it.
+        slurm: these, checked, where it is `slurm`; else None.
         folder: the existing one, where the sweep is resumed.
     """
 
@@ -48,6 +53,7 @@ class SweepPlan:
     search: OptunaConfig | None
     name: str
     launcher: Mapping[str, object]
+    slurm: SlurmConfig | None = None
     folder: SweepFolder | None = None
 
 
@@ -64,6 +70,8 @@ def plan_sweep(
         if override.key_or_group in EARLIER_RUN and override.value() is not None:
             raise ConfigError(f"{get_line(override)}: {EARLIER_RUN[override.key_or_group]}")
     sweep, search = composed.parse_sweep()
+    slurm = parse_slurm(composed.launcher)
+    _check_per_job(sweep.per_job, slurm is not None, search is not None)
     given = parse_overrides([f"{key}={value}" for key, value in composed.params.items()], sweeps=True)
     # Typed words replace what an experiment sweeps over by itself.
     keyed = {
@@ -77,6 +85,8 @@ def plan_sweep(
         common = [get_line(override) for override in keyed.values() if not override.is_sweep_override()]
         runs = [PlannedRun("trials", common)]
         require_optuna()
+        if search.storage is not None:
+            require_driver(search.storage)
         check_space(search, lambda more: compose_command([*common, *more, *hydra], config_dir).parse())
     else:
         runs = _plan_product(keyed)
@@ -84,9 +94,28 @@ def plan_sweep(
     for config in configs:
         if config.trainer.devices not in (1, "auto"):
             raise ConfigError(f"trainer.devices={config.trainer.devices}: a run of a sweep has one device; set it to 1")
+        if config.trainer.num_nodes > 1:
+            raise ConfigError(
+                f"trainer.num_nodes={config.trainer.num_nodes}: a run of a sweep is on one machine; set it to 1"
+            )
     whole = None if config_dir is None else str(Path(config_dir).resolve())
     name = _name_sweep(configs, search, keyed)
-    return SweepPlan(list(words), whole, hydra, runs, configs, sweep, search, name, composed.launcher)
+    if search is not None and search.storage is not None:
+        address = {"storage": resolve_storage(search.storage), "study": search.study or name}
+        search = search.model_copy(update=address)
+    return SweepPlan(list(words), whole, hydra, runs, configs, sweep, search, name, composed.launcher, slurm)
+
+
+def _check_per_job(count: int, is_slurm: bool, is_search: bool) -> None:
+    if count > 1 and not is_slurm:
+        raise ConfigError(
+            f"sweep.per_job={count}: only jobs of SLURM hold several runs; add hydra/launcher=slurm, or leave it out"
+        )
+    if count > 1 and is_search:
+        raise ConfigError(
+            f"sweep.per_job={count}: a job of a search trains trial after trial anyway; leave it out, and say with "
+            "search.parallel how many jobs there are"
+        )
 
 
 def _name_sweep(configs: Sequence[Config], search: OptunaConfig | None, keyed: Mapping[str, Override]) -> str:
@@ -120,9 +149,9 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
         )
     before = parse_overrides(folder.words, sweeps=True)
     if any(override.key_or_group == "hydra/launcher" for override in typed):
-        before = [
-            override for override in before if not override.key_or_group.startswith(("hydra/launcher", "hydra.l"))
-        ]
+        of_launcher = ("hydra/launcher", "hydra.l", "sweep.per_job")
+        before = [override for override in before if not override.key_or_group.startswith(of_launcher)]
+    before = _drop_storage(path, before, typed)
     # Later words win: another launcher, more trials.
     words = [get_line(word) for word in before if word.key_or_group != "sweep.resume"]
     words += [get_line(word) for word in typed if word.key_or_group not in ("sweep.resume", "trust")]
@@ -142,6 +171,25 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
     return replace(plan, words=folder.words, folder=folder)
 
 
+def _drop_storage(path: Path, before: Sequence[Override], typed: Sequence[Override]) -> list[Override]:
+    """The words of a sweep without that of its storage, which must be typed again: it may lead anywhere.
+
+    Raises:
+        ConfigError: if it is not, or if the sweep has none.
+    """
+    known = [override for override in before if override.key_or_group == "search.storage"]
+    again = [override for override in typed if override.key_or_group == "search.storage"]
+    if known and not again:
+        raise ConfigError(
+            f"sweep.resume={path}: its trials are in a storage of its own; if you trust that, add {get_line(known[-1])}"
+        )
+    if again and not known:
+        raise ConfigError(
+            f"{get_line(again[-1])}: sweep.resume={path} has its trials elsewhere; leave it out, or start a new search"
+        )
+    return [override for override in before if override not in known]
+
+
 def require_trust(where: str, config: Config, trust: Collection[str], keys: Collection[str] = ()) -> None:
     """Checks that classes which the folder of an earlier run names are typed or trusted now, before they are imported.
 
@@ -153,10 +201,10 @@ def require_trust(where: str, config: Config, trust: Collection[str], keys: Coll
 
 
 def _resolve_parallel(search: OptunaConfig, launcher: Mapping[str, object]) -> OptunaConfig:
-    """The search with `parallel` as a number: null means the number of jobs of joblib."""
+    """The search with `parallel` as a number: null means as many as the launcher runs side by side."""
     if search.parallel is not None:
         return search
-    jobs = launcher.get("n_jobs", 1)
+    jobs = launcher.get("n_jobs", launcher.get("array_parallelism", 1))
     assert isinstance(jobs, int)
     return search.model_copy(update={"parallel": jobs if jobs > 0 else os.cpu_count() or 1})
 

@@ -1,8 +1,10 @@
 """One line on the terminal for a whole sweep, in whatever process its trainings run."""
 
+import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self, TextIO, cast
@@ -14,18 +16,19 @@ from unet_exp.progress import watch
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 
 _INTERVAL = 1.0  # seconds between two looks at the run folders
+_REST = 20  # times what a look takes, where that is longer: on a slow disk with many runs
 
 
 class SweepProgress:
-    """Counts the runs of a sweep by their folders, in a thread of its own; see `repeated`.
+    """Counts the runs of a sweep by their folders, in a thread of its own; the trials of a search, see `follow`.
 
     On a terminal it is a bar of rich; elsewhere a line whenever a run has ended, and those of `unet_exp.progress`. The
     remaining time is computed here: rich looks at the last 30 seconds, in which often no run ends.
     """
 
     def __init__(self, folder: SweepFolder, total: int, console: Console) -> None:
-        self.repeated = 0
-        """Trials of a search that repeat earlier ones and have no folders."""
+        self._count_trials: Callable[[], Mapping[str, int]] | None = None
+        self._queued: Collection[str] = ()
         self._folder = folder
         self._total = total
         self._console = console
@@ -41,9 +44,11 @@ class SweepProgress:
         )
         self._task = self._bar.add_task("", total=total)
         # The unfinished runs of an earlier start do not count until they begin again.
-        self._stale = {run.name: self._read_time(run) for run in folder.runs if not folder.is_done(run)}
+        times = ((run.name, self._read_time(run)) for run in folder.runs if not folder.is_done(run))
+        self._stale = {name: written for name, written in times if written is not None}
         self._known: dict[str, str] = {}
-        self._ended_before = self._ended = self._look()[0]
+        self._ended_before, repeated, _ = self._look()
+        self._shown = self._ended_before, repeated
         self._stack = ExitStack()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -54,18 +59,31 @@ class SweepProgress:
         self._thread.start()
         return self
 
+    def follow(self, count_trials: Callable[[], Mapping[str, int]]) -> None:
+        """Counts the trials of a search by their status, as its study says, whichever launcher has run them."""
+        self._count_trials = count_trials
+        self._ended_before, repeated, _ = self._look()
+        self._shown = self._ended_before, repeated
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
         self._thread.join()
-        self._show()
+        self._show(at_end=True)
         self._bar.stop()
         self._stack.close()
 
+    def show_queued(self, runs: Collection[str]) -> None:
+        """Takes the names of the runs that are in jobs of SLURM; what one of these was before does not count."""
+        self._queued = runs
+
     def _watch(self) -> None:
-        while not self._over.wait(_INTERVAL):
+        took = 0.0
+        while not self._over.wait(max(_INTERVAL, _REST * took)):
+            start = time.monotonic()
             self._show()
+            took = time.monotonic() - start
 
     def _read_time(self, run: PlannedRun) -> int | None:
         """When a run's summary was written, nanoseconds."""
@@ -77,36 +95,44 @@ class SweepProgress:
     def _status(self, run: PlannedRun) -> str | None:
         if run.name not in self._known:
             if run.name in self._stale and self._stale[run.name] == self._read_time(run):
-                return None
-            status = self._folder.status(run)
+                return "queued" if run.name in self._queued else None
+            status = self._folder.status(run) if run.name in self._begun else None
+            if run.name in self._queued and status in (None, "stopped"):
+                return "queued"
             if status in (None, "running"):
                 return status
             self._known[run.name] = status
         return self._known[run.name]
 
-    def _look(self) -> tuple[int, str]:
-        """How many runs have ended, and the counts in words."""
-        counts = Counter(self._status(run) for run in self._folder.runs)
-        done, failed = counts["finished"], counts["failed"]
+    def _look(self) -> tuple[int, int, str]:
+        """How many runs have ended, how many trials repeat others and have no run, and the counts in words."""
+        if self._count_trials is None:
+            self._begun = set(os.listdir(self._folder.path))  # not a look at each run: most may wait for their turn
+            counts = Counter(self._status(run) for run in self._folder.runs)
+        else:
+            counts = Counter(self._count_trials())
+        done, failed, repeated = counts["finished"], counts["failed"], counts["repeated"]
         # A search prunes trials; they are stopped, and nothing is wrong with them.
-        stopped = counts["stopped"]
+        stopped = counts["stopped"] + counts["pruned"]
         words = [f"{done} of {self._total} done"]
-        words += [f"{self.repeated} repeated"] if self.repeated else []
+        words += [f"{repeated} repeated"] if repeated else []
         words += [f"{stopped} stopped"] if stopped else []
         words += [f"{failed} failed", f"{counts['running']} running"]
-        return done + failed + stopped, ", ".join(words)
+        words += [f"{counts['queued']} queued"] if counts["queued"] else []
+        return done + failed + stopped, repeated, ", ".join(words)
 
-    def _show(self) -> None:
-        ended, words = self._look()
-        now, to_come = ended - self._ended_before, self._total - ended - self.repeated
+    def _show(self, at_end: bool = False) -> None:
+        ended, repeated, words = self._look()
+        now, to_come = ended - self._ended_before, self._total - ended - repeated
         if now > 0 and to_come > 0:
             left = (time.monotonic() - self._start) / now * to_come
             words += f", about {_duration(left)} left"
         self._phase.state = words
-        self._bar.update(self._task, completed=ended + self.repeated, description=words)
-        if ended != self._ended and not self._console.is_terminal:
+        self._bar.update(self._task, completed=ended + repeated, description=words)
+        changed = ended != self._shown[0] or (at_end and repeated != self._shown[1])
+        if changed and not self._console.is_terminal:
             self._console.print(words, soft_wrap=True)
-        self._ended = ended
+            self._shown = ended, repeated
 
 
 def _duration(seconds: float) -> str:

@@ -1,64 +1,36 @@
-"""Search: draws the trials of `search=optuna` and records their outcomes.
+"""Search: hands out the trials of `search=optuna` to workers on any number of machines, and takes their outcomes.
 
 Optuna is imported when a search begins; `unet_exp.training.pruning` prunes a trial from inside its run.
 """
 
-import importlib.util
 import math
-import shlex
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any
 
-from unet_exp.config.multirun import OptunaConfig, Range
+from unet_exp.config.multirun import OptunaConfig
 from unet_exp.config.running import OwnMetricConfig
-from unet_exp.errors import ConfigError
-from unet_exp.extras import hint_extra
-from unet_exp.files import write_csv, write_text
-from unet_exp.sweeps.space import to_overrides, to_word
+from unet_exp.files import hold_lock, is_locked
+from unet_exp.runs.run_folder import RunFolder
+from unet_exp.runs.study_storage import StudyAddress
+from unet_exp.sweeps.sampling import make_sampler, silence_warnings, suggest
+from unet_exp.sweeps.search_task import Place
+from unet_exp.sweeps.space import to_overrides
+from unet_exp.sweeps.study import DEATHS, PLACE, REPEATS, Outcome, Study, Trial, get_outcome
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.importance import PedAnovaImportanceEvaluator
-    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
 
-TrialStatus = Literal["finished", "pruned", "failed"]
-
-_REPEATS = "repeats"  # the attribute of a trial with the number of the earlier one whose words it has
-_ENOUGH = 10  # finished trials for an importance: PED-ANOVA looks at the best five or more
+_MOST_DEATHS = 3
+_DRAWING = 10.0
+"""Seconds in which another launcher has drawn its trial, or has died while drawing."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a trial: a finished one has the best validation score; without a finite one it counts as failed."""
-
-    status: TrialStatus
-    value: float | None = None
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A trial.
-
-    Attributes:
-        number: counted from 0.
-        overrides: the words to append to those of the run.
-        repeats: the number of an earlier trial with these words, whose outcome is this trial's too; None for a trial to
-            be run.
-        outcome: of that earlier trial.
-    """
-
-    number: int
-    overrides: list[str]
-    repeats: int | None = None
-    outcome: Outcome | None = None
-
-
-class Search:
-    """A study of Optuna in a journal file, to which further processes report.
+class Search(Study):
+    """A study from which workers take trials, each worker with a `Search` of its own.
 
     A fresh sampler draws each trial, seeded with the search's seed and the trial's number. So a resumed search draws
     what an uninterrupted one would have drawn, if trials come one at a time and their scores repeat; with several at
@@ -67,66 +39,213 @@ class Search:
     Training the same words again would give the same score. So a trial that repeats an earlier one counts as a trial,
     takes over its outcome, and is not run; one that failed has none, and is tried again.
 
-    Args:
-        config: its space, how it is searched, and how many trials.
-        monitor: the score, such as `val/iou/mean`.
-        journal: a new file, or that of the search to resume.
-        own: scores of the user's own.
+    A worker holds the lock of its trial's run folder. Where nobody holds it and the trial has no outcome, the worker
+    has died or was stopped, and the next one that asks goes on with the trial, if that folder is on its disk; that of
+    another launcher is moved into its own sweep's folder.
 
-    Raises:
-        ConfigError: if Optuna is missing, or the journal belongs to a search of another score or space.
+    Attributes:
+        waits: whether the last `ask` found only a trial that repeats one which still runs.
     """
 
-    def __init__(self, config: OptunaConfig, monitor: str, journal: Path, own: Sequence[OwnMetricConfig] = ()) -> None:
-        require_optuna()
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
+    def __init__(
+        self,
+        config: OptunaConfig,
+        monitor: str,
+        address: StudyAddress,
+        place: Place,
+        own: Sequence[OwnMetricConfig] = (),
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(config, monitor, address, place, own, settings)
+        self.waits = False
+        self._held: dict[int, ExitStack] = {}
+        self._waiting: int | None = None
+        self._given_up: set[int] = set()
 
-        from unet_exp.metrics.declarations import direction
+    def ask(self) -> Trial | None:
+        """The next trial to be run, its run folder locked until `tell`, `leave` or the end of the process.
 
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._config, self._monitor, self._mode = config, monitor, direction(monitor, own)
-        self._running: set[int] = set()
-        _drop_torn_line(journal)
-        # Optuna finds the lock of a dead process only by the absolute path.
-        self._storage = JournalStorage(JournalFileBackend(str(journal.resolve())))
-        goal: Literal["minimize", "maximize"] = "minimize" if self._mode == "min" else "maximize"
-        self._study = optuna.create_study(
-            study_name="search", storage=self._storage, direction=goal, load_if_exists=True
-        )
-        known = self._study.user_attrs
-        if "config" in known:
-            self._require_same(known, journal)
-        for key, value in {"config": config.model_dump(), "monitor": monitor, "mode": self._mode}.items():
-            if known.get(key) != value:
-                self._study.set_user_attr(key, value)
-
-    def ask(self) -> list[Trial]:
-        """The next trials, up to `parallel` (None: 1) at once; interrupted ones of an earlier start come first.
-
-        Trials that repeat an earlier one come with its outcome; where it is still running, they wait for it.
+        Trials whose workers have died come first.
 
         Returns:
-            Empty if all trials, or all combinations of the space, have an outcome, or `parallel` are running or wait.
+            None if all trials, or all combinations of the space, are with a worker or have an outcome; or see `waits`.
         """
-        half_done = iter(
-            [
-                trial.number
-                for trial in self._trials()
-                if not trial.state.is_finished() and trial.number not in self._running
-            ]
-        )
-        asked = []
-        for _ in range((self._config.parallel or 1) - len(self._running)):
-            number = next(half_done, None)
-            if number is None and (self.exhausted or len(self._trials()) >= self._config.trials):
-                break
-            asked.append(self._take(number))
-        return [trial for trial in asked if trial is not None]
+        with self.place.hold():
+            trial = self._take_left()
+            self.waits = trial is None and self._is_waiting()
+            while trial is None and not self.waits and not self.all_out:
+                trial = self._draw_new()
+                self.waits = trial is None and self._is_waiting()
+        return trial
 
     def tell(self, number: int, outcome: Outcome) -> None:
-        """Records the outcome of a trial; only the first outcome counts."""
+        """Records the outcome of a trial, and of those that repeat it; only the first outcome counts."""
+        self._tell(number, outcome)
+        if outcome.status != "failed":
+            for other in self._running():
+                if other.user_attrs.get(REPEATS) == number:
+                    self._repeat(other.number, self._get(number))
+        self.leave(number)
+
+    def leave(self, number: int) -> None:
+        """Leaves a trial to the next worker that asks."""
+        if number in self._held:
+            self._held.pop(number).close()
+
+    def close(self) -> None:
+        """Leaves all trials."""
+        for number in [*self._held]:
+            self.leave(number)
+
+    def _take_left(self) -> Trial | None:
+        """A trial that no worker is at; those that repeat one which has an outcome by now are told it."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        for left in self._running():
+            place = None if left.number in self._held else self._find(left)
+            if place is None or is_locked(place.run(left.number).lock):
+                continue
+            if place is not self.place and not self._take_over(left.number, place):
+                continue
+            with suppress(UpdateFinishedTrialError):  # its worker, or that of its twin, has told it by now
+                if (trial := self._take(left.number)) is not None:
+                    return trial
+        return None
+
+    def _take_over(self, number: int, place: Place) -> bool:
+        """Makes a trial of another launcher's one of this launcher's; whether it still was to be had."""
+        mine, theirs = self.place.run(number).path, place.run(number)
+        with suppress(BlockingIOError), place.hold(wait=False):
+            trial = self._get(number)
+            if trial.state.name == "RUNNING" and self._find(trial) == place and not is_locked(theirs.lock):
+                self._storage.set_trial_user_attr(self._find_id(number), PLACE, self.place.record())
+                if theirs.path.exists() and not mine.exists():
+                    shutil.move(theirs.path, mine)
+                return True
+        return False
+
+    def _draw_new(self) -> Trial | None:
+        """A new trial; None if it repeats another, or if two launchers asked at once for the last one."""
+        from optuna.trial import TrialState, create_trial
+
+        record = {PLACE: self.place.record()} if self.is_shared else {}
+        trial_id = self._reuse_surplus(record)
+        if trial_id is None:
+            new = create_trial(state=TrialState.RUNNING, user_attrs=record)
+            trial_id = self._storage.create_new_trial(self._id, new)
+        number = self._storage.get_trial_number_from_id(trial_id)
+        if number >= self.config.trials:
+            self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+            return None
+        return self._take(number, new=True)
+
+    def _reuse_surplus(self, record: Mapping[str, Any]) -> int | None:
+        """A trial that was one too many, now that there are to be more."""
+        from optuna.trial import TrialState
+
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            trial_id = self._find_id(trial.number)
+            # The storage lets one worker alone set this state.
+            if trial.number < self.config.trials and self._storage.set_trial_state_values(trial_id, TrialState.RUNNING):
+                for key, value in record.items():
+                    self._storage.set_trial_user_attr(trial_id, key, value)
+                return trial_id
+        return None
+
+    def _take(self, number: int, new: bool = False) -> Trial | None:
+        """A trial with its lock; None for one that repeats another, or at which too many processes have died."""
+        trial, words = self._draw(number)
+        run = self.place.run(number)
+
+        handed_out = run.path.exists() and trial.user_attrs.get(REPEATS) is None
+        if (new or not handed_out) and self._follow_twin(trial, new):
+            return None
+        run.path.mkdir(exist_ok=True)
+        with ExitStack() as stack:
+            # Whoever tells a trial holds its lock: now it is sure whether it has been told.
+            if not _try_lock(run, stack) or self._get(number).state.name != "RUNNING":
+                return None
+            if not new and self._count_death(trial, run):
+                return None
+            self._held[number] = stack.pop_all()
+        return Trial(number, words)
+
+    def _follow_twin(self, trial: "optuna.Trial", new: bool) -> bool:
+        """Whether a trial has the words of another one, and so its outcome, now or later."""
+        twin = self._find_twin(trial, new)
+        number = None if twin is None else twin.number
+        if trial.user_attrs.get(REPEATS) != number:
+            trial.set_user_attr(REPEATS, number)
+        if twin is None:
+            return False
+        if twin.state.is_finished():
+            self._repeat(trial.number, twin)
+        elif new and self._find(twin) is not None:
+            self._waiting = trial.number
+        return True
+
+    def _is_waiting(self) -> bool:
+        """Whether this worker waits for the twin of a trial that it has drawn."""
+        if self._waiting is not None:
+            trial = self._get(self._waiting)
+            if trial.state.name != "RUNNING" or trial.user_attrs.get(REPEATS) is None:
+                self._waiting = None
+        return self._waiting is not None
+
+    def _find_twin(self, trial: "optuna.Trial", new: bool) -> "FrozenTrial | None":
+        """Another trial with the same words that has not failed; one with an outcome comes first."""
+        if self.is_shared and new:
+            self._await_drawing(trial.number)
+        # A trial whose worker died before it had words gets them late: later ones may have the same.
+        late = self.is_shared and not new
+        twins = [
+            other
+            for other in self._trials()
+            if (other.number < trial.number or (late and other.user_attrs.get(REPEATS) is None))
+            and other.number != trial.number
+            and other.params == trial.params
+            and other.state.name != "FAIL"
+        ]
+        return min(twins, key=lambda twin: (not twin.state.is_finished(), twin.number), default=None)
+
+    def _await_drawing(self, number: int) -> None:
+        """Waits until earlier trials have their words: two launchers that draw at once may draw the same."""
+        end = time.monotonic() + _DRAWING
+        while undrawn := {
+            trial.number
+            for trial in self._running()
+            if trial.number < number
+            and len(trial.params) < len(self.config.space)
+            and trial.number not in self._given_up
+        }:
+            if time.monotonic() > end:
+                self._given_up |= undrawn
+            time.sleep(0.05)
+
+    def _count_death(self, trial: "optuna.Trial", run: RunFolder) -> bool:
+        """Whether so many processes have died at a trial that it counts as failed."""
+        summary = run.read_summary()
+        if not (summary.status == "running" or (summary.status is None and run.log.exists())):
+            return False
+        deaths = trial.user_attrs.get(DEATHS, 0) + 1
+        trial.set_user_attr(DEATHS, deaths)
+        if deaths < _MOST_DEATHS:
+            return False
+        summary.replace(status="failed", error=f"its process has died {deaths} times").write(run.summary)
+        self._tell(trial.number, Outcome("failed"))
+        return True
+
+    def _repeat(self, number: int, twin: "FrozenTrial") -> None:
+        """Tells the study what training the words of a trial again would give."""
+        import optuna
+
+        with silence_warnings(), suppress(optuna.exceptions.UpdateFinishedTrialError):  # another worker was first
+            trial = optuna.Trial(self._study, self._find_id(number))
+            for validation, score in twin.intermediate_values.items():
+                trial.report(score, validation)
+            self._tell(number, get_outcome(twin))
+
+    def _tell(self, number: int, outcome: Outcome) -> None:
         from optuna.trial import TrialState
 
         value = outcome.value if outcome.status == "finished" else None
@@ -136,188 +255,28 @@ class Search:
             # The value of a pruned trial is the last that it reported.
             state = TrialState.PRUNED if outcome.status == "pruned" else TrialState.FAIL
             self._study.tell(number, state=state, skip_if_finished=True)
-        self._running.discard(number)
 
-    def best(self) -> tuple[Trial, float] | None:
-        """The finished trial with the best value, and that value."""
-        try:
-            found = self._study.best_trial
-        except ValueError:  # none has finished
-            return None
-        assert found.value is not None
-        # Choices are kept as words.
-        words = {key: value if isinstance(value, str) else to_word(value) for key, value in found.params.items()}
-        return Trial(found.number, to_overrides(words)), found.value
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether each combination of the space has a trial that has not failed."""
-        tried = {
-            tuple(trial.params.items())
-            for trial in self._trials()
-            if trial.state.name != "FAIL" and len(trial.params) == len(self._config.space)
-        }
-        return self._config.combinations is not None and len(tried) >= self._config.combinations
-
-    def counts(self) -> dict[str, int]:
-        """How many trials are `finished`, `pruned`, `failed`, `repeated` and `running` (without an outcome)."""
-        states = ["repeated" if _repeats(trial) is not None else _name_status(trial) for trial in self._trials()]
-        return {status: states.count(status) for status in ("finished", "pruned", "failed", "repeated", "running")}
-
-    def write(self, folder: Path) -> None:
-        """Writes `trials.csv`, `search.png` (history and importance) and `best.txt` (words of the best trial)."""
-        from unet_exp.figures.search_plots import draw_search
-
-        rows = [
-            {
-                "trial": trial.number,
-                "status": _name_status(trial),
-                "repeats": _repeats(trial),
-                self._monitor: trial.value,
-                "validations": len(trial.intermediate_values),
-                **trial.params,
-            }
-            for trial in self._trials()
-        ]
-        write_csv(folder / "trials.csv", rows)
-        with _silence_warnings():
-            draw_search(self._study, self._evaluator(), folder / "search.png", self._monitor)
-        if best := self.best():
-            write_text(folder / "best.txt", shlex.join(best[0].overrides) + "\n")
-
-    def _trials(self) -> "list[optuna.trial.FrozenTrial]":
-        return self._study.get_trials(deepcopy=False)
-
-    def _take(self, number: int | None) -> Trial | None:
-        """A new trial, or a half-done one by its number; None for one that repeats a trial still running."""
-        trial, words = self._draw(number)
-        # A half-done trial that repeats none had already been handed out.
-        if number is None or trial.user_attrs.get(_REPEATS) is not None:
-            twin = self._find_twin(trial)
-            if twin is not None or number is not None:
-                trial.set_user_attr(_REPEATS, None if twin is None else twin.number)
-            if twin is not None:
-                return self._repeat(trial, words, twin) if twin.state.is_finished() else None
-        self._running.add(trial.number)
-        return Trial(trial.number, words)
-
-    def _find_twin(self, trial: "optuna.Trial") -> "optuna.trial.FrozenTrial | None":
-        """An earlier trial with the same words that has not failed; one with an outcome comes first."""
-        twins = [
-            other
-            for other in self._trials()
-            if other.number < trial.number and other.params == trial.params and other.state.name != "FAIL"
-        ]
-        return min(twins, key=lambda twin: (not twin.state.is_finished(), twin.number), default=None)
-
-    def _repeat(self, trial: "optuna.Trial", words: list[str], twin: "optuna.trial.FrozenTrial") -> Trial:
-        """Tells the study what training these words again would give."""
-        with _silence_warnings():
-            for validation, score in twin.intermediate_values.items():
-                trial.report(score, validation)
-        outcome = Outcome("pruned" if twin.state.name == "PRUNED" else "finished", twin.value)
-        self.tell(trial.number, outcome)
-        return Trial(trial.number, words, twin.number, outcome)
-
-    def _draw(self, number: int | None) -> "tuple[optuna.Trial, list[str]]":
-        """A new trial, or an earlier one by its number, and its words."""
+    def _draw(self, number: int) -> "tuple[optuna.Trial, list[str]]":
+        """A trial and its words; those that it has already stay."""
         import optuna
 
-        with _silence_warnings():
-            self._study.sampler = _make_sampler(self._config, len(self._trials()) if number is None else number)
-            if number is None:
-                trial = self._study.ask()
-            else:
-                study_id = self._storage.get_study_id_from_name(self._study.study_name)
-                trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
-                trial = optuna.Trial(self._study, trial_id)
-            words = {key: _suggest(trial, key, entry) for key, entry in self._config.space.items()}
+        with silence_warnings():
+            sampler = make_sampler(self.config, number)
+            # A fresh study: another one may have kept the trials as they were before.
+            study = optuna.load_study(study_name=self.address.name, storage=self._storage, sampler=sampler)
+            trial = optuna.Trial(study, self._find_id(number))
+            words = {key: suggest(trial, key, entry) for key, entry in self.config.space.items()}
         return trial, to_overrides(words)
 
-    def _evaluator(self) -> "PedAnovaImportanceEvaluator | None":
-        """Measures the importance of each key for the best trials; None for too few trials."""
-        from optuna.importance import PedAnovaImportanceEvaluator
-
-        finished = self.counts()["finished"]
-        if finished < _ENOUGH:
-            return None
-        return PedAnovaImportanceEvaluator(target_quantile=max(0.1, _ENOUGH / 2 / finished))
-
-    def _require_same(self, known: dict[str, Any], journal: Path) -> None:
-        before, now = known["config"]["space"], self._config.model_dump()["space"]
-        changed = [f"search.space.{key}" for key in {**before, **now} if before.get(key) != now.get(key)]
-        if (known["monitor"], known["mode"]) != (self._monitor, self._mode):
-            changed.append("trainer.monitor")
-        if changed:
-            raise ConfigError(
-                f"{journal}: this search was started with another {', '.join(changed)}; "
-                "go on with what it was started with, or start a new one"
-            )
+    def _find_id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
 
 
-def _repeats(trial: "optuna.trial.FrozenTrial") -> int | None:
-    """The number of the trial whose outcome this one has taken over."""
-    number: int | None = trial.user_attrs.get(_REPEATS) if trial.state.is_finished() else None
-    return number
-
-
-def _name_status(trial: "optuna.trial.FrozenTrial") -> str:
-    names = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
-    return names.get(trial.state.name, "running")
-
-
-def require_optuna() -> None:
-    """Checks that the extra of a search is installed.
-
-    Raises:
-        ConfigError: if not.
-    """
-    if importlib.util.find_spec("optuna") is None:
-        raise ConfigError(f"search=optuna needs the extra: {hint_extra('sweep')}")
-
-
-@contextmanager
-def _silence_warnings() -> Iterator[None]:
-    """Hides Optuna's warnings about features that may change."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _drop_torn_line(journal: Path) -> None:
-    """Removes a half-written last line of a killed process; Optuna would append to it and lose both."""
-    if journal.exists():
-        content = journal.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with journal.open("r+b") as file:
-                file.truncate(whole)
-
-
-def _make_sampler(config: OptunaConfig, number: int) -> "BaseSampler":
-    import numpy as np
-    from optuna import samplers
-
-    seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
-    if config.sampler == "random":
-        return samplers.RandomSampler(seed)
-    if config.sampler == "qmc":
-        # The points of one sequence, whose position is in the journal. Only the first trial is random.
-        return samplers.QMCSampler(
-            scramble=True,
-            seed=config.seed,
-            independent_sampler=samplers.RandomSampler(seed),
-            warn_independent_sampling=False,
-        )
-    # Running trials count as bad ones ("constant liar"), so that several at once differ.
-    return samplers.TPESampler(n_startup_trials=config.startup_trials, constant_liar=True, seed=seed)
-
-
-def _suggest(trial: "optuna.Trial", key: str, entry: list[Any] | Range) -> str:
-    """The value of a key for a trial, as a word."""
-    if isinstance(entry, list):
-        return trial.suggest_categorical(key, [to_word(value) for value in entry])
-    if entry.whole:
-        low, high, step = int(entry.low), int(entry.high), int(entry.step or 1)
-        return to_word(trial.suggest_int(key, low, high, step=step, log=entry.log))
-    return to_word(trial.suggest_float(key, entry.low, entry.high, step=entry.step, log=entry.log))
+def _try_lock(run: RunFolder, stack: ExitStack) -> bool:
+    """Locks a run's folder; whether no worker has it. Who looks whether it is locked has it for a moment."""
+    for _ in range(20):
+        with suppress(BlockingIOError):
+            stack.enter_context(hold_lock(run.lock))
+            return True
+        time.sleep(0.01)
+    return False

@@ -9,7 +9,7 @@ EARLIER_RUN = {
     "rerun": "this repeats one training, without -m and without a search; of a sweep, give the folder of one run",
 }
 """Keys that name an earlier run, and the reason why a sweep cannot have them."""
-_RESERVED = ("sweep.run", "sweep.trial")
+_RESERVED = ("sweep.run", "sweep.worker")
 """Keys that only the program sets."""
 _SHARED = ("output", "sweep", "search", "hydra", "hydra/launcher")
 """Keys that a whole sweep shares."""

@@ -19,6 +19,7 @@ from unet_exp.files import name_in_errors, write_whole
 from unet_exp.metrics.declarations import direction
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.samples.sample import Sample
+from unet_exp.training.group import largest_of
 from unet_exp.training.last_checkpoint import BestCheckpoint, LastCheckpoint
 from unet_exp.training.loggers import Predictions, TrainingLogger
 from unet_exp.training.module import SegmentationModule
@@ -181,7 +182,7 @@ class History(Callback):
             "step": trainer.global_step,
             "seconds": round(self.seconds, 3),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "train/loss": module.losses.mean(),
+            "train/loss": module.mean_loss(),
         }
         if self._validated:
             row |= module.scores
@@ -242,6 +243,25 @@ class PredictionPictures(Callback):
         samples = self._samples[: len(labels)]
         step = trainer.global_step - 1  # the step that Lightning gives the loggers for this validation
         self._logger.log_predictions(Predictions(step, trainer.current_epoch, samples, labels, module.classes))
+
+
+class StopTogether(Callback):
+    """Stops all processes of a training when a callback of the user's stops one of them; it stands behind these."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Asks the others."""
+        self._ask(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Likewise."""
+        self._ask(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Likewise."""
+        self._ask(trainer)
+
+    def _ask(self, trainer: pl.Trainer) -> None:
+        trainer.should_stop = largest_of(trainer.should_stop) == [1]
 
 
 class Callbacks(NamedTuple):

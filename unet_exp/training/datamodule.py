@@ -68,13 +68,39 @@ class WholeImages(Dataset[dict[str, Any]]):
         return {"name": sample.name, "label": sample.label, **instances, **tensors}
 
 
+class SharedImages(Dataset[dict[str, Any]]):
+    """Every `world`-th of the images, from the one with the number `rank` on; an empty item where that is none.
+
+    A process must not be without an item: Lightning would leave out its validation, for which the others wait.
+    """
+
+    def __init__(self, images: WholeImages, rank: int, world: int) -> None:
+        self._images = images
+        self._numbers = range(rank, len(images), world)
+
+    def __len__(self) -> int:
+        return len(self._numbers) or min(len(self._images), 1)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._images[self._numbers[index]] if self._numbers else {}
+
+
 def _leave(item: Any) -> Any:
     """Instead of PyTorch's own function, which makes tensors of arrays."""
     return item
 
 
 class SegmentationData(pl.LightningDataModule):
-    """Feeds a training; `processes` share the patches of an epoch, and `on_device` says where they are deformed."""
+    """Feeds a training.
+
+    Args:
+        config: of the training.
+        dataset: its images.
+        normalization: of them.
+        processes: how many share the patches of an epoch and the images of a validation.
+        on_device: whether patches are deformed on the device of the network.
+        local_processes: those of them on this machine; None: all.
+    """
 
     def __init__(
         self,
@@ -83,12 +109,14 @@ class SegmentationData(pl.LightningDataModule):
         normalization: Normalization,
         processes: int = 1,
         on_device: bool = False,
+        local_processes: int | None = None,
     ) -> None:
         super().__init__()
         self._config = config
         self._dataset = dataset
         self._normalization = normalization
         self._processes = processes
+        self._local_processes = processes if local_processes is None else local_processes
         architecture = config.architecture(dataset.channels, len(dataset.classes))
         self.input_size = input_for_output(architecture, config.data.tile)
         self._maker: PatchMaker | None = None
@@ -126,7 +154,7 @@ class SegmentationData(pl.LightningDataModule):
         data, channels = self._config.data, self._dataset.channels
         device = self.trainer.strategy.root_device.type if self.trainer else "cpu"
         batch = data.batch_size * (4 * channels * self.input_size**2 + _TARGET_BYTES * data.tile**2)
-        return count_workers(data.num_workers, device, self._processes, batch)
+        return count_workers(data.num_workers, device, self._local_processes, batch)
 
     def _keeps_targets(self) -> bool:
         """Whether each process that reads may keep the targets of all images it comes by: a label and weights each."""
@@ -221,9 +249,11 @@ class SegmentationData(pl.LightningDataModule):
         return batch if self._maker is None or "turn" not in batch else self._maker(batch)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Whole images, one at a time, not batched."""
+        """Whole images, one at a time, not batched; of several processes each has its share."""
         images = WholeImages(self._dataset.val, self._normalization, losses.targets(self._config.loss))
-        return self._loader(images, batch_size=None, num_workers=0, collate_fn=_leave)
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        shared = SharedImages(images, rank, world) if world > 1 else images
+        return self._loader(shared, batch_size=None, num_workers=0, collate_fn=_leave)
 
     def _loader(self, dataset: Dataset[Any], num_workers: int, **settings: Any) -> DataLoader[Any]:
         return DataLoader(

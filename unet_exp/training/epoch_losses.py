@@ -1,7 +1,7 @@
 """The losses of an epoch's batches: they stay on the device until somebody looks at them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -52,11 +52,16 @@ class EpochLosses:
 
     def mean(self) -> float:
         """The mean of `all`, nan without any."""
-        return torch.tensor(self.all(), dtype=torch.float64).mean().item()
+        return mean_loss(self.all())
 
     def start(self, known: Iterable[float] = ()) -> None:
         """Starts an epoch, or resumes one of which these losses are known."""
         self._known, self._waiting = list(known), []
+
+
+def mean_loss(losses: Sequence[float]) -> float:
+    """The mean; nan of none."""
+    return torch.tensor(losses, dtype=torch.float64).mean().item()
 
 
 def not_finite(what: str, step: int, rate: float) -> TrainingError:

@@ -3,7 +3,6 @@
 It adds the state that Lightning does not save, or saves at a moment from which a training cannot resume.
 """
 
-import signal
 import time
 from collections.abc import Iterator
 from functools import cached_property
@@ -19,6 +18,7 @@ from torch import Tensor
 from unet_exp import signals
 from unet_exp.checkpoints.reading import LOOPS, RANDOM_STATES
 from unet_exp.training.draws import Draw, PatchSampler
+from unet_exp.training.group import largest_of
 
 
 class LastCheckpoint(Callback):
@@ -65,14 +65,14 @@ class LastCheckpoint(Callback):
             self._resumed = False
         if batch_idx % trainer.accumulate_grad_batches:
             return
-        due = self._validated or time.monotonic() - self._saved_at >= self._every
-        stopping = signals.received() is not None
+        due = int(self._validated or time.monotonic() - self._saved_at >= self._every)
+        signum = int(signals.received() or 0)
         if trainer.world_size > 1:
-            due, stopping = _agree(trainer, due, stopping)
-        if (due or stopping) and trainer.global_step:
+            due, signum = largest_of(due, signum)  # whichever of them the clock or a signal reaches
+        if (due or signum) and trainer.global_step:
             self._save(trainer)
-        if stopping:
-            raise signals.Stopped(signals.received() or signal.SIGTERM)
+        if signum:
+            raise signals.Stopped(signum)
 
     def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Saves the end."""
@@ -119,12 +119,6 @@ class LastCheckpoint(Callback):
         # Lightning counts a step too many for the loggers, and would skip the plateau at the end of this epoch.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         trainer.fit_loop.restarting = False
-
-
-def _agree(trainer: pl.Trainer, *wishes: bool) -> list[bool]:
-    """What any of the processes wishes, whichever of them the clock or a signal reaches; they ask each other once."""
-    wanted = torch.tensor([float(wish) for wish in wishes], device=trainer.strategy.root_device)
-    return [bool(number) for number in trainer.strategy.reduce(wanted, reduce_op="sum").tolist()]
 
 
 def _get_random_states(trainer: pl.Trainer) -> dict[str, Tensor]:

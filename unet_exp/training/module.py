@@ -19,16 +19,18 @@ from unet_exp.errors import TrainingError
 from unet_exp.geometry import output_borders
 from unet_exp.inference.device import memory_format
 from unet_exp.metrics.declarations import ScoreFamily, direction
+from unet_exp.metrics.findings import take_turns
 from unet_exp.metrics.own import OwnMetric
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.metrics.surfaces import Scale
 from unet_exp.network import center_crop
 from unet_exp.runs.conditions import Layouts
-from unet_exp.training.epoch_losses import EpochLosses, not_finite
+from unet_exp.training.epoch_losses import EpochLosses, mean_loss, not_finite
+from unet_exp.training.group import gather
 from unet_exp.training.schedule import build_optimizer, build_schedulers
 from unet_exp.training.step_mean import StepMean
 from unet_exp.training.trial import find_odd
-from unet_exp.training.validation import Validation, copy_for_prediction
+from unet_exp.training.validation import Turn, Validation, copy_for_prediction
 
 
 class SegmentationModule(pl.LightningModule):
@@ -85,8 +87,10 @@ class SegmentationModule(pl.LightningModule):
         return logits
 
     def on_train_start(self) -> None:
-        """Learns how many batches share an optimizer step."""
+        """Learns how many batches share an optimizer step; each process draws its own dropout."""
         self._step_mean = StepMean(self.config.trainer.accumulate * self.trainer.world_size)
+        if rank := self.trainer.global_rank:  # Lightning seeds all alike
+            torch.manual_seed(int(np.random.SeedSequence([self.config.seed, rank]).generate_state(1)[0]))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Remembers the learning rate, which the schedule has changed when the step ends; sets that of an encoder."""
@@ -130,13 +134,21 @@ class SegmentationModule(pl.LightningModule):
         """Makes the gradient the mean over the patches of the step; Lightning clips it after that."""
         patches = self._step_mean.patches
         if self.trainer.world_size > 1:
-            patches = int(self.trainer.strategy.reduce(torch.tensor(patches, device=self.device), reduce_op="sum"))
+            together = torch.tensor(patches)  # on the CPU: to ask a GPU would wait for it
+            torch.distributed.all_reduce(together)
+            patches = int(together)
         self._step_mean.finish((weight for group in optimizer.param_groups for weight in group["params"]), patches)
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's mean loss. Lightning's own mean would be lost on resume."""
-        self.log("train/loss", self.losses.mean())
+        self.log("train/loss", self.mean_loss())
         self.losses.start()
+
+    def mean_loss(self) -> float:
+        """The mean training loss of the epoch so far, of all processes, which all have to call it; nan without any."""
+        if self.trainer.world_size == 1:
+            return self.losses.mean()
+        return mean_loss(take_turns(gather(self.losses.all())))
 
     def on_validation_start(self) -> None:
         """No validation of weights that a loss has spoilt."""
@@ -148,6 +160,11 @@ class SegmentationModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begins the scores; EMA has replaced the weights by now."""
+        shared = self.trainer.world_size > 1
+        if shared:
+            # The norms of each process have seen other batches; a checkpoint has those of the first.
+            for buffer in self.buffers():
+                torch.distributed.broadcast(buffer, src=0)
         # Not a network as an attribute: Lightning would save it, and EMA swap its weights.
         self._validation = Validation(
             copy_for_prediction(self.network, self.layouts),
@@ -157,13 +174,15 @@ class SegmentationModule(pl.LightningModule):
             Scoreboard([spec.name for spec in self.classes], self.families, scale=self.scale, own=self.own_metrics),
             self.pictures,
             lambda loss: self._require_finite(loss, "validation loss"),
+            Turn(self.trainer.global_rank, self.trainer.world_size, gather) if shared else None,
         )
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Takes one whole image, an item of `unet_exp.training.datamodule.WholeImages`."""
+        """Takes one whole image, an item of `unet_exp.training.datamodule.WholeImages`; an empty one is none."""
         del batch_index
         assert self._validation is not None
-        self._validation.add(batch)
+        if batch:
+            self._validation.add(batch)
 
     @property
     def picture_labels(self) -> list[NDArray[np.uint8]]:
@@ -194,7 +213,8 @@ class SegmentationModule(pl.LightningModule):
             TrainingError: if a loss or a weight is not finite; then nothing is written.
         """
         content[KEY] = self.record.model_dump()
-        content[EPOCH_LOSSES] = self.losses.all()
+        known = self.losses.all()
+        content[EPOCH_LOSSES] = known if self.trainer.world_size == 1 else gather(known)
         trained = [weight.isfinite().all() for weight in self.network.parameters() if weight.requires_grad]
         if trained and not torch.stack(trained).all():
             raise not_finite("some weights are not finite", self.global_step, self.rate)
@@ -207,4 +227,7 @@ class SegmentationModule(pl.LightningModule):
 
     def on_load_checkpoint(self, content: dict[str, Any]) -> None:
         """Restores the losses of the interrupted epoch."""
-        self.losses.start(content[EPOCH_LOSSES])
+        known = content[EPOCH_LOSSES]
+        # Of several processes a list of each, but for earlier versions, which kept those of the first.
+        shared = bool(known) and isinstance(known[0], list)
+        self.losses.start(known[self.trainer.global_rank if self._trainer else 0] if shared else known)

@@ -42,9 +42,11 @@ from unet_exp.training.datamodule import SegmentationData, count_classes
 from unet_exp.training.device_patches import resolve_place
 from unet_exp.training.encoder_weights import EncoderWeights, find_encoder_weights, load_encoder_weights
 from unet_exp.training.fine_tuning import load_initial_weights
+from unet_exp.training.group import count_devices
 from unet_exp.training.loggers import check_logger
 from unet_exp.training.module import SegmentationModule
 from unet_exp.training.own_callbacks import build_own_callbacks
+from unet_exp.training.processes import Place
 from unet_exp.training.trial import try_learning
 
 _log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ class Job:
         device: where it runs.
         precision: resolved.
         augmented_on: `cpu` or `gpu`, see `unet_exp.training.device_patches.resolve_place`.
-        processes: how many share the work.
+        place: of this process among those that share the work.
         parameters: of the network.
         macs: multiply-accumulates of one training input; None where unknown.
         datamodule: feeds it.
@@ -81,7 +83,7 @@ class Job:
     device: torch.device
     precision: str
     augmented_on: str
-    processes: int
+    place: Place
     parameters: int
     macs: int | None
     datamodule: SegmentationData
@@ -98,7 +100,7 @@ class Job:
             fingerprint(self.dataset),
             str(self.device),
             self.precision,
-            processes=self.processes,
+            processes=self.place.world,
             threads=torch.get_num_threads(),
             layouts=self.module.layouts,
             augmented_on=self.augmented_on,
@@ -115,7 +117,11 @@ class Job:
 
 
 def prepare(
-    config: Config, overrides: Sequence[str], resumed: Path | None = None, earlier: Conditions | None = None
+    config: Config,
+    overrides: Sequence[str],
+    resumed: Path | None = None,
+    earlier: Conditions | None = None,
+    place: Place | None = None,
 ) -> Job:
     """Reads the data, builds the network and checks all that can fail before a folder exists.
 
@@ -123,7 +129,8 @@ def prepare(
         config: what to train.
         overrides: the words of the command line.
         resumed: the folder of the run that the training resumes; None for a start from the beginning.
-        earlier: of a run that it resumes or repeats, to round as that did.
+        earlier: of a run that it resumes or repeats, or of the first process of it, to round as that did.
+        place: of this process among those that share it; None: it does not train.
 
     Raises:
         UserError: for what the user can correct.
@@ -136,8 +143,11 @@ def prepare(
     try_learning(config)
     device = resolve_device(config.trainer.accelerator)
     precision = resolve_precision(config.trainer.precision, device)
-    processes = _count_processes(config, device)
-    place = resolve_place(config, device, processes, None if earlier is None else earlier.augmented_on)
+    if place is None:
+        here = count_devices(config.trainer)
+        place = Place(world=here * config.trainer.num_nodes, local_world=here)
+    _check_sync(config, device, place.world)
+    augmented_on = resolve_place(config, device, place.local_world, None if earlier is None else earlier.augmented_on)
     with watch("preparing the network"):
         config = complete(config)
     start = _Start.find(config, resumed is not None, download=earlier is None)
@@ -150,10 +160,13 @@ def prepare(
     # Lightning's seed_everything also sets the environment of later processes.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     normalization = Normalization.fit(config.data.normalization, dataset.train.facts)
-    datamodule = SegmentationData(config, dataset, normalization, processes, place == "gpu")
+    datamodule = SegmentationData(config, dataset, normalization, place.world, augmented_on == "gpu", place.local_world)
     steps = _total_steps(config, datamodule)
     if not datamodule.batches:
-        raise ConfigError(f"trainer.devices={processes}: an epoch has {datamodule.tiles} tiles, fewer than processes")
+        raise ConfigError(
+            f"trainer.devices={config.trainer.devices}: an epoch has {datamodule.tiles} tiles, fewer than the "
+            f"{place.world} processes; set a larger data.tiles_per_epoch"
+        )
     module = _build_module(config, dataset, normalization, steps, _choose_layouts(config, device, precision, earlier))
     count, macs = cost(module.network, datamodule.input_size)
     _check_space(config, resumed, count)
@@ -171,8 +184,8 @@ def prepare(
         dataset=dataset,
         device=device,
         precision=precision,
-        augmented_on=place,
-        processes=processes,
+        augmented_on=augmented_on,
+        place=place,
         parameters=count,
         macs=macs,
         datamodule=datamodule,
@@ -262,6 +275,22 @@ def _forget_verify(config: Config) -> Config:
     return config.model_copy(update={"data": config.data.model_copy(update={"verify": False})})
 
 
+def _check_sync(config: Config, device: torch.device, processes: int) -> None:
+    """Checks that batch norm can be over all processes, and that there is one, where that is known."""
+    if not config.trainer.sync_batchnorm or processes == 1:
+        return
+    if device.type != "cuda":
+        raise ConfigError(
+            f"trainer.sync_batchnorm=true: PyTorch has it on CUDA alone, and this training is on {device.type}; set it "
+            "to false, or take model.norm=group or instance, which need no other process"
+        )
+    architecture = config.architecture(in_channels=1, classes=2)
+    if not isinstance(architecture, CustomArchitecture | EncoderArchitecture) and architecture.norm != "batch":
+        raise ConfigError(
+            f"trainer.sync_batchnorm=true: the network has no batch norm (model.norm={architecture.norm}); leave it out"
+        )
+
+
 def _check_compiler(config: Config) -> None:
     if config.trainer.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
         raise ConfigError("trainer.compile=true needs a C++ compiler (g++ or clang++), and none is found here")
@@ -339,16 +368,6 @@ def _total_steps(config: Config, datamodule: SegmentationData) -> int | None:
 def count_steps(config: Config, datamodule: SegmentationData) -> int:
     """Optimizer steps of an epoch; the last of them may take fewer batches."""
     return -(-datamodule.batches // config.trainer.accumulate)
-
-
-def _count_processes(config: Config, device: torch.device) -> int:
-    devices = config.trainer.devices
-    available = torch.cuda.device_count() if device.type == "cuda" else 1
-    if devices == "auto":
-        return available
-    if devices > available and device.type != "cpu":
-        raise ConfigError(f"trainer.devices={devices}: there are {available} here; take at most so many, or auto")
-    return devices
 
 
 def _sha256(initial: Path) -> str | None:

@@ -7,13 +7,13 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from unet_exp.config.multirun import OptunaConfig
+from unet_exp.runs.study_storage import StudyAddress
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -25,14 +25,14 @@ _log = logging.getLogger(__name__)
 class Pruning(Callback):
     """Reports the monitored score after each validation, and stops the training if the search prunes it.
 
-    It opens its trial from the search's journal, so that it works in whatever process the training runs. Scores are
+    It opens its trial from the search's storage, so that it works in whatever process the training runs. Scores are
     compared at the same validation: with other batch sizes trials have seen as many images, but are at other places of
     the schedule under `trainer.max_steps`. To search over batch sizes, set `trainer.max_epochs`.
 
-    An unusable journal costs one warning; the training continues to its end.
+    An unusable storage costs one warning; the training continues to its end.
 
     Args:
-        journal: the file that `unet_exp.sweeps.search.Search` made.
+        address: of the study that `unet_exp.sweeps.search.Search` made.
         number: of the trial.
         monitor: the score, such as `val/iou/mean`; a value that is not finite is not reported.
 
@@ -40,9 +40,9 @@ class Pruning(Callback):
         pruned_at: optimizer steps at which the training was pruned; None if it was not.
     """
 
-    def __init__(self, journal: Path, number: int, monitor: str) -> None:
+    def __init__(self, address: StudyAddress, number: int, monitor: str) -> None:
         self.pruned_at: int | None = None
-        self._journal = journal
+        self._address = address
         self._number = number
         self._monitor = monitor
         self._validations = 0
@@ -78,13 +78,9 @@ class Pruning(Callback):
 
     def _open(self) -> None:
         import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
 
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        # Optuna would create a missing file; it finds the lock of a dead process only by the absolute path.
-        storage = JournalStorage(JournalFileBackend(str(self._journal.resolve(strict=True))))
-        study = optuna.load_study(study_name=None, storage=storage)
+        storage = self._address.open(must_exist=True)
+        study = optuna.load_study(study_name=self._address.name, storage=storage)
         config = OptunaConfig.model_validate(study.user_attrs["config"])
         study.pruner = _make_pruner(config)
         study_id = storage.get_study_id_from_name(study.study_name)
@@ -109,15 +105,15 @@ class Pruning(Callback):
     def _warn_on_error(self) -> Iterator[None]:
         """Turns an error of Optuna into one warning, and pruning off.
 
-        A missing, damaged or locked journal raises `OSError`, `ValueError`, `KeyError`, `RuntimeError` or errors of
-        Optuna, and a training must survive each of them.
+        A missing, damaged or locked storage raises `OSError`, `ValueError`, `KeyError`, `RuntimeError`, errors of
+        Optuna or of a database, and a training must survive each of them.
         """
         try:
             yield
         except Exception as error:
             self._trial = None
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-            _log.warning("search: %s cannot be used (%s); this trial runs to its end", self._journal, reason)
+            _log.warning("search: %s cannot be used (%s); this trial runs to its end", self._address.storage, reason)
 
 
 def _make_pruner(config: OptunaConfig) -> "BasePruner":

@@ -175,6 +175,11 @@ def _check_conditions(rerun: Rerun, job: Job) -> None:
     if before.precision == "16-mixed" and job.device.type == "cpu":
         advice = "repeat it on a machine with a GPU"
     before.require_same(now, run, "", f", so the numbers would differ; {advice}")
+    if before.processes not in (None, now.processes):
+        raise ConfigError(
+            f"{run}: {before.processes} processes shared its work and today it would be {now.processes}, so the "
+            f"numbers would differ; repeat it in {before.processes} (trainer.devices x trainer.num_nodes)"
+        )
     if before.init_from_sha256 not in (None, now.init_from_sha256):
         start = "=".join(_find_start(job.config))
         raise DataError(f"{run}: {start} has changed since it started from it; bring it back")

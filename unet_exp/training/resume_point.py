@@ -21,7 +21,6 @@ from unet_exp.runs.earlier import (
 )
 from unet_exp.runs.run_folder import RunFolder, refuse_links
 from unet_exp.runs.summary import Summary
-from unet_exp.training import processes
 from unet_exp.training.prepare import Job
 
 # Fields of the summary that a resumed run keeps from its first start.
@@ -75,8 +74,9 @@ class ResumePoint:
         then.require_same(now, run, new_run, "; go on with it on a machine of the first kind")
         if then.processes not in (None, now.processes):
             raise ConfigError(
-                f"{run}: {then.processes} processes shared its work and today it would be "
-                f"{now.processes}; go on with it on a machine with as many devices"
+                f"{run}: {then.processes} processes shared its work and today it would be {now.processes}, which would "
+                f"change its steps; go on with it in {then.processes} (trainer.devices x trainer.num_nodes), or train "
+                f"on in a new run with init_from={self.checkpoint}"
             )
         if changed := ", ".join(then.list_changes(now)):
             self.notes.append(f"it goes on under other conditions and may differ from an undisturbed run: {changed}")
@@ -126,13 +126,6 @@ def find_resume_point(
     if config.resume is not None:
         print(f"resume={config.resume}: there is no unfinished run of this config; this is a new one")
     return None
-
-
-def find_resumed_folder(point: ResumePoint | None) -> Path | None:
-    """The folder of the run whose checkpoint the training resumes; `point` is that of the first process."""
-    if processes.is_first():
-        return None if point is None or point.checkpoint is None else point.folder.path
-    return processes.get_folder().path if processes.get_checkpoint() else None
 
 
 def _find_in_sweep(folder: RunFolder, config: Config, typed: Sequence[str]) -> ResumePoint:

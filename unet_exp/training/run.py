@@ -1,10 +1,12 @@
 """One training from its config to its folder: prepare, fit, test, close."""
 
 import logging
+import os
+import platform
 import time
 import warnings
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,10 +19,11 @@ from rich.console import Console
 from unet_exp import signals
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.config import Config, duration_seconds
+from unet_exp.config.loggers import PictureLoggerConfig
 from unet_exp.config.model import UNetConfig
 from unet_exp.config.own_classes import list_targets
 from unet_exp.console import make_console
-from unet_exp.errors import TrainingError
+from unet_exp.errors import ConfigError, DataError, TrainingError
 from unet_exp.figures.curves import draw_curves
 from unet_exp.files import hold_lock, warn_of_failure
 from unet_exp.geometry import Architecture
@@ -34,13 +37,14 @@ from unet_exp.memory import keep_freed_memory
 from unet_exp.metrics.declarations import direction
 from unet_exp.pages.run_page import write_run_page
 from unet_exp.progress import watch
+from unet_exp.runs.conditions import Conditions
 from unet_exp.runs.earlier import keep_unrecorded
-from unet_exp.runs.lifecycle import RunRecord, record_run
+from unet_exp.runs.lifecycle import RunRecord, explain_resume, record_run
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import BestEpoch, Summary, Width
 from unet_exp.samples.data_set import SPLITS
-from unet_exp.training import processes
-from unet_exp.training.callbacks import Callbacks, build_callbacks
+from unet_exp.training.callbacks import Callbacks, StopTogether, build_callbacks
+from unet_exp.training.group import Group, SharedRun, find_place
 from unet_exp.training.last_checkpoint import BestCheckpoint
 from unet_exp.training.loggers import WANDB, Start, TrainingLogger, open_logger
 from unet_exp.training.own_callbacks import describe_unsaved
@@ -50,7 +54,7 @@ from unet_exp.training.preview import make_preview
 from unet_exp.training.profilers import explain_profile
 from unet_exp.training.pruning import Pruning
 from unet_exp.training.rerun import Rerun
-from unet_exp.training.resume_point import ResumePoint, find_resume_point, find_resumed_folder
+from unet_exp.training.resume_point import ResumePoint, find_resume_point
 from unet_exp.training.run_log import redirect_logs
 from unet_exp.training.start_lines import show_start
 from unet_exp.training.trainer import build_trainer, explain_loss, explain_workers
@@ -77,53 +81,87 @@ def train(
     """
     console = make_console()
     started = datetime.now(), time.monotonic()
-    first = processes.is_first()
     with ExitStack() as stack:
         stack.enter_context(signals.install_handlers())
-        resume = find_resume_point(config, overrides, folder, stack) if first else None
+        group = stack.enter_context(Group(config.trainer, find_place(config.trainer)))
+        if not group.first:
+            with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+                return _follow(config, overrides, group, stack)
+        resume = find_resume_point(config, overrides, folder, stack)
         earlier = resume or rerun
-        _set_threads(earlier, stack)
-        resumed = find_resumed_folder(resume)
+        _set_threads(None if earlier is None else earlier.summary, group, stack)
+        resumed = None if resume is None or resume.checkpoint is None else resume.folder.path
         if resumed is not None:
             config = keep_unrecorded(config, RunFolder(resumed), overrides)
         with watch("preparing the training"):
-            job = prepare(config, overrides, resumed, None if earlier is None else earlier.summary)
+            job = prepare(config, overrides, resumed, None if earlier is None else earlier.summary, group.place)
             if earlier is not None:
                 earlier.check(job)
-        folder = _make_folder(job.config, folder, resume, stack) if first else processes.get_folder()
+        folder = _make_folder(job.config, folder, resume, stack)
+        checkpoint = None if resume is None else resume.checkpoint
         with redirect_logs(folder.log):
-            training = _Training(job, folder, console, started, resume, pruning)
-            with record_run(folder, training.describe(rerun), first) as record:
+            training = _Training(job, folder, group, checkpoint, console, started, resume, pruning)
+            with record_run(folder, training.describe(rerun)) as record:
+                group.share(SharedRun.of(folder, checkpoint, job.conditions))
                 training.fit(record)
-                if first and record.summary.pruned_at is None:
+                if record.summary.pruned_at is None:
                     training.test(record)
-        if first:
-            if profile := explain_profile(folder):
-                console.print(profile, soft_wrap=True)
-            console.print(f"{training.steps} steps in {_describe_times(record.summary)}; everything is in")
-            console.print(str(folder.path), style="bold", soft_wrap=True)
+        if profile := explain_profile(folder):
+            console.print(profile, soft_wrap=True)
+        console.print(f"{training.steps} steps in {_describe_times(record.summary)}; everything is in")
+        console.print(str(folder.path), style="bold", soft_wrap=True)
     return folder
 
 
-def _set_threads(earlier: ResumePoint | Rerun | None, stack: ExitStack) -> None:
-    """Takes the threads of the earlier start, which change the rounding; restored for later runs of this process."""
-    if earlier is not None and earlier.summary.threads is not None:
-        stack.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(earlier.summary.threads)
+def _follow(config: Config, overrides: Sequence[str], group: Group, stack: ExitStack) -> RunFolder:
+    """Takes part in the training that the first process has prepared; that one alone prints and writes."""
+    run = group.receive()
+    folder, conditions = RunFolder(Path(run.folder)), Conditions(**run.conditions)
+    checkpoint = None if run.checkpoint is None else Path(run.checkpoint)
+    if not folder.path.is_dir() or not (checkpoint is None or checkpoint.is_file()):
+        raise ConfigError(
+            f"output: {folder.path} is not seen from {platform.node()}; all machines must share that disk"
+        )
+    _set_threads(conditions, group, stack)
+    resumed = None if checkpoint is None else folder.path
+    if resumed is not None:
+        config = keep_unrecorded(config, folder, overrides)
+    job = prepare(config, overrides, resumed, conditions, group.place)
+    if job.conditions.data_fingerprint != conditions.data_fingerprint:
+        raise DataError(f"the data on {platform.node()} are not those of the first process (their fingerprint differs)")
+    with redirect_logs(None):
+        training = _Training(job, folder, group, checkpoint, make_console(), (datetime.now(), time.monotonic()))
+        with record_run(folder, training.describe(None), writes=False) as record:
+            training.fit(record)
+        group.wait_for_end()
+    return folder
+
+
+def _set_threads(earlier: Conditions | None, group: Group, stack: ExitStack) -> None:
+    """Takes the threads of the earlier start, which change the rounding; restored for later runs of this process.
+
+    Processes on one machine share its cores, as torchrun shares them by the same variable.
+    """
+    before = threads = torch.get_num_threads()
+    if earlier is not None and earlier.threads is not None:
+        threads = earlier.threads
+    elif group.place.local_world > 1 and "OMP_NUM_THREADS" not in os.environ:
+        threads = max(before // group.place.local_world, 1)
+    if threads != before:
+        stack.callback(torch.set_num_threads, before)
+        torch.set_num_threads(threads)
 
 
 def _make_folder(config: Config, folder: RunFolder | None, resume: ResumePoint | None, stack: ExitStack) -> RunFolder:
-    """Makes or opens the folder, locks it, and publishes it to further processes of a distributed training."""
+    """Makes or opens the folder, and locks it."""
     if resume is not None:
         folder = resume.folder
         resume.clean_up()
     elif folder is None:
         folder = RunFolder.create(Path(config.output) / "train", config.name)
         stack.enter_context(hold_lock(folder.lock))
-    checkpoint = None if resume is None else resume.checkpoint
-    processes.publish_run(folder, checkpoint)
     folder.prepare()
-    if checkpoint is None:
+    if resume is None or resume.checkpoint is None:
         folder.write_config(config.model_dump())
     return folder
 
@@ -134,10 +172,12 @@ class _Training:
 
     job: Job
     folder: RunFolder
+    group: Group
+    checkpoint: Path | None
     console: Console
     started: tuple[datetime, float]
-    resume: ResumePoint | None
-    pruning: Pruning | None
+    resume: ResumePoint | None = None
+    pruning: Pruning | None = None
     logger: TrainingLogger = field(default_factory=TrainingLogger)
     trainer: pl.Trainer | None = None
     callbacks: Callbacks | None = None
@@ -152,7 +192,7 @@ class _Training:
         """The summary at the start of the run."""
         job, config = self.job, self.job.config
         names = {part: getattr(job.dataset, part).names for part in SPLITS}
-        split = self.folder.write_split(names) if processes.is_first() else {}
+        split = self.folder.write_split(names) if self.group.first else {}
         summary = Summary(
             name=config.name,
             started=self.started[0].isoformat(timespec="milliseconds"),
@@ -171,9 +211,9 @@ class _Training:
 
     def fit(self, record: RunRecord) -> None:
         """Trains until the first limit, with callbacks and loggers."""
-        job, folder, first = self.job, self.folder, processes.is_first()
+        job, folder = self.job, self.folder
         record.measure = self._measure
-        if first:
+        if self.group.first:
             self._report_resume()
             record.at_end(lambda: self._write_page(record))  # behind the curves, to which it leads
             record.at_end(self._draw_curves)
@@ -186,9 +226,14 @@ class _Training:
             keep_freed_memory()
         reset_peak_memory(job.device)
         self.callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self.logger)
-        extra = [*job.callbacks, *self._watch_pace(), *([] if self.pruning is None else [self.pruning])]
+        together = [StopTogether()] if job.callbacks and self.group.shared else []
+        extra = [*job.callbacks, *together, *self._watch_pace(), *([] if self.pruning is None else [self.pruning])]
         callbacks = [*self.callbacks.all, *extra]
+        if isinstance(job.config.logger, PictureLoggerConfig):
+            job.module.pictures = 0 if self.group.first else job.config.logger.images
+        self.group.connect(job.device)
         with (
+            self.group.explain(f"; what was trained is kept: {explain_resume(folder)}"),
             watch("training") as phase,
             signals.defer(),
             explain_out_of_memory("take a smaller data.batch_size, data.tile or model.width"),
@@ -198,9 +243,8 @@ class _Training:
         ):
             # Lightning expects a loader that resumes in mid-epoch; here the sampler does.
             warnings.filterwarnings("ignore", ".*dataloader is not resumable")
-            checkpoint = processes.get_checkpoint()
             self.trainer = build_trainer(job, folder, callbacks, self.logger.lightning, self.console, phase)
-            self.trainer.fit(job.module, job.datamodule, ckpt_path=checkpoint, weights_only=True)
+            self.trainer.fit(job.module, job.datamodule, ckpt_path=self.checkpoint, weights_only=True)
         history, best = self.callbacks.history, self.callbacks.best
         record.note(
             seconds_setup=round(history.start - self.started[1], 3),
@@ -245,7 +289,7 @@ class _Training:
             record.note(overfit=_check_overfit(self.callbacks.history.losses, console))
 
     def _report_resume(self) -> None:
-        resumed = self.resume is not None and self.resume.checkpoint is not None
+        resumed = self.checkpoint is not None
         for note in (
             *(self.resume.notes if self.resume else ()),
             *(describe_unsaved(self.job.callbacks) if resumed else ()),

@@ -7,12 +7,16 @@ from pathlib import Path
 
 
 @contextmanager
-def redirect_logs(path: Path) -> Iterator[None]:
-    """Sends the messages of all libraries to the run's log, and the project's own warnings also to the terminal."""
-    to_file = logging.FileHandler(path)
+def redirect_logs(path: Path | None) -> Iterator[None]:
+    """Sends the messages of all libraries to the run's log, and the project's own warnings also to the terminal.
+
+    Args:
+        path: of the log; None, in the other processes of a training, silences all but errors.
+    """
+    to_file = logging.NullHandler() if path is None else logging.FileHandler(path)
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_terminal = logging.StreamHandler()
-    to_terminal.setLevel(logging.WARNING)
+    to_terminal.setLevel(logging.WARNING if path is not None else logging.ERROR)
     to_terminal.addFilter(logging.Filter("unet_exp"))
     to_terminal.setFormatter(logging.Formatter("warning: %(message)s"))
     root, lightning = logging.getLogger(), logging.getLogger("pytorch_lightning")

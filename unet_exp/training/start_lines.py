@@ -40,6 +40,7 @@ def _describe(job: Job, folder: RunFolder, logger: TrainingLogger) -> Iterator[t
     seen = "" if side == tile else f", of which the network sees {side} x {side}"
     yield "patches", f"{job.datamodule.tiles} an epoch in batches of {data.batch_size}, {tile} x {tile} pixels{seen}"
     yield "steps", _describe_steps(job)
+    yield from (("", line) for line in _describe_sharing(job))
     yield from logger.places
     yield "folder", shorten_path(folder.path)
 
@@ -69,6 +70,26 @@ def _describe_steps(job: Job) -> str:
     ends += [] if trainer.max_time is None else [f"trainer.max_time={trainer.max_time}"]
     every = "each epoch" if trainer.val_every_epochs == 1 else f"every {trainer.val_every_epochs} epochs"
     return f"{' or '.join(ends)}, {each} an epoch; validated {every}, the best by {trainer.monitor} is kept"
+
+
+def _describe_sharing(job: Job) -> Iterator[str]:
+    """What a step of several processes is, and which patches they cannot share."""
+    world, data, accumulate = job.place.world, job.config.data, job.config.trainer.accumulate
+    if world == 1:
+        if job.config.trainer.devices == "auto" and job.device.type == "cpu":
+            yield "one process: on a CPU trainer.devices=auto is 1; trainer.devices=2 would be two"
+        return
+    accumulated = f" x {accumulate} accumulated" if accumulate > 1 else ""
+    left, rate = job.datamodule.tiles % world, job.config.optimizer.lr
+    yield (
+        f"{world} processes x {data.batch_size} patches{accumulated}: a step has {world * data.batch_size * accumulate}"
+        f" patches (effective batch); optimizer.lr={'null' if rate is None else rate} is used as typed, not scaled"
+    )
+    if left:
+        yield (
+            f"data.tiles_per_epoch: {job.datamodule.tiles} patches of an epoch cannot be shared out evenly, so each "
+            f"epoch leaves out {left}"
+        )
 
 
 def list_warnings(job: Job) -> Iterator[str]:

@@ -12,6 +12,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import PassThroughProfiler, Profiler
+from pytorch_lightning.strategies import DDPStrategy
 from rich.console import Console
 
 from unet_exp.config import duration_seconds
@@ -59,8 +60,7 @@ def build_trainer(
         warnings.simplefilter("ignore")
         return pl.Trainer(
             accelerator=job.device.type,
-            devices=job.processes,
-            strategy="auto" if job.processes == 1 else _choose_strategy(job),
+            **_place_processes(job),
             precision=precision,
             logger=list(loggers) or False,
             callbacks=[*callbacks, TrainingProgress(console, phase, job.steps, seconds, settings.monitor)],
@@ -79,18 +79,61 @@ def build_trainer(
             gradient_clip_val=settings.clip_norm,
             deterministic=settings.deterministic,
             profiler=profiler,
-            # Not SLURM's environment: with it Lightning requeues jobs and saves at moments of its own.
-            plugins=[WholeCheckpoints(folder), LightningEnvironment()],
+            plugins=[WholeCheckpoints(folder), GivenPlace(job.place.rank)],
+            sync_batchnorm=settings.sync_batchnorm and job.place.world > 1,
             use_distributed_sampler=False,
             default_root_dir=folder.path,
         )
 
 
-def _choose_strategy(job: Job) -> str:
-    """How processes share gradients: one must be told if some weights may have none, as those of a frozen encoder."""
+class GivenPlace(LightningEnvironment):
+    """Tells Lightning which of the processes this is: to it, each is a machine of one device.
+
+    Whatever started them: with SLURM's environment Lightning would requeue jobs, and save at moments of its own.
+    """
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self._rank = rank
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """Whether all processes are there already."""
+        return True
+
+    def node_rank(self) -> int:
+        """The number of the process."""
+        return self._rank
+
+    def local_rank(self) -> int:
+        """That of its only device."""
+        return 0
+
+    def teardown(self) -> None:
+        """Leaves the environment as it is."""
+
+
+class SharedTraining(DDPStrategy):
+    """Lightning's, in which processes may validate different numbers of images."""
+
+    def validation_step(self, *arguments: Any, **named: Any) -> Any:
+        """Without the wrapper of the network, which would wait at each image for the other processes."""
+        assert self.lightning_module is not None
+        with self.precision_plugin.val_step_context():
+            return self.lightning_module.validation_step(*arguments, **named)
+
+
+def _place_processes(job: Job) -> dict[str, Any]:
+    """How many processes there are and how they share gradients, in Lightning's words."""
+    world = job.place.world
+    if world == 1:
+        return {"devices": 1, "strategy": "auto"}
     model = job.config.model
+    # It must be told if some weights may have no gradient, as those of a frozen encoder.
     freezes = isinstance(model, EncoderModelConfig) and model.freeze_epochs > 0
-    return "ddp_find_unused_parameters_true" if freezes else "ddp"
+    devices = [torch.cuda.current_device()] if job.device.type == "cuda" else 1
+    more: dict[str, Any] = {"find_unused_parameters": True} if freezes else {}
+    return {"devices": devices, "num_nodes": world, "strategy": SharedTraining(**more)}
 
 
 @contextmanager

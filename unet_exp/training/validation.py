@@ -15,6 +15,7 @@ from unet_exp.inference.copies import Copies
 from unet_exp.inference.counting import count_parts, hand_over_whole
 from unet_exp.inference.device import memory_format
 from unet_exp.inference.tiling.overlap_tile import Size, mirror_source, tiled_logits
+from unet_exp.metrics.findings import take_turns
 from unet_exp.metrics.probabilities import Histogram
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import Network, copy_network, fold_batch_norm, probabilities
@@ -42,6 +43,20 @@ class _Predicted(NamedTuple):
     histograms: list[Histogram | None]
 
 
+class Turn(NamedTuple):
+    """The images of a process that shares a validation: those with the numbers `rank`, `rank + world` and so on.
+
+    Attributes:
+        rank: of the process.
+        world: how many processes there are.
+        gather: gives the values of all processes for that of this one; each of them calls it.
+    """
+
+    rank: int
+    world: int
+    gather: Callable[[Any], list[Any]]
+
+
 class Validation:
     """Predicts and scores the validation images, once.
 
@@ -53,6 +68,7 @@ class Validation:
         board: receives the images in their order.
         pictures: of how many images the predicted labels are kept.
         require_finite: is given the loss of each image in which a pixel counts.
+        turn: which images it is given, and how it gets the scores of the others; None: it is given all.
     """
 
     def __init__(
@@ -64,6 +80,7 @@ class Validation:
         board: Scoreboard,
         pictures: int,
         require_finite: Callable[[Tensor], None],
+        turn: Turn | None = None,
     ) -> None:
         self._labels: list[NDArray[np.uint8]] = []
         self._network = network
@@ -73,7 +90,8 @@ class Validation:
         self._board = board
         self._pictures = pictures
         self._require_finite = require_finite
-        self._seen = 0
+        self._turn = turn
+        self._seen = 0 if turn is None else turn.rank
         self._batch: list[dict[str, Any]] = []
         self._waiting: _Predicted | None = None
 
@@ -93,16 +111,24 @@ class Validation:
             self._board.wait()
 
     def labels(self) -> list[NDArray[np.uint8]]:
-        """The predicted labels (H, W) of the first `pictures` images."""
-        self._predict()
-        self._score_waiting()
+        """The predicted labels (H, W) of the first `pictures` images; behind the last `add`, as `finish`."""
+        self._end()
         return self._labels
 
     def finish(self) -> dict[str, float]:
-        """The pooled scores."""
+        """The pooled scores, of the images of all processes."""
+        self._end()
+        return self._board.result()
+
+    def _end(self) -> None:
+        """Scores what is left and, once, gets the scores of other processes: those of one process, to the last bit."""
         self._predict()
         self._score_waiting()
-        return self._board.result()
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            parts = turn.gather((self._board.findings(), self._labels))
+            self._board.replace_findings([findings for findings, _ in parts])
+            self._labels = take_turns([labels for _, labels in parts])
 
     def _predict(self) -> None:
         """Predicts the batch, and scores the one before: a GPU works on this one meanwhile."""
@@ -147,7 +173,7 @@ class Validation:
             self._board.add(item["name"], item["label"], label, float(loss), shares, item.get("instances"))
             if self._seen < self._pictures:
                 self._labels.append(label.copy())
-            self._seen += 1
+            self._seen += 1 if self._turn is None else self._turn.world
 
 
 def _find_size(item: dict[str, Any]) -> Size:
