@@ -22,9 +22,12 @@ def is_misread(override: Override) -> bool:
 
 @cache
 def _list_all() -> frozenset[str]:
-    from unet_exp.config import Config  # only now: most words need no schema
+    # Only now: most words need no schema.
+    from unet_exp.config import Config
+    from unet_exp.config.multirun import OptunaConfig, SlurmConfig
 
-    return frozenset([*OF_COMMANDS, *list_text_keys(Config)])
+    of_sweeps = *list_text_keys(OptunaConfig, "search."), *list_text_keys(SlurmConfig, "hydra.launcher.")
+    return frozenset([*OF_COMMANDS, *list_text_keys(Config), *of_sweeps])
 
 
 def list_text_keys(schema: type[BaseModel], above: str = "") -> Iterator[str]:

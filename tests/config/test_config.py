@@ -349,7 +349,17 @@ def test_a_value_of_a_wrong_type_or_range_is_one_line_that_says_what_is_allowed(
 
 
 @pytest.mark.parametrize(
-    "word", ["name=1", "name=2024_01", "name=nan", "name=true", "name=1e3", "logger.project=2024", "data.root=7"]
+    "word",
+    [
+        "name=1",
+        "name=2024_01",
+        "name=nan",
+        "name=true",
+        "name=1e3",
+        "logger.project=2024",
+        "data.root=7",
+        "search.study=3",
+    ],
 )
 def test_a_text_key_takes_what_was_typed(word: str) -> None:
     key, _, text = word.partition("=")
