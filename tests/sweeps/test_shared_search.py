@@ -84,6 +84,7 @@ def test_two_that_draw_the_same_words_at_once_train_them_once(
     first = ask(one)
     assert two.ask() is None
     assert two.waits, "for the outcome of the first"
+    assert two.list_left() == [], "no other worker could do more"
     one.tell(first.number, Outcome("finished", 0.5))
     assert two.ask() is None
     assert [(trial.number, trial.repeats) for trial in two.list_repeats()] == [(1, 0)]
@@ -153,7 +154,7 @@ def test_one_that_was_stopped_goes_on_as_often_as_it_is_stopped(search: Callable
 
 def test_launchers_of_other_trainings_are_refused(search: Callable[..., Search]) -> None:
     search(settings={"trainer.max_steps": 8, "data.tile": 32})
-    search("two", settings={"trainer.max_steps": 8, "data.tile": 32, "new": 1})
+    search("two", settings={"trainer.max_steps": 8, "new": 1})
     with pytest.raises(ConfigError, match=r"started with another trainer\.max_steps, data\.tile; go on"):
         search("three", settings={"trainer.max_steps": 9, "data.tile": 64})
 
