@@ -99,9 +99,11 @@ def is_url(storage: str) -> bool:
 def _check_storage(storage: str) -> str:
     """Finds what makes no address of a storage; no message repeats a password."""
     if not is_url(storage):
-        if not storage or (scheme := re.match(r"[A-Za-z][\w+]+:", storage)):
-            told = scheme[0] if storage else ""
-            raise ValueError(f"search.storage={told}: it is neither a path nor a URL; {_STORAGES}")
+        scheme = re.match(r"[A-Za-z][\w+]+:", storage)
+        if scheme or not storage:
+            raise ValueError(
+                f"search.storage={scheme[0] if scheme else ''}: it is neither a path nor a URL; {_STORAGES}"
+            )
         return storage
     if re.search(r"://[^/@]*:.*@|[?&]\w*password=", storage, re.IGNORECASE):
         raise ValueError(
