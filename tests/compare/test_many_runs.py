@@ -1,5 +1,6 @@
 """Comparisons of many runs: each file is opened once, the page stays short, and nothing is lost."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,14 @@ def test_of_many_groups_the_best_are_shown_and_all_are_tested(tmp_path: Path) ->
         assert said in text
         assert f"{comparison.groups[-1].label} has too few pairs" in text
         assert f"{comparison.groups[5].label} has" not in text
+
+
+def test_the_best_groups_are_found_among_undefined_ones() -> None:
+    values = [0.5, 0.1, math.nan, 0.9, math.nan, 0.7, 0.2]
+    comparison = compare_runs(
+        [run_in_memory({"optimizer.lr": 0.001 * (at + 1), "seed": 0}, {"a": value}) for at, value in enumerate(values)]
+    )
+    assert [group.estimate.mean for group in comparison.select_best(3).groups] == [0.5, 0.9, 0.7]
 
 
 def test_runs_of_a_long_list_are_in_a_file(tmp_path: Path) -> None:

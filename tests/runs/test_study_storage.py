@@ -38,7 +38,7 @@ def test_what_is_no_address_is_told(storage: str, said: str) -> None:
     assert "search.storage=" in str(caught.value)
 
 
-@pytest.mark.parametrize("user", ["me:Secret7@", "me:Secret7/x@", "me:Sec@Secret7@", ":Secret7@"])
+@pytest.mark.parametrize("user", ["me:Secret7@", "me:Secret7/x@", "me:Sec@Secret7@", "me:Sec?Secret7@", ":Secret7@"])
 @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg", "mysql"])
 def test_a_password_is_refused_and_not_repeated(scheme: str, user: str, cli: Cli, tmp_path: Path) -> None:
     said = cli("train", *WORDS, f"search.storage={scheme}://{user}host/db")

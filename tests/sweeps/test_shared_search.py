@@ -1,19 +1,25 @@
 """One search by several launchers: nothing is lost, nothing is done twice, and what is left behind is taken over."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import table
-from searching import FEW, answer_at_once, ask, bowl, opener, plain, run
+from searching import FEW, answer_at_once, ask, bowl, opener, optuna_config, plain, run
 
+from unet_exp import signals
+from unet_exp.compose import compose_command
 from unet_exp.errors import ConfigError
 from unet_exp.runs.summary import Summary
+from unet_exp.runs.sweep_folder import SweepFolder
 from unet_exp.sweeps.run_search import write_results
 from unet_exp.sweeps.search import Search
+from unet_exp.sweeps.search_task import Place, SearchTask, get_address
 from unet_exp.sweeps.study import Outcome
+from unet_exp.sweeps.worker import work
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +90,7 @@ def test_two_that_draw_the_same_words_at_once_train_them_once(
     first = ask(one)
     assert two.ask() is None
     assert two.waits, "for the outcome of the first"
+    assert two.list_left() == [], "no other worker could do more"
     one.tell(first.number, Outcome("finished", 0.5))
     assert two.ask() is None
     assert [(trial.number, trial.repeats) for trial in two.list_repeats()] == [(1, 0)]
@@ -153,7 +160,7 @@ def test_one_that_was_stopped_goes_on_as_often_as_it_is_stopped(search: Callable
 
 def test_launchers_of_other_trainings_are_refused(search: Callable[..., Search]) -> None:
     search(settings={"trainer.max_steps": 8, "data.tile": 32})
-    search("two", settings={"trainer.max_steps": 8, "data.tile": 32, "new": 1})
+    search("two", settings={"trainer.max_steps": 8, "new": 1})
     with pytest.raises(ConfigError, match=r"started with another trainer\.max_steps, data\.tile; go on"):
         search("three", settings={"trainer.max_steps": 9, "data.tile": 64})
 
@@ -181,3 +188,22 @@ def test_one_that_comes_while_another_begins(search: Callable[..., Search], monk
     monkeypatch.setattr(Study, "set_user_attr", set_and_open)
     search(settings={"trainer.max_steps": 8})
     assert others
+
+
+def test_a_signal_between_two_trials_ends_a_worker_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it raised anything, joblib would kill the other workers, which still save."""
+    config, training = optuna_config(trials=2), compose_command([]).parse()
+    sweep = SweepFolder.create(tmp_path, "x", [], None, "optuna", [])
+    task = SearchTask.write(sweep.path, config, None, detached=True)
+    genuine = Search.ask
+
+    def ask_in_a_signal(search: Search) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return genuine(search)
+
+    with monkeypatch.context() as patch, signals.install_handlers():
+        patch.setattr(Search, "ask", ask_in_a_signal)
+        work(sweep, [], training, lambda *_: pytest.fail("it trains"))
+        assert signals.received() == signal.SIGTERM
+    place, address = Place.here(sweep.path, task), get_address(config, sweep)
+    assert ask(Search(config, training.trainer.monitor, address, place)).number == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import summary
+from conftest import TINY, Said, summary
 from rich.console import Console
 
 from unet_exp import signals
@@ -21,9 +21,12 @@ from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
+from unet_exp.sweeps.search import Search
+from unet_exp.sweeps.search_task import Place, SearchTask, get_address
 from unet_exp.sweeps.slurm import SlurmLauncher, find_runs_in_jobs
 from unet_exp.sweeps.slurm_jobs import SlurmJobs
 from unet_exp.sweeps.slurm_queue import explain_end, require_slurm
+from unet_exp.sweeps.study import Outcome
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SLURM's commands are scripts of a shell here")
 RUNS = [PlannedRun("seed=0", ["seed=0"]), PlannedRun("seed=1", ["seed=1"])]
@@ -112,6 +115,69 @@ def test_a_job_that_leaves_no_result_is_recorded_with_the_reason(commands: Comma
     log = sweep.path.resolve() / ".submitit" / "1" / "7_1_0_log.out"
     error = f"its SLURM job 7_1 has ended (OUT_OF_MEMORY, signal 9); see {log}"
     assert summary(sweep.folder(RUNS[1]))["error"] == error
+
+
+def test_a_job_of_which_scontrol_tells_nothing_is_not_waited_for_without_end(
+    commands: Commands, sweep: SweepFolder
+) -> None:
+    def at_look(*_: object) -> None:
+        finish(sweep, RUNS[0])
+        commands.queue.write_text("")
+
+    launch(sweep, at_look)
+    assert "job 7_1 has ended (gone from the queue)" in summary(sweep.folder(RUNS[1]))["error"]
+
+
+SEARCH = (
+    *TINY, "search=optuna", "search.trials=1", "hydra/launcher=slurm", "hydra.launcher.poll=0.01", "output=out",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_search_whose_last_trial_is_in_a_job_waits_for_it(
+    commands: Commands, cli: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = read_command(SEARCH)
+    assert isinstance(plan, SweepPlan)
+    assert plan.search is not None
+    sweep = SweepFolder.create(tmp_path, "x", SEARCH, None, "optuna", [])
+    task = SearchTask.write(sweep.path, plan.search, None, True)
+    place, address = Place.here(sweep.path, task), get_address(plan.search, sweep)
+    worker = Search(plan.search, plan.configs[0].trainer.monitor, address, place)
+    trial = worker.ask()
+    assert trial is not None
+    jobs = SlurmJobs(sweep.path)
+    jobs.begin([["worker-0"]])
+    commands.queue.write_text(f"12|RUNNING|None|{jobs.folder('1')}/script.sh\n")
+    for name in ("sbatch", "scontrol"):
+        commands.set(name, "echo JobState=COMPLETED; [ $0 = scontrol ]")
+
+    def end_job(_: SlurmLauncher) -> None:
+        if commands.queue.read_text():
+            Summary(status="finished").write(place.run(trial.number).summary)
+            worker.tell(trial.number, Outcome("finished", 0.5))
+            commands.queue.write_text("")
+
+    monkeypatch.setattr(SlurmLauncher, "_pause", end_job)
+    said = cli("train", f"sweep.resume={sweep.path}")
+    assert (said.code, "trials: 1 finished" in said.out) == (0, True), said
+    assert "are waited for: 1" in said.out
+
+    sweep.journal.unlink()
+    said = cli("train", f"sweep.resume={sweep.path}")
+    assert f"it knows nothing of trial-000, which is in {sweep.path}; bring it back" in said.mistake
+
+
+@pytest.mark.slow
+def test_a_search_whose_workers_do_not_begin_has_failed(
+    commands: Commands, cli: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands.set("sbatch", f'echo "7|PENDING|None|$1" > {commands.queue}; echo Submitted batch job 7')
+    commands.set("scontrol", "echo JobState=FAILED Reason=NonZeroExitCode ExitCode=1:0")
+    monkeypatch.setattr(SlurmLauncher, "_pause", lambda _: commands.queue.write_text("") and None)
+    said = cli("train", *SEARCH)
+    assert "worker-0 in job 7 has ended (FAILED, exit code 1); see" in said.out
+    assert "the workers have ended before the search, which has 0 of 1 trials; see above; sweep.resume=" in said.mistake
 
 
 def test_a_controller_that_does_not_answer_is_waited_for(commands: Commands, sweep: SweepFolder) -> None:

@@ -143,9 +143,10 @@ class Comparison:
 
     def select_best(self, most: int) -> "Comparison":
         """The baseline and the groups with the best means, so many in all, in their order; tested among all groups."""
-        others = sorted(
-            self.differences, key=lambda difference: difference.group.estimate.mean, reverse=self.higher_is_better
-        )
+        sign = -1 if self.higher_is_better else 1
+        means = [(sign * difference.group.estimate.mean, difference) for difference in self.differences]
+        # nan, which has no order, comes last.
+        others = [found for _, found in sorted(means, key=lambda pair: (math.isnan(pair[0]), pair[0]))]
         best = {id(difference) for difference in others[: most - 1]}
         differences = [difference for difference in self.differences if id(difference) in best]
         return replace(self, groups=[self.baseline, *(found.group for found in differences)], differences=differences)

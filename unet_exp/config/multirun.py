@@ -99,10 +99,13 @@ def is_url(storage: str) -> bool:
 def _check_storage(storage: str) -> str:
     """Finds what makes no address of a storage; no message repeats a password."""
     if not is_url(storage):
-        if not storage or re.match(r"[A-Za-z][\w+]+:", storage):
-            raise ValueError(f"search.storage={storage!r}: it is neither a path nor a URL; {_STORAGES}")
+        scheme = re.match(r"[A-Za-z][\w+]+:", storage)
+        if scheme or not storage:
+            raise ValueError(
+                f"search.storage={scheme[0] if scheme else ''}: it is neither a path nor a URL; {_STORAGES}"
+            )
         return storage
-    if re.search(r"://[^/]*:[^?]*@|[?&]\w*password=", storage, re.IGNORECASE):
+    if re.search(r"://[^/@]*:.*@|[?&]\w*password=", storage, re.IGNORECASE):
         raise ValueError(
             "search.storage: leave the password out, or it would stand in files; give it in the variable PGPASSWORD "
             "or in ~/.pgpass"

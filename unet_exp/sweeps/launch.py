@@ -202,6 +202,8 @@ def _check_launcher(plan: SweepPlan, device: str) -> None:
 def _check_orphans(plan: SweepPlan, folder: SweepFolder) -> None:
     """Refuses a sweep with runs that an earlier start still trains; `hydra/launcher=slurm` waits for its own jobs."""
     in_jobs = find_runs_in_jobs(folder, may_wait=plan.slurm is not None)
+    if in_jobs and folder.search is not None:  # its jobs are workers, which hold the locks of trials
+        return
     busy = [run for run in folder.runs if run.name not in in_jobs and is_locked(folder.folder(run).lock)]
     if busy:
         raise UserError(

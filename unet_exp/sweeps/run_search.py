@@ -10,7 +10,7 @@ from rich.console import Console
 
 from unet_exp.config import Config
 from unet_exp.config.multirun import OptunaConfig
-from unet_exp.errors import DataError, UserError
+from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked, write_csv, write_text
 from unet_exp.keys import flat
 from unet_exp.runs.earlier import FREE
@@ -79,16 +79,14 @@ def run_search(
     task = SearchTask.write(folder.path, plan.search, plan.config_dir, detached)
     study = _open(plan, folder, task, images)
     with explain_errors(study.address.storage, opening=False):
+        _check_folders(study, folder)
         _greet(study, console)
         progress.follow(_Watch(study, console).count)
-        workers = _plan_workers(plan, study)
-        while workers:
-            before = study.describe()
-            launch(workers)
-            workers = retry(lambda: _plan_workers(plan, study))
-            # Workers that were killed have left trials; if none gets on with them, another start would not either.
-            if study.describe() == before:
-                break
+        workers, before = _plan_workers(plan, study), None
+        # Workers that were killed have left trials; if none gets on with them, another start would not either.
+        while (workers or before is None) and (now := retry(study.describe)) != before:
+            launch(workers)  # also without any: jobs of an earlier start may go on with the last trials
+            workers, before = retry(lambda: _plan_workers(plan, study)), now
         write_results(study, folder.path)
     return study
 
@@ -97,7 +95,7 @@ def conclude_search(plan: SweepPlan, folder: SweepFolder, study: Study, console:
     """Prints what failed, what is still with others, and the best trial; names the folder in the last line.
 
     Raises:
-        UserError: if a trial of this launcher failed.
+        UserError: if a trial of this launcher failed, or its workers have ended before the search.
     """
     assert plan.search is not None
     busy = [run for run in folder.runs if is_locked(folder.folder(run).lock)]
@@ -126,6 +124,11 @@ def conclude_search(plan: SweepPlan, folder: SweepFolder, study: Study, console:
             f"{len(failed)} of {len(folder.runs)} runs failed: {names}; the search has gone on without them, and runs "
             "their words again if it draws them again"
         )
+    if not study.all_out or study.list_left(mine=True):
+        raise UserError(
+            f"the workers have ended before the search, which has {sum(counts.values()) - counts['running']} of "
+            f"{plan.search.trials} trials; see above; {explain_resume(plan, folder.path)} goes on with it"
+        )
 
 
 def explain_resume(plan: SweepPlan, path: Path) -> str:
@@ -153,6 +156,20 @@ def _open(plan: SweepPlan, folder: SweepFolder, task: SearchTask, images: str | 
         return Study(plan.search, config.trainer.monitor, address, place, config.metrics.own)
     except damages as error:
         raise DataError(f"{folder.journal}: it is damaged ({type(error).__name__}); start the search anew") from None
+
+
+def _check_folders(study: Study, folder: SweepFolder) -> None:
+    """Checks that the trials in the sweep's folder are those of the study: new ones would take over their scores.
+
+    Raises:
+        ConfigError: if not.
+    """
+    begun = [run for run in folder.runs if folder.folder(run).summary.exists()]
+    if unknown := study.find_unknown(begun):
+        advice = "name the storage of this search" if study.is_shared else "bring it back, or start a new search"
+        raise ConfigError(
+            f"{study.address.storage}: it knows nothing of {unknown[0]}, which is in {folder.path}; {advice}"
+        )
 
 
 def _open_shared(plan: SweepPlan, place: Place, images: str | None) -> Study:

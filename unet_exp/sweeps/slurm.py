@@ -12,7 +12,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 
 from rich.console import Console
 
@@ -65,6 +65,18 @@ def find_runs_in_jobs(folder: SweepFolder, may_wait: bool) -> set[str]:
 def _list_arrays(jobs: Iterable[Job]) -> list[str]:
     """SLURM's ids of the jobs, one for a whole array."""
     return sorted({job.id.partition("_")[0] for job in jobs if job.id})
+
+
+def _explain(job: Job, looks: int) -> str:
+    """Why a job has ended that was missing at so many looks.
+
+    Raises:
+        Unreachable: if SLURM does not say so yet.
+    """
+    with suppress(Unreachable) if looks >= _LOOKS_FOR_RESULT else nullcontext():
+        if job.id is not None:
+            return explain_end(job.id)
+    return "gone from the queue"
 
 
 def _advise(refusal: str) -> str:
@@ -121,7 +133,8 @@ class SlurmLauncher:
     def launch(self, runs: Sequence[PlannedRun], words: Sequence[Sequence[str]]) -> None:
         """Submits the runs that no job has yet, and returns when none of these runs is in a job any more.
 
-        A run whose job has ended without a result is recorded as failed, with the reason.
+        A run whose job has ended without a result is recorded as failed, with the reason. Of a search all jobs are
+        waited for, whatever they are called.
 
         Args:
             runs: that are not done.
@@ -133,7 +146,8 @@ class SlurmLauncher:
         names = {run.name for run in runs}
         jobs: list[Job] = []
         try:
-            jobs = [job for job in self._find_queued() if names & set(job.runs)]
+            is_search = self._folder.search is not None
+            jobs = [job for job in self._find_queued() if is_search or names & set(job.runs)]
             if jobs:
                 self._say(f"jobs of an earlier start are queued or running, and are waited for: {len(jobs)}")
             taken = {name for job in jobs for name in job.runs}
@@ -154,8 +168,11 @@ class SlurmLauncher:
         """The sweep's jobs in the queue, when none of them is just ending: such a one may be queued again."""
         while True:
             found = self._list_queued()
-            if found is not None and not any(entry.is_ending for _, entry in found):
+            ending = [entry.id for _, entry in found or () if entry.is_ending]
+            if found is not None and not ending:
                 return [job for job, _ in found]
+            if ending:
+                self._tell_once("ending", f"jobs that are just ending are waited for, such as {ending[0]}")
             self._pause()
 
     def _list_queued(self) -> list[tuple[Job, QueuedJob]] | None:
@@ -297,7 +314,7 @@ class SlurmLauncher:
             return self._conclude_worker(job, looks)
         without = [run for run in runs if not (self._folder.is_done(run) or self._folder.status(run) == "failed")]
         if without:
-            reason = "gone from the queue" if job.id is None else explain_end(job.id)
+            reason = _explain(job, looks)
             if reason.partition(",")[0] in _NO_END and looks < _LOOKS_FOR_RESULT:
                 return False
             for run in without:
@@ -309,7 +326,7 @@ class SlurmLauncher:
 
     def _conclude_worker(self, job: Job, looks: int) -> bool:
         """Says why a worker of a search has ended, if not by itself; its trials have their own results."""
-        reason = "gone from the queue" if job.id is None else explain_end(job.id)
+        reason = _explain(job, looks)
         if reason.partition(",")[0] in _NO_END:
             return reason.startswith("COMPLETED") or looks >= _LOOKS_FOR_RESULT
         worker = f"{', '.join(job.runs)} in job {job.id or 'of unknown number'}"

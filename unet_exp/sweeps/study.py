@@ -1,7 +1,7 @@
 """A study of Optuna: the trials of a search and what is known of them, whichever launchers have run them."""
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +11,7 @@ from unet_exp.errors import ConfigError
 from unet_exp.extras import hint_extra
 from unet_exp.files import is_locked
 from unet_exp.runs.study_storage import StudyAddress
+from unet_exp.runs.sweep_folder import PlannedRun, name_trial
 from unet_exp.sweeps.search_task import Place
 from unet_exp.sweeps.space import to_overrides, to_word
 
@@ -106,16 +107,32 @@ class Study:
     def exhausted(self) -> bool:
         """Whether each combination of the space has a trial that has not failed."""
         tried = {
-            tuple(trial.params.items())
+            frozenset(trial.params.items())
             for trial in self._trials()
             if trial.state.name != "FAIL" and len(trial.params) == len(self.config.space)
         }
         return self.config.combinations is not None and len(tried) >= self.config.combinations
 
-    def list_left(self) -> list[int]:
-        """Trials without an outcome that a worker on this machine could go on with."""
-        found = [(trial.number, place) for trial in self._running() if (place := self._find(trial)) is not None]
-        return [number for number, place in found if not is_locked(place.run(number).lock)]
+    def list_left(self, mine: bool = False) -> list[int]:
+        """Trials without an outcome that a worker on this machine could go on with; only this launcher's if `mine`."""
+        running = self._running()
+        numbers = {trial.number for trial in running}
+        found = [
+            (trial.number, place)
+            for trial in running
+            # One that repeats another waits for that, and no worker is at it.
+            if trial.user_attrs.get(REPEATS) not in numbers and (place := self._find(trial)) is not None
+        ]
+        return [
+            number
+            for number, place in found
+            if not (mine and place is not self.place) and not is_locked(place.run(number).lock)
+        ]
+
+    def find_unknown(self, runs: Collection[PlannedRun]) -> list[str]:
+        """Names of trials' folders of which the study knows nothing."""
+        known = {name_trial(trial.number) for trial in self._study.get_trials(deepcopy=False)}
+        return [run.name for run in runs if run.name not in known]
 
     def list_elsewhere(self) -> list[tuple[int, Place | None]]:
         """Trials without an outcome whose folders are not on a disk of this machine, and where they are."""
@@ -191,12 +208,12 @@ class Study:
             ConfigError: if they differ.
         """
         known, config = self._study.user_attrs, self.config.model_dump(exclude={"storage", "study"})
+        others = known.get("settings", {})
         if "config" in known:
             before, now = known["config"]["space"], config["space"]
             changed = [f"search.space.{key}" for key in {**before, **now} if before.get(key) != now.get(key)]
             if (known["monitor"], known["mode"]) != (self.monitor, self.mode):
                 changed.append("trainer.monitor")
-            others = known.get("settings", {})
             changed += [key for key, value in settings.items() if key in others and others[key] != value]
             if changed:
                 study = f"search.study={self.address.name} in " if self.is_shared else ""
@@ -206,7 +223,7 @@ class Study:
                 )
         values: dict[str, Any] = {"monitor": self.monitor, "mode": self.mode}
         if settings:
-            values["settings"] = dict(settings)
+            values["settings"] = {**others, **settings}  # not every launcher knows all, such as the data
         # The config comes last: another launcher that finds it finds all.
         for key, value in {**values, "config": config}.items():
             if known.get(key) != value:

@@ -3,7 +3,7 @@
 import gc
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from unet_exp import signals
 from unet_exp.compose import compose_command
@@ -26,7 +26,8 @@ _LOOK = 1.0
 def work(folder: SweepFolder, common: Sequence[str], config: Config, train: Train) -> None:
     """Trains trials until none is to be had, or the sweep is stopped.
 
-    A trial that a signal stops is left to the next worker that asks, which goes on from its `last.ckpt`.
+    A trial that a signal stops is left to the next worker that asks, which goes on from its `last.ckpt`. The signal
+    raises nothing here: a launcher would kill the other workers, which still save.
 
     Args:
         folder: of the sweep.
@@ -43,7 +44,7 @@ def work(folder: SweepFolder, common: Sequence[str], config: Config, train: Trai
     def open_search() -> Search:
         return Search(task.search, config.trainer.monitor, address, place, config.metrics.own)
 
-    with explain_errors(address.storage, opening=False), ExitStack() as stack:
+    with suppress(signals.Stopped), explain_errors(address.storage, opening=False), ExitStack() as stack:
         search = retry(open_search)
         stack.callback(search.close)
         while not _is_over(folder, task):
