@@ -52,7 +52,7 @@ def run_sweep(plan: SweepPlan) -> None:
     """
     console = make_console(file=sys.stdout)  # the output of the runs goes to their logs
     if plan.search is not None:
-        check_storage(plan.search)
+        check_storage(plan.search, is_known=plan.folder is not None)
     images = _check_data(plan)
     check_study(plan, images)
     folder = plan.folder or SweepFolder.create(
