@@ -237,7 +237,7 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ),
         (
             "hydra/launcher=slurm hydra.launcher.additional_parameters={exclude:n7}",
-            [": +hydra.launcher.additional_par"],
+            [": +hydra.launcher"],
         ),
         # What does not go together.
         ("data=isbi2012 data.split=half", ["data.split='half': should be 'held_out' or 'all'"]),
