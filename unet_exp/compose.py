@@ -310,7 +310,8 @@ def _set_key(config: DictConfig, override: Override) -> None:
             # A list is replaced, if need be by what is none, which the schema then explains.
             OmegaConf.update(config, key, value, merge=not isinstance(now, ListConfig), force_add=adds)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{line}: {str(error).splitlines()[0]}", key) from None
+        told = f"+{line} adds what it lacks" if "not in struct" in str(error) else str(error).splitlines()[0]
+        raise ConfigError(f"{line}: {told}", key) from None
 
 
 def _compose_choices(

@@ -29,6 +29,8 @@ def explain_key(config: DictConfig, key: str) -> str:
         parent, node = f"{parent}.{part}".lstrip("."), OmegaConf.select(node, part)
     if not isinstance(node, DictConfig):
         return f"unknown key {key}: {parent} has no keys"
+    if not node and parent and "." in parent:  # such as loss.params, which may hold anything
+        return f"unknown key {key}: {parent} is empty; +{key}=... adds it"
     options = Options()
     others = [f"{parent}={word}" for word in options.find_owners(parent, wanted)] if parent in options.shipped else []
     *most, last = others or [""]

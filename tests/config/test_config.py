@@ -240,6 +240,14 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
             )
         ),
         ("hydra.launcher.n_jobs=2", ["unknown key hydra.launcher.n_jobs: hydra.launcher has no keys"]),
+        (
+            "hydra/launcher=slurm hydra.launcher.additional_parameters.exclude=n7",
+            ["additional_parameters is empty; +hydra.launcher.additional_parameters.exclude=... adds it"],
+        ),
+        (
+            "hydra/launcher=slurm hydra.launcher.additional_parameters={exclude:n7}",
+            [": +hydra.launcher"],
+        ),
         # What does not go together.
         ("data=isbi2012 data.split=half", ["data.split='half': should be 'held_out' or 'all'"]),
         ("model=release fusion=add", ["fusion=add cannot add 128 channels to 64: set fusion=concat or fusion=none"]),

@@ -15,6 +15,7 @@ from searching import FEW, answer_at_once, ask, opener, plain, run, shipped
 
 from unet_exp.errors import ConfigError
 from unet_exp.runs.study_storage import StudyAddress, explain_errors, retry
+from unet_exp.sweeps.run_search import check_storage
 
 Cli = Callable[..., Said]
 WORDS = (
@@ -136,6 +137,19 @@ def test_another_training_is_refused_before_there_is_a_folder(cli: Cli, tmp_path
     said = cli("train", *words)
     assert f"search.study=mine in {storage}: this search was started with another trainer.max_steps;" in said.mistake
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_goes_on_only_in_a_storage_that_has_its_study(tmp_path: Path) -> None:
+    first = tmp_path / "first.journal"
+    study = opener(tmp_path)(storage=str(first), study="mine", space=shipped()["space"])
+    check_storage(study.config, is_known=True)
+    for storage in (str(tmp_path / "other.journal"), f"sqlite:///{tmp_path / 'other.db'}"):
+        other = study.config.model_copy(update={"storage": storage})
+        with pytest.raises(ConfigError, match="it has no study mine, where the trials of this sweep are"):
+            check_storage(other, is_known=True)
+    with pytest.raises(ConfigError, match="it has no study yours"):
+        check_storage(study.config.model_copy(update={"study": "yours"}), is_known=True)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("other")]
 
 
 def test_ctrl_c_says_how_to_go_on(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,7 +233,7 @@ def test_a_job_that_waits_for_somebody_is_told_once(commands: Commands, sweep: S
             commands.queue.write_text("")
 
     said = launch(sweep, at_look)
-    told = "jobs do not start, such as 7_0 (seed=0): JobHeldAdmin; mend that, or give up with scancel 7_0"
+    told = "jobs do not start, such as 7_0 (seed=0): JobHeldAdmin; correct that, or give up with scancel 7_0"
     assert said.count("do not start") == said.count(told) == 1
 
 

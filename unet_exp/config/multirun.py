@@ -116,7 +116,9 @@ def _check_storage(storage: str) -> str:
     except ValueError as error:
         raise ValueError(f"search.storage={storage}: it cannot be read ({error}); {_STORAGES}") from None
     if parts.scheme not in ("sqlite", "postgresql"):
-        raise ValueError(f"search.storage={storage}: there is no {parts.scheme}:// here; {_STORAGES}")
+        meant = storage.replace(f"{parts.scheme}://", "postgresql://", 1)
+        hint = f"did you mean {meant}?" if parts.scheme.startswith("postgres") else _STORAGES
+        raise ValueError(f"search.storage={storage}: there is no {parts.scheme}:// here; {hint}")
     database = parts.path.removeprefix("/")
     if not database or database == ":memory:" or (parts.scheme == "sqlite" and parts.netloc):
         raise ValueError(f"search.storage={storage}: it names no database; {_STORAGES}")

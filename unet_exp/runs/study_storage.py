@@ -53,6 +53,21 @@ class StudyAddress:
 
         return open_journal(Path(self.storage), must_exist)
 
+    def exists(self) -> bool:
+        """Whether the study is there; no file is made.
+
+        Raises:
+            Exception: as `open`.
+        """
+        path = self.storage.removeprefix("sqlite:///")
+        if not is_url(path) and not Path(path).exists():
+            return False
+        try:
+            self.open().get_study_id_from_name(self.name)
+        except KeyError:
+            return False
+        return True
+
 
 def resolve_storage(storage: str) -> str:
     """A typed storage as every process of the search finds it: paths become absolute."""
@@ -155,6 +170,8 @@ def _explain(error: BaseException, storage: str) -> str:
         return f"{said}; make it with createdb: docs/search.md"
     if storage.startswith("postgresql"):
         return f"{said}; is the server there, and can it be reached from here?"
+    if isinstance(cause, IsADirectoryError):
+        return "it is a folder; name a file in it, such as trials.journal"
     if isinstance(cause, OSError):
         return f"{cause.strerror or said}; its folder must exist, and be one to write to"
     if storage.startswith("sqlite"):

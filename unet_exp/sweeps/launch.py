@@ -53,7 +53,7 @@ def run_sweep(plan: SweepPlan) -> None:
     """
     console = make_console(file=sys.stdout)  # the output of the runs goes to their logs
     if plan.search is not None:
-        check_storage(plan.search)
+        check_storage(plan.search, is_known=plan.folder is not None)
     images = _check_data(plan)
     check_study(plan, images)
     if plan.sweep.report and plan.search is None and (warning := warn_of_few_pairs(plan.configs)):

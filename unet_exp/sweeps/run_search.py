@@ -30,17 +30,28 @@ _COMMON = ("seed", "data.fold", "data.pixel_size", "metrics.own", "metrics.toler
 """Keys that may differ between the runs of a comparison, and not between the trials of a search."""
 
 
-def check_storage(search: OptunaConfig) -> None:
+def check_storage(search: OptunaConfig, is_known: bool) -> None:
     """Opens the storage that is typed, before anything else is done.
 
+    Args:
+        search: its storage and study.
+        is_known: whether the study must be there, since a sweep goes on that has trials in it.
+
     Raises:
-        ConfigError: if it cannot be used.
+        ConfigError: if it cannot be used, or lacks the study.
     """
     require_optuna()
-    if search.storage is not None:
-        assert search.study is not None
-        with explain_errors(search.storage):
-            StudyAddress(search.storage, search.study).open()
+    if search.storage is None:
+        return
+    assert search.study is not None
+    address = StudyAddress(search.storage, search.study)
+    with explain_errors(search.storage):
+        if is_known and not address.exists():
+            raise ConfigError(
+                f"search.storage={search.storage}: it has no study {search.study}, where the trials of this sweep are; "
+                "give the storage with which it was started, as it is found from here"
+            )
+        address.open()
 
 
 def check_study(plan: SweepPlan, images: str | None) -> None:

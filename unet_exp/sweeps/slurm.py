@@ -79,13 +79,26 @@ def _explain(job: Job, looks: int) -> str:
     return "gone from the queue"
 
 
+_ADVICE = {
+    "array": "an array has at most MaxArraySize jobs (scontrol show config): pack runs with sweep.per_job=10",
+    "generic resource": "a partition without GPUs wants hydra.launcher.gpus_per_node=0",
+    "gres": "a partition without GPUs wants hydra.launcher.gpus_per_node=0",
+    "partition": "set hydra.launcher.partition to one that sinfo lists",
+    "account": "set hydra.launcher.account to one of yours (sacctmgr show associations user=$USER)",
+    "memory": "lower hydra.launcher.mem_gb, or take another hydra.launcher.partition (sinfo --format='%P %l %c %m %G')",
+    "node configuration": "ask for less with hydra.launcher.cpus_per_task, mem_gb or gpus_per_node "
+    "(sinfo --format='%P %l %c %m %G' lists what nodes have)",
+    "time limit": "lower hydra.launcher.timeout_min (sinfo lists the limits)",
+    "feature": "change hydra.launcher.constraint",
+    "qos": "change hydra.launcher.qos",
+}
+"""What to do, by a part of what sbatch has said, in small letters; the first that is found counts."""
+
+
 def _advise(refusal: str) -> str:
-    """What to do where sbatch has refused jobs in these words, in small letters."""
-    if "array" in refusal:
-        return "an array has at most MaxArraySize jobs (scontrol show config): pack runs with sweep.per_job=10"
-    if "generic resource" in refusal or "gres" in refusal:
-        return "a partition without GPUs wants hydra.launcher.gpus_per_node=0"
-    return "hydra.launcher... has what a job asks for"
+    """What to do where sbatch has refused jobs in these words."""
+    known = (advice for part, advice in _ADVICE.items() if part in refusal.lower())
+    return next(known, "change that in hydra.launcher.<key>, or in hydra.launcher.additional_parameters")
 
 
 @contextmanager
@@ -262,10 +275,10 @@ class SlurmLauncher:
             with _hide_own_job(), redirect_stderr(io.StringIO()), executor.batch():  # it prints what it also raises
                 submitted = [executor.submit(task) for task in tasks]
         except (FailedJobError, FailedSubmissionError) as error:
-            told = " ".join(str(error).replace("sbatch: error:", "").split())
+            told = "; ".join(" ".join(line.split()) for line in str(error).split("sbatch: error:") if line.strip())
             if _NO_ANSWER.search(told):
                 raise Unreachable(told) from None
-            raise UserError(f"sbatch refuses the jobs: {told}; {_advise(told.lower())}") from None
+            raise UserError(f"sbatch refuses the jobs: {told}; {_advise(told)}") from None
         return str(submitted[0].job_id).partition("_")[0]
 
     def _wait(self, jobs: Sequence[Job]) -> None:
@@ -298,7 +311,7 @@ class SlurmLauncher:
             missed[key] = 0
             if entry.is_held:
                 which = f"{entry.id} ({', '.join(job.runs)})"
-                advice = f"mend that, or give up with scancel {entry.id}"
+                advice = f"correct that, or give up with scancel {entry.id}"
                 self._tell_once(entry.reason, f"jobs do not start, such as {which}: {entry.reason}; {advice}")
         known = (*(job for job, _ in queued), *left.values())  # one that is missing once may come again
         self._tell_queued({name for job in known for name in job.runs})
