@@ -274,9 +274,18 @@ def test_submitted_from_inside_a_job(
     assert os.environ["SLURM_ARRAY_TASK_ID"] == "5"
 
 
-def test_what_sbatch_refuses_leaves_no_record(commands: Commands, sweep: SweepFolder) -> None:
-    commands.set("sbatch", "echo 'sbatch: error: Invalid job array specification' >&2; exit 1")
-    with pytest.raises(UserError, match=r"sbatch refuses the jobs: Invalid job array .* sweep\.per_job"):
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("Invalid job array specification", r"pack runs with sweep\.per_job"),
+        ("Invalid partition name specified", r"set hydra\.launcher\.partition to one that sinfo lists"),
+        ("Memory specification can not be satisfied", r"lower hydra\.launcher\.mem_gb"),
+        ("Access denied", r"change that in hydra\.launcher\."),
+    ],
+)
+def test_what_sbatch_refuses_leaves_no_record(said: str, advice: str, commands: Commands, sweep: SweepFolder) -> None:
+    commands.set("sbatch", f"echo 'sbatch: error: {said}' >&2; exit 1")
+    with pytest.raises(UserError, match=f"sbatch refuses the jobs: {said}; .*{advice}"):
         launch(sweep, lambda *_: None)
     assert json.loads((sweep.path / "jobs.json").read_text()) == {}
     assert not (sweep.path / ".submitit" / "1").exists()
