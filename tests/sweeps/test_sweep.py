@@ -553,6 +553,12 @@ def test_runs_in_other_processes_with_workers(launcher: str, cli: Cli, tmp_path:
     assert table(sweep.folder(sweep.runs[1]).per_image) == table(RunFolder(here).per_image)
 
 
+@pytest.mark.parametrize(("variable", "program"), [("WORLD_SIZE", "torchrun"), ("SLURM_STEP_NUM_TASKS", "srun")])
+def test_it_is_one_process(variable: str, program: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "2")
+    assert cli("train", "-m", *TINY, "seed=0,1").mistake.startswith(f"{program} has started 2 processes")
+
+
 @pytest.mark.parametrize("word", ["resume=/somebody/elses/run", "rerun=/x", "output=a,b"])
 def test_a_strangers_sweep_cannot_name_a_run_or_another_place(word: str, tmp_path: Path) -> None:
     plan = {"created": "2026-01-01", "words": ["seed=0,1", word], "config_dir": None, "search": None, "runs": []}

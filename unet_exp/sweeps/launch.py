@@ -51,6 +51,7 @@ def run_sweep(plan: SweepPlan) -> None:
     Raises:
         UserError: before the first run, for what the user can correct; at the end, if runs have failed.
     """
+    _check_alone()
     console = make_console(file=sys.stdout)  # the output of the runs goes to their logs
     if plan.search is not None:
         check_storage(plan.search, is_known=plan.folder is not None)
@@ -188,6 +189,17 @@ def _check_data(plan: SweepPlan) -> str | None:
             checked.add(key)
             phase.done += 1
     return images
+
+
+def _check_alone() -> None:
+    """Refuses a sweep in several processes of torchrun or srun: each would run all of it."""
+    started = {"torchrun": os.environ.get("WORLD_SIZE", ""), "srun": os.environ.get("SLURM_STEP_NUM_TASKS", "")}
+    for program, count in started.items():
+        if count.isdecimal() and int(count) > 1:
+            raise ConfigError(
+                f"{program} has started {count} processes, and each would run the whole sweep: start one, and share "
+                "its runs out by hydra/launcher=..."
+            )
 
 
 def _check_launcher(plan: SweepPlan, device: str) -> None:
