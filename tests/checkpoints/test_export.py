@@ -312,7 +312,7 @@ class TestMistakes:
         monkeypatch.setattr(builtins, "__import__", without)
         said = cli("export", f"checkpoint={finished.path}")
         assert said.mistake == "onnxruntime is missing: pip install -e '.[onnx]'"
-        with pytest.raises(Exception, match=r"ONNX files need pip install 'unet-exp\[onnx\]'"):
+        with pytest.raises(Exception, match=r"ONNX files need pip install -e '\.\[onnx\]'"):
             open_checkpoint(exported)
 
     def test_of_files(self, exported: Path, tmp_path: Path) -> None:
