@@ -329,10 +329,9 @@ def claims(gains: Mapping[str, float], sweeps: int, seed: int) -> list[list[str]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [("concat", "add"), ("concat", "add", "none")])
-def test_equal_variants_are_told_apart_in_no_more_than_one_sweep_of_twenty(words: tuple[str, ...]) -> None:
+def test_equal_variants_are_told_apart_in_no_more_than_one_sweep_of_twenty() -> None:
     sweeps = 200
-    verdicts = claims(dict.fromkeys(words, 0.0), sweeps, seed=len(words))
+    verdicts = claims(dict.fromkeys(("concat", "add", "none"), 0.0), sweeps, seed=3)
     false_alarms = sum(bool({"better", "worse"} & set(of_sweep)) for of_sweep in verdicts)
     # 5 % of 200 are 10; with an honest test 18 are exceeded in less than one series of 100.
     assert false_alarms <= stats.binom.ppf(0.99, sweeps, 0.05)

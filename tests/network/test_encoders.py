@@ -77,10 +77,13 @@ def build(encoder: str, *words: str, channels: int = 3, classes: int = 2) -> Enc
 
 
 @pytest.mark.parametrize(
-    ("encoder", "depth", "skips"),
-    [(RESNET, 6, [192, 48, 32, 32, 0]), (RESNET, 3, [32, 0]), (CONVNEXT, 6, [48, 32, 24, 0, 0])],
+    ("encoder", "depth", "skips", "fusion"),
+    [
+        *((RESNET, 3, [32, 0], fusion) for fusion in FUSIONS),
+        (RESNET, 6, [192, 48, 32, 32, 0], "concat"),
+        (CONVNEXT, 6, [48, 32, 24, 0, 0], "attention"),
+    ],
 )
-@pytest.mark.parametrize("fusion", FUSIONS)
 def test_its_decoder_is_the_unets(encoder: str, depth: int, skips: list[int], fusion: str) -> None:
     made = build(encoder, f"model.depth={depth}", f"fusion={fusion}", classes=3)
     step = 1 << (depth - 1)

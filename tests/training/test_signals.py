@@ -185,15 +185,14 @@ class TestTraining:
         monkeypatch.setattr(signals, "_GRACE", 0)
         monkeypatch.setattr(signals, "_handle", lambda *_: None)  # the call may not have begun yet
 
-        def ask_twice() -> None:
-            ask()
+        def ask_again_and_again() -> None:
             while True:  # two that come at once may be one to the system
                 ask(signal.SIGINT)
                 time.sleep(0.01)
 
         def call() -> None:
             with signals.install_handlers(), signals.defer():
-                threading.Thread(target=ask_twice).start()
+                threading.Thread(target=ask_again_and_again).start()
                 hashlib.pbkdf2_hmac("sha256", b"", b"", 2 * 10**9)  # many minutes
 
         in_a_child(call, ends=128 + signal.SIGINT)
