@@ -174,7 +174,7 @@ class SlurmLauncher:
                     jobs += self._submit(missing)
             self._wait(jobs)
         except (signals.Stopped, KeyboardInterrupt):
-            self._interrupt(jobs)
+            self._interrupt(jobs or [job for job, _ in self._list_queued() or ()])
             raise
 
     def _find_queued(self) -> list[Job]:

@@ -151,29 +151,22 @@ def prepare(
     with watch("preparing the network"):
         config = complete(config)
     start = _Start.find(config, resumed is not None, download=earlier is None)
-    find_objects = losses.targets(config.loss).reach > 0
-    dataset = data.limit(data.load_data(config.data, find_objects), config.trainer.limit_batches)
-    dataset = score_borders(config, dataset)
+    dataset = _load_data(config)
     config = _forget_verify(config)
     families = check_fits(config, dataset)
     _check_memory(config, dataset)
     # Lightning's seed_everything also sets the environment of later processes.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     normalization = Normalization.fit(config.data.normalization, dataset.train.facts)
-    datamodule = SegmentationData(config, dataset, normalization, place.world, augmented_on == "gpu", place.local_world)
+    datamodule = _make_datamodule(config, dataset, normalization, place, augmented_on)
     steps = _total_steps(config, datamodule)
-    if not datamodule.batches:
-        raise ConfigError(
-            f"trainer.devices={config.trainer.devices}: an epoch has {datamodule.tiles} tiles, fewer than the "
-            f"{place.world} processes; set a larger data.tiles_per_epoch"
-        )
     module = _build_module(config, dataset, normalization, steps, _choose_layouts(config, device, precision, earlier))
     count, macs = cost(module.network, datamodule.input_size)
     _check_space(config, resumed, count)
     module.families, module.own_metrics = families, own_metrics
     module.scale = dataset.scale.tolerate(config.metrics.tolerance)
-    _try_metrics(tried_metrics, dataset)
     start.load(module.network)
+    _try_metrics(tried_metrics, dataset)
     first = dataset.train.read(0, Region(0, 0, 1, 1)).image
     augmentation.try_augmentation(config.augmentation, augmented, datamodule.input_size, dataset.channels, first.dtype)
     if isinstance(config.loss, CustomLossConfig):
@@ -195,6 +188,29 @@ def prepare(
         callbacks=callbacks,
         start=start.path,
     )
+
+
+def _load_data(config: Config) -> DataSet:
+    find_objects = losses.targets(config.loss).reach > 0
+    dataset = data.limit(data.load_data(config.data, find_objects), config.trainer.limit_batches)
+    return score_borders(config, dataset)
+
+
+def _make_datamodule(
+    config: Config, dataset: DataSet, normalization: Normalization, place: Place, augmented_on: str
+) -> SegmentationData:
+    """What feeds the training.
+
+    Raises:
+        ConfigError: if some process would have nothing to do.
+    """
+    made = SegmentationData(config, dataset, normalization, place.world, augmented_on == "gpu", place.local_world)
+    if not made.batches:
+        raise ConfigError(
+            f"trainer.devices={config.trainer.devices}: an epoch has {made.tiles} tiles, fewer than the {place.world} "
+            "processes; set a larger data.tiles_per_epoch"
+        )
+    return made
 
 
 def _list_metrics(config: Config, dataset: DataSet, families: Sequence[ScoreFamily]) -> list[str]:
