@@ -108,7 +108,6 @@ VARIANTS = [
 ]
 FEW = [
     ("model=valid", "model.depth=3", "model.norm=batch", "fusion=none"),
-    ("model=same", "model.depth=3", "model.norm=instance", "fusion=add"),
     ("model=pad", "model.depth=3", "model.norm=group", "model.upsample=bilinear"),
 ]
 SIZES = [(1, 48, 56), (2, 88, 64), (5, 64, 64), (1, 76, 132), (3, 44, 100)]

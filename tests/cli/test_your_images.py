@@ -72,7 +72,7 @@ def test_the_recipe_in_two_steps(follow: Run, tmp_path: Path) -> None:
 def test_the_recipe_finds_every_class_of_new_images(
     follow: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = follow("logger=csv")
+    said = follow("logger=csv", "model.width=8", "model.depth=3")
     metrics = summary(RunFolder(said[TRAIN].folder))["metrics"]
     rows = []
     for name, color in CLASSES.items():

@@ -330,10 +330,10 @@ def claims(gains: Mapping[str, float], sweeps: int, seed: int) -> list[list[str]
 
 @pytest.mark.slow
 def test_equal_variants_are_told_apart_in_no_more_than_one_sweep_of_twenty() -> None:
-    sweeps = 200
+    sweeps = 100
     verdicts = claims(dict.fromkeys(("concat", "add", "none"), 0.0), sweeps, seed=3)
     false_alarms = sum(bool({"better", "worse"} & set(of_sweep)) for of_sweep in verdicts)
-    # 5 % of 200 are 10; with an honest test 18 are exceeded in less than one series of 100.
+    # 5 % of 100 are 5; with an honest test 11 are exceeded in less than one series of 100.
     assert false_alarms <= stats.binom.ppf(0.99, sweeps, 0.05)
 
 

@@ -110,7 +110,7 @@ def test_the_table_of_a_machine_is_replaced_and_others_stay(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("group", ["step", "overhead", "data", "layouts", "tiles", "predict", "startup"])
 def test_every_goal_is_measured(group: str) -> None:
-    for pair in GROUPS[group](QUICK)[:: 2 if group == "startup" else 1]:  # of two alike one, where each is a process
+    for pair in GROUPS[group](QUICK)[:: 4 if group == "startup" else 1]:  # of some alike one, where each is a process
         if pair.missing is None:
             pair.first(), pair.second()
 
