@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark_files import list_data_words
+from benchmarks.processes import peak_bytes, wait_measured
 
 from unet_exp.cache_folder import VARIABLE
 from unet_exp.errors import UserError
@@ -95,20 +96,14 @@ def start_training(place: Path, images: int, cache: str, start: str, steps: int,
     with log.open("w") as file, watch(f"training on {images} images, data.cache={cache}, {start} start"):
         command = [sys.executable, str(script), *words]
         process = subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            process.wait()  # its folder is removed now
-            raise
+        usage = wait_measured(process)
     seconds = time.monotonic() - clock
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         said = log.read_text().splitlines() or [""]
         raise UserError(f"a training on {place} failed with exit code {process.returncode}: {said[-1]}")
     summary = RunFolder(next((output / "train").iterdir())).read_summary()
     until_step = datetime.fromisoformat(summary.started or "").timestamp() + (summary.seconds_setup or 0) - began
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = peak_bytes(usage)
     cached = sum(path.stat().st_size for path in cache_folder.rglob("*") if path.is_file())
     return Start(cache, images, start, steps, until_step, seconds, peak, cached)
 

@@ -3,8 +3,8 @@
 # It needs no systemd, no database and no root: slurmctld, slurmd and munged run as this user, on 127.0.0.1 alone.
 #
 #   apt-get install slurmctld slurmd munge slurm-client
-#   scripts/start_slurm.sh /tmp/slurm && source /tmp/slurm/env
-#   /tmp/slurm/stop
+#   home=$(mktemp -d) && scripts/start_slurm.sh $home && source $home/env
+#   $home/stop
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 [ $# -ge 1 ] || { echo "usage: $0 <new folder> [cpus]" >&2; exit 2; }

@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import yaml
 
+from benchmarks.processes import peak_bytes, wait_measured
 from unet_exp.errors import UserError
 from unet_exp.progress import watch
 from unet_exp.runs.run_folder import RunFolder
@@ -126,17 +126,11 @@ def measure_command(what: str, command: Sequence[str], runs: int) -> Cost:
     """
     start = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        _, status, usage = os.wait4(process.pid, 0)
-    except BaseException:
-        process.kill()
-        process.wait()  # its folder is removed now
-        raise
+    usage = wait_measured(process)
     seconds = time.monotonic() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise UserError(f"{what} failed with exit code {process.returncode}")
-    return Cost(what, runs, seconds, usage.ru_utime + usage.ru_stime, _to_bytes(usage.ru_maxrss))
+    return Cost(what, runs, seconds, usage.ru_utime + usage.ru_stime, peak_bytes(usage))
 
 
 def measure_sweep(runs: int, groups: int, work: Path) -> list[Cost]:
@@ -184,8 +178,4 @@ def _train_nothing(config: "Config", words: Sequence[str], folder: RunFolder, pr
 
 
 def _peak() -> int:
-    return _to_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-
-
-def _to_bytes(maxrss: int) -> int:
-    return maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_bytes(resource.getrusage(resource.RUSAGE_SELF))

@@ -7,8 +7,12 @@ import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unet_exp.runs.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import resource  # not on Windows
 
 SCRIPTS = Path(__file__).parents[1]
 
@@ -48,3 +52,20 @@ def train_until_first_step(words: Sequence[str]) -> float:
         start([str(SCRIPTS / "train.py"), *words, "output=runs"], place)
         summary = RunFolder(next(Path(place, "runs", "train").iterdir())).read_summary()
     return datetime.fromisoformat(summary.started or "").timestamp() + (summary.seconds_setup or 0) - began
+
+
+def wait_measured(process: "subprocess.Popen[bytes]") -> "resource.struct_rusage":
+    """Waits for the end of a process, and returns what it has used; an interruption ends it."""
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+    except BaseException:
+        process.kill()
+        process.wait()  # its folder is removed now
+        raise
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage
+
+
+def peak_bytes(usage: "resource.struct_rusage") -> int:
+    """The most resident memory, in bytes; of a child, no less than this process had when it started that."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -2,7 +2,8 @@
 
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -141,12 +142,18 @@ def test_a_program_that_has_the_port_but_is_no_training_is_told(monkeypatch: pyt
     assert "does not answer as the first process of a training" in said
 
 
-def test_what_ends_the_first_process_ends_the_others() -> None:
-    first = replace(PAIR, port=free_port())
-    trainer = settings(peer_timeout=20)
+@contextmanager
+def meeting() -> Iterator[tuple[Group, Group]]:
+    """The groups of two processes that have met, the first of which is not entered yet."""
+    first, trainer = replace(PAIR, port=free_port()), settings(peer_timeout=20)
     server = Group(trainer, first)
     server._store = serve_store(first.port)
     with Group(trainer, replace(first, rank=1)) as other:
+        yield server, other
+
+
+def test_what_ends_the_first_process_ends_the_others() -> None:
+    with meeting() as (server, other):
         with pytest.raises(ConfigError), server:
             raise ConfigError("data.tile=7: too small")
         with pytest.raises(TrainingError, match=r"^process 0 of 2: data.tile=7: too small$"):
@@ -154,11 +161,7 @@ def test_what_ends_the_first_process_ends_the_others() -> None:
 
 
 def test_the_others_are_told_the_run() -> None:
-    first = replace(PAIR, port=free_port())
-    trainer = settings(peer_timeout=20)
-    server = Group(trainer, first)
-    server._store = serve_store(first.port)
-    with Group(trainer, replace(first, rank=1)) as other:
+    with meeting() as (server, other):
         run = SharedRun("folder", None, {"threads": 2})
         with server:
             server.share(run)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -18,16 +17,14 @@ from unet_exp import augmentation, data, losses
 from unet_exp.checkpoints.checkpoint import Checkpoint
 from unet_exp.checkpoints.opening import open_checkpoint
 from unet_exp.checkpoints.record import CheckpointRecord, pack_digests
-from unet_exp.config import IGNORE_LABEL, Config
-from unet_exp.config.learning import CustomLossConfig
+from unet_exp.config import Config
 from unet_exp.config.user_data import UserDataConfig
 from unet_exp.errors import ConfigError
 from unet_exp.geometry import CustomArchitecture, EncoderArchitecture
 from unet_exp.inference.device import choose_layouts, resolve_device, resolve_precision
-from unet_exp.losses.custom import try_loss
 from unet_exp.memory import free_memory
 from unet_exp.metrics.declarations import ScoreFamily, metric_names, other_names
-from unet_exp.metrics.own import OwnMetric, build_own
+from unet_exp.metrics.own import build_own
 from unet_exp.network import Network, complete, cost, count_parameters
 from unet_exp.progress import watch
 from unet_exp.runs.conditions import Conditions, Layouts
@@ -37,7 +34,6 @@ from unet_exp.samples.compatibility import check_fits, score_borders
 from unet_exp.samples.data_set import DataSet
 from unet_exp.samples.fingerprint import VERSION, find_version, fingerprint
 from unet_exp.samples.normalization import Normalization
-from unet_exp.samples.sample import Region
 from unet_exp.training.datamodule import SegmentationData, count_classes
 from unet_exp.training.device_patches import resolve_place
 from unet_exp.training.encoder_weights import EncoderWeights, find_encoder_weights, load_encoder_weights
@@ -47,12 +43,9 @@ from unet_exp.training.loggers import check_logger
 from unet_exp.training.module import SegmentationModule
 from unet_exp.training.own_callbacks import build_own_callbacks
 from unet_exp.training.processes import Place
-from unet_exp.training.trial import try_learning
+from unet_exp.training.trial import try_learning, try_metrics, try_patches
 
 _log = logging.getLogger(__name__)
-
-_TRIED = 256
-"""The longest side of the image that a score of the user's is tried with, in pixels."""
 
 
 @dataclass
@@ -143,9 +136,7 @@ def prepare(
     try_learning(config)
     device = resolve_device(config.trainer.accelerator)
     precision = resolve_precision(config.trainer.precision, device)
-    if place is None:
-        here = count_devices(config.trainer)
-        place = Place(world=here * config.trainer.num_nodes, local_world=here)
+    place = place or _plan_place(config)
     _check_sync(config, device, place.world)
     augmented_on = resolve_place(config, device, place.local_world, None if earlier is None else earlier.augmented_on)
     with watch("preparing the network"):
@@ -166,11 +157,8 @@ def prepare(
     module.families, module.own_metrics = families, own_metrics
     module.scale = dataset.scale.tolerate(config.metrics.tolerance)
     start.load(module.network)
-    _try_metrics(tried_metrics, dataset)
-    first = dataset.train.read(0, Region(0, 0, 1, 1)).image
-    augmentation.try_augmentation(config.augmentation, augmented, datamodule.input_size, dataset.channels, first.dtype)
-    if isinstance(config.loss, CustomLossConfig):
-        try_loss(config.loss, module.record.class_weights, len(dataset.classes), config.data.tile)
+    try_metrics(tried_metrics, dataset)
+    try_patches(config, dataset, augmented, datamodule.input_size, module.record.class_weights)
     return Job(
         config=config,
         overrides=list(overrides),
@@ -188,6 +176,12 @@ def prepare(
         callbacks=callbacks,
         start=start.path,
     )
+
+
+def _plan_place(config: Config) -> Place:
+    """A place among as many processes as would share the training."""
+    here = count_devices(config.trainer)
+    return Place(world=here * config.trainer.num_nodes, local_world=here)
 
 
 def _load_data(config: Config) -> DataSet:
@@ -256,32 +250,6 @@ class _Start:
             print(f"init_from={self.initial.path}: {reason}, so {', '.join(fresh)} start fresh")
         if self.pretrained is not None:
             load_encoder_weights(network, self.pretrained)
-
-
-def _try_metrics(own: Sequence[OwnMetric], dataset: DataSet) -> None:
-    """Scores a perfect prediction of the middle of a validation image, so that a mistake is told before the training.
-
-    Args:
-        own: the user's, built for this alone: those of the training have not seen it.
-        dataset: the images.
-
-    Raises:
-        ConfigError: for it.
-    """
-    if not own or not dataset.val.facts.labelled.any():
-        return
-    index = int(dataset.val.facts.labelled.argmax())
-    height, width = dataset.val.facts.sizes[index].tolist()
-    rows, columns = min(height, _TRIED), min(width, _TRIED)
-    sample = dataset.val.read(index, Region((height - rows) // 2, (width - columns) // 2, rows, columns))
-    assert sample.label is not None
-    counted = sample.label != IGNORE_LABEL
-    perfect = np.where(counted, sample.label, 0).astype(np.uint8)
-    for metric in own:
-        shares = None
-        if metric.takes_probabilities:
-            shares = (perfect == np.arange(len(dataset.classes))[:, None, None]).astype(np.float32)
-        metric.score(sample.name, sample.label, perfect, shares)
 
 
 def _forget_verify(config: Config) -> Config:

@@ -1,23 +1,32 @@
-"""Tries an optimizer and a schedule that this project does not know, before a training begins with them."""
+"""Tries what the user chose and this project does not know, before a training begins with it."""
 
 import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unet_exp.config import Config
+from unet_exp import augmentation
+from unet_exp.config import IGNORE_LABEL, Config
+from unet_exp.config.learning import CustomLossConfig
 from unet_exp.config.model import EncoderModelConfig
 from unet_exp.config.optimizer import AnyOptimizerConfig, AnySchedulerConfig
 from unet_exp.errors import ConfigError, UserError
+from unet_exp.losses.custom import try_loss
+from unet_exp.metrics.own import OwnMetric
+from unet_exp.samples.data_set import DataSet
+from unet_exp.samples.sample import Region
 from unet_exp.training.schedule import build_optimizer, build_schedulers
 from unet_exp.user_class import describe_error
 
 _STEPS = 6
 _EPOCH = 2
 """Optimizer steps in a trial, and in an epoch of it."""
+_TRIED = 256
+"""The longest side of the image that a score of the user's is tried with, in pixels."""
 
 
 def try_learning(config: Config) -> None:
@@ -33,6 +42,46 @@ def try_learning(config: Config) -> None:
         if isinstance(config.scheduler, AnySchedulerConfig):
             where = f"scheduler.target={config.scheduler.target}"
             _try(where, lambda: _try_schedule(where, config, config.scheduler))
+
+
+def try_metrics(own: Sequence[OwnMetric], dataset: DataSet) -> None:
+    """Scores a perfect prediction of the middle of a validation image, so that a mistake is told before the training.
+
+    Args:
+        own: the user's, built for this alone: those of the training have not seen it.
+        dataset: the images.
+
+    Raises:
+        ConfigError: for it.
+    """
+    if not own or not dataset.val.facts.labelled.any():
+        return
+    index = int(dataset.val.facts.labelled.argmax())
+    height, width = dataset.val.facts.sizes[index].tolist()
+    rows, columns = min(height, _TRIED), min(width, _TRIED)
+    sample = dataset.val.read(index, Region((height - rows) // 2, (width - columns) // 2, rows, columns))
+    assert sample.label is not None
+    counted = sample.label != IGNORE_LABEL
+    perfect = np.where(counted, sample.label, 0).astype(np.uint8)
+    for metric in own:
+        shares = None
+        if metric.takes_probabilities:
+            shares = (perfect == np.arange(len(dataset.classes))[:, None, None]).astype(np.float32)
+        metric.score(sample.name, sample.label, perfect, shares)
+
+
+def try_patches(
+    config: Config, dataset: DataSet, augmented: augmentation.Augmentation, size: int, weights: list[float] | None
+) -> None:
+    """Tries the augmentation on a patch of `size` pixels a side, and a loss of the user's own.
+
+    Raises:
+        ConfigError: for what is wrong with them.
+    """
+    first = dataset.train.read(0, Region(0, 0, 1, 1)).image
+    augmentation.try_augmentation(config.augmentation, augmented, size, dataset.channels, first.dtype)
+    if isinstance(config.loss, CustomLossConfig):
+        try_loss(config.loss, weights, len(dataset.classes), config.data.tile)
 
 
 def find_odd(state: Any) -> str | None:
