@@ -37,7 +37,7 @@ class Fusion:
     Attributes:
         channels: Channels of the joined map.
         learned: Its steps with weights, in their order; of `up`, `skip` and `norm`.
-        refuses: Why it cannot join so many channels, in words that follow `fusion=<word> `; None where it can.
+        refuses: Why it cannot join so many channels, in words that follow `fusion=<word>`; None where it can.
         scratch: Channels of the maps that it holds at once while it computes, without `up`, `skip` and the joined map.
         takes_skip: Whether the skip is read; where it is not, the joined map is the up-sampled one itself.
     """

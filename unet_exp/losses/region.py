@@ -173,7 +173,7 @@ class DiceCrossEntropy(nn.Module):
 
 
 class Lovasz(RegionLoss):
-    """Lovász-softmax: the Lovász extension of 1 - IoU at the errors |g - p| (Berman et al. 2018, equations 9 and 11).
+    """Lovász-softmax: the Lovász extension of 1 - IoU at the errors `|g - p|` (Berman et al. 2018, eq. 9 and 11).
 
     Its arguments are those of `RegionLoss`; the paper's is `present`, over the batch or per image.
     """

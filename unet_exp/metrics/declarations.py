@@ -38,16 +38,15 @@ class Metric:
         function: computes it; None for the loss, which the training computes. It takes
 
             - without a family: a confusion matrix; it returns a number or, with `per_class`, (classes,), nan where a
-            class
-              has no score;
+              class has no score;
             - `distances`: `unet_exp.metrics.surfaces.Distances` of a class; it returns a number;
             - `probabilities`: the `unet_exp.metrics.probabilities.Curve` of a class; it returns a number;
             - `calibration`: the `unet_exp.metrics.probabilities.Reliability` of all classes; it returns a number;
             - `thresholds`: Dice of the second class at a threshold, an array; it returns one;
             - `isbi`: a `unet_exp.metrics.isbi.Proposal`; it returns a number, nan where the slice has no cell;
             - `seg`: truth, instances and prediction of an image; it returns (objects,), and their mean over all images
-            is
-              the score.
+              is the score.
+
         family: of a score beyond those of the confusion matrix.
         per_class: its full names are `<name>/<class>` and `<name>/mean`; see `class_names`.
         slow: computed only where `metrics.warping` is true.

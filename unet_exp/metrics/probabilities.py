@@ -106,7 +106,7 @@ class Reliability:
     def ece(self) -> float:
         """The expected calibration error, 0..1; nan without pixels.
 
-        ECE = sum_b n_b / n |accuracy_b - confidence_b| (Guo et al., On calibration of modern neural networks, ICML
+        `ECE = sum_b n_b / n |accuracy_b - confidence_b|` (Guo et al., On calibration of modern neural networks, ICML
         2017).
         """
         return float(_divide(np.abs(self.right - self.confidence).sum(), self.pixels.sum()))

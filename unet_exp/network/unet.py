@@ -100,7 +100,7 @@ class UNet(Network):
             x: Images, (B, in_channels, H, W), H and W legal input sizes.
 
         Returns:
-            Logits, (B, out_channels, H', W') with H' = `output_size`(H): equal to H for `same`, H - 184 for
+            Logits, (B, out_channels, H', W') with H' = `output_size(H)`: equal to H for `same`, H - 184 for
             the paper's network. They belong to the centre of the image. In training mode under deep supervision, these
             and those of the decoder's lower levels, from level 2 down; see `unet_exp.geometry.output_borders`.
 

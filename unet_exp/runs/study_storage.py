@@ -165,9 +165,9 @@ def _explain(error: BaseException, storage: str) -> str:
     if "password" in said:
         return f"{said}; the password is taken from the variable PGPASSWORD or from ~/.pgpass"
     if "permission denied" in said:
-        return f"{said}; give the user the right to make tables there: docs/search.md"
+        return f"{said}; give the user the right to make tables there: docs/shared_search.md"
     if "does not exist" in said:
-        return f"{said}; make it with createdb: docs/search.md"
+        return f"{said}; make it with createdb: docs/shared_search.md"
     if storage.startswith("postgresql"):
         return f"{said}; is the server there, and can it be reached from here?"
     if isinstance(cause, IsADirectoryError):
