@@ -9,8 +9,11 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 # load beside this one, Lightning fails too. So these lie in a folder of their own, which no other test or command sees.
 ENCODERS := timm torchvision huggingface_hub httpx2 httpcore2 truststore
 
+# A warning is a broken link or anchor, a missing picture, a page outside the navigation, a name that does not exist.
+SITE := --quiet --fail-on-warning --keep-going --fresh-env
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types contract format docs lock clean
+.PHONY: help setup demo test test-all lint types contract format docs site lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +23,7 @@ setup: $(SETUP)  ## Make the virtual environment, with every version pinned
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev,sweep,postgres,tensorboard,mlflow,onnx,nifti,dicom,hdf5,zarr,coco,reference]'
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev,sweep,postgres,tensorboard,mlflow,onnx,nifti,dicom,hdf5,zarr,coco,reference,site]'
 	$(RUN) -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(VENV)/encoders $(ENCODERS)
 	@touch $@
 
@@ -50,6 +53,10 @@ format: $(SETUP)  ## Format the code
 docs: $(SETUP)  ## Draw the pictures of README and docs again, and write the page of data sets
 	$(RUN) scripts/draw_docs.py
 	$(RUN) scripts/make_replica.py page
+
+site: $(SETUP)  ## Build docs/ and the docstrings as a site, outputs/site; any warning is an error
+	rm -rf outputs/site
+	$(VENV)/bin/sphinx-build $(SITE) docs outputs/site
 
 lock:  ## Resolve the versions anew, with pip-compile (pip install pip-tools)
 	pip-compile --quiet --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \

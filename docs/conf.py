@@ -1,9 +1,13 @@
-"""The site: `make site` builds it from these pages and our docstrings, strictly and offline, into `outputs/site`."""
+"""The site: `make site` builds it from these pages and our docstrings, strictly and offline, into `outputs/site`.
+
+Sphinx with MyST and Furo, of three that were tried on these pages. MkDocs has had no release since August 2024, and its
+theme Material, which names its own end of life, is to be followed by Zensical, which still calls itself alpha. Zensical
+builds a page that shows a missing picture or stands outside the navigation, and both load a script from another host in
+each page. Sphinx is developed, stops at each of these mistakes and at docstrings that it cannot read, and loads nothing.
+"""
 
 import sys
 from pathlib import Path
-
-from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
@@ -14,10 +18,12 @@ project = "unet-exp"
 author = project_copyright = "the unet-exp authors"
 version = release = unet_exp.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "website.hooks"]
 exclude_patterns = ["_static"]
 nitpicky = True
+smartquotes = False
 default_role = "name"
+highlight_language = "none"
 
 # Anchors as GitHub makes them, for headings of any level.
 myst_heading_anchors = 6
@@ -34,16 +40,8 @@ html_theme = "furo"
 html_title = f"unet-exp {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["copy.js"]
 html_copy_source = False
+html_use_index = False
+html_domain_indices = False
 html_theme_options = {"top_of_page_buttons": []}
-copybutton_prompt_text = "$ "
-copybutton_exclude = ".linenos, .gp, .go"
-
-
-def setup(app: Sphinx) -> None:
-    """Adds what our pages need beside the extensions."""
-    from website.names import add_names
-    from website.pages import add_pages
-
-    add_names(app)
-    add_pages(app)

@@ -1,34 +1,14 @@
-"""Pages as GitHub shows them, made pages of the site: links that leave `docs/`, and files that are not in it."""
+"""Pages as GitHub shows them, made pages of the site: links that leave `docs/`, and notebooks."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
-
-from myst_parser.parsers.sphinx_ import MystParser
-from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = {"README.md": "index", "CHANGELOG.md": "changelog", "CONTRIBUTING.md": "contributing"}
 """Files of the repository that are pages of the site."""
 
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
-
-
-def add_pages(app: Sphinx) -> None:
-    """Teaches Sphinx the links of our Markdown, and notebooks."""
-    app.connect("source-read", read_page)
-    app.add_source_suffix(".ipynb", "notebook")
-    app.add_source_parser(NotebookParser)
-
-
-def read_page(app: Sphinx, name: str, content: list[str]) -> None:
-    """Puts a top-level file in the place of the page that stands for it, and leads links to pages of the site."""
-    for file, page in TOP.items():
-        if page == name != "index":
-            content[0] = move_links((ROOT / file).read_text())
-            app.env.note_dependency(ROOT / file)
-    content[0] = _LINK.sub(_lead_link, content[0])
 
 
 def move_links(text: str) -> str:
@@ -43,11 +23,15 @@ def move_links(text: str) -> str:
     return _LINK.sub(move, text)
 
 
-def _lead_link(found: re.Match[str]) -> str:
+def lead_links(text: str) -> str:
     """A link to a top-level file leads to its page; one to a folder, which a site cannot show, is its text alone.
 
     Other files of the repository are copied by Sphinx, to be downloaded.
     """
+    return _LINK.sub(_lead_link, text)
+
+
+def _lead_link(found: re.Match[str]) -> str:
     mark, shown, target = found.groups()
     name, _, anchor = target.removeprefix("../").partition("#")
     if not target.startswith("../"):
@@ -55,16 +39,6 @@ def _lead_link(found: re.Match[str]) -> str:
     if name in TOP:
         return f"{mark}[{shown}]({TOP[name]}.md{f'#{anchor}' if anchor and name != 'README.md' else ''})"
     return shown if (ROOT / name).is_dir() else found[0]
-
-
-class NotebookParser(MystParser):
-    """Notebooks as they were run: text, code, and what it printed and drew. Nothing is run."""
-
-    supported = ("notebook",)
-
-    def parse(self, inputstring: str, document: Any) -> None:
-        """Fills the document."""
-        super().parse(write_notebook(json.loads(inputstring)), document)
 
 
 def write_notebook(notebook: dict[str, Any]) -> str:
