@@ -1,9 +1,9 @@
 """The site: `make site` builds it from these pages and our docstrings, strictly and offline, into `outputs/site`.
 
-Sphinx with MyST and Furo, of three that were tried on these pages. MkDocs has had no release since August 2024, and its
-theme Material, which names its own end of life, is to be followed by Zensical, which still calls itself alpha. Zensical
-builds a page that shows a missing picture or stands outside the navigation, and both load a script from another host in
-each page. Sphinx is developed, stops at each of these mistakes and at docstrings that it cannot read, and loads nothing.
+Sphinx with MyST and Furo, of three that were tried on these pages in December 2026. The last release of MkDocs is of
+August 2024, and its theme Material announces its end for May 2027. Zensical, their successor, calls itself alpha, and
+builds pages with a missing picture and pages outside the navigation without a word. For a search without a server both
+load a script from another host. Sphinx stops at each such mistake, and at a docstring that it cannot read.
 """
 
 import sys

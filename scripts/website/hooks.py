@@ -25,7 +25,7 @@ _NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*(\(\))?")
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_role("name", mark_name)
-    app.connect("autodoc-process-signature", lambda _, what, name, described, *__: write_signature(what, described))
+    app.connect("autodoc-process-signature", lambda _, what, __, described, *___: write_signature(what, described))
     app.connect("missing-reference", resolve_name)
     app.connect("source-read", read_page)
     app.add_source_suffix(".ipynb", "notebook")
@@ -33,7 +33,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def mark_name(role: str, raw: str, text: str, line: int, inliner: Any, *_: Any) -> tuple[list[Any], list[Any]]:
+def mark_name(_: str, raw: str, text: str, line: int, inliner: Any, *__: Any) -> tuple[list[Any], list[Any]]:
     """Makes a reference of backticks around a name, and code of all others, such as `loss=dice`."""
     text = utils.unescape(text)
     if not _NAME.fullmatch(text):

@@ -8,7 +8,7 @@ from website import markdown
 from website.signatures import write_signature
 
 import unet_exp
-from unet_exp.compare.collect import Excluded
+from unet_exp.augmentation.protocol import Window
 from unet_exp.errors import DataError, suggest
 from unet_exp.runs.run_folder import RunFolder
 
@@ -25,7 +25,9 @@ def navigation() -> list[str]:
 
 
 def test_every_page_stands_in_the_navigation_once():
-    pages = [page.relative_to(DOCS).with_suffix("") for end in ("md", "rst", "ipynb") for page in DOCS.rglob(f"*.{end}")]
+    pages = [
+        page.relative_to(DOCS).with_suffix("") for end in ("md", "rst", "ipynb") for page in DOCS.rglob(f"*.{end}")
+    ]
     assert sorted(navigation()) == sorted(set(map(str, pages)) - {"index"})
 
 
@@ -88,7 +90,7 @@ def test_a_notebook_is_what_it_says_and_has_printed():
         ("method", RunFolder.picture, ("(split: str, image: str)", "Path")),
         ("method", RunFolder.create, ("(parent: Path, name: str, now: datetime | None=None)", "RunFolder")),
         ("class", RunFolder, ("(path: Path)", None)),
-        ("class", Excluded, ("(folder: Path, reason: str, lost: bool = False)", None)),
+        ("class", Window, ("(top: int, left: int, size: int, surround: int = 0)", None)),
         ("class", DataError, ("", None)),
         ("attribute", RunFolder, None),
         ("class", Path, None),
