@@ -21,7 +21,7 @@ version = release = unet_exp.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "website.hooks"]
 exclude_patterns = ["_static"]
 nitpicky = True
-smartquotes = False
+smartquotes_action = "D"  # dashes alone: quotes stay as they are typed
 default_role = "name"
 highlight_language = "none"
 

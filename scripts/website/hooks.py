@@ -13,12 +13,17 @@ from docutils import nodes, utils
 from myst_parser.parsers.sphinx_ import MystParser
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
 from sphinx.environment import BuildEnvironment
+from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.util.nodes import make_refnode
 
+from unet_exp.augmentation.protocol import Window
 from website.markdown import ROOT, TOP, lead_links, move_links, write_notebook
 from website.signatures import write_signature
 
+_FIELD = type(Window.top)
+"""A field of a `NamedTuple`: its class tells what it is, and itself only its number."""
 _NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*(\(\))?")
 
 
@@ -26,11 +31,23 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_role("name", mark_name)
     app.connect("autodoc-process-signature", lambda _, what, __, described, *___: write_signature(what, described))
+    app.connect("autodoc-process-docstring", read_docstring, priority=400)
+    app.connect("autodoc-skip-member", lambda _, __, ___, member, *____: isinstance(member, _FIELD) or None)
     app.connect("missing-reference", resolve_name)
     app.connect("source-read", read_page)
     app.add_source_suffix(".ipynb", "notebook")
     app.add_source_parser(NotebookParser)
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def read_docstring(app: Sphinx, what: str, name: str, described: Any, options: Any, lines: list[str]) -> None:
+    """Reads the sections of properties and attributes, in which Napoleon takes the words before a colon for a type."""
+    if what in ("attribute", "data", "property"):
+        # After an empty comment Napoleon, whose turn is later, leaves them as they are.
+        lines[:] = ["..", "", *GoogleDocstring(lines, app.config, app, "method", name, described, options).lines()]
 
 
 def mark_name(_: str, raw: str, text: str, line: int, inliner: Any, *__: Any) -> tuple[list[Any], list[Any]]:

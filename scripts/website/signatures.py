@@ -9,7 +9,7 @@ from typing import Any
 def write_signature(what: str, described: Any) -> tuple[str, str | None] | None:
     """The signature as in the source, with `NDArray[np.uint8]` and not what that stands for.
 
-    Of a class, its fields if it has no `__init__` of its own.
+    Of a class, the arguments of its `__init__` or its fields; nothing where these come from another package.
 
     Args:
         what: `class`, `exception`, `function`, `method`, or another word of autodoc.
@@ -18,30 +18,30 @@ def write_signature(what: str, described: Any) -> tuple[str, str | None] | None:
     Returns:
         The arguments in brackets, and the type that is returned; None where there is no source of ours.
     """
-    if what not in ("class", "exception", "function", "method") or not described.__module__.startswith("unet_exp"):
+    if what not in ("class", "exception", "function", "method") or not _is_ours(described):
         return None
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(described)))).body[0]
-    except (OSError, SyntaxError, TypeError):
-        return None
+    if inspect.isclass(described):
+        described = next(one for one in described.__mro__ if vars(one).keys() & {"__init__", "_fields"})
+        if not _is_ours(described):
+            return "", None
+    tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(described)))).body[0]
     if isinstance(tree, ast.ClassDef):
-        return _write_class(tree), None
-    if not isinstance(tree, ast.FunctionDef):
-        return None
+        return f"({_write_making(tree)})", None
+    assert isinstance(tree, ast.FunctionDef)
     is_bound = what == "method" and "staticmethod" not in map(ast.unparse, tree.decorator_list)
     return f"({_write_arguments(tree, is_bound)})", _write_type(tree.returns)
 
 
-def _write_class(tree: ast.ClassDef) -> str:
-    """What a class is built with; nothing where its base classes say that."""
+def _is_ours(described: Any) -> bool:
+    return described.__module__.partition(".")[0] == "unet_exp"
+
+
+def _write_making(tree: ast.ClassDef) -> str:
+    """What a class is built with: the arguments of its `__init__`, or its fields."""
     for part in tree.body:
         if isinstance(part, ast.FunctionDef) and part.name == "__init__":
-            return f"({_write_arguments(part, is_bound=True)})"
-    makers = {ast.unparse(maker).partition("(")[0] for maker in (*tree.decorator_list, *tree.bases)}
-    if not makers & {"dataclass", "NamedTuple"}:
-        return ""
-    fields = [part for part in tree.body if isinstance(part, ast.AnnAssign)]
-    return f"({', '.join(_write_field(part) for part in fields)})"
+            return _write_arguments(part, is_bound=True)
+    return ", ".join(_write_field(part) for part in tree.body if isinstance(part, ast.AnnAssign))
 
 
 def _write_field(part: ast.AnnAssign) -> str:

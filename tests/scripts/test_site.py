@@ -8,7 +8,9 @@ from website import markdown
 from website.signatures import write_signature
 
 import unet_exp
+from unet_exp.augmentation.flips import Unchanged
 from unet_exp.augmentation.protocol import Window
+from unet_exp.config import Config
 from unet_exp.errors import DataError, suggest
 from unet_exp.runs.run_folder import RunFolder
 
@@ -91,9 +93,12 @@ def test_a_notebook_is_what_it_says_and_has_printed():
         ("method", RunFolder.create, ("(parent: Path, name: str, now: datetime | None=None)", "RunFolder")),
         ("class", RunFolder, ("(path: Path)", None)),
         ("class", Window, ("(top: int, left: int, size: int, surround: int = 0)", None)),
-        ("class", DataError, ("", None)),
+        ("class", Unchanged, ("", None)),
+        ("exception", DataError, ("(message: str='')", None)),
+        ("class", Config, ("", None)),
         ("attribute", RunFolder, None),
         ("class", Path, None),
+        ("function", re.compile, None),
     ],
 )
 def test_a_signature_stands_as_in_the_source(what, described, signature):
