@@ -34,7 +34,7 @@ autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_attr_annotations = False
-python_maximum_signature_line_length = 88
+python_maximum_signature_line_length = 50
 
 html_theme = "furo"
 html_title = f"unet-exp {release}"

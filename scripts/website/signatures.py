@@ -41,7 +41,8 @@ def _write_making(tree: ast.ClassDef) -> str:
     for part in tree.body:
         if isinstance(part, ast.FunctionDef) and part.name == "__init__":
             return _write_arguments(part, is_bound=True)
-    return ", ".join(_write_field(part) for part in tree.body if isinstance(part, ast.AnnAssign))
+    fields = [part for part in tree.body if isinstance(part, ast.AnnAssign)]
+    return ", ".join(_write_field(part) for part in fields if "ClassVar" not in ast.unparse(part.annotation))
 
 
 def _write_field(part: ast.AnnAssign) -> str:
