@@ -1,4 +1,4 @@
-"""The recipe "Classes" of docs/your_images.md, word by word, on a data set with colours, a rare class and an ignored one."""
+"""The recipe "Classes" of docs/your_images.md, word by word: colours, a rare class and an ignored one."""
 
 import re
 import shlex
