@@ -15,7 +15,9 @@ _WORDS = {bool: "`true`" + SEPARATOR + "`false`", str: "text", type(None): "`nul
 def find_schema(annotation: Any, word: str) -> type[BaseModel]:
     """The schema of an option in the type of its group, which may be a union."""
     found = [*_list_schemas(annotation)]
-    named = (schema for schema in found if word in get_args(getattr(schema.model_fields.get("name"), "annotation", None)))
+    named = (
+        schema for schema in found if word in get_args(getattr(schema.model_fields.get("name"), "annotation", None))
+    )
     return next(named, found[0])
 
 
@@ -47,7 +49,9 @@ def _describe(annotation: Any, notes: Sequence[Any] = ()) -> str:
         return SEPARATOR.join(f"`{word}`" for word in parts)
     limits = _read_limits(notes)
     if annotation in (int, float):
-        return ", ".join(filter(None, ["integer" if annotation is int else "number", _describe_range(annotation, limits)]))
+        return ", ".join(
+            filter(None, ["integer" if annotation is int else "number", _describe_range(annotation, limits)])
+        )
     if origin is list:
         return f"list{_describe_length(limits)}" + ("" if parts[0] is Any else f", each: {_describe(parts[0])}")
     if origin is dict:

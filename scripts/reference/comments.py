@@ -49,8 +49,9 @@ def read_file(name: str) -> File:
     comments = _Comments(text)
     if not isinstance(root, yaml.MappingNode):  # comments alone, as in debug/none
         return File(comments.read_head(), [], {})
-    found = _walk(root, values, comments, above)
-    return File(comments.read_head(), values.get("defaults", []), dict(found))
+    found = dict(_walk(root, values, comments, above))
+    found.pop(f"{above}defaults", None)
+    return File(comments.read_head(), values.get("defaults", []), found)
 
 
 def _walk(node: yaml.MappingNode, values: dict[str, Any], comments: "_Comments", above: str) -> Iterator[Any]:
@@ -88,7 +89,7 @@ def list_settings(group: str, word: str) -> Iterator[tuple[str, Any]]:
         elif base != "_self_":
             yield group, base
     for key, said in file.keys.items():
-        if key != "defaults" and not isinstance(said.value, dict):
+        if not isinstance(said.value, dict):
             yield key, said.value
 
 
