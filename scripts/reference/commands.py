@@ -3,9 +3,9 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from reference.rows import TOP, Row, make_row
 from unet_exp.cli import cache, check_data, compare, evaluate, export, predict, preview
@@ -29,13 +29,19 @@ class Command(NamedTuple):
     more: tuple[str, ...] = ()
 
 
+class _Preview(Config):
+    """The command refuses a preview of nothing, which a training takes."""
+
+    preview: Annotated[int, Field(ge=1, le=100)]
+
+
 _TRUST: dict[str, Any] = {"trust": []}
 _LOOK = f"{OUTPUTS}/check_data/<data>"
 COMMANDS = {
     "evaluate": Command(evaluate.USAGE, {**evaluate.DEFAULTS, **_TRUST}, evaluate.Evaluation, evaluate.MORE_KEYS),
     "predict": Command(predict.USAGE, {**predict.DEFAULTS, **_TRUST}, predict.Prediction, predict.MORE_KEYS),
     "check_data": Command(check_data.USAGE, {"output": _LOOK}, Config),
-    "preview": Command(preview.USAGE, {"preview": preview.COUNT, "output": OUTPUTS}, Config),
+    "preview": Command(preview.USAGE, {"preview": preview.COUNT, "output": OUTPUTS}, _Preview),
     "compare": Command(compare.USAGE, compare.DEFAULTS, compare.CompareTask),
     "export": Command(export.USAGE, export.DEFAULTS, export.Export),
     "cache": Command(cache.USAGE, cache.DEFAULTS, cache.CacheTask),

@@ -1,7 +1,7 @@
 """What the files of `conf/` say: their keys with values, and what their comments explain."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,15 +114,15 @@ class _Comments:
         return " ".join(line for line in lines if not re.match("@package", line))
 
     def explain(self, line: int, column: int) -> str:
-        """The comment beside a key, which may go on below at its own column; else the one above, at the key's."""
+        """The comment beside a key, which may go on below, further right than the key; else the one right above it."""
         if line in self._found:
-            return " ".join(self._read_on(line, 1, self._found[line][0], [self._found[line][1]]))
-        return " ".join(reversed(self._read_on(line, -1, column, [])))
+            below = self._list_next(line, 1, lambda place: place > column)
+            return " ".join([self._found[line][1], *below])
+        return " ".join(reversed([*self._list_next(line, -1, lambda place: place == column)]))
 
-    def _read_on(self, line: int, step: int, column: int, parts: list[str]) -> list[str]:
-        """Adds the comments of neighbouring lines that hold nothing else."""
+    def _list_next(self, line: int, step: int, is_wanted: Callable[[int], bool]) -> Iterator[str]:
+        """The comments of the next lines that hold nothing else, as long as their columns are wanted."""
         line += step
-        while line >= self._first and line not in self._ends and self._found.get(line, (None,))[0] == column:
-            parts.append(self._found[line][1])
+        while line in self._found and line not in self._ends and line > self._first and is_wanted(self._found[line][0]):
+            yield self._found[line][1]
             line += step
-        return parts

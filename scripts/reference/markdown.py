@@ -6,20 +6,27 @@ from collections.abc import Iterable, Sequence
 from unet_exp.typed import write_value
 
 _GROUPS = "augmentation|data|hydra|inference|logger|loss|metrics|model|optimizer|scheduler|search|sweep|trainer"
-_SPECIAL = (
-    r"`[^`]+`"
-    r"|docs/(?P<page>\w+)\.md"
-    rf"|(?P<code>\b(?:{_GROUPS})\.[a-z]\w*(?:\.\w+)*(?:=(?:<\w+>|\w+))?|\b[a-z][\w/]*=(?:\[[^\]]*\]|[\w.,/]*\w)?)"
-    r"|(?P<other>[*<>\\]|(?<!\w)_|_(?!\w))"
+_CODE = "|".join(
+    (
+        r"\b[a-z][\w./]*=(?:\[[^\]]*\]|[\w./]*\w(?:,\w+)*)?",  # loss=dice
+        rf"\b(?:{_GROUPS})\.[a-z]\w*(?:\.\w+)*",  # loss.gamma
+        r"(?:<\w+>|\b\w+)?[\w/]*\.(?:ckpt|csv|db|html|json|md|onnx|png|py|safetensors|tif|txt|yaml)\b",
+        r"<\w+>_\w+|(?<!\w)_\w+",
+        r"\b(?:[a-z]\w*\.)?[a-z]+\d*(?:_[a-z0-9]+)+\b|\b[A-Z]+(?:_[A-Z]+)+\b",  # class_weights, WANDB_MODE
+        r"\[[^\[\]]*\]|\{[^{}]*\}",  # lists, and keys with values
+        r"'[^' ]*[*/.][^' ]*'",  # globs
+        r"\b(?:sqlite|postgresql|https?)://[\w.<>@:/]*[\w>]",
+    )
 )
+_SPECIAL = rf"`[^`]+`|docs/(?P<page>\w+)\.md|(?P<code>{_CODE})|(?P<other>[*<>\\]|(?<!\w)_|_(?!\w))"
 
 
 def write_text(text: str, words: Iterable[str] = ()) -> str:
-    """Plain text, in which keys become code, pages links, and alternatives stand between dots.
+    """Plain text, in which keys, names and values become code, pages links, and alternatives stand between dots.
 
     Args:
         text: of a comment or a help.
-        words: values that are named in it, which become code too where they stand between signs.
+        words: alternatives, which become code too where they stand between signs.
     """
     named = "|".join(map(re.escape, words))
     pattern = _SPECIAL + (rf"|(?P<word>(?:(?<=[:;|(] )|(?<![^(]))(?:{named})(?=[:;,)]| \(| \||$))" if named else "")
@@ -49,4 +56,4 @@ def list_codes(values: Iterable[object]) -> str:
 def make_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table."""
     lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines).replace("|  |", "| |")
+    return "".join("|" + "".join(f" {cell} |" if cell else " |" for cell in line) + "\n" for line in lines)

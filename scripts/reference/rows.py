@@ -120,8 +120,9 @@ def _list_words(text: str) -> list[str]:
 
 
 def _is_allowed(field: FieldInfo, value: object) -> bool:
+    kind: Any = Annotated[field.annotation, field]
     try:
-        TypeAdapter(Annotated[field.annotation, field]).validate_python(value, strict=True)
+        TypeAdapter(kind).validate_python(value, strict=True)
     except ValidationError:
         return False
     return True

@@ -13,7 +13,7 @@ Every option of every group, and every key: what it means, its default value, an
 ```bash
 python scripts/train.py loss=focal                                # an option of a group, with its default values
 python scripts/train.py loss=focal loss.gamma=3 trainer.compile=true                                    # its keys
-python scripts/train.py trainer.max_time=null                     # null: what the table says, mostly none
+python scripts/train.py trainer.max_time=null                     # null: none, or what the table says
 python scripts/train.py ~trainer.max_time                         # the same
 python scripts/train.py 'optimizer.betas=[0.8,0.99]'              # a list; a shell wants brackets in quotes
 python scripts/train.py optimizer=torch optimizer.target=NAdam 'optimizer.params={{momentum_decay: 0.01}}'
@@ -27,9 +27,9 @@ python scripts/train.py --config-dir mine loss=ours               # options of y
 A wrong word, key, value or combination is one line that says what is allowed, before anything is loaded. In a file of
 your own, keys are nested (`loss: {{gamma: 3}}`), and `defaults: [focal, _self_]` begins with those of another option.
 
-In the tables a dot stands between alternatives, *to be typed* is a key without a default, `null` a value, and
-`${{data.name}}` the value of another key. Below **with** are keys that only these options have, or that mean something
-else with them.
+In the tables a dot stands between alternatives, and `${{data.name}}` for the value of another key. A default *to be
+typed* is none. Rows below **with** are of these options only: others lack the key, or mean something else by it. Some
+values go together with those of other keys alone; what does not is refused with the reason.
 """
 
 ABOUT_GROUPS = {

@@ -39,6 +39,7 @@ _DEFAULT_CLASSES = [_BACKGROUND, {"name": "foreground", "value": 255}]
 
 Spec = Annotated[str, Field(min_length=1, description="folder, glob or file")]
 """A folder, a glob or a file."""
+Folder = Annotated[str, Field(min_length=1, description="folder")]
 Label = Annotated[str, Field(min_length=1, description="label"), AfterValidator(partial(unicodedata.normalize, "NFC"))]
 """What an annotation calls an object: the name of a COCO category, the label of a LabelMe shape.
 
@@ -91,11 +92,14 @@ class UserDataConfig(PatchConfig):
 
     labels: Literal["classes", "instances"]
     classes: list[FolderClass]
-    ignore: WholeNumber | Label | list[WholeNumber | Color | Label] | None
+    ignore: Annotated[
+        WholeNumber | Label | list[WholeNumber | Color | Label] | None,
+        Field(description="value · `[red, green, blue]` · label · list of such · `null`"),
+    ]
     split: Literal["fractions", "folders", "lists"]
     val: Fraction
     test: Fraction
-    lists: Spec | None
+    lists: Folder | None
     group: Annotated[str, Field(min_length=1)]
     cache: Literal["auto", "memory", "disk", "none"] = "auto"  # where images are kept changes no number
     max_memory: Positive | None
@@ -259,7 +263,7 @@ class FolderConfig(UserDataConfig):
     """
 
     name: Literal["folder"]
-    root: Spec | None = None
+    root: Folder | None = None
     images: Spec | list[Spec]
     masks: Spec | dict[Label, Spec]
     mask_suffix: str
