@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +43,11 @@ class Option(NamedTuple):
 
 def read_file(name: str) -> File:
     """Reads a file of `conf/`, such as `loss/dice`."""
-    text = (conf_dir() / f"{name}.yaml").read_text(encoding="utf-8")
+    return _read_text(name, (conf_dir() / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+@cache  # options have their bases in common
+def _read_text(name: str, text: str) -> File:
     values, root = yaml.safe_load(text), yaml.compose(text)
     package = str(Path(name).parent).replace("/", ".")
     above = "" if package == "." or "@package _global_" in text.partition("\n")[0] else f"{package}."

@@ -72,6 +72,11 @@ def find_default(group: str) -> Any:
     return next((entry[group] for entry in chosen if group in entry), None)
 
 
+def find_annotation(group: str) -> Any:
+    """The type that the schema has for the keys of a group: a schema, or a union of those of its options."""
+    return _OTHERS[group] if group in _OTHERS else Config.model_fields[group].annotation
+
+
 def list_rows(group: str) -> list[Row]:
     """The keys of a group, or of none, in the order of their files.
 
@@ -88,7 +93,7 @@ def list_rows(group: str) -> list[Row]:
 
 
 def _read_rows(group: str, option: Option) -> Iterator[Row]:
-    schema = find_schema(_OTHERS[group] if group in _OTHERS else Config.model_fields[group].annotation, option.word)
+    schema = find_schema(find_annotation(group), option.word)
     prefix = f"{group.replace('/', '.')}." if group else ""
     place = f"conf/{group}/{option.word}.yaml" if option.word else "conf/train.yaml"
     for key, said in option.keys.items():
