@@ -93,7 +93,7 @@ def _write_defaults(row: Row) -> str:
     for word, value in row.defaults.items():
         words.setdefault(write_code(value), []).append(word)
     most = max(words, key=lambda value: len(words[value]))
-    return "; ".join([most, *(f"{list_codes(some)}: {value}" for value, some in words.items() if value != most)])
+    return "; ".join([most, *(f"with {list_codes(some)}: {value}" for value, some in words.items() if value != most)])
 
 
 def _describe_command(name: str) -> str:

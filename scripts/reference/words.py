@@ -11,25 +11,24 @@ Every option of every group, and every key: what it means, its default value, an
 
 {contents}
 ```bash
-python scripts/train.py loss=focal                                # an option of a group, with its default values
-python scripts/train.py loss=focal loss.gamma=3 trainer.compile=true                                    # its keys
-python scripts/train.py trainer.max_time=null                     # null: none, or what the table says
-python scripts/train.py ~trainer.max_time                         # the same
-python scripts/train.py 'optimizer.betas=[0.8,0.99]'              # a list; a shell wants brackets in quotes
-python scripts/train.py optimizer=torch optimizer.target=NAdam 'optimizer.params={{momentum_decay: 0.01}}'
-python scripts/train.py data=folder 'data.images="a,b/*.png"'     # text with a comma: quotes of its own
-python scripts/train.py -m loss=dice,focal 'seed=range(3)'        # several values: a sweep
-python scripts/train.py loss=dice --cfg job                       # prints every key with its value; does not train
-python scripts/train.py loss=dice --cfg job -p loss               # of one group
-python scripts/train.py --config-dir mine loss=ours               # options of your own: mine/loss/ours.yaml
+python scripts/train.py loss=focal                             # an option of a group, with its default values
+python scripts/train.py loss=focal loss.gamma=3                # a key
+python scripts/train.py trainer.max_time=null                  # null: none, or what the table says
+python scripts/train.py ~trainer.max_time                      # the same
+python scripts/train.py 'optimizer.betas=[0.8,0.99]'           # a list, which a shell wants in quotes
+python scripts/train.py model=custom model.target=mine.Net 'model.params={{width: 8}}'     # keys with values
+python scripts/train.py data=folder 'data.images="a,b/*.png"'  # text with a comma: in quotes of its own
+python scripts/train.py -m loss=dice,focal 'seed=range(3)'     # several values: a sweep
+python scripts/train.py loss=dice --cfg job                    # does not train: prints every key with its value
+python scripts/train.py loss=dice --cfg job -p loss            # only those of a group
+python scripts/train.py --config-dir mine loss=ours            # an option of your own: mine/loss/ours.yaml
 ```
 
 A wrong word, key, value or combination is one line that says what is allowed, before anything is loaded. In a file of
 your own, keys are nested (`loss: {{gamma: 3}}`), and `defaults: [focal, _self_]` begins with those of another option.
 
-In the tables a dot stands between alternatives, and `${{data.name}}` for the value of another key. A default *to be
-typed* is none. Rows below **with** are of these options only: others lack the key, or mean something else by it. Some
-values go together with those of other keys alone; what does not is refused with the reason.
+In the tables a dot stands between alternatives, and `${{data.name}}` for the value of another key; *to be typed*: there is
+no default. Rows below **with** are of these options alone: others lack the key, or mean something else by it.
 """
 
 ABOUT_GROUPS = {
