@@ -27,8 +27,8 @@ python scripts/train.py --config-dir mine loss=ours            # an option of yo
 A wrong word, key, value or combination is one line that says what is allowed, before anything is loaded. In a file of
 your own, keys are nested (`loss: {{gamma: 3}}`), and `defaults: [focal, _self_]` begins with those of another option.
 
-In the tables a dot stands between alternatives, and `${{data.name}}` for the value of another key; *to be typed*: there is
-no default. Rows below **with** are of these options alone: others lack the key, or mean something else by it.
+In the tables a dot stands between alternatives, and `${{data.name}}` for the value of another key; *to be typed*: there
+is no default. Rows below **with** are of these options alone: others lack the key, or mean something else by it.
 """
 
 ABOUT_GROUPS = {
