@@ -28,9 +28,9 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
+# A description is what docs/configuration.md says to be allowed, in place of type and limits.
 PathName = Annotated[str, Field(description="path")]
 Duration = Annotated[str | int, Field(description="a time: `240` (seconds) · `4m` · `1h30m` · `00:00:04:00`")]
-"""A description says in docs/configuration.md what is allowed, where types and limits do not."""
 
 
 class OfSeveralValues(Strict):
