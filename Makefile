@@ -47,9 +47,10 @@ format: $(SETUP)  ## Format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-docs: $(SETUP)  ## Draw the pictures of README and docs again, and write the page of data sets
+docs: $(SETUP)  ## Draw the pictures of README and docs again, and write the pages of data sets and of keys
 	$(RUN) scripts/draw_docs.py
 	$(RUN) scripts/make_replica.py page
+	$(RUN) scripts/make_reference.py
 
 lock:  ## Resolve the versions anew, with pip-compile (pip install pip-tools)
 	pip-compile --quiet --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \
