@@ -50,9 +50,10 @@ format: $(SETUP)  ## Format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-docs: $(SETUP)  ## Draw the pictures of README and docs again, and write the page of data sets
+docs: $(SETUP)  ## Draw the pictures of README and docs again, and write the pages of data sets and of keys
 	$(RUN) scripts/draw_docs.py
 	$(RUN) scripts/make_replica.py page
+	$(RUN) scripts/make_reference.py
 
 site: $(SETUP)  ## Build docs/ and the docstrings as a site, outputs/site; any warning is an error
 	rm -rf outputs/site

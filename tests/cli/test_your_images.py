@@ -1,4 +1,4 @@
-"""The README's recipe "Your own images", word by word, on a data set with colours, a rare class and an ignored one."""
+"""The recipe "Classes" of docs/your_images.md, word by word: colours, a rare class and an ignored one."""
 
 import re
 import shlex
@@ -12,18 +12,18 @@ from conftest import Said, summary
 from unet_exp.io.images import read_image
 from unet_exp.runs.run_folder import RunFolder
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/your_images.md"
 CHECK, CHECK_CLASSES, TRAIN, PREDICT = range(4)
 
 
 @pytest.fixture(scope="module")
 def recipe() -> tuple[str, list[list[str]]]:
     """The YAML of the recipe, and the words of its commands."""
-    text = README.read_text().partition("**Your own images.**")[2].partition("\n**")[0]
+    text = PAGE.read_text().partition("\n## Classes\n")[2].partition("\n### ")[0]
     blocks = dict.fromkeys(("yaml", "bash"), "")
     for language, block in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         blocks[language] += block
-    return blocks["yaml"], [shlex.split(line) for line in blocks["bash"].splitlines()]
+    return blocks["yaml"], [shlex.split(line, comments=True) for line in blocks["bash"].splitlines()]
 
 
 Run = Callable[..., list[Said]]

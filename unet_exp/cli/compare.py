@@ -7,6 +7,7 @@ from pydantic import Field
 
 from unet_exp.cli.entry import run_with_own_keys
 from unet_exp.compare import ALPHA
+from unet_exp.config.values import PathName
 from unet_exp.errors import ConfigError
 from unet_exp.schema import Strict, validate
 
@@ -38,11 +39,11 @@ Examples:
 class CompareTask(Strict):
     """The command's keys."""
 
-    runs: str | list[str]
+    runs: PathName | list[PathName]
     baseline: str | None
     metric: str | None
     alpha: Annotated[float, Field(gt=0, lt=1)]
-    output: str | None
+    output: PathName | None
 
 
 DEFAULTS: dict[str, Any] = {"runs": "", "baseline": None, "metric": None, "alpha": ALPHA, "output": None}

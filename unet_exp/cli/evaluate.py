@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from unet_exp.cli.entry import run_over_checkpoint
 from unet_exp.config import Config, parse
+from unet_exp.config.values import PathName
 from unet_exp.errors import DataError
 from unet_exp.runs.run_folder import OUTPUTS, RunFolder
 from unet_exp.schema import Strict, validate
@@ -58,10 +59,10 @@ Examples:
 class Evaluation(Strict):
     """The command's own keys."""
 
-    checkpoint: str | list[str]
+    checkpoint: PathName | list[PathName]
     split: Literal["train", "val", "test", "unlabelled"]
     out_of_fold: bool
-    output: str
+    output: PathName
 
     @model_validator(mode="after")
     def _check_split(self) -> "Evaluation":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from unet_exp.cli.entry import run_with_own_keys
+from unet_exp.config.values import PathName
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.extras import hint_extra
 from unet_exp.files import write_whole
@@ -42,8 +43,8 @@ _OPSET = 18
 class Export(Strict):
     """The command's own keys."""
 
-    checkpoint: str
-    output: str
+    checkpoint: PathName
+    output: PathName
     opset: Annotated[int, Field(ge=17, le=25)] | None
     trust: list[str]
 

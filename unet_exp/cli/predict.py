@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from unet_exp.cli.entry import run_over_checkpoint
 from unet_exp.cli.predict_files import Predicted, predict_files
@@ -22,7 +22,7 @@ from unet_exp.cli.predict_input import (
 from unet_exp.cli.predict_part import PartWord, measure_images, read_share
 from unet_exp.config import ClassSpec, Config, parse
 from unet_exp.config.user_data import Axis
-from unet_exp.config.values import Natural, NonNegative
+from unet_exp.config.values import Natural, NonNegative, PathName
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.inference.large.sharing import Share
 from unet_exp.runs.run_folder import OUTPUTS
@@ -76,12 +76,12 @@ Examples:
 class Prediction(Strict):
     """The command's own keys."""
 
-    checkpoint: str | list[str]
-    input: str | list[str]
-    output: str
+    checkpoint: PathName | list[PathName]
+    input: PathName | list[PathName]
+    output: PathName
     preview: bool
     probabilities: bool
-    memory: str | None
+    memory: Annotated[str, Field(description="such as `2GB`")] | None
     part: PartWord
     instances: bool
     instances_classes: list[str] | None

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from unet_exp.cli.predict_input import Named
 from unet_exp.errors import ConfigError
@@ -36,7 +36,7 @@ def check_part(part: object) -> object:
     return part
 
 
-PartWord = Annotated[str | None, BeforeValidator(check_part)]
+PartWord = Annotated[str | None, BeforeValidator(check_part), Field(description="such as `2/8` · `auto` · `null`")]
 
 
 def read_share(part: str | None, environment: Mapping[str, str]) -> Share | None:

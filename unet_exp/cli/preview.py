@@ -26,7 +26,8 @@ Examples:
   python scripts/preview.py --config-dir mine data=tissue augmentation=strong
 """
 
-_COUNT = 16
+COUNT = 16
+"""Patches, where no number is typed."""
 _OTHER = {
     "resume": "it shows the start of a new training; leave it out",
     "rerun": "it shows the start of a new training; type the words of the earlier one, which its summary.json lists",
@@ -49,7 +50,7 @@ def main() -> None:
             if key in typed and typed[key].value() not in (None, "none"):
                 raise UserError(f"{typed[key].input_line}: {reason}")
         if "preview" not in typed:
-            words = [*words, f"preview={_COUNT}"]
+            words = [*words, f"preview={COUNT}"]
         config = compose_command(words, config_dir).parse()
         if not config.preview:
             raise UserError("preview=0: there is nothing to show; give the number of patches, from 1 to 100")

@@ -20,7 +20,7 @@ from unet_exp.config.loggers import LoggerConfig
 from unet_exp.config.model import CustomModelConfig, EncoderModelConfig, FusionConfig, ModelConfig, UNetConfig
 from unet_exp.config.optimizer import OptimizerConfig, PlateauConfig, SchedulerConfig
 from unet_exp.config.running import CallbackConfigs, InferenceConfig, MetricsConfig, RotationTTAConfig, TrainerConfig
-from unet_exp.config.values import IGNORE_LABEL, ClassSpec, duration_seconds
+from unet_exp.config.values import IGNORE_LABEL, ClassSpec, PathName, duration_seconds
 from unet_exp.geometry import (
     Activation,
     AnyArchitecture,
@@ -63,13 +63,13 @@ class Config(Strict):
     """One training. `resume`, `rerun`, `preview` and `verbose` say what to do with it, and are not recorded."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    name: str
-    output: str
-    resume: str | None = Field(default=None, exclude=True)
-    rerun: str | None = Field(default=None, exclude=True)
+    name: Annotated[str, Field(description="1 to 100 letters, digits or `_ . , = + -`")]
+    output: PathName
+    resume: Annotated[str, Field(description="path · `auto`")] | None = Field(default=None, exclude=True)
+    rerun: PathName | None = Field(default=None, exclude=True)
     preview: Annotated[int, Field(ge=0, le=100)] = Field(default=0, exclude=True)
     verbose: bool = Field(default=False, exclude=True)
-    init_from: str | None
+    init_from: PathName | None
     trust: list[str]
     model: ModelConfig
     fusion: FusionConfig

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from unet_exp.config.patches import PatchConfig
 from unet_exp.config.user_data import CustomDataConfig, FolderConfig
-from unet_exp.config.values import Count, Natural
+from unet_exp.config.values import Count, Natural, PathName
 
 
 class SyntheticConfig(PatchConfig):
@@ -23,7 +23,7 @@ class SyntheticConfig(PatchConfig):
 
 
 class _BenchmarkConfig(PatchConfig):
-    root: str
+    root: PathName
     download: bool
     split: Literal["held_out", "all", "held_out_v1", "all_v1"]
 

@@ -14,9 +14,10 @@ def _require_weight(weights: list[float]) -> list[float]:
     return weights
 
 
+_WEIGHTS = "list of 2 or more, each: number, at least 0; not all 0"
 ClassWeights = Annotated[
     Literal["inverse", "frequency"]
-    | Annotated[list[NonNegative], Field(min_length=2), AfterValidator(_require_weight)]
+    | Annotated[list[NonNegative], Field(min_length=2, description=_WEIGHTS), AfterValidator(_require_weight)]
     | None,
     BeforeValidator(lambda value: None if value == "none" else value),
 ]

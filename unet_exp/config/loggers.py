@@ -95,7 +95,7 @@ class MLflowConfig(_GroupLoggerConfig):
 
     name: Literal["mlflow"]
     experiment: Annotated[str, Field(min_length=1)]
-    tracking_uri: str | None
+    tracking_uri: Annotated[str, Field(description="URL")] | None
 
     @field_validator("tracking_uri")
     @classmethod

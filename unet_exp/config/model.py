@@ -21,7 +21,7 @@ def _check_encoder_name(name: str) -> str:
     return name
 
 
-EncoderName = Annotated[str, AfterValidator(_check_encoder_name)]
+EncoderName = Annotated[str, AfterValidator(_check_encoder_name), Field(description="a name of timm")]
 """Of a network of timm, with or without the tag of its weights."""
 
 
@@ -105,7 +105,7 @@ class EncoderModelConfig(Strict):
 
     name: Literal["encoder"]
     encoder: EncoderName
-    weights: str | None
+    weights: Annotated[str, Field(description="`imagenet` · path")] | None
     depth: Annotated[int, Field(ge=2, le=8)]
     width: Annotated[int, Field(ge=1, le=65536)]
     norm: Literal["none", "batch", "instance", "group"]

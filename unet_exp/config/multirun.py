@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from unet_exp.config.values import Count, Natural
+from unet_exp.config.values import Count, Natural, PathName
 from unet_exp.schema import Strict, validate
 
 SLURM_TARGET = "unet_exp.sweeps.slurm.SlurmLauncher"
@@ -27,7 +27,7 @@ class SweepConfig(Strict):
         worker: number of a job that trains trials of a search, one after another; the sweep sets it.
     """
 
-    resume: str | None
+    resume: PathName | None
     report: bool
     per_job: Count = 1
     run: str | None = None
@@ -149,8 +149,8 @@ class OptunaConfig(Strict):
     startup_trials: Natural
     warmup_validations: Natural
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    space: dict[str, list[Any] | Range]
-    storage: Annotated[str, AfterValidator(_check_storage)] | None = None
+    space: Annotated[dict[str, list[Any] | Range], Field(description="`{key: list or range, ...}`")]
+    storage: Annotated[str, AfterValidator(_check_storage), Field(description="path · URL")] | None = None
     study: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
     @property

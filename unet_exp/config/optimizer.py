@@ -76,7 +76,11 @@ class TorchOptimizerConfig(AnyOptimizerConfig):
     """A class of `torch.optim`, by its name."""
 
     name: Literal["torch"]
-    target: Annotated[str, AfterValidator(lambda name: check_torch_name("optimizer", name))]
+    target: Annotated[
+        str,
+        AfterValidator(lambda name: check_torch_name("optimizer", name)),
+        Field(description="a class of `torch.optim`"),
+    ]
 
 
 class CustomOptimizerConfig(AnyOptimizerConfig):
@@ -154,7 +158,11 @@ class TorchSchedulerConfig(AnySchedulerConfig):
     """A class of `torch.optim.lr_scheduler`, by its name."""
 
     name: Literal["torch"]
-    target: Annotated[str, AfterValidator(lambda name: check_torch_name("scheduler", name))]
+    target: Annotated[
+        str,
+        AfterValidator(lambda name: check_torch_name("scheduler", name)),
+        Field(description="a class of `torch.optim.lr_scheduler`"),
+    ]
 
 
 class CustomSchedulerConfig(AnySchedulerConfig):

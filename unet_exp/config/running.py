@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from unet_exp.config.own_classes import check_callback_name, suggest_callback
-from unet_exp.config.values import Count, ImportPath, Natural, Positive, duration_seconds, require_items
+from unet_exp.config.values import Count, Duration, ImportPath, Natural, Positive, duration_seconds, require_items
 from unet_exp.schema import Strict
 
 
@@ -16,12 +16,12 @@ class TrainerConfig(Strict):
 
     max_epochs: Count | None
     max_steps: Count | None
-    max_time: str | int | None
+    max_time: Duration | None
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
     devices: Count | Literal["auto"]
     num_nodes: Count = 1  # for earlier runs, which lack it and the next two; conf/ has the defaults
     sync_batchnorm: bool = False
-    peer_timeout: str | int = "10m"
+    peer_timeout: Duration = "10m"
     precision: Literal["auto", "32", "bf16-mixed", "16-mixed"]
     deterministic: bool | Literal["warn"]
     channels_last: bool | Literal["auto"]
@@ -31,7 +31,7 @@ class TrainerConfig(Strict):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
     monitor: str
     val_every_epochs: Count
-    save_every: str | int = "10m"  # for earlier runs, which lack it; conf/ has the default
+    save_every: Duration = "10m"  # for earlier runs, which lack it; conf/ has the default
     early_stopping: Count | None
     limit_batches: Count | None
     overfit: bool

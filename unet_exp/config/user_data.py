@@ -28,7 +28,7 @@ NoData = Literal["declared"] | float | None
 """Which pixels are without data: those that their file declares, those of a value, or none."""
 Axis = Literal["z", "y", "x"]
 """Of a volume."""
-Axes = Annotated[str, AfterValidator(check_axes)]
+Axes = Annotated[str, AfterValidator(check_axes), Field(description="letters such as `zyx` · `yxc`")]
 """Of an array, the slowest first, such as `zyx` or `yxc`."""
 Inexact = Literal["error", "nearest", "threshold"]
 """What becomes of pixels of masks whose value no class has."""
@@ -37,9 +37,10 @@ MAX_CLASSES = 254  # labels are bytes; 255 is ignored, and the table of a mask h
 _BACKGROUND = {"name": "background", "value": 0}
 _DEFAULT_CLASSES = [_BACKGROUND, {"name": "foreground", "value": 255}]
 
-Spec = Annotated[str, Field(min_length=1)]
+Spec = Annotated[str, Field(min_length=1, description="folder, glob or file")]
 """A folder, a glob or a file."""
-Label = Annotated[str, Field(min_length=1), AfterValidator(partial(unicodedata.normalize, "NFC"))]
+Folder = Annotated[str, Field(min_length=1, description="folder")]
+Label = Annotated[str, Field(min_length=1, description="label"), AfterValidator(partial(unicodedata.normalize, "NFC"))]
 """What an annotation calls an object: the name of a COCO category, the label of a LabelMe shape.
 
 Each accented letter is one code: some programs write two.
@@ -91,11 +92,14 @@ class UserDataConfig(PatchConfig):
 
     labels: Literal["classes", "instances"]
     classes: list[FolderClass]
-    ignore: WholeNumber | Label | list[WholeNumber | Color | Label] | None
+    ignore: Annotated[
+        WholeNumber | Label | list[WholeNumber | Color | Label] | None,
+        Field(description="value · `[red, green, blue]` · label · list of such · `null`"),
+    ]
     split: Literal["fractions", "folders", "lists"]
     val: Fraction
     test: Fraction
-    lists: Spec | None
+    lists: Folder | None
     group: Annotated[str, Field(min_length=1)]
     cache: Literal["auto", "memory", "disk", "none"] = "auto"  # where images are kept changes no number
     max_memory: Positive | None
@@ -259,7 +263,7 @@ class FolderConfig(UserDataConfig):
     """
 
     name: Literal["folder"]
-    root: Spec | None = None
+    root: Folder | None = None
     images: Spec | list[Spec]
     masks: Spec | dict[Label, Spec]
     mask_suffix: str

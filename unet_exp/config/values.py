@@ -19,7 +19,7 @@ IGNORE_LABEL = 255
 """Label of a pixel that no loss and no metric counts."""
 
 Grey = Annotated[int, Field(ge=0, le=65535)]
-WholeNumber = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+WholeNumber = Annotated[int, Field(ge=-(2**63), lt=2**63, description="integer")]
 Channel = Annotated[int, Field(ge=0, le=255)]
 Color = Annotated[list[Channel], Field(min_length=3, max_length=3)]
 Positive = Annotated[float, Field(gt=0)]
@@ -28,6 +28,9 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
+# A description is what docs/configuration.md says to be allowed, in place of type and limits.
+PathName = Annotated[str, Field(description="path")]
+Duration = Annotated[str | int, Field(description="a time: `240` (seconds) · `4m` · `1h30m` · `00:00:04:00`")]
 
 
 class OfSeveralValues(Strict):
@@ -88,7 +91,7 @@ def _check_import_path(target: str) -> str:
     return target
 
 
-ImportPath = Annotated[str, AfterValidator(_check_import_path)]
+ImportPath = Annotated[str, AfterValidator(_check_import_path), Field(description="`package.module.Name`")]
 """`package.module.Name`."""
 
 
