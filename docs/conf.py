@@ -1,9 +1,9 @@
 """The site: `make site` builds it from these pages and our docstrings, strictly and offline, into `outputs/site`.
 
 Sphinx with MyST and Furo, of three that were tried on these pages in December 2026. The last release of MkDocs is of
-August 2024, and its theme Material announces its end for May 2027. Zensical, their successor, calls itself alpha, and
-builds pages with a missing picture and pages outside the navigation without a word. For a search without a server both
-load a script from another host. Sphinx stops at each such mistake, and at a docstring that it cannot read.
+August 2024, and its theme Material announces its end for May 2027. Zensical (0.0.73), their successor, calls itself
+alpha, and builds pages with a missing picture and pages outside the navigation without a word. For a search without a
+server both load a script from another host. Sphinx stops at each such mistake, and at a docstring that it cannot read.
 """
 
 import sys

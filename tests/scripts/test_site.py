@@ -1,6 +1,9 @@
 """The site has every page, and no build passes over a mistake."""
 
+import html
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -119,6 +122,16 @@ SOUND = {
 ROLE = "\n```{{eval-rst}}\n`{}`\n```\n"
 
 
+def build(folder: Path, pages: Mapping[str, str | bytes]) -> int:
+    """Builds pages with our configuration and the words of `make site`; 0 where all is well."""
+    sphinx = pytest.importorskip("sphinx.cmd.build", reason="the extra `site` is not installed")
+    flags = re.search(r"^SITE := (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    (folder / "docs").mkdir()
+    for name, content in pages.items():
+        (folder / "docs" / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return sphinx.main([*flags, "--conf-dir", str(DOCS), str(folder / "docs"), str(folder / "site")])
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 @pytest.mark.parametrize(
@@ -139,15 +152,34 @@ ROLE = "\n```{{eval-rst}}\n`{}`\n```\n"
     ],
 )
 def test_a_build_stops_at_a_mistake(page, mistake, said, tmp_path, capfd):
-    """With the words of `make site` and with our configuration, on two small pages."""
-    build = pytest.importorskip("sphinx.cmd.build", reason="the extra `site` is not installed")
-    flags = re.search(r"^SITE := (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
-    (tmp_path / "docs").mkdir()
-    for name, content in SOUND.items():
-        (tmp_path / "docs" / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with (tmp_path / "docs" / page).open("a") as file:
-        file.write(f"\n{mistake}\n")
-    failed = build.main([*flags, "--conf-dir", str(DOCS), str(tmp_path / "docs"), str(tmp_path / "site")])
+    failed = build(tmp_path, SOUND | {page: f"{SOUND.get(page, '')}\n{mistake}\n"})
     assert bool(failed) == bool(said)
     printed = "".join(capfd.readouterr())
     assert said in printed if said else not printed
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_docstrings_and_notebooks_are_read_as_we_write_them(tmp_path):
+    described = "\n".join(
+        [
+            ".. autoclass:: unet_exp.metrics.declarations.Metric",
+            "   :members: can_choose",
+            ".. autoclass:: unet_exp.augmentation.protocol.Window",
+            "   :members:",
+            ".. autofunction:: unet_exp.metrics.confusion.confusion_matrix",
+        ]
+    )
+    cells = [{"cell_type": "markdown", "source": "# A tour"}, {"cell_type": "code", "source": "1 + 1", "outputs": []}]
+    pages = {
+        "index.md": f"# Home\n\n```{{toctree}}\ntour\n```\n\n```{{eval-rst}}\n{described}\n```\n",
+        "tour.ipynb": json.dumps({"cells": cells}),
+    }
+    assert build(tmp_path, pages) == 0
+    page = html.unescape(re.sub(r"<[^>]*>", "", (tmp_path / "site" / "index.html").read_text()))
+    assert "Whether it can choose an epoch: a distance leaves out images whose prediction is empty." in page
+    assert "Attributes:" in page
+    assert "Alias for field" not in page
+    assert "truth: NDArray[np.uint8]" in page
+    assert "A tour" in page
+    assert "highlight-python" in (tmp_path / "site" / "tour.html").read_text()
