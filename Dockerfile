@@ -12,7 +12,7 @@ WORKDIR /opt/unet-exp
 # The dependencies are a layer of their own, which changes of the code leave as it is: an empty package stands in for it.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir conf unet_exp && touch unet_exp/__init__.py \
-    && pip install --no-cache-dir --constraint constraints.txt ".[$EXTRAS]"
+    && pip install --no-cache-dir --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 COPY conf conf
 COPY unet_exp unet_exp
 RUN pip install --no-cache-dir --no-deps --force-reinstall .
