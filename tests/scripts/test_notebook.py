@@ -54,7 +54,7 @@ def test_it_runs_from_top_to_bottom(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", ["1 / 0", "%%bash\nunet-exp-train data=nothing"])
+@pytest.mark.parametrize("code", ["1 / 0", "%%bash\nexit 3"])
 def test_a_cell_that_fails_is_an_error(code, tmp_path, monkeypatch):
     runner = pytest.importorskip("run_notebook", reason="pip install -e '.[notebook]'")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
