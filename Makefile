@@ -13,7 +13,7 @@ ENCODERS := timm torchvision huggingface_hub httpx2 httpcore2 truststore
 SITE := --quiet --fail-on-warning --keep-going --fresh-env
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types contract format docs site lock clean
+.PHONY: help setup demo test test-all lint types contract format docs notebook site lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ setup: $(SETUP)  ## Make the virtual environment, with every version pinned
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev,sweep,postgres,tensorboard,mlflow,onnx,nifti,dicom,hdf5,zarr,coco,reference,site]'
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev,sweep,postgres,tensorboard,mlflow,onnx,nifti,dicom,hdf5,zarr,coco,reference,notebook,site]'
 	$(RUN) -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(VENV)/encoders $(ENCODERS)
 	@touch $@
 
@@ -39,6 +39,9 @@ test-all: $(SETUP)  ## Run the tests, the slow ones too, and with more random ex
 lint: $(SETUP)  ## Check style
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	@if [ -x $(VENV)/bin/hadolint ]; then echo hadolint Dockerfile; $(VENV)/bin/hadolint Dockerfile; \
+	else echo "hadolint has no build for this machine: Dockerfile is not checked"; fi
 
 types: $(SETUP)  ## Check types
 	$(VENV)/bin/mypy --strict unet_exp scripts
@@ -55,9 +58,14 @@ docs: $(SETUP)  ## Draw the pictures of README and docs again, and write the pag
 	$(RUN) scripts/make_replica.py page
 	$(RUN) scripts/make_reference.py
 
+notebook: $(SETUP)  ## Run docs/notebook.ipynb again, and keep what it prints
+	$(RUN) scripts/run_notebook.py
+
 site: $(SETUP)  ## Build docs/ and the docstrings as a site, outputs/site; any warning is an error
 	rm -rf outputs/site
 	$(VENV)/bin/sphinx-build $(SITE) docs outputs/site
+	@! grep --recursive --include '*.html' --extended-regexp '<(script|link|img|iframe)[^>]*(src|href)="(https?:)?//' outputs/site || \
+		{ echo "error: these pages of the site load something from another host"; exit 1; }
 
 lock:  ## Resolve the versions anew, with pip-compile (pip install pip-tools)
 	pip-compile --quiet --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \
