@@ -33,7 +33,7 @@ def write_signature(what: str, described: Any) -> tuple[str, str | None] | None:
 
 
 def _is_ours(described: Any) -> bool:
-    return described.__module__.partition(".")[0] == "unet_exp"
+    return str(described.__module__).partition(".")[0] == "unet_exp"
 
 
 def _write_making(tree: ast.ClassDef) -> str:
