@@ -13,7 +13,7 @@ from docutils import nodes, utils
 from myst_parser.parsers.sphinx_ import MystParser
 from sphinx import addnodes
 from sphinx.application import Sphinx
-from sphinx.domains.python._object import PyObject
+from sphinx.domains.python import PyObject  # type: ignore[attr-defined]
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.util.nodes import make_refnode
