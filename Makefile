@@ -9,6 +9,9 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 # load beside this one, Lightning fails too. So these lie in a folder of their own, which no other test or command sees.
 ENCODERS := timm torchvision huggingface_hub httpx2 httpcore2 truststore
 
+# Dozens of processes import the same files.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all lint types contract format docs lock clean
 

@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,15 @@ def describe_conditions(data_fingerprint: str | None, device: str, precision: st
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that compute a result."""
-    found = {"python": sys.version.split()[0]}
-    for package in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+    found = {package: _find_version(package) for package in _PACKAGES}
+    return {"python": sys.version.split()[0], **{name: version for name, version in found.items() if version}}
+
+
+@cache  # of what is imported, whatever is installed later
+def _find_version(package: str) -> str | None:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
 
 
 def git_state() -> GitState | None:
