@@ -212,6 +212,7 @@ def test_another_process_at_the_same_run(cli: Cli, tmp_path: Path, when_at_step:
     note("resumed while it still runs", said.mistake, folder, "when that has ended")
 
 
+@pytest.mark.slow
 def test_permission_is_lost(whole: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Path(tempfile.mkdtemp())
     place.chmod(0o777)
