@@ -83,7 +83,7 @@ def pytest_collection_finish() -> None:
     """What the libraries keep for ever, a million objects, is not looked at again and again for garbage."""
     gc.enable()
     gc.freeze()
-    gc.set_threshold(5000, 10, 10)
+    gc.set_threshold(50000, 10, 10)
 
 
 def _undrawn(_: Any, target: Any, format: str = "png", **__: Any) -> None:

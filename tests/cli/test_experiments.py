@@ -37,7 +37,11 @@ def test_a_large_experiment_composes(experiment: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "experiment", [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in EXPERIMENTS]
+    "experiment",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE or name.startswith(("paper_", "blog"))))
+        for name in EXPERIMENTS
+    ],
 )
 def test_a_shipped_experiment_trains(
     experiment: str, train: Train, isbi_folder: Callable[..., Path], tmp_path: Path
@@ -120,6 +124,7 @@ def test_a_score_that_the_data_do_not_have_is_no_monitor(
 
 
 class TestInferenceOverACheckpoint:
+    @pytest.mark.slow
     def test_evaluate(self, cli: Cli, finished: RunFolder) -> None:
         plain = summary(finished)["metrics"]
         for words in (["inference.tile=8", "inference.batch_size=3"], ["inference=none"]):

@@ -104,6 +104,7 @@ class TestEqual:
         assert now["overrides"] == [*then["overrides"], f"output={tmp_path}/out", "name=again"]
         assert not {"rerun", "resume"} & yaml.safe_load(after.config.read_text()).keys()
 
+    @pytest.mark.slow
     def test_the_whole_command_may_be_typed_again(self, cli: Cli, earlier: Any, tmp_path: Path) -> None:
         name = "another loss, a fold"
         words = [*TINY, *EARLIER[name].split(), f"output={tmp_path}/out", f"rerun={earlier(name).path}"]

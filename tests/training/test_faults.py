@@ -155,7 +155,7 @@ def note(fault: str, told: str, folder: RunFolder, then: str) -> None:
     "fault",
     # The disk is full for the first two in "all files" too; test_train.py has a bug.
     [
-        pytest.param(fault, marks=[pytest.mark.slow] * (number < 1 or fault.happens is a_bug))
+        pytest.param(fault, marks=[pytest.mark.slow] * (number < 1 or fault.happens in (a_bug, kill_a_worker)))
         for number, fault in enumerate(FAULTS)
     ],
     ids=lambda fault: fault.name,
