@@ -15,6 +15,7 @@ _PACKAGES = (
     "unet-exp", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "wandb", "albumentations", "numpy",
     "opencv-python-headless", "scipy", "scikit-image", "timm", "torchvision", "safetensors",
 )  # fmt: skip
+_read_version = cache(metadata.version)  # from a file that does not change while it is imported
 
 
 def describe_conditions(data_fingerprint: str | None, device: str, precision: str, **more: Any) -> Conditions:
@@ -25,15 +26,11 @@ def describe_conditions(data_fingerprint: str | None, device: str, precision: st
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that compute a result."""
-    found = {package: _find_version(package) for package in _PACKAGES}
-    return {"python": sys.version.split()[0], **{name: version for name, version in found.items() if version}}
-
-
-@cache  # of what is imported, whatever is installed later
-def _find_version(package: str) -> str | None:
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        return metadata.version(package)
-    return None
+    found = {"python": sys.version.split()[0]}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = _read_version(package)
+    return found
 
 
 def git_state() -> GitState | None:
