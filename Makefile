@@ -12,6 +12,9 @@ ENCODERS := timm torchvision huggingface_hub httpx2 httpcore2 truststore
 # A warning is a broken link or anchor, a missing picture, a page outside the navigation, a name that does not exist.
 SITE := --quiet --fail-on-warning --keep-going --fresh-env
 
+# Dozens of processes import the same files.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all lint types contract format docs notebook site lock clean
 

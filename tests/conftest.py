@@ -20,11 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import settings
-from matplotlib.figure import Figure
 from PIL import Image
-
-from unet_exp.figures import curves
-from unet_exp.pages import run_page
 
 gc.disable()  # until all is imported: it would look through the libraries for three seconds in each process
 
@@ -87,10 +83,10 @@ def pytest_collection_finish() -> None:
     """What the libraries keep for ever, a million objects, is not looked at again and again for garbage."""
     gc.enable()
     gc.freeze()
-    gc.set_threshold(5000, 10, 10)
+    gc.set_threshold(50000, 10, 10)
 
 
-def _undrawn(_: Figure, target: Any, format: str = "png", **__: Any) -> None:
+def _undrawn(_: Any, target: Any, format: str = "png", **__: Any) -> None:
     """Writes a blank picture."""
     if format == "svg":
         target.write("<svg></svg>")
@@ -98,20 +94,30 @@ def _undrawn(_: Figure, target: Any, format: str = "png", **__: Any) -> None:
         Image.new("RGB", (1, 1)).save(target, format)
 
 
-_BLANK: list[tuple[Any, str, Any, Any]] = [
-    (Figure, "savefig", Figure.savefig, _undrawn),
-    # A third of a tiny training would be spent on the axes of its curves.
-    (curves, "_draw", curves._draw, lambda *_: Figure()),
-    (run_page, "plot_history", run_page.plot_history, lambda *_: []),
-]
-"""What draws, and what stands for it."""
+@cache
+def _blank() -> list[tuple[Any, str, Any, Any]]:
+    """What draws, and what stands for it."""
+    # Not above: the process that hands out the tests draws nothing.
+    from matplotlib.figure import Figure
+
+    from unet_exp.figures import confusion, curves, score_curves
+    from unet_exp.pages import run_page
+
+    return [
+        (Figure, "savefig", Figure.savefig, _undrawn),
+        # A third of a tiny training would be spent on the axes of its curves.
+        (curves, "_draw", curves._draw, lambda *_: Figure()),
+        (confusion, "plot_confusion", confusion.plot_confusion, lambda *_: Figure()),
+        (score_curves, "plot_curves", score_curves.plot_curves, lambda *_: Figure()),
+        (run_page, "plot_history", run_page.plot_history, lambda *_: []),
+    ]
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
     """Figures are drawn in here."""
     with pytest.MonkeyPatch.context() as patch:
-        for place, name, genuine, _ in _BLANK:
+        for place, name, genuine, _ in _blank():
             patch.setattr(place, name, genuine)
         yield
 
@@ -126,6 +132,8 @@ def draws() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _session_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing of the user's is read or written: no W&B key, no cache of generated images, no download."""
+    from unet_exp.runs import environment
+
     with pytest.MonkeyPatch.context() as patch:
         for variable in [name for name in os.environ if name.startswith(("WANDB_", "HYDRA_", "SLURM_"))]:
             patch.delenv(variable)
@@ -139,8 +147,10 @@ def _session_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("UNET_EXP_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("UNET_EXP_ISBI2012_URL", "http://127.0.0.1:9")
         patch.setenv("UNET_EXP_CTC_URL", "http://127.0.0.1:9")
-        for place, name, _, blank in _BLANK:
+        for place, name, _, blank in _blank():
             patch.setattr(place, name, blank)
+        # Each training asks Git three times.
+        patch.setattr(environment, "git_state", cache(environment.git_state))
         yield
 
 
@@ -149,9 +159,10 @@ def _environment_restored() -> Iterator[None]:
     """A training sets variables for processes of its own (seeds, its folder); the next test must not see them."""
     before = dict(os.environ)
     yield
-    for variable in os.environ.keys() - before.keys():
-        del os.environ[variable]
-    os.environ.update(before)
+    if os.environ != before:
+        for variable in os.environ.keys() - before.keys():
+            del os.environ[variable]
+        os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from monai.networks.nets.attentionunet import AttentionBlock
 from torch import Tensor, nn
 
 from unet_exp.geometry import Architecture
@@ -111,6 +110,7 @@ def monai_gate(
     weights: Weights, name: str, norm: Callable[[Tensor, str], Tensor]
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """MONAI's attention gate with the weights of ours; `norm` takes the place of its batch norms."""
+    from monai.networks.nets.attentionunet import AttentionBlock  # only now: two seconds in each process
 
     class Norm(nn.Module):
         def __init__(self, of: str) -> None:

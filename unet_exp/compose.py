@@ -338,7 +338,10 @@ def _compose_once(
             mistakes = ((file.path, file.find_mistake(options.groups, options.explain)) for file in files)
             found = next((f"{path}: {mistake}" for path, mistake in mistakes if mistake), None)
             raise ConfigError(found or config_files.explain(error, files)) from None
-    return whole, OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]), files
+    ours = deepcopy(whole)
+    with open_dict(ours):
+        del ours["hydra"]
+    return whole, ours, files
 
 
 def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Override]:

@@ -174,6 +174,7 @@ def test_other_files_are_one_line(tmp_path):
         draw(tmp_path / "folder.json")
 
 
+@pytest.mark.slow
 def test_a_million_points_and_a_huge_outline_take_little(tmp_path):
     angles = np.linspace(0, 2 * np.pi, 200_000)
     ring = np.stack([6 + 4 * np.cos(angles), 5 + 4 * np.sin(angles)], axis=1)

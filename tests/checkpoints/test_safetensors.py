@@ -85,6 +85,7 @@ def test_the_average_of_the_weights_is_exported_where_it_predicts(train: Callabl
     assert any(not torch.equal(raw[f"network.{name}"], value) for name, value in weights.items())
 
 
+@pytest.mark.slow
 def test_the_commands_take_it_like_a_checkpoint(cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
     said = cli("export", f"checkpoint={finished.path}", "output=new/cells.safetensors")
     assert said.folder == Path("new/cells.safetensors")

@@ -70,6 +70,7 @@ class TestPredict:
             np.testing.assert_array_equal(mask, 255 * shares.argmax(axis=0))
         assert len(list((tmp_path / "out").iterdir())) == 2 * 6
 
+    @pytest.mark.slow
     def test_a_large_image(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:
         pixels = generate(SIDE, SIDE, 4, 0).image
         tifffile.imwrite(tmp_path / "a.tif", pixels, rowsperstrip=16, compression="lzw")
@@ -158,6 +159,7 @@ class TestPredict:
         assert cli("predict", *words, "inference.context=16", "inference.blend=0").code == 0
         assert len(images) == len(list((tmp_path / "out").glob("*_mask.png")))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("swapped", [False, True])
     def test_a_word_means_the_same_whichever_member_is_the_first(
         self, cli: Cli, images: list[np.ndarray], tmp_path: Path, swapped: bool
@@ -235,6 +237,7 @@ def validated(tmp_path_factory: pytest.TempPathFactory) -> Validated:
 
 
 class TestOutOfFold:
+    @pytest.mark.slow
     def test_each_image_is_scored_by_the_fold_that_tests_it(self, cli: Cli, validated: Validated) -> None:
         said = cli("evaluate", f"checkpoint={validated.sweep}", "out_of_fold=true", "output=all", *HERE)
         pooled = RunFolder(said.folder)
@@ -300,6 +303,7 @@ class TestOutOfFold:
             assert part["data_fingerprint"] == own["data_fingerprint"]
             assert part["images"] == 2
 
+    @pytest.mark.slow
     def test_a_device_holds_one_network_at_a_time(
         self, cli: Cli, validated: Validated, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -37,7 +37,11 @@ def test_a_large_experiment_composes(experiment: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "experiment", [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in EXPERIMENTS]
+    "experiment",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE or name.startswith(("paper_", "blog"))))
+        for name in EXPERIMENTS
+    ],
 )
 def test_a_shipped_experiment_trains(
     experiment: str, train: Train, isbi_folder: Callable[..., Path], tmp_path: Path
@@ -66,6 +70,7 @@ def test_a_shipped_experiment_trains(
     assert summary(folder)["steps"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["data.organelles=true", "model=same", "model.norm=batch", "fusion=add"]])
 def test_the_papers_words_go_with_other_data_and_networks(train: Train, words: list[str]) -> None:
     folder = train(*PAPER, *SMALL_IMAGES, *words, base=QUICK)
@@ -86,11 +91,13 @@ def test_workers_cut_large_patches_as_the_main_process_does(train: Train) -> Non
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_the_mean_over_turned_images_of_a_network_with_one_logit(train: Train) -> None:
     for words in (["inference=flips8"], ["inference=rotations7", "inference.angles=[0,30]"]):
         check_folder(train("loss=bce", *words, *SMALL_IMAGES, base=QUICK))
 
 
+@pytest.mark.slow
 def test_the_small_recipes_class_weights_take_the_place_of_a_balance(train: Train) -> None:
     folder = train("experiment=small", "loss=border_weighted", *SMALL_IMAGES, base=QUICK)
     assert open_checkpoint(folder.best).record.class_weights == [2.5, 1.0]
@@ -117,6 +124,7 @@ def test_a_score_that_the_data_do_not_have_is_no_monitor(
 
 
 class TestInferenceOverACheckpoint:
+    @pytest.mark.slow
     def test_evaluate(self, cli: Cli, finished: RunFolder) -> None:
         plain = summary(finished)["metrics"]
         for words in (["inference.tile=8", "inference.batch_size=3"], ["inference=none"]):

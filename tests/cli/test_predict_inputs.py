@@ -27,6 +27,7 @@ def predict(cli, finished, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_channels_from_several_files(cli, tmp_path):
     for name in "abcde":
         put(tmp_path, f"{name}_red", grey(24), mask(24))

@@ -187,6 +187,7 @@ class TestPhases:
             lines,
         )
 
+    @pytest.mark.slow
     def test_of_a_look_at_images_a_training_on_them_and_a_prediction(self, cli: Cli, tmp_path: Path) -> None:
         for number in range(4):
             put(tmp_path, number)

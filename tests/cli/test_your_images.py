@@ -51,6 +51,7 @@ def follow(recipe: tuple[str, list[list[str]]], cli: Callable[..., Said], tmp_pa
     return run
 
 
+@pytest.mark.slow
 def test_the_recipe_in_two_steps(follow: Run, tmp_path: Path) -> None:
     said = follow("trainer.max_steps=2", "model.depth=2", "model.width=4", "logger=csv")
     assert said[CHECK].code == 2  # black and white are expected, and there are colours

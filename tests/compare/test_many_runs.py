@@ -98,6 +98,7 @@ def test_a_damaged_table_is_told(tmp_path: Path, text: str) -> None:
     assert excluded.reason == "per_image.csv is damaged"
 
 
+@pytest.mark.slow
 def test_of_many_groups_the_best_are_shown_and_all_are_tested(tmp_path: Path) -> None:
     groups = MOST_SHOWN + 20
     runs = [
@@ -125,6 +126,7 @@ def test_the_best_groups_are_found_among_undefined_ones() -> None:
     assert [group.estimate.mean for group in comparison.select_best(3).groups] == [0.5, 0.9, 0.7]
 
 
+@pytest.mark.slow
 def test_runs_of_a_long_list_are_in_a_file(tmp_path: Path) -> None:
     runs = [run_in_memory({"seed": seed}, {"a": 0.5 + 0.0001 * seed}) for seed in range(MOST_LISTED + 1)]
     excluded = [Excluded(Path(f"lost-{number:04d}"), "failed: no luck", True) for number in range(MOST_EXCLUDED + 3)]

@@ -303,6 +303,7 @@ A4 = 703
 """Pixels between the margins of a sheet: 186 mm at 96 in an inch."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_browser_shows_the_page_on_a_phone(report: str, tmp_path: Path, dark: bool) -> None:
     """In frames as wide as two phones, paper, a tablet and a desktop, measured from outside by a script of the test."""

@@ -56,6 +56,7 @@ def test_the_interval_moves_and_stretches_with_the_values(values: list[float], s
     assert moved == pytest.approx((low * scale + shift, high * scale + shift), abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "least", "most"), [(3, 0.65, 0.80), (20, 0.91, 0.98)])
 def test_the_interval_covers_the_mean_of_normal_values_as_often_as_it_says(n: int, least: float, most: float) -> None:
     rng = np.random.default_rng(n)

@@ -238,7 +238,7 @@ def assert_equal(one: Sample, other: Sample) -> None:
             np.testing.assert_array_equal(mine, theirs)
 
 
-@pytest.mark.parametrize("find_objects", [False, True])
+@pytest.mark.parametrize("find_objects", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("name", SETS)
 def test_every_cache_gives_the_same_images_and_parts(
     name: str, find_objects: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

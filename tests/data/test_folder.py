@@ -386,6 +386,7 @@ def test_the_page_prints_what_it_says(tmp_path, monkeypatch, capsys):
     assert [page.shape for page in read_pages("five_channels.tif")] == [(16, 12, 5)]
 
 
+@pytest.mark.slow
 def test_the_words_of_the_page_fit_what_it_describes(tmp_path, monkeypatch):
     page = RECIPE.read_text()
     commands = [shlex.split(line) for line in re.findall(r"^python (.*)$", page, re.M)]

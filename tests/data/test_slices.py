@@ -115,6 +115,7 @@ def test_the_axes_of_arrays_are_those_of_the_config(tmp_path):
         np.testing.assert_array_equal(samples[3].label, np.take(volumes[0][1], 3, place).T)
 
 
+@pytest.mark.slow
 def test_masks_are_predicted_along_the_axis_of_the_training(tmp_path, cli):
     volumes = put(tmp_path)
     trained = cli("train", *SMALL, f"data.root={tmp_path}", "data.images=images", "data.masks=masks", *WORDS,

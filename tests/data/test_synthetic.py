@@ -113,6 +113,7 @@ def rand_f(truth: np.ndarray, cells: np.ndarray) -> float:
     return 1 - adapted_rand_error(truth, proposal, ignore_labels=(0,))[0]
 
 
+@pytest.mark.slow
 def test_a_threshold_does_not_segment_the_cells(slices):
     scores = []  # each slice at its own best threshold; a slice with few faint spots may reach 0.86
     for made in slices:

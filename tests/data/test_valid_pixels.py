@@ -287,6 +287,7 @@ def viewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Any
     os.environ.update(before)
 
 
+@pytest.mark.slow
 def test_a_network_trained_in_a_field_of_view_asks_for_that_of_new_images(
     viewed: tuple[Path, Any], tmp_path: Path, cli: Cli
 ) -> None:

@@ -128,8 +128,17 @@ def test_it_is_the_mean_of_networks_that_each_see_the_image_their_own_way(size: 
     np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("averaging", ["none", "flips8", "rotations7"])
-@pytest.mark.parametrize("tile", [32, 1024])
+@pytest.mark.parametrize(
+    ("averaging", "tile"),
+    [
+        ("none", 32),
+        ("none", 1024),
+        ("flips8", 1024),
+        ("rotations7", 1024),
+        pytest.param("flips8", 32, marks=pytest.mark.slow),
+        pytest.param("rotations7", 32, marks=pytest.mark.slow),
+    ],
+)
 def test_each_member_is_tiled_and_augmented_by_itself(averaging: str, tile: int) -> None:
     image, inference = random_image(50, 41), plain(averaging, tile=tile)
     ours = Predictor(members(), "cpu", "32", inference)
@@ -206,6 +215,7 @@ def test_the_loss_is_that_of_the_mean_by_the_first_members_definition() -> None:
 # --- large images ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("averaging", ["none", "flips8"])
 def test_parts_of_a_large_image_are_parts_of_the_mean(averaging: str, tmp_path: Path) -> None:
     pixels, inference = random_image(141, 97), plain(averaging, tile=64)

@@ -283,7 +283,7 @@ def test_score_counts_labelled_samples_and_yields_all() -> None:
     assert row["loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("inference", ["none", "flips8", "rotations7"])
+@pytest.mark.parametrize("inference", ["none", "flips8", pytest.param("rotations7", marks=pytest.mark.slow)])
 def test_images_of_one_size_are_predicted_together_as_each_alone(
     inference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -293,6 +293,7 @@ class TestCommand:
         np.testing.assert_array_equal(preview, colours[mask[::4, ::4] // 255])
         assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["a_mask.tif", "a_preview.png"]
 
+    @pytest.mark.slow
     def test_pages_of_a_stack_are_predicted_one_after_the_other(
         self, predict: Cli, image: np.ndarray, tmp_path: Path
     ) -> None:
@@ -307,6 +308,7 @@ class TestCommand:
         for small, whole in zip(found, read_pages(tmp_path / "masks" / "s_mask.tif"), strict=True):
             assert (small != whole).mean() < 1e-4
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("moment", [pytest.param("first tile", marks=pytest.mark.slow), "fourth row", "mask"])
     @pytest.mark.usefixtures("image")
     def test_a_kill_leaves_nothing_under_the_final_name_and_it_goes_on(

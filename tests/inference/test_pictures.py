@@ -57,6 +57,7 @@ def pictures(folder: RunFolder) -> list[str]:
     return sorted(path.name for path in folder.predictions.iterdir()) if folder.predictions.exists() else []
 
 
+@pytest.mark.slow
 def test_a_few_images_are_drawn_and_all_are_scored(cli: Cli, finished: RunFolder) -> None:
     def evaluate(*words: str) -> tuple[RunFolder, str]:
         said = cli("evaluate", f"checkpoint={finished.best}", "output=out", "data.test_images=7", *words)

@@ -168,6 +168,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_folder_are_what_one_process_writes(predict: Cli, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number, side in enumerate((32, 64, 48, 32, 40)):
@@ -296,6 +297,7 @@ def test_parts_of_something_else_are_refused(
     assert {name for name in before if before[name] != after[name]} == {"a_mask.parts/plan.json"}
 
 
+@pytest.mark.slow
 def test_more_parts_than_tiles(share: Cli, image: Path, tmp_path: Path) -> None:
     tifffile.imwrite(image, generate(512, 512, 4, 0).image, rowsperstrip=16, metadata=None)
     words = "memory=52MB", "inference.tile=512"
@@ -313,6 +315,7 @@ def test_more_parts_than_tiles(share: Cli, image: Path, tmp_path: Path) -> None:
     assert sorted(_contents(tmp_path / "masks")) == ["a_mask.tif", "a_preview.png"]
 
 
+@pytest.mark.slow
 def test_who_has_begun_a_part_by_tiles_decides(share: Cli, image: Path, tmp_path: Path) -> None:
     """A machine with more memory would predict the image as a whole."""
     tifffile.imwrite(image, generate(512, 512, 4, 0).image, rowsperstrip=16, metadata=None)

@@ -216,6 +216,7 @@ def test_a_config_of_an_earlier_version_has_plain_blocks_and_one_loss() -> None:
 # --- a training ---
 
 
+@pytest.mark.slow
 def test_a_training_predicts_with_the_full_resolution_alone(tmp_path: Any) -> None:
     blocks = ["fusion=attention", "model.block=residual", "model.norm=batch", "model.deep_supervision=true"]
     words = [*TINY, "model=pad", "model.depth=3", *blocks]

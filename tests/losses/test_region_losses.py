@@ -321,6 +321,7 @@ def test_mistakes_are_told(words: list[str], said: str) -> None:
     assert str(mistake.value).startswith(said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["dice_ce", "focal"])
 def test_a_training_with_it_is_like_any_other(word: str, train: Callable[..., Any]) -> None:
     folder = train("model=same", f"loss={word}", "loss.class_weights=inverse")

@@ -74,6 +74,7 @@ def test_a_score_at_the_threshold_of_validation_is_better_the_same_way(split: st
     assert direction(f"{split}{name}_at_val") == DIRECTIONS[name]
 
 
+@pytest.mark.slow
 @few
 @given(st.from_regex(r"[^/\s][^/\n]{0,59}", fullmatch=True), st.sampled_from(SPLITS), st.sampled_from(["iou", "dice"]))
 def test_no_name_of_a_class_turns_its_score_round(name: str, split: str, score: str) -> None:

@@ -247,6 +247,7 @@ def test_generated_slices_agree_with_skimage() -> None:
     check_against_skimage(truth, noisy(truth, 0, 0.15))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [3, pytest.param(25, marks=pytest.mark.slow)])
 def test_real_slices_agree_with_skimage(isbi2012_root: Path, number: int) -> None:
     truth = (cv2.imread(str(isbi2012_root / f"train/label/{number}.png"), -1) > 0).astype(np.uint8)

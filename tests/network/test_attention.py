@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from monai.networks.nets.attentionunet import AttentionBlock
 from torch import Tensor, nn
 
 from unet_exp.geometry import Architecture
@@ -15,8 +14,10 @@ from unet_exp.network.fusion import AttentionGate
 VALID = Architecture("valid", "crop", 3, 4, 1, 2, "attention", "none", "transposed")
 
 
-def give_monai(gate: AttentionGate) -> AttentionBlock:
+def give_monai(gate: AttentionGate) -> Any:
     """MONAI's block with the gate's weights; another norm than its batch norm takes the place of that."""
+    from monai.networks.nets.attentionunet import AttentionBlock  # only now: two seconds in each process
+
     convs = [branch[0] for branch in (gate.of_up, gate.of_skip, gate.psi)]
     inner = convs[0].out_channels
     block = AttentionBlock(2, f_int=inner, f_g=convs[0].in_channels, f_l=convs[1].in_channels)

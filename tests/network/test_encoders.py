@@ -80,8 +80,8 @@ def build(encoder: str, *words: str, channels: int = 3, classes: int = 2) -> Enc
     ("encoder", "depth", "skips", "fusion"),
     [
         *((RESNET, 3, [32, 0], fusion) for fusion in FUSIONS),
-        (RESNET, 6, [192, 48, 32, 32, 0], "concat"),
-        (CONVNEXT, 6, [48, 32, 24, 0, 0], "attention"),
+        pytest.param(RESNET, 6, [192, 48, 32, 32, 0], "concat", marks=pytest.mark.slow),
+        pytest.param(CONVNEXT, 6, [48, 32, 24, 0, 0], "attention", marks=pytest.mark.slow),
     ],
 )
 def test_its_decoder_is_the_unets(encoder: str, depth: int, skips: list[int], fusion: str) -> None:
@@ -330,6 +330,7 @@ def test_an_encoder_that_does_not_fit_is_told_in_one_line(encoder: str, words: l
     assert "\n" not in str(mistake.value)
 
 
+@pytest.mark.slow
 def test_it_goes_with_experiments_and_debugging_but_not_with_what_is_the_unets() -> None:
     for words in ("experiment=small", "experiment=own", "debug=overfit", "debug=fast"):
         assert parse(compose_train(["model=encoder", words])).model.name == "encoder"

@@ -247,6 +247,7 @@ def test_residual_maps_keep_about_unit_variance(fusion: str, most: float) -> Non
     assert 0.5 < min(deviations) <= max(deviations) < most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["", "attention"])
 def test_they_compile_into_one_graph(word: str) -> None:
     network = UNet(architecture("valid", "all three" if word else "residual", norm="none"))

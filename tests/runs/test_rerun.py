@@ -104,6 +104,7 @@ class TestEqual:
         assert now["overrides"] == [*then["overrides"], f"output={tmp_path}/out", "name=again"]
         assert not {"rerun", "resume"} & yaml.safe_load(after.config.read_text()).keys()
 
+    @pytest.mark.slow
     def test_the_whole_command_may_be_typed_again(self, cli: Cli, earlier: Any, tmp_path: Path) -> None:
         name = "another loss, a fold"
         words = [*TINY, *EARLIER[name].split(), f"output={tmp_path}/out", f"rerun={earlier(name).path}"]
@@ -184,6 +185,7 @@ class TestDifferent:
         assert compare_numbers(other, finished, weights_in).lost == ["best.ckpt"]
 
 
+@pytest.mark.slow
 def test_a_repetition_that_is_broken_off_is_compared_when_it_has_gone_on(
     cli: Cli, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +201,7 @@ def test_a_repetition_that_is_broken_off_is_compared_when_it_has_gone_on(
     assert summary(RunFolder(path))["rerun"]["equal"]
 
 
+@pytest.mark.slow
 def test_the_conditions_of_a_run_are_recorded_and_threads_and_layouts_are_taken_again(
     cli: Cli, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,7 @@ def run(code: str, session: dict[str, Any]) -> str:
     return printed.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "fewest"), [("network", 11), ("compare", 1)])
 def test_a_page_prints_what_it_says(name, fewest):
     torch.manual_seed(0)

@@ -127,6 +127,7 @@ def test_a_wrong_note_of_the_first_run_counts_as_none(tmp_path: Path, name: str)
     assert sweep.find_earliest() is None
 
 
+@pytest.mark.slow
 def test_a_line_does_not_name_thousands_of_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ValueError("no luck")

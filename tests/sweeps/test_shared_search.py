@@ -42,6 +42,7 @@ def search(tmp_path: Path, storage: str) -> Callable[..., Search]:
     return share
 
 
+@pytest.mark.slow
 def test_every_storage_draws_the_same(search: Callable[..., Search], tmp_path: Path) -> None:
     changes = {"trials": 8, "startup_trials": 3}
     assert run(search(**changes)) == run(opener(tmp_path / "other")("a.journal", **changes))
@@ -62,6 +63,7 @@ def test_two_launchers_share_the_trials(search: Callable[..., Search], tmp_path:
     assert [Path(row["folder"]).parent.name[-3:] for row in rows] == ["one", *["two"] * 5, *["one"] * 3]
 
 
+@pytest.mark.slow
 def test_many_at_once_lose_nothing_and_repeat_nothing(search: Callable[..., Search]) -> None:
     """Two workers of each of two launchers in a small space: six combinations."""
     answer_at_once([search(name, beside=True, trials=20, **FEW) for name in ("one", "one", "two", "two")])

@@ -113,6 +113,7 @@ def test_the_run_says_what_it_started_from_and_what_it_sees(user: Given, whole: 
     assert {"timm", "torchvision", "safetensors"} <= found["versions"].keys()
 
 
+@pytest.mark.slow
 def test_frozen_it_keeps_the_weights_of_the_file_and_then_learns_more_slowly(
     user: Given, whole: RunFolder, train: Train
 ) -> None:
@@ -132,6 +133,7 @@ def test_frozen_it_keeps_the_weights_of_the_file_and_then_learns_more_slowly(
     assert theirs["lr"] == pytest.approx(0.1 * own["lr"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 3])
 def test_resumed_it_ends_as_if_undisturbed_without_the_file(
     user: Given, whole: RunFolder, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
@@ -185,6 +187,7 @@ def test_exported_it_predicts_the_same_and_needs_no_timm(
     assert opened.architecture() == open_checkpoint(whole.best).architecture()
 
 
+@pytest.mark.slow
 def test_it_is_repeated_from_the_same_file_alone(user: Given, whole: RunFolder, cli: Cli, tmp_path: Path) -> None:
     words = [f"rerun={whole.path}", f"output={tmp_path}/again"]
     with put_away(user.weights):
@@ -198,6 +201,7 @@ def test_it_is_repeated_from_the_same_file_alone(user: Given, whole: RunFolder, 
         assert "has changed since it started from it" in cli("train", *words, f"model.weights={moved}").mistake
 
 
+@pytest.mark.slow
 def test_without_weights_it_trains_on_grey_images(train: Train) -> None:
     folder = train("model.weights=null", "data.normalization=none", "trainer.max_steps=1", base=SYNTHETIC)
     assert summary(folder)["init_from_sha256"] is None
@@ -302,6 +306,7 @@ def hub(user: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     server.close()
 
 
+@pytest.mark.slow
 def test_weights_of_timm_are_downloaded_once(user: Given, hub: Hub, cli: Cli, tmp_path: Path) -> None:
     words = [*SYNTHETIC, "model.weights=imagenet", "trainer.max_steps=1", "model.freeze_epochs=1"]
     first = cli("train", *words)

@@ -155,7 +155,7 @@ def note(fault: str, told: str, folder: RunFolder, then: str) -> None:
     "fault",
     # The disk is full for the first two in "all files" too; test_train.py has a bug.
     [
-        pytest.param(fault, marks=[pytest.mark.slow] * (number < 1 or fault.happens is a_bug))
+        pytest.param(fault, marks=[pytest.mark.slow] * (number < 1 or fault.happens in (a_bug, kill_a_worker)))
         for number, fault in enumerate(FAULTS)
     ],
     ids=lambda fault: fault.name,
@@ -212,6 +212,7 @@ def test_another_process_at_the_same_run(cli: Cli, tmp_path: Path, when_at_step:
     note("resumed while it still runs", said.mistake, folder, "when that has ended")
 
 
+@pytest.mark.slow
 def test_permission_is_lost(whole: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Path(tempfile.mkdtemp())
     place.chmod(0o777)

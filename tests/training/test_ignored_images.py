@@ -54,7 +54,13 @@ def numbers(folder: RunFolder) -> Any:
 
 
 @pytest.mark.parametrize(
-    "loss", ["cross_entropy", "border_weighted", "dice", f"custom loss.target={__name__}.MeanOfNothing"]
+    "loss",
+    [
+        pytest.param("cross_entropy", marks=pytest.mark.slow),
+        pytest.param("border_weighted", marks=pytest.mark.slow),
+        "dice",
+        f"custom loss.target={__name__}.MeanOfNothing",
+    ],
 )
 def test_they_count_as_nothing_in_validation_and_test(tmp_path: Path, loss: str) -> None:
     words = [f"loss={loss.split()[0]}", *loss.split()[1:], "trainer.monitor=val/loss"]
@@ -68,6 +74,7 @@ def test_they_count_as_nothing_in_validation_and_test(tmp_path: Path, loss: str)
     assert (beside.predictions / "test_g.png").exists()
 
 
+@pytest.mark.slow
 def test_evaluate_leaves_them_out_too(tmp_path: Path, cli: Callable[..., Said]) -> None:
     words = images(tmp_path / "beside", ignored="ce")
     folder = run_training(tmp_path, base=words)

@@ -129,10 +129,10 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     "words",
     [
         "loss=cross_entropy",
-        "loss=dice_ce trainer.clip_norm=1",
-        "loss=border_weighted augmentation=paper",
+        pytest.param("loss=dice_ce trainer.clip_norm=1", marks=pytest.mark.slow),
+        pytest.param("loss=border_weighted augmentation=paper", marks=pytest.mark.slow),
         "loss=lovasz model.norm=batch logger=tensorboard logger.images=0",
-        "trainer.ema_decay=0.9",
+        pytest.param("trainer.ema_decay=0.9", marks=pytest.mark.slow),
     ],
 )
 def test_between_two_looks_no_step_asks_for_anything(train: Train, monkeypatch: Any, words: str) -> None:

@@ -125,6 +125,7 @@ def test_a_training_monitors_a_distance_and_writes_all_scores(train: Callable[..
         assert next(csv.reader(file))[1:] == names
 
 
+@pytest.mark.slow
 def test_evaluate_takes_other_units_and_leaves_out_what_is_not_wanted(
     cli: Callable[..., Any], finished: Any, tmp_path: Path
 ) -> None:

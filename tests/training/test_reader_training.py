@@ -78,12 +78,14 @@ def test_the_documented_one_trains_as_files_do(train: Train) -> None:
     assert summary(own)["data_fingerprint"] == summary(files)["data_fingerprint"]
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_where_it_was(train: Train, part: Part) -> None:
     whole = train(*OWN[:3], "name=whole")
     broken = part(*OWN[:3], "data.cache=none", "name=part", batch=3)
     check_equal(train(*OWN[:3], f"resume={broken.path}", "data.num_workers=1", "name=part"), whole)
 
 
+@pytest.mark.slow
 def test_its_code_runs_only_where_it_is_trusted(cli: Cli) -> None:
     folder = cli("train", *BRIEF, *OWN).folder
     forget()

@@ -89,6 +89,7 @@ def test_what_is_left_of_a_run_without_its_checkpoints_stays(train: Train, part:
     assert folder.metrics.read_bytes() == left
 
 
+@pytest.mark.slow
 def test_images_that_lie_elsewhere_now_and_then_are_others(
     cli: Cli, isbi_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def test_images_that_cannot_be_meant_are_told(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_validation_images_that_are_trained_on_are_told(isbi2012_root: Path) -> None:
     words = [*TINY_STACK, "model=same", "data=isbi2012", f"data.root={isbi2012_root}", "data.split=all", "data.tile=64"]
     (warning,) = list_warnings(prepare(parse(composed(*words)), words))

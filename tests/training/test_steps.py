@@ -105,12 +105,12 @@ def ignore(monkeypatch: pytest.MonkeyPatch, positions: Collection[int]) -> None:
 @pytest.mark.parametrize(
     ("accumulate", "batch", "tiles", "more", "clip"),
     [
-        (8, 2, 4, "", None),  # never as many batches as there should be
+        pytest.param(8, 2, 4, "", None, marks=pytest.mark.slow),  # never as many batches as there should be
         (3, 2, 10, "", None),  # three batches, then two
-        (2, 4, 14, "", None),  # the last batch of a whole window has two patches
+        pytest.param(2, 4, 14, "", None, marks=pytest.mark.slow),  # the last batch of a whole window has two patches
         (3, 4, 14, "", None),  # the last window is one batch of two patches
         (8, 2, 4, "trainer.clip_norm=2", 2),  # between a quarter of the gradient and the whole
-        (3, 2, 20, "trainer.limit_batches=4", None),  # three batches, then one
+        pytest.param(3, 2, 20, "trainer.limit_batches=4", None, marks=pytest.mark.slow),  # three batches, then one
     ],
 )
 def test_a_step_is_the_mean_over_the_patches_of_its_real_window(
@@ -140,6 +140,7 @@ def lightning_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(SegmentationModule, "on_before_optimizer_step")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["trainer.accumulate=3 data.tiles_per_epoch=12", "data.tiles_per_epoch=5"])
 def test_no_bit_of_whole_windows_and_single_batches_changes(
     train: Train, monkeypatch: pytest.MonkeyPatch, words: str

@@ -386,6 +386,7 @@ def test_a_bug_keeps_its_traceback_and_the_summary_says_failed(
     assert summary(RunFolder(path))["error"] == "ZeroDivisionError: a bug"
 
 
+@pytest.mark.slow
 def test_equal_runs_are_equal_to_the_bit_for_any_number_of_workers(train: Train) -> None:
     words = "model=release", "trainer.max_steps=6", "optimizer.lr=0.01"  # release: its dropout draws too
     one, workers, other = train(*words), train(*words, "data.num_workers=2"), train(*words, "seed=1")

@@ -197,6 +197,7 @@ def test_server_that_cannot_be_reached_means_offline(
     assert (summary["run_id"], summary["summary"]["loss"]) == ("resumed", 1.0)
 
 
+@pytest.mark.slow
 def test_server_that_dies_half_way_neither_stops_nor_holds_up_the_training(
     server: WandbServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,6 +1,7 @@
 """Overlays: a prediction beside its image, its truth and its errors."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -179,7 +180,15 @@ def split_panels(picture: NDArray[np.uint8], count: int = 4) -> list[NDArray[np.
 def _add_title(title: str, panel: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = panel.shape[:2]
     canvas = np.full((height + _HEADER + _GAP, width + _GAP, 3), 255, np.uint8)
+    canvas[:_HEADER] = _draw_title(title, width)
     canvas[_HEADER : _HEADER + height, _GAP // 2 : _GAP // 2 + width] = panel
-    scale = min(0.6, width / 400)
-    cv2.putText(canvas, title, (_GAP, 20), cv2.FONT_HERSHEY_SIMPLEX, scale, _CORRECT, 1, cv2.LINE_AA)
     return canvas
+
+
+@lru_cache(maxsize=64)  # text takes longer to draw than a small picture, and most pictures have the same
+def _draw_title(title: str, width: int) -> NDArray[np.uint8]:
+    """The stripe above a panel, not to be changed."""
+    stripe = np.full((_HEADER, width + _GAP, 3), 255, np.uint8)
+    scale = min(0.6, width / 400)
+    cv2.putText(stripe, title, (_GAP, 20), cv2.FONT_HERSHEY_SIMPLEX, scale, _CORRECT, 1, cv2.LINE_AA)
+    return stripe

@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ _PACKAGES = (
     "unet-exp", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "wandb", "albumentations", "numpy",
     "opencv-python-headless", "scipy", "scikit-image", "timm", "torchvision", "safetensors",
 )  # fmt: skip
+_read_version = cache(metadata.version)  # from a file that does not change while it is imported
 
 
 def describe_conditions(data_fingerprint: str | None, device: str, precision: str, **more: Any) -> Conditions:
@@ -27,7 +29,7 @@ def versions() -> dict[str, str]:
     found = {"python": sys.version.split()[0]}
     for package in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
+            found[package] = _read_version(package)
     return found
 
 
