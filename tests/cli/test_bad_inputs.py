@@ -452,6 +452,13 @@ TABLE = [
     Bad("no validation", nothing, ["data.val=0"], "data.val must be more than 0"),
     Bad("broken regular expression", nothing, ["data.group='(a'"], "is no regular expression"),
     Bad("expression that does not match", nothing, ["data.group=b"], "does not match a0; give file, folder, image or"),
+    Bad(
+        "expression of what the wildcards leave out",
+        nothing,
+        ["data.images=images/a*.png", "data.masks=masks/a*.png", r"data.group='^a\d'"],
+        "does not match 0; give file, folder, image or a regular expression that all names match; names are what the "
+        "wildcards match in data.images=images/a*.png: with data.images=images/*.png this one is 'a0'",
+    ),
     Bad("folders without parts", nothing, ["data.split=folders"], "a0 is not in a folder train, val, test"),
     Bad("folder of another name", in_folders("train", "wild"), ["data.split=folders"], "wild/a1 is not in a folder"),
     Bad("no folder val", in_folders("train", "test"), ["data.split=folders"], "there is no image in val"),

@@ -159,7 +159,12 @@ PLACES = {
                          [f"id{n}/masks/{k}x.png" for n in range(4) for k in range(2)],
                          ["data.images=id*/images/*.png", "data.masks=id*/masks/", "data.labels=instances"]),
     "kinds tell": ([f"s{n}.tif" for n in range(4)], [f"mask_s{n}.png" for n in range(4)],
-                   ["data.images=s*.tif", "data.masks=mask_s*.png"]),
+                   ["data.images=*.tif", "data.masks=mask_*.png"]),
+    "a word in all names": ([f"photos/patient0{n} slide {k}.png" for n in range(4) for k in range(2)],
+                            [f"labels/patient0{n} slide {k}_mask.png" for n in range(4) for k in range(2)],
+                            ["data.images=photos/*.png", "data.masks=labels/*_mask.png"]),
+    "words that differ": ([f"img_p{n}_x.tif" for n in range(4)], [f"lab_p{n}_x_gt.png" for n in range(4)],
+                          ["data.images=img_*.tif", "data.masks=lab_*_gt.png"]),
 }  # fmt: skip
 
 

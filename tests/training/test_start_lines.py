@@ -63,6 +63,27 @@ def test_images_that_cannot_be_meant_are_told(tmp_path: Path) -> None:
     ]
 
 
+def test_groups_are_counted_and_a_single_one_is_told(cli: Cli, tmp_path: Path) -> None:
+    for number in range(10):
+        put(tmp_path, f"p{number // 2}_{number}", grey(40), mask(40))
+    words = ["data=folder", f"data.images={tmp_path}/images", f"data.masks={tmp_path}/masks", "data.tile=32"]
+    torn = cli("check_data", *words, "data.val=0.3", "data.test=0.2", "output=look").out
+    assert r"p2 is in train and val; if these belong together, type 'data.group=^p\d+'" in torn
+    words += [r"data.group=^p\d+", "data.val=0.2", "data.test=0.2"]
+    warning = (
+        "warning: the validation images are of one group (p3), and the test images are of one group (p4): their scores "
+        "say little about others; -m data.folds=5 'data.fold=range(5)' tests each group once"
+    )
+    looked = cli("check_data", *words, "output=look").out.splitlines()
+    assert warning in looked
+    assert "train 6 (3 groups), val 2 (1), test 2 (1), unlabelled 0" in [line.strip() for line in looked]
+    trained = cli("train", *TINY_STACK, *words, "model=same", "output=out").out.splitlines()
+    assert warning in trained
+    assert any(
+        line.endswith(" 6 (3 groups) to train, 2 (1) to validate, 2 (1) to test, 0 unlabelled") for line in trained
+    )
+
+
 @pytest.mark.slow
 def test_validation_images_that_are_trained_on_are_told(isbi2012_root: Path) -> None:
     words = [*TINY_STACK, "model=same", "data=isbi2012", f"data.root={isbi2012_root}", "data.split=all", "data.tile=64"]

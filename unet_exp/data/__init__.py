@@ -34,4 +34,7 @@ def load_data(config: DataConfig, find_objects: bool = False, keep: bool = True)
 
 def limit(dataset: DataSet, count: int | None) -> DataSet:
     """The data set with at most `count` images to validate, to test and to draw."""
-    return replace(dataset, val=dataset.val[:count], test=dataset.test[:count], unlabelled=dataset.unlabelled[:count])
+    if count is None:
+        return dataset
+    val, test, unlabelled = dataset.val[:count], dataset.test[:count], dataset.unlabelled[:count]
+    return replace(dataset, val=val, test=test, unlabelled=unlabelled, groups={})  # of other images

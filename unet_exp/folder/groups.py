@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_exp.config.user_data import UserDataConfig
+from unet_exp.config.user_data import FolderConfig, UserDataConfig
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.folder.lists import WORDS, find_list, match_lines
 from unet_exp.io.texts import Places, TextIndex, Texts
+from unet_exp.samples.group_counts import GroupCount
 from unet_exp.samples.splits import split_indices
 
 PARTS = tuple(WORDS)
@@ -30,8 +31,25 @@ class SplitItem(NamedTuple):
     name: str
 
 
+class Split(NamedTuple):
+    """A split of images.
+
+    Attributes:
+        parts: places of the images of train, val and test.
+        groups: of each of these, by its name; empty where each image is a group of its own.
+    """
+
+    parts: list[Places]
+    groups: dict[str, GroupCount]
+
+
 def split(items: Sequence[SplitItem], config: UserDataConfig) -> list[Places]:
-    """Splits labelled images, in natural order, into train, val and test: three arrays of places in `items`.
+    """The parts of `split_groups`."""
+    return split_groups(items, config).parts
+
+
+def split_groups(items: Sequence[SplitItem], config: UserDataConfig) -> Split:
+    """Splits labelled images, in natural order, into train, val and test; a group stays in one of them.
 
     Args:
         items: may make each item when it is asked for; they are asked for one after the other.
@@ -41,9 +59,19 @@ def split(items: Sequence[SplitItem], config: UserDataConfig) -> list[Places]:
         ConfigError: for a config that does not fit these images.
         DataError: for lists that cannot be read or do not fit.
     """
-    groups = _number_groups(items, config.group)
-    if config.split == "fractions":
-        return _split_blocks(groups, config)
+    groups = _number_groups(items, config)
+    parts = _split_blocks(groups, config) if config.split == "fractions" else _split_as_given(items, groups, config)
+    counts: dict[str, GroupCount] = {}
+    if int(groups.max(initial=-1)) + 1 < len(items):
+        for part, places in zip(PARTS, parts, strict=True):
+            if len(places):
+                first = _name_group(items[int(places[0])], config).replace("\n", " ")
+                counts[part] = GroupCount(len(np.unique(groups[places])), first)
+    return Split(parts, counts)
+
+
+def _split_as_given(items: Sequence[SplitItem], groups: Places, config: UserDataConfig) -> list[Places]:
+    """By folders or by lists, none of which may tear one of the groups (N,)."""
     folder = config.lists_folder
     parts = _split_by_folders(items) if folder is None else _split_by_lists(items, Path(folder))
     for part, places in zip(PARTS[:2], parts, strict=False):
@@ -90,14 +118,15 @@ def name_samples(items: Sequence[SplitItem], find_source: Callable[[int], Path |
     raise DataError(f"{find_source(first)}: another image would be called {names[first]} too; rename one of the two")
 
 
-def _number_groups(items: Sequence[SplitItem], rule: str) -> Places:
+def _number_groups(items: Sequence[SplitItem], config: UserDataConfig) -> Places:
     """(N,) the number of each item's group, in the order of their first images."""
-    firsts = TextIndex(Texts.of(_name_group(item, rule) for item in items)).find_firsts()
+    firsts = TextIndex(Texts.of(_name_group(item, config) for item in items)).find_firsts()
     numbers: Places = np.unique(firsts, return_inverse=True)[1]
     return numbers
 
 
-def _name_group(item: SplitItem, rule: str) -> str:
+def _name_group(item: SplitItem, config: UserDataConfig) -> str:
+    rule = config.group
     if rule == "image":
         return item.name
     if rule == "file":
@@ -108,9 +137,27 @@ def _name_group(item: SplitItem, rule: str) -> str:
     if match is None:
         raise ConfigError(
             f"data.group={rule}: does not match {item.name}; give file, folder, image or a regular "
-            "expression that all names match"
+            f"expression that all names match{_explain_names(item, config)}"
         )
     return "\n".join(part or "" for part in match.groups()) if match.groups() else match[0]
+
+
+def _explain_names(item: SplitItem, config: UserDataConfig) -> str:
+    """What a name is, where wildcards make it; with a shorter glob, if that gives a name that the rule matches."""
+    images = config.images if isinstance(config, FolderConfig) else None
+    if not isinstance(images, str) or not any(sign in images for sign in "*?["):
+        return ""
+    told = f"; names are what the wildcards match in data.images={images}"
+    above, slash, last = images.rpartition("/")
+    stem, dot, suffix = last.partition(".")
+    start, star, end = stem.partition("*")
+    if not star or not start + end or any(sign in start + end for sign in "*?[{"):
+        return told
+    folder, below, name = item.name.rpartition("/")
+    wide = f"{folder}{below}{start}{name}{end}"
+    if re.search(config.group, wide) is None:
+        return told
+    return f"{told}: with data.images={above}{slash}*{dot}{suffix} this one is '{wide}'"
 
 
 def _split_blocks(groups: Places, config: UserDataConfig) -> list[Places]:

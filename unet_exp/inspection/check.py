@@ -4,7 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -36,6 +36,7 @@ from unet_exp.folder.survey import survey as survey_files
 from unet_exp.inspection import findings, survey, tables
 from unet_exp.inspection.findings import ClassProposal, Suspicion, Totals
 from unet_exp.inspection.proposal import propose_files, write_words
+from unet_exp.inspection.together import find_torn
 from unet_exp.inspection.trials import silence_warnings, with_values
 from unet_exp.io.valid import Valid
 from unet_exp.io.writing import make_output_folder
@@ -43,6 +44,7 @@ from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.samples.classes import IGNORE_COLOR, UnknownValues, Values, colorize, decode, object_ids, picture_color
 from unet_exp.samples.compatibility import check_fits, score_borders
 from unet_exp.samples.data_set import SPLITS, DataSet
+from unet_exp.samples.group_counts import GroupCount, warn_of_single_groups
 from unet_exp.samples.sample import Sample
 
 Seen = tuple[NDArray[Any], NDArray[np.uint8] | None]
@@ -67,6 +69,8 @@ class _Inspection:
         look: reads an image once more: (H, W, C), and its mask in colours (H, W, 3).
         mistakes: why a training cannot start.
         proposal: other classes, where the configured ones do not fit.
+        groups: of the images of each part.
+        remarks: lines about these.
     """
 
     stats: Sequence[ImageStats]
@@ -80,6 +84,8 @@ class _Inspection:
     look: Callable[[ImageStats], Seen]
     mistakes: list[str]
     proposal: ClassProposal | None = None
+    groups: Mapping[str, GroupCount] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
 
 def check_data(config: Config, output: Path) -> Path:
@@ -170,9 +176,11 @@ def _print_tables(
     inspection: _Inspection, pixels: Mapping[str, Counter[int]], suspicions: Sequence[Suspicion], console: Console
 ) -> None:
     if inspection.stats:
-        console.print(tables.tabulate_images(inspection.stats, inspection.split))
+        console.print(tables.tabulate_images(inspection.stats, inspection.split, inspection.groups))
         for line in tables.describe_reading(inspection.stats):
             console.print(line, soft_wrap=True)
+    for line in inspection.remarks:
+        console.print(line, soft_wrap=True, markup=False)
     if pixels:
         totals = Totals.of(one.mask for one in inspection.stats if one.mask is not None)
         classes, label_map = inspection.classes, inspection.label_map
@@ -250,9 +258,12 @@ def _inspect_folder(whole: Config, config: UserDataConfig, console: Console) -> 
         _, scene, mask, labelled, *_ = survey.read_page(one, rules)
         return scene.pixels, None if mask is None else _paint_mask(mask, labelled, fitting, ignored)
 
-    parts = _split_images(stats, config, mistakes)
+    parts, counts = _split_images(stats, config, mistakes)
     split = Counter(parts.values())
-    return _Inspection(stats, parts, split, None, classes, label_map, objects, fitting, look, mistakes, proposal)
+    remarks = _tell_of_groups(config, parts, counts)
+    return _Inspection(
+        stats, parts, split, None, classes, label_map, objects, fitting, look, mistakes, proposal, counts, remarks
+    )
 
 
 def _find_data(mistakes: list[str], config: UserDataConfig, known: Mapping[str, NDArray[Any]] | None) -> Origin:
@@ -267,19 +278,31 @@ def _find_data(mistakes: list[str], config: UserDataConfig, known: Mapping[str, 
     return items
 
 
-def _split_images(stats: Sequence[ImageStats], config: UserDataConfig, mistakes: list[str]) -> dict[str, str]:
-    """Splits the images, by name; a mistake where there is no split."""
+def _split_images(
+    stats: Sequence[ImageStats], config: UserDataConfig, mistakes: list[str]
+) -> tuple[dict[str, str], dict[str, GroupCount]]:
+    """Splits the images, by name, and counts the groups of each part; a mistake where there is no split."""
     labelled = [one.item for one in stats if one.mask is not None]
     parts = {one.item.name: groups.UNLABELLED for one in stats if one.mask is None}
     if not labelled:
         mistakes.append(f"{name_masks(config)}: no image has a mask that can be used: nothing to learn from")
-        return parts
+        return parts, {}
+    counts: dict[str, GroupCount] = {}
     with _collect_mistake(mistakes):
-        split = groups.split(labelled, config)
+        split, counts = groups.split_groups(labelled, config)
         parts |= {
             labelled[place].name: part for part, places in zip(groups.PARTS, split, strict=True) for place in places
         }
-    return parts
+    return parts, counts
+
+
+def _tell_of_groups(config: UserDataConfig, parts: Mapping[str, str], counts: Mapping[str, GroupCount]) -> list[str]:
+    """Lines about groups of images: too few in a part, and what look like some that are not kept together."""
+    fractions = config.split == "fractions" and not config.folds
+    alone = warn_of_single_groups(counts, fractions) if not config.folds else None
+    by_name = config.split == "fractions" and config.group == "file"
+    torn = find_torn(parts) if by_name else None
+    return [*([f"warning: {alone}"] if alone else []), *([torn] if torn else [])]
 
 
 def _find_differences(stats: Sequence[ImageStats]) -> list[str]:

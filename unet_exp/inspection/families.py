@@ -116,6 +116,35 @@ class Family:
         return replace(self, beginning=self.beginning + "".join(first[:start]), ending=ending + self.ending)
 
 
+def narrow_both(images: Family, masks: Family, numbers: bool) -> tuple[Family, Family]:
+    """Narrows both, see `Family.narrow`, but for the words beside the wildcard that both have: these stay in the names.
+
+    Their common `patient` is a part of names that a user knows, and `data.group` may need it.
+    """
+    narrow, narrow_masks = images.narrow(numbers), masks.narrow(numbers)
+    start = _count_shared(narrow.beginning[::-1], narrow_masks.beginning[::-1])
+    # What the files had before keeps others out.
+    added, added_masks = (new.ending.removesuffix(old.ending) for new, old in ((narrow, images), (narrow_masks, masks)))
+    stop = _count_shared(added, added_masks)
+
+    def widen(family: Family) -> Family:
+        return replace(
+            family,
+            beginning=family.beginning[: len(family.beginning) - start],
+            ending=family.ending[stop:],
+        )
+
+    return widen(narrow), widen(narrow_masks)
+
+
+def _count_shared(first: str, second: str) -> int:
+    """How many characters two texts have in common at their beginnings: all of one text, or whole words of both."""
+    if first.startswith(second) or second.startswith(first):
+        return min(len(first), len(second))
+    runs = zip(_RUN.findall(first), _RUN.findall(second), strict=False)
+    return len("".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], runs)).rstrip("_-. "))
+
+
 def find_families(root: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Family]:
     """Finds the families of files below a folder, the largest first.
 

@@ -17,6 +17,7 @@ from unet_exp.folder.stats import IGNORED, ImageStats
 from unet_exp.inspection.findings import ClassProposal, Suspicion, Totals
 from unet_exp.samples.classes import Value
 from unet_exp.samples.data_set import SPLITS
+from unet_exp.samples.group_counts import GroupCount, describe_counts
 
 _ROWS = 8
 _NAMES = 4
@@ -25,12 +26,13 @@ _MANY_AS_OBJECTS = 6
 _MOST_BESIDE_OBJECTS = 12
 
 
-def tabulate_images(stats: Sequence[ImageStats], split: Mapping[str, int]) -> Table:
+def tabulate_images(stats: Sequence[ImageStats], split: Mapping[str, int], groups: Mapping[str, GroupCount]) -> Table:
     """Images by size, channels and type; `split` counts the images of each part, empty without a split."""
     kinds: dict[tuple[int, int, int, str], list[ImageStats]] = {}
     for one, channels in zip(stats, used_channels([one.kind for one in stats]).tolist(), strict=True):
         kinds.setdefault((one.width, one.height, channels, one.dtype), []).append(one)
-    parts = ", ".join(f"{part} {split.get(part, 0)}" for part in SPLITS)
+    counts = describe_counts({part: split.get(part, 0) for part in SPLITS}, groups)
+    parts = ", ".join(f"{part} {count}" for part, count in counts.items())
     table = Table(caption=parts if split.get("train") else "no split yet", caption_justify="left", min_width=60)
     for column in ("images", "width x height", "channels", "type", "values", "mean"):
         table.add_column(column, justify="right")

@@ -11,7 +11,7 @@ from unet_exp.data.sets.folder import find_folder_pairs
 from unet_exp.errors import UserError
 from unet_exp.folder.pairs import Pair, Pairs
 from unet_exp.folder.rules import Rules
-from unet_exp.inspection.families import Family
+from unet_exp.inspection.families import Family, narrow_both
 from unet_exp.inspection.looks import Look
 from unet_exp.io.kinds import ANNOTATION_SUFFIXES, DICOM_SUFFIXES
 from unet_exp.samples.classes import UnknownValues
@@ -114,7 +114,8 @@ def _name_files(images: Family, masks: Family) -> Iterator[dict[str, Any]]:
     if set(masks.names) <= set(images.names):
         yield exact
     for numbers in (False, True):
-        yield {"images": images.narrow(numbers).spec, "masks": masks.narrow(numbers).spec}
+        narrow, narrow_masks = narrow_both(images, masks, numbers)
+        yield {"images": narrow.spec, "masks": narrow_masks.spec}
     yield exact
 
 

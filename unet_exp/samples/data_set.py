@@ -1,13 +1,14 @@
 """Data sets: samples in four splits."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
 from unet_exp.config import ClassSpec
 from unet_exp.io.pixel_size import PixelSize
 from unet_exp.metrics.declarations import ScoreFamily
 from unet_exp.metrics.surfaces import PIXELS, Scale
+from unet_exp.samples.group_counts import GroupCount
 from unet_exp.samples.sample import Images, ImagesInMemory, Sample
 
 SPLITS = ("train", "val", "test", "unlabelled")
@@ -30,6 +31,7 @@ class DataSet:
             fingerprint.
         mask_suffix: of the files of a user's own masks, such as `.png`; predicted ones get it too.
         scale: of distances.
+        groups: of the images of each split; empty where each image is one of its own, or they are not known.
     """
 
     train: Images
@@ -42,6 +44,7 @@ class DataSet:
     meaning: str = ""
     mask_suffix: str | None = None
     scale: Scale = PIXELS
+    groups: Mapping[str, GroupCount] = field(default_factory=dict)
 
     @classmethod
     def of(

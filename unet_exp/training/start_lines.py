@@ -6,11 +6,14 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from unet_exp.config.data import DataConfig
 from unet_exp.config.model import EncoderModelConfig
+from unet_exp.config.user_data import UserDataConfig
 from unet_exp.files import shorten_path
 from unet_exp.geometry import Architecture, EncoderArchitecture, layer_table, output_size, short_count
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.samples.data_set import SPLITS, DataSet
+from unet_exp.samples.group_counts import describe_counts, warn_of_single_groups
 from unet_exp.training.loggers import TrainingLogger
 from unet_exp.training.prepare import Job, count_steps
 
@@ -35,7 +38,8 @@ def _describe(job: Job, folder: RunFolder, logger: TrainingLogger) -> Iterator[t
         yield "", architecture.describe_sight()
     precision = f"{_PRECISIONS[job.precision]}, {job.module.layouts.training}"
     yield "device", f"{job.device}, {precision}, {threads} thread{'s' * (threads > 1)}"
-    yield "images", ", ".join(f"{len(getattr(job.dataset, part))} {_WORDS[part]}" for part in SPLITS)
+    counts = describe_counts({part: len(getattr(job.dataset, part)) for part in SPLITS}, job.dataset.groups)
+    yield "images", ", ".join(f"{count} {_WORDS[part]}" for part, count in counts.items())
     tile, side = data.tile, job.datamodule.input_size
     seen = "" if side == tile else f", of which the network sees {side} x {side}"
     yield "patches", f"{job.datamodule.tiles} an epoch in batches of {data.batch_size}, {tile} x {tile} pixels{seen}"
@@ -110,6 +114,14 @@ def _warn_of_data(job: Job, dataset: DataSet) -> Iterator[str]:
             f"{seen} of {len(dataset.val)} validation images are trained on too: val/loss and all of val/... say "
             "nothing about new images"
         )
+    yield from _warn_of_groups(job.config.data, dataset)
+
+
+def _warn_of_groups(data: DataConfig, dataset: DataSet) -> Iterator[str]:
+    """Says that one group validates or tests; with folds each does in its turn."""
+    if isinstance(data, UserDataConfig) and not data.folds:
+        alone = warn_of_single_groups(dataset.groups, data.split == "fractions")
+        yield from [alone] if alone else []
 
 
 def _warn_of_early_end(job: Job) -> Iterator[str]:

@@ -81,7 +81,7 @@ def load_user_data(config: UserDataConfig, find_objects: bool = False, keep: boo
         )
     items = PageItems(found, np.arange(len(index)))
     images = make_images(found, groups.name_samples(items, items.find_image))
-    split = groups.split(PageItems(found, labelled), config)
+    split, counts = groups.split_groups(PageItems(found, labelled), config)
     train, val, test = (images.take(labelled[places]) for places in split)
     _check_classes_shown(train, rules.classes)
     metrics: tuple[ScoreFamily, ...] = ("seg",) if rules.objects else ()
@@ -90,7 +90,8 @@ def load_user_data(config: UserDataConfig, find_objects: bool = False, keep: boo
     first = found.pairs[int(index.rows["place"][labelled[0]])].mask
     suffix = suffix_of(first) if isinstance(first, Path) else None
     scale = choose_scale(index.list_pixel_sizes())
-    return DataSet(train, val, test, unlabelled, rules.classes, channels, metrics, rules.of_labels, suffix, scale)
+    meaning = rules.of_labels
+    return DataSet(train, val, test, unlabelled, rules.classes, channels, metrics, meaning, suffix, scale, counts)
 
 
 DATA_SETS["folder"] = load_user_data
