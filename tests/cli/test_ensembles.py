@@ -68,7 +68,7 @@ class TestPredict:
             np.testing.assert_allclose(shares, expected, atol=1e-6)
             mask = read_image(tmp_path / f"out/{number}_mask.png")[..., 0]
             np.testing.assert_array_equal(mask, 255 * shares.argmax(axis=0))
-        assert len(list((tmp_path / "out").iterdir())) == 2 * 6
+        assert len(list((tmp_path / "out").iterdir())) == 2 * 6 + 1
 
     @pytest.mark.slow
     def test_a_large_image(self, cli: Cli, finished: RunFolder, tmp_path: Path) -> None:

@@ -240,6 +240,25 @@ class TestPredict:
             assert set(table["class"]) <= {"cell"}
             assert table["probability"].between(0, 1).all()
 
+    def test_all_objects_are_counted_and_in_one_table(self, predict: Callable[..., Said], tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        for number in range(2):
+            write_image(tmp_path / f"in/a, {number}.png", generate(48, 64, 5, number).image)
+        said = predict("input=in", "instances=true")
+        joined = pd.read_csv(tmp_path / "masks/instances.csv")
+        singles = [pd.read_csv(tmp_path / f"masks/a, {number}_instances.csv") for number in range(2)]
+        pd.testing.assert_frame_equal(joined.drop(columns="file"), pd.concat(singles, ignore_index=True))
+        assert joined["file"].tolist() == [
+            f"in/a, {number}.png" for number in range(2) for _ in range(len(singles[number]))
+        ]
+        assert f"objects: cell {len(joined)}\n" in said.out
+
+        said = predict("input=in/a, 1.png", "instances=true", "instances_classes=[membrane,cell]")
+        joined = pd.read_csv(tmp_path / "masks/instances.csv")
+        assert set(joined["file"]) == {"in/a, 1.png"}
+        counts = joined["class"].value_counts()
+        assert f"objects: membrane {counts.get('membrane', 0)}, cell {counts.get('cell', 0)}\n" in said.out
+
     def test_classes_by_name(self, predict: Callable[..., Said], tmp_path: Path) -> None:
         write_image(tmp_path / "a.png", generate(48, 48, 5, 0).image)
         assert predict("input=a.png", "instances=true", "instances_classes=[membrane]").code == 0

@@ -178,6 +178,7 @@ def test_the_parts_of_a_folder_are_what_one_process_writes(predict: Cli, tmp_pat
     assert "1 of 6 files was left out: in/bad.png" in predict(*words, "output=alone").mistake
     said = [predict(*words, "output=shared", f"part={number}/3") for number in (2, 3, 1)]
     assert _contents(tmp_path / "shared") == _contents(tmp_path / "alone")
+    assert "instances.csv" in _contents(tmp_path / "alone")
     assert [one.code for one in said].count(2) == 1
     assert sum(int(re.findall(r"part \d of 3: (\d) of 6 files predicted", one.out)[0]) for one in said) == 5
     (failed,) = [one for one in said if one.code]

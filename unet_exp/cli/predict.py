@@ -1,7 +1,8 @@
 """The command predict: predicts masks for the user's own images."""
 
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,11 +28,13 @@ from unet_exp.errors import ConfigError, DataError
 from unet_exp.inference.large.sharing import Share
 from unet_exp.runs.run_folder import OUTPUTS
 from unet_exp.schema import Strict, validate
+from unet_exp.typed import write_value
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from unet_exp.cli.over_checkpoints import OverCheckpoints
+    from unet_exp.inference.large.file_predictor import Outputs
     from unet_exp.inference.predictor import Predictor
 
 USAGE = """Predict masks for images, stacks and volumes, in files of all kinds that trainings read.
@@ -47,14 +50,14 @@ Usage: python scripts/predict.py checkpoint=<file or run folder> input=<file, fo
   memory         the most to use, such as 2GB (three quarters of the free memory); larger TIFFs are predicted by tiles
   part           2/8: the second of eight processes that share the work; auto: as SLURM or torchrun numbers this one
   trust          packages whose classes the checkpoint may name ([]): docs/extend.md
-  instances      true: also <name>_instances, a number per cell (dark for the eye), <name>_instances_preview.png, the
-                 cells in colours, and <name>_instances.csv, a row per cell
+  instances      true: also <name>_instances, a number per object (dark for the eye), <name>_instances_preview.png, the
+                 objects in colours, <name>_instances.csv, a row per object, and instances.csv, those of all images
 
-Cells are the 4-connected components of a class:
+Objects are the 4-connected components of a class:
   instances_classes   names of their classes, such as [cell,nucleus] (all classes except the first)
   instances_holes     holes of up to so many pixels are filled (0)
-  instances_smallest  cells of fewer pixels are dropped (0)
-  instances_split     cuts a cell at a waist whose radius is more than this many pixels below its bumps' (0: none)
+  instances_smallest  objects of fewer pixels are dropped (0)
+  instances_split     cuts an object at a waist whose radius is more than this many pixels below its bumps' (0: none)
 
 A mask is written as <name>_mask, of the input's size, with the values or colours of the training labels: a TIFF for a
 TIFF, with its georeference; a NIfTI for a NIfTI, with its geometry; else a file like the training masks (.png, .tif,
@@ -154,12 +157,14 @@ def predict(over: "OverCheckpoints") -> list[Path]:
     outputs = Outputs(output, task.preview, task.probabilities, write_cells, checkpoint.record.mask_suffix, names)
     sizes = dict(zip(names, measure_images(images) if share else [0] * len(images), strict=True))
     found = predict_files(predictor, sizes, inputs, outputs, budget, console, share)
+    if task.instances and found.masks:
+        _report_objects(task, found, names, outputs, [spec.name for spec in predictor.classes], share, console)
     _report(found, len(images), share, output, console)
     if found.failures:
         were = "was" if found.failed == 1 else "were"
         hint = explain_channels(checkpoint.config.data, task.input)
         raise DataError(f"{found.failed} of {found.files} files {were} left out: {found.explain_failures()}{hint}")
-    return found.masks
+    return list(found.masks.values())
 
 
 def _make_predictor(over: "OverCheckpoints", config: Config, memory: int | None, share: Share | None) -> "Predictor":
@@ -191,6 +196,30 @@ def _report(found: Predicted, images: int, share: Share | None, output: Path, co
             "by tiles: type a smaller memory= for all parts",
             soft_wrap=True,
         )
+
+
+def _report_objects(
+    task: Prediction,
+    found: Predicted,
+    images: Iterable[Path],
+    outputs: "Outputs",
+    names: Sequence[str],
+    share: Share | None,
+    console: "Console",
+) -> None:
+    """Counts the objects of each class, and joins the tables of all images."""
+    from unet_exp.inference.instance_tables import count_objects, join_tables
+
+    tables = {image: outputs.place(image, "instances", ".csv") for image in images if share or image in found.masks}
+    join_tables(outputs.folder, tables)
+    counted = task.instances_classes or names[1:]
+    numbers = count_objects((outputs.place(image, "instances", ".csv") for image in found.masks), counted)
+    told = ", ".join(f"{name} {number}" for name, number in numbers.items())
+    most = max(numbers, key=lambda name: numbers[name])
+    one = shlex.quote(f"instances_classes={write_value([most])}")
+    hint = f"; {one} counts these alone" if len(counted) > 1 and task.instances_classes is None else ""
+    part = f"{share}: " if share else ""
+    console.print(f"{part}objects: {told}{hint}", soft_wrap=True, markup=False)
 
 
 def _plan_cells(task: Prediction, specs: Sequence[ClassSpec], slice_axis: Axis) -> "partial[None]":

@@ -29,12 +29,12 @@ class Predicted:
 
     Attributes:
         files: how many there were to predict.
-        masks: that were written.
+        masks: that were written, by their images.
         failures: why files were skipped, with these.
     """
 
     files: int
-    masks: list[Path] = field(default_factory=list)
+    masks: dict[Path, Path] = field(default_factory=dict)
     failures: dict[str, list[Path]] = field(default_factory=dict)
 
     @property
@@ -97,7 +97,7 @@ def predict_files(
                 if isinstance(found, UserError):
                     result.failures.setdefault(str(found).removeprefix(f"{path}: "), []).append(path)
                 elif found is not None:
-                    result.masks.append(found)
+                    result.masks[path] = found
                 progress.advance(files)
                 phase.done, phase.state = phase.done + 1, ""
     return result
