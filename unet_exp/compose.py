@@ -34,6 +34,7 @@ from unet_exp.options import (
     search_path,
 )
 from unet_exp.text_keys import is_misread
+from unet_exp.typed import PATHS
 
 if TYPE_CHECKING:
     from unet_exp.config import Config
@@ -42,12 +43,6 @@ if TYPE_CHECKING:
 GROUPS = ("model", "fusion", "loss", "augmentation", "data", "optimizer", "scheduler", "trainer", "inference", "logger")
 """Choices that a checkpoint's config holds as values."""
 
-PATHS = (
-    *("checkpoint", "input", "output", "init_from", "resume", "rerun", "sweep.resume", "runs", "baseline"),
-    "search.storage",
-    *("model.weights", "data.root", "data.images", "data.masks", "data.field_of_view", "data.lists", "data.group"),
-)
-"""Keys whose values are paths, labels with an equals sign in them, or regular expressions."""
 _SEVERAL = {"checkpoint": list, "runs": list, "input": list, "data.images": list, "data.masks": dict}
 """What may hold several paths, each with the quotes that Hydra needs."""
 
@@ -234,7 +229,7 @@ def _compose(
 ) -> tuple[dict[str, Any], DictConfig, _Origins]:
     """The resolved values, the config of Hydra itself, and where the values are from."""
     folders = search_path(extra_dir)
-    parsed, options = parse_overrides(overrides), Options(extra_dir)
+    parsed, options = parse_overrides(overrides), Options(extra_dir, takes_dir=name == "train")
     for override in parsed:
         check_word(override, options)
     choices = [override.input_line or "" for override in parsed if options.chooses(override)]
@@ -360,7 +355,7 @@ def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Over
         override = _parse_word(text)
         if override is None or not override.key_or_group:
             raise ConfigError(
-                f"cannot read {text!r}: overrides look like model=same or optimizer.lr=0.01 "
+                f"cannot read {text!r}: words look like model=same or optimizer.lr=0.01 "
                 "(quote values that hold spaces, commas or brackets)"
             )
         if override.is_sweep_override() and not sweeps:

@@ -199,7 +199,9 @@ class ConfigFiles(FileConfigSource):
             raise ConfigError(f"{path}: it is no text in UTF-8; save it as such") from None
         except yaml.MarkedYAMLError as error:
             line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
-            raise ConfigError(f"{path}{line}: it is not valid YAML: {error.problem}") from None
+            escape = "unknown escape character" in str(error.problem)
+            hint = "; a regular expression stands in single quotes" * escape
+            raise ConfigError(f"{path}{line}: it is not valid YAML: {error.problem}{hint}") from None
         except yaml.YAMLError as error:
             raise ConfigError(f"{path}: it is not valid YAML: {' '.join(str(error).split())}") from None
         except OmegaConfBaseException as error:

@@ -6,8 +6,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from unet_exp.config_files import RECIPES, ConfigFile
-from unet_exp.options import Options, list_names
+from unet_exp.errors import suggest
+from unet_exp.options import Options
 
+_MOST = 10
+"""Keys that are listed where one of them is probably meant."""
 _PROMISED = ("model.match",)
 """Keys of a recipe without which it would be another one: a comparison at equal cost."""
 
@@ -36,17 +39,24 @@ def explain_key(config: DictConfig, key: str) -> str:
     *most, last = others or [""]
     named = f"{', '.join(most)} and {last}" if most else last
     owners = f"it is of {named}, type {'one of these' if most else 'that'} too; " if others else ""
-    return f"unknown key {key}: {owners}{list_keys(config, parent, wanted)}"
+    near = "" if others else suggest(wanted, _list_below(node, wanted))
+    return f"unknown key {key}{near}: {owners}{list_keys(config, parent, wanted, _MOST if near else None)}"
 
 
-def list_keys(config: DictConfig, parent: str, wanted: str = "") -> str:
-    """The keys below another one, empty for the top, those most like `wanted` first, as a part of a message."""
+def list_keys(config: DictConfig, parent: str, wanted: str = "", most: int | None = None) -> str:
+    """The keys below another one, empty for the top, without `wanted`, at most so many, as a part of a message."""
     node = OmegaConf.select(config, parent) if parent else config
-    names = list_names([str(key) for key in node if key not in ("_target_", "hydra", wanted)], wanted)
+    below = _list_below(node, wanted)
+    left = len(below[most:]) if most else 0
+    names = ", ".join(below[:most]) + f" and {left} more" * bool(left)
     if not parent:
         return f"the top-level keys are {names}"
     word = node.get("name")
     return f"{parent}{f'={word}' if word else ''} has {f'the keys {names}' if names else 'no keys'}"
+
+
+def _list_below(node: DictConfig, wanted: str) -> list[str]:
+    return [str(key) for key in node if key not in ("_target_", "hydra", wanted)]
 
 
 def leave_out_foreign(

@@ -1,5 +1,7 @@
 """The words that can be typed: the groups and options of `conf/` and of a folder of the user's own."""
 
+import glob
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,18 +84,20 @@ class Options:
 
     Args:
         extra_dir: the folder.
+        takes_dir: whether the command line could name one.
 
     Attributes:
         shipped: groups of `conf/`, and the launcher's.
         groups: those in both folders.
     """
 
-    def __init__(self, extra_dir: str | None = None) -> None:
+    def __init__(self, extra_dir: str | None = None, takes_dir: bool = False) -> None:
         # Not Hydra's loader, which copies all of its settings at each call: a tenth of the time of composing.
         folders = [str(conf_dir()), *([] if extra_dir is None else [extra_dir])]
         self._folders = [ConfigFiles("main", folder) for folder in folders]
         ours, *theirs = ([*filter(_is_ours, files.list("", ObjectType.GROUP))] for files in self._folders)
         self.shipped = [*ours, _LAUNCHER]
+        self._lacks_dir = takes_dir and extra_dir is None
         self.groups = sorted({*ours, *(group for groups in theirs for group in groups)})
 
     def words(self, group: str) -> list[str]:
@@ -146,7 +150,20 @@ class Options:
             return None
         missing = group == _LAUNCHER and "joblib" not in words
         hint = f"; more of them come with: {hint_extra('sweep')}" if missing else ""
+        if self._lacks_dir and group != _LAUNCHER:
+            own = _find_own(f"{group}/{word}.yaml")
+            if own is not None:
+                return f"{group}={word}: {own[1]} is an option only with --config-dir {shlex.quote(own[0])}"
+            hint = "" if suggest(word, words) else "; options of your own need --config-dir <folder>"
         return f"{group}={word}: no such option; choose one of {list_names(words, word)}{hint}"
+
+
+def _find_own(name: str) -> tuple[str, str] | None:
+    """A folder in the working directory that holds a file, and the path of this."""
+    try:
+        return next(((path.parts[0], str(path)) for path in sorted(Path().glob(f"*/{glob.escape(name)}"))), None)
+    except (OSError, ValueError, NotImplementedError):  # no name of a file
+        return None
 
 
 def _is_ours(group: str) -> bool:

@@ -2,10 +2,19 @@
 
 import math
 import re
+import shlex
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
 
+PATHS = (
+    *("checkpoint", "input", "output", "init_from", "resume", "rerun", "sweep.resume", "runs", "baseline"),
+    "search.storage",
+    *("model.weights", "data.root", "data.images", "data.masks", "data.field_of_view", "data.lists", "data.group"),
+)
+"""Keys whose values are paths, labels with an equals sign in them, or regular expressions: typed without the quotes
+that Hydra's grammar wants."""
 _BARE = re.compile(r"(?!null$|true$|false$|inf$|nan$|[\d.+-]+(e[\d+-]+)?$)[\w/.*?+-]+", re.ASCII | re.IGNORECASE)
 """Paths and globs that Hydra's grammar takes without quotes; not what it would take for a number or the like."""
 
@@ -38,3 +47,22 @@ def write_value(value: object) -> str:
     # Of backslashes only those before a quote are escapes.
     escaped = re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + ('\\"' if match[2] else ""), value)
     return f'"{escaped}"'
+
+
+def join_words(words: Iterable[str]) -> str:
+    """Recorded words of a command line, with the fewest quotes with which a shell hands over the same."""
+    return " ".join(_quote_for_shell(_shorten(word)) for word in words)
+
+
+def _shorten(word: str) -> str:
+    """The word without the quotes that a path gets when it is read, see `unet_exp.compose.prepare_words`."""
+    key, _, value = word.partition("=")
+    bare = value[1:-1]
+    quoted = len(value) > 1 and value[0] == value[-1] == "'" and "'" not in bare and not bare.endswith("\\")
+    # What could be read as something else keeps them.
+    plain = bare not in ("", "null") and bare[:1] not in ('"', "[", "{") and "," not in bare
+    return f"{key}={bare}" if key in PATHS and quoted and plain else word
+
+
+def _quote_for_shell(word: str) -> str:
+    return f'"{word}"' if "'" in word and not re.search(r'["$`\\!]', word) else shlex.quote(word)

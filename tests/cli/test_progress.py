@@ -180,6 +180,7 @@ class TestPhases:
                 "training: step 0, S s",
                 "training: epoch 1  step 1/2  loss L, S s",
                 "training: step 2  validating image 1 of 1, S s",
+                "testing: 35 s",
                 "val images: 0 of 1, S s",
                 "test images: 0 of 1, S s",
                 "ending the run: 35 s",

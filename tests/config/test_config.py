@@ -30,7 +30,7 @@ OPTIONS = {group: sorted(path.stem for path in (conf_dir() / group).glob("[!_]*.
 
 DURATION = "must be a time such as 240 (seconds), 4m, 1h30m or 00:00:04:00"
 SWEEP = "one value is needed here; several are a sweep"
-READABLE = "overrides look like model=same or optimizer.lr=0.01"
+READABLE = "words look like model=same or optimizer.lr=0.01"
 FILE_NAME = "must be 1 to 100 letters, digits or _ . , = + - (it names the run's folder)"
 
 
@@ -174,9 +174,9 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("hydra/launcher=jobli", ["hydra/launcher=jobli: no such option", "did you mean joblib?"]),
         ("hydra/launcher=joblib hydra.launcher.njobs=2", ["hydra.launcher has the keys", "did you mean n_jobs?"]),
         # A key that does not exist: near, far, of another option, added, deleted.
-        ("model.dept=3", [f"unknown key model.dept: {MODEL_KEYS}", "(did you mean depth?)"]),
-        ("modle=valid", [f"unknown key modle: {TOP_KEYS}", "(did you mean model?)"]),
-        ("modle.depth=3", [f"unknown key modle.depth: {TOP_KEYS}", "(did you mean model?)"]),
+        ("model.dept=3", [f"unknown key model.dept (did you mean depth?): {MODEL_KEYS}", " more"]),
+        ("modle=valid", [f"unknown key modle (did you mean model?): {TOP_KEYS}"]),
+        ("modle.depth=3", [f"unknown key modle.depth (did you mean model?): {TOP_KEYS}"]),
         ("learning_rate=3", [f"unknown key learning_rate: {TOP_KEYS}"]),
         ("seed.x=3", ["unknown key seed.x: seed has no keys"]),
         # It is named whatever stands beside it.
@@ -184,7 +184,10 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
             "experiment=small debug=fast optimizer.learning_rate=1",
             ["unknown key optimizer.learning_rate: optimizer=adamw"],
         ),
-        ("search=optuna model=same experiment=small modle.depth=3", [f"unknown key modle.depth: {TOP_KEYS}"]),
+        (
+            "search=optuna model=same experiment=small modle.depth=3",
+            [f"unknown key modle.depth (did you mean model?): {TOP_KEYS}"],
+        ),
         (
             "+model.x.y=3 experiment=small data=isbi2012 data.height=1",
             ["unknown key data.height: it is of data=synthe"],
@@ -193,7 +196,7 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("augmentation.rotation=9", ["it is of augmentation=paper and augmentation=strong, type one of these too"]),
         (
             "seed=${nothing} debug=overfit trainer.max_step=1",
-            ["unknown key trainer.max_step: ", "did you mean max_steps?"],
+            ["unknown key trainer.max_step (did you mean max_steps?): "],
         ),
         (
             "optimizer.momentum=0.9",
@@ -213,7 +216,7 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("~seed", ["seed=None: should be a valid integer"]),
         ("~model.depth", ["model.depth=None: should be a valid integer"]),
         ("~trainer.max_steps=3", ["~trainer.max_steps=3: type ~trainer.max_steps alone, which sets it to null"]),
-        ("~trainer.max_step", ["unknown key trainer.max_step: ", "did you mean max_steps?"]),
+        ("~trainer.max_step", ["unknown key trainer.max_step (did you mean max_steps?): "]),
         ("~loss.name", ["choose the whole option with loss="]),
         ("~metrics", ["metrics has the keys warping, warping_radius, pictures"]),
         *(
@@ -478,6 +481,21 @@ def test_a_key_is_set_whatever_its_default_refers_to(tmp_path: Path) -> None:
     assert compose_train(["experiment=mine", "name=typed"], str(tmp_path))["name"] == "typed"
 
 
+def test_a_config_dir_that_was_not_typed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my own/experiment").mkdir(parents=True)
+    (tmp_path / "my own/experiment/mine.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    for word, told in (
+        ("experiment=mine", "^experiment=mine: my own/experiment/mine.yaml is an option only with --config-dir 'my o"),
+        ("experiment=tissue", "; options of your own need --config-dir <folder>$"),
+        ("experiment=smal", r"\(did you mean small\?\)$"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            compose_train([word])
+    with pytest.raises(ConfigError, match=r"^experiment=tissue: no such option; choose one of [^;]*$"):
+        compose_train(["experiment=tissue"], "my own")
+
+
 def test_config_dir(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"--config-dir {tmp_path}/none: there is no such folder")):
         compose_train([], f"{tmp_path}/none")
@@ -545,8 +563,8 @@ class TestComposeOver:
                 "data=isbi",
                 "data=isbi: no such option; choose one of custom, dic_hela, folder, isbi2012, phc_u373, synthetic (did",
             ),
-            ("splt=val", "unknown key splt: the top-level keys are"),
-            ("data.hight=64", "unknown key data.hight: data=synthetic has the keys"),
+            ("splt=val", "unknown key splt (did you mean split?): the top-level keys are"),
+            ("data.hight=64", "unknown key data.hight (did you mean height?): data=synthetic has the keys"),
             (
                 "data=isbi2012 optimizer=adam optimizer.rate=1",
                 "unknown key optimizer.rate: optimizer=adam has the keys",

@@ -54,10 +54,16 @@ def defaults(*entries: str) -> str:
             f"{GLOBAL}optimizer: {{rate: 1}}\n",
             ": unknown key optimizer.rate: optimizer=adam has the keys name, lr, betas",
         ),
-        (f"{GLOBAL}optimiser: {{lr: 1}}\n", ": unknown key optimiser: the top-level keys are model"),
+        (
+            f"{GLOBAL}optimiser: {{lr: 1}}\n",
+            ": unknown key optimiser (did you mean optimizer?): the top-level keys are model",
+        ),
         (f"{GLOBAL}hello\n", ": unknown key hello: the top-level keys are model"),
         (f"{GLOBAL}model.depth: 3\n", ": unknown key model.depth; in a file, keys are nested: 'model: {depth: 4}'"),
-        (f"{GLOBAL}sweep: {{reprt: false}}\n", ": unknown key sweep.reprt: sweep has the keys resume, report"),
+        (
+            f"{GLOBAL}sweep: {{reprt: false}}\n",
+            ": unknown key sweep.reprt (did you mean report?): sweep has the keys resume, report",
+        ),
         (f"{GLOBAL}search: {{trials: 3}}\n", ": unknown key search.trials: search=none has the keys name"),
         (f"{GLOBAL}hydra: {{job: {{chdir: true}}}}\n", ": hydra.job.chdir has no effect"),
         (f"{GLOBAL}hydra: {{launcher: {{n_jobs: 2}}}}\n", ": hydra.launcher.n_jobs: Key 'n_jobs' not in"),
@@ -72,6 +78,10 @@ def defaults(*entries: str) -> str:
         (f"{GLOBAL}optimizer: {{lr: 0.1\nseed: 3\n", ", line 3: it is not valid YAML: expected ',' or '}'"),
         (f"{GLOBAL}seed: 1\nseed: 2\n", ", line 3: it is not valid YAML: found duplicate key seed"),
         (f"{GLOBAL}optimizer:\n\tlr: 3\n", ", line 3: it is not valid YAML: found character"),
+        (
+            f'{GLOBAL}data: {{group: "^p\\d+"}}\n',
+            ", line 2: it is not valid YAML: found unknown escape character 'd'; a regular expression stands in single",
+        ),
         (f"{GLOBAL}- seed\n", ": it must hold keys with their values"),
         (f"{GLOBAL}name: caf\xe9\n".encode("latin1"), ": it is no text in UTF-8"),
     ],
@@ -95,7 +105,7 @@ def test_a_mistake_in_an_experiment_of_a_sweep(tmp_path: Path, text: str, part: 
     [
         (
             "defaults: [folder, _self_]\nname: folder\nimagse: x\n",
-            ": unknown key data.imagse: data=folder has the keys",
+            ": unknown key data.imagse (did you mean images?): data=folder has the keys",
         ),
         ("images: x\n", ": the key data.name is missing; its defaults can begin with an option that has it: 'defaults"),
         (

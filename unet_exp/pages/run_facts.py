@@ -1,12 +1,12 @@
 """What the page of a run says in words, from its summary and its config."""
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.ticker import EngFormatter
 
 from unet_exp.runs.summary import Summary
+from unet_exp.typed import join_words
 
 _NETWORK = (
     "target",
@@ -51,7 +51,7 @@ def list_words(summary: Summary) -> str | None:
     """The command line; None where it is not recorded."""
     if summary.overrides is None:
         return None
-    return " ".join(["python scripts/train.py", *(shlex.quote(word) for word in summary.overrides)])
+    return f"python scripts/train.py {join_words(summary.overrides)}".rstrip()
 
 
 def list_facts(summary: Summary, config: Mapping[str, Any]) -> dict[str, str]:

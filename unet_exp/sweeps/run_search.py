@@ -21,6 +21,7 @@ from unet_exp.sweeps.progress import SweepProgress
 from unet_exp.sweeps.sampling import silence_warnings
 from unet_exp.sweeps.search_task import Place, SearchTask, get_address
 from unet_exp.sweeps.study import Study, Trial, require_optuna
+from unet_exp.typed import join_words
 
 Launch = Callable[[Sequence[PlannedRun]], None]
 
@@ -271,4 +272,4 @@ def write_results(study: Study, folder: Path) -> None:
         evaluator = PedAnovaImportanceEvaluator(target_quantile=share) if finished >= _ENOUGH else None
         draw_search(study.optuna, evaluator, folder / "search.png", study.monitor)
     if best := study.best():
-        write_text(folder / "best.txt", shlex.join(best[0].overrides) + "\n")
+        write_text(folder / "best.txt", join_words(best[0].overrides) + "\n")

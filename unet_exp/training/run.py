@@ -105,7 +105,8 @@ def train(
                 group.share(SharedRun.of(folder, checkpoint, job.conditions))
                 training.fit(record)
                 if record.summary.pruned_at is None:
-                    training.test(record)
+                    with watch("testing"):
+                        training.test(record)
         if profile := explain_profile(folder):
             console.print(profile, soft_wrap=True)
         console.print(f"{training.steps} steps in {_describe_times(record.summary)}; everything is in")
