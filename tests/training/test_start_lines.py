@@ -13,7 +13,7 @@ from unet_exp.config import parse
 from unet_exp.training.loggers.wandb_run import describe_place
 from unet_exp.training.pace import PaceWatch
 from unet_exp.training.prepare import prepare
-from unet_exp.training.start_lines import list_warnings
+from unet_exp.training.sanity import list_warnings
 
 Cli = Callable[..., Said]
 
@@ -58,7 +58,7 @@ def test_images_that_cannot_be_meant_are_told(tmp_path: Path) -> None:
     job = prepare(parse(composed(*words, "metrics.warping=true")), words)
     assert job.dataset.metrics == ("isbi",), "the warping error of two classes of one's own"
     assert list(list_warnings(job)) == [
-        "warning: 2 of 3 training images are smaller than data.tile=32: the rest of a patch is mirrored; "
+        "2 of 3 training images are smaller than data.tile=32: the rest of a patch is mirrored; "
         "data.tile=24 or less takes less time"
     ]
 
@@ -67,9 +67,7 @@ def test_images_that_cannot_be_meant_are_told(tmp_path: Path) -> None:
 def test_validation_images_that_are_trained_on_are_told(isbi2012_root: Path) -> None:
     words = [*TINY_STACK, "model=same", "data=isbi2012", f"data.root={isbi2012_root}", "data.split=all", "data.tile=64"]
     (warning,) = list_warnings(prepare(parse(composed(*words)), words))
-    assert warning.startswith(
-        "warning: 4 of 4 validation images are trained on too: val/loss and all of val/... say no"
-    )
+    assert warning.startswith("4 of 4 validation images are trained on too: val/loss and all of val/... say no")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Reads the command line of `scripts/train.py`: one training, or a sweep with all of its runs checked."""
 
+import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from unet_exp.sweeps.words import EARLIER_RUN, check_override, take_first_value
 if TYPE_CHECKING:
     from unet_exp.config import Config
     from unet_exp.sweeps.plan import SweepPlan
+
+_log = logging.getLogger(__name__)
 
 _NEW_TRAINING = ("experiment", "debug", "search")
 """Choices that a run's config does not hold: with them the words are read as a new training."""
@@ -39,6 +42,8 @@ def read_command(words: Sequence[str], config_dir: str | None = None, multirun: 
         _check_single(words)
         return _parse_over_run(earlier, words, {override.key_or_group for override in typed})
     composed = compose_command([take_first_value(override) for override in typed], config_dir)
+    for line in composed.origins.list_outdone(typed):
+        _log.warning("%s", line)
     _, search = composed.parse_sweep()
     if multirun or composed.multirun or search is not None:
         from unet_exp.sweeps.plan import plan_sweep
