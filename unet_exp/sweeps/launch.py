@@ -60,11 +60,10 @@ def run_sweep(plan: SweepPlan) -> None:
     console = make_console(file=sys.stdout)  # the output of the runs goes to their logs
     if plan.search is not None:
         check_storage(plan.search, is_known=plan.folder is not None)
+        console.print(describe_space(plan.search), soft_wrap=True)
     with _say_that_none_has_begun(plan):
         images = _check_data(plan, console)
     check_study(plan, images)
-    if plan.search is not None:
-        console.print(describe_space(plan.search), soft_wrap=True)
     if plan.sweep.report and plan.search is None and (warning := warn_of_few_pairs(plan.configs)):
         console.print(warning, soft_wrap=True)
     folder = plan.folder or SweepFolder.create(

@@ -15,6 +15,7 @@ from unet_exp.training.loggers import TrainingLogger
 from unet_exp.training.prepare import Job
 from unet_exp.training.sanity import list_warnings
 
+_WIDTH = 10  # of the titles, at least
 _PRECISIONS = {"32": "float32", "bf16-mixed": "bfloat16 mixed with float32", "16-mixed": "float16 mixed with float32"}
 
 
@@ -23,7 +24,7 @@ def show_start(job: Job, folder: RunFolder, logger: TrainingLogger, console: Con
     architecture = job.module.network.architecture
     layers = layer_table(architecture, job.datamodule.input_size) if isinstance(architecture, Architecture) else []
     rows = [*_describe(job, folder, logger)]
-    width = max(len(title) for title, _ in rows) + 2
+    width = max(_WIDTH, *(len(title) + 2 for title, _ in rows))
     lines = (f"{title:<{width}}{line}" for title, line in rows)
     warnings = (f"warning: {line}" for line in list_warnings(job))
     for line in (*(layers if job.config.verbose else ()), *lines, *warnings):
@@ -90,7 +91,7 @@ def _describe_test(job: Job) -> str:
     counts = {"image": len(data.test), "unlabelled one": drawn}
     parts = [f"{count:,} {noun}{'s' * (count > 1)}" for noun, count in counts.items() if count]
     if data.test and data.val and list_choosing(data, settings):
-        parts.append(f"again the {len(data.val):,} to validate (for thresholds)")
+        parts.append(f"the {len(data.val):,} to validate once more (for thresholds)")
     versions = count_versions(inference)
     times = f"; each predicted {versions} times (inference={inference.name})" if versions > 1 and parts else ""
     return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:]))) + times
