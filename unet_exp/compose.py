@@ -114,17 +114,6 @@ class _Origins:
     files: Sequence[ConfigFile]
     config: DictConfig
 
-    def list_outdone(self, typed: Sequence[Override]) -> Iterator[str]:
-        """A line for each typed key that a typed `debug=...` sets to another value, which the key outdoes."""
-        for file in self.files:
-            if file.group != "debug":
-                continue
-            for override in typed:
-                key = override.key_or_group
-                if key in file.keys and override.value() != file.keys[key]:
-                    word = file.name.replace("/", "=")
-                    yield f"{word} sets {key}={file.keys[key]}, and the typed {override.input_line} wins"
-
     def explain(self, error: ConfigError) -> ConfigError:
         """The error with the path of the file that sets the wrong key, if one does, and with what to do."""
         key, message = error.key, str(error)

@@ -456,8 +456,13 @@ class TestSearch:
     @pytest.mark.slow
     def test_the_same_words_are_trained_once(self, cli: Cli, tmp_path: Path) -> None:
         words = (*TINY, "search=optuna", "search.space.model.dropout=null", "search.space.optimizer.lr=null")
-        said = cli("train", *words, "fusion=concat,add,none", "output=out", "search.trials=30")
+        more = ["fusion=concat,add,none", "search.trials=30", "scheduler.warmup_steps=9"]
+        said = cli("train", *words, *more, "output=out")
         assert said.code == 0, said
+        assert said.out.startswith(
+            "search over fusion (concat, add, none): 30 trials\nwarning: the training ends after 2"
+        )
+        assert "\nwarning: in all 3 trials: the training ends after 2 steps, within scheduler.warm" in said.out
         search = the_sweep(tmp_path / "out")
         trials = table(search.path / "trials.csv")
         folders = {run.name: summary(search.folder(run)) for run in search.runs}
