@@ -10,6 +10,7 @@ from unet_exp.compare.results import Difference, Group, Pairing, Verdict
 from unet_exp.compare.settings import format_value
 from unet_exp.compare.statistics import DRAWS
 from unet_exp.metrics.declarations import METRICS, UNDEFINED, Direction
+from unet_exp.runs.shared_warnings import count_warnings
 
 MISMATCH = 2.0
 """Percent of difference in parameters or MACs that causes a warning."""
@@ -145,6 +146,7 @@ def collect_warnings(
         *_warn_of_undefined(groups, metric),
         *_limit(_warn_of_mismatch(groups)),
         *_warn_of_conditions([run for group in groups for run in group.runs]),
+        *_limit(count_warnings(run.summary.warnings for group in groups for run in group.runs)),
     ]
 
 
