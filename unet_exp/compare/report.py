@@ -170,11 +170,11 @@ def _describe(comparison: Comparison, shown: Comparison, title: str) -> dict[str
     ]
     more = len(shown.groups) - MOST_GROUPS
     table_note = (
-        "Scores are over runs; std is of single runs (ddof 1). The least p is what so many pairs can reach; without a p, "
-        "they are too few to reach a small one. MACs are "
-        "multiply-accumulates of one training input. The mismatch says by how much parameters and MACs are above or "
-        "below the baseline's. Minutes are of training; runs side by side share the cores and take longer. Peak memory "
-        f"is of the training process, or of the GPU. {write_match_note(shown.groups)}"
+        "Scores are over runs; std is of single runs (ddof 1). The least p is what so many pairs can reach; groups "
+        "without a p have too few to reach a small one. MACs are multiply-accumulates of one training input. The "
+        "mismatch says by how much parameters and MACs are above or below the baseline's. Minutes are of training; "
+        "runs side by side share the cores and take longer. Peak memory is of the training process, or of the GPU. "
+        f"{write_match_note(shown.groups)}"
     )
     return {
         "title": title,

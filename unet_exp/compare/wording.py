@@ -212,12 +212,19 @@ def _warn_of_lost_runs(excluded: Sequence[Excluded]) -> list[str]:
 def _warn_of_unpaired(groups: Sequence[Group]) -> list[str]:
     """Groups with other seeds or folds than the baseline."""
     baseline, *others = ({(run.seed, run.fold) for run in group.runs} for group in groups)
-    return [
-        f"{group.label} and {groups[0].label} have no comparable run for every seed and fold: those without a partner "
-        f"({_format_pairings(own ^ baseline)}) count in the mean of their group and not in the difference"
-        for group, own in zip(groups[1:], others, strict=True)
-        if own != baseline
-    ]
+    alike: dict[str, list[Group]] = {}
+    for group, own in zip(groups[1:], others, strict=True):
+        if own != baseline:
+            alike.setdefault(_format_pairings(own ^ baseline), []).append(group)
+    found = []
+    for pairings, members in alike.items():
+        *names, of_baseline = _shorten_labels(members, groups)
+        comma = "," if len(names) > 1 else ""
+        found.append(
+            f"{_join_names(names)}{comma} and {of_baseline}{comma} have no comparable run for every seed and fold: "
+            f"those without a partner ({pairings}) count in the mean of their group and not in the difference"
+        )
+    return found
 
 
 def _warn_of_undefined(groups: Sequence[Group], metric: str) -> list[str]:
