@@ -75,10 +75,11 @@ def test_a_typed_metric_wins() -> None:
 def test_the_command_and_the_page_say_by_what_and_why(cli: Cli, tmp_path: Path) -> None:
     write_sweep(tmp_path / "sweep", [{**fusion, "trainer.monitor": "val/iou/cell"} for fusion in FUSIONS[:2]], seeds=2)
     said = cli("compare", "runs=sweep")
-    line = "compared by iou/cell, as trainer.monitor=val/iou/cell"
-    assert said.out.splitlines()[0] == line
+    why = "as trainer.monitor=val/iou/cell"
+    assert said.out.splitlines()[0] == f"compared by iou/cell, {why}"
     assert said.folder == Path("sweep/report.html")
-    assert line in (tmp_path / said.folder).read_text()
+    stated = f"compared by iou/cell on the test images (higher is better), {why}; the baseline is"
+    assert stated in (tmp_path / said.folder).read_text()
     assert "compared by" not in cli("compare", "runs=sweep", "metric=iou/mean", "output=other").out
 
 

@@ -14,7 +14,7 @@ from unet_exp.compare.comparison import compare_runs
 from unet_exp.compare.pictures import describe_gone
 from unet_exp.compare.report import MOST_EXCLUDED, MOST_SHOWN, describe_left_out, table_rows, write_report
 from unet_exp.compare.results import Comparison
-from unet_exp.compare.wording import describe_choice, write_verdicts
+from unet_exp.compare.wording import write_verdicts
 from unet_exp.console import make_console
 from unet_exp.runs.run_folder import OUTPUTS, dated_folder
 
@@ -83,7 +83,7 @@ def _expand(place: str) -> Path:
 def _print_comparison(whole: Comparison, console: Console) -> None:
     comparison = whole.select_best(MOST_SHOWN)
     if whole.reason:
-        console.print(describe_choice(whole.metric, whole.reason), soft_wrap=True)
+        console.print(f"compared by {whole.metric}, as {whole.reason}", soft_wrap=True)
     best_alone, more_excluded = describe_left_out(whole)
     for verdict in write_verdicts(comparison.differences, comparison.baseline):
         console.print(verdict, soft_wrap=True)

@@ -19,7 +19,6 @@ from unet_exp.compare.plots import plot_costs, plot_curves, plot_intervals
 from unet_exp.compare.statistics import DRAWS, MOST_EXACT
 from unet_exp.compare.wording import (
     VERDICTS,
-    describe_choice,
     format_commit,
     format_count,
     format_interval,
@@ -179,9 +178,9 @@ def _describe(comparison: Comparison, shown: Comparison, title: str) -> dict[str
     return {
         "title": title,
         "subtitle": f"{format_count(len(runs), 'run')} in {format_count(groups, 'group')}, "
-        f"{describe_choice(comparison.metric, comparison.reason)}; of the test images, "
-        f"{'higher' if comparison.higher_is_better else 'lower'} is better. The baseline is "
-        f"{comparison.baseline.label}.",
+        f"compared by {comparison.metric} on the test images "
+        f"({'higher' if comparison.higher_is_better else 'lower'} is better)"
+        f"{comparison.reason and f', as {comparison.reason}'}; the baseline is {comparison.baseline.label}.",
         "comparison": comparison,
         "verdicts": verdicts,
         "rows": rows,

@@ -69,11 +69,6 @@ def format_count(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def describe_choice(metric: str, reason: str) -> str:
-    """By what runs are compared and, where nobody has typed it, why."""
-    return f"compared by {metric}{reason and f', as {reason}'}"
-
-
 def format_commit(run: Run) -> str:
     """The first digits of a run's commit."""
     return "unknown" if run.summary.git is None else run.summary.git.commit[:10]
