@@ -69,6 +69,8 @@ class TestPlan:
         ("words", "told"),
         [
             (["fusion=concat,add,none", "seed=0,1"], "2 pairs of runs with the same seed and fold are too few for any"),
+            (["fusion=concat,add,none", "seed=0,1"], "it takes 7, such as with seed=range(7): 21 runs"),
+            (["fusion=concat,add", "data.folds=3", "data.fold=range(3)"], "with seed=range(2): 12 runs"),
             (
                 ["fusion=concat,add"],
                 "one pair of runs is too few for any verdict: with 1 difference tested at",

@@ -9,6 +9,7 @@ from unet_exp.files import shorten_path
 from unet_exp.geometry import Architecture, EncoderArchitecture, layer_table, output_size, short_count
 from unet_exp.inference.scoring import list_choosing
 from unet_exp.inference.tta import count_versions
+from unet_exp.runs.conditions import PRECISIONS
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.samples.data_set import SPLITS
 from unet_exp.training.loggers import TrainingLogger
@@ -16,7 +17,6 @@ from unet_exp.training.prepare import Job
 from unet_exp.training.sanity import list_warnings
 
 _WIDTH = 10  # of the titles, at least
-_PRECISIONS = {"32": "float32", "bf16-mixed": "bfloat16 mixed with float32", "16-mixed": "float16 mixed with float32"}
 
 
 def show_start(job: Job, folder: RunFolder, logger: TrainingLogger, console: Console) -> None:
@@ -38,7 +38,7 @@ def _describe(job: Job, folder: RunFolder, logger: TrainingLogger) -> Iterator[t
     architecture = job.module.network.architecture
     if isinstance(architecture, EncoderArchitecture):
         yield "", architecture.describe_sight()
-    precision = f"{_PRECISIONS[job.precision]}, {job.module.layouts.training}"
+    precision = f"{PRECISIONS[job.precision]}, {job.module.layouts.training}"
     yield "device", f"{job.device}, {precision}, {threads} thread{'s' * (threads > 1)}"
     yield "images", ", ".join(f"{len(getattr(job.dataset, part))} {_WORDS[part]}" for part in SPLITS)
     tile, side = data.tile, job.datamodule.input_size
