@@ -41,7 +41,7 @@ def with_borders(monitor: str, at_val: bool = True) -> list[Run]:
         ("val/v_rand", "v_rand_at_val", "trainer.monitor=val/v_rand"),
         ("val/iou/cell", "iou/cell", "trainer.monitor=val/iou/cell"),
         ("val/iou/mean", "iou/mean", "trainer.monitor=val/iou/mean"),
-        ("val/loss", "iou/mean", "trainer.monitor=val/loss is no score"),
+        ("val/loss", "iou/mean", "trainer.monitor=val/loss is a loss"),
         ("val/seg", "iou/mean", "the test has no seg (trainer.monitor=val/seg)"),
         ("val/beauty", "iou/mean", "trainer.monitor=val/beauty is no score of theirs"),
     ],
