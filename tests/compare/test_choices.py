@@ -9,11 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Said
-from sweeps_on_disk import ADD, CONCAT, FUSIONS, compared, draw_pictures, run_in_memory, runs_of, write_run, write_sweep
+from sweeps_on_disk import (
+    ADD,
+    CONCAT,
+    FUSIONS,
+    NONE,
+    compared,
+    draw_pictures,
+    run_in_memory,
+    runs_of,
+    write_run,
+    write_sweep,
+)
 
 from unet_exp.compare.collect import Run
 from unet_exp.compare.comparison import compare_runs
 from unet_exp.compare.report import table_rows
+from unet_exp.compare.wording import write_verdicts
 from unet_exp.errors import ConfigError
 
 Cli = Callable[..., Said]
@@ -41,7 +53,7 @@ def with_borders(monitor: str, at_val: bool = True) -> list[Run]:
         ("val/v_rand", "v_rand_at_val", "trainer.monitor=val/v_rand"),
         ("val/iou/cell", "iou/cell", "trainer.monitor=val/iou/cell"),
         ("val/iou/mean", "iou/mean", "trainer.monitor=val/iou/mean"),
-        ("val/loss", "iou/mean", "trainer.monitor=val/loss is no score"),
+        ("val/loss", "iou/mean", "trainer.monitor=val/loss is a loss"),
         ("val/seg", "iou/mean", "the test has no seg (trainer.monitor=val/seg)"),
         ("val/beauty", "iou/mean", "trainer.monitor=val/beauty is no score of theirs"),
     ],
@@ -131,6 +143,12 @@ def test_what_is_equal_is_told_once(cli: Cli, six: Path) -> None:
         "model.match=parameters or model.match=flops brings them together",
         "warning: predictions of 6 of 6 runs are gone: the page has no pictures",
     ]
+
+
+def test_groups_without_a_pair_are_told_together() -> None:
+    comparison = compare_runs([*runs_of(CONCAT, {0: 0.5}), *runs_of(ADD, {1: 0.5}), *runs_of(NONE, {2: 0.5})])
+    (line,) = write_verdicts(comparison.differences, comparison.baseline)
+    assert line == "○ 2 groups have no seed and fold in common with fusion=concat, and cannot be compared with it"
 
 
 def test_groups_that_no_key_sets_apart_have_their_whole_labels() -> None:

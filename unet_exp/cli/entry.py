@@ -200,8 +200,9 @@ def run_with_own_keys(usage: str, defaults: dict[str, Any], run: Callable[[dict[
         check_flags(sys.argv[1:], ("--help", "--version"))
         keys = [word.partition("=")[0] for word in sys.argv[1:]]
         if bare := [word for key, word in zip(keys, sys.argv[1:], strict=True) if "=" not in word or "/" in key]:
-            meant = f"{next(iter(defaults))}={bare[0]}"
-            raise UserError(f"{bare[0]}: all is typed as key=value; did you mean {shlex.quote(meant)}?")
+            first, main = bare[0], next(iter(defaults))
+            meant = f"{first}=..." if first in defaults else shlex.quote(f"{main}={first}")
+            raise UserError(f"{first}: all is typed as key=value; did you mean {meant}?")
         typed = {override.key_or_group: override.value() for override in parse_overrides(prepare_words(sys.argv[1:]))}
         for key in typed:
             if key not in defaults:

@@ -254,7 +254,7 @@ def choose_metric(runs: Sequence[Run]) -> tuple[str, str]:
     except UserError:
         return _USUAL, f"trainer.monitor={monitor} is no score of theirs"
     if score is LOSS:
-        return _USUAL, f"trainer.monitor={monitor} is no score"
+        return _USUAL, f"trainer.monitor={monitor} is a loss"
     tables = [run.images for run in runs if not run.images.empty]
     candidates = [score.at_val, name] if score.has_threshold else [name]
     shared = [column for column in candidates if all(column in table for table in tables)]
