@@ -115,9 +115,7 @@ class OverCheckpoints:
                 console.print(f"  {checkpoint.path}", soft_wrap=True)
         names = dict.fromkeys(checkpoint.config.inference.name for checkpoint in self.checkpoints)
         if "inference" not in self.typed and list(names) != ["none"]:
-            console.print(
-                f"inference={', '.join(names)}, as in the training; inference=none is faster", soft_wrap=True
-            )
+            console.print(f"inference={', '.join(names)}, as in the training; inference=none is faster", soft_wrap=True)
 
 
 def _list_trusted(typed: Mapping[str, Any]) -> list[str]:
