@@ -8,7 +8,7 @@ from hydra.core.override_parser.types import Override
 
 from unet_exp.compose import compose_command, compose_over, parse_overrides
 from unet_exp.errors import ConfigError
-from unet_exp.options import is_for_hydra
+from unet_exp.options import is_for_hydra, refuse_several
 from unet_exp.sweeps.words import EARLIER_RUN, check_override, take_first_value
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def _check_single(words: Sequence[str]) -> None:
     Raises:
         ConfigError: for the first such word.
     """
-    for override in parse_overrides(words):
+    for override in parse_overrides(words, sweeps=True):
+        if override.is_sweep_override():
+            raise refuse_several(override, "several values are a sweep: add -m")
         if is_for_hydra(override) or override.key_or_group in ("sweep.report", "sweep.per_job"):
             raise ConfigError(f"{override.input_line}: this is of a sweep; add -m, or leave it out for one training")
 

@@ -122,7 +122,10 @@ METRICS = (
 
 UNDEFINED = "distances_undefined"
 """Beside the distances of each class: in how many images one mask is empty and the other is not."""
-BORDERS_NOTE = "P(cell) at a threshold; IoU and Dice above: likeliest class.\nV_Rand, V_Info: higher is better; errors: lower is better."
+BORDERS_NOTE = (
+    "P(cell) at a threshold; IoU and Dice above: likeliest class.\n"
+    "V_Rand, V_Info: higher is better; errors: lower is better."
+)
 """What the scores of borders are, where they stand."""
 _SPLITS = ("train", "val", "test")
 
