@@ -11,7 +11,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser import overrides_parser
-from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString, ValueType
+from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType, Quote, QuotedString
 
 from unet_exp import config_files
 from unet_exp.config_files import ConfigFiles
@@ -226,11 +226,11 @@ def refuse_several(override: Override, why: str) -> ConfigError:
         override: with the values.
         why: what they are, and what to do.
     """
-    line, group = override.input_line, override.key_or_group
-    if override.value_type != ValueType.SIMPLE_CHOICE_SWEEP:
+    line, group, choice = override.input_line, override.key_or_group, override.value()
+    if not isinstance(choice, ChoiceSweep) or not choice.simple_form:
         return ConfigError(f"{line}: {why}")
     values = str(line).partition("=")[2].split(",")
-    numbers = all(isinstance(value, int | float) for value in override.value().list)
+    numbers = all(isinstance(value, int | float) for value in choice.list)
     if group == "logger":
         others = [value for value in values if value != "csv"]
         meant = f"'logger=[{','.join(others)}]'" if len(others) > 1 else f"logger={''.join(others) or 'csv'}"

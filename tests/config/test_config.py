@@ -23,7 +23,8 @@ from unet_exp.config import duration_seconds, parse
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.extras import hint_extra
 from unet_exp.options import conf_dir
-from unet_exp.runs.run_folder import OUTPUTS
+from unet_exp.runs.run_folder import OUTPUTS, RunFolder
+from unet_exp.runs.summary import Summary
 
 CHOICES = (*GROUPS, "search", "experiment", "debug")
 OPTIONS = {group: sorted(path.stem for path in (conf_dir() / group).glob("[!_]*.yaml")) for group in CHOICES}
@@ -652,7 +653,10 @@ class TestCommandLine:
         assert list(tmp_path.iterdir()) == []
 
 
-def test_words_mistakes_and_help_need_no_torch(tmp_path: Path) -> None:
+def test_words_mistakes_and_help_need_no_torch(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    over = RunFolder(tmp_path_factory.mktemp("over"))
+    over.write_config(parse(defaults()).model_dump())
+    Summary(status="finished").write(over.summary)
     script = """
 import sys
 from importlib import import_module
@@ -666,6 +670,8 @@ for entry, *words in [
     ("train", "--help"), ("train", "--cfg", "job"), ("train", "model=vlaid"), ("train", "model.depth=0"),
     ("train", "-m", "seed=0,1", "model=release", "fusion=add"), ("evaluate", "--help"), ("predict", "--help"),
     ("evaluate",), ("predict", "--nonsense"),
+    ("train", "data=isbi2012", "data.root=nowhere"), ("train", "experiment=own", "data.images=a", "data.masks=b"),
+    ("train", f"resume={over}", "trainer.max_steps=3000"),
 ]:
     sys.argv = [f"{entry}.py", *words]
     try:
@@ -675,9 +681,17 @@ for entry, *words in [
         codes.append(exit_.code)
 print([codes, sorted({"torch", "pytorch_lightning", "wandb", "matplotlib"} & sys.modules.keys())])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    command = [sys.executable, "-c", f"over = {str(over.path)!r}\n{script}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
-    assert ast.literal_eval(done.stdout.splitlines()[-1]) == [[0, 0, 2, 2, 2, 0, 0, 2, 2], []]
+    assert ast.literal_eval(done.stdout.splitlines()[-1]) == [[0, 0, 2, 2, 2, 0, 0, 2, 2, 2, 2, 2], []]
+    said = done.stderr.splitlines()
+    assert said[-3].startswith("error: data.root=nowhere: there are no data; ")
+    assert said[-2].startswith("error: data.images=a: there is no such file or folder")
+    assert said[-1] == (
+        f"error: resume={over.path}: this run is over; to train further, start a new one from its weights: type "
+        f"init_from={over.path} beside the words of this one (summary.json: overrides)"
+    )
     assert os.listdir(tmp_path) == []
 
 

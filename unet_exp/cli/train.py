@@ -108,7 +108,7 @@ def _show(args: Namespace) -> None:
 
 
 def _train(args: Namespace) -> None:
-    from unet_exp.cli.command import check_own_names, read_command
+    from unet_exp.cli.command import check_own_names, check_places, read_command
 
     command = read_command(args.overrides, args.config_dir, args.multirun)
 
@@ -121,6 +121,7 @@ def _train(args: Namespace) -> None:
 
         run_sweep(command)
     else:
+        check_places(command)
         # What its sockets have to say comes with a line of ours; PyTorch reads it when it is imported.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         with signals.defer():
