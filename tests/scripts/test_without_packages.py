@@ -35,3 +35,10 @@ def test_a_command_says_in_one_line_what_to_type(command: str) -> None:
 def test_with_our_package_alone_it_names_the_next_one() -> None:
     done = start("train", str(ROOT))
     assert (done.returncode, done.stdout, done.stderr) == told("hydra")
+
+
+def test_the_backend_of_a_notebook_is_not_needed(tmp_path: Path) -> None:
+    environment = {**os.environ, "MPLBACKEND": "module://ipympl.backend_nbagg"}
+    words = [sys.executable, f"{ROOT}/scripts/compare.py", "runs=nowhere"]
+    done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stderr.startswith("error: nowhere: there is no such folder")
