@@ -1,6 +1,7 @@
 """Reads the command line of `scripts/train.py`: one training, or a sweep with all of its runs checked."""
 
 import logging
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +11,12 @@ from hydra.core.override_parser.types import Override
 from unet_exp.compose import compose_command, compose_over, parse_overrides
 from unet_exp.config_files import ConfigFile
 from unet_exp.errors import ConfigError
-from unet_exp.options import is_for_hydra
+from unet_exp.options import is_for_hydra, refuse_several
 from unet_exp.sweeps.words import EARLIER_RUN, check_override, take_first_value
 
 if TYPE_CHECKING:
     from unet_exp.config import Config
+    from unet_exp.config.data import DataConfig
     from unet_exp.sweeps.plan import SweepPlan
 
 _log = logging.getLogger(__name__)
@@ -81,13 +83,52 @@ def check_own_names(config: "Config") -> None:
         check_package(f"{key}={target}", target)
 
 
+def check_places(config: "Config") -> None:
+    """Finds without torch that the run to resume is over, and that there are no files where the data should be.
+
+    Only for a training in this process: the machines of a sweep may have other disks.
+
+    Raises:
+        UserError: if so.
+    """
+    from unet_exp.runs.earlier import AUTO, refuse_finished
+    from unet_exp.runs.run_folder import RunFolder
+
+    if config.resume not in (None, AUTO):
+        refuse_finished(RunFolder(Path(config.resume)))
+    if _lacks_files(config.data):
+        from unet_exp.data import load_data
+
+        load_data(config.data)  # its error says what should be there
+
+
+def _lacks_files(config: "DataConfig") -> bool:
+    """Whether there is certainly nothing where a data set or images should be."""
+    from unet_exp.config.user_data import FolderConfig
+
+    if isinstance(config, FolderConfig):
+        return any(_is_missing(spec) for spec in config.image_specs)
+    root = getattr(config, "root", None)
+    return root is not None and not getattr(config, "download", False) and _is_missing(root)
+
+
+def _is_missing(spec: str) -> bool:
+    """Whether there is no such path; not of a pattern, nor of what may lie in a file such as an HDF5."""
+    path = os.path.expanduser(spec)
+    if set("*?[{") & set(spec) or os.path.exists(path):
+        return False
+    return os.path.isdir(next(filter(os.path.exists, Path(path).parents), os.curdir))
+
+
 def _check_single(words: Sequence[str]) -> None:
     """Refuses what has a meaning only in a sweep: several values of a key, a launcher, a report, jobs.
 
     Raises:
         ConfigError: for the first such word.
     """
-    for override in parse_overrides(words):
+    for override in parse_overrides(words, sweeps=True):
+        if override.is_sweep_override():
+            raise refuse_several(override, "several values are a sweep: add -m")
         if is_for_hydra(override) or override.key_or_group in ("sweep.report", "sweep.per_job"):
             raise ConfigError(f"{override.input_line}: this is of a sweep; add -m, or leave it out for one training")
 

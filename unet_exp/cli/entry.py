@@ -37,6 +37,8 @@ def report_user_errors() -> Iterator[None]:
     try:
         with signals.install_handlers(), watch(Path(sys.argv[0]).stem):
             _show_warnings()
+            # All is drawn with Agg, whatever this says: in a notebook, a backend that other environments lack.
+            os.environ["MPLBACKEND"] = "agg"
             yield
     except UserError as error:
         _leave(str(error))

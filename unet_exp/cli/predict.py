@@ -152,9 +152,11 @@ def predict(over: "OverCheckpoints") -> list[Path]:
     budget = typed or int(SHARE_OF_FREE * free_memory()) // (share.slots if share else 1)
     write_cells = _plan_cells(task, predictor.classes, words.slice_axis) if task.instances else None
     outputs = Outputs(output, task.preview, task.probabilities, write_cells, checkpoint.record.mask_suffix, names)
+    earlier = {path.name for path in output.glob("*_mask.*")}
     sizes = dict(zip(names, measure_images(images) if share else [0] * len(images), strict=True))
     found = predict_files(predictor, sizes, inputs, outputs, budget, console, share)
-    _report(found, len(images), share, output, console)
+    replaced = sum(mask.name in earlier for mask in found.masks)
+    _report(found, len(images), replaced, share, output, console)
     if found.failures:
         were = "was" if found.failed == 1 else "were"
         hint = explain_channels(checkpoint.config.data, task.input)
@@ -178,11 +180,16 @@ def _make_predictor(over: "OverCheckpoints", config: Config, memory: int | None,
     return Predictor(over.checkpoints, trainer.accelerator, trainer.precision, config.inference, of_tiles)
 
 
-def _report(found: Predicted, images: int, share: Share | None, output: Path, console: "Console") -> None:
-    """Says what was predicted, and where it is."""
+def _report(
+    found: Predicted, images: int, replaced: int, share: Share | None, output: Path, console: "Console"
+) -> None:
+    """Says what was predicted, how many masks of an earlier prediction that has replaced, and where it is."""
     part = f"{share}: " if share else ""
     if found.masks:
-        console.print(f"{part}{len(found.masks)} of {images} files predicted; the masks are in")
+        earlier = f", {replaced} in place of an earlier mask" if replaced else ""
+        console.print(
+            f"{part}{len(found.masks)} of {images} files predicted{earlier}; the masks are in", soft_wrap=True
+        )
         console.print(str(output), style="bold", soft_wrap=True)
     elif not found.files:
         others = "the only file" if images == 1 else f"the {images} files"

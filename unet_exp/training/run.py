@@ -4,7 +4,6 @@ import logging
 import os
 import platform
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, field
@@ -241,10 +240,7 @@ class _Training:
             explain_out_of_memory("take a smaller data.batch_size, data.tile or model.width"),
             explain_workers(folder),
             explain_loss(job.module.losses),
-            warnings.catch_warnings(),
         ):
-            # Lightning expects a loader that resumes in mid-epoch; here the sampler does.
-            warnings.filterwarnings("ignore", ".*dataloader is not resumable")
             self.trainer = build_trainer(job, folder, callbacks, self.logger.lightning, self.console, phase)
             self.trainer.fit(job.module, job.datamodule, ckpt_path=self.checkpoint, weights_only=True)
         history, best = self.callbacks.history, self.callbacks.best
