@@ -1,5 +1,7 @@
 """Compare runs and write the page: `python scripts/compare.py --help`."""
 
+import installed  # noqa: F401
+
 from unet_exp.cli.compare import main
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import installed  # noqa: F401
 import numpy as np
 
 from unet_exp.data.sets.synthetic import CELL, generate

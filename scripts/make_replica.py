@@ -6,6 +6,7 @@
 import sys
 from pathlib import Path
 
+import installed  # noqa: F401
 from replicas import DATA_SETS, page
 
 

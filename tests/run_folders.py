@@ -124,7 +124,9 @@ def check_folder(
     assert sum(name.startswith("unlabelled_") for name in pictures) == unlabelled
     for picture in (folder.curves, *folder.predictions.iterdir()):
         assert read_image(picture).ndim == 3
-    assert folder.log.is_file()
+    log = folder.log.read_text()
+    assert "pytorch_lightning" in log
+    assert not [word for word in ("litlogger", "srun", "TPU", "treespec", "resumable") if word in log]
     hidden = {path.name for path in folder.path.rglob("*") if path.name.startswith(".") or path.suffix == ".part"}
     assert hidden == {".lock"}
 

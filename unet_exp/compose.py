@@ -28,9 +28,11 @@ from unet_exp.options import (
     Options,
     check_word,
     conf_dir,
+    explain_unread,
     initialize_hydra,
     is_for_hydra,
     quote,
+    refuse_several,
     search_path,
 )
 from unet_exp.text_keys import is_misread
@@ -354,15 +356,9 @@ def parse_overrides(overrides: Sequence[str], sweeps: bool = False) -> list[Over
     for text in overrides:
         override = _parse_word(text)
         if override is None or not override.key_or_group:
-            raise ConfigError(
-                f"cannot read {text!r}: words look like model=same or optimizer.lr=0.01 "
-                "(quote values that hold spaces, commas or brackets)"
-            )
+            raise ConfigError(explain_unread(text))
         if override.is_sweep_override() and not sweeps:
-            raise ConfigError(
-                f"{text}: one value is needed here; several are a sweep (scripts/train.py -m), "
-                "a list is written in brackets, and a text that holds a comma in quotes"
-            )
+            raise refuse_several(override, "several values are a sweep, of scripts/train.py -m")
         if override.is_delete():
             override = _set_to_null(override, parser)
         elif is_misread(override):

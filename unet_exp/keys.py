@@ -7,6 +7,9 @@ RENAMED = {"model": {"lattice": "total_stride", "context": "lost_border", "margi
 """Old keys and their new words, by group."""
 _DOTTED = {f"{group}.{old}": f"{group}.{new}" for group, words in RENAMED.items() for old, new in words.items()}
 
+_VALUES = {"loss.class_weights=none": "loss.class_weights=null"}
+"""Old words of a key and its value."""
+
 
 def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """`{"loss": {"name": "dice"}}` as `{"loss.name": "dice"}`; lists are values.
@@ -35,11 +38,13 @@ def rename_keys(values: Any, group: str = "") -> Any:
 
 
 def rename_override(text: str) -> tuple[str, str | None]:
-    """Renames the key of an override such as `model.margin=16`.
+    """Renames the key of an override such as `model.margin=16`, or its value.
 
     Returns:
-        The override, and a note if its key has changed.
+        The override, and a note if it has changed.
     """
+    if text in _VALUES:
+        return _VALUES[text], f"{text} is now {_VALUES[text]}; this version still takes the old word"
     typed, equals, value = text.partition("=")
     key = typed.lstrip("+~")
     if key not in _DOTTED:

@@ -1,6 +1,7 @@
 """The words that can be typed: the groups and options of `conf/` and of a folder of the user's own."""
 
 import glob
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser import overrides_parser
-from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType, Quote, QuotedString
 
 from unet_exp import config_files
 from unet_exp.config_files import ConfigFiles
@@ -223,6 +224,38 @@ def check_loggers(words: Sequence[str]) -> None:
         check_logger_names(words)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+def explain_unread(text: str) -> str:
+    """What to say of a typed word that Hydra's grammar does not take."""
+    if of_brackets := re.fullmatch(r"([^=]+=(?:choice|interval|range))\[(.*)\]", text):
+        return f"cannot read {text!r}: did you mean '{of_brackets[1]}({of_brackets[2]})'?"
+    return (
+        f"cannot read {text!r}: words look like model=same or optimizer.lr=0.01 "
+        "(quote values that hold spaces, commas or brackets)"
+    )
+
+
+def refuse_several(override: Override, why: str) -> ConfigError:
+    """The error of several values where one is needed.
+
+    Args:
+        override: with the values.
+        why: what they are, and what to do.
+    """
+    line, group, choice = override.input_line, override.key_or_group, override.value()
+    if not isinstance(choice, ChoiceSweep) or not choice.simple_form:
+        return ConfigError(f"{line}: {why}")
+    values = str(line).partition("=")[2].split(",")
+    numbers = all(isinstance(value, int | float) for value in choice.list)
+    if group == "logger":
+        others = [value for value in values if value != "csv"]
+        meant = f"'logger=[{','.join(others)}]'" if len(others) > 1 else f"logger={''.join(others) or 'csv'}"
+        csv = ", and csv is written with all" if "csv" in values else ""
+        return ConfigError(f"{line}: {why}; several loggers are a list{csv}: did you mean {meant}?")
+    if numbers or group in Options().shipped:
+        return ConfigError(f"{line}: {why}")
+    return ConfigError(f"{line}: {why}; a list is '{group}=[{','.join(values)}]', and a text with a comma has quotes")
 
 
 def list_names(names: Sequence[str], wanted: str) -> str:

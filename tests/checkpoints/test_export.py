@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -283,6 +284,18 @@ class TestMistakes:
     def test_of_export(self, cli: Cli, tmp_path: Path, words: str, part: str) -> None:
         assert part in cli("export", *words.split()).mistake
         assert list(tmp_path.iterdir()) == []
+
+    def test_the_newest_run_is_named_where_there_is_none_of_the_name(self, cli: Cli, tmp_path: Path) -> None:
+        for age, name in enumerate(("2026-03", "2026-01_b", "2026-02_b")):
+            best = tmp_path / "outputs" / "train" / name / "checkpoints" / "best.ckpt"
+            best.parent.mkdir(parents=True)
+            best.touch()
+            os.utime(best, (0, 1000 - age))
+        for named in ("outputs/train/2026", "2026"):
+            said = cli("predict", f"checkpoint={named}", "input=a.png").mistake
+            assert said.endswith(f"best.ckpt; the newest run is {Path('outputs', 'train', '2026-03')}")
+        said = cli("predict", "checkpoint=outputs/train/b", "input=a.png").mistake
+        assert said.endswith(f"best.ckpt; did you mean {Path('outputs', 'train', '2026-01_b')}?")
 
     def test_of_folders(self, cli: Cli, tmp_path: Path) -> None:
         for name, inside in (("sweep/a", "sweep.json"), ("sweep/b", "b/config.yaml")):

@@ -270,8 +270,23 @@ class TestPredict:
         assert "2 of 2 files predicted" in predict("input=a*.png").out
         made = {path.name for path in (tmp_path / "masks").glob("*_mask.png")}
         assert made == {"a1_mask.png", "a2_mask.png"}
-        assert "1 of 1 files predicted" in predict("input=b1.png").out
-        assert predict("input=b1.png").err == ""  # again: replaced without a word
+        assert "1 of 1 files predicted; the masks are in" in predict("input=b1.png").out
+        again = predict("input=[ab]*.png")
+        assert "3 of 3 files predicted, 3 in place of an earlier mask; the masks are in" in again.out
+        assert again.err == ""
+
+    def test_the_test_time_augmentation_of_the_training_is_named(
+        self, cli: Cli, finished: RunFolder, tmp_path: Path
+    ) -> None:
+        content = torch.load(finished.best, weights_only=True)
+        content["unet_exp"]["config"]["inference"].update(name="flips8")
+        torch.save(content, tmp_path / "a.ckpt")
+        write_image(tmp_path / "a.png", grey(32, 32))
+        line = "inference=flips8, as in the training; inference=none is faster\n"
+        words = "checkpoint=a.ckpt", "output=out"
+        assert cli("predict", *words, "input=a.png").out.startswith(line)
+        assert "as in the training" not in cli("predict", *words, "input=a.png", "inference=none").out
+        assert cli("evaluate", *words).out.startswith(line)
 
     def test_a_bad_file_is_named_and_the_others_are_predicted(self, predict: Cli, tmp_path: Path) -> None:
         folder = tmp_path / "in"

@@ -23,13 +23,14 @@ from unet_exp.config import duration_seconds, parse
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.extras import hint_extra
 from unet_exp.options import conf_dir
-from unet_exp.runs.run_folder import OUTPUTS
+from unet_exp.runs.run_folder import OUTPUTS, RunFolder
+from unet_exp.runs.summary import Summary
 
 CHOICES = (*GROUPS, "search", "experiment", "debug")
 OPTIONS = {group: sorted(path.stem for path in (conf_dir() / group).glob("[!_]*.yaml")) for group in CHOICES}
 
 DURATION = "must be a time such as 240 (seconds), 4m, 1h30m or 00:00:04:00"
-SWEEP = "one value is needed here; several are a sweep"
+SWEEP = "several values are a sweep"
 READABLE = "words look like model=same or optimizer.lr=0.01"
 FILE_NAME = "must be 1 to 100 letters, digits or _ . , = + - (it names the run's folder)"
 
@@ -140,6 +141,23 @@ def test_an_experiment_yields_to_what_is_typed() -> None:
     assert (config.augmentation.name, config.scheduler.name, config.trainer.overfit) == ("none", "none", True)
 
 
+@pytest.mark.parametrize(
+    ("words", "warnings"),
+    [
+        (
+            ["trainer.max_steps=40"],
+            ["debug=fast sets trainer.max_steps=2, and the typed trainer.max_steps=40 wins"],
+        ),
+        (["trainer.max_steps=2", "seed=3"], []),
+    ],
+)
+def test_what_outdoes_a_debug_mode_is_told(
+    words: list[str], warnings: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    read_command(["debug=fast", *words])
+    assert [record.getMessage() for record in caplog.records] == warnings
+
+
 MODEL_KEYS = "model=valid has the keys name, padding, align, depth, width, norm, upsample, dropout"
 TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, optimizer, scheduler, trainer, inference"
 
@@ -158,7 +176,7 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("loss=border_weighted loss.sigma=0", ["loss.sigma=0", "greater than 0"]),
         (
             "loss=border_weighted loss.class_weights=median",
-            ["loss.class_weights='median'", "'inverse' or 'frequency'"],
+            ["loss.class_weights='median': must be null, inverse, frequency or a list of numbers, such as [1,2.5]"],
         ),
         ("augmentation=paper augmentation.grid=1", ["augmentation.grid=1", "greater than or equal to 2"]),
         ("augmentation=paper augmentation.rotation=270", ["augmentation.rotation=270", "less than or equal to 180"]),
@@ -287,7 +305,9 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("seed=range(3)", [f"seed=range(3): {SWEEP}"]),
         ("fusion=[concat,add]", ["fusion=[concat,add]: one option is needed here", "-m fusion=a,b"]),
         ("model.name=same", ["model.name=same: choose the whole option with model=same"]),
+        ("loss=border_weighted loss.w0=none", ["loss.w0='none': must be a number; 0 switches it off"]),
         ("optimizer.lr=[0.1", ["cannot read 'optimizer.lr=[0.1'", READABLE]),
+        ("seed=range[3]", ["cannot read 'seed=range[3]': did you mean 'seed=range(3)'?"]),
         ("seed", ["cannot read 'seed'", READABLE]),
         ("=3", ["cannot read '=3'", READABLE]),
         ("--sed=3", ["cannot read '--sed=3'", READABLE]),
@@ -334,7 +354,7 @@ def test_a_mistake_is_one_line_that_says_the_key_and_what_is_allowed(words: str,
         ("loss.class_weights=[1]", ["loss.class_weights=[1]: ", "'inverse' or 'frequency' or ", "at least 2 items"]),
         (
             "loss.class_weights=equal",
-            ["loss.class_weights='equal': should be 'inverse' or 'frequency' or should be"],
+            ["loss.class_weights='equal': must be null, inverse, frequency or a list of numbers"],
         ),
         ("name=a/b", ["name='a/b': ", FILE_NAME]),
         ("name=..", ["name='..': ", FILE_NAME]),
@@ -589,7 +609,11 @@ class TestCommandLine:
             ("model.dept=3", "did you mean depth?"),
             ("trainer.max_steps=0", "trainer.max_steps=0: should be greater than or equal to 1"),
             ("--config-dir none", "--config-dir none: there is no such folder"),
-            ("seed=0,1", SWEEP),
+            ("seed=0,1", "seed=0,1: several values are a sweep: add -m"),
+            ("logger=wandb,mlflow", "add -m; several loggers are a list: did you mean 'logger=[wandb,mlflow]'?"),
+            ("logger=wandb,csv", "are a list, and csv is written with all: did you mean logger=wandb?"),
+            ("logger.tags=a,b", "add -m; a list is 'logger.tags=[a,b]', and a text with a comma has quotes"),
+            ("--cfg job model=valid,same", "several values are a sweep (-m), and --cfg shows one training: type one"),
             # Options after words.
             ("seed=0 --config-dir none data.tile=64", "--config-dir none: there is no such folder"),
             ("seed=0,1 model=release -m fusion=add", "fusion=add cannot add"),
@@ -664,7 +688,10 @@ class TestCommandLine:
         assert list(tmp_path.iterdir()) == []
 
 
-def test_words_mistakes_and_help_need_no_torch(tmp_path: Path) -> None:
+def test_words_mistakes_and_help_need_no_torch(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    over = RunFolder(tmp_path_factory.mktemp("over"))
+    over.write_config(parse(defaults()).model_dump())
+    Summary(status="finished").write(over.summary)
     script = """
 import sys
 from importlib import import_module
@@ -678,6 +705,8 @@ for entry, *words in [
     ("train", "--help"), ("train", "--cfg", "job"), ("train", "model=vlaid"), ("train", "model.depth=0"),
     ("train", "-m", "seed=0,1", "model=release", "fusion=add"), ("evaluate", "--help"), ("predict", "--help"),
     ("evaluate",), ("predict", "--nonsense"),
+    ("train", "data=isbi2012", "data.root=nowhere"), ("train", "experiment=own", "data.images=a", "data.masks=b"),
+    ("train", f"resume={over}", "trainer.max_steps=3000"),
 ]:
     sys.argv = [f"{entry}.py", *words]
     try:
@@ -687,9 +716,17 @@ for entry, *words in [
         codes.append(exit_.code)
 print([codes, sorted({"torch", "pytorch_lightning", "wandb", "matplotlib"} & sys.modules.keys())])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    command = [sys.executable, "-c", f"over = {str(over.path)!r}\n{script}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
-    assert ast.literal_eval(done.stdout.splitlines()[-1]) == [[0, 0, 2, 2, 2, 0, 0, 2, 2], []]
+    assert ast.literal_eval(done.stdout.splitlines()[-1]) == [[0, 0, 2, 2, 2, 0, 0, 2, 2, 2, 2, 2], []]
+    said = done.stderr.splitlines()
+    assert said[-3].startswith("error: data.root=nowhere: there are no data; ")
+    assert said[-2].startswith("error: data.images=a: there is no such file or folder")
+    assert said[-1] == (
+        f"error: resume={over.path}: this run is over; to train further, start a new one from its weights: type "
+        f"init_from={over.path} beside the words of this one (summary.json: overrides)"
+    )
     assert os.listdir(tmp_path) == []
 
 

@@ -26,6 +26,12 @@ def test_keys_that_have_a_better_word_since_still_work(cli: Callable[..., Said])
     assert (of_a_file.total_stride, of_a_file.lost_border, of_a_file.receptive_field_radius) == (2, 3, 5)
 
 
+def test_no_class_weights_have_one_word(cli: Callable[..., Said]) -> None:
+    said = cli("train", "--cfg", "job", "-p", "loss.class_weights", "experiment=small", "loss.class_weights=none")
+    assert said.out == "null\n"
+    assert said.err.startswith("note: loss.class_weights=none is now loss.class_weights=null; ")
+
+
 def test_what_is_typed_stands_above_an_old_key_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "mine" / "model").mkdir(parents=True)
     lines = ["defaults: [custom, _self_]", "target: their_package.networks.DilatedNet", "margin: 16", "context: 1"]

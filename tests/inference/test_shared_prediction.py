@@ -262,7 +262,7 @@ def test_the_parts_of_a_large_image_are_what_one_process_writes(
     said = share("1/3")
     assert "a.tif: part 1 of 3 was done before" in said.out
     assert "a.tif: all 3 parts are done" in said.out
-    assert "part 1 of 3: 1 of 1 files predicted; the masks are in" in said.out
+    assert "part 1 of 3: 1 of 1 files predicted, 1 in place of an earlier mask; the masks are in" in said.out
     assert drawn == []
     assert _contents(tmp_path / "masks") == _contents(tmp_path / "alone")
     assert sorted(_contents(tmp_path / "masks")) == ["a_mask.tif", "a_preview.tif"]

@@ -324,7 +324,7 @@ def test_given_instances_are_the_cells() -> None:
         (["loss=cross_entropy", "loss.class_weights=[1,2.5,0]"], [1, 2.5, 0]),
         (["loss=cross_entropy", "loss.class_weights=inverse"], [1000 / (3 * 200), 1000 / (3 * 800), 0]),
         (["loss=bce", "loss.class_weights=inverse"], [1000 / (3 * 200), 1000 / (3 * 800), 0]),
-        (["loss=border_weighted", "loss.class_weights=none"], None),
+        (["loss=border_weighted", "loss.class_weights=null"], None),
         (["loss=border_weighted", "loss.class_weights=frequency"], [0.8, 0.2, 1]),
         (["loss=border_weighted", "loss.class_weights=inverse"], [1 / (3 * 0.2), 1 / (3 * 0.8), 0]),
         (["loss=border_weighted", "loss.class_weights=inverse", "loss.class_weights=[1,2,3]"], [1, 2, 3]),

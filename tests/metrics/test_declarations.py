@@ -188,6 +188,11 @@ def test_a_table_is_headed_by_what_its_scores_have(
         columns = [[str(cell) for cell in column.cells] for column in one.columns]
         found.append(([column.header for column in one.columns], [list(row) for row in zip(*columns, strict=True)]))
     assert found == tables
+    of_thresholds = [one.caption for one in others if "best" in found[others.index(one)][0]]
+    assert of_thresholds == [
+        "P(cell) at a threshold; IoU and Dice above: likeliest class.\n"
+        "V_Rand, V_Info: higher is better; errors: lower is better."
+    ] * ("v_rand" in scores)
 
 
 def test_they_are_read_without_torch() -> None:

@@ -164,7 +164,7 @@ class TestCommandLine:
         assert (summary(folder)["status"], summary(folder)["steps"]) == ("finished", 7)
         assert "resume=" not in folder.config.read_text() + "".join(summary(folder)["overrides"])
         again = cli("train", f"resume={folder.path}").mistake
-        assert again.startswith(f"resume={folder.path}: this run is over (summary.json); ")
+        assert again.startswith(f"resume={folder.path}: this run is over; ")
 
     @pytest.mark.parametrize("key", ["resume", "rerun", "sweep.resume"])
     def test_a_variable_of_the_shell_that_is_not_set(self, cli: Cli, key: str, tmp_path: Path) -> None:

@@ -345,6 +345,11 @@ class TestMistakes:
             ("model.width=65536", "model.width=65536 model.depth=2: 420,908,105,730 parameters"),
             ("data.folds=9", "data.folds=9 is more than the 4 images"),
             ("trainer.accelerator=mps", "trainer.accelerator=mps: PyTorch finds none here; take auto or cpu"),
+            pytest.param(
+                "trainer.accelerator=gpu",
+                "trainer.accelerator=gpu: PyTorch finds none here; take auto or cpu",
+                marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
+            ),
         ],
     )
     def test_one_line_and_no_folder(self, cli: Cli, tmp_path: Path, words: str, part: str) -> None:

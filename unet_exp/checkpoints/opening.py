@@ -1,5 +1,6 @@
 """The door for every checkpoint: a training's `.ckpt`, a run's folder, an exported `.onnx` or `.safetensors`."""
 
+import glob
 from collections.abc import Collection
 from pathlib import Path
 
@@ -66,4 +67,20 @@ def _find_file(path: Path) -> Path:
     if is_folder and not is_run:
         where = "runs are outputs/train/<run> and outputs/sweep/<sweep>/<run>"
         raise DataError(f"checkpoint={path}: this folder is neither a run nor a sweep; {where}")
-    raise DataError(f"checkpoint={file}: there is no such file; runs keep theirs in <run>/checkpoints/best.ckpt")
+    newest = "" if is_run else _name_newest(path)
+    raise DataError(
+        f"checkpoint={file}: there is no such file; runs keep theirs in <run>/checkpoints/best.ckpt{newest}"
+    )
+
+
+def _name_newest(path: Path) -> str:
+    """Says which run is the newest beside a path, or where trainings write by default; empty where there is none.
+
+    One whose name ends in that of the path comes first: a run has its time before its name.
+    """
+    for pattern, told in ((f"*_{glob.escape(path.name)}", "did you mean {}?"), ("*", "the newest run is {}")):
+        for folder in (path.parent, Path("outputs", "train")):
+            found = {best.stat().st_mtime: best.parents[1] for best in folder.glob(f"{pattern}/checkpoints/best.ckpt")}
+            if found:
+                return f"; {told.format(found[max(found)])}"
+    return ""

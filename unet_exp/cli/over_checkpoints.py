@@ -106,13 +106,16 @@ class OverCheckpoints:
                     )
 
     def describe(self, console: "Console") -> None:
-        """Says which checkpoints are meant, where `checkpoint=` does not say it."""
+        """Says which checkpoints and which test-time augmentation are meant, where the words do not say it."""
         for line in self.left_out:
             console.print(line, soft_wrap=True)
         if len(self.checkpoints) > 1:
             console.print(f"{len(self.checkpoints)} checkpoints:")
             for checkpoint in self.checkpoints:
                 console.print(f"  {checkpoint.path}", soft_wrap=True)
+        names = dict.fromkeys(checkpoint.config.inference.name for checkpoint in self.checkpoints)
+        if "inference" not in self.typed and list(names) != ["none"]:
+            console.print(f"inference={', '.join(names)}, as in the training; inference=none is faster", soft_wrap=True)
 
 
 def _list_trusted(typed: Mapping[str, Any]) -> list[str]:

@@ -155,16 +155,18 @@ def predict(over: "OverCheckpoints") -> list[Path]:
     budget = typed or int(SHARE_OF_FREE * free_memory()) // (share.slots if share else 1)
     write_cells = _plan_cells(task, predictor.classes, words.slice_axis) if task.instances else None
     outputs = Outputs(output, task.preview, task.probabilities, write_cells, checkpoint.record.mask_suffix, names)
+    earlier = {path.name for path in output.glob("*_mask.*")}
     sizes = dict(zip(names, measure_images(images) if share else [0] * len(images), strict=True))
     found = predict_files(predictor, sizes, inputs, outputs, budget, console, share)
     if task.instances and found.masks:
         _report_objects(task, found, names, outputs, [spec.name for spec in predictor.classes], share, console)
-    _report(found, len(images), share, output, console)
+    replaced = sum(mask.name in earlier for mask in found.masks)
+    _report(found, len(images), replaced, share, output, console)
     if found.failures:
         were = "was" if found.failed == 1 else "were"
         hint = explain_channels(checkpoint.config.data, task.input)
         raise DataError(f"{found.failed} of {found.files} files {were} left out: {found.explain_failures()}{hint}")
-    return list(found.masks.values())
+    return found.masks
 
 
 def _make_predictor(over: "OverCheckpoints", config: Config, memory: int | None, share: Share | None) -> "Predictor":
@@ -183,11 +185,16 @@ def _make_predictor(over: "OverCheckpoints", config: Config, memory: int | None,
     return Predictor(over.checkpoints, trainer.accelerator, trainer.precision, config.inference, of_tiles)
 
 
-def _report(found: Predicted, images: int, share: Share | None, output: Path, console: "Console") -> None:
-    """Says what was predicted, and where it is."""
+def _report(
+    found: Predicted, images: int, replaced: int, share: Share | None, output: Path, console: "Console"
+) -> None:
+    """Says what was predicted, how many masks of an earlier prediction that has replaced, and where it is."""
     part = f"{share}: " if share else ""
     if found.masks:
-        console.print(f"{part}{len(found.masks)} of {images} files predicted; the masks are in")
+        earlier = f", {replaced} in place of an earlier mask" if replaced else ""
+        console.print(
+            f"{part}{len(found.masks)} of {images} files predicted{earlier}; the masks are in", soft_wrap=True
+        )
         console.print(str(output), style="bold", soft_wrap=True)
     elif not found.files:
         others = "the only file" if images == 1 else f"the {images} files"
@@ -210,10 +217,10 @@ def _report_objects(
     """Counts the objects of each class, and joins the tables of all images."""
     from unet_exp.inference.instance_tables import count_objects, join_tables
 
-    tables = {image: outputs.place(image, "instances", ".csv") for image in images if share or image in found.masks}
+    tables = {image: outputs.place(image, "instances", ".csv") for image in images if share or image in found.images}
     join_tables(outputs.folder, tables)
     counted = task.instances_classes or names[1:]
-    numbers = count_objects((outputs.place(image, "instances", ".csv") for image in found.masks), counted)
+    numbers = count_objects((outputs.place(image, "instances", ".csv") for image in found.images), counted)
     told = ", ".join(f"{name} {number}" for name, number in numbers.items())
     most = max(numbers, key=lambda name: numbers[name])
     one = shlex.quote(f"instances_classes={write_value([most])}")

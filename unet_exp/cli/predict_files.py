@@ -29,12 +29,14 @@ class Predicted:
 
     Attributes:
         files: how many there were to predict.
-        masks: that were written, by their images.
+        masks: that were written.
+        images: of these.
         failures: why files were skipped, with these.
     """
 
     files: int
-    masks: dict[Path, Path] = field(default_factory=dict)
+    masks: list[Path] = field(default_factory=list)
+    images: list[Path] = field(default_factory=list)
     failures: dict[str, list[Path]] = field(default_factory=dict)
 
     @property
@@ -97,7 +99,8 @@ def predict_files(
                 if isinstance(found, UserError):
                     result.failures.setdefault(str(found).removeprefix(f"{path}: "), []).append(path)
                 elif found is not None:
-                    result.masks[path] = found
+                    result.masks.append(found)
+                    result.images.append(path)
                 progress.advance(files)
                 phase.done, phase.state = phase.done + 1, ""
     return result

@@ -7,9 +7,9 @@ from typing import Any
 
 from unet_exp import config_files, signals
 from unet_exp.cli.entry import EXIT_DIFFERENT, check_flags, print_help, print_version, report_user_errors
-from unet_exp.compose import compose_command, prepare_words
+from unet_exp.compose import compose_command, parse_overrides, prepare_words
 from unet_exp.errors import UserError
-from unet_exp.options import conf_dir
+from unet_exp.options import conf_dir, refuse_several
 
 _SHOWN = ("--help", "--version", "--config-dir", "--multirun", "--cfg job")
 """The options to name where one does not exist."""
@@ -66,6 +66,9 @@ def _print_config(args: Namespace) -> None:
     """Prints the config of a training with these words, or with `-p` a part of it."""
     from omegaconf import OmegaConf
 
+    for override in parse_overrides(args.overrides, sweeps=True):
+        if override.is_sweep_override():
+            raise refuse_several(override, "several values are a sweep (-m), and --cfg shows one training: type one")
     composed = compose_command(args.overrides, args.config_dir)
     found: Any = {**composed.training, "search": composed.search, "sweep": composed.sweep}
     package = "" if args.package in (None, "_global_") else args.package
@@ -105,7 +108,7 @@ def _show(args: Namespace) -> None:
 
 
 def _train(args: Namespace) -> None:
-    from unet_exp.cli.command import check_own_names, read_command
+    from unet_exp.cli.command import check_own_names, check_places, read_command
 
     command = read_command(args.overrides, args.config_dir, args.multirun)
 
@@ -118,6 +121,7 @@ def _train(args: Namespace) -> None:
 
         run_sweep(command)
     else:
+        check_places(command)
         # What its sockets have to say comes with a line of ours; PyTorch reads it when it is imported.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         with signals.defer():

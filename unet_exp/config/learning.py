@@ -14,12 +14,24 @@ def _require_weight(weights: list[float]) -> list[float]:
     return weights
 
 
+def _read_words(value: object) -> object:
+    if isinstance(value, str) and value not in ("none", "inverse", "frequency"):
+        raise ValueError("must be null, inverse, frequency or a list of numbers, such as [1,2.5]")
+    return None if value == "none" else value
+
+
+def _require_number(value: object) -> object:
+    if value is None or value == "none":
+        raise ValueError("must be a number; 0 switches it off")
+    return value
+
+
 _WEIGHTS = "list of 2 or more, each: number, at least 0; not all 0"
 ClassWeights = Annotated[
     Literal["inverse", "frequency"]
     | Annotated[list[NonNegative], Field(min_length=2, description=_WEIGHTS), AfterValidator(_require_weight)]
     | None,
-    BeforeValidator(lambda value: None if value == "none" else value),
+    BeforeValidator(_read_words),
 ]
 """`unet_exp.losses.class_weights` has the formulas."""
 
@@ -113,7 +125,7 @@ class BorderWeightedConfig(Strict):
 
     name: Literal["border_weighted"]
     class_weights: ClassWeights
-    w0: NonNegative
+    w0: Annotated[NonNegative, BeforeValidator(_require_number)]
     sigma: Annotated[float, Field(gt=0, le=100)]
     where: Literal["background", "everywhere"]
     open_touching: bool

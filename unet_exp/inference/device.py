@@ -25,11 +25,10 @@ def resolve_device(accelerator: str) -> torch.device:
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if accelerator == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    if accelerator == "gpu":
-        accelerator = "mps" if mps and not cuda else "cuda"
-    if (accelerator == "cuda" and not cuda) or (accelerator == "mps" and not mps):
+    kind = accelerator if accelerator != "gpu" else "mps" if mps and not cuda else "cuda"
+    if (kind == "cuda" and not cuda) or (kind == "mps" and not mps):
         raise ConfigError(f"trainer.accelerator={accelerator}: PyTorch finds none here; take auto or cpu")
-    return torch.device(accelerator)
+    return torch.device(kind)
 
 
 def use_gpu(slot: int) -> None:

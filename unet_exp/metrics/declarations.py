@@ -123,7 +123,8 @@ METRICS = (
 UNDEFINED = "distances_undefined"
 """Beside the distances of each class: in how many images one mask is empty and the other is not."""
 BORDERS_NOTE = (
-    "V_Rand, V_Info: how well the cells agree with the true ones, by pairs of pixels and by information; 1 is best"
+    "P(cell) at a threshold; IoU and Dice above: likeliest class.\n"
+    "V_Rand, V_Info: higher is better; errors: lower is better."
 )
 """What the scores of borders are, where they stand."""
 _SPLITS = ("train", "val", "test")

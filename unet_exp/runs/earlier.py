@@ -65,10 +65,7 @@ def find_unfinished(config: Config, typed: Sequence[str] = ()) -> RunFolder | No
         return next(_list_unfinished(config, typed), None)
     folder = RunFolder(Path(config.resume))
     before = read_config(folder)
-    if folder.is_over:
-        raise UserError(
-            f"resume={folder.path}: this run is over (summary.json); to train further, start a new one with init_from="
-        )
+    refuse_finished(folder)
     if is_locked(folder.lock):
         raise explain_still_running(folder)
     if _lacks_checkpoints(folder):
@@ -82,6 +79,19 @@ def find_unfinished(config: Config, typed: Sequence[str] = ()) -> RunFolder | No
             "start a new run"
         )
     return folder
+
+
+def refuse_finished(folder: RunFolder) -> None:
+    """Refuses to resume a run that is over.
+
+    Raises:
+        UserError: if it is, with what to type for more steps.
+    """
+    if folder.is_over:
+        raise UserError(
+            f"resume={folder.path}: this run is over; to train further, start a new one from its weights: type "
+            f"init_from={folder.path} beside the words of this one ({folder.summary.name}: overrides)"
+        )
 
 
 def explain_still_running(folder: RunFolder) -> UserError:

@@ -4,7 +4,6 @@ import logging
 import os
 import platform
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, field
@@ -56,6 +55,7 @@ from unet_exp.training.pruning import Pruning
 from unet_exp.training.rerun import Rerun
 from unet_exp.training.resume_point import ResumePoint, find_resume_point
 from unet_exp.training.run_log import redirect_logs
+from unet_exp.training.sanity import list_warnings
 from unet_exp.training.start_lines import show_start
 from unet_exp.training.trainer import build_trainer, explain_loss, explain_workers
 
@@ -204,6 +204,7 @@ class _Training:
             width=_width(job),
             parameters=job.parameters,
             macs=job.macs,
+            warnings=[*job.warned, *list_warnings(job)],
             **job.conditions.model_dump(),
         )
         if rerun is not None:
@@ -240,10 +241,7 @@ class _Training:
             explain_out_of_memory("take a smaller data.batch_size, data.tile or model.width"),
             explain_workers(folder),
             explain_loss(job.module.losses),
-            warnings.catch_warnings(),
         ):
-            # Lightning expects a loader that resumes in mid-epoch; here the sampler does.
-            warnings.filterwarnings("ignore", ".*dataloader is not resumable")
             self.trainer = build_trainer(job, folder, callbacks, self.logger.lightning, self.console, phase)
             self.trainer.fit(job.module, job.datamodule, ckpt_path=self.checkpoint, weights_only=True)
         history, best = self.callbacks.history, self.callbacks.best
@@ -304,7 +302,7 @@ class _Training:
         self.logger = open_logger(Start(self.job.config, self.folder, step), earlier)
         if ids := dict(self.logger.run_ids):
             if WANDB in ids:
-                record.note(wandb_id=ids.pop(WANDB))
+                record.note(wandb_id=ids.pop(WANDB), wandb_url=self.logger.urls.get(WANDB))
             if ids:
                 record.note(logger_ids=ids)
             record.save()

@@ -1,9 +1,17 @@
 """The log of a run, `run.log`."""
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_NOISE = re.compile(
+    r"litlogger|`srun` command is available|TPU available|Trainer\(limit_\w+=1\.0\)|treespec, LeafSpec"
+    # Lightning expects a loader that resumes in mid-epoch; here the sampler does.
+    r"|dataloader is not resumable"
+)
+"""What libraries say that nobody here can act upon."""
 
 
 @contextmanager
@@ -15,6 +23,7 @@ def redirect_logs(path: Path | None) -> Iterator[None]:
     """
     to_file = logging.NullHandler() if path is None else logging.FileHandler(path)
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_file.addFilter(lambda record: _NOISE.search(record.getMessage()) is None)
     to_terminal = logging.StreamHandler()
     to_terminal.setLevel(logging.WARNING if path is not None else logging.ERROR)
     to_terminal.addFilter(logging.Filter("unet_exp"))
