@@ -26,9 +26,11 @@ setup: $(SETUP)  ## Make the virtual environment, with every version pinned
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
+	@echo 'Installing into $(VENV): some minutes, 3 GB or more'
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev,sweep,postgres,tensorboard,mlflow,onnx,nifti,dicom,hdf5,zarr,coco,reference,notebook,site]'
 	$(RUN) -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(VENV)/encoders $(ENCODERS)
 	@touch $@
+	@echo 'Ready; type: source $(VENV)/bin/activate'
 
 demo: $(SETUP)  ## Train on generated images, test, and draw: under three minutes on two cores
 	$(RUN) scripts/train.py experiment=demo

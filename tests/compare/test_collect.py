@@ -85,7 +85,7 @@ def test_a_place_without_runs_is_told(tmp_path: Path, place: str, said: str) -> 
 
 @pytest.mark.parametrize("place", ["~nobody-at-all/x", "x" * 300, f"{'x' * 300}/*", "a\0b"])
 def test_a_place_that_cannot_be_is_told_in_one_line(place: str) -> None:
-    with pytest.raises(DataError, match=r"there is no such folder; several are written as runs=\[a,b\]"):
+    with pytest.raises(DataError, match=r"there is no such folder; runs are in outputs/train, sweeps in "):
         collect([place])
 
 

@@ -87,6 +87,11 @@ def test_the_verdict_is_told_where_the_page_cannot_be_written(cli: Cli, tmp_path
         ),
         (["runs=sweep", "output=taken"], "taken/table.csv cannot be written"),
         (["runs=~nobody-at-all/x"], "~nobody-at-all/x: there is no such folder"),
+        (["sweep"], "sweep: all is typed as key=value; did you mean runs=sweep?"),
+        (["runs"], "did you mean runs=...?"),
+        (["sweep/fusion=add,seed=0"], "did you mean runs=sweep/fusion=add,seed=0?"),
+        (["runs=outputs/sweep/nope"], "there is no such folder; runs are in outputs/train, sweeps in outputs/sweep"),
+        (["runs=sweep", "metric=iou"], "metric=iou: the runs do not have it (did you mean iou/mean?); choose one of"),
         (["runs=sweep,other"], "sweep,other: there is no such folder; several are written as runs=[a,b]"),
     ],
 )

@@ -87,6 +87,18 @@ def test_pairs_are_joined_between_neighbours(sweep: Path, tmp_path: Path) -> Non
     assert lines(tmp_path) == 0
 
 
+@pytest.mark.usefixtures("draws")
+def test_labels_lie_over_lines_and_under_data() -> None:
+    runs = [run_in_memory({**words, "seed": seed}, {"a": 0.5}) for words in (CONCAT, ADD) for seed in range(2)]
+    for plot, labels, line in zip(
+        plot_intervals(compare_runs(runs)), (2, 1), ("stroke-opacity: 0.25", "stroke-dasharray: 4,3"), strict=True
+    ):
+        assert plot.svg.count("var(--page)") == labels, "each has the page's colour behind it"
+        first, last = plot.svg.index("var(--page)"), plot.svg.rindex("var(--page)")
+        assert plot.svg.rindex(line) < first
+        assert last < plot.svg.index("fill-opacity: 0.55"), "single runs come later"
+
+
 def test_strips_show_the_worst_the_median_and_the_best(tmp_path: Path) -> None:
     scores: list[Mapping[str, float]] = [
         {"low": 0.1, "mid": 0.5, "high": 0.9, "more": 0.6, "less": 0.2},

@@ -141,6 +141,23 @@ def test_an_experiment_yields_to_what_is_typed() -> None:
     assert (config.augmentation.name, config.scheduler.name, config.trainer.overfit) == ("none", "none", True)
 
 
+@pytest.mark.parametrize(
+    ("words", "warnings"),
+    [
+        (
+            ["trainer.max_steps=40"],
+            ["debug=fast sets trainer.max_steps=2, and the typed trainer.max_steps=40 wins"],
+        ),
+        (["trainer.max_steps=2", "seed=3"], []),
+    ],
+)
+def test_what_outdoes_a_debug_mode_is_told(
+    words: list[str], warnings: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    read_command(["debug=fast", *words])
+    assert [record.getMessage() for record in caplog.records] == warnings
+
+
 MODEL_KEYS = "model=valid has the keys name, padding, align, depth, width, norm, upsample, dropout"
 TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, optimizer, scheduler, trainer, inference"
 

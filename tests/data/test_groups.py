@@ -131,9 +131,9 @@ def test_a_baseline_is_named_by_its_label_or_by_what_it_alone_has(wanted: str) -
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"baseline": "nonsense"}, "baseline=nonsense names no group; choose one of: fusion=concat; fusion=add"),
+        ({"baseline": "nonsense"}, "baseline=nonsense names no group; type one of: baseline=fusion=concat or "),
         ({"baseline": "16"}, "baseline=16 names no group"),
-        ({"metric": "iou/moon"}, "metric=iou/moon: the runs do not have it; choose one of loss, accuracy, iou/cell"),
+        ({"metric": "iou/moon"}, "metric=iou/moon: the runs do not have it (did you mean iou/mean?); choose one of "),
         ({"alpha": 0.0}, "alpha=0.0"),
         ({"alpha": 1.5}, "alpha=1.5"),
         ({"alpha": math.nan}, "alpha=nan"),
@@ -153,5 +153,5 @@ def test_an_ambiguous_baseline_lists_what_it_could_be() -> None:
     with pytest.raises(ConfigError) as mistake:
         compare_runs(runs, baseline="add")
     assert str(mistake.value).endswith(
-        "several groups; choose one of: model.width=8, fusion=add; model.width=16, fusion=add"
+        "several groups; type one of: 'baseline=model.width=8, fusion=add' or 'baseline=model.width=16, fusion=add'"
     )

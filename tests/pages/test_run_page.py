@@ -104,6 +104,15 @@ def test_it_says_what_was_trained_and_how_it_went(folder: RunFolder) -> None:
     assert f"rerun={folder.path}" in page.text
 
 
+@pytest.mark.parametrize(
+    ("precision", "shown"),
+    [("32", "cpu, float32"), ("bf16-mixed", "cpu, bfloat16 mixed with float32"), ("64", "cpu, 64")],
+)
+def test_the_precision_is_named(folder: RunFolder, precision: str, shown: str) -> None:
+    write_run_page(folder, summary_of(device="cpu", precision=precision), CLASSES)
+    assert page_of(folder).facts()["device"] == shown
+
+
 def test_scores_have_titles_thresholds_and_units(folder: RunFolder) -> None:
     metrics = {
         **{"test/hausdorff95/cell": 2.5, "test/distances_undefined/cell": 3.0, "test/iou/membrane": 0.1},

@@ -330,6 +330,25 @@ def test_where_there_is_no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (
+            "squeue: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host",
+            r"no SLURM cluster is set up on this machine \(squeue: .*\); start the sweep on a login node",
+        ),
+        (
+            "squeue: error: Unable to contact slurm controller",
+            r"SLURM does not answer \(squeue: .*\); try again later",
+        ),
+    ],
+)
+def test_where_slurm_does_not_answer(answer: str, told: str, commands: Commands) -> None:
+    commands.set("squeue", f"echo '{answer}' >&2; exit 1")
+    with pytest.raises(UserError, match=told):
+        require_slurm()
+
+
+@pytest.mark.parametrize(
     ("words", "part"),
     [
         (["hydra.launcher.timeout_min=x"], "hydra.launcher.timeout_min='x': should be a valid integer"),

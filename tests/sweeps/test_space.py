@@ -18,7 +18,7 @@ from unet_exp.config import Config, parse
 from unet_exp.config.multirun import parse_search
 from unet_exp.errors import ConfigError
 from unet_exp.metrics.declarations import direction
-from unet_exp.sweeps.space import add_typed, check_space, space_entry
+from unet_exp.sweeps.space import add_typed, check_space, describe_space, space_entry
 
 
 class TestWords:
@@ -45,6 +45,18 @@ class TestWords:
             entry = config.space[key]
             assert (entry if isinstance(entry, list) else (entry.low, entry.high)) == wanted
         assert "optimizer.lr" not in config.space or "optimizer.lr" in space
+
+    def test_it_is_told_in_words(self) -> None:
+        config = parse_search(compose_command(["search=optuna"]).search)
+        assert config is not None
+        assert describe_space(config) == (
+            "search over optimizer.lr (0.0001 to 0.01, log) and model.dropout (0 to 0.5): 20 trials"
+        )
+        typed = parse_overrides(["model.dropout=0.1", "model.width=range(8,33,8)", "fusion=add,none"], sweeps=True)
+        assert describe_space(add_typed(config, typed)) == (
+            "search over optimizer.lr (0.0001 to 0.01, log), model.width (8 to 32, step 8) and fusion (add, none): "
+            "20 trials"
+        )
 
     def test_dots_and_nesting_are_the_same_key(self) -> None:
         nested = {"optimizer": {"lr": {"low": 0.1, "high": 0.2}}, "fusion": ["add", "none"]}

@@ -29,6 +29,7 @@ from unet_exp.runs.sweep_folder import NAME_LIMIT, PlannedRun, SweepFolder, run_
 from unet_exp.sweeps.pairs import warn_of_few_pairs
 from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
+from unet_exp.sweeps.wandb_places import describe_wandb
 
 Cli = Callable[..., Said]
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
@@ -68,6 +69,8 @@ class TestPlan:
         ("words", "told"),
         [
             (["fusion=concat,add,none", "seed=0,1"], "2 pairs of runs with the same seed and fold are too few for any"),
+            (["fusion=concat,add,none", "seed=0,1"], "it takes 7, such as with seed=range(7): 21 runs"),
+            (["fusion=concat,add", "data.folds=3", "data.fold=range(3)"], "with seed=range(2): 12 runs"),
             (
                 ["fusion=concat,add"],
                 "one pair of runs is too few for any verdict: with 1 difference tested at",
@@ -190,7 +193,8 @@ class TestNames:
 
 class TestRun:
     def test_each_combination_in_a_folder_of_its_own(self, cli: Cli, tmp_path: Path) -> None:
-        said = cli("train", "-m", *TINY, "output=out", "fusion=concat,add", "seed=0,1", "name=both")
+        words = ["fusion=concat,add", "seed=0,1", "name=both", "scheduler.warmup_steps=50"]
+        said = cli("train", "-m", *TINY, "output=out", *words)
         assert said.code == 0, said
         sweep = the_sweep(tmp_path / "out")
         assert sweep.path.name.endswith("_both")
@@ -211,6 +215,10 @@ class TestRun:
         assert "network  " in sweep.folder(sweep.runs[0]).log.read_text()
         assert "warning: 2 pairs of runs with the same seed and fold are too few for any verdict" in said.out
         assert "2 pairs" in said.out
+        # What the checks warn of is told once at the start, and before one relies on the comparison.
+        unreached = "in all 4 runs: the training ends after 2 steps, within scheduler.warmup_steps=50"
+        assert said.out.startswith(f"warning: {unreached}")
+        assert unreached in (sweep.path / "report.html").read_text()
         assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
     @pytest.mark.slow
@@ -296,6 +304,32 @@ class TestRun:
         sweep = the_sweep(tmp_path / "out")
         assert f"go on with sweep.resume={sweep.path.relative_to(tmp_path)}" in said.err
         assert not sweep.folder(sweep.runs[1]).path.exists()
+
+    def test_ctrl_c_before_the_first_run(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from unet_exp.training import prepare as module
+
+        monkeypatch.setattr(module, "prepare", lambda *_: signal.raise_signal(signal.SIGINT))
+        said = cli("train", "-m", *TINY, "output=out", "seed=0,1")
+        assert said.code == 130
+        assert "stopped by SIGINT; no run had begun, so there is nothing to resume" in said.err
+        assert not list(tmp_path.iterdir())
+
+    def test_where_wandb_has_its_runs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        plan = planned(*TINY[:-3], "seed=0,1,2", "logger.entity=my-lab", "logger.project=skips")
+        sweep = SweepFolder.create(Path("out"), "a b", plan.words, None, None, plan.runs)
+        loggers = [config.logger for config in plan.configs]
+        assert not list(describe_wandb(sweep, loggers))
+        for run in sweep.runs[1:]:
+            (sweep.folder(run).path / "wandb" / "offline-run-1").mkdir(parents=True)
+        online = sweep.folder(sweep.runs[0])
+        online.path.mkdir()
+        Summary(wandb_url="https://wandb.ai/my-lab/skips/runs/abc").write(online.summary)
+        assert list(describe_wandb(sweep, loggers)) == [
+            f"W&B  1 run online: https://wandb.ai/my-lab/skips, group {sweep.path.name}",
+            f"W&B  2 runs offline, my-lab/skips; send them later: wandb sync '{sweep.path}'/*/wandb/offline-run-*",
+        ]
+        assert not list(describe_wandb(sweep, [config.logger for config in planned(*TINY, "seed=0,1").configs]))
 
     def test_data_mistakes_are_found_before_there_is_a_folder(self, cli: Cli, tmp_path: Path) -> None:
         said = cli("train", "-m", *TINY, "output=out", "seed=0,1", "trainer.monitor=val/loss,val/iou/nothing")
@@ -424,8 +458,13 @@ class TestSearch:
     @pytest.mark.slow
     def test_the_same_words_are_trained_once(self, cli: Cli, tmp_path: Path) -> None:
         words = (*TINY, "search=optuna", "search.space.model.dropout=null", "search.space.optimizer.lr=null")
-        said = cli("train", *words, "fusion=concat,add,none", "output=out", "search.trials=30")
+        more = ["fusion=concat,add,none", "search.trials=30", "scheduler.warmup_steps=9"]
+        said = cli("train", *words, *more, "output=out")
         assert said.code == 0, said
+        assert said.out.startswith(
+            "search over fusion (concat, add, none): 30 trials\nwarning: the training ends after 2"
+        )
+        assert "\nwarning: in all 3 trials: the training ends after 2 steps, within scheduler.warm" in said.out
         search = the_sweep(tmp_path / "out")
         trials = table(search.path / "trials.csv")
         folders = {run.name: summary(search.folder(run)) for run in search.runs}

@@ -13,38 +13,54 @@ from unet_exp.config import parse
 from unet_exp.training.loggers.wandb_run import describe_place
 from unet_exp.training.pace import PaceWatch
 from unet_exp.training.prepare import prepare
-from unet_exp.training.start_lines import list_warnings
+from unet_exp.training.sanity import list_warnings
 
 Cli = Callable[..., Said]
 
 
 def test_it_says_what_it_will_do(cli: Cli) -> None:
-    said = cli("train", *TINY, "output=out", "model=same", "trainer.max_time=5m")
+    said = cli("train", *TINY, "output=out", "model=same", "trainer.max_time=300", "inference=flips8")
     lines = said.out.splitlines()
-    block = lines[lines.index(next(line for line in lines if line.startswith("network"))) :][:6]
+    block = lines[lines.index(next(line for line in lines if line.startswith("network"))) :][:7]
     titles = [line.split()[0] for line in block]
-    assert titles == ["network", "device", "images", "patches", "steps", "folder"]
+    assert titles == ["network", "device", "images", "patches", "steps", "test", "folder"]
     assert "U-Net model=same fusion=concat, 2 levels from 4 channels: " in block[0]
     assert "cpu, float32, " in block[1]
     assert block[1].endswith("1 thread")
     assert block[2].endswith("2 to train, 1 to validate, 1 to test, 0 unlabelled")
     assert block[3].endswith("8 an epoch in batches of 4, 32 x 32 pixels")
-    assert "2 or trainer.max_time=5m, 2 an epoch; validated each epoch, the best by val/iou/mean is kept" in block[4]
-    assert block[5].split()[1] == str(said.folder)
+    assert block[4].endswith("2 or trainer.max_time=300 s, 2 an epoch; validated once, at the end")
+    assert block[5].endswith(
+        "1 image and the 1 to validate once more (for thresholds); each predicted 8 times (inference=flips8)"
+    )
+    assert block[6].split()[1] == str(said.folder)
     assert "conv 3x3" not in said.out
 
 
-def test_the_layers_are_told_if_asked_for(cli: Cli) -> None:
-    assert "conv 3x3" in cli("train", *TINY, "output=out", "model=same", "verbose=true").out
+def test_more_is_told_of_a_training_that_has_more(cli: Cli) -> None:
+    more = ["verbose=true", "logger=tensorboard", "trainer.max_steps=3"]
+    said = cli("train", *TINY, "output=out", "model=same", *more).out
+    assert "conv 3x3" in said
+    assert "3, 2 an epoch; validated each epoch, the best by val/iou/mean is kept" in said
+    assert "test         1 image and the 1 to validate once more (for thresholds)\n" in said  # of borders
+    assert "TensorBoard  tensorboard --logdir" in said
 
 
 def test_where_wandb_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run: dict[str, Any] = {"disabled": False, "offline": True, "project": "cells", "url": "https://wandb.ai/a/b"}
+    run: dict[str, Any] = {
+        "disabled": False,
+        "offline": True,
+        "project": "cells",
+        "entity": "",
+        "url": "https://wandb.ai/a/b",
+    }
     run["dir"] = str(tmp_path / "out/wandb/offline-run-1/files")
     assert describe_place(SimpleNamespace(**run)) == (  # type: ignore[arg-type]
-        "offline, project cells; send it later: wandb sync out/wandb/offline-run-1"
+        "offline, cells; send it later: wandb sync out/wandb/offline-run-1"
     )
+    of_team: Any = SimpleNamespace(**{**run, "entity": "my-lab"})
+    assert describe_place(of_team).startswith("offline, my-lab/cells; send it later: ")
     online: Any = SimpleNamespace(**{**run, "offline": False})
     assert describe_place(online) == "https://wandb.ai/a/b"
 
@@ -58,7 +74,7 @@ def test_images_that_cannot_be_meant_are_told(tmp_path: Path) -> None:
     job = prepare(parse(composed(*words, "metrics.warping=true")), words)
     assert job.dataset.metrics == ("isbi",), "the warping error of two classes of one's own"
     assert list(list_warnings(job)) == [
-        "warning: 2 of 3 training images are smaller than data.tile=32: the rest of a patch is mirrored; "
+        "2 of 3 training images are smaller than data.tile=32: the rest of a patch is mirrored; "
         "data.tile=24 or less takes less time"
     ]
 
@@ -67,9 +83,7 @@ def test_images_that_cannot_be_meant_are_told(tmp_path: Path) -> None:
 def test_validation_images_that_are_trained_on_are_told(isbi2012_root: Path) -> None:
     words = [*TINY_STACK, "model=same", "data=isbi2012", f"data.root={isbi2012_root}", "data.split=all", "data.tile=64"]
     (warning,) = list_warnings(prepare(parse(composed(*words)), words))
-    assert warning.startswith(
-        "warning: 4 of 4 validation images are trained on too: val/loss and all of val/... say no"
-    )
+    assert warning.startswith("4 of 4 validation images are trained on too: val/loss and all of val/... say no")
 
 
 @pytest.mark.parametrize(

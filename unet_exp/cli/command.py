@@ -1,5 +1,6 @@
 """Reads the command line of `scripts/train.py`: one training, or a sweep with all of its runs checked."""
 
+import logging
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 from hydra.core.override_parser.types import Override
 
 from unet_exp.compose import compose_command, compose_over, parse_overrides
+from unet_exp.config_files import ConfigFile
 from unet_exp.errors import ConfigError
 from unet_exp.options import is_for_hydra, refuse_several
 from unet_exp.sweeps.words import EARLIER_RUN, check_override, take_first_value
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from unet_exp.config import Config
     from unet_exp.config.data import DataConfig
     from unet_exp.sweeps.plan import SweepPlan
+
+_log = logging.getLogger(__name__)
 
 _NEW_TRAINING = ("experiment", "debug", "search")
 """Choices that a run's config does not hold: with them the words are read as a new training."""
@@ -41,6 +45,7 @@ def read_command(words: Sequence[str], config_dir: str | None = None, multirun: 
         _check_single(words)
         return _parse_over_run(earlier, words, {override.key_or_group for override in typed})
     composed = compose_command([take_first_value(override) for override in typed], config_dir)
+    _warn_of_outdone(composed.origins.files, typed)
     _, search = composed.parse_sweep()
     if multirun or composed.multirun or search is not None:
         from unet_exp.sweeps.plan import plan_sweep
@@ -48,6 +53,16 @@ def read_command(words: Sequence[str], config_dir: str | None = None, multirun: 
         return plan_sweep(words, typed, composed, config_dir)
     _check_single(words)
     return composed.parse()
+
+
+def _warn_of_outdone(files: Sequence[ConfigFile], typed: Sequence[Override]) -> None:
+    """Warns of each typed key that a typed `debug=...` would set to another value."""
+    for file in files:
+        for override in typed if file.group == "debug" else ():
+            key = override.key_or_group
+            if key in file.keys and override.value() != file.keys[key]:
+                word = file.name.replace("/", "=")
+                _log.warning("%s sets %s=%s, and the typed %s wins", word, key, file.keys[key], override.input_line)
 
 
 def check_own_names(config: "Config") -> None:

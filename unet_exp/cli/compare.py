@@ -18,7 +18,8 @@ Usage: python scripts/compare.py runs=<folder> [key=value] ...
   runs      a run's folder, a sweep's, any folder above them, a glob, or a list of these: runs=[a,b]
             (in a list, a name with commas or equals signs goes in quotes)
   baseline  the group that the others are compared with: its label, or a value that only it has (the first run's)
-  metric    a column of the runs' per_image.csv (iou/mean)
+  metric    a column of the runs' per_image.csv (the test score of trainer.monitor, if all runs have the same one:
+            v_rand_at_val for val/v_rand; else, and for val/loss, iou/mean)
   alpha     the risk of calling any difference real by chance, for this metric, with the number of runs fixed
             beforehand (0.05)
   output    folder of report.html, report.md, table.csv (the groups) and runs.csv

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -192,13 +193,18 @@ def _print_keys(values: dict[str, Any]) -> None:
 
 
 def run_with_own_keys(usage: str, defaults: dict[str, Any], run: Callable[[dict[str, Any]], object]) -> None:
-    """Runs a command that has only the keys of `defaults`; `run` takes their plain values."""
+    """Runs a command that has only the keys of `defaults`, the main one first; `run` takes their plain values."""
     if print_usage(usage):
         return
     with report_user_errors():
         from unet_exp.compose import parse_overrides, prepare_words
 
         check_flags(sys.argv[1:], ("--help", "--version"))
+        keys = [word.partition("=")[0] for word in sys.argv[1:]]
+        if bare := [word for key, word in zip(keys, sys.argv[1:], strict=True) if "=" not in word or "/" in key]:
+            first, main = bare[0], next(iter(defaults))
+            meant = f"{first}=..." if first in defaults else shlex.quote(f"{main}={first}")
+            raise UserError(f"{first}: all is typed as key=value; did you mean {meant}?")
         typed = {override.key_or_group: override.value() for override in parse_overrides(prepare_words(sys.argv[1:]))}
         for key in typed:
             if key not in defaults:

@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 
 from unet_exp.config import parse
 from unet_exp.config.running import OwnMetricConfig
-from unet_exp.errors import ConfigError, DataError
+from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.keys import flat, rename_keys
 from unet_exp.metrics.declarations import LOSS, Direction, Metric, find_metric, read_own
 from unet_exp.progress import watch
 from unet_exp.runs.plain_yaml import SharedBlocks
-from unet_exp.runs.run_folder import RunFolder
+from unet_exp.runs.run_folder import OUTPUTS, RunFolder
 from unet_exp.runs.summary import Summary
 from unet_exp.runs.sweep_folder import SweepFolder
+
+_USUAL = "iou/mean"
+"""The score that compares runs whose own choice is none."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +119,13 @@ def _find_folders(place: str) -> list[Path]:
         raise DataError(f"{place} is a file; name the folder of a run or of a sweep")
     matches = sorted(Path(match) for match in glob.glob(path, recursive=True))
     if not matches:
-        raise DataError(
-            f"{place}: there is no such folder; several are written as runs=[a,b], and a name with commas or equals "
-            "signs in quotes there: runs=['a,b','c']"
+        several = "; several are written as runs=[a,b], and a name with commas or equals signs in quotes there: "
+        hint = (
+            f"{several}runs=['a,b','c']"
+            if "," in place
+            else f"; runs are in {OUTPUTS}/train, sweeps in {OUTPUTS}/sweep"
         )
+        raise DataError(f"{place}: there is no such folder{hint}")
     return [match for match in matches if match.is_dir()]
 
 
@@ -230,6 +236,32 @@ def find_score(metric: str, runs: Sequence[Run]) -> Metric:
                 raise DataError(f"metric={metric}: for some of the runs its best value is the smallest")
     declarations = [OwnMetricConfig(name=name, target="of.Runs", direction=best) for name, best in found.items()]
     return find_metric(metric, declarations)
+
+
+def choose_metric(runs: Sequence[Run]) -> tuple[str, str]:
+    """The score that compares runs if nobody has typed one, and why it does, in words.
+
+    The counterpart on the test images of the validation score that has selected the networks of all runs; where that
+    has thresholds, its value at that of validation. A loss compares nothing: another one has values of another kind.
+    """
+    monitors = {str(run.config.get("trainer.monitor")) for run in runs}
+    if len(monitors) != 1:
+        return _USUAL, "the runs differ in trainer.monitor" if monitors else ""
+    (monitor,) = monitors
+    name = monitor.removeprefix("val/")
+    try:
+        score = find_score(name, runs)
+    except UserError:
+        return _USUAL, f"trainer.monitor={monitor} is no score of theirs"
+    if score is LOSS:
+        return _USUAL, f"trainer.monitor={monitor} is a loss"
+    tables = [run.images for run in runs if not run.images.empty]
+    candidates = [score.at_val, name] if score.has_threshold else [name]
+    shared = [column for column in candidates if all(column in table for table in tables)]
+    defined = [column for column in shared if any(table[column].notna().any() for table in tables)]
+    if not defined:
+        return _USUAL, f"the test has no {candidates[-1]} (trainer.monitor={monitor})"
+    return defined[0], f"trainer.monitor={monitor}"
 
 
 def find_ignored(images: pd.DataFrame) -> "pd.Series[bool]":

@@ -1,6 +1,7 @@
 """Compares groups of runs that differ in a setting."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,14 +9,16 @@ import numpy as np
 import pandas as pd
 
 from unet_exp.compare import ALPHA, statistics
-from unet_exp.compare.collect import Excluded, Run, find_score
+from unet_exp.compare.collect import Excluded, Run, choose_metric, find_score
 from unet_exp.compare.results import Comparison, Difference, Estimate, Group, Verdict
 from unet_exp.compare.selection import select_comparable
 from unet_exp.compare.settings import (
+    Setting,
     encode_value,
     find_varying_keys,
     format_label,
     format_value,
+    read_setting,
     select_label_keys,
     select_settings,
 )
@@ -42,7 +45,7 @@ def compare_runs(
     Args:
         runs: finished runs of `collect`.
         excluded: runs of `collect` that cannot be compared.
-        metric: a column of `per_image.csv`, with or without `test/`; None: `iou/mean`.
+        metric: a column of `per_image.csv`, with or without `test/`; None: see `choose_metric`.
         baseline: a group's label, or settings or values that it alone has, such as `concat`; None: the first run's
             group.
         alpha: level of significance, between 0 and 1.
@@ -53,7 +56,7 @@ def compare_runs(
     """
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha={alpha}: must be more than 0 and less than 1")
-    name = (metric or "iou/mean").removeprefix("test/")
+    name, reason = choose_metric(runs) if metric is None else (metric.removeprefix("test/"), "")
     kept, refused = select_comparable(runs, name)
     all_excluded = [*excluded, *refused]
     _require_runs(kept, all_excluded)
@@ -69,13 +72,14 @@ def compare_runs(
     differences = _compute_differences(groups, name, alpha, best)
     return Comparison(
         metric=name,
+        reason=reason,
         direction=best,
         groups=groups,
         baseline=base,
         differences=differences,
         varying=[key.removesuffix(".name") for key in label_keys],
         excluded=all_excluded,
-        warnings=collect_warnings(groups, differences, all_excluded, alpha, name),
+        warnings=collect_warnings(groups, all_excluded, name),
         alpha=alpha,
     )
 
@@ -129,18 +133,20 @@ def _find_baseline(groups: Sequence[Group], wanted: str | None) -> Group:
     if wanted is None:
         return groups[0]
 
-    def names(group: Group) -> set[str]:
+    def names(group: Group) -> set[Setting]:
         values = {key: format_value(value) for key, value in group.settings.items()}
-        return {group.label, *values.values(), *(f"{key}={value}" for key, value in values.items())}
+        words = [group.label, *values.values(), *(f"{key}={value}" for key, value in values.items())]
+        return {read_setting(word) for word in words}
 
-    whole = any(wanted in names(group) for group in groups)
-    words = {wanted} if whole else {word.strip() for word in wanted.split(",")}
-    found = [group for group in groups if words <= names(group)]
+    named = [names(group) for group in groups]
+    whole = any(read_setting(wanted) in of_group for of_group in named)
+    words = {read_setting(word.strip()) for word in ([wanted] if whole else wanted.split(","))}
+    found = [group for group, of_group in zip(groups, named, strict=True) if words <= of_group]
     found = [group for group in found if group.label == wanted] or found
     if len(found) != 1:
         problem = "names no group" if not found else "names several groups"
-        labels = "; ".join(group.label for group in found or groups)
-        raise ConfigError(f"baseline={wanted} {problem}; choose one of: {labels}")
+        typed = " or ".join(shlex.quote(f"baseline={group.label}") for group in found or groups)
+        raise ConfigError(f"baseline={wanted} {problem}; type one of: {typed}")
     return found[0]
 
 

@@ -11,9 +11,10 @@ from rich.text import Text
 from unet_exp.compare import ALPHA
 from unet_exp.compare.collect import collect
 from unet_exp.compare.comparison import compare_runs
+from unet_exp.compare.pictures import describe_gone
 from unet_exp.compare.report import MOST_EXCLUDED, MOST_SHOWN, describe_left_out, table_rows, write_report
 from unet_exp.compare.results import Comparison
-from unet_exp.compare.wording import VERDICTS
+from unet_exp.compare.wording import write_verdicts
 from unet_exp.console import make_console
 from unet_exp.runs.run_folder import OUTPUTS, dated_folder
 
@@ -63,6 +64,8 @@ def write_comparison(
         folder = dated_folder(Path(OUTPUTS) / "compare", comparison.metric.replace("/", "-"))
     title = sweep.resolve().name if sweep else f"Comparison: {', '.join(comparison.varying) or 'one group'}"
     report = write_report(comparison, folder, title)
+    if gone := describe_gone(comparison):
+        console.print(f"warning: {gone}", soft_wrap=True)
     console.print(str(report), style="bold", soft_wrap=True)
     return report
 
@@ -79,9 +82,11 @@ def _expand(place: str) -> Path:
 
 def _print_comparison(whole: Comparison, console: Console) -> None:
     comparison = whole.select_best(MOST_SHOWN)
+    if whole.reason:
+        console.print(f"compared by {whole.metric}, as {whole.reason}", soft_wrap=True)
     best_alone, more_excluded = describe_left_out(whole)
-    for difference in comparison.differences:
-        console.print(f"{VERDICTS[difference.verdict].mark} {difference.sentence}", soft_wrap=True)
+    for verdict in write_verdicts(comparison.differences, comparison.baseline):
+        console.print(verdict, soft_wrap=True)
     if best_alone:
         console.print(best_alone, soft_wrap=True)
     for warning in comparison.warnings:

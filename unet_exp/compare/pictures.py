@@ -6,6 +6,7 @@ import pandas as pd
 
 from unet_exp.compare.collect import Run
 from unet_exp.compare.results import Comparison
+from unet_exp.compare.wording import format_count
 from unet_exp.pages.pictures import Panel, Strip, encode, rank, read_legend, read_panels
 from unet_exp.runs.run_folder import RunFolder, picture_name
 
@@ -62,6 +63,17 @@ def draws_some(comparison: Comparison) -> bool:
     runs = [run for of_group in _list_shown(comparison) for run in of_group.values()]
     limits = [(run.config.get("metrics.pictures"), len(run.images)) for run in runs]
     return any(isinstance(limit, int) and 0 < limit < count for limit, count in limits)
+
+
+def describe_gone(comparison: Comparison) -> str:
+    """What is said of runs whose pictures somebody has deleted; empty where there are none."""
+    runs = [run for group in comparison.groups for run in group.runs]
+    drawn = [run for run in runs if run.config.get("metrics.pictures") != 0]
+    gone = sum(not RunFolder(run.folder).predictions.is_dir() for run in drawn)
+    if not gone:
+        return ""
+    left = "the page has no pictures" if gone == len(drawn) else "the page has only pictures of the others"
+    return f"predictions of {gone} of {format_count(len(runs), 'run')} are gone: {left}"
 
 
 def _list_shown(comparison: Comparison) -> list[dict[str, Run]]:

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from unet_exp.compare.collect import Run
 from unet_exp.compare.results import Comparison, Difference, Estimate
-from unet_exp.pages.plots import INK, PALETTE, STYLE, WIDTH, Plot, embed
+from unet_exp.pages.plots import INK, PALETTE, PAPER, STYLE, WIDTH, Plot, embed
 
 MOST_BANDS = 8  # groups with bands in the learning curves; more hide each other
 MOST_DOTS = 200  # single values of a group; more hide each other, and make the page large
 
 _MARKERS = "oDs^vPX*"  # their number and that of the colours have no common divisor: 56 looks
 _DASHES = ("-", "--", "-.", ":")
-_ROW = 0.52  # inches
+_ROW = 0.62  # inches
 _LABEL, _POINTS = 52, 300  # characters of a label; points of a curve
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -80,7 +80,7 @@ def _plot_means(comparison: Comparison) -> Plot:
 def _plot_differences(comparison: Comparison) -> Plot:
     baseline = comparison.baseline
     figure, axes = _make_rows(_shorten_labels(comparison)[1:], f"difference in {comparison.metric}")
-    axes.axvline(0, color=INK, lw=1, ls=(0, (4, 3)))
+    axes.axvline(0, color=INK, lw=1, ls=(0, (4, 3)), zorder=1)
     for row, difference in enumerate(comparison.differences):
         real = difference.verdict in ("better", "worse")
         _draw_interval(axes, row, row + 1, difference.gains, difference, filled=real)
@@ -190,7 +190,8 @@ def _make_rows(labels: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
     axes.spines["left"].set_visible(False)
     for row, label in enumerate(labels):
         place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "bottom", "in_layout": False}
-        axes.text(0, row - 0.15, label, **place)
+        box = {"facecolor": PAPER, "linewidth": 0, "pad": 1}  # lines end before the words
+        axes.text(0, row - 0.2, label, zorder=1.5, bbox=box, **place)
     return figure, axes
 
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter
 
 from unet_exp.compare.collect import Run
 from unet_exp.compare.comparison import Comparison, Difference, Group
-from unet_exp.compare.pictures import MOST_GROUPS, draws_some, make_strips
+from unet_exp.compare.pictures import MOST_GROUPS, describe_gone, draws_some, make_strips
 from unet_exp.compare.plots import plot_costs, plot_curves, plot_intervals
 from unet_exp.compare.statistics import DRAWS, MOST_EXACT
 from unet_exp.compare.wording import (
@@ -38,7 +38,7 @@ MOST_LISTED = 500
 MOST_EXCLUDED = 100
 """Excluded runs on the page and on the terminal; likewise."""
 
-_NONE = "n/a"
+_NONE, _DASH = "n/a", "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _format_difference(difference: Difference | None) -> dict[str, str]:
     cells = (
         f"{mean}\n({low} to {high})" if difference.pairs > 1 else mean,
         f"{difference.pairs}\n({least})" if difference.pairs else "0",
-        format_number(difference.p_holm, "p"),
+        format_number(difference.p_holm, "p") if difference.is_testable else _DASH,
         _round(difference.effect, "+.2f"),
     )
     return dict(zip(names, cells, strict=True))
@@ -169,16 +169,18 @@ def _describe(comparison: Comparison, shown: Comparison, title: str) -> dict[str
     ]
     more = len(shown.groups) - MOST_GROUPS
     table_note = (
-        "Scores are over runs; std is of single runs (ddof 1). The least p is what so many pairs can reach. MACs are "
-        "multiply-accumulates of one training input. The mismatch says by how much parameters and MACs are above or "
-        "below the baseline's. Minutes are of training; runs side by side share the cores and take longer. Peak memory "
-        f"is of the training process, or of the GPU. {write_match_note(shown.groups)}"
+        "Scores are over runs; std is of single runs (ddof 1). The least p is what so many pairs can reach; groups "
+        "without a p have too few to reach a small one. MACs are multiply-accumulates of one training input. The "
+        "mismatch says by how much parameters and MACs are above or below the baseline's. Minutes are of training; "
+        "runs side by side share the cores and take longer. Peak memory is of the training process, or of the GPU. "
+        f"{write_match_note(shown.groups)}"
     )
     return {
         "title": title,
-        "subtitle": f"{format_count(len(runs), 'run')} in {format_count(groups, 'group')}, compared by "
-        f"{comparison.metric} on the test images ({'higher' if comparison.higher_is_better else 'lower'} is better); "
-        f"the baseline is {comparison.baseline.label}.",
+        "subtitle": f"{format_count(len(runs), 'run')} in {format_count(groups, 'group')}, "
+        f"compared by {comparison.metric} on the test images "
+        f"({'higher' if comparison.higher_is_better else 'lower'} is better)"
+        f"{comparison.reason and f', as {comparison.reason}'}; the baseline is {comparison.baseline.label}.",
         "comparison": comparison,
         "verdicts": verdicts,
         "rows": rows,
@@ -189,6 +191,7 @@ def _describe(comparison: Comparison, shown: Comparison, title: str) -> dict[str
         "more_excluded": more_excluded,
         "listed": comparison.groups if len(runs) <= MOST_LISTED else [],
         "some_drawn": draws_some(shown),
+        "gone": describe_gone(comparison),
         "left_out": f"Only the first {MOST_GROUPS} groups are shown; {more} more are not." if more > 0 else "",
         "reading": _explain_method(comparison),
         "facts": _list_facts(comparison, runs),

@@ -106,6 +106,13 @@ class Difference:
     verdict: Verdict
     sentence: str
 
+    @property
+    def is_testable(self) -> bool:
+        """Whether there are enough pairs for p to be small."""
+        return self.verdict in ("better", "worse", "not distinguishable") or (
+            self.pairs_for_significance is not None and self.pairs >= self.pairs_for_significance
+        )
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -113,6 +120,7 @@ class Comparison:
 
     Attributes:
         metric: the chosen metric, a column of `Group.scores`.
+        reason: why it was chosen; empty if somebody has typed it.
         direction: whether its best value is the smallest or the largest.
         groups: the baseline first, then in the order of their first runs.
         differences: one for each other group, in the order of `groups`.
@@ -122,6 +130,7 @@ class Comparison:
     """
 
     metric: str
+    reason: str
     direction: Direction
     groups: list[Group]
     baseline: Group

@@ -11,7 +11,7 @@ from unet_exp.compare.collect import Excluded, Run, find_ignored, find_score
 from unet_exp.compare.fingerprints import explain_versions, translate_fingerprints
 from unet_exp.compare.settings import NO_SETTING, format_value
 from unet_exp.compare.wording import format_count
-from unet_exp.errors import ConfigError
+from unet_exp.errors import ConfigError, suggest
 from unet_exp.metrics.declarations import LOSS
 
 _OF_DATA = ("data.name", "data.folds", "data.seed", "data.split")
@@ -100,7 +100,9 @@ def _require_scores(selection: _Selection, metric: str) -> None:
     selection.keep(lambda run: not run.images.empty, lambda _: "no test scores", lost=True)
     names = list(dict.fromkeys(name for run in selection.kept for name in run.images.columns))
     if selection.kept and metric not in names:
-        raise ConfigError(f"metric={metric}: the runs do not have it; choose one of {', '.join(names)}")
+        raise ConfigError(
+            f"metric={metric}: the runs do not have it{_guess(metric, names)}; choose one of {', '.join(names)}"
+        )
     selection.keep(lambda run: metric in run.images, lambda _: f"{metric} is not among its scores")
     if selection.kept and find_score(metric, selection.kept) is LOSS:
         selection.keep(
@@ -113,6 +115,13 @@ def _require_scores(selection: _Selection, metric: str) -> None:
         lambda _: f"{metric} is undefined for all its images",
         lost=True,
     )
+
+
+def _guess(metric: str, names: Sequence[str]) -> str:
+    """The column that is meant: a score of classes without the class, or one with the split of another."""
+    bare = metric.removeprefix("val/").removeprefix("train/")
+    likely = [name for name in (bare, f"{bare}/mean") if name in names]
+    return f" (did you mean {likely[0]}?)" if likely else suggest(bare, names)
 
 
 def _count_not_finite(run: Run, metric: str) -> int:

@@ -3,9 +3,14 @@
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from unet_exp.compare.collect import Run
+
+Setting = tuple[str, str | Decimal]
+"""A key and its value."""
 
 NO_SETTING = {
     "seed": "repeats a training; pairs runs",
@@ -97,6 +102,15 @@ def format_label(settings: dict[str, Any], label_keys: Sequence[str]) -> str:
 def format_value(value: Any) -> str:
     """A value as typed: words bare, the rest as JSON without spaces."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
+
+
+def read_setting(text: str) -> Setting:
+    """The key, empty without one, and the value of a typed setting, of which a number is one in any notation."""
+    key, _, value = text.rpartition("=")
+    with suppress(InvalidOperation):
+        number = Decimal(value)
+        return key, number if number.is_finite() else value
+    return key, value
 
 
 def encode_value(run: Run, key: str) -> str:

@@ -10,6 +10,7 @@ from unet_exp.compare.results import Difference, Group, Pairing, Verdict
 from unet_exp.compare.settings import format_value
 from unet_exp.compare.statistics import DRAWS
 from unet_exp.metrics.declarations import METRICS, UNDEFINED, Direction
+from unet_exp.runs.shared_warnings import count_warnings
 
 MISMATCH = 2.0
 """Percent of difference in parameters or MACs that causes a warning."""
@@ -99,6 +100,28 @@ def write_sentence(difference: Difference, baseline: Group, metric: str, tests: 
     return f"{claim}: {', '.join(details)}"
 
 
+def write_verdicts(differences: Sequence[Difference], baseline: Group) -> list[str]:
+    """A line for each difference, with its sign, but one for all that have too few pairs, and one for all without."""
+    few = [item for item in differences if item.verdict == "too few pairs"]
+    none = [item for item in differences if item.verdict == "no pairs"]
+    several = {kind[0].verdict for kind in (few, none) if len(kind) > 1}
+    alone = [item for item in differences if item.verdict not in several]
+    lines = [f"{VERDICTS[item.verdict].mark} {item.sentence}" for item in alone]
+    if len(few) > 1:
+        least, most = min(item.pairs for item in few), max(item.pairs for item in few)
+        pairs = f"{least} each" if least == most else f"{least} to {most}"
+        lines.append(
+            f"{VERDICTS['too few pairs'].mark} {len(few)} groups have too few pairs with {baseline.label} "
+            f"for a verdict ({pairs}; {_describe_needed(few[0])})"
+        )
+    if len(none) > 1:
+        lines.append(
+            f"{VERDICTS['no pairs'].mark} {len(none)} groups have no seed and fold in common with {baseline.label}, "
+            "and cannot be compared with it"
+        )
+    return lines
+
+
 def format_interval(difference: Difference) -> tuple[str, str, str]:
     """The mean difference and both ends of its interval, with equally many decimals."""
     values = (difference.mean, difference.low, difference.high)
@@ -131,26 +154,26 @@ def write_match_note(groups: Sequence[Group]) -> str:
 
 def collect_warnings(
     groups: Sequence[Group],
-    differences: Sequence[Difference],
     excluded: Sequence[Excluded],
-    alpha: float,
     metric: str,
 ) -> list[str]:
     """What a reader should know before trusting a comparison: a sentence each. The baseline is the first group."""
     return [
-        *_warn_of_few_pairs(differences, alpha),
         *_warn_of_single_runs(groups),
         *_warn_of_lost_runs(excluded),
         *_limit(_warn_of_unpaired(groups)),
         *_warn_of_undefined(groups, metric),
         *_limit(_warn_of_mismatch(groups)),
         *_warn_of_conditions([run for group in groups for run in group.runs]),
+        *_limit(count_warnings(run.summary.warnings for group in groups for run in group.runs)),
     ]
 
 
 _NAMED = 3  # groups that a warning names
 _MOST_ALIKE = 20  # warnings of one kind
 _COUNTS = {"parameters": "parameters", "macs": "MACs"}
+_LEARNING = {"loss", "augmentation", "optimizer", "scheduler"}
+"""Groups of keys that leave the network as large as it is."""
 _MATCHED = {"parameters": "parameters", "flops": "macs"}
 """What each word of `model.match` equalises."""
 
@@ -165,20 +188,10 @@ def _list_first(items: Sequence[str]) -> str:
     return "; ".join(items[:_NAMED]) + (f" and {len(items) - _NAMED} more" if len(items) > _NAMED else "")
 
 
-def _warn_of_few_pairs(differences: Sequence[Difference], alpha: float) -> list[str]:
-    few = [item for item in differences if item.verdict == "too few pairs"]
-    if not few:
-        return []
-    counts = _list_first([f"{item.group.label} ({item.pairs})" for item in few])
-    tested = format_count(sum(item.pairs > 0 for item in differences), "difference")
-    return [
-        f"too few pairs of runs with the same seed and fold for any verdict: {counts}. With {tested} tested at "
-        f"{alpha:g}, {_describe_needed(few[0])}"
-    ]
-
-
 def _warn_of_single_runs(groups: Sequence[Group]) -> list[str]:
     single = [group.label for group in groups if len(group.runs) == 1]
+    if len(single) == len(groups) > 1:
+        return [f"each of the {len(groups)} groups has a single run, so that nothing is known of their spread"]
     return [f"a single run each, so that nothing is known of their spread: {_list_first(single)}"] if single else []
 
 
@@ -196,12 +209,19 @@ def _warn_of_lost_runs(excluded: Sequence[Excluded]) -> list[str]:
 def _warn_of_unpaired(groups: Sequence[Group]) -> list[str]:
     """Groups with other seeds or folds than the baseline."""
     baseline, *others = ({(run.seed, run.fold) for run in group.runs} for group in groups)
-    return [
-        f"{group.label} and {groups[0].label} have no comparable run for every seed and fold: those without a partner "
-        f"({_format_pairings(own ^ baseline)}) count in the mean of their group and not in the difference"
-        for group, own in zip(groups[1:], others, strict=True)
-        if own != baseline
-    ]
+    alike: dict[str, list[Group]] = {}
+    for group, own in zip(groups[1:], others, strict=True):
+        if own != baseline:
+            alike.setdefault(_format_pairings(own ^ baseline), []).append(group)
+    found = []
+    for pairings, members in alike.items():
+        *names, of_baseline = _shorten_labels(members, groups)
+        comma = "," if len(names) > 1 else ""
+        found.append(
+            f"{_join_names(names)}{comma} and {of_baseline}{comma} have no comparable run for every seed and fold: "
+            f"those without a partner ({pairings}) count in the mean of their group and not in the difference"
+        )
+    return found
 
 
 def _warn_of_undefined(groups: Sequence[Group], metric: str) -> list[str]:
@@ -228,15 +248,15 @@ def _format_pairings(places: set[Pairing]) -> str:
 
 
 def _get_match_word(group: Group, baseline: Group) -> str | None:
-    """The word of `model.match` of two groups that differ only in their fusion; else None."""
+    """The word of `model.match` of two groups whose networks differ only in their fusion; else None."""
     own, others = group.settings, baseline.settings
-    different = {key.partition(".")[0] for key in {*own, *others} if own.get(key) != others.get(key)}
+    different = {key.partition(".")[0] for key in {*own, *others} if own.get(key) != others.get(key)} - _LEARNING
     return group.runs[0].config.get("model.match") if different == {"fusion"} else None
 
 
 def _warn_of_mismatch(groups: Sequence[Group]) -> list[str]:
     baseline, *others = groups
-    found = []
+    alike: dict[tuple[str, str], list[Group]] = {}
     for group in others:
         match = _get_match_word(group, baseline)
         counts, advice = list(_COUNTS), ""
@@ -251,8 +271,35 @@ def _warn_of_mismatch(groups: Sequence[Group]) -> list[str]:
             if abs(percent) > MISMATCH
         ]
         if parts:
-            found.append(f"{group.label} has {' and '.join(parts)} than {baseline.label}{advice}")
+            alike.setdefault((" and ".join(parts), advice), []).append(group)
+    found = []
+    for (text, advice), members in alike.items():
+        *names, of_baseline = _shorten_labels(members, groups)
+        have = "has" if len(names) == 1 else "have"
+        found.append(f"{_join_names(names)} {have} {text} than {of_baseline}{advice}")
     return found
+
+
+def _shorten_labels(members: Sequence[Group], groups: Sequence[Group]) -> list[str]:
+    """Names of some groups, then of the baseline: by one key, if its values alone set these apart from all others."""
+    inside, baseline = {id(group) for group in members}, groups[0]
+    others = [group for group in groups if id(group) not in inside]
+    if len(members) > 1:
+        for key in baseline.settings:
+            values = [format_value(group.settings.get(key)) for group in members]
+            if not set(values) & {format_value(group.settings.get(key)) for group in others}:
+                names = [*dict.fromkeys(values), format_value(baseline.settings[key])]
+                return [f"{key}={name}" for name in names]
+    return [*(group.label for group in members), baseline.label]
+
+
+def _join_names(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`; with semicolons where a name has commas; of many the first."""
+    shown = [*names[:_NAMED], *([f"{len(names) - _NAMED} more"] if len(names) > _NAMED else [])]
+    if len(shown) == 1:
+        return shown[0]
+    separator = "; " if any(", " in name for name in shown) else ", "
+    return f"{separator.join(shown[:-1])} and {shown[-1]}"
 
 
 def _warn_of_conditions(runs: Sequence[Run]) -> list[str]:

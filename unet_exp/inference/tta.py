@@ -58,6 +58,13 @@ def average_probabilities(network: Network, image: Tensor, settings: InferenceCo
     return average((predict_turned(predict, image, *turn) for turn in turns), len(turns))
 
 
+def count_versions(settings: InferenceConfig) -> int:
+    """How often an image is predicted."""
+    if isinstance(settings, RotationTTAConfig):
+        return len(settings.angles)
+    return len(list_turns(settings) or ())
+
+
 def average(versions: Iterable[Tensor], count: int) -> Tensor:
     """The mean of `count` versions, one in memory at a time, where the first one lies.
 

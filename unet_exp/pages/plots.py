@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#c972a3", "#b87a00", "#2e97cf", "#7f7f7f")
 """Okabe and Ito's colours, three darkened for a contrast of at least 3 on white and on the dark page."""
 
-INK = "#0a0b0c"
-"""Replaced by the page's text colour."""
+INK, PAPER = "#0a0b0c", "#0c0b0a"
+"""Replaced by the page's colours of text and of background."""
 WIDTH = 5.0
 """Of a plot, inches."""
 STYLE: Any = {
@@ -71,4 +71,4 @@ def embed(figure: Figure, name: str, title: str, caption: str) -> Plot:
     width, height = (72 * side for side in figure.get_size_inches())
     alt = html.escape(f"{title}. {caption}")
     opening = f'<svg viewBox="0 0 {width:.6g} {height:.6g}" role="img" aria-label="{alt}">'
-    return Plot(title, caption, opening + inner.strip().replace(INK, "currentColor"))
+    return Plot(title, caption, opening + inner.strip().replace(INK, "currentColor").replace(PAPER, "var(--page)"))

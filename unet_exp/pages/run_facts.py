@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.ticker import EngFormatter
 
+from unet_exp.runs.conditions import PRECISIONS
 from unet_exp.runs.summary import Summary
 
 _NETWORK = (
@@ -75,7 +76,7 @@ def list_facts(summary: Summary, config: Mapping[str, Any]) -> dict[str, str]:
         "of step": _join(summary.step),
         "started": None if summary.started is None else summary.started.replace("T", " ").partition(".")[0],
         "resumed": None if not summary.resumed else f"{len(summary.resumed)} times",
-        "device": _join([summary.device, summary.precision]),
+        "device": _join([summary.device, PRECISIONS.get(summary.precision or "", summary.precision)]),
         "processes, threads": None if summary.processes is None else f"{summary.processes}, {summary.threads}",
         "peak memory": None if not summary.peak_memory else EngFormatter("B", places=1)(summary.peak_memory),
         "git commit": None

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unet_exp.errors import ConfigError, DataError
 
+PRECISIONS = {"32": "float32", "bf16-mixed": "bfloat16 mixed with float32", "16-mixed": "float16 mixed with float32"}
+"""What the words of `trainer.precision` mean."""
 _CHANGED = " with changes that were not committed"
 
 

@@ -67,7 +67,9 @@ class Summary(Conditions):
             `RunFolder.read_split`.
         split_counts: how many names each part has in `split.json`; None where there is none.
         macs: multiply-accumulates of one training input.
+        warnings: of its settings and images, before its first step.
         wandb_id: of its run in W&B.
+        wandb_url: of the same; None where it is offline.
         logger_ids: of its runs in other loggers, by the words of these.
         rerun: the earlier run that it repeats, and the verdict.
         resumed: step and time of each later start.
@@ -103,7 +105,9 @@ class Summary(Conditions):
     macs: int | None = None
     rerun: dict[str, Any] | None = None
     resumed: list[dict[str, int | str]] | None = None
+    warnings: list[str] | None = None
     wandb_id: LoggerId | None = None
+    wandb_url: str | None = None
     logger_ids: Mapping[str, LoggerId] | None = None
     seconds_setup: float | None = None
     seconds_training: float | None = None

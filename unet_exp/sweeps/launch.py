@@ -1,11 +1,13 @@
 """Starts the runs of a sweep with any of Hydra's launchers, and compares them at the end."""
 
+import logging
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -28,6 +30,7 @@ from unet_exp.progress import watch
 from unet_exp.runs.earlier import keep_unrecorded
 from unet_exp.runs.lifecycle import record_failure
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.runs.shared_warnings import count_warnings
 from unet_exp.runs.study_storage import StudyAddress, explain_errors
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.sweeps.job_loader import ForgetConfigs, JobLoader, read_job
@@ -39,7 +42,9 @@ from unet_exp.sweeps.slurm import SlurmLauncher, find_runs_in_jobs
 from unet_exp.sweeps.slurm_job import bind_runner
 from unet_exp.sweeps.slurm_jobs import SlurmJobs
 from unet_exp.sweeps.slurm_queue import require_slurm
+from unet_exp.sweeps.space import describe_space
 from unet_exp.sweeps.study import Study
+from unet_exp.sweeps.wandb_places import describe_wandb
 from unet_exp.sweeps.worker import work
 
 _MOST_TOLD, _MOST_NAMED = 100, 20  # of failed runs: lines, and names in one line
@@ -55,7 +60,9 @@ def run_sweep(plan: SweepPlan) -> None:
     console = make_console(file=sys.stdout)  # the output of the runs goes to their logs
     if plan.search is not None:
         check_storage(plan.search, is_known=plan.folder is not None)
-    images = _check_data(plan)
+        console.print(describe_space(plan.search), soft_wrap=True)
+    with _say_that_none_has_begun(plan):
+        images = _check_data(plan, console)
     check_study(plan, images)
     if plan.sweep.report and plan.search is None and (warning := warn_of_few_pairs(plan.configs)):
         console.print(warning, soft_wrap=True)
@@ -154,8 +161,21 @@ def _keep_version(config: Config, folder: RunFolder, words: Sequence[str]) -> Co
     return config if first is None or first.path == folder.path else keep_unrecorded(config, first, words)
 
 
-def _check_data(plan: SweepPlan) -> str | None:
+@contextmanager
+def _say_that_none_has_begun(plan: SweepPlan) -> Iterator[None]:
+    """Says it at a signal in this block."""
+    try:
+        yield
+    except (signals.Stopped, KeyboardInterrupt) as error:
+        signum = error.signum if isinstance(error, signals.Stopped) else signal.SIGINT
+        advice = "no run had begun, so there is nothing to resume" if plan.folder is None else "no run has begun again"
+        raise signals.Stopped(signum, advice) from None
+
+
+def _check_data(plan: SweepPlan, console: Console) -> str | None:
     """Reads the data of every run and builds its network; once for runs that differ only in how they learn.
+
+    It prints what the checks warn of, with how many runs it is so in.
 
     Returns:
         The fingerprint of the data, where a search is shared with machines that may have others.
@@ -175,20 +195,35 @@ def _check_data(plan: SweepPlan) -> str | None:
 
     with signals.defer():
         from unet_exp.training.prepare import prepare
+        from unet_exp.training.sanity import list_warnings
 
-    checked = set()
+    alike: dict[str, list[Config]] = {}
+    for config in plan.configs:
+        key = config.model_dump_json(exclude={"seed", "name", "optimizer", "scheduler", "augmentation"})
+        alike.setdefault(key, []).append(config)
     shared = plan.search is not None and plan.search.storage is not None
-    images = None
-    with watch("checking the runs", len(plan.configs)) as phase:
-        for config in plan.configs:
-            key = config.model_dump_json(exclude={"seed", "name", "optimizer", "scheduler", "augmentation"})
-            if key not in checked:
-                job = prepare(config, [])
-                _check_launcher(plan, job.device.type)
-                images = job.conditions.data_fingerprint if shared else None
-            checked.add(key)
-            phase.done += 1
+    images, warnings = None, []
+    with watch("checking the runs", len(plan.configs)) as phase, _keep_quiet():
+        for configs in alike.values():
+            job = prepare(configs[0], [])
+            _check_launcher(plan, job.device.type)
+            images = job.conditions.data_fingerprint if shared else None
+            warnings += [[*job.warned, *list_warnings(replace(job, config=config))] for config in configs]
+            phase.done += len(configs)
+    for warning in count_warnings(warnings):
+        console.print(f"warning: {warning}", soft_wrap=True)
     return images
+
+
+@contextmanager
+def _keep_quiet() -> Iterator[None]:
+    """Python shows no warning of this block: they are told together."""
+    handler, ours = logging.NullHandler(), logging.getLogger("unet_exp")
+    ours.addHandler(handler)
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
 
 
 def _check_alone() -> None:
@@ -324,6 +359,8 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, console: Console) -> None:
         console.print(f"and {len(more)} more failed")
     if plan.sweep.report and len(unfinished) < len(folder.runs):
         _write_page(folder, console)
+    for line in describe_wandb(folder, (config.logger for config in plan.configs)):
+        console.print(line, soft_wrap=True)
     console.print(str(folder.path), style="bold", soft_wrap=True)
     if unfinished:
         again = f"{explain_resume(plan, folder.path)} runs them again"

@@ -1,6 +1,7 @@
 """Whether a sweep has enough runs for its comparison to say anything, asked before its first one."""
 
 import json
+import math
 from collections.abc import Sequence
 
 from unet_exp.config import Config
@@ -30,4 +31,10 @@ def warn_of_few_pairs(configs: Sequence[Config]) -> str | None:
         return None
     few = f"{max(pairs)} pairs of runs with the same seed and fold are" if max(pairs) > 1 else "one pair of runs is"
     tested = f"{tests} difference{'s' * (tests > 1)} tested at {ALPHA:g}"
-    return f"warning: {few} too few for any verdict: with {tested} it takes {needed}, such as with seed=range({needed})"
+    folds = len({fold for _, fold in baseline})
+    seeds = math.ceil(needed / folds)
+    runs = seeds * sum(len({fold for _, fold in group}) for group in groups.values())
+    return (
+        f"warning: {few} too few for any verdict: with {tested} it takes {needed}, such as with seed=range({seeds}): "
+        f"{runs} runs"
+    )

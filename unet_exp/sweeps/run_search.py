@@ -14,6 +14,7 @@ from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked, write_csv, write_text
 from unet_exp.keys import flat
 from unet_exp.runs.earlier import FREE
+from unet_exp.runs.shared_warnings import count_warnings
 from unet_exp.runs.study_storage import StudyAddress, explain_errors, retry
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.sweeps.plan import SweepPlan
@@ -21,6 +22,7 @@ from unet_exp.sweeps.progress import SweepProgress
 from unet_exp.sweeps.sampling import silence_warnings
 from unet_exp.sweeps.search_task import Place, SearchTask, get_address
 from unet_exp.sweeps.study import Study, Trial, require_optuna
+from unet_exp.sweeps.wandb_places import describe_wandb
 
 Launch = Callable[[Sequence[PlannedRun]], None]
 
@@ -125,9 +127,13 @@ def conclude_search(plan: SweepPlan, folder: SweepFolder, study: Study, console:
             f"before search.trials={plan.search.trials}",
             soft_wrap=True,
         )
+    for warning in count_warnings((folder.folder(run).read_summary().warnings for run in folder.runs), "trial"):
+        console.print(f"warning: {warning}", soft_wrap=True)
     if best := study.best():
         trial, value = best
         console.print(f"best: {value:.4f} by trial {trial.number}: {' '.join(trial.overrides)}", soft_wrap=True)
+    for line in describe_wandb(folder, (config.logger for config in plan.configs)):
+        console.print(line, soft_wrap=True)
     console.print(str(folder.path), style="bold", soft_wrap=True)
     if failed:
         names = ", ".join(run.name for run in failed)

@@ -20,6 +20,8 @@ _HELD = re.compile(
     re.IGNORECASE,
 )
 """Reasons for which a job waits until somebody does something."""
+_NO_CLUSTER = re.compile(r"resolve_ctls_from_dns|could not establish a configuration source", re.IGNORECASE)
+"""What SLURM's commands print where neither a file nor the network names a controller."""
 
 
 class Unreachable(Exception):
@@ -76,6 +78,11 @@ def require_slurm() -> None:
     try:
         list_queued()
     except Unreachable as error:
+        if _NO_CLUSTER.search(str(error)):
+            raise UserError(
+                f"hydra/launcher=slurm: no SLURM cluster is set up on this machine ({error}); start the sweep on a "
+                "login node (docs/cluster.md)"
+            ) from None
         raise UserError(f"hydra/launcher=slurm: SLURM does not answer ({error}); try again later") from None
 
 

@@ -109,6 +109,20 @@ def check_space(config: OptunaConfig, compose: Callable[[list[str]], Config]) ->
                 )
 
 
+def describe_space(config: OptunaConfig) -> str:
+    """What a search varies, such as `search over optimizer.lr (0.0001 to 0.1, log) and fusion (concat, add)`."""
+    keys = [f"{key} ({_describe_entry(entry)})" for key, entry in config.space.items()]
+    listed = " and ".join(filter(None, (", ".join(keys[:-1]), keys[-1])))
+    return f"search over {listed}: {config.trials} trial{'s' * (config.trials > 1)}"
+
+
+def _describe_entry(entry: list[Any] | Range) -> str:
+    if isinstance(entry, list):
+        return ", ".join(map(to_word, entry))
+    step = "" if entry.step is None else f", step {entry.step:g}"
+    return f"{entry.low:g} to {entry.high:g}{', log' * entry.log}{step}"
+
+
 def to_overrides(values: dict[str, str]) -> list[str]:
     """Values by their keys, as overrides."""
     return [f"{key}={word}" for key, word in values.items()]

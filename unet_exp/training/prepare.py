@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -43,6 +43,7 @@ from unet_exp.training.loggers import check_logger
 from unet_exp.training.module import SegmentationModule
 from unet_exp.training.own_callbacks import build_own_callbacks
 from unet_exp.training.processes import Place
+from unet_exp.training.sanity import gather_warnings
 from unet_exp.training.trial import try_learning, try_metrics, try_patches
 
 _log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Job:
         metrics: names of the validation scores, without `val/`.
         callbacks: of the user's own, see `unet_exp.training.own_callbacks`.
         start: the file that its weights start from; None: random ones.
+        warned: what was warned of while it was prepared, and so is told already.
     """
 
     config: Config
@@ -85,6 +87,12 @@ class Job:
     metrics: list[str]
     callbacks: list[Callback]
     start: Path | None
+    warned: list[str] = field(default_factory=list)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch; the last of them may take fewer batches."""
+        return _count_steps(self.config, self.datamodule)
 
     @cached_property
     def conditions(self) -> Conditions:
@@ -128,6 +136,14 @@ def prepare(
     Raises:
         UserError: for what the user can correct.
     """
+    with gather_warnings() as warned:
+        job = _prepare(config, overrides, resumed, earlier, place)
+    return replace(job, warned=warned)
+
+
+def _prepare(
+    config: Config, overrides: Sequence[str], resumed: Path | None, earlier: Conditions | None, place: Place | None
+) -> Job:
     check_logger(config)
     augmented = augmentation.build(config.augmentation)
     _check_compiler(config)
@@ -345,11 +361,11 @@ def _total_steps(config: Config, datamodule: SegmentationData) -> int | None:
     """Optimizer steps until the first limit; None where only the time ends the training."""
     limits = [] if config.trainer.max_steps is None else [config.trainer.max_steps]
     if config.trainer.max_epochs is not None:
-        limits.append(config.trainer.max_epochs * count_steps(config, datamodule))
+        limits.append(config.trainer.max_epochs * _count_steps(config, datamodule))
     return min(limits, default=None)
 
 
-def count_steps(config: Config, datamodule: SegmentationData) -> int:
+def _count_steps(config: Config, datamodule: SegmentationData) -> int:
     """Optimizer steps of an epoch; the last of them may take fewer batches."""
     return -(-datamodule.batches // config.trainer.accumulate)
 

@@ -2,27 +2,32 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from rich.console import Console
 
-from unet_exp.config.model import EncoderModelConfig
 from unet_exp.files import shorten_path
 from unet_exp.geometry import Architecture, EncoderArchitecture, layer_table, output_size, short_count
+from unet_exp.inference.scoring import list_choosing
+from unet_exp.inference.tta import count_versions
+from unet_exp.runs.conditions import PRECISIONS
 from unet_exp.runs.run_folder import RunFolder
-from unet_exp.samples.data_set import SPLITS, DataSet
+from unet_exp.samples.data_set import SPLITS
 from unet_exp.training.loggers import TrainingLogger
-from unet_exp.training.prepare import Job, count_steps
+from unet_exp.training.prepare import Job
+from unet_exp.training.sanity import list_warnings
 
-_PRECISIONS = {"32": "float32", "bf16-mixed": "bfloat16 mixed with float32", "16-mixed": "float16 mixed with float32"}
+_WIDTH = 10  # of the titles, at least
 
 
 def show_start(job: Job, folder: RunFolder, logger: TrainingLogger, console: Console) -> None:
     """Prints a line for each thing to know; with `verbose=true` also the U-Net layer by layer."""
     architecture = job.module.network.architecture
     layers = layer_table(architecture, job.datamodule.input_size) if isinstance(architecture, Architecture) else []
-    lines = (f"{title:<10}{line}" for title, line in _describe(job, folder, logger))
-    for line in (*(layers if job.config.verbose else ()), *lines, *list_warnings(job)):
+    rows = [*_describe(job, folder, logger)]
+    width = max(_WIDTH, *(len(title) + 2 for title, _ in rows))
+    lines = (f"{title:<{width}}{line}" for title, line in rows)
+    warnings = (f"warning: {line}" for line in list_warnings(job))
+    for line in (*(layers if job.config.verbose else ()), *lines, *warnings):
         console.print(line, soft_wrap=True)
 
 
@@ -33,7 +38,7 @@ def _describe(job: Job, folder: RunFolder, logger: TrainingLogger) -> Iterator[t
     architecture = job.module.network.architecture
     if isinstance(architecture, EncoderArchitecture):
         yield "", architecture.describe_sight()
-    precision = f"{_PRECISIONS[job.precision]}, {job.module.layouts.training}"
+    precision = f"{PRECISIONS[job.precision]}, {job.module.layouts.training}"
     yield "device", f"{job.device}, {precision}, {threads} thread{'s' * (threads > 1)}"
     yield "images", ", ".join(f"{len(getattr(job.dataset, part))} {_WORDS[part]}" for part in SPLITS)
     tile, side = data.tile, job.datamodule.input_size
@@ -41,6 +46,8 @@ def _describe(job: Job, folder: RunFolder, logger: TrainingLogger) -> Iterator[t
     yield "patches", f"{job.datamodule.tiles} an epoch in batches of {data.batch_size}, {tile} x {tile} pixels{seen}"
     yield "steps", _describe_steps(job)
     yield from (("", line) for line in _describe_sharing(job))
+    if test := _describe_test(job):
+        yield "test", test
     yield from logger.places
     yield "folder", shorten_path(folder.path)
 
@@ -65,11 +72,29 @@ def _describe_network(job: Job) -> str:
 
 def _describe_steps(job: Job) -> str:
     """When the training ends and what happens between."""
-    trainer, each = job.config.trainer, count_steps(job.config, job.datamodule)
+    trainer, each = job.config.trainer, job.steps_per_epoch
     ends = [] if job.steps is None else [f"{job.steps:,}"]
-    ends += [] if trainer.max_time is None else [f"trainer.max_time={trainer.max_time}"]
+    if trainer.max_time is not None:
+        unit = " s" if isinstance(trainer.max_time, int) else ""
+        ends.append(f"trainer.max_time={trainer.max_time}{unit}")
+    start = f"{' or '.join(ends)}, {each} an epoch; validated"
+    if job.steps is not None and job.steps <= trainer.val_every_epochs * each:
+        return f"{start} once, at the end"
     every = "each epoch" if trainer.val_every_epochs == 1 else f"every {trainer.val_every_epochs} epochs"
-    return f"{' or '.join(ends)}, {each} an epoch; validated {every}, the best by {trainer.monitor} is kept"
+    return f"{start} {every}, the best by {trainer.monitor} is kept"
+
+
+def _describe_test(job: Job) -> str:
+    """What is predicted at the end, which may take longer than the training; empty for nothing."""
+    data, settings, inference = job.dataset, job.config.metrics, job.config.inference
+    drawn = len(data.unlabelled) if settings.pictures is None else min(settings.pictures, len(data.unlabelled))
+    counts = {"image": len(data.test), "unlabelled one": drawn}
+    parts = [f"{count:,} {noun}{'s' * (count > 1)}" for noun, count in counts.items() if count]
+    if data.test and data.val and list_choosing(data, settings):
+        parts.append(f"the {len(data.val):,} to validate once more (for thresholds)")
+    versions = count_versions(inference)
+    times = f"; each predicted {versions} times (inference={inference.name})" if versions > 1 and parts else ""
+    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:]))) + times
 
 
 def _describe_sharing(job: Job) -> Iterator[str]:
@@ -90,36 +115,3 @@ def _describe_sharing(job: Job) -> Iterator[str]:
             f"data.tiles_per_epoch: {job.datamodule.tiles} patches of an epoch cannot be shared out evenly, so each "
             f"epoch leaves out {left}"
         )
-
-
-def list_warnings(job: Job) -> Iterator[str]:
-    """What can hardly be meant: a sentence each."""
-    yield from (f"warning: {line}" for line in (*_warn_of_early_end(job), *_warn_of_data(job, job.dataset)))
-
-
-def _warn_of_data(job: Job, dataset: DataSet) -> Iterator[str]:
-    """Says what is wrong with the images beside the patches and the split."""
-    sides, tile = dataset.train.facts.sizes.min(axis=1), job.config.data.tile
-    if small := int((sides < tile).sum()):
-        yield (
-            f"{small} of {len(sides)} training images are smaller than data.tile={tile}: the rest of a patch is "
-            f"mirrored; data.tile={int(np.median(sides))} or less takes less time"
-        )
-    if seen := int(job.module.record.find_trained_on(dataset.val.facts.digests).sum()):
-        yield (
-            f"{seen} of {len(dataset.val)} validation images are trained on too: val/loss and all of val/... say "
-            "nothing about new images"
-        )
-
-
-def _warn_of_early_end(job: Job) -> Iterator[str]:
-    """Says which beginnings of the training it does not outlast."""
-    if job.steps is None:
-        return
-    ends = f"the training ends after {job.steps} steps, within"
-    warmup, model = job.config.scheduler.warmup_steps, job.config.model
-    if warmup >= job.steps:
-        yield f"{ends} scheduler.warmup_steps={warmup}: optimizer.lr is never reached"
-    frozen = model.freeze_epochs if isinstance(model, EncoderModelConfig) else 0
-    if frozen * count_steps(job.config, job.datamodule) >= job.steps:
-        yield f"{ends} model.freeze_epochs={frozen}: the encoder learns nothing"

@@ -51,6 +51,7 @@ class TrainingLogger(Logger):
     Attributes:
         places: their titles, and where they write.
         run_ids: by their words, see `RunLogger.run_id`.
+        urls: likewise.
     """
 
     def __init__(self, loggers: Mapping[str, RunLogger] | None = None) -> None:
@@ -59,6 +60,7 @@ class TrainingLogger(Logger):
         self._take_metrics = dict.fromkeys(self._loggers, True)
         self.places = [(logger.title, logger.place) for logger in self._loggers.values() if logger.place is not None]
         self.run_ids = {word: logger.run_id for word, logger in self._loggers.items() if logger.run_id is not None}
+        self.urls = {word: logger.url for word, logger in self._loggers.items()}
 
     @property
     def name(self) -> str:

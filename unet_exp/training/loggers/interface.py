@@ -56,6 +56,8 @@ class RunLogger(ABC):
     """An optional package that it imports when it opens; the extra has the name of the logger."""
     run_id: str | None = None
     """By which a resumed training finds its run again; None where the service gives none."""
+    url: str | None = None
+    """Of its run in a browser; None without."""
     place: str | None = None
     """Where it writes, for the user; None for in the run's folder."""
 

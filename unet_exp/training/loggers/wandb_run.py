@@ -52,6 +52,7 @@ class WandbRun(RunLogger):
 
     def __init__(self, run: "wandb.Run", folder: RunFolder | None = None) -> None:
         self.run_id, self.place = run.id, describe_place(run)
+        self.url = None if run.disabled or run.offline else run.url
         self._run, self._folder = run, folder
         self._known_keys: AbstractSet[str] = frozenset()
         self._known_step = -1
@@ -234,7 +235,8 @@ def describe_place(run: "wandb.Run") -> str:
     if not run.offline:
         return str(run.url)
     folder = shorten_path(Path(run.dir).parent)
-    return f"offline, project {run.project}; send it later: wandb sync {shlex.quote(folder)}"
+    project = "/".join(filter(None, (run.entity, run.project)))
+    return f"offline, {project}; send it later: wandb sync {shlex.quote(folder)}"
 
 
 def _has_key() -> bool:

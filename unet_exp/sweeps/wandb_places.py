@@ -1,0 +1,40 @@
+"""Where W&B has the runs of a sweep, told at its end."""
+
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Sized
+
+from unet_exp.config.loggers import AnyLoggerConfig, WandbConfig
+from unet_exp.files import shorten_path
+from unet_exp.runs.sweep_folder import SweepFolder
+
+
+def describe_wandb(sweep: SweepFolder, loggers: Iterable[AnyLoggerConfig]) -> Iterator[str]:
+    """A line for the runs that are online, and one for those that are offline with the words that send them.
+
+    Args:
+        sweep: after its runs.
+        loggers: configs of these.
+    """
+    settings = [logger for logger in loggers if isinstance(logger, WandbConfig)]
+    if not settings:
+        return
+    folders = [sweep.folder(run) for run in sweep.runs]
+    urls = {folder.path: folder.read_summary().wandb_url for folder in folders}
+    online = [url for url in urls.values() if url]
+    offline = [path for path, url in urls.items() if not url and any(path.glob("wandb/offline-run-*"))]
+    if online:
+        places = dict.fromkeys(url.partition("/runs/")[0] for url in online)
+        groups = dict.fromkeys(logger.group or sweep.path.name for logger in settings)
+        yield f"W&B  {_count(online)} online: {', '.join(places)}, group {', '.join(groups)}"
+    if offline:
+        projects = dict.fromkeys(
+            "/".join(filter(None, (logger.entity or os.environ.get("WANDB_ENTITY"), logger.project)))
+            for logger in settings
+        )
+        pattern = f"{shlex.quote(shorten_path(sweep.path))}/*/wandb/offline-run-*"
+        yield f"W&B  {_count(offline)} offline, {', '.join(projects)}; send them later: wandb sync {pattern}"
+
+
+def _count(found: Sized) -> str:
+    return f"{len(found)} run{'s' * (len(found) > 1)}"
