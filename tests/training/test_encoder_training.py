@@ -210,6 +210,14 @@ def test_without_weights_it_trains_on_grey_images(train: Train) -> None:
     assert next(value for key, value in weights.items() if key.startswith("encoder.")).shape[1] == 1
 
 
+def make_unreadable(folder: Path) -> list[str]:
+    """The words of data that are an error as soon as they are read."""
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir()
+        (folder / kind / "a.png").write_bytes(b"no image")
+    return ["data=folder", "data.images=images", "data.masks=masks"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -231,8 +239,7 @@ def test_a_mistake_is_told_before_the_data_are_read(
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
     save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     del hub
-    data = ["data=folder", "data.images=nowhere/images", "data.masks=nowhere/masks"]
-    found = cli("train", *BASE, "model.weights=null", *data, *words)
+    found = cli("train", *BASE, "model.weights=null", *make_unreadable(tmp_path), *words)
     mistake = found.mistake
     assert said in mistake
     assert found.err == f"error: {mistake}\n"
@@ -246,11 +253,14 @@ def test_a_decoder_that_does_not_fit_into_memory_is_told_before_it_is_built(cli:
     assert "are free; take a smaller width or depth" in mistake
 
 
-def test_without_timm_it_is_one_line_that_names_the_extra(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_timm_it_is_one_line_that_names_the_extra(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     find_maps.cache_clear()
     monkeypatch.setitem(sys.modules, "timm", None)
+    data = make_unreadable(tmp_path)
     for words in (["model.weights=null"], ["model.weights=imagenet"]):
-        mistake = cli("train", *BASE, "data=folder", "data.images=nowhere", "data.masks=nowhere", *words).mistake
+        mistake = cli("train", *BASE, *data, *words).mistake
         assert mistake == "model=encoder needs the extra: pip install -e '.[encoders]'"
 
 
