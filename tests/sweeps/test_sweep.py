@@ -69,7 +69,7 @@ class TestPlan:
         ("words", "told"),
         [
             (["fusion=concat,add,none", "seed=0,1"], "2 pairs of runs with the same seed and fold are too few for any"),
-            (["fusion=concat,add,none", "seed=0,1"], "it takes 7, such as with seed=range(7): 21 runs"),
+            (["fusion=concat,add,none", "seed=0,1"], "it takes at least 7, such as with seed=range(7): 21 runs"),
             (["fusion=concat,add", "data.folds=3", "data.fold=range(3)"], "with seed=range(2): 12 runs"),
             (
                 ["fusion=concat,add"],
@@ -327,7 +327,7 @@ class TestRun:
         Summary(wandb_url="https://wandb.ai/my-lab/skips/runs/abc").write(online.summary)
         assert list(describe_wandb(sweep, loggers)) == [
             f"W&B  1 run online: https://wandb.ai/my-lab/skips, group {sweep.path.name}",
-            f"W&B  2 runs offline, my-lab/skips; send them later: wandb sync '{sweep.path}'/*/wandb/offline-run-*",
+            f"W&B  2 runs offline, my-lab/skips; send them after wandb login: wandb sync '{sweep.path}'/*/wandb/offline-run-*",
         ]
         assert not list(describe_wandb(sweep, [config.logger for config in planned(*TINY, "seed=0,1").configs]))
 

@@ -57,10 +57,10 @@ def test_where_wandb_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     }
     run["dir"] = str(tmp_path / "out/wandb/offline-run-1/files")
     assert describe_place(SimpleNamespace(**run)) == (  # type: ignore[arg-type]
-        "offline, cells; send it later: wandb sync out/wandb/offline-run-1"
+        "offline, cells; send it after wandb login: wandb sync out/wandb/offline-run-1"
     )
     of_team: Any = SimpleNamespace(**{**run, "entity": "my-lab"})
-    assert describe_place(of_team).startswith("offline, my-lab/cells; send it later: ")
+    assert describe_place(of_team).startswith("offline, my-lab/cells; send it after wandb login: ")
     online: Any = SimpleNamespace(**{**run, "offline": False})
     assert describe_place(online) == "https://wandb.ai/a/b"
 

@@ -112,14 +112,14 @@ class SweepProgress:
         else:
             counts = Counter(self._count_trials())
         done, failed, repeated = counts["finished"], counts["failed"], counts["repeated"]
-        # A search prunes trials; they are stopped, and nothing is wrong with them.
-        stopped = counts["stopped"] + counts["pruned"]
+        stopped, pruned = counts["stopped"], counts["pruned"]
         words = [f"{done} of {self._total} done"]
         words += [f"{repeated} repeated"] if repeated else []
+        words += [f"{pruned} pruned"] if pruned else []
         words += [f"{stopped} stopped"] if stopped else []
         words += [f"{failed} failed", f"{counts['running']} running"]
         words += [f"{counts['queued']} queued"] if counts["queued"] else []
-        return done + failed + stopped, repeated, ", ".join(words)
+        return done + failed + stopped + pruned, repeated, ", ".join(words)
 
     def _show(self, at_end: bool = False) -> None:
         ended, repeated, words = self._look()

@@ -33,7 +33,7 @@ def describe_wandb(sweep: SweepFolder, loggers: Iterable[AnyLoggerConfig]) -> It
             for logger in settings
         )
         pattern = f"{shlex.quote(shorten_path(sweep.path))}/*/wandb/offline-run-*"
-        yield f"W&B  {_count(offline)} offline, {', '.join(projects)}; send them later: wandb sync {pattern}"
+        yield f"W&B  {_count(offline)} offline, {', '.join(projects)}; send them after wandb login: wandb sync {pattern}"
 
 
 def _count(found: Sized) -> str:

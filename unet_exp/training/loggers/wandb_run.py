@@ -236,7 +236,7 @@ def describe_place(run: "wandb.Run") -> str:
         return str(run.url)
     folder = shorten_path(Path(run.dir).parent)
     project = "/".join(filter(None, (run.entity, run.project)))
-    return f"offline, {project}; send it later: wandb sync {shlex.quote(folder)}"
+    return f"offline, {project}; send it after wandb login: wandb sync {shlex.quote(folder)}"
 
 
 def _has_key() -> bool:
