@@ -104,6 +104,15 @@ def test_it_says_what_was_trained_and_how_it_went(folder: RunFolder) -> None:
     assert f"rerun={folder.path}" in page.text
 
 
+def test_what_the_checks_warned_of_stands_before_the_scores(folder: RunFolder) -> None:
+    write_run_page(folder, summary_of(warnings=["the test images are of one group (<b>p7</b>)"]), CLASSES)
+    page = page_of(folder)
+    assert "the test images are of one group (<b>p7</b>)" in page.by_tag["li"]
+    assert "Before you rely on it" in page.text
+    write_run_page(folder, summary_of(), CLASSES)
+    assert "Before you rely on it" not in page_of(folder).text
+
+
 @pytest.mark.parametrize(
     ("precision", "shown"),
     [("32", "cpu, float32"), ("bf16-mixed", "cpu, bfloat16 mixed with float32"), ("64", "cpu, 64")],

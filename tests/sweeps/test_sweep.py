@@ -327,7 +327,8 @@ class TestRun:
         Summary(wandb_url="https://wandb.ai/my-lab/skips/runs/abc").write(online.summary)
         assert list(describe_wandb(sweep, loggers)) == [
             f"W&B  1 run online: https://wandb.ai/my-lab/skips, group {sweep.path.name}",
-            f"W&B  2 runs offline, my-lab/skips; send them after wandb login: wandb sync '{sweep.path}'/*/wandb/offline-run-*",
+            "W&B  2 runs offline, my-lab/skips; send them after wandb login: "
+            f"wandb sync '{sweep.path}'/*/wandb/offline-run-*",
         ]
         assert not list(describe_wandb(sweep, [config.logger for config in planned(*TINY, "seed=0,1").configs]))
 

@@ -12,6 +12,7 @@ from unet_exp.compose import compose_train
 from unet_exp.config import Config, parse
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "paper.md"
+KINDS = ("stated", "assumed")
 EXPERIMENTS = ("paper_isbi2012", "paper_phc_u373", "paper_dic_hela")
 NO_RESULT = {
     "model.name", "model.match", "data.root", "data.download", "data.num_workers", "data.fold", "data.folds",
@@ -101,9 +102,11 @@ def test_the_small_version_differs_in_what_the_page_says_and_in_nothing_else(exp
 
 def test_every_row_is_stated_somewhere_or_assumed():
     for key, kind, where in [(row[0], row[-2], row[-1]) for row in (*SHARED, *(row[1:] for row in OWN))]:
-        assert kind in ("stated", "assumed"), key
+        assert kind in KINDS, key
         if kind == "stated" and key != "parameters":
             assert re.match(r"(sec\. \d|fig\. \d)", where), f"{key} is stated, but where?"
+    stated, assumed = (sum(f"| {kind} |" in line for line in PAGE.read_text().splitlines()) for kind in KINDS)
+    assert f"{stated} rows are stated, {assumed} assumed." in " ".join(PAGE.read_text().split())
 
 
 def test_the_blog_run_is_set_as_it_was():

@@ -88,7 +88,8 @@ def test_groups_are_counted_and_a_single_one_is_told(cli: Cli, tmp_path: Path) -
     words += [r"data.group=^p\d+", "data.val=0.2", "data.test=0.2"]
     warning = (
         "warning: the validation images are of one group (p3), and the test images are of one group (p4): their scores "
-        "say little about others; -m data.folds=5 'data.fold=range(5)' tests each group once"
+        "say little about others; -m data.folds=5 'data.fold=range(5)' tests each group once, "
+        "and evaluate.py out_of_fold=true scores them all"
     )
     looked = cli("check_data", *words, "output=look").out.splitlines()
     assert warning in looked

@@ -65,6 +65,7 @@ def write_run_page(folder: RunFolder, summary: Summary, classes: Sequence[ClassS
             tone=tone,
             end=describe_end(summary),
             error=summary.error,
+            warnings=summary.warnings,
             words=list_words(summary),
             files_of_own=list_own_files(summary, config),
             facts=list_facts(summary, config),

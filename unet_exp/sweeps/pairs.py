@@ -35,6 +35,6 @@ def warn_of_few_pairs(configs: Sequence[Config]) -> str | None:
     seeds = math.ceil(needed / folds)
     runs = seeds * sum(len({fold for _, fold in group}) for group in groups.values())
     return (
-        f"warning: {few} too few for any verdict: with {tested} it takes at least {needed}, such as with seed=range({seeds}): "
-        f"{runs} runs"
+        f"warning: {few} too few for any verdict: with {tested} it takes at least {needed}, such as with "
+        f"seed=range({seeds}): {runs} runs"
     )

@@ -33,7 +33,8 @@ def describe_wandb(sweep: SweepFolder, loggers: Iterable[AnyLoggerConfig]) -> It
             for logger in settings
         )
         pattern = f"{shlex.quote(shorten_path(sweep.path))}/*/wandb/offline-run-*"
-        yield f"W&B  {_count(offline)} offline, {', '.join(projects)}; send them after wandb login: wandb sync {pattern}"
+        place = f"{_count(offline)} offline, {', '.join(projects)}"
+        yield f"W&B  {place}; send them after wandb login: wandb sync {pattern}"
 
 
 def _count(found: Sized) -> str:
