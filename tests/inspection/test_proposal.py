@@ -118,6 +118,27 @@ def test_what_else_pairs_is_told_and_pasted_words_are_taken(cli, tmp_path):
     assert "by these words" not in again.out
 
 
+def start_of(said) -> list[str]:
+    (line,) = [line for line in said.out.splitlines() if line.startswith("  python scripts/train.py ")]
+    return shlex.split(line)[2:]
+
+
+def test_what_starts_a_training_is_printed_with_all_that_was_typed(cli, tmp_path):
+    for number in range(8):
+        image(tmp_path / "x/images" / f"p{number // 2} {number % 2}.png")
+        mask(tmp_path / "x/masks" / f"p{number // 2} {number % 2}.png")
+    root = f"data.root={tmp_path / 'x'}"
+    looked = cli("check_data", "data=folder", root, r"data.group=^p\d", "data.tile=16")
+    words = start_of(looked)
+    assert words[:2] == ["experiment=own", root]
+    assert {r"data.group=^p\d", "data.tile=16", "data.masks=masks/*.png"} <= set(words)
+    again = cli("check_data", *words)
+    assert again.code == 0, again.out + again.err
+    assert start_of(again) == words
+    untiled = [word for word in words[1:] if "data.tile" not in word]
+    assert start_of(cli("check_data", "data=folder", *untiled)) == words  # the images have 24 pixels a side
+
+
 def test_the_page_shows_what_is_printed(cli, tmp_path):
     page = (Path(__file__).resolve().parents[2] / "docs/your_images.md").read_text()
     made = r"python scripts/make_replica\.py (\w+) replicas[^\n]*\n"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from unet_exp.cli.entry import print_usage, report_user_errors
+from unet_exp.cli.entry import name_commands, print_usage, report_user_errors
 from unet_exp.cli.words import read_words
 
 USAGE = """Check images and masks before a training.
@@ -47,4 +47,7 @@ def main() -> None:
         # Only now: a mistake in the config needs none of its imports.
         from unet_exp.inspection.check import check_data, propose_and_check
 
-        (propose_and_check if unknown else check_data)(config, output)
+        folder = ["--config-dir", config_dir] if config_dir else []
+        command = [*name_commands("python scripts/train.py").split(), *folder]
+        words = [word for word in overrides if not word.startswith("output=")]
+        (propose_and_check if unknown else check_data)(config, output, command, words)

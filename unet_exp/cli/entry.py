@@ -64,7 +64,7 @@ def report_user_errors() -> Iterator[None]:
 
 
 def _leave(message: str) -> None:
-    line = _name_commands(" ".join(message.split()))
+    line = name_commands(" ".join(message.split()))
     # Text from an unknown file may hold control codes of terminals.
     print("error:", "".join(sign if sign.isprintable() else "?" for sign in line), file=sys.stderr)
     sys.exit(EXIT_MISTAKE)
@@ -76,7 +76,7 @@ def _show_warnings() -> None:
         logging.lastResort.setFormatter(logging.Formatter("warning: %(message)s"))
 
 
-def _name_commands(text: str) -> str:
+def name_commands(text: str) -> str:
     """The text with the names that the programs have where this one is installed, such as `unet-exp-train`."""
     if not Path(sys.argv[0]).stem.startswith(_INSTALLED):
         return text
@@ -86,7 +86,7 @@ def _name_commands(text: str) -> str:
 def print_help(text: str) -> None:
     """Prints text; if its reader, such as `head`, has enough before its end, the program ends with exit code 1."""
     try:
-        print(_name_commands(text), flush=True)
+        print(name_commands(text), flush=True)
     except BrokenPipeError:
         # Python flushes standard output once more at its end: see "Note on SIGPIPE" in its documentation of `signal`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -35,7 +35,7 @@ from unet_exp.folder.stats import ImageStats
 from unet_exp.folder.survey import survey as survey_files
 from unet_exp.inspection import findings, survey, tables
 from unet_exp.inspection.findings import ClassProposal, Suspicion, Totals
-from unet_exp.inspection.proposal import propose_files, write_words
+from unet_exp.inspection.proposal import list_start, propose_files, write_words
 from unet_exp.inspection.together import find_torn
 from unet_exp.inspection.trials import silence_warnings, with_values
 from unet_exp.io.valid import Valid
@@ -46,6 +46,7 @@ from unet_exp.samples.compatibility import check_fits, score_borders
 from unet_exp.samples.data_set import SPLITS, DataSet
 from unet_exp.samples.group_counts import GroupCount, warn_of_single_groups
 from unet_exp.samples.sample import Sample
+from unet_exp.typed import join_words
 
 Seen = tuple[NDArray[Any], NDArray[np.uint8] | None]
 
@@ -88,8 +89,14 @@ class _Inspection:
     remarks: Sequence[str] = ()
 
 
-def check_data(config: Config, output: Path) -> Path:
+def check_data(config: Config, output: Path, command: Sequence[str] = (), typed: Sequence[str] = ()) -> Path:
     """Reads all images and masks, prints statistics and draws some on a contact sheet in the folder `output`.
+
+    Args:
+        config: of a training with this data.
+        output: the folder of the sheet.
+        command: what starts a training; the words of one are printed behind it.
+        typed: the words of the config.
 
     Returns:
         The contact sheet.
@@ -117,7 +124,9 @@ def check_data(config: Config, output: Path) -> Path:
     if inspection.proposal is not None:
         tables.print_proposal(inspection.proposal, console)
     if not mistakes:
-        console.print("A training can start with these words. Images with their masks over them are in")
+        console.print("A training can start:")
+        console.print(f"\n  {join_words([*command, *list_start(config, typed, inspection.stats)])}\n", soft_wrap=True)
+        console.print("Images with their masks over them are in")
     if sheet is not None:
         console.print(str(sheet), style="bold", soft_wrap=True)
     if mistakes or sheet is None:
@@ -126,7 +135,7 @@ def check_data(config: Config, output: Path) -> Path:
     return sheet
 
 
-def propose_and_check(config: Config, output: Path) -> Path:
+def propose_and_check(config: Config, output: Path, command: Sequence[str], typed: Sequence[str]) -> Path:
     """Finds words for the unknown folder `data.root`, prints them, and checks the data with them; see `check_data`.
 
     Raises:
@@ -145,7 +154,10 @@ def propose_and_check(config: Config, output: Path) -> Path:
     console.print(f"\n  {shlex.join(words)}\n", soft_wrap=True)
     for remark in proposed.remarks:
         console.print(remark, soft_wrap=True)
-    return check_data(config.model_copy(update={"data": with_values(config.data, values)}), output)
+    config = config.model_copy(update={"data": with_values(config.data, values)})
+    found_keys = {word.partition("=")[0] for word in words}
+    words += [word for word in typed if word.partition("=")[0] not in found_keys]
+    return check_data(config, output, command, words)
 
 
 def _check_training(config: Config, inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from unet_exp.annotations import list_labels
-from unet_exp.config.user_data import MAX_CLASSES, FolderConfig
+from unet_exp.config import Config
+from unet_exp.config.user_data import MAX_CLASSES, FolderConfig, UserDataConfig
 from unet_exp.data.sets.folder import find_folder_pairs
 from unet_exp.errors import DataError, UserError
 from unet_exp.folder import groups
+from unet_exp.folder.stats import ImageStats
 from unet_exp.inspection.families import IMAGE_WORDS, MASK_WORDS, Family, find_families
 from unet_exp.inspection.looks import Look, look_at
 from unet_exp.inspection.trials import DERIVED, HALF, Trial, count_masked, silence_warnings, try_all, with_values
@@ -99,6 +101,24 @@ def _list_arrays(root: Path, family: Family) -> list[Family]:
 def write_words(values: Mapping[str, Any]) -> list[str]:
     """Keys of the data as words on a command line, as Hydra reads them."""
     return [f"data.{key}={write_value(value)}" for key, value in values.items()]
+
+
+def list_start(config: Config, typed: Sequence[str], stats: Sequence[ImageStats]) -> list[str]:
+    """The words of a training on these images: as typed, and those of a recipe and a patch size where none is typed.
+
+    Args:
+        config: that the typed words make.
+        typed: words of a command line.
+        stats: of all images.
+    """
+    keys = {word.partition("=")[0] for word in typed}
+    if "experiment" in keys:
+        return [*typed]
+    if not isinstance(config.data, UserDataConfig):
+        return ["experiment=small", *typed]
+    words = ["experiment=own", *(word for word in typed if word != "data=folder")]
+    side = min((min(one.height, one.width) for one in stats), default=256)
+    return words if "data.tile" in keys else [*words, f"data.tile={max(16, min(256, side // 16 * 16))}"]
 
 
 def _list_apart(best: Trial, trials: Sequence[Trial]) -> list[Trial]:
