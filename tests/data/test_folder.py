@@ -392,7 +392,8 @@ def test_the_words_of_the_page_fit_what_it_describes(tmp_path, monkeypatch):
     commands = [shlex.split(line) for line in re.findall(r"^python (.*)$", page, re.M)]
     of_replica = ["make_replica", "check_data"]
     of_classes = ["check_data", "check_data", "train", "predict"]
-    scripts = ["check_data", "train", "predict", *of_replica, *of_classes, *of_replica, "cache", "cache"]
+    of_folds = ["train", "evaluate"]
+    scripts = ["check_data", "train", "predict", *of_replica, *of_classes, *of_replica, *of_folds, "cache", "cache"]
     assert [Path(words[0]).stem for words in commands] == scripts
     check, first, _, _, _, _, _, (_, *second), *_ = (words[1:] for words in commands)
     yaml = re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S)[0]
