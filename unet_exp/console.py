@@ -1,5 +1,6 @@
 """What all commands print with."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,3 +13,8 @@ def make_console(**settings: Any) -> Console:
         settings: of `rich.console.Console`, such as `width`.
     """
     return Console(highlight=False, markup=False, emoji=False, **settings)
+
+
+def join_names(names: Sequence[str], separator: str = ", ") -> str:
+    """A list in words: empty, `a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (separator.join(names[:-1]), *names[-1:])))

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from unet_exp.config_files import RECIPES, ConfigFile
+from unet_exp.console import join_names
 from unet_exp.errors import suggest
 from unet_exp.options import Options
 
@@ -36,9 +37,8 @@ def explain_key(config: DictConfig, key: str) -> str:
         return f"unknown key {key}: {parent} is empty; +{key}=... adds it"
     options = Options()
     others = [f"{parent}={word}" for word in options.find_owners(parent, wanted)] if parent in options.shipped else []
-    *most, last = others or [""]
-    named = f"{', '.join(most)} and {last}" if most else last
-    owners = f"it is of {named}, type {'one of these' if most else 'that'} too; " if others else ""
+    those = "one of these" if len(others) > 1 else "that"
+    owners = f"it is of {join_names(others)}, type {those} too; " if others else ""
     near = "" if others else suggest(wanted, _list_below(node, wanted))
     return f"unknown key {key}{near}: {owners}{list_keys(config, parent, wanted, _MOST if near else None)}"
 

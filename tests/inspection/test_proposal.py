@@ -11,7 +11,7 @@ from replicas import DATA_SETS
 from unet_exp.compose import compose_train
 from unet_exp.config import parse
 from unet_exp.inspection.families import find_families
-from unet_exp.inspection.proposal import propose_files, write_words
+from unet_exp.inspection.proposal import RECIPE_TILE, propose_files, write_words
 from unet_exp.io.writing import write_image
 
 RNG = np.random.default_rng(0)
@@ -148,6 +148,10 @@ def test_the_page_shows_what_is_printed(cli, tmp_path):
     for name, command, said in found:
         DATA_SETS[name].write(tmp_path / "replicas" / name)
         assert cli("check_data", *shlex.split(command)).out.startswith(said)
+
+
+def test_the_patch_of_the_recipe_is_known():
+    assert parse(compose_train(["experiment=own"])).data.tile == RECIPE_TILE
 
 
 def test_nothing_is_found(cli, tmp_path):

@@ -226,7 +226,7 @@ def _report_objects(
     one = shlex.quote(f"instances_classes={write_value([most])}")
     hint = f"; {one} counts these alone" if len(counted) > 1 and task.instances_classes is None else ""
     part = f"{share}: " if share else ""
-    console.print(f"{part}objects: {told}{hint}", soft_wrap=True, markup=False)
+    console.print(f"{part}objects: {told}{hint}", soft_wrap=True)
 
 
 def _plan_cells(task: Prediction, specs: Sequence[ClassSpec], slice_axis: Axis) -> "partial[None]":

@@ -9,6 +9,7 @@ from unet_exp.compare.collect import Excluded, Run
 from unet_exp.compare.results import Difference, Group, Pairing, Verdict
 from unet_exp.compare.settings import format_value
 from unet_exp.compare.statistics import DRAWS
+from unet_exp.console import join_names
 from unet_exp.metrics.declarations import METRICS, UNDEFINED, Direction
 from unet_exp.runs.shared_warnings import count_warnings
 
@@ -218,7 +219,7 @@ def _warn_of_unpaired(groups: Sequence[Group]) -> list[str]:
         *names, of_baseline = _shorten_labels(members, groups)
         comma = "," if len(names) > 1 else ""
         found.append(
-            f"{_join_names(names)}{comma} and {of_baseline}{comma} have no comparable run for every seed and fold: "
+            f"{_join_first(names)}{comma} and {of_baseline}{comma} have no comparable run for every seed and fold: "
             f"those without a partner ({pairings}) count in the mean of their group and not in the difference"
         )
     return found
@@ -276,7 +277,7 @@ def _warn_of_mismatch(groups: Sequence[Group]) -> list[str]:
     for (text, advice), members in alike.items():
         *names, of_baseline = _shorten_labels(members, groups)
         have = "has" if len(names) == 1 else "have"
-        found.append(f"{_join_names(names)} {have} {text} than {of_baseline}{advice}")
+        found.append(f"{_join_first(names)} {have} {text} than {of_baseline}{advice}")
     return found
 
 
@@ -293,13 +294,10 @@ def _shorten_labels(members: Sequence[Group], groups: Sequence[Group]) -> list[s
     return [*(group.label for group in members), baseline.label]
 
 
-def _join_names(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`; with semicolons where a name has commas; of many the first."""
+def _join_first(names: Sequence[str]) -> str:
+    """The first of some names in words, with semicolons where a name has commas."""
     shown = [*names[:_NAMED], *([f"{len(names) - _NAMED} more"] if len(names) > _NAMED else [])]
-    if len(shown) == 1:
-        return shown[0]
-    separator = "; " if any(", " in name for name in shown) else ", "
-    return f"{separator.join(shown[:-1])} and {shown[-1]}"
+    return join_names(shown, "; " if any(", " in name for name in shown) else ", ")
 
 
 def _warn_of_conditions(runs: Sequence[Run]) -> list[str]:

@@ -1,6 +1,5 @@
 """Inspects images and masks before a training: tables, suspicious files, the classes that masks seem to have."""
 
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -151,7 +150,7 @@ def propose_and_check(config: Config, output: Path, command: Sequence[str], type
     console = make_console()
     console.print(f"data.root={config.data.root}: {proposed.pairs} images with masks, by these words:", soft_wrap=True)
     words = ["data=folder", f"data.root={config.data.root}", *write_words(values)]
-    console.print(f"\n  {shlex.join(words)}\n", soft_wrap=True)
+    console.print(f"\n  {join_words(words)}\n", soft_wrap=True)
     for remark in proposed.remarks:
         console.print(remark, soft_wrap=True)
     config = config.model_copy(update={"data": with_values(config.data, values)})
@@ -192,7 +191,7 @@ def _print_tables(
         for line in tables.describe_reading(inspection.stats):
             console.print(line, soft_wrap=True)
     for line in inspection.remarks:
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     if pixels:
         totals = Totals.of(one.mask for one in inspection.stats if one.mask is not None)
         classes, label_map = inspection.classes, inspection.label_map

@@ -32,6 +32,9 @@ _MOST_FAMILIES = 12
 _MOST_TOLD = 8
 _MOST_ANNOTATIONS = 200
 _FEWEST_GROUPS = 3
+RECIPE_TILE = 256
+"""`data.tile` of `experiment=own`, in pixels."""
+_STEP = 16  # pixels
 
 
 class FileProposal(NamedTuple):
@@ -109,7 +112,7 @@ def list_start(config: Config, typed: Sequence[str], stats: Sequence[ImageStats]
     Args:
         config: that the typed words make.
         typed: words of a command line.
-        stats: of all images.
+        stats: of all images; a patch is as large as that of the recipe, in pixels, or as the smallest of them allows.
     """
     keys = {word.partition("=")[0] for word in typed}
     if "experiment" in keys:
@@ -117,8 +120,10 @@ def list_start(config: Config, typed: Sequence[str], stats: Sequence[ImageStats]
     if not isinstance(config.data, UserDataConfig):
         return ["experiment=small", *typed]
     words = ["experiment=own", *(word for word in typed if word != "data=folder")]
-    side = min((min(one.height, one.width) for one in stats), default=256)
-    return words if "data.tile" in keys else [*words, f"data.tile={max(16, min(256, side // 16 * 16))}"]
+    if "data.tile" in keys:
+        return words
+    side = min((min(one.height, one.width) for one in stats), default=RECIPE_TILE)
+    return [*words, f"data.tile={max(_STEP, min(RECIPE_TILE, side // _STEP * _STEP))}"]
 
 
 def _list_apart(best: Trial, trials: Sequence[Trial]) -> list[Trial]:

@@ -46,6 +46,10 @@ def warn_of_single_groups(groups: Mapping[str, GroupCount], fractions: bool) -> 
     words = {"val": "validation", "test": "test"}
     named = [f"the {words[split]} images are of one group ({name})" for split, name in alone.items()]
     folds = min(_MOST_FOLDS, total)
-    remedy = f"; -m data.folds={folds} 'data.fold=range({folds})' tests each group once" if fractions else ""
-    remedy += ", and evaluate.py out_of_fold=true scores them all" if fractions else ""
-    return f"{', and '.join(named)}: {'its' if len(alone) == 1 else 'their'} scores say little about others{remedy}"
+    told = f"{', and '.join(named)}: {'its' if len(alone) == 1 else 'their'} scores say little about others"
+    if not fractions:
+        return told
+    return (
+        f"{told}; -m data.folds={folds} 'data.fold=range({folds})' tests each group once, and evaluate.py "
+        "out_of_fold=true scores them all"
+    )

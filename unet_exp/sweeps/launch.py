@@ -195,7 +195,7 @@ def _check_data(plan: SweepPlan, console: Console) -> str | None:
 
     with signals.defer():
         from unet_exp.training.prepare import prepare
-        from unet_exp.training.sanity import list_warnings
+        from unet_exp.training.sanity import collect_warnings
 
     alike: dict[str, list[Config]] = {}
     for config in plan.configs:
@@ -208,7 +208,7 @@ def _check_data(plan: SweepPlan, console: Console) -> str | None:
             job = prepare(configs[0], [])
             _check_launcher(plan, job.device.type)
             images = job.conditions.data_fingerprint if shared else None
-            warnings += [[*job.warned, *list_warnings(replace(job, config=config))] for config in configs]
+            warnings += [collect_warnings(replace(job, config=config)) for config in configs]
             phase.done += len(configs)
     for warning in count_warnings(warnings):
         console.print(f"warning: {warning}", soft_wrap=True)

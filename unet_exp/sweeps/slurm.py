@@ -362,7 +362,7 @@ class SlurmLauncher:
             self._say(f"the jobs are not cancelled, SLURM does not answer ({error}); end them with: {by_hand}")
 
     def _say(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True, markup=False)
+        self._console.print(line, soft_wrap=True)
 
     def _tell_once(self, topic: str, line: str) -> None:
         if topic not in self._told:

@@ -9,6 +9,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, Quote, Quo
 from unet_exp.compose import parse_overrides
 from unet_exp.config import Config
 from unet_exp.config.multirun import OptunaConfig, Range, parse_search
+from unet_exp.console import join_names
 from unet_exp.errors import ConfigError
 from unet_exp.keys import flat
 
@@ -112,8 +113,7 @@ def check_space(config: OptunaConfig, compose: Callable[[list[str]], Config]) ->
 def describe_space(config: OptunaConfig) -> str:
     """What a search varies, such as `search over optimizer.lr (0.0001 to 0.1, log) and fusion (concat, add)`."""
     keys = [f"{key} ({_describe_entry(entry)})" for key, entry in config.space.items()]
-    listed = " and ".join(filter(None, (", ".join(keys[:-1]), keys[-1])))
-    return f"search over {listed}: {config.trials} trial{'s' * (config.trials > 1)}"
+    return f"search over {join_names(keys)}: {config.trials} trial{'s' * (config.trials > 1)}"
 
 
 def _describe_entry(entry: list[Any] | Range) -> str:

@@ -55,7 +55,7 @@ from unet_exp.training.pruning import Pruning
 from unet_exp.training.rerun import Rerun
 from unet_exp.training.resume_point import ResumePoint, find_resume_point
 from unet_exp.training.run_log import redirect_logs
-from unet_exp.training.sanity import list_warnings
+from unet_exp.training.sanity import collect_warnings
 from unet_exp.training.start_lines import show_start
 from unet_exp.training.trainer import build_trainer, explain_loss, explain_workers
 
@@ -204,7 +204,7 @@ class _Training:
             width=_width(job),
             parameters=job.parameters,
             macs=job.macs,
-            warnings=[*job.warned, *list_warnings(job)],
+            warnings=collect_warnings(job),
             **job.conditions.model_dump(),
         )
         if rerun is not None:

@@ -21,6 +21,11 @@ def list_warnings(job: "Job") -> Iterator[str]:
     yield from _warn_of_images(job)
 
 
+def collect_warnings(job: "Job") -> list[str]:
+    """All that a run records: what was warned of while it was prepared, and `list_warnings`."""
+    return [*job.warned, *list_warnings(job)]
+
+
 @contextmanager
 def gather_warnings() -> Iterator[list[str]]:
     """Collects what the project warns of in this block; it is shown as ever."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from rich.console import Console
 
+from unet_exp.console import join_names
 from unet_exp.files import shorten_path
 from unet_exp.geometry import Architecture, EncoderArchitecture, layer_table, output_size, short_count
 from unet_exp.inference.scoring import list_choosing
@@ -96,7 +97,7 @@ def _describe_test(job: Job) -> str:
         parts.append(f"the {len(data.val):,} to validate once more (for thresholds)")
     versions = count_versions(inference)
     times = f"; each predicted {versions} times (inference={inference.name})" if versions > 1 and parts else ""
-    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:]))) + times
+    return join_names(parts) + times
 
 
 def _describe_sharing(job: Job) -> Iterator[str]:
