@@ -118,6 +118,8 @@ def test_six_runs_of_which_one_fails_one_job_is_cancelled_and_one_times_out(
     slurm.ask("scontrol", "update", f"JobId={array}_2", "StartTime=now")  # else it waits two minutes
 
     wait_for(lambda: f"{array}_1" not in slurm.states(), "the end of the cancelled job")
+    # A job whose `srun` begins while no controller answers fails: SLURM's srun gives up after some seconds.
+    wait_for(lambda: summary(timed_out)["status"] == "running", "the queued job to train again")
 
     slurm.stop_controller()
     sweep.wait_until("SLURM does not answer")
