@@ -89,7 +89,7 @@ def tabulate_classes(
     caption = f"{sum(found)} objects, {min(found)} to {max(found)} a mask" if objects else None
     table = Table(caption=caption, caption_justify="left", min_width=60)
     for column in ("value", "class"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     shown = [part for part in SPLITS[:3] if part in parts.values()]
     for column in ("pixels", "share", "masks", *(f"in {part}" for part in shown)):
         table.add_column(column, justify="right")
