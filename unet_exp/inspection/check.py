@@ -240,7 +240,8 @@ def _inspect_folder(whole: Config, config: UserDataConfig, console: Console) -> 
     )
     with _collect_mistake(mistakes):
         plan = plan_store(config, losses.targets(whole.loss).reach > 0, found.index, np.zeros(0, np.int64))
-        console.print(f"a training has these {plan.describe()}", soft_wrap=True)
+        if len(found.index.rows):
+            console.print(f"a training has these {plan.describe()}", soft_wrap=True)
     if told := describe_changed(found.index, found.pairs, rules):
         console.print(told, soft_wrap=True)
     mistakes += _find_differences(stats)
