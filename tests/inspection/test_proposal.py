@@ -188,6 +188,9 @@ PLACES = {
     "a word in all names": ([f"photos/patient0{n} slide {k}.png" for n in range(4) for k in range(2)],
                             [f"labels/patient0{n} slide {k}_mask.png" for n in range(4) for k in range(2)],
                             ["data.images=photos/*.png", "data.masks=labels/*_mask.png"]),
+    "fields of view": ([f"images/p{n}_field{k:02}.png" for n in range(3) for k in range(1, 4)],
+                       [f"masks/p{n}_field{k:02}.png" for n in range(3) for k in range(1, 4)],
+                       ["data.images=images/*.png", "data.masks=masks/*.png"]),
     "words that differ": ([f"img_p{n}_x.tif" for n in range(4)], [f"lab_p{n}_x_gt.png" for n in range(4)],
                           ["data.images=img_*.tif", "data.masks=lab_*_gt.png"]),
 }  # fmt: skip

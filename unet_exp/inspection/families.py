@@ -96,6 +96,10 @@ class Family:
         stems = [_split_suffix(file.rpartition("/")[2], self.suffixes)[0] for file in self.files]
         return [stem[start : -stop or None] for stem in stems]
 
+    def holds(self, other: "Family") -> bool:
+        """Whether it has all files of another one, and does not read something else in them."""
+        return self.inner == other.inner and {*other.files} <= {*self.files}
+
     @property
     def number_of_folders(self) -> int:
         """How many folders hold the files."""
@@ -150,7 +154,8 @@ def find_families(root: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Family
 
     Folders of split words (train, val, test) are one in braces. Three or more of other names, which say nothing of a
     role, are a wildcard; so are two, where the same two lie elsewhere or hold the same folders. Files of several kinds
-    in one folder, none of them of one name, are a family too, beside that of each kind.
+    in one folder, none of them of one name, are a family too, beside that of each kind; and so are all files of a
+    folder whose names end as those of another folder do.
 
     Args:
         root: the folder.
@@ -163,7 +168,26 @@ def find_families(root: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Family
         raise DataError(f"data.root={root}: there is no such folder; check the path")
     tree = _Tree(scan_files(root, stamps=False).paths, suffixes)
     found = [family for folders, files in tree.walk([""], ()) for family in _divide(folders, files, suffixes)]
-    return sorted(found, key=lambda family: (-len(family.files), family.spec))
+    return sorted([*found, *_join_alike(found)], key=lambda family: (-len(family.files), family.spec))
+
+
+def _join_alike(families: Sequence[Family]) -> Iterator[Family]:
+    """All files of a folder whose names end as those of another folder do: these may be images and masks, one by one.
+
+    The endings of `images/p1_field01.png` and `masks/p1_field01.png` are no channels and no classes.
+    """
+    divided: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Family]] = defaultdict(list)
+    for family in families:
+        if family.ending:
+            divided[family.folders, family.suffixes].append(family)
+    for (folders, suffixes), members in divided.items():
+        endings = {family.ending for family in members}
+        others = [
+            {family.ending for family in found} for (elsewhere, _), found in divided.items() if elsewhere != folders
+        ]
+        if any(len(endings & other) > 1 for other in others):
+            files = sorted({file for family in members for file in family.files})
+            yield Family(folders, "", "", suffixes, tuple(files), members[0].splits)
 
 
 class _Tree:

@@ -75,14 +75,16 @@ def propose_files(config: FolderConfig) -> FileProposal:
     remarks = []
     if bare := len(best.pairs) - best.masked:
         values["without_mask"] = "unlabelled"
-        remarks.append(f"{bare} images have no mask: they are predicted and drawn, without scores")
+        count = f"{bare} images have no mask: they are" if bare > 1 else "one image has no mask: it is"
+        remarks.append(f"{count} predicted and drawn, without scores")
     apart = _list_apart(best, trials)
     if apart:
         told = [f"{trial.images.spec} with {trial.masks.spec} ({trial.masked})" for trial in apart[:_MOST_TOLD]]
         remarks.append(f"other images have masks too: {', '.join(told)}")
     named = {best.masks.spec, values.get("field_of_view"), *(trial.masks.spec for trial in apart)}
     named |= {*by_class.get("masks", {}).values()}
-    others = sorted({trial.masks.spec for trial in trials if trial.images == best.images} - named)
+    also = [trial.masks for trial in trials if trial.images == best.images]
+    others = sorted({masks.spec for masks in also if not best.masks.holds(masks)} - named)
     if others:
         remarks.append(f"other files pair with these images too: {', '.join(others[:_MOST_TOLD])}")
     return FileProposal(values, best.masked, remarks)
