@@ -12,6 +12,18 @@ from unet_exp.options import Options
 
 _MOST = 10
 """Keys that are listed where one of them is probably meant."""
+_MOST_MEANT = 3
+_ELSEWHERE = {
+    "learning_rate": "optimizer.lr",
+    "gpus": "trainer.devices",
+    "ckpt_path": "resume",
+    "checkpoint": "init_from",
+    "hparams_search": "search",
+    "trials": "search.trials",
+    "amp": "trainer.precision",
+    "logging": "logger",
+}
+"""What other programs call keys of this one."""
 _PROMISED = ("model.match",)
 """Keys of a recipe without which it would be another one: a comparison at equal cost."""
 
@@ -39,8 +51,28 @@ def explain_key(config: DictConfig, key: str) -> str:
     others = [f"{parent}={word}" for word in options.find_owners(parent, wanted)] if parent in options.shipped else []
     those = "one of these" if len(others) > 1 else "that"
     owners = f"it is of {join_names(others)}, type {those} too; " if others else ""
-    near = "" if others else suggest(wanted, _list_below(node, wanted))
-    return f"unknown key {key}{near}: {owners}{list_keys(config, parent, wanted, _MOST if near else None)}"
+    owners = f"it is of {join_names(others)}, type {those} too; " if others else ""
+    near = "" if others else _suggest_key(config, key, parent, wanted)
+    return f"unknown key {key}{near}: {owners}{list_keys(config, parent, wanted, _MOST if near or owners else None)}"
+
+
+def _suggest_key(config: DictConfig, key: str, parent: str, wanted: str) -> str:
+    """Which key is probably meant: one that another program calls so, one like it, or one elsewhere of its name.
+
+    So `lr` is `optimizer.lr`, and `epochs` is `trainer.max_epochs`.
+    """
+    if _ELSEWHERE.get(wanted, key) != key:
+        return f" (did you mean {_ELSEWHERE[wanted]}?)"
+    node = OmegaConf.select(config, parent) if parent else config
+    if near := suggest(wanted, _list_below(node, wanted)):
+        return near
+    groups = [(group, node) for group, node in config.items_ex(resolve=False) if isinstance(node, DictConfig)]
+    keys = [f"{group}.{key}" for group, node in groups for key in node if group not in ("hydra", parent)]
+    if parent and has_key(config, wanted):
+        return f" (did you mean {wanted}?)"
+    by_ending = ([key for key in keys if key.endswith(mark + wanted)] for mark in (".", ".max_", "_"))
+    meant = next(filter(None, by_ending), [])[:_MOST_MEANT]
+    return f" (did you mean {' or '.join(meant)}?)" if meant else ""
 
 
 def list_keys(config: DictConfig, parent: str, wanted: str = "", most: int | None = None) -> str:

@@ -195,12 +195,18 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("model.dept=3", [f"unknown key model.dept (did you mean depth?): {MODEL_KEYS}", " more"]),
         ("modle=valid", [f"unknown key modle (did you mean model?): {TOP_KEYS}"]),
         ("modle.depth=3", [f"unknown key modle.depth (did you mean model?): {TOP_KEYS}"]),
-        ("learning_rate=3", [f"unknown key learning_rate: {TOP_KEYS}"]),
+        ("colour=3", [f"unknown key colour: {TOP_KEYS}"]),
+        # What other programs call so, or what is a key elsewhere.
+        ("learning_rate=3", [f"unknown key learning_rate (did you mean optimizer.lr?): {TOP_KEYS}"]),
+        ("trainer.gpus=3", ["unknown key trainer.gpus (did you mean trainer.devices?): trainer has the keys max_ep"]),
+        ("epochs=3", [f"unknown key epochs (did you mean trainer.max_epochs?): {TOP_KEYS}"]),
+        ("tile=3", ["unknown key tile (did you mean data.tile or inference.tile?)"]),
+        ("model.fusion=add", ["unknown key model.fusion (did you mean fusion?): model=valid has the keys name"]),
         ("seed.x=3", ["unknown key seed.x: seed has no keys"]),
         # It is named whatever stands beside it.
         (
             "experiment=small debug=fast optimizer.learning_rate=1",
-            ["unknown key optimizer.learning_rate: optimizer=adamw"],
+            ["unknown key optimizer.learning_rate (did you mean optimizer.lr?): optimizer=adamw"],
         ),
         (
             "search=optuna model=same experiment=small modle.depth=3",
@@ -637,7 +643,7 @@ class TestCommandLine:
 
     def test_check_data(self, cli: Callable[..., object]) -> None:
         said = cli("check_data", "experiment=small", "--config-dir", ".", "optimizer.learning_rate=1")
-        assert said.mistake.startswith("unknown key optimizer.learning_rate: optimizer=adamw has the keys name, lr")
+        assert said.mistake.startswith("unknown key optimizer.learning_rate (did you mean optimizer.lr?): optimizer=adamw has the")
 
     @pytest.mark.parametrize("entry", ["evaluate", "predict"])
     def test_evaluate_and_predict(self, cli: Callable[..., object], entry: str) -> None:
