@@ -66,8 +66,10 @@ def _suggest_key(config: DictConfig, key: str, parent: str, wanted: str) -> str:
     node = OmegaConf.select(config, parent) if parent else config
     if near := suggest(wanted, _list_below(node, wanted)):
         return near
-    groups = [(group, node) for group, node in config.items_ex(resolve=False) if isinstance(node, DictConfig)]
-    keys = [f"{group}.{key}" for group, node in groups for key in node if group not in ("hydra", parent)]
+    groups = [(str(group), node) for group, node in config.items_ex(resolve=False) if isinstance(node, DictConfig)]
+    keys = [
+        f"{group}.{key}" for group, node in groups for key in _list_below(node, "") if group not in ("hydra", parent)
+    ]
     if parent and has_key(config, wanted):
         return f" (did you mean {wanted}?)"
     by_ending = ([key for key in keys if key.endswith(mark + wanted)] for mark in (".", ".max_", "_"))

@@ -643,7 +643,9 @@ class TestCommandLine:
 
     def test_check_data(self, cli: Callable[..., object]) -> None:
         said = cli("check_data", "experiment=small", "--config-dir", ".", "optimizer.learning_rate=1")
-        assert said.mistake.startswith("unknown key optimizer.learning_rate (did you mean optimizer.lr?): optimizer=adamw has the")
+        assert said.mistake.startswith(
+            "unknown key optimizer.learning_rate (did you mean optimizer.lr?): optimizer=adamw has the"
+        )
 
     @pytest.mark.parametrize("entry", ["evaluate", "predict"])
     def test_evaluate_and_predict(self, cli: Callable[..., object], entry: str) -> None:

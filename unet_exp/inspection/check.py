@@ -127,7 +127,9 @@ def check_data(config: Config, output: Path, command: Sequence[str] = (), typed:
         console.print(f"\n  {join_words([*command, *list_start(config, typed, inspection.stats)])}\n", soft_wrap=True)
     if sheet is not None:
         shown, known = min(MOST, len(inspection.stats)), len(inspection.stats)
-        console.print(f"{shown} images" if shown == known else f"{shown} of {known} images", "with their masks over them:")
+        console.print(
+            f"{shown} images" if shown == known else f"{shown} of {known} images", "with their masks over them:"
+        )
         console.print(str(sheet), style="bold", soft_wrap=True)
     if mistakes or sheet is None:
         listed = f"{len(mistakes)} mistake{'s' * (len(mistakes) != 1)}, listed above"
