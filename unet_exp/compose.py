@@ -23,7 +23,7 @@ from unet_exp import config_files, resolvers
 from unet_exp.config_files import ConfigFile, ConfigFiles
 from unet_exp.errors import ConfigError
 from unet_exp.keys import flat, rename_override
-from unet_exp.known_keys import explain_key, has_key, leave_out_foreign, list_keys
+from unet_exp.known_keys import explain_key, has_key, list_keys
 from unet_exp.options import (
     Options,
     check_word,
@@ -35,6 +35,8 @@ from unet_exp.options import (
     refuse_several,
     search_path,
 )
+from unet_exp.recipes import leave_out_foreign
+from unet_exp.required_keys import must_have_value
 from unet_exp.text_keys import is_misread
 from unet_exp.typed import PATHS
 
@@ -116,9 +118,9 @@ class _Origins:
         key, message = error.key, str(error)
         values: Any = OmegaConf.to_container(self.config)
         file = config_files.find_setter(self.files, flat(values), key) if key else None
-        if key is None or file is None:
-            return error
         unknown, missing = message.startswith("unknown key"), message.endswith("is missing")
+        if key is None or file is None:  # a key that is added with a plus is in no file
+            return ConfigError(explain_key(self.config, key), key) if key and unknown and "[" not in key else error
         if missing and not file.package:
             message += "; take out '# @package _global_', which puts its keys at the top"
         elif missing:
@@ -383,11 +385,13 @@ def _set_to_null(override: Override, parser: OverridesParser) -> Override:
     What stands deeper, such as `~loss.params.gamma`, is a part of a value, and is really deleted. An option stays.
 
     Raises:
-        ConfigError: for a deletion with a value.
+        ConfigError: for a deletion with a value, or of what must have one.
     """
     key = override.key_or_group
     if key in Options().groups:
         return override
     if override.value() is not None:
         raise ConfigError(f"{override.input_line}: type ~{key} alone, which sets it to null")
+    if must_have_value(key):
+        raise ConfigError(f"{override.input_line}: a key is not taken away, and null is no value of it; leave it out")
     return override if key.count(".") > 1 else parser.parse_override(f"{key}=null")

@@ -1,11 +1,9 @@
 """The keys that a composed config has, and what to say of others."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from unet_exp.config_files import RECIPES, ConfigFile
 from unet_exp.console import join_names
 from unet_exp.errors import suggest
 from unet_exp.options import Options
@@ -16,16 +14,25 @@ _MOST_MEANT = 3
 _ELSEWHERE = {
     "learning_rate": "optimizer.lr",
     "gpus": "trainer.devices",
+    "fast_dev_run": "debug=fast",
+    "overfit_batches": "debug=overfit",
+    "gradient_clip_val": "trainer.clip_norm",
+    "accumulate_grad_batches": "trainer.accumulate",
+    "check_val_every_n_epoch": "trainer.val_every_epochs",
+    "limit_train_batches": "trainer.limit_batches",
+    "limit_val_batches": "trainer.limit_batches",
+    "default_root_dir": "output",
+    "seed_everything": "seed",
     "ckpt_path": "resume",
     "checkpoint": "init_from",
     "hparams_search": "search",
     "trials": "search.trials",
+    "n_trials": "search.trials",
     "amp": "trainer.precision",
     "logging": "logger",
+    "trainer.logger": "logger=csv, without W&B",
 }
-"""What other programs call keys of this one."""
-_PROMISED = ("model.match",)
-"""Keys of a recipe without which it would be another one: a comparison at equal cost."""
+"""What other programs call keys of this one, whole or by their last part."""
 
 
 def has_key(node: Any, key: str) -> bool:
@@ -51,18 +58,18 @@ def explain_key(config: DictConfig, key: str) -> str:
     others = [f"{parent}={word}" for word in options.find_owners(parent, wanted)] if parent in options.shipped else []
     those = "one of these" if len(others) > 1 else "that"
     owners = f"it is of {join_names(others)}, type {those} too; " if others else ""
-    owners = f"it is of {join_names(others)}, type {those} too; " if others else ""
-    near = "" if others else _suggest_key(config, key, parent, wanted)
+    near = "" if others else suggest_key(config, key, parent, wanted)
     return f"unknown key {key}{near}: {owners}{list_keys(config, parent, wanted, _MOST if near or owners else None)}"
 
 
-def _suggest_key(config: DictConfig, key: str, parent: str, wanted: str) -> str:
+def suggest_key(config: DictConfig, key: str, parent: str, wanted: str) -> str:
     """Which key is probably meant: one that another program calls so, one like it, or one elsewhere of its name.
 
     So `lr` is `optimizer.lr`, and `epochs` is `trainer.max_epochs`.
     """
-    if _ELSEWHERE.get(wanted, key) != key:
-        return f" (did you mean {_ELSEWHERE[wanted]}?)"
+    elsewhere = _ELSEWHERE.get(key) or _ELSEWHERE.get(wanted, key)
+    if elsewhere != key:
+        return f" (did you mean {elsewhere}?)"
     node = OmegaConf.select(config, parent) if parent else config
     if near := suggest(wanted, _list_below(node, wanted)):
         return near
@@ -81,6 +88,9 @@ def list_keys(config: DictConfig, parent: str, wanted: str = "", most: int | Non
     """The keys below another one, empty for the top, without `wanted`, at most so many, as a part of a message."""
     node = OmegaConf.select(config, parent) if parent else config
     below = _list_below(node, wanted)
+    if parent in (options := Options()).shipped and node.get("name") in options.words(parent):
+        # Not what a file has set beside the keys of the option.
+        below = [key for key in below if options.has_key(parent, node.get("name"), key)]
     left = len(below[most:]) if most else 0
     names = ", ".join(below[:most]) + f" and {left} more" * bool(left)
     if not parent:
@@ -91,28 +101,3 @@ def list_keys(config: DictConfig, parent: str, wanted: str = "", most: int | Non
 
 def _list_below(node: DictConfig, wanted: str) -> list[str]:
     return [str(key) for key in node if key not in ("_target_", "hydra", wanted)]
-
-
-def leave_out_foreign(
-    config: DictConfig, files: Sequence[ConfigFile], words: Mapping[str, Any], options: Options
-) -> None:
-    """Takes out what a recipe sets in a group and the option that is typed beside it has not.
-
-    So `model=custom` beside `experiment=small` wins over the depth of its U-Net. A key that no option has stays, and is
-    a mistake in the file.
-
-    Args:
-        config: composed; it is changed.
-        files: that it is made of.
-        words: as typed, the values of groups.
-        options: all of them.
-    """
-    keys = dict.fromkeys(key for file in files if file.group.split("/")[0] in RECIPES for key in file.keys)
-    for group, word in words.items():
-        for key in keys:
-            name = key.removeprefix(f"{group}.").split(".")[0]
-            if not key.startswith(f"{group}.") or key in _PROMISED or not isinstance(word, str):
-                continue
-            if options.find_owners(group, name) and not options.has_key(group, word, name):
-                with open_dict(config):
-                    config[group].pop(name, None)

@@ -23,6 +23,13 @@ from unet_exp.extras import hint_extra
 _LAUNCHER = "hydra/launcher"
 """The only group of Hydra's own that is typed."""
 
+_NOTHING = "logger=csv writes metrics.csv alone, and switches W&B off"
+_MEANT = {
+    **{("logger", word): _NOTHING for word in ("null", "none", "false", "no", "off", "disabled")},
+    **{("search", word): f"type search=optuna search.sampler={word}" for word in ("tpe", "random", "qmc")},
+}
+"""What stands for words that are no options, and are easily taken for such."""
+
 
 class _AnyLetters(overrides_parser.InputStream):  # type: ignore[misc, name-defined]
     """A typed word in which letters of all scripts are such to Hydra's grammar, which knows a to z alone."""
@@ -151,6 +158,8 @@ class Options:
             return None
         missing = group == _LAUNCHER and "joblib" not in words
         hint = f"; more of them come with: {hint_extra('sweep')}" if missing else ""
+        if meant := _MEANT.get((group, word.lower())):
+            return f"{group}={word}: no such option; {meant}"
         if self._lacks_dir and group != _LAUNCHER:
             own = _find_own(f"{group}/{word}.yaml")
             if own is not None:
@@ -193,19 +202,21 @@ def check_word(override: Override, options: Options) -> None:
         raise ConfigError(f"{line}: leave out @{override.package}")
     owner = group.removesuffix(".name")
     if owner != group and owner in options.groups:
+        if owner == "logger" and str(value) not in options.words(owner):
+            raise ConfigError(f"{line}: the run's name is name={'...' if value is None else value}")
         raise ConfigError(f"{line}: choose the whole option with {owner}={'...' if value is None else value}")
     if not options.chooses(override):
         return
     if override.is_delete():
-        raise ConfigError(
-            f"{line}: an option is not taken away; leave it out, or choose one of {', '.join(options.words(group))}"
-        )
+        without = f"; {_NOTHING}" if group == "logger" else ""
+        words = ", ".join(options.words(group))
+        raise ConfigError(f"{line}: an option is not taken away; leave it out, or choose one of {words}{without}")
     if override.type != OverrideType.CHANGE and group in options.shipped:
         raise ConfigError(f"{line}: type it without +")
     if isinstance(value, list) and group not in ("experiment", "logger"):
         raise ConfigError(f"{line}: one option is needed here; several are a sweep: -m {group}=a,b")
     for word in value if isinstance(value, list) else [value]:
-        text = "null" if word is None else str(word)
+        text = "null" if word is None else str(word).lower() if isinstance(word, bool) else str(word)
         if mistake := options.explain(group, text):
             raise ConfigError(mistake)
     if isinstance(value, list) and group == "logger":

@@ -82,7 +82,7 @@ def explain(error: ValidationError, values: dict[str, Any], field: str | None = 
     message = " or ".join(wish.replace("Input should be", "should be", 1) for wish in wishes)
     if errors[0]["type"] == "value_error" and (not key or not message.startswith(("must", "cannot"))):
         return message
-    return f"{key}={value!r}: {message}"
+    return f"{key}={'null' if value is None else repr(value)}: {message}"
 
 
 def _key(location: tuple[int | str, ...], values: dict[str, Any]) -> str:

@@ -38,7 +38,7 @@ def list_text_keys(schema: type[BaseModel], above: str = "") -> Iterator[str]:
         above: what all keys begin with.
     """
     for name, field in schema.model_fields.items():
-        kinds = list(_list_types(field.annotation))
+        kinds = list(list_types(field.annotation))
         if str in kinds and not any(kind in _NO_TEXT for kind in kinds):
             yield f"{above}{name}"
         for kind in kinds:
@@ -46,13 +46,13 @@ def list_text_keys(schema: type[BaseModel], above: str = "") -> Iterator[str]:
                 yield from list_text_keys(kind, f"{above}{name}.")
 
 
-def _list_types(annotation: Any) -> Iterator[Any]:
+def list_types(annotation: Any) -> Iterator[Any]:
     """The types of a union, without what is only said about them; a list or a dict is one type."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        yield from _list_types(get_args(annotation)[0])
+        yield from list_types(get_args(annotation)[0])
     elif origin in (Union, types.UnionType):
         for kind in get_args(annotation):
-            yield from _list_types(kind)
+            yield from list_types(kind)
     else:
         yield origin or annotation

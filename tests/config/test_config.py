@@ -199,6 +199,16 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         # What other programs call so, or what is a key elsewhere.
         ("learning_rate=3", [f"unknown key learning_rate (did you mean optimizer.lr?): {TOP_KEYS}"]),
         ("trainer.gpus=3", ["unknown key trainer.gpus (did you mean trainer.devices?): trainer has the keys max_ep"]),
+        ("trainer.logger=false", ["unknown key trainer.logger (did you mean logger=csv, without W&B?)"]),
+        ("trainer.fast_dev_run=true", ["unknown key trainer.fast_dev_run (did you mean debug=fast?)"]),
+        ("trainer.gradient_clip_val=1", ["(did you mean trainer.clip_norm?)"]),
+        ("logger.name=my-run", ["logger.name=my-run: the run's name is name=my-run"]),
+        *(
+            (f"logger={word}", [f"logger={word}: no such option; logger=csv writes metrics.csv alone, and switches W"])
+            for word in ("null", "none", "false")
+        ),
+        ("~logger", ["an option is not taken away", "; logger=csv writes metrics.csv alone, and switches W&B off"]),
+        ("search=random", ["search=random: no such option; type search=optuna search.sampler=random"]),
         ("epochs=3", [f"unknown key epochs (did you mean trainer.max_epochs?): {TOP_KEYS}"]),
         ("tile=3", ["unknown key tile (did you mean data.tile or inference.tile?)"]),
         ("model.fusion=add", ["unknown key model.fusion (did you mean fusion?): model=valid has the keys name"]),
@@ -237,8 +247,10 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("+seed=3", ["+seed=3: seed is there already; type it without +"]),
         ("model@x=same", ["model@x=same: leave out @x"]),
         ("metrics=3", ["metrics=3: metrics has the keys warping, warping_radius, pictures"]),
-        ("~seed", ["seed=None: should be a valid integer"]),
-        ("~model.depth", ["model.depth=None: should be a valid integer"]),
+        ("~seed", ["~seed: a key is not taken away, and null is no value of it; leave it out"]),
+        ("~model.depth", ["~model.depth: a key is not taken away"]),
+        ("~callbacks", ["~callbacks: a key is not taken away"]),
+        ("model.depth=null", ["model.depth=null: should be a valid integer"]),
         ("~trainer.max_steps=3", ["~trainer.max_steps=3: type ~trainer.max_steps alone, which sets it to null"]),
         ("~trainer.max_step", ["unknown key trainer.max_step (did you mean max_steps?): "]),
         ("~loss.name", ["choose the whole option with loss="]),
@@ -630,6 +642,22 @@ class TestCommandLine:
             ("-m --cfg job seed=0,1", "--cfg and --info show one training: leave out -m"),
             ("--cfg job -p data.tlie", "--package data.tlie: there is no such key"),
             ("--resolve", "--resolve is not used here"),
+            (
+                "-cn small",
+                "--config-name is not used here; --config-dir adds configs of your own (did you mean experime",
+            ),
+            ("--lr 0.1", "--lr: keys have no dashes, as in key=value (did you mean optimizer.lr?)"),
+            (
+                "--max-epochs=3",
+                "--max-epochs=3: keys have no dashes, as in key=value (did you mean trainer.max_epochs?)",
+            ),
+            ("--seed=3", "--seed=3: type seed=3 (no dashes)"),
+            ("--optimizer.lr=3", "--optimizer.lr=3: type optimizer.lr=3 (no dashes)"),
+            ("+lr=0.1", f"unknown key lr (did you mean optimizer.lr?): {TOP_KEYS}"),
+            ("+trainer.max_step=1", "unknown key trainer.max_step (did you mean max_steps?): trainer has the keys"),
+            ("+foo.bar=1", f"unknown key foo: {TOP_KEYS}"),
+            ("~data.tile --cfg job -p data", "~data.tile: a key is not taken away"),
+            ("-m hydra.sweeper.params.seed=0,1", "hydra.sweeper.params.seed=0,1: this is not typed; type seed=0,1"),
             # A sweep is checked whole before its first job runs.
             ("-m model=valid,smae", "model=smae: no such option"),
             ("-m seed=0,1 model=valid,release fusion=concat,add", "fusion=add cannot add"),
@@ -669,7 +697,7 @@ class TestCommandLine:
 
     def test_options(self, cli: Callable[..., object]) -> None:
         assert cli("train", "--experiment=small").mistake == "--experiment=small: type experiment=small (no dashes)"
-        assert "there are --help, --version, --config-dir, --multirun" in cli("train", "--epochs", "3").mistake
+        assert "there are --help, --version, --config-dir, --multirun" in cli("train", "--hello", "3").mistake
         assert "expected one argument" in cli("train", "--config-dir").mistake
         assert "unknown option --config-name" in cli("check_data", "--config-name").mistake
         for entry in ("train", "predict", "compare"):

@@ -153,3 +153,58 @@ def test_a_group_and_a_folder_of_their_own(tmp_path: Path) -> None:
         read_command(["+preset=quik"], str(tmp_path))
     (tmp_path / "output").mkdir()  # not every folder beside them is a group
     assert isinstance(read_command(["output=here"], str(tmp_path)), Config)
+
+
+OWN_MODEL = """
+defaults: [custom, _self_]
+target: tiny.Tiny
+step: 4
+"""
+
+
+@pytest.mark.parametrize(
+    ("base", "text", "words", "chosen"),
+    [
+        # A choice in a file wins over what its base sets for another option, as a typed one does.
+        ("model: {depth: 3}\n", defaults("base", "override /model: tiny", "override /loss: focal"), [], "custom focal"),
+        ("", defaults("small", "override /model: tiny"), [], "custom cross_entropy"),
+        ("logger: {project: x, tags: [a]}\n", defaults("base", "override /logger: csv"), [], "valid cross_entropy"),
+        ("logger: {project: x}\n", defaults("base"), ["logger=[tensorboard]"], "valid cross_entropy"),
+        # The fusion that a recipe has chosen is of its own network.
+        ("defaults: [small, override /fusion: add]\n", defaults("base"), ["model=tiny"], "custom cross_entropy"),
+        ("defaults: [override /fusion: add]\n", defaults("base", "override /model: tiny"), [], "custom cross_entropy"),
+        ("defaults: [override /model: tiny]\n", defaults("base"), ["model=same", "fusion=add"], "same cross_entropy"),
+    ],
+)
+def test_a_choice_wins_over_the_recipe_below_it(
+    tmp_path: Path, base: str, text: str, words: list[str], chosen: str
+) -> None:
+    write(tmp_path, "model/tiny", OWN_MODEL)
+    write(tmp_path, "experiment/base", f"{GLOBAL}{base or 'seed: 1'}")
+    write(tmp_path, "experiment/mine", text)
+    config = read_command(["experiment=mine", *words], str(tmp_path))
+    assert isinstance(config, Config)
+    assert f"{config.model.name} {config.loss.name}" == chosen
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "part"),
+    [
+        (
+            f"{defaults('base', 'override /logger: csv')}logger: {{tags: [b]}}\n",
+            [],
+            ": unknown key logger.tags: it is of logger=wandb, type that too; logger=csv has the keys name",
+        ),
+        (f"{defaults('base', 'override /model: tiny')}model: {{depth: 3}}\n", [], "model.depth is of the U-Net"),
+        (f"{defaults('base', 'override /model: tiny', 'override /fusion: add')}", [], "fusion=add is of the U-Net"),
+        (defaults("base"), ["model=tiny", "fusion=add"], "fusion=add is of the U-Net"),
+    ],
+)
+def test_what_the_choosing_file_or_the_user_sets_stays(tmp_path: Path, text: str, words: list[str], part: str) -> None:
+    write(tmp_path, "model/tiny", OWN_MODEL)
+    write(tmp_path, "experiment/base", f"{GLOBAL}logger: {{tags: [a], group: g}}\n")
+    write(tmp_path, "experiment/mine", text)
+    with pytest.raises(ConfigError) as caught:
+        read_command(["experiment=mine", *words], str(tmp_path))
+    assert part in str(caught.value)
+    assert not str(caught.value).endswith("group")

@@ -113,13 +113,19 @@ def print_version() -> bool:
     return True
 
 
-def check_flags(words: Sequence[str], known: Collection[str], shown: Sequence[str] = ()) -> None:
+def check_flags(
+    words: Sequence[str],
+    known: Collection[str],
+    shown: Sequence[str] = (),
+    suggest_key: Callable[[str], str] = lambda _: "",
+) -> None:
     """Refuses words with dashes that are no options: keys have none.
 
     Args:
         words: of the command line.
         known: the options of the command.
         shown: those to name; empty for all.
+        suggest_key: says which key is probably meant by a name without dashes, empty where the name is a key.
 
     Raises:
         UserError: for the first one.
@@ -128,10 +134,14 @@ def check_flags(words: Sequence[str], known: Collection[str], shown: Sequence[st
         name, _, value = word.partition("=")
         if not word.startswith("-") or name in known:
             continue
-        if value and name.strip("-"):
+        key = name.strip("-").replace("-", "_")
+        meant = suggest_key(key) if key and name.startswith("--") else ""
+        if value and name.strip("-") and not meant:
             raise UserError(f"{word}: type {word.lstrip('-')} (no dashes)")
         if name in ("-sc", "--shell-completion"):
             raise UserError(f'{name}: tab completion is of scripts/train.py: eval "$(python scripts/train.py {_BASH})"')
+        if meant:
+            raise UserError(f"{word}: keys have no dashes, as in key=value{meant}")
         listed = ", ".join(option for option in shown or known if option.startswith("--"))
         raise UserError(f"unknown option {name}; there are {listed}; all else is typed without dashes, as key=value")
 

@@ -9,7 +9,8 @@ from unet_exp import config_files, signals
 from unet_exp.cli.entry import EXIT_DIFFERENT, check_flags, print_help, print_version, report_user_errors
 from unet_exp.compose import compose_command, parse_overrides, prepare_words
 from unet_exp.errors import UserError
-from unet_exp.options import conf_dir, refuse_several
+from unet_exp.known_keys import has_key, suggest_key
+from unet_exp.options import Options, conf_dir, refuse_several
 
 _SHOWN = ("--help", "--version", "--config-dir", "--multirun", "--cfg job")
 """The options to name where one does not exist."""
@@ -43,7 +44,7 @@ def _read_options() -> Namespace:
 
     words, parser = prepare_words(sys.argv[1:]), get_args_parser()
     parser.exit_on_error = False
-    check_flags(words, parser._option_string_actions, _SHOWN)
+    check_flags(words, parser._option_string_actions, _SHOWN, _suggest_key)
     try:
         args = parser.parse_intermixed_args(words)
     except ArgumentError as error:
@@ -53,11 +54,21 @@ def _read_options() -> Namespace:
     return args
 
 
+def _suggest_key(name: str) -> str:
+    """Which key is probably meant by `--lr`; empty for what is one, or like none."""
+    config = compose_command([]).origins.config
+    return "" if "." in name or has_key(config, name) else suggest_key(config, name, "", name)
+
+
 def _check_options(args: Namespace) -> None:
     """Refuses options of Hydra's that would have no effect."""
     for option in ("config_path", "config_name", "experimental_rerun", *(() if args.cfg else ("package", "resolve"))):
         if getattr(args, option, None):
-            raise UserError(f"--{option.replace('_', '-')} is not used here; --config-dir adds configs of your own")
+            value = str(getattr(args, option))
+            meant = f" (did you mean experiment={value}?)" * (value in Options(args.config_dir).words("experiment"))
+            raise UserError(
+                f"--{option.replace('_', '-')} is not used here; --config-dir adds configs of your own{meant}"
+            )
     if args.multirun and (args.cfg or args.info):
         raise UserError("--cfg and --info show one training: leave out -m, and give each key one value")
 

@@ -1,5 +1,7 @@
 """Words that have several values, or a meaning only in a sweep; no schema is needed to read them."""
 
+import re
+
 from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
 
 from unet_exp.errors import ConfigError
@@ -26,6 +28,8 @@ def check_override(override: Override) -> None:
         raise ConfigError(f"{override.input_line}: there is no folder behind it; give that of an earlier run or sweep")
     if any(key == own or key.startswith(f"{own}.") for own in _RESERVED):
         raise ConfigError(f"{override.input_line}: this is not typed; commas make a sweep, and search=optuna a search")
+    if swept := re.fullmatch(r"\+*hydra\.sweeper\.params\.(.+)", get_line(override)):
+        raise ConfigError(f"{override.input_line}: this is not typed; type {swept[1]}")
     if override.is_sweep_override() and (key in _SHARED or key.split(".")[0] in _SHARED):
         raise ConfigError(f"{override.input_line}: a sweep has one of it; type one value")
 
