@@ -1,5 +1,7 @@
 """What `conf/` can write in `${...}` beside keys: values that depend on other choices."""
 
+import os
+
 from omegaconf import DictConfig, OmegaConf
 
 
@@ -14,7 +16,19 @@ def _keep_rate(rate: float, _root_: DictConfig) -> float | None:
     return None if _root_.optimizer.name in ("torch", "custom") else rate
 
 
+def _read_variable(name: str, default: str | None = None) -> str | None:
+    """`${wandb:PROJECT,unet-exp}`: the variable WANDB_PROJECT, and what follows where it is not set or empty."""
+    return os.environ.get(f"WANDB_{name}") or default
+
+
+def _list_variable(name: str) -> list[str]:
+    """`${wandb_list:TAGS}`: the words of the variable WANDB_TAGS, which commas part."""
+    return [word.strip() for word in os.environ.get(f"WANDB_{name}", "").split(",") if word.strip()]
+
+
 def register() -> None:
     """Makes OmegaConf know them in this process."""
     OmegaConf.register_new_resolver("if_membranes", _weigh_membranes, replace=True)
     OmegaConf.register_new_resolver("for_known_optimizer", _keep_rate, replace=True)
+    OmegaConf.register_new_resolver("wandb", _read_variable, replace=True)
+    OmegaConf.register_new_resolver("wandb_list", _list_variable, replace=True)

@@ -103,7 +103,17 @@ def _read_rows(group: str, option: Option) -> Iterator[Row]:
             continue
         if name not in schema.model_fields:
             raise SystemExit(f"error: {place}: the schema has no {key}")
-        yield make_row(key, said.meaning, schema.model_fields[name], {option.word: said.value}, place)
+        yield make_row(
+            key, said.meaning, schema.model_fields[name], {option.word: _leave_out_variable(said.value)}, place
+        )
+
+
+def _leave_out_variable(value: Any) -> Any:
+    """What holds where a variable of W&B is not set: of `${wandb:PROJECT,unet-exp}` the project."""
+    if value == "${wandb_list:TAGS}":
+        return []
+    found = re.fullmatch(r"\$\{wandb:\w+(?:,(.*))?\}", value) if isinstance(value, str) else None
+    return found[1] if found else value
 
 
 def make_row(key: str, meaning: str, field: FieldInfo, defaults: dict[str, Any], place: str) -> Row:

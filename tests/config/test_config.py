@@ -23,6 +23,7 @@ from unet_exp.config import duration_seconds, parse
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.extras import hint_extra
 from unet_exp.options import conf_dir
+from unet_exp.runs.earlier import keep_places
 from unet_exp.runs.run_folder import OUTPUTS, RunFolder
 from unet_exp.runs.summary import Summary
 
@@ -836,3 +837,48 @@ class TestSharedKeys:
 
     def test_what_commands_and_configs_share(self) -> None:
         assert compose_train([])["output"] == OUTPUTS
+
+
+class TestVariablesOfWandb:
+    """They stand where no key is typed, and the config says so."""
+
+    VARIABLES: ClassVar = {
+        "WANDB_PROJECT": "skips",
+        "WANDB_ENTITY": "us",
+        "WANDB_RUN_GROUP": "first",
+        "WANDB_TAGS": "a, b",
+    }
+
+    @pytest.mark.parametrize(
+        ("words", "expected"),
+        [
+            ([], ("skips", "us", "first", ["a", "b"])),
+            (["logger.project=typed", "logger.tags=[c]"], ("typed", "us", "first", ["c"])),
+            (["logger.entity=null", "logger.group=null"], ("skips", None, None, ["a", "b"])),
+        ],
+    )
+    def test_they_hold_where_no_key_is_typed(
+        self, words: list[str], expected: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for variable, value in self.VARIABLES.items():
+            monkeypatch.setenv(variable, value)
+        logger = compose_train(words)["logger"]
+        assert (logger["project"], logger["entity"], logger["group"], logger["tags"]) == expected
+
+    def test_without_them(self) -> None:
+        logger = compose_train([])["logger"]
+        assert (logger["project"], logger["entity"], logger["group"], logger["tags"]) == ("unet-exp", None, None, [])
+
+    def test_a_run_that_goes_on_keeps_its_place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also from a shell without them."""
+        with monkeypatch.context() as first:
+            first.setenv("WANDB_PROJECT", "skips")
+            first.setenv("WANDB_TAGS", "a")
+            began = compose_train([])
+        folder = RunFolder(tmp_path)
+        folder.write_config(began)
+        now = parse(compose_train([]))
+        assert keep_places(now, folder).logger == parse(began).logger
+        typed = parse(compose_train(["logger.project=typed"]))
+        assert keep_places(typed, folder, ["logger.project=typed"]).logger.model_dump()["project"] == "typed"
+        assert keep_places(parse(compose_train(["logger=csv"])), folder).logger.name == "csv"

@@ -20,10 +20,12 @@ import wandb
 from PIL import Image
 from wandb_server import WandbServer
 
-from unet_exp.config import ClassSpec
+from unet_exp.compose import compose_train
+from unet_exp.config import ClassSpec, parse
 from unet_exp.config.loggers import WandbConfig
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.samples.sample import Sample
-from unet_exp.training.loggers import Predictions, TrainingLogger
+from unet_exp.training.loggers import Predictions, Start, TrainingLogger
 from unet_exp.training.loggers.wandb_run import WandbRun, finish, log_checkpoint_artifact, open_run, resolve_mode
 
 CONFIG: dict[str, Any] = {"model": {"depth": 5, "padding": "valid"}, "seed": 7}
@@ -293,6 +295,40 @@ def test_resolve_mode(
         monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
     assert resolve_mode(mode) == resolved
     assert len(_warnings(caplog)) == warns
+
+
+@pytest.mark.parametrize(("mode", "disabled"), [("auto", "disabled"), ("offline", "offline")])
+def test_wandb_disabled_is_the_mode_that_is_not_typed(
+    mode: str, disabled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert resolve_mode(mode) == disabled
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"WANDB_NAME": "mine"}, ["W&B: WANDB_NAME has no effect: the run's name is name="]),
+        ({"WANDB_NAME": "mine", "WANDB_DIR": "x"}, ["W&B: WANDB_NAME and WANDB_DIR have no effect: the run's name is"]),
+        ({"WANDB_DIR": "x", "WANDB_SWEEP_ID": "of an agent"}, []),
+        ({"WANDB_PROJECT": "mine", "WANDB_TAGS": "a"}, []),
+    ],
+)
+def test_variables_without_effect_are_told_in_one_line(
+    variables: dict[str, str],
+    told: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    config = parse(compose_train(["logger.mode=disabled", f"output={tmp_path}"]))
+    WandbRun.open(Start(config, RunFolder(tmp_path / "run"))).finish({}, failed=False)
+    warnings = _warnings(caplog)
+    assert len(warnings) == len(told)
+    assert all(warning.startswith(part) for warning, part in zip(warnings, told, strict=True))
 
 
 def test_key_in_netrc_is_found(tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ _FORMER_DEFAULTS = {"trainer.channels_last": True, "inference.tile": 1024}
 """What a run has whose version had another default than today's `auto`."""
 
 
+_PLACES = ("project", "entity", "group", "tags")
+"""Keys of a logger that the environment may set."""
 _COMPLETED = ("model.receptive_field_radius",)
 """Keys whose null is replaced when a training starts, by what follows from the others of their group."""
 
@@ -144,6 +146,27 @@ def keep_unrecorded(config: Config, folder: RunFolder, typed: Sequence[str] = ()
             values[name] = {key: value for key, value in values[name].items() if key in known}
     # The schema reads a config without these keys as one of the earlier version.
     return parse({**values, **{key: getattr(config, key) for key in ("resume", "rerun", "preview", "verbose")}})
+
+
+def keep_places(config: Config, folder: RunFolder, typed: Sequence[str] = ()) -> Config:
+    """The config that resumes a run, with its place at W&B, which may come from variables of the first shell.
+
+    Args:
+        config: composed now.
+        folder: of the run.
+        typed: the words; a key that is typed keeps its value.
+
+    Raises:
+        UserError: as `read_config`.
+    """
+    before = read_config(folder).logger
+    keys = {word.lstrip("+").partition("=")[0] for word in typed}
+    kept = {
+        key: getattr(before, key)
+        for key in _PLACES
+        if f"logger.{key}" not in keys and hasattr(before, key) and hasattr(config.logger, key)
+    }
+    return config.model_copy(update={"logger": config.logger.model_copy(update=kept)})
 
 
 def list_changes(before: Config, now: Config, free: Sequence[str] = FREE) -> list[str]:

@@ -57,6 +57,8 @@ def run_sweep(plan: SweepPlan) -> None:
         UserError: before the first run, for what the user can correct; at the end, if runs have failed.
     """
     _check_alone()
+    if plan.folder is not None and is_locked(plan.folder.lock):
+        raise _explain_still_running(plan.folder)
     console = make_console(file=sys.stdout)  # the output of the runs goes to their logs
     if plan.search is not None:
         check_storage(plan.search, is_known=plan.folder is not None)
@@ -95,9 +97,10 @@ def run_sweep(plan: SweepPlan) -> None:
             shutil.rmtree(folder.path)
         raise
     except BlockingIOError:
-        raise UserError(f"sweep.resume={folder.path}: this sweep is still running; wait for its end") from None
+        raise _explain_still_running(folder) from None
     except (signals.Stopped, KeyboardInterrupt) as error:
         signum = error.signum if isinstance(error, signals.Stopped) else signal.SIGINT
+        _print_places(plan, folder, console)
         raise signals.Stopped(signum, f"go on with {explain_resume(plan, folder.path)}") from None
     if study is None:
         _conclude(plan, folder, console)
@@ -359,12 +362,21 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, console: Console) -> None:
         console.print(f"and {len(more)} more failed")
     if plan.sweep.report and len(unfinished) < len(folder.runs):
         _write_page(folder, console)
-    for line in describe_wandb(folder, (config.logger for config in plan.configs)):
-        console.print(line, soft_wrap=True)
+    _print_places(plan, folder, console)
     console.print(str(folder.path), style="bold", soft_wrap=True)
     if unfinished:
         again = f"{explain_resume(plan, folder.path)} runs them again"
         raise UserError(f"{len(unfinished)} of {len(folder.runs)} runs failed: {_list_names(unfinished)}; {again}")
+
+
+def _print_places(plan: SweepPlan, folder: SweepFolder, console: Console) -> None:
+    """Prints where W&B has the runs."""
+    for line in describe_wandb(folder, (config.logger for config in plan.configs)):
+        console.print(line, soft_wrap=True)
+
+
+def _explain_still_running(folder: SweepFolder) -> UserError:
+    return UserError(f"sweep.resume={folder.path}: this sweep is still running; wait for its end")
 
 
 def _list_names(runs: Sequence[PlannedRun]) -> str:

@@ -3,16 +3,17 @@
 import itertools
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra.core.override_parser.types import Override
 
 from unet_exp.compose import Composed, compose_command, parse_overrides
-from unet_exp.config import Config
+from unet_exp.config import Config, parse
 from unet_exp.config.multirun import OptunaConfig, SlurmConfig, SweepConfig, parse_slurm
-from unet_exp.config.own_classes import explain_mistrust
-from unet_exp.errors import ConfigError
+from unet_exp.config.own_classes import explain_mistrust, list_targets
+from unet_exp.errors import ConfigError, UserError
 from unet_exp.options import is_for_hydra
 from unet_exp.runs.study_storage import require_driver, resolve_storage
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder, run_names
@@ -143,9 +144,11 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
     folder = SweepFolder.open(path)
     folder.check_harmless()  # it may come from anybody
     if folder.config_dir is not None and config_dir is None:
+        packages = _find_packages(folder)
+        classes = f", and trust=[{','.join(packages)}] for their classes" if packages else ""
         raise ConfigError(
             f"sweep.resume={path}: some of its words are configs in {folder.config_dir}; if you trust them, add "
-            f"--config-dir {folder.config_dir}"
+            f"--config-dir {folder.config_dir}{classes}"
         )
     before = parse_overrides(folder.words, sweeps=True)
     if any(override.key_or_group == "hydra/launcher" for override in typed):
@@ -169,6 +172,22 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
             f"sweep.resume={path}: its words no longer stand for the runs in its sweep.json; start the sweep anew"
         )
     return replace(plan, words=folder.words, folder=folder)
+
+
+def list_packages(configs: Collection[Config]) -> list[str]:
+    """The packages that must be trusted to resume a sweep of these configs."""
+    targets = (target for config in configs for target in list_targets(config.model_dump()).values())
+    trusted = (package for config in configs for package in config.trust)
+    return sorted({*(target.partition(".")[0] for target in targets), *trusted})
+
+
+def _find_packages(folder: SweepFolder) -> list[str]:
+    """The same, of the runs that have begun."""
+    configs = []
+    for run in folder.runs:
+        with suppress(UserError):  # it has not, or is of another version
+            configs.append(parse(folder.folder(run).read_config()))
+    return list_packages(configs)
 
 
 def _drop_storage(path: Path, before: Sequence[Override], typed: Sequence[Override]) -> list[Override]:

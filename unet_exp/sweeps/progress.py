@@ -124,7 +124,8 @@ class SweepProgress:
     def _show(self, at_end: bool = False) -> None:
         ended, repeated, words = self._look()
         now, to_come = ended - self._ended_before, self._total - ended - repeated
-        if now > 0 and to_come > 0:
+        over = at_end or self._folder.stop.exists()  # what has been stopped takes no more time
+        if now > 0 and to_come > 0 and not over:
             left = (time.monotonic() - self._start) / now * to_come
             words += f", about {_duration(left)} left"
         self._phase.state = words

@@ -11,13 +11,13 @@ from rich.console import Console
 from unet_exp.config import Config
 from unet_exp.config.multirun import OptunaConfig
 from unet_exp.errors import ConfigError, DataError, UserError
-from unet_exp.files import is_locked, write_csv, write_text
+from unet_exp.files import is_locked, shorten_path, write_csv, write_text
 from unet_exp.keys import flat
 from unet_exp.runs.earlier import FREE
 from unet_exp.runs.shared_warnings import count_warnings
 from unet_exp.runs.study_storage import StudyAddress, explain_errors, retry
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
-from unet_exp.sweeps.plan import SweepPlan
+from unet_exp.sweeps.plan import SweepPlan, list_packages
 from unet_exp.sweeps.progress import SweepProgress
 from unet_exp.sweeps.sampling import silence_warnings
 from unet_exp.sweeps.search_task import Place, SearchTask, get_address
@@ -154,6 +154,10 @@ def explain_resume(plan: SweepPlan, path: Path) -> str:
     words = [f"sweep.resume={path}"]
     if plan.search is not None and plan.search.storage is not None:
         words.append(f"search.storage={plan.search.storage}")
+    if plan.config_dir is not None:
+        words += ["--config-dir", shorten_path(Path(plan.config_dir))]
+    if packages := list_packages(plan.configs):
+        words.append(f"trust=[{','.join(packages)}]")
     return shlex.join(words)
 
 

@@ -1,6 +1,5 @@
 """Where W&B has the runs of a sweep, told at its end."""
 
-import os
 import shlex
 from collections.abc import Iterable, Iterator, Sized
 
@@ -28,10 +27,7 @@ def describe_wandb(sweep: SweepFolder, loggers: Iterable[AnyLoggerConfig]) -> It
         groups = dict.fromkeys(logger.group or sweep.path.name for logger in settings)
         yield f"W&B  {_count(online)} online: {', '.join(places)}, group {', '.join(groups)}"
     if offline:
-        projects = dict.fromkeys(
-            "/".join(filter(None, (logger.entity or os.environ.get("WANDB_ENTITY"), logger.project)))
-            for logger in settings
-        )
+        projects = dict.fromkeys("/".join(filter(None, (logger.entity, logger.project))) for logger in settings)
         pattern = f"{shlex.quote(shorten_path(sweep.path))}/*/wandb/offline-run-*"
         place = f"{_count(offline)} offline, {', '.join(projects)}"
         yield f"W&B  {place}; send them after wandb login: wandb sync {pattern}"

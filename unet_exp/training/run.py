@@ -37,7 +37,7 @@ from unet_exp.metrics.declarations import direction
 from unet_exp.pages.run_page import write_run_page
 from unet_exp.progress import watch
 from unet_exp.runs.conditions import Conditions
-from unet_exp.runs.earlier import keep_unrecorded
+from unet_exp.runs.earlier import keep_places, keep_unrecorded
 from unet_exp.runs.lifecycle import RunRecord, explain_resume, record_run
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import BestEpoch, Summary, Width
@@ -93,6 +93,7 @@ def train(
         resumed = None if resume is None or resume.checkpoint is None else resume.folder.path
         if resumed is not None:
             config = keep_unrecorded(config, RunFolder(resumed), overrides)
+            config = keep_places(config, RunFolder(resumed), overrides)
         with watch("preparing the training"):
             job = prepare(config, overrides, resumed, None if earlier is None else earlier.summary, group.place)
             if earlier is not None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.config.loggers import WandbConfig
+from unet_exp.console import join_names
 from unet_exp.figures.overlay import view_as_rgb
 from unet_exp.files import shorten_path
 from unet_exp.runs.run_folder import RunFolder
@@ -35,6 +36,12 @@ Mode = Literal["online", "offline", "disabled"]
 STEP_KEY: Final = "trainer/global_step"  # the x-axis of every metric, named as Lightning's own logger does
 
 _FALLBACKS: Final[Sequence[tuple[Mode, Mode]]] = [("online", "offline"), ("offline", "disabled")]
+_TRUE: Final = ("1", "true", "yes", "on")
+_UNUSED: Final = {
+    "WANDB_NAME": "the run's name is name=",
+    "WANDB_DIR": "W&B's files lie in the run's folder, below output=",
+}
+"""Variables that have no effect, and what there is in their place."""
 _FORMER_MODES: Final = {"run": "online", "dryrun": "offline"}
 
 _log = logging.getLogger(__name__)
@@ -69,6 +76,7 @@ class WandbRun(RunLogger):
         """Opens a new run, or the run of the resumed training."""
         config, settings = start.config, start.config.logger
         assert isinstance(settings, WandbConfig)
+        _warn_of_unused()
         run = open_run(start.folder.path, config.name, config.model_dump(), settings, start.run_id)
         return cls(run, start.folder if settings.log_checkpoint else None)
 
@@ -110,18 +118,32 @@ class WandbRun(RunLogger):
 LOGGERS["wandb"] = WandbRun
 
 
+def _warn_of_unused() -> None:
+    """Warns of the variables of W&B that are set and have no effect."""
+    # An agent of W&B's own sweeps sets its folder by itself.
+    agent = "WANDB_SWEEP_ID" in os.environ
+    unused = [name for name in _UNUSED if os.environ.get(name) and not (agent and name == "WANDB_DIR")]
+    if unused:
+        told = "; ".join(_UNUSED[name] for name in unused)
+        _log.warning(
+            "W&B: %s has no effect: %s" if len(unused) == 1 else "W&B: %s have no effect: %s", join_names(unused), told
+        )
+
+
 def resolve_mode(mode: str) -> Mode:
     """Decides between online, offline and disabled; asks neither the user nor the network.
 
     Args:
-        mode: `online`, `offline`, `disabled`, or `auto`: WANDB_MODE if set, else online if a key is found, else
-            offline. A typed mode precedes WANDB_MODE.
+        mode: `online`, `offline`, `disabled`, or `auto`: disabled by WANDB_DISABLED, else WANDB_MODE if set, else
+            online if a key is found, else offline. A typed mode precedes both.
 
     Returns:
         `online` only with a key: without one W&B would stop and ask.
     """
     wanted, source = mode, f"mode={mode}"
-    if mode == "auto" and (variable := os.environ.get("WANDB_MODE")):
+    if mode == "auto" and os.environ.get("WANDB_DISABLED", "").lower() in _TRUE:
+        wanted, source = "disabled", "WANDB_DISABLED"
+    elif mode == "auto" and (variable := os.environ.get("WANDB_MODE")):
         wanted, source = _FORMER_MODES.get(variable, variable), f"WANDB_MODE={variable}"
     resolved: Mode = "disabled" if wanted == "disabled" else "offline"
     if wanted in ("auto", "online") and _has_key():
