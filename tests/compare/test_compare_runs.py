@@ -70,14 +70,37 @@ def test_too_few_pairs_say_how_many_are_needed() -> None:
     assert comparison.warnings[0].endswith("spread: fusion=none")
 
 
-@pytest.mark.parametrize("pairs", [3, 5, 8])
-def test_pairs_that_would_find_the_effect_are_said_where_there_is_no_verdict(pairs: int) -> None:
-    few = dict(list(NOISE.items())[:pairs])
+@pytest.mark.parametrize(
+    ("pairs", "shift", "told"),
+    [
+        (3, 0.007, "3 pairs, at least 6 are needed"),
+        (5, 0.007, "5 pairs, at least 6 are needed"),
+        (8, 0.007, "; about {} pairs would find an effect of this size in 4 of 5 cases"),
+        (8, 0.0, "; it takes more than 1,000 pairs to find an effect of this size in 4 of 5 cases"),
+    ],
+)
+def test_pairs_that_would_find_the_effect_are_said_where_a_verdict_was_possible(
+    pairs: int, shift: float, told: str
+) -> None:
+    few = {seed: score + shift for seed, score in list(NOISE.items())[:pairs]}
     (difference,) = two(FLAT, few).differences
     wanted = difference.pairs_for_power
     assert wanted is not None
-    assert difference.sentence.endswith(f"; about {wanted} pairs would find an effect of this size in 4 of 5 cases")
+    assert difference.sentence.endswith(told.format(wanted))
     assert ("95 % interval" in difference.sentence) == (pairs >= 6)
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [(0.0, ["run-{} predicts the class membrane alone on all test images"]), (0.1, [])],
+)
+def test_runs_that_predict_one_class_alone_are_named(cell: float, told: list[str]) -> None:
+    runs = [*runs_of(CONCAT, FLAT), *runs_of(ADD, FLAT)]
+    runs[3].images["iou/cell"] = [cell, math.nan]
+    for run in runs:
+        run.images["iou/membrane"] = 0.6
+    said = [warning for warning in compare_runs(runs).warnings if "alone" in warning]
+    assert said == [warning.format(runs[3].folder.name.removeprefix("run-")) for warning in told]
 
 
 def test_no_number_of_pairs_finds_no_effect() -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from PIL import Image
 from sweeps_on_disk import (
     ADD,
@@ -25,12 +26,13 @@ from sweeps_on_disk import (
     write_sweep,
 )
 
+from unet_exp.compare import plots
 from unet_exp.compare.collect import collect
 from unet_exp.compare.comparison import Comparison, compare_runs
 from unet_exp.compare.pictures import make_strips
 from unet_exp.compare.plots import mean_curve, plot_costs, plot_curves, plot_intervals
 from unet_exp.figures.overlay import draw_panels, split_panels
-from unet_exp.pages.plots import PALETTE
+from unet_exp.pages.plots import PALETTE, Plot
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,22 @@ def test_curves_are_means_over_the_runs_inside_their_own_ranges(tmp_path: Path) 
 def test_the_monitored_score_is_drawn(tmp_path: Path) -> None:
     write_sweep(tmp_path, FUSIONS[:2], seeds=2)
     assert [plot.title for plot in plot_curves(compared(tmp_path))] == ["Validation: iou/mean", "Training loss"]
+
+
+def test_steps_are_whole_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    embed = plots.embed
+
+    def look(figure: Figure, *words: str) -> Plot:
+        drawn.append(figure.axes[0].xaxis.get_major_locator().tick_values(13, 15))
+        return embed(figure, *words)
+
+    monkeypatch.setattr(plots, "embed", look)
+    history = pd.DataFrame({"epoch": range(3), "step": [13, 14, 15], "val/iou/mean": [0.1, 0.3, 0.2]})
+    write_run(tmp_path / "a", {"seed": 0}, history=history)
+    plot_curves(compared(tmp_path))
+    assert drawn
+    assert all(float(tick).is_integer() for ticks in drawn for tick in ticks)
 
 
 @pytest.mark.usefixtures("draws")

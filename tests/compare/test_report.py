@@ -254,6 +254,18 @@ def test_the_tables_numbers_are_those_of_the_comparison(sweep: Path) -> None:
         assert row.cells["difference (95 % interval)"].startswith(f"{difference.mean:+.4f}\n(")
 
 
+@pytest.mark.parametrize(
+    ("device", "before", "shown"), [("cpu", 0, True), ("cpu", 1, False), ("cuda", 1, True), ("cpu", None, True)]
+)
+def test_memory_is_left_out_where_a_process_has_trained_several(
+    tmp_path: Path, device: str, before: int | None, shown: bool
+) -> None:
+    more = {} if before is None else {"trainings_before": before}
+    write_sweep(tmp_path, [{"fusion.name": "concat"}, {"fusion.name": "add"}], seeds=1, device=device, **more)
+    assert ["memory (peak)" in row.cells for row in table_rows(compared(tmp_path))] == [shown, shown]
+    assert ("Peak memory is left out: one process trained several runs" in page(tmp_path)) != shown
+
+
 # --- odd comparisons ---
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from unet_exp.compare.collect import collect
 from unet_exp.compare.comparison import compare_runs
 from unet_exp.compare.pictures import make_strips
+from unet_exp.compose import compose_train
 from unet_exp.errors import DataError
 from unet_exp.runs.run_folder import RunFolder, refuse_links
 from unet_exp.runs.summary import Summary
@@ -222,6 +223,14 @@ def test_a_sweep_goes_on_with_what_is_trusted_now(changes: Content, said: str, c
     folder = sweep(tmp_path / "sweep", **changes)
     assert said in cli("train", f"sweep.resume={folder}").mistake
     assert not (folder / "seed=0").exists()
+
+
+def test_what_a_sweep_needs_to_go_on_is_told_at_once(cli: Cli, tmp_path: Path) -> None:
+    folder = sweep(tmp_path / "sweep", config_dir="theirs")
+    (folder / "seed=0").mkdir()
+    RunFolder(folder / "seed=0").write_config(compose_train([*TINY, "loss=custom", "loss.target=theirs.Loss"]))
+    said = cli("train", f"sweep.resume={folder}")
+    assert said.mistake.endswith("if you trust them, add --config-dir theirs, and trust=[theirs] for their classes")
 
 
 @pytest.mark.parametrize("line", ["xx", "{}"])

@@ -404,6 +404,27 @@ class TestFiles:
         with Image.open(tmp_path / "search.png") as picture:
             assert len(np.unique(np.asarray(picture))) > 50
 
+    def test_the_legend_has_words_of_ours(
+        self, search: Callable[..., Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        study = search(trials=3)
+        run(study, 3)
+        labels: list[str] = []
+        close = matplotlib.pyplot.close
+
+        def look(figure: Any) -> None:
+            labels.extend(
+                text.get_text()
+                for legend in figure.axes
+                if (found := legend.get_legend())
+                for text in found.get_texts()
+            )
+            close(figure)
+
+        monkeypatch.setattr(matplotlib.pyplot, "close", look)
+        write_results(study, tmp_path)
+        assert labels == ["val/iou/mean", "best so far"]
+
     def test_nothing_has_been_told_yet(self, search: Callable[..., Search], tmp_path: Path) -> None:
         study = search(trials=2)
         write_results(study, tmp_path)

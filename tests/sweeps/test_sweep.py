@@ -295,14 +295,17 @@ class TestRun:
     ) -> None:
         from unet_exp.training import run as module
 
-        def interrupted(*_: Any) -> RunFolder:
+        def interrupted(_config: Config, _words: object, folder: RunFolder, *_: Any) -> RunFolder:
+            (folder.path / "wandb" / "offline-run-1").mkdir(parents=True)
             raise KeyboardInterrupt
 
         monkeypatch.setattr(module, "train", interrupted)
-        said = cli("train", "-m", *TINY, "output=out", "seed=0,1")
+        words = [word for word in TINY if word != "logger=csv"]
+        said = cli("train", "-m", *words, "output=out", "seed=0,1")
         assert said.code == 130
         sweep = the_sweep(tmp_path / "out")
         assert f"go on with sweep.resume={sweep.path.relative_to(tmp_path)}" in said.err
+        assert "send them after wandb login: wandb sync" in said.out
         assert not sweep.folder(sweep.runs[1]).path.exists()
 
     def test_ctrl_c_before_the_first_run(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,6 +346,7 @@ class TestRun:
         with hold_lock(sweep.lock):
             said = cli("train", f"sweep.resume={sweep.path}")
         assert "this sweep is still running" in said.mistake
+        assert said.out == ""  # no word of too few pairs before it
 
     @pytest.mark.slow
     def test_wandb_shows_its_runs_as_one_group(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -524,6 +528,20 @@ class TestProgress:
                 folder.path.mkdir()
                 Summary(status=status).write(folder.summary)
         assert re.fullmatch(r"1 of 4 done, 1 failed, 1 running, about 0 s left\n", (tmp_path / "out.txt").read_text())
+
+    def test_what_is_stopped_takes_no_more_time(self, tmp_path: Path) -> None:
+        runs = [PlannedRun(f"seed={seed}", []) for seed in range(2)]
+        sweep = SweepFolder.create(tmp_path, "x", ["seed=range(2)"], None, None, runs)
+
+        def stop() -> None:
+            with (tmp_path / "out.txt").open("w") as file, SweepProgress(sweep, 2, Console(file=file)):
+                sweep.folder(runs[0]).path.mkdir()
+                Summary(status="stopped").write(sweep.folder(runs[0]).summary)
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            stop()
+        assert (tmp_path / "out.txt").read_text() == "0 of 2 done, 1 stopped, 0 failed, 0 running\n"
 
     def test_what_an_earlier_start_left_does_not_count_before_it_runs_again(self, tmp_path: Path) -> None:
         runs = [PlannedRun(f"seed={seed}", []) for seed in range(3)]

@@ -4,12 +4,14 @@ import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from unet_exp.compare import ALPHA, statistics
 from unet_exp.compare.collect import Excluded, Run, choose_metric, find_score
+from unet_exp.compare.option_names import name_settings
 from unet_exp.compare.results import Comparison, Difference, Estimate, Group, Verdict
 from unet_exp.compare.selection import select_comparable
 from unet_exp.compare.settings import (
@@ -20,7 +22,6 @@ from unet_exp.compare.settings import (
     format_value,
     read_setting,
     select_label_keys,
-    select_settings,
 )
 from unet_exp.compare.wording import collect_warnings, write_sentence
 from unet_exp.errors import ConfigError, DataError
@@ -65,7 +66,8 @@ def compare_runs(
     label_keys = select_label_keys(kept, varying)
     latest, repeated = _drop_repeated(kept, varying)
     all_excluded += repeated
-    groups = [_build_group(members, label_keys, name) for members in latest]
+    settings = name_settings(latest, label_keys)
+    groups = [_build_group(*group, label_keys, name) for group in zip(latest, settings, strict=True)]
     base = _find_baseline(groups, baseline)
     groups.sort(key=lambda group: group is not base)
     best = find_score(name, kept).direction
@@ -77,7 +79,7 @@ def compare_runs(
         groups=groups,
         baseline=base,
         differences=differences,
-        varying=[key.removesuffix(".name") for key in label_keys],
+        varying=[*dict.fromkeys(key for group in groups for key in group.settings)],
         excluded=all_excluded,
         warnings=collect_warnings(groups, all_excluded, name),
         alpha=alpha,
@@ -118,9 +120,8 @@ def _check_losses(metric: str, varying: Sequence[str], runs: Sequence[Run]) -> N
         )
 
 
-def _build_group(runs: list[Run], label_keys: Sequence[str], metric: str) -> Group:
+def _build_group(runs: list[Run], settings: dict[str, Any], label_keys: Sequence[str], metric: str) -> Group:
     runs = sorted(runs, key=lambda run: (run.seed, -1 if run.fold is None else run.fold))
-    settings = select_settings(runs[0], label_keys)
     index = pd.MultiIndex.from_tuples([(run.seed, run.fold) for run in runs], names=["seed", "fold"])
     scores = pd.DataFrame([run.images.mean() for run in runs]).set_axis(index)
     values = scores[metric].to_numpy(np.float64)

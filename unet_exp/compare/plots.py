@@ -108,7 +108,7 @@ def _plot_curve(comparison: Comparison, column: str) -> Plot | None:
         if len(known) <= MOST_BANDS:
             axes.fill_between(steps, mean - std, mean + std, color=color, alpha=0.16, lw=0)
     axes.set(xlabel="optimizer steps", ylabel=column)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     bands = "bands one standard deviation" if len(known) <= MOST_BANDS else "no bands for so many groups"
     title = "Training loss" if column == "train/loss" else f"Validation: {column.removeprefix('val/')}"
     caption = f"Lines are means over the runs that reached a step; {bands}."

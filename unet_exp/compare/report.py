@@ -104,8 +104,9 @@ def table_rows(comparison: Comparison) -> list[Row]:
             "parameters (mismatch)": _format_cost(numbers, "parameters"),
             "MACs (mismatch)": _format_cost(numbers, "macs"),
             "minutes": _NONE if pd.isna(numbers["minutes"]) else format_two_digits(numbers["minutes"]),
-            "memory (peak)": _format_amount(numbers["peak_memory"], "B"),
         }
+        if comparison.memory_is_comparable:
+            cells["memory (peak)"] = _format_amount(numbers["peak_memory"], "B")
         rows.append(Row(cells, VERDICTS[difference.verdict].tone if difference else ""))
     return rows
 
@@ -168,11 +169,14 @@ def _describe(comparison: Comparison, shown: Comparison, title: str) -> dict[str
         for look, difference in looks
     ]
     more = len(shown.groups) - MOST_GROUPS
+    memory = "Peak memory is of the training process, or of the GPU."
+    if not comparison.memory_is_comparable:
+        memory = "Peak memory is left out: one process trained several runs, and keeps memory of those before."
     table_note = (
         "Scores are over runs; std is of single runs (ddof 1). The least p is what so many pairs can reach; groups "
         "without a p have too few to reach a small one. MACs are multiply-accumulates of one training input. The "
         "mismatch says by how much parameters and MACs are above or below the baseline's. Minutes are of training; "
-        "runs side by side share the cores and take longer. Peak memory is of the training process, or of the GPU. "
+        f"runs side by side share the cores and take longer. {memory} "
         f"{write_match_note(shown.groups)}"
     )
     return {

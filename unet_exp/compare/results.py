@@ -146,6 +146,12 @@ class Comparison:
         return self.direction == "max"
 
     @property
+    def memory_is_comparable(self) -> bool:
+        """Whether the peaks of the runs can be compared: on a CPU a process keeps memory of its earlier trainings."""
+        runs = (run.summary for group in self.groups for run in group.runs)
+        return not any(run.trainings_before and str(run.device).startswith("cpu") for run in runs)
+
+    @property
     def losses_differ(self) -> bool:
         """Whether groups are trained with losses whose values cannot be compared."""
         return any(key.partition(".")[0] == "loss" for key in self.varying)

@@ -95,9 +95,10 @@ def write_sentence(difference: Difference, baseline: Group, metric: str, tests: 
     else:
         p = f"p = {format_number(difference.p_holm, 'p')}{' (Holm)' if tests > 1 else ''}"
         details += [f"95 % interval {low} to {high}", pairs, p]
-    if verdict in ("too few pairs", "not distinguishable") and difference.pairs_for_power is not None:
-        enough = format_count(difference.pairs_for_power, "pair")
-        details[-1] += f"; about {enough} would find an effect of this size in 4 of 5 cases"
+    if verdict == "not distinguishable" and (enough := difference.pairs_for_power) is not None:
+        # An effect that so many would be needed for is one that nothing is known of.
+        some = f"it takes more than {_MOST_PAIRS:,} pairs to" if enough > _MOST_PAIRS else f"about {enough} pairs would"
+        details[-1] += f"; {some} find an effect of this size in 4 of 5 cases"
     return f"{claim}: {', '.join(details)}"
 
 
@@ -165,12 +166,14 @@ def collect_warnings(
         *_limit(_warn_of_unpaired(groups)),
         *_warn_of_undefined(groups, metric),
         *_limit(_warn_of_mismatch(groups)),
+        *_warn_of_one_class([run for group in groups for run in group.runs]),
         *_warn_of_conditions([run for group in groups for run in group.runs]),
         *_limit(count_warnings(run.summary.warnings for group in groups for run in group.runs)),
     ]
 
 
 _NAMED = 3  # groups that a warning names
+_MOST_PAIRS = 1000  # that are counted
 _MOST_ALIKE = 20  # warnings of one kind
 _COUNTS = {"parameters": "parameters", "macs": "MACs"}
 _LEARNING = {"loss", "augmentation", "optimizer", "scheduler"}
@@ -298,6 +301,20 @@ def _join_first(names: Sequence[str]) -> str:
     """The first of some names in words, with semicolons where a name has commas."""
     shown = [*names[:_NAMED], *([f"{len(names) - _NAMED} more"] if len(names) > _NAMED else [])]
     return join_names(shown, "; " if any(", " in name for name in shown) else ", ")
+
+
+def _warn_of_one_class(runs: Sequence[Run]) -> list[str]:
+    """Runs that have found one class alone: on all images, those of the others overlap by nothing."""
+    alone: dict[str, list[str]] = {}
+    for run in runs:
+        columns = [name for name in run.images if str(name).startswith("iou/") and name != "iou/mean"]
+        found = [name for name in columns if (run.images[name] > 0).any()]
+        if len(columns) > 1 and len(found) == 1:
+            alone.setdefault(found[0].removeprefix("iou/"), []).append(run.folder.name)
+    return [
+        f"{_list_first(names)} {'predicts' if len(names) == 1 else 'predict'} the class {word} alone on all test images"
+        for word, names in alone.items()
+    ]
 
 
 def _warn_of_conditions(runs: Sequence[Run]) -> list[str]:

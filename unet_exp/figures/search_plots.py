@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from optuna.importance import PedAnovaImportanceEvaluator
 
 _DPI = 110
+_OURS = {"Best Value": "best so far", "Infeasible Trial": "not possible"}
+"""Our words for those of Optuna's legend; the scores have the name of the monitor."""
 
 
 def draw_search(study: "Study", evaluator: "PedAnovaImportanceEvaluator | None", target: Path, monitor: str) -> None:
@@ -43,7 +45,8 @@ def draw_search(study: "Study", evaluator: "PedAnovaImportanceEvaluator | None",
     with plt.rc_context({"text.parse_math": False}), write_whole(target) as side:
         history = plot_optimization_history(study, target_name=monitor)
         history.set(title="finished trials", xlabel="trial")
-        history.legend(fontsize="small")
+        handles, labels = history.get_legend_handles_labels()
+        history.legend(handles, [_OURS.get(label, label) for label in labels], fontsize="small")
         validations = plot_intermediate_values(study)
         validations.set(title="all trials", xlabel="validation", ylabel=monitor)
         validations.legend().remove()  # a line for each trial

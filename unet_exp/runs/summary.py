@@ -81,6 +81,7 @@ class Summary(Conditions):
         error: why it was stopped or failed.
         steps: optimizer steps taken.
         peak_memory: in bytes.
+        trainings_before: in the same process, of which its memory keeps a part.
         seconds: in all.
         checkpoint: of an evaluation: the scored file, or all of an ensemble or of folds.
         step: of each of them.
@@ -119,6 +120,7 @@ class Summary(Conditions):
     steps: int | None = None
     epochs: int | None = None
     peak_memory: int | None = None
+    trainings_before: int | None = None
     seconds: float | None = None
     checkpoint: str | list[str] | None = None
     step: int | list[int] | None = None

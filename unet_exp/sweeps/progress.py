@@ -70,7 +70,7 @@ class SweepProgress:
     ) -> None:
         self._over.set()
         self._thread.join()
-        self._show(at_end=True)
+        self._show(at_end=True, broken_off=error is not None)
         self._bar.stop()
         self._stack.close()
 
@@ -121,11 +121,10 @@ class SweepProgress:
         words += [f"{counts['queued']} queued"] if counts["queued"] else []
         return done + failed + stopped + pruned, repeated, ", ".join(words)
 
-    def _show(self, at_end: bool = False) -> None:
+    def _show(self, at_end: bool = False, broken_off: bool = False) -> None:
         ended, repeated, words = self._look()
         now, to_come = ended - self._ended_before, self._total - ended - repeated
-        over = at_end or self._folder.stop.exists()  # what has been stopped takes no more time
-        if now > 0 and to_come > 0 and not over:
+        if now > 0 and to_come > 0 and not (broken_off or self._folder.stop.exists()):
             left = (time.monotonic() - self._start) / now * to_come
             words += f", about {_duration(left)} left"
         self._phase.state = words

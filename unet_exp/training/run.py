@@ -1,5 +1,6 @@
 """One training from its config to its folder: prepare, fit, test, close."""
 
+import itertools
 import logging
 import os
 import platform
@@ -58,6 +59,9 @@ from unet_exp.training.run_log import redirect_logs
 from unet_exp.training.sanity import collect_warnings
 from unet_exp.training.start_lines import show_start
 from unet_exp.training.trainer import build_trainer, explain_loss, explain_workers
+
+_trainings = itertools.count()
+"""How many this process has begun."""
 
 
 def train(
@@ -228,6 +232,7 @@ class _Training:
         if job.device.type == "cpu":
             keep_freed_memory()
         reset_peak_memory(job.device)
+        record.note(trainings_before=next(_trainings))
         self.callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self.logger)
         together = [StopTogether()] if job.callbacks and self.group.shared else []
         extra = [*job.callbacks, *together, *self._watch_pace(), *([] if self.pruning is None else [self.pruning])]
