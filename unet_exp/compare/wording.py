@@ -307,7 +307,7 @@ def _warn_of_one_class(runs: Sequence[Run]) -> list[str]:
     """Runs that have found one class alone: on all images, those of the others overlap by nothing."""
     alone: dict[str, list[str]] = {}
     for run in runs:
-        columns = [name for name in run.images if str(name).startswith("iou/") and name != "iou/mean"]
+        columns = [str(name) for name in run.images if str(name).startswith("iou/") and name != "iou/mean"]
         found = [name for name in columns if (run.images[name] > 0).any()]
         if len(columns) > 1 and len(found) == 1:
             alone.setdefault(found[0].removeprefix("iou/"), []).append(run.folder.name)
