@@ -145,10 +145,10 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
     folder.check_harmless()  # it may come from anybody
     if folder.config_dir is not None and config_dir is None:
         packages = _find_packages(folder)
-        classes = f", and trust=[{','.join(packages)}] for their classes" if packages else ""
+        named = f"[{','.join(packages)}] for their classes" if packages else "[<package>] if they name classes of yours"
         raise ConfigError(
             f"sweep.resume={path}: some of its words are configs in {folder.config_dir}; if you trust them, add "
-            f"--config-dir {folder.config_dir}{classes}"
+            f"--config-dir {folder.config_dir}, and trust={named}"
         )
     before = parse_overrides(folder.words, sweeps=True)
     if any(override.key_or_group == "hydra/launcher" for override in typed):

@@ -12,6 +12,7 @@ from typing import Self, TextIO, cast
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from unet_exp import signals
 from unet_exp.progress import watch
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 
@@ -124,7 +125,7 @@ class SweepProgress:
     def _show(self, at_end: bool = False, broken_off: bool = False) -> None:
         ended, repeated, words = self._look()
         now, to_come = ended - self._ended_before, self._total - ended - repeated
-        if now > 0 and to_come > 0 and not (broken_off or self._folder.stop.exists()):
+        if now > 0 and to_come > 0 and not (broken_off or signals.received() or self._folder.stop.exists()):
             left = (time.monotonic() - self._start) / now * to_come
             words += f", about {_duration(left)} left"
         self._phase.state = words
