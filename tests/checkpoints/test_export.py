@@ -278,7 +278,7 @@ class TestMistakes:
             (f"checkpoint=a.ckpt output={'n' * 300}.onnx", ".onnx: this path cannot be used (File name too long)"),
             ("checkpoint=a.ckpt opset=12", "opset=12: should be greater than or equal to 17"),
             ("checkpoint=[a,b]", "checkpoint=[a, b]: export writes one network; name one file or folder of a run"),
-            ("checkpoint=a.ckpt opst=18", "unknown key opst (did you mean opset?); the keys are checkpoint, output, opset"),
+            ("checkpoint=a.ckpt opst=18", "unknown key opst (did you mean opset?); the keys are checkpoint, output"),
         ],
     )
     def test_of_export(self, cli: Cli, tmp_path: Path, words: str, part: str) -> None:
