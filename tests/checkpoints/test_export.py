@@ -297,6 +297,26 @@ class TestMistakes:
         said = cli("predict", "checkpoint=outputs/train/b", "input=a.png").mistake
         assert said.endswith(f"best.ckpt; did you mean {Path('outputs', 'train', '2026-01_b')}?")
 
+    def test_a_run_without_its_best_checkpoint_is_not_passed_over(self, cli: Cli, tmp_path: Path) -> None:
+        for age, name in enumerate(("new/checkpoints/last.ckpt", "old_b/checkpoints/best.ckpt", "bare/checkpoints/x")):
+            file = tmp_path / "outputs/train" / name
+            file.parent.mkdir(parents=True)
+            file.touch()
+            os.utime(file, (0, 1000 - age))
+        run = "outputs/train/new"
+        said = cli("evaluate", "checkpoint=none").mistake
+        assert said.endswith(f"the newest run is {run} (it has no best.ckpt yet: type {run}/checkpoints/last.ckpt)")
+        for named in (run, f"{run}/checkpoints/best.ckpt"):
+            said = cli("evaluate", f"checkpoint={named}").mistake
+            assert said == (
+                f"checkpoint={run}/checkpoints/best.ckpt: this run has no best.ckpt yet (stopped before its first "
+                f"validation?); type {run}/checkpoints/last.ckpt for its last state, or let the training go on: "
+                f"python scripts/train.py resume={run}"
+            )
+        said = cli("evaluate", "checkpoint=outputs/train/bare").mistake
+        assert "bare/checkpoints/best.ckpt: this run has no checkpoint yet (stopped before its first?)" in said
+        assert said.endswith("scripts/train.py resume=outputs/train/bare")
+
     def test_of_folders(self, cli: Cli, tmp_path: Path) -> None:
         for name, inside in (("sweep/a", "sweep.json"), ("sweep/b", "b/config.yaml")):
             (tmp_path / name / inside).parent.mkdir(parents=True)

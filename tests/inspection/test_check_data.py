@@ -4,7 +4,7 @@ import re
 import shlex
 from collections import Counter
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -550,7 +550,8 @@ def many_objects(size=32):
     return (rows * 11 + columns + 1).astype(np.uint8)
 
 
-def test_swapped_images_and_masks_are_one_mistake(check, root):
+@pytest.mark.usefixtures("root")
+def test_swapped_images_and_masks_are_one_mistake(check):
     said = check(images="masks", masks="images")
     assert said.code == 2
     (mistake,) = [line for line in said.out.splitlines() if line.startswith("mistake:")]
@@ -563,7 +564,7 @@ def test_swapped_images_and_masks_are_one_mistake(check, root):
 @pytest.mark.parametrize(
     ("image", "mask"),
     [
-        (two_values, soft),
+        (partial(two_values, 96), partial(soft, 96)),
         (two_values, many_objects),
         (two_values, two_values),
         (lambda: np.zeros((32, 32), np.uint8), grey),
