@@ -305,16 +305,16 @@ class TestMistakes:
             os.utime(file, (0, 1000 - age))
         run = "outputs/train/new"
         said = cli("evaluate", "checkpoint=none").mistake
-        assert said.endswith(f"the newest run is {run} (it has no best.ckpt yet: type {run}/checkpoints/last.ckpt)")
+        assert said.endswith(f"the newest run is {run} (it has no best.ckpt: type {run}/checkpoints/last.ckpt)")
         for named in (run, f"{run}/checkpoints/best.ckpt"):
             said = cli("evaluate", f"checkpoint={named}").mistake
             assert said == (
-                f"checkpoint={run}/checkpoints/best.ckpt: this run has no best.ckpt yet (stopped before its first "
-                f"validation?); type {run}/checkpoints/last.ckpt for its last state, or let the training go on: "
+                f"checkpoint={run}/checkpoints/best.ckpt: there is no such file (was the run stopped before its "
+                f"first validation?); type {run}/checkpoints/last.ckpt for its last state, or let the training go on: "
                 f"python scripts/train.py resume={run}"
             )
         said = cli("evaluate", "checkpoint=outputs/train/bare").mistake
-        assert "bare/checkpoints/best.ckpt: this run has no checkpoint yet (stopped before its first?)" in said
+        assert "bare/checkpoints/best.ckpt: there is no such file, nor a last one (was the run stopped before" in said
         assert said.endswith("scripts/train.py resume=outputs/train/bare")
 
     def test_of_folders(self, cli: Cli, tmp_path: Path) -> None:

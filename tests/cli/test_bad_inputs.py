@@ -457,7 +457,7 @@ TABLE = [
             f"expression {typed} that lost its backslashes",
             nothing,
             [f"data.group={typed}"],
-            f"data.group={typed}: does not match a0 (did you mean 'data.group={meant}'? in single quotes: the shell",
+            f"data.group={typed}: does not match a0 (did you mean 'data.group={meant}'? without single quotes",
         )
         for typed, meant in (("^ad+", r"^a\d+"), ("^wd", r"^\w\d"), ("a[d]", r"a[\d]"), ("^d*a$|a(d)", r"^\d*a$|a(\d)"))
     ),

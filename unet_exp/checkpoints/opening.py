@@ -83,10 +83,10 @@ def _explain_lacking(checkpoints: Path) -> str:
     go_on = f"python scripts/train.py {shlex.quote(f'resume={checkpoints.parent}')}"
     if last := _find_last(checkpoints):
         return (
-            f"this run has no {_BEST} yet (stopped before its first validation?); type {last} for its last state, or "
-            f"let the training go on: {go_on}"
+            f"there is no such file (was the run stopped before its first validation?); type {last} for its last "
+            f"state, or let the training go on: {go_on}"
         )
-    return f"this run has no checkpoint yet (stopped before its first?); let the training go on: {go_on}"
+    return f"there is no such file, nor a last one (was the run stopped before its first?); let it go on: {go_on}"
 
 
 def _find_last(checkpoints: Path) -> Path | None:
@@ -109,6 +109,6 @@ def _name_newest(path: Path) -> str:
             ]
             if found:
                 newest = max(found)[1]
-                alone = "" if (newest / _BEST).is_file() else f" (it has no {_BEST} yet: type {_find_last(newest)})"
+                alone = "" if (newest / _BEST).is_file() else f" (it has no {_BEST}: type {_find_last(newest)})"
                 return f"; {told.format(newest.parent)}{alone}"
     return ""

@@ -153,7 +153,7 @@ def _suggest_backslashes(rule: str, name: str) -> str:
             meant = f"{meant[: letter.start()]}\\{meant[letter.start() :]}"
         with suppress(re.error):  # such as a range of a set
             if re.search(meant, name):
-                return f" (did you mean 'data.group={meant}'? in single quotes: the shell removes other backslashes)"
+                return f" (did you mean 'data.group={meant}'? without single quotes a shell removes backslashes)"
     return ""
 
 
