@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """List or clear what is kept for later starts: `python scripts/cache.py --help`."""
 
 import installed  # noqa: F401

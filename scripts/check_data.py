@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Look at images and masks before a training: `python scripts/check_data.py --help`."""
 
 import installed  # noqa: F401

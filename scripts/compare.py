@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Compare runs and write the page: `python scripts/compare.py --help`."""
 
 import installed  # noqa: F401

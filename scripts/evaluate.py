@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Score a checkpoint: `python scripts/evaluate.py --help`."""
 
 import installed  # noqa: F401

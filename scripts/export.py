@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Export a network to ONNX: `python scripts/export.py --help`."""
 
 import installed  # noqa: F401

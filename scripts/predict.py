@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Masks for your images: `python scripts/predict.py --help`."""
 
 import installed  # noqa: F401

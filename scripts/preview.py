@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Look at patches as a network will see them: `python scripts/preview.py --help`."""
 
 import installed  # noqa: F401

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Train a U-Net: `python scripts/train.py --help`."""
 
 import installed  # noqa: F401

@@ -19,6 +19,7 @@ from unet_exp import config_files
 from unet_exp.config_files import ConfigFiles
 from unet_exp.errors import ConfigError, suggest
 from unet_exp.extras import hint_extra
+from unet_exp.typed import is_path
 
 _LAUNCHER = "hydra/launcher"
 """The only group of Hydra's own that is typed."""
@@ -241,6 +242,12 @@ def explain_unread(text: str) -> str:
     """What to say of a typed word that Hydra's grammar does not take."""
     if of_brackets := re.fullmatch(r"([^=]+=(?:choice|interval|range))\[(.*)\]", text):
         return f"cannot read {text!r}: did you mean '{of_brackets[1]}({of_brackets[2]})'?"
+    if "=" not in text and is_path(text):
+        look = f"python scripts/check_data.py data=folder {shlex.quote(f'data.root={text}')}"
+        return (
+            f"cannot read {text!r}: all is typed as key=value; images of your own are data=folder "
+            f"data.images=<folder> data.masks=<folder>, and {look} finds them"
+        )
     return (
         f"cannot read {text!r}: words look like model=same or optimizer.lr=0.01 "
         "(quote values that hold spaces, commas or brackets)"

@@ -78,11 +78,21 @@ def explain(error: ValidationError, values: dict[str, Any], field: str | None = 
         return f"{key}={value!r}: must be a text; in a file it stands in quotes"
     # A value of a union fails once for each of its types.
     same_value = [item for item in errors if _key(item["loc"], values) == key]
-    wishes = dict.fromkeys(item["msg"].removeprefix("Value error, ") for item in same_value)
-    message = " or ".join(wish.replace("Input should be", "should be", 1) for wish in wishes)
+    message = " or ".join(dict.fromkeys(_say_wish(item["type"], item["msg"], value) for item in same_value))
     if errors[0]["type"] == "value_error" and (not key or not message.startswith(("must", "cannot"))):
         return message
     return f"{key}={'null' if value is None else repr(value)}: {message}"
+
+
+def _say_wish(kind: str, message: str, value: object) -> str:
+    """What a value should be, by an error of pydantic: in the words of what is typed, not in those of Python."""
+    if kind == "bool_type":
+        return "should be true or false"
+    if kind == "string_type":
+        return "should be a text"
+    if kind in ("list_type", "tuple_type"):
+        return f"should be a list, such as [{value}]" if isinstance(value, str) and value else "should be a list"
+    return message.removeprefix("Value error, ").replace("Input should be", "should be", 1)
 
 
 def _key(location: tuple[int | str, ...], values: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Values as they are typed: in a config, or on a command line for Hydra."""
 
 import math
+import os
 import re
 import shlex
 from collections.abc import Iterable
@@ -47,6 +48,11 @@ def write_value(value: object) -> str:
     # Of backslashes only those before a quote are escapes.
     escaped = re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + ('\\"' if match[2] else ""), value)
     return f'"{escaped}"'
+
+
+def is_path(word: str) -> bool:
+    """Whether a word has a slash, or names a file or folder."""
+    return "/" in word or os.path.exists(word)
 
 
 def join_words(words: Iterable[str]) -> str:

@@ -278,7 +278,7 @@ class TestMistakes:
             (f"checkpoint=a.ckpt output={'n' * 300}.onnx", ".onnx: this path cannot be used (File name too long)"),
             ("checkpoint=a.ckpt opset=12", "opset=12: should be greater than or equal to 17"),
             ("checkpoint=[a,b]", "checkpoint=[a, b]: export writes one network; name one file or folder of a run"),
-            ("checkpoint=a.ckpt opst=18", "unknown key opst; the keys are checkpoint, output, opset"),
+            ("checkpoint=a.ckpt opst=18", "unknown key opst (did you mean opset?); the keys are checkpoint, output"),
         ],
     )
     def test_of_export(self, cli: Cli, tmp_path: Path, words: str, part: str) -> None:
@@ -296,6 +296,26 @@ class TestMistakes:
             assert said.endswith(f"best.ckpt; the newest run is {Path('outputs', 'train', '2026-03')}")
         said = cli("predict", "checkpoint=outputs/train/b", "input=a.png").mistake
         assert said.endswith(f"best.ckpt; did you mean {Path('outputs', 'train', '2026-01_b')}?")
+
+    def test_a_run_without_its_best_checkpoint_is_not_passed_over(self, cli: Cli, tmp_path: Path) -> None:
+        for age, name in enumerate(("new/checkpoints/last.ckpt", "old_b/checkpoints/best.ckpt", "bare/checkpoints/x")):
+            file = tmp_path / "outputs/train" / name
+            file.parent.mkdir(parents=True)
+            file.touch()
+            os.utime(file, (0, 1000 - age))
+        run = "outputs/train/new"
+        said = cli("evaluate", "checkpoint=none").mistake
+        assert said.endswith(f"the newest run is {run} (it has no best.ckpt: type {run}/checkpoints/last.ckpt)")
+        for named in (run, f"{run}/checkpoints/best.ckpt"):
+            said = cli("evaluate", f"checkpoint={named}").mistake
+            assert said == (
+                f"checkpoint={run}/checkpoints/best.ckpt: there is no such file (was the run stopped before its "
+                f"first validation?); type {run}/checkpoints/last.ckpt for its last state, or let the training go on: "
+                f"python scripts/train.py resume={run}"
+            )
+        said = cli("evaluate", "checkpoint=outputs/train/bare").mistake
+        assert "bare/checkpoints/best.ckpt: there is no such file, nor a last one (was the run stopped before" in said
+        assert said.endswith("scripts/train.py resume=outputs/train/bare")
 
     def test_of_folders(self, cli: Cli, tmp_path: Path) -> None:
         for name, inside in (("sweep/a", "sweep.json"), ("sweep/b", "b/config.yaml")):

@@ -325,7 +325,7 @@ TABLE = [
     Bad("glob that matches nothing", nothing, ["data.images=images/*.jpg"], "nothing matches"),
     Bad("glob that lumps two folders", nothing, ["data.masks=*/a1.png"], "no mask in data.masks=*/a1.png"),
     Bad("image without mask", removed("masks/a1.png"), [], "images/a1.png: no mask in data.masks=masks"),
-    Bad("mask without image", removed("images/a1.png"), [], "masks/a1.png: a mask without an image"),
+    Bad("mask without image", removed("images/a1.png"), [], "if this is an image, swap data.images and data.masks"),
     Bad("mask named otherwise", renamed, [], "a1.png: no mask in data.masks=masks"),
     Bad("masks are the images", nothing, ["data.masks=images"], "these are the files of data.images"),
     Bad("no mask with the suffix", nothing, ["data.masks=images", "data.mask_suffix=_m"], "or data.mask_suffix"),
@@ -452,6 +452,15 @@ TABLE = [
     Bad("no validation", nothing, ["data.val=0"], "data.val must be more than 0"),
     Bad("broken regular expression", nothing, ["data.group='(a'"], "is no regular expression"),
     Bad("expression that does not match", nothing, ["data.group=b"], "does not match a0; give file, folder, image or"),
+    *(
+        Bad(
+            f"expression {typed} that lost its backslashes",
+            nothing,
+            [f"data.group={typed}"],
+            f"data.group={typed}: does not match a0 (did you mean 'data.group={meant}'? without single quotes",
+        )
+        for typed, meant in (("^ad+", r"^a\d+"), ("^wd", r"^\w\d"), ("a[d]", r"a[\d]"), ("^d*a$|a(d)", r"^\d*a$|a(\d)"))
+    ),
     Bad(
         "expression of what the wildcards leave out",
         nothing,

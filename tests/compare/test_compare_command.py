@@ -80,7 +80,7 @@ def test_the_verdict_is_told_where_the_page_cannot_be_written(cli: Cli, tmp_path
         (["runs=sweep", "metric=beauty"], "beauty"),
         (["runs=sweep", "baseline=nobody"], "nobody"),
         (["runs=sweep", "alpha=2"], "alpha=2"),
-        (["run=sweep"], "unknown key run; the keys are runs, baseline, metric, alpha, output"),
+        (["run=sweep"], "unknown key run (did you mean runs?); the keys are runs, baseline, metric, alpha, output"),
         (
             ["runs=sweep", "output=file/page"],
             "file/page cannot be written (Not a directory); choose another folder with output=",

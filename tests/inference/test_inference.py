@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import re
 import zipfile
 from functools import cache
 from io import BytesIO
@@ -27,6 +28,7 @@ from unet_exp.errors import ConfigError, DataError
 from unet_exp.geometry import input_for_output, lost_border, output_size
 from unet_exp.inference import batching
 from unet_exp.inference.predictor import Predictor
+from unet_exp.io.writing import write_image
 from unet_exp.metrics.scoreboard import Scoreboard
 from unet_exp.network import UNet, probabilities
 from unet_exp.samples.normalization import Normalization
@@ -195,9 +197,9 @@ def test_a_grey_image_may_come_in_three_shapes() -> None:
 @pytest.mark.parametrize(
     ("channels", "shape", "told"),
     [
-        (1, (9, 9, 3), "has 3 channels and the network was trained on grey images: save it as grey"),
+        (1, (9, 9, 3), "has 3 channels and the network was trained on grey images"),
         (1, (9, 9, 2), "has 2 channels and the network was trained on grey"),
-        (3, (9, 9), "has 1 channels and the network was trained on RGB images: save it as RGB"),
+        (3, (9, 9), "has 1 channels and the network was trained on RGB images"),
         (3, (9, 9, 1), "trained on RGB"),
         (3, (9, 9, 4), "trained on RGB"),
         (1, (2, 9, 9, 1), "is no image"),
@@ -210,6 +212,28 @@ def test_other_channels_are_refused_in_one_line(channels: int, shape: tuple[int,
         with pytest.raises(DataError, match=told) as caught:
             call(random_image(shape))
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("channels", "shape", "told"),
+    [
+        (1, (1, 9, 12), "(1, 9, 12) is taken as (H, W, C): it has 12 channels and the network was trained on grey"),
+        (1, (1, 9, 12), "grey images; give (H, W)"),
+        (3, (3, 9, 12), "it has 12 channels and the network was trained on RGB images; give (H, W, 3)"),
+        (3, (9, 12), "an array of shape (9, 12) is taken as (H, W): it has 1 channels"),
+        (2, (2, 9, 12), "trained on images of 2; give (H, W, 2)"),
+    ],
+)
+def test_an_array_of_another_shape_is_told_by_its_shape(channels: int, shape: tuple[int, ...], told: str) -> None:
+    with pytest.raises(DataError, match=re.escape(told)) as caught:
+        predictor("model=pad", channels=channels).predict(random_image(shape))
+    assert "save it" not in str(caught.value)
+
+
+def test_a_file_of_other_channels_is_to_be_saved(tmp_path: Path) -> None:
+    write_image(tmp_path / "red.png", random_image((9, 9, 3)))
+    with pytest.raises(DataError, match="trained on grey images: save it as grey"):
+        predictor("model=pad").predict(tmp_path / "red.png")
 
 
 def test_an_opaque_fourth_channel_is_left_out() -> None:

@@ -1,5 +1,6 @@
 """Numbered cells: which pixels they are, what their table says, what is written."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -252,12 +253,16 @@ class TestPredict:
             f"in/a, {number}.png" for number in range(2) for _ in range(len(singles[number]))
         ]
         assert f"objects: cell {len(joined)}\n" in said.out
+        for number in range(2):
+            assert re.search(rf"│ in/a, {number}\.png +│ +{len(singles[number])} │", said.out)
+        assert "masks/instances.csv: a row for each object, with its image in the column file\n" in said.out
 
         said = predict("input=in/a, 1.png", "instances=true", "instances_classes=[membrane,cell]")
         joined = pd.read_csv(tmp_path / "masks/instances.csv")
         assert set(joined["file"]) == {"in/a, 1.png"}
         counts = joined["class"].value_counts()
         assert f"objects: membrane {counts.get('membrane', 0)}, cell {counts.get('cell', 0)}\n" in said.out
+        assert "│" not in said.out, "one image has no table of its own"
 
     def test_classes_by_name(self, predict: Callable[..., Said], tmp_path: Path) -> None:
         write_image(tmp_path / "a.png", generate(48, 48, 5, 0).image)

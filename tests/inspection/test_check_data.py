@@ -4,7 +4,7 @@ import re
 import shlex
 from collections import Counter
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -537,6 +537,59 @@ def test_words_that_do_not_go_with_the_classes_are_mistakes(check, root, words, 
     said = check(val=0.25, test=0.0, **words)
     assert said.code == 2
     assert told in said.out
+
+
+def soft(size=32):
+    """Two values with a border of many between them, as JPEG leaves them."""
+    return np.where(RNG.random((size, size)) < 0.3, grey(size)[..., 0], two_values(size))
+
+
+def many_objects(size=32):
+    """Objects of nine pixels, with no background between them."""
+    rows, columns = np.indices((size, size)) // 3
+    return (rows * 11 + columns + 1).astype(np.uint8)
+
+
+@pytest.mark.usefixtures("root")
+def test_swapped_images_and_masks_are_one_mistake(check):
+    said = check(images="masks", masks="images")
+    assert said.code == 2
+    (mistake,) = [line for line in said.out.splitlines() if line.startswith("mistake:")]
+    assert "data.images and data.masks look swapped: did you mean data.images=images data.masks=masks?" in mistake
+    assert "The images have at most 8 values each" in mistake
+    assert "8 of 8 masks more than 64" in mistake
+    assert "classes:" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        (partial(two_values, 96), partial(soft, 96)),
+        (two_values, many_objects),
+        (two_values, two_values),
+        (lambda: np.zeros((32, 32), np.uint8), grey),
+        (grey, grey),
+    ],
+)
+def test_images_of_two_values_and_masks_of_many_are_not_swapped(check, root, image, mask):
+    for number in range(8):
+        put(root, f"s{number}", image(), mask())
+    assert "swapped" not in check().out
+
+
+def test_two_images_are_not_called_swapped(check, root):
+    for number in range(2, 8):
+        for place in ("images", "masks"):
+            (root / place / f"s{number}.png").unlink()
+    assert "swapped" not in check(images="masks", masks="images").out
+
+
+def test_images_of_several_types_are_named(check, root):
+    put(root, "s2", image=grey().astype(np.uint16) * 257)
+    put(root, "s5", image=np.dstack([grey()] * 4))
+    said = check().out
+    assert "images: uint8 pixels in 7, such as images/s0.png and uint16 pixels in 1, such as images/s2.png" in said
+    assert "images: 1 channel(s) in 7, such as images/s0.png and 4 channel(s) in 1, such as images/s5.png" in said
 
 
 def test_nothing_readable_is_told(check, root):

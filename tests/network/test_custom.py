@@ -181,7 +181,8 @@ def test_a_training_with_both_is_tested_scored_predicted_and_fine_tuned(
         assert "model.target=their_package.networks.DilatedNet" in cli(*words).mistake
         assert cli(*words, "trust=[another]").mistake.endswith("add trust=[their_package]")
         assert cli(*words, "trust=[their_package]").code == 0
-        assert cli(*words, "trust=their_package").mistake == "trust='their_package': should be a valid list"
+        mistake = cli(*words, "trust=their_package").mistake
+        assert mistake == "trust='their_package': should be a list, such as [their_package]"
 
 
 @pytest.mark.parametrize(

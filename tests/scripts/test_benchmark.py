@@ -124,7 +124,7 @@ def test_every_goal_is_measured(group: str) -> None:
             "weightmap, augmentation, metrics, sweep, large, or all",
         ),
         ("repeats=0", "repeats=0"),
-        ("repeat=3", "unknown key repeat; the keys are groups, repeats, threads, quick"),
+        ("repeat=3", "unknown key repeat (did you mean repeats?); the keys are groups, repeats, threads, quick"),
     ],
 )
 def test_mistakes(cli: Cli, word: str, part: str, tmp_path: Path) -> None:

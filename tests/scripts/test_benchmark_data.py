@@ -123,7 +123,7 @@ def test_links_are_trained_on_with_a_simulated_index(cli: Cli, tmp_path: Path, m
     [
         ("parts=speed", "parts=speed: no such part; choose from make, start, million, patches"),
         ("size=[0,5]", "size=0: should be greater"),
-        ("part=make", "unknown key part; the keys are parts, folder, output"),
+        ("part=make", "unknown key part (did you mean parts?); the keys are parts, folder, output"),
     ],
 )
 def test_mistakes(cli: Cli, word: str, part: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """CHANGELOG, CONTRIBUTING, CITATION.cff and Dockerfile say what pyproject.toml, Makefile and unet_exp/ say."""
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -50,6 +51,16 @@ def test_every_target_of_make_is_there(page):
     named = re.findall(r"^make ((?:[a-z-]+ ?)+)", blocks, re.MULTILINE) + re.findall(r"`make ([a-z -]+)`", text)
     assert named
     assert {word for words in named for word in words.split()} <= targets
+
+
+def test_the_commands_can_be_started_by_their_path():
+    scripts, modules = ({path.stem for path in ROOT.glob(f"{place}/*.py")} for place in ("scripts", "unet_exp/cli"))
+    commands = scripts & modules
+    assert {"train", "check_data", "predict"} <= commands
+    for name in commands:
+        script = ROOT / "scripts" / f"{name}.py"
+        assert script.read_text().startswith("#!/usr/bin/env python3\n")
+        assert os.access(script, os.X_OK)
 
 
 def copied() -> list[str]:

@@ -127,7 +127,7 @@ class TestPlan:
             (["hydra/launcher=jobli"], "hydra/launcher=jobli: no such option; choose one of"),
             (["optimizer.lr=interval(0.1,0.2)"], "an interval is for search=optuna"),
             (["seed=0,-1"], "seed=-1: should be greater than or equal to 0"),
-            (["model=same", "sweep.report=maybe"], "report='maybe': should be a valid boolean"),
+            (["model=same", "sweep.report=maybe"], "report='maybe': should be true or false"),
             (["sweep.resume=nowhere"], "sweep.resume=nowhere: there is no such folder"),
             (["model=same", "sweep.resume=nowhere"], "model=same: sweep.resume goes on with the words of the sweep"),
         ],

@@ -1,6 +1,7 @@
 """The door for every checkpoint: a training's `.ckpt`, a run's folder, an exported `.onnx` or `.safetensors`."""
 
 import glob
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from unet_exp.checkpoints.reading import NETWORK_PREFIX, STEP, WEIGHTS, read_con
 from unet_exp.checkpoints.record import KEY
 from unet_exp.errors import DataError, UserError
 
+_BEST, _LAST = "best.ckpt", ("last.ckpt", "last-1.ckpt")
 KEY_OF_COMMANDS = "checkpoint"
 
 
@@ -55,11 +57,12 @@ def _find_file(path: Path) -> Path:
     """The file, or the `best.ckpt` of a run's folder."""
     try:
         is_folder = path.is_dir()
-        file = path / "checkpoints" / "best.ckpt" if is_folder else path
+        file = path / "checkpoints" / _BEST if is_folder else path
         if file.is_file():
             return file
         is_sweep = (path / "sweep.json").is_file()
         is_run = any((path / name).exists() for name in ("config.yaml", "checkpoints"))
+        own = file.parent if file.parent.name == "checkpoints" and file.name == _BEST and file.parent.is_dir() else None
     except OSError as error:
         raise DataError(f"checkpoint={path}: this path cannot be opened ({error.strerror})") from None
     if is_sweep:
@@ -67,20 +70,45 @@ def _find_file(path: Path) -> Path:
     if is_folder and not is_run:
         where = "runs are outputs/train/<run> and outputs/sweep/<sweep>/<run>"
         raise DataError(f"checkpoint={path}: this folder is neither a run nor a sweep; {where}")
+    if own is not None:
+        raise DataError(f"checkpoint={file}: {_explain_lacking(own)}")
     newest = "" if is_run else _name_newest(path)
     raise DataError(
         f"checkpoint={file}: there is no such file; runs keep theirs in <run>/checkpoints/best.ckpt{newest}"
     )
 
 
+def _explain_lacking(checkpoints: Path) -> str:
+    """What to do with a run whose folder of checkpoints has no best one."""
+    go_on = f"python scripts/train.py {shlex.quote(f'resume={checkpoints.parent}')}"
+    if last := _find_last(checkpoints):
+        return (
+            f"there is no such file (was the run stopped before its first validation?); type {last} for its last "
+            f"state, or let the training go on: {go_on}"
+        )
+    return f"there is no such file, nor a last one (was the run stopped before its first?); let it go on: {go_on}"
+
+
+def _find_last(checkpoints: Path) -> Path | None:
+    """The last checkpoint of a run, if it has any."""
+    return next((checkpoints / name for name in _LAST if (checkpoints / name).is_file()), None)
+
+
 def _name_newest(path: Path) -> str:
     """Says which run is the newest beside a path, or where trainings write by default; empty where there is none.
 
-    One whose name ends in that of the path comes first: a run has its time before its name.
+    One whose name ends in that of the path comes first: a run has its time before its name. Of one without a best
+    checkpoint the last is named too.
     """
     for pattern, told in ((f"*_{glob.escape(path.name)}", "did you mean {}?"), ("*", "the newest run is {}")):
         for folder in (path.parent, Path("outputs", "train")):
-            found = {best.stat().st_mtime: best.parents[1] for best in folder.glob(f"{pattern}/checkpoints/best.ckpt")}
+            found = [
+                (file.stat().st_mtime, checkpoints)
+                for checkpoints in folder.glob(f"{pattern}/checkpoints")
+                if (file := _find_last(checkpoints) or checkpoints / _BEST).is_file()
+            ]
             if found:
-                return f"; {told.format(found[max(found)])}"
+                newest = max(found)[1]
+                alone = "" if (newest / _BEST).is_file() else f" (it has no {_BEST}: type {_find_last(newest)})"
+                return f"; {told.format(newest.parent)}{alone}"
     return ""

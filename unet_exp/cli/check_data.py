@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from unet_exp.cli.entry import name_commands, print_usage, report_user_errors
+from unet_exp.cli.mistyped import refuse_bare_paths
 from unet_exp.cli.words import read_words
 
 USAGE = """Check images and masks before a training.
@@ -35,6 +36,7 @@ def main() -> None:
         return
     with report_user_errors():
         overrides, config_dir = read_words()
+        refuse_bare_paths(overrides)
 
         from unet_exp.compose import compose_command, parse_overrides
 

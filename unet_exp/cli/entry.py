@@ -4,7 +4,6 @@ import errno
 import logging
 import os
 import re
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import unet_exp
 from unet_exp import signals
+from unet_exp.cli.mistyped import explain_unknown, refuse_bare_words
 from unet_exp.errors import UserError
 from unet_exp.progress import watch
 
@@ -171,11 +171,12 @@ def run_over_checkpoint(
         show = "--cfg" in overrides
         overrides = [word for word in overrides if not (show and word in ("--cfg", "job"))]
         check_flags(overrides, (), ("--help", "--version", "--cfg job"))
+        refuse_bare_words(overrides, tuple(defaults))
         typed = {override.key_or_group: override.value() for override in parse_overrides(overrides)}
         for key in typed:
             if key not in (*defaults, *more_keys) and key.split(".")[0] not in more_keys:
-                own = ", ".join([*defaults, *(key if "." in key else f"{key}..." for key in more_keys)])
-                raise UserError(f"{key}: a trained network keeps its own; what can be typed here is {own}")
+                own = [*defaults, *(key if "." in key else f"{key}..." for key in more_keys)]
+                raise UserError(explain_unknown(key, own, _list_trained()))
         if show and not typed.get("checkpoint"):
             _print_keys({**defaults, **typed})
             return
@@ -194,6 +195,14 @@ def run_over_checkpoint(
             run(over)
 
 
+def _list_trained() -> set[str]:
+    """The groups and keys at the top of a training's config."""
+    from unet_exp.config import Config
+    from unet_exp.options import Options
+
+    return {*Config.model_fields, *Options().groups}
+
+
 def _print_keys(values: dict[str, Any]) -> None:
     """Prints the config of a command without a checkpoint."""
     from omegaconf import OmegaConf
@@ -210,13 +219,9 @@ def run_with_own_keys(usage: str, defaults: dict[str, Any], run: Callable[[dict[
         from unet_exp.compose import parse_overrides, prepare_words
 
         check_flags(sys.argv[1:], ("--help", "--version"))
-        keys = [word.partition("=")[0] for word in sys.argv[1:]]
-        if bare := [word for key, word in zip(keys, sys.argv[1:], strict=True) if "=" not in word or "/" in key]:
-            first, main = bare[0], next(iter(defaults))
-            meant = f"{first}=..." if first in defaults else shlex.quote(f"{main}={first}")
-            raise UserError(f"{first}: all is typed as key=value; did you mean {meant}?")
+        refuse_bare_words(sys.argv[1:], tuple(defaults))
         typed = {override.key_or_group: override.value() for override in parse_overrides(prepare_words(sys.argv[1:]))}
         for key in typed:
             if key not in defaults:
-                raise UserError(f"unknown key {key}; the keys are {', '.join(defaults)}")
+                raise UserError(explain_unknown(key, tuple(defaults)))
         run({**defaults, **typed})

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +32,7 @@ from unet_exp.typed import write_value
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from unet_exp.cli.over_checkpoints import OverCheckpoints
     from unet_exp.inference.large.file_predictor import Outputs
@@ -74,6 +75,10 @@ Examples:
   python scripts/predict.py checkpoint=best.ckpt input=large.tif inference=flips8 inference.tile=512
   sbatch --array=1-8 --wrap 'python scripts/predict.py checkpoint=best.ckpt input=scans output=masks part=auto'
 """
+
+
+_MOST_COUNTED = 20
+"""Images whose objects are counted one by one on the screen."""
 
 
 class Prediction(Strict):
@@ -214,19 +219,36 @@ def _report_objects(
     share: Share | None,
     console: "Console",
 ) -> None:
-    """Counts the objects of each class, and joins the tables of all images."""
+    """Counts the objects of each class, of few images also in each of these, and joins the tables of all images."""
     from unet_exp.inference.instance_tables import count_objects, join_tables
 
     tables = {image: outputs.place(image, "instances", ".csv") for image in images if share or image in found.images}
-    join_tables(outputs.folder, tables)
+    joined = join_tables(outputs.folder, tables)
     counted = task.instances_classes or names[1:]
-    numbers = count_objects((outputs.place(image, "instances", ".csv") for image in found.images), counted)
+    each = {image: count_objects(outputs.place(image, "instances", ".csv"), counted) for image in found.images}
+    numbers = {name: sum(count[name] for count in each.values()) for name in counted}
     told = ", ".join(f"{name} {number}" for name, number in numbers.items())
     most = max(numbers, key=lambda name: numbers[name])
     one = shlex.quote(f"instances_classes={write_value([most])}")
     hint = f"; {one} counts these alone" if len(counted) > 1 and task.instances_classes is None else ""
     part = f"{share}: " if share else ""
     console.print(f"{part}objects: {told}{hint}", soft_wrap=True)
+    if 1 < len(each) <= _MOST_COUNTED:
+        console.print(_tabulate_objects(each, counted))
+    console.print(f"{joined}: a row for each object, with its image in the column file", soft_wrap=True)
+
+
+def _tabulate_objects(counts: Mapping[Path, Mapping[str, int]], classes: Sequence[str]) -> "Table":
+    """The number of objects of each class in each image."""
+    from rich.table import Table
+
+    table = Table("file")
+    for name in classes:
+        table.add_column(name, justify="right")
+    for image, count in counts.items():
+        table.add_row(str(image), *(str(count[name]) for name in classes))
+    table.columns[0].overflow = "fold"
+    return table
 
 
 def _plan_cells(task: Prediction, specs: Sequence[ClassSpec], slice_axis: Axis) -> "partial[None]":

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -136,10 +137,24 @@ def _name_group(item: SplitItem, config: UserDataConfig) -> str:
     match = re.search(rule, item.name)
     if match is None:
         raise ConfigError(
-            f"data.group={rule}: does not match {item.name}; give file, folder, image or a regular "
-            f"expression that all names match{_explain_names(item, config)}"
+            f"data.group={rule}: does not match {item.name}{_suggest_backslashes(rule, item.name)}; give file, folder, "
+            f"image or a regular expression that all names match{_explain_names(item, config)}"
         )
     return "\n".join(part or "" for part in match.groups()) if match.groups() else match[0]
+
+
+def _suggest_backslashes(rule: str, name: str) -> str:
+    """Says which expression a shell has probably taken the backslashes from: one with them that matches a name."""
+    letters = [] if "\\" in rule else list(re.finditer("[dwsDWS]", rule))
+    repeated = [letter for letter in letters if rule[letter.end() :][:1] in ("+", "*", "{", "?")]
+    for chosen in filter(None, (repeated, letters, *([letter] for letter in letters))):
+        meant = rule
+        for letter in reversed(chosen):
+            meant = f"{meant[: letter.start()]}\\{meant[letter.start() :]}"
+        with suppress(re.error):  # such as a range of a set
+            if re.search(meant, name):
+                return f" (did you mean 'data.group={meant}'? without single quotes a shell removes backslashes)"
+    return ""
 
 
 def _explain_names(item: SplitItem, config: UserDataConfig) -> str:

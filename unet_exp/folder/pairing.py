@@ -279,7 +279,10 @@ def _check_complete(
     for masked, numbers in orphans:
         if len(numbers):
             files = _list_few(masked.files, masked.places[masked.sort(numbers)])
-            raise DataError(f"{files}: a mask without an image in {specs.images[0]}; add the image or move it away")
+            raise DataError(
+                f"{files}: a mask without an image in {specs.images[0]}; add the image or move it away, or, if this is "
+                "an image, swap data.images and data.masks"
+            )
     partly = there.any(axis=1) & ~there.all(axis=1)
     if partly.any():
         missing = (~there[partly]).sum(axis=0).tolist()

@@ -105,6 +105,11 @@ class ImageStats:
         return float(self.moments.mean.mean())
 
     @property
+    def source(self) -> str:
+        """What messages call it: its file, or its name where it has none."""
+        return self.item.name if self.files is None else str(self.files.image)
+
+    @property
     def invalid(self) -> float:
         """Share of the pixels without data, 0..1; they are left out of all statistics."""
         return 1 - self.moments.pixels / (self.height * self.width)

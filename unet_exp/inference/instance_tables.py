@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from unet_exp.files import write_whole
@@ -10,16 +10,14 @@ from unet_exp.files import write_whole
 JOINED = "instances.csv"
 
 
-def count_objects(tables: Iterable[Path], classes: Sequence[str]) -> dict[str, int]:
-    """The number of objects of each class in the tables of `unet_exp.inference.instances.write_instances`."""
-    found: Counter[str] = Counter()
-    for table in tables:
-        with table.open(newline="", encoding="utf-8") as file:
-            found.update(row["class"] for row in csv.DictReader(file))
+def count_objects(table: Path, classes: Sequence[str]) -> dict[str, int]:
+    """The number of objects of each class in a table of `unet_exp.inference.instances.write_instances`."""
+    with table.open(newline="", encoding="utf-8") as file:
+        found = Counter(row["class"] for row in csv.DictReader(file))
     return {name: found[name] for name in classes}
 
 
-def join_tables(folder: Path, tables: Mapping[Path, Path]) -> None:
+def join_tables(folder: Path, tables: Mapping[Path, Path]) -> Path:
     """Writes the tables of images as one, `instances.csv`, with a first column `file`, and replaces an earlier one.
 
     Several processes may do so at a time, each when its own tables are there: the one that ends last has all.
@@ -28,13 +26,17 @@ def join_tables(folder: Path, tables: Mapping[Path, Path]) -> None:
         folder: of the joined table.
         tables: of each image; those that are not there are left out.
 
+    Returns:
+        Its path.
+
     Raises:
         OSError: of the reading and the writing.
     """
-    before = None
+    target, before = folder / JOINED, None
     while (now := _find_stamps(tables)) != before:
-        _write_joined(folder / JOINED, {image: tables[image] for image in now})
+        _write_joined(target, {image: tables[image] for image in now})
         before = now
+    return target
 
 
 def _find_stamps(tables: Mapping[Path, Path]) -> dict[Path, tuple[int, int]]:

@@ -140,9 +140,7 @@ class Predictor:
         if wanted == 1 and alike:
             colours = 1
         if colours != wanted:
-            kind = {1: "grey", 3: "RGB", 4: "RGBA"}.get(wanted)
-            wish = f"{kind} images: save it as {kind}" if kind else f"images of {wanted}: save it with as many"
-            raise DataError(f"it has {colours} channels and the network was trained on {wish}")
+            raise _OtherChannels(colours, wanted)
         return wanted
 
     def list_windows(self, size: Size, part: Part) -> list[list[Part]]:
@@ -195,8 +193,15 @@ class Predictor:
         """
         if isinstance(image, str | Path):
             scene = read_scene(image)
-            image, valid = scene.pixels, scene.valid if valid is None else valid
-        return self.batch_probabilities([(image, valid)])[0]
+            return self.batch_probabilities([(scene.pixels, scene.valid if valid is None else valid)])[0]
+        try:
+            return self.batch_probabilities([(image, valid)])[0]
+        except _OtherChannels as error:
+            shape = "(H, W)" if error.wanted == 1 else f"(H, W, {error.wanted})"
+            raise DataError(
+                f"an array of shape {image.shape} is taken as {'(H, W)' if image.ndim == 2 else '(H, W, C)'}: "
+                f"{error.told}; give {shape}"
+            ) from None
 
     def batch_probabilities(self, images: Sequence[tuple[NDArray[Any], Valid]]) -> list[NDArray[np.float32]]:
         """Class probabilities of images of one size, at least one, predicted together; see `probabilities`."""
@@ -284,6 +289,22 @@ class Predictor:
         if self.device.type == "cpu":
             board.wait()  # the next image takes all cores
         return sample, found["label"], row
+
+
+class _OtherChannels(DataError):
+    """An image has other channels than the training images had.
+
+    Attributes:
+        wanted: how many these had.
+        told: what is wrong, without what to do.
+    """
+
+    def __init__(self, channels: int, wanted: int) -> None:
+        kind = {1: "grey", 3: "RGB", 4: "RGBA"}.get(wanted)
+        images = f"{kind} images" if kind else f"images of {wanted}"
+        self.wanted = wanted
+        self.told = f"it has {channels} channels and the network was trained on {images}"
+        super().__init__(f"{self.told}: save it {f'as {kind}' if kind else 'with as many'}")
 
 
 class _Begun(NamedTuple):

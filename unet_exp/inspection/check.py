@@ -246,7 +246,7 @@ def _inspect_folder(whole: Config, config: UserDataConfig, console: Console) -> 
             console.print(f"a training has these {plan.describe()}", soft_wrap=True)
     if told := describe_changed(found.index, found.pairs, rules):
         console.print(told, soft_wrap=True)
-    mistakes += _find_differences(stats)
+    mistakes += findings.find_differences(stats)
     with _collect_mistake(mistakes):
         named = [(one.item, one.files.image) for one in stats if one.files is not None]
         groups.name_samples([item for item, _ in named], lambda place: named[place][1])
@@ -254,17 +254,20 @@ def _inspect_folder(whole: Config, config: UserDataConfig, console: Console) -> 
     label_map = LabelMap.of(rules)
     proposal = None
     if unknown := sum(label_map.pixels(mask)[UNKNOWN] for mask in totals.masks):
+        regions = [] if objects else survey.find_regions(stats, rules)
         if objects:
             least = min(value for value in totals.pixels if isinstance(value, int))
             mistakes.append(
                 f"data.masks: {unknown} pixels hold negative numbers, which are no objects; if nothing is known there, "
                 f"type data.ignore={least}"
             )
+        elif swapped := survey.find_swapped(stats, regions, rules, config):
+            mistakes.append(swapped)
         else:
             mistakes.append(
                 f"data.classes: {unknown} pixels of the masks have values without a class (none in the table above)"
             )
-            proposal = findings.propose_classes(totals, classes, rules.ignored, survey.find_regions(stats, rules))
+            proposal = findings.propose_classes(totals, classes, rules.ignored, regions)
     fitting, ignored = (proposal.classes, proposal.ignored) if proposal else (classes, rules.ignored)
     if objects or (proposal and proposal.kind != "classes"):
         fitting = ()
@@ -318,17 +321,6 @@ def _tell_of_groups(config: UserDataConfig, parts: Mapping[str, str], counts: Ma
     by_name = config.split == "fractions" and config.group == "file"
     torn = find_torn(parts) if by_name else None
     return [*([f"warning: {alone}"] if alone else []), *([torn] if torn else [])]
-
-
-def _find_differences(stats: Sequence[ImageStats]) -> list[str]:
-    """Lists mistakes where images differ in type or number of channels."""
-    channels = Counter(f"{count} channel(s)" for count in used_channels([one.kind for one in stats]).tolist())
-    types = Counter(f"{one.dtype} pixels" for one in stats)
-    return [
-        f"images: {', '.join(f'{kind} in {count}' for kind, count in kinds.most_common())} images; save {mend}"
-        for kinds, mend in ((channels, "all as grey, or all as RGB"), (types, "all with as many bits"))
-        if len(kinds) > 1
-    ]
 
 
 def _outline_dataset(inspection: _Inspection, pixels: Mapping[str, Counter[int]]) -> DataSet:

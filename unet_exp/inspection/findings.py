@@ -9,8 +9,10 @@ import numpy as np
 
 from unet_exp.config import ClassSpec
 from unet_exp.config.user_data import Inexact
+from unet_exp.console import join_names
 from unet_exp.folder.inexact import choose_inexact
 from unet_exp.folder.meaning import find_distance, find_meaning, name_new, to_ignore, to_words
+from unet_exp.folder.pages import used_channels
 from unet_exp.folder.stats import ImageStats, MaskStats
 from unet_exp.inspection.survey import Regions
 from unet_exp.io.valid import format_value
@@ -227,6 +229,22 @@ def find_suspicious_images(stats: Sequence[ImageStats], tile: int) -> list[Suspi
         ),
     ]
     return [Suspicion(what, [one.item.name for one in ones], hint) for what, ones, hint in found if ones]
+
+
+def find_differences(stats: Sequence[ImageStats]) -> list[str]:
+    """Lists mistakes where images differ in type or number of channels, with the first image of each kind."""
+    channels = [f"{count} channel(s)" for count in used_channels([one.kind for one in stats]).tolist()]
+    types = [f"{one.dtype} pixels" for one in stats]
+    mistakes = []
+    for kinds, mend in ((channels, "all as grey, or all as RGB"), (types, "all with as many bits")):
+        firsts: dict[str, ImageStats] = {}
+        for kind, one in zip(kinds, stats, strict=True):
+            firsts.setdefault(kind, one)
+        if len(firsts) > 1:
+            counts = ((kind, count, firsts[kind]) for kind, count in Counter(kinds).most_common())
+            listed = [f"{kind} in {count}, such as {one.source}" for kind, count, one in counts]
+            mistakes.append(f"images: {join_names(listed)}; save {mend}")
+    return mistakes
 
 
 def find_twins(stats: Sequence[ImageStats], parts: Mapping[str, str]) -> list[Suspicion]:

@@ -7,6 +7,7 @@ import numpy as np
 from skimage.measure import label as connected
 
 from unet_exp.config import IGNORE_LABEL
+from unet_exp.config.user_data import FolderConfig, UserDataConfig
 from unet_exp.folder.groups import SplitItem
 from unet_exp.folder.pages import PairPage
 from unet_exp.folder.rules import Rules
@@ -14,9 +15,17 @@ from unet_exp.folder.stats import IGNORED, ImageStats, MaskStats, describe_image
 from unet_exp.io.scene import Scene
 from unet_exp.samples.classes import read_codes, shows_colors, stored_value
 from unet_exp.samples.data_set import SPLITS, DataSet
+from unet_exp.typed import join_words
 
 _SPECK = 4
 _MOST_LOOKED_AT = 200
+_FEWEST_SWAPPED = 3
+"""Images whose pixels say that they are masks: of fewer, it may be chance."""
+_FEW_VALUES, _MANY_VALUES = 8, 64
+_PARTS_OF_A_VALUE = 4
+"""Regions of one value in a picture, at least: objects have one each."""
+_MOST_OF_TWO = 0.5
+"""Share of the two most common values in the pixels of a picture; masks with soft borders have more."""
 
 
 class Regions(NamedTuple):
@@ -83,3 +92,54 @@ def find_regions(stats: Sequence[ImageStats], rules: Rules) -> list[Regions]:
         sizes = np.bincount(regions.ravel())[1:]
         found.append(Regions(len(sizes), int((sizes <= _SPECK).sum()), one.mask.lit))
     return found
+
+
+def find_swapped(stats: Sequence[ImageStats], regions: Sequence[Regions], rules: Rules, config: UserDataConfig) -> str:
+    """Says that what are called images look like masks and the other way round; empty where they do not.
+
+    Images of two values are no mistake, and masks of many values may be objects, which are few regions, or have soft
+    borders, where two values make up most of a mask.
+
+    Args:
+        stats: of all images.
+        regions: of masks of more than two values.
+        rules: by which files are read.
+        config: of the data.
+
+    Raises:
+        DataError: see `read_page`.
+    """
+    masks = [one.mask for one in stats if one.mask is not None]
+    pictures = [mask for mask in masks if mask.distinct > _MANY_VALUES and _share_of_two(mask) < _MOST_OF_TWO]
+    are_objects = sum(one.parts for one in regions) < _PARTS_OF_A_VALUE * sum(one.lit for one in regions)
+    are_empty = all(one.low == one.high for one in stats)
+    if len(stats) < _FEWEST_SWAPPED or 2 * len(pictures) <= len(masks) or are_objects or are_empty:
+        return ""
+    count = min(len(stats), _MOST_LOOKED_AT)
+    chosen = (stats[place * len(stats) // count] for place in range(count))
+    if not all(_has_few_values(read_page(one, rules).scene) for one in chosen):
+        return ""
+    meant = ""
+    if isinstance(config, FolderConfig) and isinstance(config.images, str) and isinstance(config.masks, str):
+        meant = f": did you mean {join_words([f'data.images={config.masks}', f'data.masks={config.images}'])}?"
+    return (
+        f"data.images and data.masks look swapped{meant} The images have at most {_FEW_VALUES} values each, as masks "
+        f"have, and {len(pictures)} of {len(masks)} masks more than {_MANY_VALUES}, as images have"
+    )
+
+
+def _share_of_two(mask: MaskStats) -> float:
+    """The share of the two most common values in the pixels of a mask, 0..1."""
+    counts = sorted(mask.counts.values(), reverse=True)
+    return sum(counts[:2]) / max(1, sum(counts) + mask.rest)
+
+
+def _has_few_values(scene: Scene) -> bool:
+    """Whether the valid pixels of an image have few values, or colours."""
+    image, valid, *_ = scene
+    left = image.reshape(-1, image.shape[2]) if valid is None else image[valid]
+    for _ in range(_FEW_VALUES):
+        if not len(left):
+            break
+        left = left[(left != left[0]).any(axis=1)]
+    return not len(left)

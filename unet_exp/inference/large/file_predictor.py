@@ -194,7 +194,8 @@ class FilePredictor:
                 return []
             with explain_out_of_memory("take a smaller inference.tile"):
                 self._tell_fills([path], [pages])
-                return [(page, self._predictor.probabilities(page.pixels, page.valid)) for page in pages]
+                predict = self._predictor.batch_probabilities
+                return [(page, predict([(page.pixels, page.valid)])[0]) for page in pages]
         except UserError as error:
             return DataError(str(error) if str(path) in str(error) else f"{path}: {error}")
 
