@@ -182,11 +182,37 @@ def test_names_are_text_and_nothing_is_fetched(folder: RunFolder) -> None:
         ({"status": "stopped", "error": "stopped by SIGTERM"}, "stopped by SIGTERM"),
         ({"status": "stopped", "pruned_at": 30}, "pruned by the search after 30 steps"),
         ({"checkpoint": ["a.ckpt", "b.ckpt"], "step": [3, 4]}, "a.ckpt, b.ckpt"),
+        (
+            {"ended_by": "trainer.max_time", "planned_steps": 3000},
+            "Ended by trainer.max_time at step 40 of 3,000 in 4 ",
+        ),
+        ({"status": "stopped", "steps": 82, "epochs": 0}, "82 steps. Best"),
+        ({"steps": 1, "epochs": 1}, "1 step in 1 epoch. Best"),
+        ({"resumed": [{"step": 3, "time": "now"}]}, "resumedonce"),
+        ({"resumed": [{"step": 3, "time": "now"}] * 3}, "resumed3 times"),
     ],
 )
 def test_however_it_ended(folder: RunFolder, fields: dict[str, Any], said: str) -> None:
     write_run_page(folder, summary_of(**fields), CLASSES)
     assert said in page_of(folder).text
+
+
+@pytest.mark.parametrize(
+    ("fields", "again"),
+    [
+        ({}, "rerun"),
+        ({"status": "stopped"}, "resume"),
+        ({"status": "failed"}, "resume"),
+        ({"status": "stopped", "pruned_at": 30}, None),
+        ({"checkpoint": "a.ckpt"}, None),
+    ],
+)
+def test_it_prints_the_command_that_the_run_takes(folder: RunFolder, fields: dict[str, Any], again: str | None) -> None:
+    own = {"loss": {"name": "custom", "target": "theirs.Loss"}, "trainer": {"monitor": "val/loss"}}
+    folder.write_config({"name": "x", **own})
+    write_run_page(folder, summary_of(overrides=None, **fields), CLASSES)
+    line = f"python scripts/train.py {again}={folder.path} 'trust=[theirs]'"
+    assert page_of(folder).by_tag.get("pre", []) == ([] if again is None else [line])
 
 
 def test_of_a_run_that_never_began(tmp_path: Path) -> None:

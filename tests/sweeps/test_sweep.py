@@ -302,7 +302,7 @@ class TestRun:
         said = cli("train", "-m", *TINY, "output=out", "seed=0,1")
         assert said.code == 130
         sweep = the_sweep(tmp_path / "out")
-        assert f"go on with sweep.resume={sweep.path.relative_to(tmp_path)}" in said.err
+        assert f"go on with: python scripts/train.py sweep.resume={sweep.path.relative_to(tmp_path)}" in said.err
         assert not sweep.folder(sweep.runs[1]).path.exists()
 
     def test_ctrl_c_before_the_first_run(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def run_sweep(plan: SweepPlan) -> None:
         raise UserError(f"sweep.resume={folder.path}: this sweep is still running; wait for its end") from None
     except (signals.Stopped, KeyboardInterrupt) as error:
         signum = error.signum if isinstance(error, signals.Stopped) else signal.SIGINT
-        raise signals.Stopped(signum, f"go on with {explain_resume(plan, folder.path)}") from None
+        raise signals.Stopped(signum, f"go on with: {explain_resume(plan, folder.path)}") from None
     if study is None:
         _conclude(plan, folder, console)
     else:
@@ -363,7 +363,7 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, console: Console) -> None:
         console.print(line, soft_wrap=True)
     console.print(str(folder.path), style="bold", soft_wrap=True)
     if unfinished:
-        again = f"{explain_resume(plan, folder.path)} runs them again"
+        again = f"to run them again: {explain_resume(plan, folder.path)}"
         raise UserError(f"{len(unfinished)} of {len(folder.runs)} runs failed: {_list_names(unfinished)}; {again}")
 
 
