@@ -142,6 +142,15 @@ def test_scores_have_titles_thresholds_and_units(folder: RunFolder) -> None:
     assert "error 0.1" not in page.text
 
 
+def test_each_table_scrolls_in_its_box(folder: RunFolder) -> None:
+    metrics = {"test/iou/cell": 0.3, "test/rand_error": 0.0123, "test/rand_error_threshold": 0.5}
+    write_run_page(folder, summary_of(metrics=metrics), CLASSES)
+    text = folder.page.read_text()
+    assert len(re.findall("<table", text)) == 3
+    assert len(re.findall(r'<div class="scroll" tabindex="0"[^>]*>\s*<table', text)) == 3
+    assert "overflow-x: auto" in text
+
+
 def test_own_parts_are_named_and_repeating_asks_for_trust(folder: RunFolder) -> None:
     inner = {"name": "OneOf", "p": 0.5, "transforms": [{"name": "RandomGamma", "gamma_limit": [70, 140]}]}
     augmentation = {"name": "albumentations", "transforms": [{"name": "D4", "p": 1}, inner], "then": None}
