@@ -197,7 +197,7 @@ def composed(*words: str) -> dict[str, Any]:
 
 def options(group: str) -> list[str]:
     """The words of a config group, such as `loss`, without that of a user's own class."""
-    from unet_exp.compose import conf_dir
+    from unet_exp.files import conf_dir
 
     return sorted({path.stem for path in (conf_dir() / group).glob("[!_]*.yaml")} - {"custom"})
 

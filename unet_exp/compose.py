@@ -22,12 +22,12 @@ from omegaconf.errors import OmegaConfBaseException
 from unet_exp import config_files, resolvers
 from unet_exp.config_files import ConfigFile, ConfigFiles
 from unet_exp.errors import ConfigError
+from unet_exp.files import conf_dir
 from unet_exp.keys import flat, rename_override
 from unet_exp.known_keys import explain_key, has_key, list_keys
 from unet_exp.options import (
     Options,
     check_word,
-    conf_dir,
     explain_unread,
     initialize_hydra,
     is_for_hydra,

@@ -1,9 +1,15 @@
 """What all commands print with."""
 
+import re
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+
+_INSTALLED = "unet-exp-"
+"""What the names of installed programs begin with."""
 
 
 def make_console(**settings: Any) -> Console:
@@ -18,3 +24,10 @@ def make_console(**settings: Any) -> Console:
 def join_names(names: Sequence[str], separator: str = ", ") -> str:
     """A list in words: empty, `a`, `a and b`, `a, b and c`."""
     return " and ".join(filter(None, (separator.join(names[:-1]), *names[-1:])))
+
+
+def name_commands(text: str) -> str:
+    """The text with the names that the programs have where this one is installed, such as `unet-exp-train`."""
+    if not Path(sys.argv[0]).stem.startswith(_INSTALLED):
+        return text
+    return re.sub(r"(?:python )?scripts/(\w+)\.py", lambda found: _INSTALLED + found[1].replace("_", "-"), text)

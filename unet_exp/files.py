@@ -142,3 +142,10 @@ def shorten_path(path: str | Path) -> str:
     """The path from the current folder, where it lies below it."""
     whole, here = os.path.abspath(path), os.getcwd()
     return os.path.relpath(whole, here) if whole.startswith(here + os.sep) else str(path)
+
+
+def conf_dir() -> Path:
+    """The folder of configs: at the top of a checkout, inside the package in an installed wheel."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"

@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from unet_exp import config_files
 from unet_exp.config_files import ConfigFiles
 from unet_exp.errors import ConfigError, suggest
 from unet_exp.extras import hint_extra
+from unet_exp.files import conf_dir
 from unet_exp.typed import is_path
 
 _LAUNCHER = "hydra/launcher"
@@ -41,13 +43,6 @@ class _AnyLetters(overrides_parser.InputStream):  # type: ignore[misc, name-defi
 
 
 overrides_parser.InputStream = _AnyLetters  # type: ignore[attr-defined]
-
-
-def conf_dir() -> Path:
-    """The folder of configs: at the top of a checkout, inside the package in an installed wheel."""
-    package = Path(__file__).resolve().parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
 
 
 def quote(text: str) -> str:
@@ -116,6 +111,16 @@ class Options:
             with initialize_hydra() as loader:
                 found.append(loader.get_group_options(group))
         return sorted({word for words in found for word in words})
+
+    def about(self, group: str, word: str) -> str:
+        """What the comment in the first lines of an option's file says; empty for none."""
+        for files in self._folders:
+            path = Path(files.path, group, f"{word}.yaml")
+            if path.is_file():
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+                head = takewhile(lambda line: line.startswith("#"), lines)
+                return " ".join(line.strip("# ") for line in head if "@package" not in line)
+        return ""
 
     def list_folders(self, below: str = "") -> Iterator[str]:
         """All folders that hold options: groups, and those inside them, such as `experiment/liver` of the user's own.

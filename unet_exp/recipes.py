@@ -6,7 +6,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from unet_exp.config_files import RECIPES, ConfigFile
-from unet_exp.options import Options, conf_dir
+from unet_exp.files import conf_dir
+from unet_exp.options import Options
 
 _PROMISED = ("model.match",)
 """Keys of a recipe without which it would be another one: a comparison at equal cost."""

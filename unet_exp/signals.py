@@ -42,7 +42,7 @@ class Stopped(BaseException):
         return 128 + self.signum
 
     def __str__(self) -> str:
-        """Such as `stopped by SIGTERM; go on with resume=<run>`."""
+        """Such as `stopped by SIGTERM; go on with: python scripts/train.py resume=<run>`."""
         return f"stopped by {self.signum.name}" + (f"; {self.advice}" if self.advice else "")
 
 

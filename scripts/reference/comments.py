@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from unet_exp.config_files import SHARED
-from unet_exp.options import conf_dir
+from unet_exp.files import conf_dir
 
 
 class Said(NamedTuple):

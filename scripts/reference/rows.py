@@ -13,7 +13,7 @@ from reference.comments import Option, read_file, read_option
 from unet_exp.config import Config
 from unet_exp.config.multirun import SearchConfig, SlurmConfig, SweepConfig
 from unet_exp.config_files import SHARED
-from unet_exp.options import conf_dir
+from unet_exp.files import conf_dir
 
 TOP = ""
 """What stands for the group of the keys that are in none, and for the option of a group that has none."""

@@ -13,8 +13,9 @@ from run_folders import BORDERS, FIVE, TWO, check_folder
 from timm_beside import timm_on_path
 
 from unet_exp.checkpoints.opening import open_checkpoint
-from unet_exp.compose import compose_train, conf_dir
+from unet_exp.compose import compose_train
 from unet_exp.config import parse
+from unet_exp.files import conf_dir
 from unet_exp.io.images import read_image
 from unet_exp.runs.run_folder import RunFolder
 

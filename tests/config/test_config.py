@@ -22,7 +22,7 @@ from unet_exp.compose import GROUPS, compose_over, compose_train, parse_override
 from unet_exp.config import duration_seconds, parse
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.extras import hint_extra
-from unet_exp.options import conf_dir
+from unet_exp.files import conf_dir
 from unet_exp.runs.earlier import keep_places
 from unet_exp.runs.run_folder import OUTPUTS, RunFolder
 from unet_exp.runs.summary import Summary
@@ -709,6 +709,10 @@ class TestCommandLine:
         text = cli("train", "--help").out
         for group, options in OPTIONS.items():
             assert f"{group}: {', '.join(options)}" in text
+        for word in OPTIONS["experiment"]:
+            (line,) = (line for line in text.splitlines() if line.startswith(f"  experiment={word} "))
+            assert len(line.split()) > 4, f"{word} is not explained"
+            assert len(line) <= 120
 
     def test_cfg_job_is_a_config(self, cli: Callable[..., object], tmp_path: Path) -> None:
         said = cli("train", "--cfg", "job", "--resolve", "experiment=small", "fusion=add")

@@ -148,7 +148,10 @@ def test_a_declaration_is_all_that_a_score_needs(monkeypatch: pytest.MonkeyPatch
 
 
 BORDERS = {"v_rand": 0.5, "v_rand_threshold": 0.3, "pixel_error": 0.25, "pixel_error_threshold": 1.0}
-AT_VAL = {"v_rand_at_val": 0.4, "pixel_error_at_val": math.nan}
+AT_VAL = {
+    **{"v_rand_at_val": 0.4, "v_rand_threshold_at_val": 0.7},
+    **{"pixel_error_at_val": math.nan, "pixel_error_threshold_at_val": 0.0},
+}
 OF_BORDERS = [["V_Rand", "0.5000", "0.3"], ["pixel error", "0.2500", "1.0"]]
 NUMBERS = [["loss", "0.1000"], ["pixel accuracy", "0.9000"]]
 OF_NUMBERS = (["val", "score"], NUMBERS)
@@ -167,8 +170,8 @@ OF_CELLS = (["val", "score"], [*NUMBERS, ["SEG", "0.7500"]])
             {**BORDERS, **AT_VAL, "seg": 0.75},
             [
                 (
-                    ["val", "best", "threshold", "at the threshold of val"],
-                    [[*row, at] for row, at in zip(OF_BORDERS, ("0.4000", "undefined"), strict=True)],
+                    ["val", "best", "threshold", "at val's threshold", "val's threshold"],
+                    [[*OF_BORDERS[0], "0.4000", "0.7"], [*OF_BORDERS[1], "undefined", "0.0"]],
                 ),
                 OF_CELLS,
             ],
@@ -193,6 +196,28 @@ def test_a_table_is_headed_by_what_its_scores_have(
         "P(cell) at a threshold; IoU and Dice above: likeliest class.\n"
         "V_Rand, V_Info: higher is better; errors: lower is better."
     ] * ("v_rand" in scores)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ({"v_rand": 0.7, "pixel_error": 0.1}, []),
+        ({}, []),
+        (
+            {"v_rand": 0.7, "pixel_error": 0.0},
+            ["the threshold chosen on val is 0 for pixel error: every pixel is cell,"],
+        ),
+        (
+            {"v_rand": 1.0, "v_info": 1.0},
+            ["the threshold chosen on val is 1 for V_Rand and V_Info: every pixel is edge,"],
+        ),
+    ],
+)
+def test_a_threshold_that_makes_every_pixel_one_class_is_told(chosen: dict[str, float], told: list[str]) -> None:
+    metrics = {f"test/{name}_threshold_at_val": value for name, value in chosen.items()}
+    lines = list(tables.warn_of_thresholds(metrics, ["edge", "cell"], "test"))
+    assert [line.partition(" and the score")[0] for line in lines] == told
+    assert all(line.endswith("; train longer") for line in lines)
 
 
 def test_they_are_read_without_torch() -> None:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from unet_exp import geometry
-from unet_exp.compose import compose_train, conf_dir
+from unet_exp.compose import compose_train
 from unet_exp.config import parse
 from unet_exp.errors import ConfigError
+from unet_exp.files import conf_dir
 from unet_exp.geometry import FUSIONS, Architecture, Fusion, Learned, Norm
 from unet_exp.inference.large.budget import forward_bytes
 from unet_exp.network import UNet

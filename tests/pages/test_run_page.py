@@ -142,6 +142,15 @@ def test_scores_have_titles_thresholds_and_units(folder: RunFolder) -> None:
     assert "error 0.1" not in page.text
 
 
+def test_each_table_scrolls_in_its_box(folder: RunFolder) -> None:
+    metrics = {"test/iou/cell": 0.3, "test/rand_error": 0.0123, "test/rand_error_threshold": 0.5}
+    write_run_page(folder, summary_of(metrics=metrics), CLASSES)
+    text = folder.page.read_text()
+    assert len(re.findall("<table", text)) == 3
+    assert len(re.findall(r'<div class="scroll" tabindex="0"[^>]*>\s*<table', text)) == 3
+    assert "overflow-x: auto" in text
+
+
 def test_own_parts_are_named_and_repeating_asks_for_trust(folder: RunFolder) -> None:
     inner = {"name": "OneOf", "p": 0.5, "transforms": [{"name": "RandomGamma", "gamma_limit": [70, 140]}]}
     augmentation = {"name": "albumentations", "transforms": [{"name": "D4", "p": 1}, inner], "then": None}
@@ -182,11 +191,37 @@ def test_names_are_text_and_nothing_is_fetched(folder: RunFolder) -> None:
         ({"status": "stopped", "error": "stopped by SIGTERM"}, "stopped by SIGTERM"),
         ({"status": "stopped", "pruned_at": 30}, "pruned by the search after 30 steps"),
         ({"checkpoint": ["a.ckpt", "b.ckpt"], "step": [3, 4]}, "a.ckpt, b.ckpt"),
+        (
+            {"ended_by": "trainer.max_time", "planned_steps": 3000},
+            "Ended by trainer.max_time at step 40 of 3,000 in 4 ",
+        ),
+        ({"status": "stopped", "steps": 82, "epochs": 0}, "82 steps. Best"),
+        ({"steps": 1, "epochs": 1}, "1 step in 1 epoch. Best"),
+        ({"resumed": [{"step": 3, "time": "now"}]}, "resumedonce"),
+        ({"resumed": [{"step": 3, "time": "now"}] * 3}, "resumed3 times"),
     ],
 )
 def test_however_it_ended(folder: RunFolder, fields: dict[str, Any], said: str) -> None:
     write_run_page(folder, summary_of(**fields), CLASSES)
     assert said in page_of(folder).text
+
+
+@pytest.mark.parametrize(
+    ("fields", "again"),
+    [
+        ({}, "rerun"),
+        ({"status": "stopped"}, "resume"),
+        ({"status": "failed"}, "resume"),
+        ({"status": "stopped", "pruned_at": 30}, None),
+        ({"checkpoint": "a.ckpt"}, None),
+    ],
+)
+def test_it_prints_the_command_that_the_run_takes(folder: RunFolder, fields: dict[str, Any], again: str | None) -> None:
+    own = {"loss": {"name": "custom", "target": "theirs.Loss"}, "trainer": {"monitor": "val/loss"}}
+    folder.write_config({"name": "x", **own})
+    write_run_page(folder, summary_of(overrides=None, **fields), CLASSES)
+    line = f"python scripts/train.py {again}={folder.path} 'trust=[theirs]'"
+    assert page_of(folder).by_tag.get("pre", []) == ([] if again is None else [line])
 
 
 def test_of_a_run_that_never_began(tmp_path: Path) -> None:

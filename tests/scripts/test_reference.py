@@ -18,7 +18,7 @@ from reference.words import ABOUT_GROUPS
 
 from unet_exp.compose import compose_command
 from unet_exp.config_files import RECIPES
-from unet_exp.options import conf_dir
+from unet_exp.files import conf_dir
 
 GROUPS = [group for group in ABOUT_GROUPS if group not in RECIPES]
 NOT_TYPED = {"sweep.run", "sweep.worker"}

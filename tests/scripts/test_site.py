@@ -108,6 +108,12 @@ def test_a_signature_stands_as_in_the_source(what, described, signature):
     assert write_signature(what, described) == signature
 
 
+@pytest.mark.parametrize("page", ["paper.md", "results.md", "metrics.md", "glossary.md", "first_hour.md", "compare.md"])
+def test_the_first_page_leads_to_what_is_looked_for_first(page):
+    table = [line for line in (DOCS / "index.md").read_text().splitlines() if line.startswith("| ")]
+    assert f"({page})" in "\n".join(table)
+
+
 def test_types_in_quotes_are_types():
     arguments, returns = write_signature("function", unet_exp.load)
     assert "inference: InferenceConfig | None=None" in arguments

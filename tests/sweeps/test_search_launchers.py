@@ -162,4 +162,7 @@ def test_ctrl_c_says_how_to_go_on(cli: Cli, tmp_path: Path, monkeypatch: pytest.
     storage = f"search.storage={tmp_path / 'shared.journal'}"
     said = cli("train", *TINY, "search=optuna", "output=out", storage)
     assert said.code == 130
-    assert f"go on with sweep.resume=out/sweep/{the_sweep(tmp_path / 'out').name} {storage}" in said.err
+    assert (
+        f"go on with: python scripts/train.py sweep.resume=out/sweep/{the_sweep(tmp_path / 'out').name} {storage}"
+        in said.err
+    )

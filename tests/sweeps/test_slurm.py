@@ -169,7 +169,7 @@ def test_killed_gone_on_with_and_cancelled(slurm: Slurm, start: Callable[..., Sw
     second.process.send_signal(signal.SIGINT)
     assert second.process.wait(timeout=LIMIT) == 130
     assert "the jobs are cancelled; what they have trained is saved" in second.said
-    assert f"stopped by SIGINT; go on with {again}" in second.said
+    assert f"stopped by SIGINT; go on with: python scripts/train.py {again}" in second.said
 
     third = start(again)
     assert third.process.wait(timeout=LIMIT) == 0

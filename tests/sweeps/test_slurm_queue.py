@@ -177,7 +177,7 @@ def test_a_search_whose_workers_do_not_begin_has_failed(
     monkeypatch.setattr(SlurmLauncher, "_pause", lambda _: commands.queue.write_text("") and None)
     said = cli("train", *SEARCH)
     assert "worker-0 in job 7 has ended (FAILED, exit code 1); see" in said.out
-    assert "the workers have ended before the search, which has 0 of 1 trials; see above; sweep.resume=" in said.mistake
+    assert "the workers have ended before the search, which has 0 of 1 trials; see above; go on with: " in said.mistake
 
 
 def test_a_controller_that_does_not_answer_is_waited_for(commands: Commands, sweep: SweepFolder) -> None:
@@ -293,7 +293,7 @@ def test_what_sbatch_refuses_leaves_no_record(said: str, advice: str, commands: 
 
 def test_what_sbatch_may_have_submitted_stays_recorded(commands: Commands, sweep: SweepFolder) -> None:
     commands.set("sbatch", "echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1")
-    with pytest.raises(UserError, match=r"SLURM does not answer .* go on later with sweep\.resume="):
+    with pytest.raises(UserError, match=r"SLURM does not answer .* go on later with: .*/train\.py sweep\.resume="):
         launch(sweep, lambda *_: None)
     assert SlurmJobs(sweep.path).are_known
 

@@ -13,10 +13,11 @@ from conftest import TINY
 from searching import opener, optuna_config
 
 from unet_exp.cli.command import read_command
-from unet_exp.compose import compose_command, compose_train, conf_dir, parse_overrides
+from unet_exp.compose import compose_command, compose_train, parse_overrides
 from unet_exp.config import Config, parse
 from unet_exp.config.multirun import parse_search
 from unet_exp.errors import ConfigError
+from unet_exp.files import conf_dir
 from unet_exp.metrics.declarations import direction
 from unet_exp.sweeps.space import add_typed, check_space, describe_space, space_entry
 

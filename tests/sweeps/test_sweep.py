@@ -304,7 +304,7 @@ class TestRun:
         said = cli("train", "-m", *words, "output=out", "seed=0,1")
         assert said.code == 130
         sweep = the_sweep(tmp_path / "out")
-        assert f"go on with sweep.resume={sweep.path.relative_to(tmp_path)}" in said.err
+        assert f"go on with: python scripts/train.py sweep.resume={sweep.path.relative_to(tmp_path)}" in said.err
         assert "send them after wandb login: wandb sync" in said.out
         assert not sweep.folder(sweep.runs[1]).path.exists()
 

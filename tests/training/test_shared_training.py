@@ -124,7 +124,10 @@ def test_a_signal_to_one_stops_both_at_one_step_and_they_go_on(
         at_step(patch, 4, lambda: None if first() else os.kill(os.getpid(), signal.SIGTERM))
         said = said_by_two(tmp_path, lambda: train(*words))
     folder = newest(tmp_path)
-    assert said == [f"Stopped: stopped by SIGTERM; go on with resume={folder.path}", "SystemExit: 0"]
+    assert said == [
+        f"Stopped: stopped by SIGTERM; go on with: python scripts/train.py resume={folder.path}",
+        "SystemExit: 0",
+    ]
     assert summary(folder)["status"] == "stopped"
     check_done(tmp_path, lambda: train(f"resume={folder.path}", *words))
     check_equal(folder, whole)
@@ -152,7 +155,10 @@ def test_what_ends_one_ends_the_other_and_what_was_trained_is_kept(
 @pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_other(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> None:
-        with pytest.raises(UserError, match=r"^another of the 2 processes was killed.*is kept: go on with resume="):
+        with pytest.raises(
+            UserError,
+            match=r"^another of the 2 processes was killed.*is kept; go on with: python scripts/train.py resume=",
+        ):
             train(*TWO, "trainer.max_steps=20", "data.batch_size=1")
 
     monkeypatch.setattr("unet_exp.training.group._ENDS", 0.5)

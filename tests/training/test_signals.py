@@ -31,6 +31,7 @@ from unet_exp.training.module import SegmentationModule
 
 Cli = Callable[..., Said]
 
+TRAIN = "python scripts/train.py"
 WORDS = (*TINY, "output=out", "trainer.max_steps=6", "data.tiles_per_epoch=4", "data.batch_size=1")
 """Epochs of four steps."""
 
@@ -87,7 +88,7 @@ class TestTraining:
         assert signal.getsignal(signum) == before
         assert said.code == 128 + signum
         folder = RunFolder(newest(tmp_path).path.relative_to(tmp_path))
-        assert said.err.splitlines()[-1] == f"stopped by {name}; go on with resume={folder.path}"
+        assert said.err.splitlines()[-1] == f"stopped by {name}; go on with: {TRAIN} resume={folder.path}"
         assert "Traceback" not in said.err
         told = summary(folder)
         assert (told["status"], told["error"], told["steps"]) == ("stopped", f"stopped by {name}", 3)
@@ -225,7 +226,7 @@ class TestSweep:
         said = cli("train", "-m", *WORDS, "seed=0,1", "sweep.report=false")
         assert said.code == 128 + signal.SIGTERM
         sweep = the_sweep(tmp_path)
-        assert said.err.splitlines()[-1] == f"stopped by SIGTERM; go on with sweep.resume={sweep.path}"
+        assert said.err.splitlines()[-1] == f"stopped by SIGTERM; go on with: {TRAIN} sweep.resume={sweep.path}"
         first, second = map(sweep.folder, sweep.runs)
         assert summary(first)["error"] == "stopped by SIGTERM"
         assert open_checkpoint(first.last).step == 4
@@ -275,7 +276,7 @@ class TestSweep:
         finally:
             process.kill()
         sweep = the_sweep(tmp_path, tmp_path)
-        assert err.splitlines()[-1].startswith("stopped by SIGTERM; go on with sweep.resume=")
+        assert err.splitlines()[-1].startswith(f"stopped by SIGTERM; go on with: {TRAIN} sweep.resume=")
         assert process.returncode == 128 + signal.SIGTERM
         told = [summary(sweep.folder(run)) for run in sweep.runs[:2]]
         assert [each["error"] for each in told] == ["stopped by SIGUSR1"] * 2

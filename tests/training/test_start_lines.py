@@ -10,8 +10,9 @@ from conftest import TINY, TINY_STACK, Said, composed
 from own_images import grey, mask, put
 
 from unet_exp.config import parse
+from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training.loggers.wandb_run import describe_place
-from unet_exp.training.pace import PaceWatch
+from unet_exp.training.pace import PaceWatch, find_small_twin
 from unet_exp.training.prepare import prepare
 from unet_exp.training.sanity import list_warnings
 
@@ -121,10 +122,46 @@ def test_validation_images_that_are_trained_on_are_told(isbi2012_root: Path) -> 
 def test_a_cpu_that_would_take_long_is_told_once(seconds: float, steps: int, limit: float | None, told: str) -> None:
     lines: list[str] = []
     now = 0.0
-    watch = PaceWatch(steps, limit, lines.append, lambda: now)
+    watch = PaceWatch(steps, limit, lines.append, clock=lambda: now)
     for step in range(1, 80):
         now += seconds + 100 * (step == 1)  # the first step is slow, and is not counted
         trainer: Any = SimpleNamespace(global_step=step, is_global_zero=True)
         watch.on_train_batch_end(trainer)
     assert len(lines) == bool(told)
     assert not told or told in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "twin"),
+    [
+        (["experiment=paper_isbi2012", "seed=1"], "experiment=paper_isbi2012_small"),
+        (["experiment=blog"], "experiment=blog_small"),
+        (["experiment=skip_fusion"], "experiment=small"),
+        ([], "experiment=small"),
+        (["experiment=small"], None),
+        (["experiment=paper_dic_hela_small"], None),
+    ],
+)
+def test_the_recipe_for_a_cpu_is_the_twin_of_the_typed_one(words: list[str], twin: str | None) -> None:
+    assert find_small_twin(words) == twin
+
+
+def test_what_is_found_while_it_trains_is_kept(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = PaceWatch.__init__
+    times = iter(range(0, 10**6, 5000))
+
+    def slow(*arguments: Any) -> None:
+        genuine(*arguments, clock=lambda: next(times))
+
+    monkeypatch.setattr(PaceWatch, "__init__", slow)
+    monkeypatch.setattr("unet_exp.training.run.warn_of_thresholds", lambda *_: ["the threshold chosen is 0"])
+    said = cli("train", *TINY, "output=out", "model=same", "trainer.max_steps=4")
+    pace = "a step takes 5000 s on this CPU, so this training takes about 2.8 hours: "
+    folder = RunFolder(said.folder)
+    first, second = folder.read_summary().warnings or []
+    assert first.startswith(pace)
+    assert second == "the threshold chosen is 0"
+    for place in (said.out, folder.log.read_text(), folder.page.read_text()):
+        assert pace in place
+        assert second in place
+    assert f"warning: {pace}" in said.out

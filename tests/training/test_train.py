@@ -24,6 +24,7 @@ from unet_exp.inference.predictor import Predictor
 from unet_exp.network import build
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.training import prepare
+from unet_exp.training.callbacks import TimeLimit
 from unet_exp.training.fine_tuning import load_initial_weights
 from unet_exp.training.module import SegmentationModule
 from unet_exp.training.profilers import explain_profile
@@ -176,9 +177,29 @@ def test_max_time_counts_validations_and_neither_setup_nor_test(cli: Cli, monkey
     assert told["seconds_test"] == pytest.approx(6000, abs=50)  # of validation and test images
     assert told["seconds"] == pytest.approx(7600, abs=100)
     seconds = [f"{told[f'seconds_{part}']:.0f} s" for part in ("training", "setup", "test")]
+    assert "ended_by" not in told, "nothing else would have ended it"
     assert said.out.splitlines()[-2] == "5 steps in {} with validations (setup {}, test {}); everything is in".format(
         *seconds
     )
+
+
+def test_a_training_that_the_time_ends_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TimeLimit, "time_elapsed", lambda *_: 1000.0)
+    said = cli("train", *TINY, "trainer.max_steps=300", "trainer.max_time=5m", "output=out")
+    told, folder = summary(RunFolder(said.folder)), RunFolder(said.folder)
+    assert (told["status"], told["ended_by"], told["planned_steps"], told["steps"]) == (
+        *("finished", "trainer.max_time"),
+        *(300, 1),
+    )
+    assert said.out.splitlines()[-2].startswith("ended by trainer.max_time at step 1 of 300, after ")
+    assert "Ended by trainer.max_time at step 1 of 300 in 1 epoch" in folder.page.read_text()
+
+
+def test_a_training_that_the_time_does_not_end_says_nothing_of_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TimeLimit, "time_elapsed", lambda *_: 1000.0)
+    said = cli("train", *TINY, "trainer.max_steps=1", "trainer.max_time=5m", "output=out")
+    assert "ended_by" not in summary(RunFolder(said.folder))
+    assert said.out.splitlines()[-2].startswith("1 step in ")
 
 
 @pytest.mark.slow

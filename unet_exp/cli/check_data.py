@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from unet_exp.cli.entry import name_commands, print_usage, report_user_errors
+from unet_exp.cli.entry import print_usage, report_user_errors
 from unet_exp.cli.mistyped import refuse_bare_paths
 from unet_exp.cli.words import read_words
+from unet_exp.console import name_commands
 
 USAGE = """Check images and masks before a training.
 

@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import unet_exp
 from unet_exp import signals
 from unet_exp.cli.mistyped import explain_unknown, refuse_bare_words
+from unet_exp.console import name_commands
 from unet_exp.errors import UserError
 from unet_exp.progress import watch
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 EXIT_MISTAKE = 2  # an error of the user
 EXIT_DIFFERENT = 1  # a repeated run gives other numbers
-_INSTALLED = "unet-exp-"
-"""What the names of installed programs begin with."""
 _BASH = "-sc install=bash"
 
 
@@ -59,7 +57,7 @@ def report_user_errors() -> Iterator[None]:
     except (signals.Stopped, KeyboardInterrupt) as error:
         # Ctrl-C also reaches a sweep through a process of its launcher, as Python's own exception.
         stop = error if isinstance(error, signals.Stopped) else signals.Stopped(signal.SIGINT)
-        print(stop, file=sys.stderr)
+        print(name_commands(str(stop)), file=sys.stderr)
         sys.exit(stop.exit_code)
 
 
@@ -74,13 +72,6 @@ def _show_warnings() -> None:
     """Makes a warning before the log of a run is open look as those after it, see `redirect_logs`."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(logging.Formatter("warning: %(message)s"))
-
-
-def name_commands(text: str) -> str:
-    """The text with the names that the programs have where this one is installed, such as `unet-exp-train`."""
-    if not Path(sys.argv[0]).stem.startswith(_INSTALLED):
-        return text
-    return re.sub(r"(?:python )?scripts/(\w+)\.py", lambda found: _INSTALLED + found[1].replace("_", "-"), text)
 
 
 def print_help(text: str) -> None:

@@ -96,7 +96,7 @@ def evaluate(over: "OverCheckpoints") -> Path:
     task, config = _read(over, over.checkpoints[0])
 
     from unet_exp.console import make_console
-    from unet_exp.inference.score_tables import score_tables
+    from unet_exp.inference.score_tables import score_tables, warn_of_thresholds
     from unet_exp.inference.scoring import describe_drawn
     from unet_exp.memory import keep_freed_memory
 
@@ -109,6 +109,8 @@ def evaluate(over: "OverCheckpoints") -> Path:
         classes = over.checkpoints[0].record.classes
         scale = None if scores.board is None else scores.board.scale
         console.print(*score_tables(scores.metrics, classes, task.split, scale, config.metrics.own), *more)
+        for line in warn_of_thresholds(scores.metrics, [spec.name for spec in classes], task.split):
+            console.print(f"warning: {line}", soft_wrap=True)
     if drawn := describe_drawn(scores, task.split):
         console.print(drawn, soft_wrap=True)
     console.print(f"{scores.images} images of {task.split}; everything is in")

@@ -9,8 +9,9 @@ from unet_exp import config_files, signals
 from unet_exp.cli.entry import EXIT_DIFFERENT, check_flags, print_help, print_version, report_user_errors
 from unet_exp.compose import compose_command, parse_overrides, prepare_words
 from unet_exp.errors import UserError
+from unet_exp.files import conf_dir
 from unet_exp.known_keys import has_key, suggest_key
-from unet_exp.options import Options, conf_dir, refuse_several
+from unet_exp.options import Options, refuse_several
 
 _SHOWN = ("--help", "--version", "--config-dir", "--multirun", "--cfg job")
 """The options to name where one does not exist."""

@@ -1,6 +1,11 @@
 """What `scripts/train.py --help` prints: Hydra's own help copies its settings once for each group, a second in all."""
 
+from textwrap import shorten
+
 from unet_exp.options import Options
+
+_RECIPES = "experiment"
+_TYPED, _ABOUT = 34, 84  # signs: a word as it is typed, and what it is
 
 USAGE = """Train a U-Net, score it on held-out images and draw its predictions.
 Usage: python scripts/train.py [word or key]=[value] ...
@@ -8,6 +13,10 @@ Usage: python scripts/train.py [word or key]=[value] ...
 Words (group: options):
 
 {words}
+
+Recipes, which choose words and set keys (docs/configuration.md has all that each of them sets):
+
+{recipes}
 
 Most used keys (--cfg job prints all of them, --cfg job -p model one group):
   seed  name  resume  rerun  preview  verbose  init_from  model.depth  model.width  model.match  model.block
@@ -46,6 +55,17 @@ def format_help(extra_dir: str | None = None) -> str:
         extra_dir: a folder of the user's own configs.
     """
     options = Options(extra_dir)
+    folders = [*options.list_folders()]
+    recipes = [
+        (folder, word) for folder in folders if folder.split("/")[0] == _RECIPES for word in options.words(folder)
+    ]
     return USAGE.format(
-        words="\n".join(f"{group}: {', '.join(options.words(group))}" for group in options.list_folders())
+        words="\n".join(f"{folder}: {', '.join(options.words(folder))}" for folder in folders),
+        recipes="\n".join(_describe(options, folder, word) for folder, word in recipes),
     )
+
+
+def _describe(options: Options, folder: str, word: str) -> str:
+    """A line: the word as it is typed, and how its file begins."""
+    typed = f"{folder}={word}"
+    return f"  {typed:<{_TYPED}}{shorten(options.about(folder, word), _ABOUT, placeholder=' ...')}".rstrip()

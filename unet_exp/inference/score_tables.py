@@ -8,8 +8,12 @@ from rich.text import Text
 
 from unet_exp.config import ClassSpec
 from unet_exp.config.running import OwnMetricConfig
+from unet_exp.console import join_names
 from unet_exp.metrics.declarations import BORDERS_NOTE, METRICS, UNDEFINED, Metric, ScoreFamily
 from unet_exp.metrics.surfaces import Scale
+
+_OF_VAL = ("at val's threshold", "val's threshold")
+"""What a score is at the threshold that the validation images chose, and that threshold."""
 
 
 def score_tables(
@@ -73,13 +77,38 @@ def _of_thresholds(metrics: Mapping[str, float], split: str) -> Iterator[Table]:
         # Only a test split has validation images beside it to choose thresholds by.
         chosen = any(f"{split}/{metric.at_val}" in metrics for metric in there)
         borders = any(metric.family == "isbi" for metric in there)
-        table = _table(
-            split, "best", "threshold", *["at the threshold of val"] * chosen, caption=BORDERS_NOTE if borders else None
-        )
+        table = _table(split, "best", "threshold", *_OF_VAL * chosen, caption=BORDERS_NOTE if borders else None)
         for metric in there:
-            cells = [_show(metrics, f"{split}/{metric.name}"), _show_threshold(metrics, metric, split)]
-            table.add_row(metric.title, *cells, *[_show(metrics, f"{split}/{metric.at_val}")] * chosen)
+            cells = [
+                _show(metrics, f"{split}/{metric.name}"),
+                _show_threshold(metrics, metric, metric.threshold, split),
+            ]
+            if chosen:
+                cells.append(_show(metrics, f"{split}/{metric.at_val}"))
+                cells.append(_show_threshold(metrics, metric, metric.threshold_at_val, split))
+            table.add_row(metric.title, *cells)
         yield table
+
+
+def warn_of_thresholds(metrics: Mapping[str, float], class_names: Sequence[str], split: str) -> Iterator[str]:
+    """Says which thresholds that the validation images chose give every pixel the same class.
+
+    Args:
+        metrics: by their full names.
+        class_names: of the data; the second one has a pixel whose probability is above the threshold.
+        split: of the scores.
+    """
+    titles: dict[float, list[str]] = {}
+    for metric in METRICS:
+        chosen = metrics.get(f"{split}/{metric.threshold_at_val}") if metric.has_threshold else None
+        if chosen in (0.0, 1.0):
+            titles.setdefault(chosen, []).append(metric.title)
+    for chosen, those in titles.items():
+        everywhere = class_names[1 if chosen == 0 else 0]
+        yield (
+            f"the threshold chosen on val is {chosen:g} for {join_names(those)}: every pixel is {everywhere}, and the "
+            "score says nothing of the network; train longer"
+        )
 
 
 def _of_numbers(metrics: Mapping[str, float], split: str, own: Sequence[OwnMetricConfig]) -> Table:
@@ -92,8 +121,8 @@ def _of_numbers(metrics: Mapping[str, float], split: str, own: Sequence[OwnMetri
     return table
 
 
-def _show_threshold(metrics: Mapping[str, float], metric: Metric, split: str) -> str:
-    return _show(metrics, f"{split}/{metric.threshold}", 1 if metric.family == "isbi" else 2)
+def _show_threshold(metrics: Mapping[str, float], metric: Metric, name: str, split: str) -> str:
+    return _show(metrics, f"{split}/{name}", 1 if metric.family == "isbi" else 2)
 
 
 def _show(metrics: Mapping[str, float], name: str, digits: int = 4) -> str:

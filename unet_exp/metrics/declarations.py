@@ -80,6 +80,11 @@ class Metric:
         """The name of its value at the best threshold of validation."""
         return f"{self.name}_at_val"
 
+    @property
+    def threshold_at_val(self) -> str:
+        """The name of the best threshold of validation."""
+        return f"{self.threshold}_at_val"
+
     def class_names(self, class_names: Sequence[str]) -> Sequence[str]:
         """The classes that have it: all; of distances all but the first, the background; of curves `curve_classes`."""
         if self.family == "distances":

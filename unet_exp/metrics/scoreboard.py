@@ -283,7 +283,7 @@ class Scoreboard:
             result |= {metric.name: _at(values, best), metric.threshold: best}
             if metric.name in (thresholds or {}):
                 chosen = (thresholds or {})[metric.name]
-                result |= {metric.at_val: _at(values, chosen), f"{metric.threshold}_at_val": chosen}
+                result |= {metric.at_val: _at(values, chosen), metric.threshold_at_val: chosen}
         return result | {metric.name: _mean(self._column(metric.name)) for metric in self._own}
 
     def _column(self, name: str) -> NDArray[np.float64]:

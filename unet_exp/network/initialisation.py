@@ -15,7 +15,7 @@ def initialise(network: nn.Module, upconv_fan_in: UpconvFanIn = "incoming") -> N
     """Draw every weight with variance 2 / fan_in and set every bias to zero, in place (paper, Sec. 3).
 
     A convolution's fan_in is kernel area x input channels (He et al. 2015). For a 2x2 up-convolution of
-    stride 2 the paper does not say.
+    stride 2 there are two counts.
 
     The 2 makes up for the half that a ReLU takes away. In a network of residual units it holds inside the units alone:
     what lies between two of them reads maps without a ReLU, and has 1 / fan_in. The two maps that a unit adds share the
@@ -24,7 +24,7 @@ def initialise(network: nn.Module, upconv_fan_in: UpconvFanIn = "incoming") -> N
     Args:
         network: The network; its norm layers keep their ones and zeros.
         upconv_fan_in: `incoming` counts what feeds one output pixel, in_channels, since the kernels do not
-            overlap; `release` counts 4 x out_channels, as the authors' Caffe release. Both are assumptions.
+            overlap; `release` counts 4 x out_channels, as the authors' Caffe release. The paper says neither.
 
     Raises:
         ConfigError: For an unknown `upconv_fan_in`.

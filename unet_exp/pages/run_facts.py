@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib.ticker import EngFormatter
 
+from unet_exp.console import name_commands
 from unet_exp.runs.conditions import PRECISIONS
 from unet_exp.runs.summary import Summary
 from unet_exp.typed import join_words
@@ -31,6 +32,8 @@ def name_status(summary: Summary) -> tuple[str, str]:
         return f"pruned by the search after {summary.pruned_at} steps", "few"
     tones = {"finished": "better", "failed": "worse", "stopped": "few"}
     status = summary.status or "unknown"
+    if status == "finished" and summary.ended_by is not None:
+        return status, "few"
     return status, tones.get(status, "unclear")
 
 
@@ -38,7 +41,12 @@ def describe_end(summary: Summary) -> str:
     """How far it came, and its best epoch, in a sentence or two."""
     if summary.checkpoint is not None:
         return ""
-    parts = [f"{summary.steps or 0:,} steps in {summary.epochs or 0:,} epochs"]
+    if summary.ended_by is not None:
+        parts = [f"Ended by {summary.describe_early_end()}"]
+    else:
+        parts = [_count(summary.steps or 0, "step")]
+    if summary.epochs:
+        parts[0] += f" in {_count(summary.epochs, 'epoch')}"
     if summary.seconds_training is not None:
         parts.append(f"{format_seconds(summary.seconds_training)} of training with validations")
     if summary.seconds_test is not None:
@@ -52,7 +60,7 @@ def list_words(summary: Summary) -> str | None:
     """The command line; None where it is not recorded."""
     if summary.overrides is None:
         return None
-    return f"python scripts/train.py {join_words(summary.overrides)}".rstrip()
+    return name_commands(f"python scripts/train.py {join_words(summary.overrides)}".rstrip())
 
 
 def list_facts(summary: Summary, config: Mapping[str, Any]) -> dict[str, str]:
@@ -75,7 +83,7 @@ def list_facts(summary: Summary, config: Mapping[str, Any]) -> dict[str, str]:
         "checkpoint": _join(summary.checkpoint),
         "of step": _join(summary.step),
         "started": None if summary.started is None else summary.started.replace("T", " ").partition(".")[0],
-        "resumed": None if not summary.resumed else f"{len(summary.resumed)} times",
+        "resumed": _count_times(len(summary.resumed or ())),
         "device": _join([summary.device, PRECISIONS.get(summary.precision or "", summary.precision)]),
         "processes, threads": None if summary.processes is None else f"{summary.processes}, {summary.threads}",
         "peak memory": None if not summary.peak_memory else EngFormatter("B", places=1)(summary.peak_memory),
@@ -108,6 +116,14 @@ def format_seconds(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / length:.3g} {unit}"
     return f"{seconds / 3600:.3g} h"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _count_times(number: int) -> str | None:
+    return (None, "once", "twice")[number] if number < 3 else f"{number} times"
 
 
 def _describe_group(config: Mapping[str, Any], group: str, keys: tuple[str, ...] = (), word: bool = True) -> str:

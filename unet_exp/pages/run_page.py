@@ -2,13 +2,11 @@
 
 import csv
 import math
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from unet_exp.config import ClassSpec
-from unet_exp.config.own_classes import find_own_classes
 from unet_exp.errors import DataError
 from unet_exp.figures.curves import read_history
 from unet_exp.files import write_text
@@ -26,6 +24,7 @@ from unet_exp.pages.run_facts import (
 from unet_exp.pages.run_plots import plot_history
 from unet_exp.pages.run_scores import make_tables
 from unet_exp.pages.template import make_environment
+from unet_exp.runs.again import write_again
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 
@@ -48,8 +47,7 @@ def write_run_page(folder: RunFolder, summary: Summary, classes: Sequence[ClassS
         DataError: if the config is missing or damaged.
         OSError: if the page cannot be written.
     """
-    nested = folder.read_config()
-    config = flat(nested)
+    config = flat(folder.read_config())
     own = read_own(config.get("metrics.own"))
     monitor = str(config.get("trainer.monitor"))
     rows = read_history(folder.metrics) if folder.metrics.is_file() else []
@@ -78,7 +76,7 @@ def write_run_page(folder: RunFolder, summary: Summary, classes: Sequence[ClassS
             split=split,
             ranked=split != "unlabelled",
             swatches=[(spec.name, "#{:02x}{:02x}{:02x}".format(*spec.color)) for spec in classes],
-            repeat=None if summary.checkpoint else _repeat(folder, nested),
+            again=_write_again(folder, summary),
             files=[path.name for path in folder.list_files()],
         )
     )
@@ -86,10 +84,13 @@ def write_run_page(folder: RunFolder, summary: Summary, classes: Sequence[ClassS
     return folder.page
 
 
-def _repeat(folder: RunFolder, config: Mapping[str, Any]) -> str:
-    packages = dict.fromkeys(own.target.partition(".")[0] for own in find_own_classes(config, "train"))
-    words = [f"rerun={folder.path}", *([f"trust=[{','.join(packages)}]"] if packages else [])]
-    return " ".join(["python scripts/train.py", *map(shlex.quote, words)])
+def _write_again(folder: RunFolder, summary: Summary) -> tuple[str, str] | None:
+    """What can be done with the run, and the command line: one that is over is not resumed, another not repeated."""
+    if summary.checkpoint is not None or summary.pruned_at is not None:
+        return None
+    if summary.is_over:
+        return "To repeat it and compare number by number:", write_again("rerun", folder)
+    return "To go on with it:", write_again("resume", folder)
 
 
 def _make_strips(folder: RunFolder, split: str) -> Iterator[Strip]:

@@ -55,7 +55,7 @@ def _make_table(split: str, scores: dict[str, float | None], own: Sequence[OwnMe
     table, left = Table(split), dict(scores)
     for metric in METRICS:
         if metric.has_threshold and metric.name in left:
-            names = (metric.name, metric.threshold, metric.at_val, f"{metric.threshold}_at_val")
+            names = (metric.name, metric.threshold, metric.at_val, metric.threshold_at_val)
             table.thresholds[_name(metric)] = [
                 _show(left.pop(name), 2 if place % 2 else 4) if name in left else "" for place, name in enumerate(names)
             ]

@@ -1,6 +1,5 @@
 """The life of a run: one place decides whether it finished, was stopped or failed."""
 
-import shlex
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 from unet_exp import signals
 from unet_exp.errors import TrainingError, UserError
+from unet_exp.runs.again import write_again
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import Summary
 
@@ -107,5 +107,5 @@ def record_failure(folder: RunFolder, overrides: Sequence[str]) -> Iterator[None
 
 
 def explain_resume(folder: RunFolder) -> str:
-    """The words that resume a run."""
-    return f"go on with {shlex.quote(f'resume={folder.path}')}"
+    """How to resume a run, with the whole command line."""
+    return f"go on with: {write_again('resume', folder)}"

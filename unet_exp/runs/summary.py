@@ -67,7 +67,7 @@ class Summary(Conditions):
             `RunFolder.read_split`.
         split_counts: how many names each part has in `split.json`; None where there is none.
         macs: multiply-accumulates of one training input.
-        warnings: of its settings and images, before its first step.
+        warnings: of its settings and images, before its first step; then of its pace and its thresholds.
         wandb_id: of its run in W&B.
         wandb_url: of the same; None where it is offline.
         logger_ids: of its runs in other loggers, by the words of these.
@@ -77,6 +77,8 @@ class Summary(Conditions):
         seconds_training: of all starts, validations included; what `trainer.max_time` limits.
         seconds_test: of the test, after the training.
         pruned_at: optimizer steps at which a search pruned it.
+        ended_by: the key that ended it before `planned_steps`, `trainer.max_time`; None where nothing did.
+        planned_steps: optimizer steps that it would have taken, where `ended_by` is known.
         overfit: the verdict of `debug=overfit`.
         error: why it was stopped or failed.
         steps: optimizer steps taken.
@@ -115,6 +117,8 @@ class Summary(Conditions):
     seconds_test: float | None = None
     best: BestEpoch | None = None
     pruned_at: int | None = None
+    ended_by: str | None = None
+    planned_steps: int | None = None
     overfit: dict[str, Any] | None = None
     error: str | None = None
     steps: int | None = None
@@ -133,6 +137,11 @@ class Summary(Conditions):
     def is_over(self) -> bool:
         """Whether the run finished, or a search pruned it."""
         return self.status == "finished" or self.pruned_at is not None
+
+    def describe_early_end(self) -> str:
+        """Such as `trainer.max_time at step 126 of 300`; of a run with `ended_by`."""
+        planned = "" if self.planned_steps is None else f" of {self.planned_steps:,}"
+        return f"{self.ended_by} at step {self.steps or 0:,}{planned}"
 
     def missing_conditions(self) -> str:
         """The conditions that it lacks, as a list in words; empty where nothing is missing."""

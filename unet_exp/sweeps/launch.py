@@ -101,7 +101,7 @@ def run_sweep(plan: SweepPlan) -> None:
     except (signals.Stopped, KeyboardInterrupt) as error:
         signum = error.signum if isinstance(error, signals.Stopped) else signal.SIGINT
         _print_places(plan, folder, console)
-        raise signals.Stopped(signum, f"go on with {explain_resume(plan, folder.path)}") from None
+        raise signals.Stopped(signum, f"go on with: {explain_resume(plan, folder.path)}") from None
     if study is None:
         _conclude(plan, folder, console)
     else:
@@ -365,7 +365,7 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, console: Console) -> None:
     _print_places(plan, folder, console)
     console.print(str(folder.path), style="bold", soft_wrap=True)
     if unfinished:
-        again = f"{explain_resume(plan, folder.path)} runs them again"
+        again = f"to run them again: {explain_resume(plan, folder.path)}"
         raise UserError(f"{len(unfinished)} of {len(folder.runs)} runs failed: {_list_names(unfinished)}; {again}")
 
 

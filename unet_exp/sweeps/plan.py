@@ -10,11 +10,12 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override
 
 from unet_exp.compose import Composed, compose_command, parse_overrides
-from unet_exp.config import Config, parse
+from unet_exp.config import Config
 from unet_exp.config.multirun import OptunaConfig, SlurmConfig, SweepConfig, parse_slurm
-from unet_exp.config.own_classes import explain_mistrust, list_targets
+from unet_exp.config.own_classes import explain_mistrust
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.options import is_for_hydra
+from unet_exp.runs.again import list_packages
 from unet_exp.runs.study_storage import require_driver, resolve_storage
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder, run_names
 from unet_exp.sweeps.space import add_typed, check_space
@@ -174,19 +175,12 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
     return replace(plan, words=folder.words, folder=folder)
 
 
-def list_packages(configs: Collection[Config]) -> list[str]:
-    """The packages that must be trusted to resume a sweep of these configs."""
-    targets = (target for config in configs for target in list_targets(config.model_dump()).values())
-    trusted = (package for config in configs for package in config.trust)
-    return sorted({*(target.partition(".")[0] for target in targets), *trusted})
-
-
 def _find_packages(folder: SweepFolder) -> list[str]:
-    """The same, of the runs that have begun."""
+    """The packages that must be trusted to resume a sweep, as far as its runs have begun."""
     configs = []
     for run in folder.runs:
         with suppress(UserError):  # it has not, or is of another version
-            configs.append(parse(folder.folder(run).read_config()))
+            configs.append(folder.folder(run).read_config())
     return list_packages(configs)
 
 

@@ -1,6 +1,5 @@
 """The launcher's part of a search: it starts workers, shows how far all of them are, and writes what has come of it."""
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,11 +12,12 @@ from unet_exp.config.multirun import OptunaConfig
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.files import is_locked, shorten_path, write_csv, write_text
 from unet_exp.keys import flat
+from unet_exp.runs.again import write_sweep_again
 from unet_exp.runs.earlier import FREE
 from unet_exp.runs.shared_warnings import count_warnings
 from unet_exp.runs.study_storage import StudyAddress, explain_errors, retry
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
-from unet_exp.sweeps.plan import SweepPlan, list_packages
+from unet_exp.sweeps.plan import SweepPlan
 from unet_exp.sweeps.progress import SweepProgress
 from unet_exp.sweeps.sampling import silence_warnings
 from unet_exp.sweeps.search_task import Place, SearchTask, get_address
@@ -145,20 +145,16 @@ def conclude_search(plan: SweepPlan, folder: SweepFolder, study: Study, console:
     if not study.all_out or study.list_left(mine=True):
         raise UserError(
             f"the workers have ended before the search, which has {sum(counts.values()) - counts['running']} of "
-            f"{plan.search.trials} trials; see above; {explain_resume(plan, folder.path)} goes on with it"
+            f"{plan.search.trials} trials; see above; go on with: {explain_resume(plan, folder.path)}"
         )
 
 
 def explain_resume(plan: SweepPlan, path: Path) -> str:
-    """The words that go on with a sweep or a search."""
-    words = [f"sweep.resume={path}"]
+    """The whole command line that goes on with a sweep or a search."""
+    words = [] if plan.config_dir is None else ["--config-dir", shorten_path(plan.config_dir)]
     if plan.search is not None and plan.search.storage is not None:
         words.append(f"search.storage={plan.search.storage}")
-    if plan.config_dir is not None:
-        words += ["--config-dir", shorten_path(Path(plan.config_dir))]
-    if packages := list_packages(plan.configs):
-        words.append(f"trust=[{','.join(packages)}]")
-    return shlex.join(words)
+    return write_sweep_again(path, (config.model_dump() for config in plan.configs), words)
 
 
 def _open(plan: SweepPlan, folder: SweepFolder, task: SearchTask, images: str | None) -> Study:

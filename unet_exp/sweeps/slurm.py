@@ -7,7 +7,6 @@ the sweep can be left and gone on with at any time.
 import io
 import os
 import re
-import shlex
 import shutil
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from rich.console import Console
 from unet_exp import signals
 from unet_exp.config.multirun import SlurmConfig
 from unet_exp.errors import UserError
+from unet_exp.runs.again import write_sweep_again
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.sweeps.slurm_job import JobRuns, RunWords
 from unet_exp.sweeps.slurm_jobs import Job, SlurmJobs
@@ -228,8 +228,8 @@ class SlurmLauncher:
             id_ = self._sbatch(number, tasks)
         except Unreachable as error:
             raise UserError(
-                f"SLURM does not answer ({error}); whether it has taken the jobs is not known: go on later with "
-                f"{shlex.quote(f'sweep.resume={self._folder.path}')}"
+                f"SLURM does not answer ({error}); whether it has taken the jobs is not known; go on later with: "
+                f"{write_sweep_again(self._folder.path)}"
             ) from None
         except UserError:
             self._jobs.withdraw(number)

@@ -41,10 +41,31 @@ class StopAtStep(Callback):
 
 
 class TimeLimit(Timer):
-    """Lightning's timer, which also lets a training resumed after its time take one step, so that it is validated."""
+    """Lightning's timer, which also lets a training resumed after its time take one step, so that it is validated.
+
+    Attributes:
+        ended: whether it was the one to end the training.
+    """
+
+    ended = False
 
     def on_fit_start(self, *_: Any, **__: Any) -> None:
         """Leaves the check to the end of the first batch."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        """Stops after the time; a training that already stops is ended by something else."""
+        before = trainer.should_stop
+        super().on_train_batch_end(trainer)
+        self.ended |= trainer.should_stop and not before
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training continues from."""
+        return {**super().state_dict(), "ended": self.ended}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See `state_dict`."""
+        super().load_state_dict(state_dict)
+        self.ended = state_dict.get("ended", False)
 
 
 class MovingAverage(EMAWeightAveraging):
@@ -265,11 +286,12 @@ class StopTogether(Callback):
 
 
 class Callbacks(NamedTuple):
-    """The callbacks of a training, in the order in which Lightning calls them, and two that give results."""
+    """The callbacks of a training, in the order in which Lightning calls them, and those that give results."""
 
     all: list[Callback]
     history: History
     best: BestCheckpoint
+    limit: TimeLimit | None
 
 
 def build_callbacks(
@@ -301,8 +323,10 @@ def build_callbacks(
         callbacks.append(PredictionPictures(logger, pictured, config.logger.images_every_epochs))
     if steps is not None:
         callbacks.append(StopAtStep(steps))
+    limit = None
     if trainer.max_time is not None:
-        callbacks.append(TimeLimit(timedelta(seconds=duration_seconds(trainer.max_time)), verbose=False))
+        limit = TimeLimit(timedelta(seconds=duration_seconds(trainer.max_time)), verbose=False)
+        callbacks.append(limit)
     callbacks.append(LossWatch(logger))  # behind the limits: it logs the last step
     monitor: dict[str, Any] = {"monitor": trainer.monitor, "mode": direction(trainer.monitor, config.metrics.own)}
     if trainer.early_stopping is not None:
@@ -310,4 +334,4 @@ def build_callbacks(
         callbacks.append(EarlyStopping(**monitor, **stopping, check_on_train_epoch_end=False))
     saving: dict[str, Any] = {"save_on_train_epoch_end": False, "enable_version_counter": False}
     best = BestCheckpoint(folder.checkpoints, folder.best.stem, **monitor, **saving)
-    return Callbacks([*callbacks, best], history, best)
+    return Callbacks([*callbacks, best], history, best, limit)

@@ -2,12 +2,15 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from unet_exp.files import conf_dir
+
+_SMALL = "small"
 _ENOUGH = 5.0
 """Seconds that are measured."""
 _LONG = 3600.0
@@ -20,7 +23,8 @@ class PaceWatch(Callback):
     Args:
         steps: optimizer steps of the whole training.
         limit: seconds after which it ends in any case; None for no limit.
-        tell: shows a line.
+        tell: shows a line, and keeps it.
+        made_for_cpu: the word of a recipe that is made for a CPU; None where it is the one that trains.
         clock: seconds since any moment.
     """
 
@@ -29,9 +33,11 @@ class PaceWatch(Callback):
         steps: int,
         limit: float | None,
         tell: Callable[[str], None],
+        made_for_cpu: str | None = "experiment=small",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._steps, self._limit, self._tell, self._clock = steps, limit, tell, clock
+        self._made_for_cpu = made_for_cpu
         self._first: tuple[int, float] | None = None
         self._told = limit is not None and limit <= _LONG
 
@@ -50,11 +56,34 @@ class PaceWatch(Callback):
         each = (now - start) / (step - before)
         left = min(each * (self._steps - step), self._limit or math.inf)
         if left > _LONG and trainer.is_global_zero:
+            ways = [
+                "a GPU, a smaller model.width, data.tile or trainer.max_steps takes less",
+                "trainer.max_time=1h ends it in time",
+                *([] if self._made_for_cpu is None else [f"{self._made_for_cpu} is made for a CPU"]),
+            ]
+            seconds = f"{each:.2g}" if each < 100 else f"{each:.0f}"  # the same in most runs of a sweep, so told once
             self._tell(
-                f"warning: a step takes {each:.3g} s on this CPU, so this training takes about {_describe(left)}: "
-                "a GPU, a smaller model.width, data.tile or trainer.max_steps takes less, "
-                "trainer.max_time=1h ends it in time, and experiment=small is made for a CPU"
+                f"a step takes {seconds} s on this CPU, so this training takes about {_describe(left)}: "
+                f"{', '.join(ways[:-1])}, and {ways[-1]}"
             )
+
+
+def find_small_twin(words: Sequence[str]) -> str | None:
+    """The word of the recipe that a CPU should train in place of the typed one.
+
+    Args:
+        words: of the command line.
+
+    Returns:
+        `experiment=paper_isbi2012_small` for `experiment=paper_isbi2012`, `experiment=small` where a recipe has no such
+        twin; None for a recipe that is small itself.
+    """
+    typed = [word.partition("=")[2] for word in words if word.lstrip("+").startswith("experiment=")]
+    name = typed[-1] if typed else ""
+    if name in (_SMALL, "own", "demo") or name.endswith(f"_{_SMALL}"):
+        return None
+    twin = f"{name}_{_SMALL}"
+    return f"experiment={twin if name and (conf_dir() / 'experiment' / f'{twin}.yaml').is_file() else _SMALL}"
 
 
 def _describe(seconds: float) -> str:

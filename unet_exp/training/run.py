@@ -23,13 +23,13 @@ from unet_exp.config.loggers import PictureLoggerConfig
 from unet_exp.config.model import UNetConfig
 from unet_exp.config.own_classes import list_targets
 from unet_exp.console import make_console
-from unet_exp.errors import ConfigError, DataError, TrainingError
+from unet_exp.errors import ConfigError, DataError
 from unet_exp.figures.curves import draw_curves
 from unet_exp.files import hold_lock, warn_of_failure
 from unet_exp.geometry import Architecture
 from unet_exp.inference.device import explain_out_of_memory, peak_memory, reset_peak_memory
 from unet_exp.inference.predictor import Predictor
-from unet_exp.inference.score_tables import score_tables
+from unet_exp.inference.score_tables import score_tables, warn_of_thresholds
 from unet_exp.inference.scoring import Scores, describe_drawn, draw_scores, score_split, score_test, write_scores
 from unet_exp.io.images import read_image
 from unet_exp.io.writing import write_image
@@ -44,11 +44,12 @@ from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import BestEpoch, Summary, Width
 from unet_exp.samples.data_set import SPLITS
 from unet_exp.training.callbacks import Callbacks, StopTogether, build_callbacks
+from unet_exp.training.end_lines import check_overfit, describe_end
 from unet_exp.training.group import Group, SharedRun, find_place
 from unet_exp.training.last_checkpoint import BestCheckpoint
 from unet_exp.training.loggers import WANDB, Start, TrainingLogger, open_logger
 from unet_exp.training.own_callbacks import describe_unsaved
-from unet_exp.training.pace import PaceWatch
+from unet_exp.training.pace import PaceWatch, find_small_twin
 from unet_exp.training.prepare import Job, prepare
 from unet_exp.training.preview import make_preview
 from unet_exp.training.profilers import explain_profile
@@ -114,7 +115,7 @@ def train(
                         training.test(record)
         if profile := explain_profile(folder):
             console.print(profile, soft_wrap=True)
-        console.print(f"{training.steps} steps in {_describe_times(record.summary)}; everything is in")
+        console.print(f"{describe_end(record.summary)}; everything is in")
         console.print(str(folder.path), style="bold", soft_wrap=True)
     return folder
 
@@ -235,13 +236,18 @@ class _Training:
         record.note(trainings_before=next(_trainings))
         self.callbacks = build_callbacks(job.config, folder, job.dataset.val, job.metrics, job.steps, self.logger)
         together = [StopTogether()] if job.callbacks and self.group.shared else []
-        extra = [*job.callbacks, *together, *self._watch_pace(), *([] if self.pruning is None else [self.pruning])]
+        extra = [
+            *job.callbacks,
+            *together,
+            *self._watch_pace(record),
+            *([] if self.pruning is None else [self.pruning]),
+        ]
         callbacks = [*self.callbacks.all, *extra]
         if isinstance(job.config.logger, PictureLoggerConfig):
             job.module.pictures = 0 if self.group.first else job.config.logger.images
         self.group.connect(job.device)
         with (
-            self.group.explain(f"; what was trained is kept: {explain_resume(folder)}"),
+            self.group.explain(f"; what was trained is kept; {explain_resume(folder)}"),
             watch("training") as phase,
             signals.defer(),
             explain_out_of_memory("take a smaller data.batch_size, data.tile or model.width"),
@@ -256,16 +262,26 @@ class _Training:
             seconds_training=round(history.seconds, 1),
             best=_best_epoch(best),
         )
+        if self.callbacks.limit is not None and self.callbacks.limit.ended and self.steps < (job.steps or 0):
+            record.note(ended_by="trainer.max_time", planned_steps=job.steps, steps=self.steps)
         if self.pruning is not None and self.pruning.pruned_at is not None:
             record.note(pruned_at=self.pruning.pruned_at)
 
-    def _watch_pace(self) -> list[PaceWatch]:
+    def _watch_pace(self, record: RunRecord) -> list[PaceWatch]:
         """Where a CPU trains, which may be too slow."""
         limit = self.job.config.trainer.max_time
         if self.job.device.type != "cpu" or self.job.steps is None:
             return []
         seconds = None if limit is None else duration_seconds(limit)
-        return [PaceWatch(self.job.steps, seconds, lambda line: self.console.print(line, soft_wrap=True))]
+        twin = find_small_twin(record.summary.overrides or ())
+        return [PaceWatch(self.job.steps, seconds, lambda line: self._warn(record, line), twin)]
+
+    def _warn(self, record: RunRecord, line: str) -> None:
+        """Shows what is found after the start, and keeps it as what was found before."""
+        self.console.print(f"warning: {line}", soft_wrap=True)
+        logging.getLogger(__name__).info("warning: %s", line)
+        record.note(warnings=[*(record.summary.warnings or ()), line])
+        record.save()
 
     def test(self, record: RunRecord) -> None:
         """Scores and draws the test images with the best epoch, and draws the unlabelled ones."""
@@ -283,6 +299,9 @@ class _Training:
             console.print(
                 *score_tables(self.scores.metrics, job.dataset.classes, "test", scale, job.config.metrics.own)
             )
+            names = [spec.name for spec in job.dataset.classes]
+            for line in warn_of_thresholds(self.scores.metrics, names, "test"):
+                self._warn(record, line)
         for line in (describe_drawn(self.scores, "test"), describe_drawn(unlabelled, "unlabelled")):
             if line:
                 console.print(line, soft_wrap=True)
@@ -291,7 +310,7 @@ class _Training:
         record.note(seconds_test=round(time.monotonic() - began, 1))
         if job.config.trainer.overfit:
             assert self.callbacks is not None
-            record.note(overfit=_check_overfit(self.callbacks.history.losses, console))
+            record.note(overfit=check_overfit(self.callbacks.history.losses, console))
 
     def _report_resume(self) -> None:
         resumed = self.checkpoint is not None
@@ -357,13 +376,6 @@ class _Training:
             self.logger.finish(self.scores.metrics, self.steps, failed=record.summary.error is not None)
 
 
-def _describe_times(summary: Summary) -> str:
-    """The seconds of the training, its validations included, and beside them those of the setup and of the test."""
-    beside = [f"setup {summary.seconds_setup:.0f} s"]
-    beside += [] if summary.seconds_test is None else [f"test {summary.seconds_test:.0f} s"]
-    return f"{summary.seconds_training:.0f} s with validations ({', '.join(beside)})"
-
-
 def _width(job: Job) -> Width | None:
     """The width as typed and as `model.match` resolved it; only the U-Net has one."""
     model, architecture = job.config.model, job.module.network.architecture
@@ -375,19 +387,3 @@ def _width(job: Job) -> Width | None:
 def _best_epoch(checkpoint: BestCheckpoint) -> BestEpoch | None:
     score = checkpoint.best_model_score
     return None if score is None else BestEpoch(monitor=str(checkpoint.monitor), value=score.item())
-
-
-def _check_overfit(losses: Sequence[float], console: Console) -> dict[str, Any]:
-    """The verdict of `debug=overfit`.
-
-    Raises:
-        TrainingError: if the loss did not fall below a tenth.
-    """
-    first, last = losses[0], losses[-1]
-    verdict = f"overfitting one batch: the loss went from {first:.4f} to {last:.4f}"
-    if not last < 0.1 * first:
-        raise TrainingError(
-            f"{verdict}; it should fall below a tenth: look at predictions/, optimizer.lr and trainer.max_steps"
-        )
-    console.print(verdict)
-    return {"fell": True, "first": first, "last": last, "verdict": verdict}
