@@ -80,7 +80,15 @@ class Recipe:
             def configure_optimizers(self) -> torch.optim.Optimizer:
                 return optimizer
 
-        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+        lightning = logging.getLogger("pytorch_lightning")
+        before = lightning.level
+        lightning.setLevel(logging.ERROR)
+        try:
+            return self._fit(Plain(), batch)
+        finally:
+            lightning.setLevel(before)
+
+    def _fit(self, module: pl.LightningModule, batch: tuple[Tensor, Tensor]) -> Timed:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trainer = pl.Trainer(
@@ -88,7 +96,7 @@ class Recipe:
                 enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False, max_epochs=-1,
             )  # fmt: skip
             batches: Any = DataLoader([batch] * 100, batch_size=None)  # type: ignore[arg-type]
-            return self._time(lambda: trainer.fit(Plain(), batches))
+            return self._time(lambda: trainer.fit(module, batches))
 
     def _lightning_precision(self) -> Any:
         return "32-true" if str(self.task.precision) == "32" else self.task.precision

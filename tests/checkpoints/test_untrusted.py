@@ -364,7 +364,7 @@ def test_the_weights_of_an_exported_network_lie_beside_it(place: str, cli: Cli, 
     [
         ("format", 99, "its format 99 is newer"),
         ("format", "x", "its format is 'x'"),
-        ("config", None, "config=None"),
+        ("config", None, "config=null"),
         ("channels", 10**9, "has 1000000000 values of mean and std"),
         ("classes", deep(900), "it is damaged"),
     ],

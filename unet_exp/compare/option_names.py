@@ -31,7 +31,12 @@ def name_settings(groups: Sequence[Sequence[Run]], label_keys: Sequence[str]) ->
         ]
         values = [tuple(format_value(found.get(key)) for key in keys) for found in settings]
         kinds = len(set(words))
-        if None not in words and kinds > 1 and kinds == len(set(values)) == len({*zip(words, values, strict=True)}):
+        tells_apart = kinds > 1 and kinds == len(set(values)) == len({*zip(words, values, strict=True)})
+        # What goes with a shipped word, and differs from that of another one, is said beside it.
+        rest = [key for key in keys if key != option]
+        shipped = [found for word, found in zip(words, settings, strict=True) if word == found.get(option)]
+        alike = len({tuple(format_value(found.get(key)) for key in rest) for found in shipped}) <= 1
+        if None not in words and tells_apart and alike and len(shipped) < len(settings):
             settings = [_replace(found, keys, {option: word}) for found, word in zip(settings, words, strict=True)]
     return settings
 
