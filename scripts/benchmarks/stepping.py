@@ -6,7 +6,7 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,18 @@ from torch.utils.data import DataLoader
 from benchmarks.pairs import Timed
 from benchmarks.settings import Benchmark
 from unet_exp.config import Config
+
+
+@contextlib.contextmanager
+def _silence_lightning() -> Iterator[None]:
+    """Keeps what a Trainer says of itself from the screen."""
+    log = logging.getLogger("pytorch_lightning")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 class _EnoughError(Exception):
@@ -80,23 +92,14 @@ class Recipe:
             def configure_optimizers(self) -> torch.optim.Optimizer:
                 return optimizer
 
-        lightning = logging.getLogger("pytorch_lightning")
-        before = lightning.level
-        lightning.setLevel(logging.ERROR)
-        try:
-            return self._fit(Plain(), batch)
-        finally:
-            lightning.setLevel(before)
-
-    def _fit(self, module: pl.LightningModule, batch: tuple[Tensor, Tensor]) -> Timed:
-        with warnings.catch_warnings():
+        with _silence_lightning(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trainer = pl.Trainer(
                 accelerator=self.task.accelerator, devices=1, precision=self._lightning_precision(), logger=False,
                 enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False, max_epochs=-1,
             )  # fmt: skip
             batches: Any = DataLoader([batch] * 100, batch_size=None)  # type: ignore[arg-type]
-            return self._time(lambda: trainer.fit(module, batches))
+            return self._time(lambda: trainer.fit(Plain(), batches))
 
     def _lightning_precision(self) -> Any:
         return "32-true" if str(self.task.precision) == "32" else self.task.precision
