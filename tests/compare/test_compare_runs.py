@@ -92,7 +92,11 @@ def test_pairs_that_would_find_the_effect_are_said_where_a_verdict_was_possible(
 
 @pytest.mark.parametrize(
     ("cell", "told"),
-    [(0.0, ["run-{} predicts the class membrane alone on all test images"]), (0.1, [])],
+    [
+        (0.0, ["run-{} finds the class membrane alone: all others have IoU 0 on all test images"]),
+        (0.1, []),
+        (math.nan, []),  # there is none
+    ],
 )
 def test_runs_that_predict_one_class_alone_are_named(cell: float, told: list[str]) -> None:
     runs = [*runs_of(CONCAT, FLAT), *runs_of(ADD, FLAT)]

@@ -39,12 +39,39 @@ def labels(comparison: Comparison) -> list[str]:
         ),
         # One word that has come to stand for two settings.
         ([(tiny(), "model=tiny"), (tiny("a.B"), "model=tiny")], ["model.target=tiny.Tiny", "model.target=a.B"]),
-        ([({"data.name": "folder", "fusion.name": "add"}, "fusion=add"), (SAME, "fusion=concat")], None),
+        # Whatever else differs is said too.
+        (
+            [(SAME | {"optimizer.lr": 0.1}, "model=same"), (tiny() | {"optimizer.lr": 0.2}, "model=tiny")],
+            ["model=same, optimizer.lr=0.1", "model=tiny, optimizer.lr=0.2"],
+        ),
+        (
+            [({"loss.name": "dice", "loss.smooth": 1.0}, "loss=mine"), ({"loss.name": "dice", "loss.smooth": 2.0}, "")],
+            ["loss.smooth=1.0", "loss.smooth=2.0"],
+        ),
+        (
+            [
+                ({"optimizer.name": "adamw", "optimizer.lr": 0.1}, "optimizer=mine"),
+                ({"optimizer.name": "sgd", "optimizer.lr": 0.2}, "optimizer=sgd"),
+            ],
+            ["optimizer.lr=0.1, optimizer=adamw", "optimizer.lr=0.2, optimizer=sgd"],
+        ),
+        # One class with other parameters.
+        (
+            [
+                (tiny() | {"model.params.width": 8}, "model=tiny", "model.params.width=8"),
+                (tiny() | {"model.params.width": 16}, "model=tiny", "model.params.width=16"),
+            ],
+            ["model.params.width=8", "model.params.width=16"],
+        ),
+        (
+            [(tiny() | {"model.params.width": 8}, "model=tiny"), (tiny() | {"model.params.width": 16}, "model=big")],
+            ["model=tiny", "model=big"],
+        ),
     ],
 )
-def test_the_typed_word_is_the_label(groups: list[tuple[Any, ...]], expected: list[str] | None) -> None:
+def test_the_typed_word_is_the_label(groups: list[tuple[Any, ...]], expected: list[str]) -> None:
     comparison = compare_runs([run for variant, *words in groups for run in group(variant, *words)])
-    assert expected is None or labels(comparison) == expected
+    assert labels(comparison) == expected
     assert comparison.varying == list(comparison.groups[0].settings)
 
 

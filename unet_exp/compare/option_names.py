@@ -1,44 +1,56 @@
-"""The words of the user's own options, which a config does not hold: it says `custom`, or what they build on."""
+"""The words of the user's own options, which a config does not hold: it says `custom`, and which class."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from unet_exp.compare.collect import Run
-from unet_exp.compare.settings import format_value, select_settings
+from unet_exp.compare.settings import encode_value, select_settings
+
+_OWN = "custom"
 
 
 def name_settings(groups: Sequence[Sequence[Run]], label_keys: Sequence[str]) -> list[dict[str, Any]]:
-    """The settings of each group of runs, those of an option under the word that was typed for it.
+    """The settings of each group of runs, a class of the user's own under the word that was typed for it.
 
-    So `model=tiny`, an option of the user's own that is `model=custom model.target=...`. A word is taken where the
-    command lines of all runs of a group have it, and where the words tell the same groups apart as the settings do.
+    So `model=tiny`, an option that is `model=custom model.target=...`. Only the class and its parameters are behind the
+    word: whatever else differs stays a setting of its own.
 
     Args:
         groups: runs of equal settings.
         label_keys: see `select_label_keys`.
     """
     settings = [select_settings(runs[0], label_keys) for runs in groups]
-    typed = [[_read_words(run) for run in runs] for runs in groups]
-    keys_typed = {key for runs in typed for words in runs for key in words}
     for option in dict.fromkeys(key.partition(".")[0] for key in label_keys if "." in key):
+        own = [place for place, runs in enumerate(groups) if runs[0].config.get(f"{option}.name") == _OWN]
+        words = [_find_word(groups[place], option) for place in own]
         # What was typed beside the word stays beside it.
-        keys = [
-            key.removesuffix(".name") for key in label_keys if key.startswith(f"{option}.") and key not in keys_typed
-        ]
-        words = [
-            _find_common(words.get(option) for words in runs) or found.get(option)
-            for runs, found in zip(typed, settings, strict=True)
-        ]
-        values = [tuple(format_value(found.get(key)) for key in keys) for found in settings]
-        kinds = len(set(words))
-        tells_apart = kinds > 1 and kinds == len(set(values)) == len({*zip(words, values, strict=True)})
-        # What goes with a shipped word, and differs from that of another one, is said beside it.
-        rest = [key for key in keys if key != option]
-        shipped = [found for word, found in zip(words, settings, strict=True) if word == found.get(option)]
-        alike = len({tuple(format_value(found.get(key)) for key in rest) for found in shipped}) <= 1
-        if None not in words and tells_apart and alike and len(shipped) < len(settings):
-            settings = [_replace(found, keys, {option: word}) for found, word in zip(settings, words, strict=True)]
+        keys = [key for key in _list_behind(groups, option) if not any(_is_typed(key, runs) for runs in groups)]
+        classes = [tuple(encode_value(groups[place][0], key) for key in keys) for place in own]
+        if not {f"{option}.name", *keys} & {*label_keys}:  # all have one class
+            continue
+        if None in words or not len(set(words)) == len(set(classes)) == len({*zip(words, classes, strict=True)}):
+            continue
+        for place, word in zip(own, words, strict=True):
+            left = {key: value for key, value in settings[place].items() if key not in keys}
+            settings[place] = {key: word if key == option else left.get(key) for key in dict.fromkeys((option, *left))}
     return settings
+
+
+def _find_word(runs: Sequence[Run], option: str) -> str | None:
+    """The word that was typed for an option in all runs of a group; None if there is none, or if it says nothing."""
+    word = _find_common(_read_words(run).get(option) for run in runs)
+    return None if word == _OWN else word
+
+
+def _list_behind(groups: Sequence[Sequence[Run]], option: str) -> list[str]:
+    """The keys of any run that say which class an option is."""
+    behind = (f"{option}.target", f"{option}.params")
+    keys = dict.fromkeys(key for runs in groups for key in runs[0].config)
+    return [key for key in keys if key in behind or key.startswith(f"{option}.params.")]
+
+
+def _is_typed(key: str, runs: Sequence[Run]) -> bool:
+    return any(key in _read_words(run) for run in runs)
 
 
 def _read_words(run: Run) -> dict[str, str]:
@@ -51,13 +63,3 @@ def _find_common(words: Iterable[str | None]) -> str | None:
     """The only one; None if they differ."""
     found = set(words)
     return found.pop() if len(found) == 1 else None
-
-
-def _replace(settings: Mapping[str, Any], keys: Sequence[str], by: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with others in the place of some keys."""
-    before = {}
-    for key, value in settings.items():
-        if key in keys:
-            break
-        before[key] = value
-    return {**before, **by, **{key: value for key, value in settings.items() if key not in keys}}

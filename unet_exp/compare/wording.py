@@ -304,15 +304,17 @@ def _join_first(names: Sequence[str]) -> str:
 
 
 def _warn_of_one_class(runs: Sequence[Run]) -> list[str]:
-    """Runs that have found one class alone: on all images, those of the others overlap by nothing."""
+    """Runs in which the masks of one class alone overlap with the true ones, though others are to be found."""
     alone: dict[str, list[str]] = {}
     for run in runs:
         columns = [str(name) for name in run.images if str(name).startswith("iou/") and name != "iou/mean"]
-        found = [name for name in columns if (run.images[name] > 0).any()]
-        if len(columns) > 1 and len(found) == 1:
+        there = [name for name in columns if run.images[name].notna().any()]
+        found = [name for name in there if (run.images[name] > 0).any()]
+        if len(there) > 1 and len(found) == 1:
             alone.setdefault(found[0].removeprefix("iou/"), []).append(run.folder.name)
     return [
-        f"{_list_first(names)} {'predicts' if len(names) == 1 else 'predict'} the class {word} alone on all test images"
+        f"{_list_first(names)} {'finds' if len(names) == 1 else 'find'} the class {word} alone: all others have IoU 0 on "
+        "all test images"
         for word, names in alone.items()
     ]
 

@@ -174,7 +174,7 @@ def find_families(root: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Family
 def _join_alike(families: Sequence[Family]) -> Iterator[Family]:
     """All files of a folder whose names end as those of another folder do: these may be images and masks, one by one.
 
-    The endings of `images/p1_field01.png` and `masks/p1_field01.png` are no channels and no classes.
+    Such as `images/p1_field01.png` and `masks/p1_field01.png`: channels would share a mask, and classes an image.
     """
     divided: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Family]] = defaultdict(list)
     for family in families:
