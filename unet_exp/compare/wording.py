@@ -313,8 +313,8 @@ def _warn_of_one_class(runs: Sequence[Run]) -> list[str]:
         if len(there) > 1 and len(found) == 1:
             alone.setdefault(found[0].removeprefix("iou/"), []).append(run.folder.name)
     return [
-        f"{_list_first(names)} {'finds' if len(names) == 1 else 'find'} the class {word} alone: all others have IoU 0 on "
-        "all test images"
+        f"{_list_first(names)} {'finds' if len(names) == 1 else 'find'} the class {word} alone: all others have IoU 0 "
+        "on all test images"
         for word, names in alone.items()
     ]
 
