@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -234,6 +235,15 @@ def test_images_that_the_words_leave_out_are_told(tmp_path):
     found = propose_files(parse(compose_train(["data=folder", f"data.root={tmp_path}"])).data)
     told = "other images have masks too: second/images/*.png with second/second_masks/*.png (3)"
     assert (found.pairs, found.remarks) == (4, [told])
+
+
+def test_masks_beside_the_images_are_theirs(tmp_path):
+    for place, number in product(("", "backup/"), range(4)):
+        image(tmp_path / f"{place}images/s{number}.png")
+        mask(tmp_path / f"{place}masks/s{number}.png")
+    found = propose_files(parse(compose_train(["data=folder", f"data.root={tmp_path}"])).data)
+    assert write_words(found.values) == ["data.images=images/*.png", "data.masks=masks/*.png"]
+    assert found.remarks == ["other images have masks too: backup/images/*.png with backup/masks/*.png (4)"]
 
 
 @pytest.mark.slow

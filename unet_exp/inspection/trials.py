@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import product
+from itertools import product, takewhile
 from typing import Any, NamedTuple
 
 from unet_exp.config.user_data import FolderConfig
@@ -45,9 +45,17 @@ class Trial(NamedTuple):
         return count_masked(self.pairs)
 
     @property
-    def rank(self) -> tuple[int, int, int, int]:
-        """What is better is larger: by files and names, by the images with and without masks, and by the glob."""
-        return self.points, self.masked, self.masked - len(self.pairs), -len(self.masks.spec)
+    def distance(self) -> int:
+        """Steps from the folder of the images to that of the masks: 2 where they lie beside each other."""
+        images, masks = self.images.folders, self.masks.folders
+        shared = len([*takewhile(lambda pair: pair[0] == pair[1], zip(images, masks, strict=False))])
+        return len(images) + len(masks) - 2 * shared
+
+    @property
+    def rank(self) -> tuple[int, int, int, int, int]:
+        """What is better is larger: by files and names, images with and without masks, nearness, and the glob."""
+        masked = self.masked
+        return self.points, masked, masked - len(self.pairs), -self.distance, -len(self.masks.spec)
 
 
 def try_all(config: FolderConfig, looks: Sequence[tuple[Family, Look]]) -> Iterator[Trial]:
