@@ -116,8 +116,8 @@ class _Origins:
     def explain(self, error: ConfigError) -> ConfigError:
         """The error with the path of the file that sets the wrong key, if one does, and with what to do."""
         key, message = error.key, str(error)
-        values: Any = OmegaConf.to_container(self.config)
-        file = config_files.find_setter(self.files, flat(values), key) if key else None
+        values = flat(OmegaConf.to_container(self.config))  # type: ignore[arg-type]
+        file = config_files.find_setter(self.files, values, key) if key else None
         unknown, missing = message.startswith("unknown key"), message.endswith("is missing")
         if key is None or file is None:  # a key that is added with a plus is in no file
             return ConfigError(explain_key(self.config, key), key) if key and unknown and "[" not in key else error
@@ -129,7 +129,7 @@ class _Origins:
         elif unknown and "." in key and key in file.values:
             message += "; in a file, keys are nested: 'model: {depth: 4}', not 'model.depth: 4'"
         elif unknown:
-            message = explain_key(self.config, key)
+            message = explain_key(self.config, key, values.get(key, ""))
         elif OmegaConf.select(self.config, key, throw_on_resolution_failure=False) == "":  # to be typed
             return error
         return ConfigError(f"{file.path}: {message}", key)
@@ -297,7 +297,9 @@ def _set_key(config: DictConfig, override: Override) -> None:
         node = OmegaConf.select(config, parent) if parent else config
         now = OmegaConf.select(config, key, throw_on_resolution_failure=False)
         if not adds and not isinstance(node, ListConfig) and not has_key(node, last):
-            raise ConfigError(explain_key(config, key), key)
+            raise ConfigError(explain_key(config, key, value), key)
+        if override.is_delete() and must_have_value(key):
+            raise ConfigError(f"{line}: a key is not taken away, and null is no value of it; leave it out", key)
         if override.is_add() and now is not None and not isinstance(value, dict | list):
             raise ConfigError(f"{line}: {key} is there already; type it without +", key)
         if not parent and isinstance(now, DictConfig) and not isinstance(value, dict):
@@ -382,16 +384,16 @@ def _parse_word(text: str) -> Override | None:
 def _set_to_null(override: Override, parser: OverridesParser) -> Override:
     """`~trainer.early_stopping` as `trainer.early_stopping=null`: a config has all of its keys.
 
-    What stands deeper, such as `~loss.params.gamma`, is a part of a value, and is really deleted. An option stays.
+    What stands deeper, `~loss.params.gamma`, is a part of a value, and is really deleted. An option stays, and so does
+    what must have a value, for `_set_key` to refuse it.
 
     Raises:
-        ConfigError: for a deletion with a value, or of what must have one.
+        ConfigError: for a deletion with a value.
     """
     key = override.key_or_group
     if key in Options().groups:
         return override
     if override.value() is not None:
         raise ConfigError(f"{override.input_line}: type ~{key} alone, which sets it to null")
-    if must_have_value(key):
-        raise ConfigError(f"{override.input_line}: a key is not taken away, and null is no value of it; leave it out")
-    return override if key.count(".") > 1 else parser.parse_override(f"{key}=null")
+    stays = key.count(".") > 1 or must_have_value(key)
+    return override if stays else parser.parse_override(f"{key}=null")

@@ -173,13 +173,9 @@ class ConfigFiles(FileConfigSource):
         """
         path = os.path.join(self.path, self._normalize_file_name(config_path))
         try:
-            state = os.stat(path)
+            header, file = self._parse_once(config_path, path)
         except FileNotFoundError:
             return super().load_config(config_path)  # which says so
-        key = (path, state.st_mtime_ns, state.st_size)
-        if key not in self._parsed:
-            self._parsed[key] = self._parse(config_path, path)
-        header, file = self._parsed[key]
         files = _opened.get()
         if files is not None:
             files.append(file)
@@ -188,6 +184,22 @@ class ConfigFiles(FileConfigSource):
         except OmegaConfBaseException as error:
             raise ConfigError(f"{path}: {error.full_key}: {str(error).splitlines()[0]}") from None
         return ConfigResult(self.provider, f"{self.scheme()}://{self.path}", values, dict(header))
+
+    def read(self, name: str) -> ConfigFile:
+        """A file by its folder and word.
+
+        Raises:
+            ConfigError: as `load_config`.
+            FileNotFoundError: if there is none.
+        """
+        return self._parse_once(name, os.path.join(self.path, self._normalize_file_name(name)))[1]
+
+    def _parse_once(self, config_path: str, path: str) -> tuple[dict[str, str | None], ConfigFile]:
+        state = os.stat(path)
+        key = (path, state.st_mtime_ns, state.st_size)
+        if key not in self._parsed:
+            self._parsed[key] = self._parse(config_path, path)
+        return self._parsed[key]
 
     def _parse(self, config_path: str, path: str) -> tuple[dict[str, str | None], ConfigFile]:
         """The header of a file, and its content."""

@@ -35,16 +35,17 @@ class TrainingError(UserError):
     """A training that cannot go on, such as a loss that is no longer finite."""
 
 
-def suggest(wanted: str, names: Iterable[str], cutoff: float = 0.6) -> str:
+def suggest(wanted: str, names: Iterable[str], cutoff: float = 0.6, above: str = "") -> str:
     """Says which name is most like a wrong one, as in ` (did you mean same?)`; empty where none is.
 
     Args:
         wanted: the wrong one.
         names: those that there are.
         cutoff: how like it must be, from 0 to 1.
+        above: what is typed before the name, such as `model.`.
     """
     names = list(names)
     near = difflib.get_close_matches(wanted, names, n=1, cutoff=cutoff) or [
         name for name in names if name.lower() == wanted.lower()
     ]
-    return f" (did you mean {near[0]}?)" if near else ""
+    return f" (did you mean {above}{near[0]}?)" if near else ""

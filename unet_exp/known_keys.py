@@ -1,38 +1,18 @@
 """The keys that a composed config has, and what to say of others."""
 
+import re
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from unet_exp.console import join_names
 from unet_exp.errors import suggest
-from unet_exp.options import Options
+from unet_exp.options import Options, write_option
+from unet_exp.other_words import OF_TRAINING, OPTIONS
 
 _MOST = 10
 """Keys that are listed where one of them is probably meant."""
 _MOST_MEANT = 3
-_ELSEWHERE = {
-    "learning_rate": "optimizer.lr",
-    "gpus": "trainer.devices",
-    "fast_dev_run": "debug=fast",
-    "overfit_batches": "debug=overfit",
-    "gradient_clip_val": "trainer.clip_norm",
-    "accumulate_grad_batches": "trainer.accumulate",
-    "check_val_every_n_epoch": "trainer.val_every_epochs",
-    "limit_train_batches": "trainer.limit_batches",
-    "limit_val_batches": "trainer.limit_batches",
-    "default_root_dir": "output",
-    "seed_everything": "seed",
-    "ckpt_path": "resume",
-    "checkpoint": "init_from",
-    "hparams_search": "search",
-    "trials": "search.trials",
-    "n_trials": "search.trials",
-    "amp": "trainer.precision",
-    "logging": "logger",
-    "trainer.logger": "logger=csv, without W&B",
-}
-"""What other programs call keys of this one, whole or by their last part."""
 
 
 def has_key(node: Any, key: str) -> bool:
@@ -41,8 +21,8 @@ def has_key(node: Any, key: str) -> bool:
     return isinstance(node, DictConfig) and key in list(node)
 
 
-def explain_key(config: DictConfig, key: str) -> str:
-    """What there is in place of an unknown key."""
+def explain_key(config: DictConfig, key: str, value: Any = "") -> str:
+    """What there is in place of an unknown key, and of its value where that tells more."""
     parent, node = "", config
     *above, wanted = key.split(".")
     for part in above:
@@ -58,20 +38,22 @@ def explain_key(config: DictConfig, key: str) -> str:
     others = [f"{parent}={word}" for word in options.find_owners(parent, wanted)] if parent in options.shipped else []
     those = "one of these" if len(others) > 1 else "that"
     owners = f"it is of {join_names(others)}, type {those} too; " if others else ""
-    near = "" if others else suggest_key(config, key, parent, wanted)
+    near = "" if others else suggest_key(config, key, parent, wanted, value)
     return f"unknown key {key}{near}: {owners}{list_keys(config, parent, wanted, _MOST if near or owners else None)}"
 
 
-def suggest_key(config: DictConfig, key: str, parent: str, wanted: str) -> str:
+def suggest_key(config: DictConfig, key: str, parent: str, wanted: str, value: Any = "") -> str:
     """Which key is probably meant: one that another program calls so, one like it, or one elsewhere of its name.
 
     So `lr` is `optimizer.lr`, and `epochs` is `trainer.max_epochs`.
     """
-    elsewhere = _ELSEWHERE.get(key) or _ELSEWHERE.get(wanted, key)
+    elsewhere = OF_TRAINING.get(key) or OF_TRAINING.get(wanted, key)
     if elsewhere != key:
-        return f" (did you mean {elsewhere}?)"
+        without = (elsewhere, write_option(value).lower()) in OPTIONS
+        return f" (did you mean {'logger=csv, without W&B' if without else elsewhere}?)"
     node = OmegaConf.select(config, parent) if parent else config
-    if near := suggest(wanted, _list_below(node, wanted)):
+    near = suggest(wanted, _list_below(node, wanted), above=f"{parent}." if parent else "")
+    if near and parent:
         return near
     groups = [(str(group), node) for group, node in config.items_ex(resolve=False) if isinstance(node, DictConfig)]
     keys = [
@@ -79,9 +61,12 @@ def suggest_key(config: DictConfig, key: str, parent: str, wanted: str) -> str:
     ]
     if parent and has_key(config, wanted):
         return f" (did you mean {wanted}?)"
-    by_ending = ([key for key in keys if key.endswith(mark + wanted)] for mark in (".", ".max_", "_"))
+    # At the top also the second of two words, `workers` for `data.num_workers`; of more words it says too little.
+    before = ["", "max_", *(["[a-z]+_"] if not parent else [])]
+    names = [f"{start}{re.escape(wanted)}" for start in before]
+    by_ending = ([key for key in keys if re.fullmatch(rf".+\.{name}", key)] for name in names)
     meant = next(filter(None, by_ending), [])[:_MOST_MEANT]
-    return f" (did you mean {' or '.join(meant)}?)" if meant else ""
+    return f" (did you mean {' or '.join(meant)}?)" if meant else near
 
 
 def list_keys(config: DictConfig, parent: str, wanted: str = "", most: int | None = None) -> str:

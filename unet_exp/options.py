@@ -21,17 +21,11 @@ from unet_exp.config_files import ConfigFiles
 from unet_exp.errors import ConfigError, suggest
 from unet_exp.extras import hint_extra
 from unet_exp.files import conf_dir
+from unet_exp.other_words import OPTIONS, WITHOUT_LOGGER
 from unet_exp.typed import is_path
 
 _LAUNCHER = "hydra/launcher"
 """The only group of Hydra's own that is typed."""
-
-_NOTHING = "logger=csv writes metrics.csv alone, and switches W&B off"
-_MEANT = {
-    **{("logger", word): _NOTHING for word in ("null", "none", "false", "no", "off", "disabled")},
-    **{("search", word): f"type search=optuna search.sampler={word}" for word in ("tpe", "random", "qmc")},
-}
-"""What stands for words that are no options, and are easily taken for such."""
 
 
 class _AnyLetters(overrides_parser.InputStream):  # type: ignore[misc, name-defined]
@@ -147,8 +141,11 @@ class Options:
         files = next((files for files in self._folders if files.is_config(f"{group}/{word}")), None)
         if files is None:
             return False
-        config: Any = files.load_config(f"{group}/{word}").config
-        return key in config or any(self.has_key(group, base, key) for base in config.get("defaults", ()))
+        file = files.read(f"{group}/{word}")
+        # Without a package its keys are whole ones, as those of search=optuna, which sets others too.
+        own = file.values if file.package else file.values.get(group)
+        bases = file.values.get("defaults", ())
+        return (isinstance(own, dict) and key in own) or any(self.has_key(group, base, key) for base in bases)
 
     def chooses(self, override: Override) -> bool:
         """Whether a word chooses options, and does not set a key; a group of the user's own is added with a plus."""
@@ -164,7 +161,7 @@ class Options:
             return None
         missing = group == _LAUNCHER and "joblib" not in words
         hint = f"; more of them come with: {hint_extra('sweep')}" if missing else ""
-        if meant := _MEANT.get((group, word.lower())):
+        if meant := OPTIONS.get((group, word.lower())):
             return f"{group}={word}: no such option; {meant}"
         if self._lacks_dir and group != _LAUNCHER:
             own = _find_own(f"{group}/{word}.yaml")
@@ -210,11 +207,11 @@ def check_word(override: Override, options: Options) -> None:
     if owner != group and owner in options.groups:
         if owner == "logger" and str(value) not in options.words(owner):
             raise ConfigError(f"{line}: the run's name is name={'...' if value is None else value}")
-        raise ConfigError(f"{line}: choose the whole option with {owner}={'...' if value is None else value}")
+        raise ConfigError(f"{line}: {_explain_name(owner, value, options)}")
     if not options.chooses(override):
         return
     if override.is_delete():
-        without = f"; {_NOTHING}" if group == "logger" else ""
+        without = f"; {WITHOUT_LOGGER}" if group == "logger" else ""
         words = ", ".join(options.words(group))
         raise ConfigError(f"{line}: an option is not taken away; leave it out, or choose one of {words}{without}")
     if override.type != OverrideType.CHANGE and group in options.shipped:
@@ -222,11 +219,26 @@ def check_word(override: Override, options: Options) -> None:
     if isinstance(value, list) and group not in ("experiment", "logger"):
         raise ConfigError(f"{line}: one option is needed here; several are a sweep: -m {group}=a,b")
     for word in value if isinstance(value, list) else [value]:
-        text = "null" if word is None else str(word).lower() if isinstance(word, bool) else str(word)
-        if mistake := options.explain(group, text):
+        if mistake := options.explain(group, write_option(word)):
             raise ConfigError(mistake)
     if isinstance(value, list) and group == "logger":
         check_loggers([str(word) for word in value])
+
+
+def _explain_name(group: str, value: Any, options: Options) -> str:
+    """What to type in place of the name of an option."""
+    if value is None:
+        return f"choose the whole option with {group}=..."
+    word, words = write_option(value), options.words(group)
+    if meant := OPTIONS.get((group, word.lower())):
+        return meant
+    of = "" if word in words else f"..., one of {list_names(words, word)}"
+    return f"choose the whole option with {group}={of or word}"
+
+
+def write_option(value: Any) -> str:
+    """The word of an option that YAML may have read as something else."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def check_loggers(words: Sequence[str]) -> None:

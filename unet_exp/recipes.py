@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from unet_exp.config_files import RECIPES, ConfigFile
+from unet_exp.config_files import RECIPES, ConfigFile, ConfigFiles
 from unet_exp.files import conf_dir
 from unet_exp.options import Options
 
@@ -34,6 +34,8 @@ def leave_out_foreign(
     recipes = [file for file in files if file.group.split("/")[0] in RECIPES]
     chosen = _find_choices(recipes, words)
     for group, (word, place) in chosen.items():
+        if not isinstance(OmegaConf.select(config, group, throw_on_resolution_failure=False), DictConfig):
+            continue  # a mistake in a file, which is told later
         kept, outdone = _list_keys(recipes[:place], group), _list_keys(recipes[place:], group)
         of_option = word if isinstance(word, list) else [word]
         for name in outdone - kept:
@@ -41,7 +43,7 @@ def leave_out_foreign(
             if f"{group}.{name}" not in _PROMISED and options.find_owners(group, name) and not owned:
                 with open_dict(config):
                     config[group].pop(name, None)
-    _leave_out_fusion(config, chosen)
+    _leave_out_fusion(config, files, chosen)
 
 
 def _find_choices(recipes: Sequence[ConfigFile], words: Mapping[str, Any]) -> dict[str, tuple[Any, int]]:
@@ -68,9 +70,12 @@ def _list_keys(recipes: Sequence[ConfigFile], group: str) -> set[str]:
     return {parts[1] for parts in found if parts[0] == group and len(parts) > 1}
 
 
-def _leave_out_fusion(config: DictConfig, chosen: Mapping[str, tuple[Any, int]]) -> None:
+def _leave_out_fusion(config: DictConfig, files: Sequence[ConfigFile], chosen: Mapping[str, tuple[Any, int]]) -> None:
     """Goes back to the default fusion where a recipe has chosen one, and a model over it has none to choose."""
     place_of_model = chosen.get("model", ("", 0))[1]
     place_of_fusion = chosen.get("fusion", ("", 0))[1]
     if place_of_fusion > place_of_model and OmegaConf.select(config, "model.name") == _WITHOUT_FUSION:
-        config.fusion = OmegaConf.load(conf_dir() / "fusion" / "concat.yaml")
+        # The first file, of no group, names the default of each.
+        defaults: list[Any] = next(file.values["defaults"] for file in files if not file.group)
+        word = next(entry["fusion"] for entry in defaults if isinstance(entry, dict) and "fusion" in entry)
+        config.fusion = ConfigFiles("main", str(conf_dir())).load_config(f"fusion/{word}").config

@@ -459,8 +459,14 @@ TABLE = [
             [f"data.group={typed}"],
             f"data.group={typed}: does not match a0 (did you mean 'data.group={meant}'? without single quotes",
         )
-        for typed, meant in (("^ad+", r"^a\d+"), ("^wd", r"^\w\d"), ("a[d]", r"a[\d]"), ("^d*a$|a(d)", r"^\d*a$|a(\d)"))
+        for typed, meant in (
+            ("^ad+", r"^a\d+"),
+            ("^w?d+", r"^\w?\d+"),
+            ("a[d]", r"a[\d]"),
+            ("^d*a$|a(d)", r"^\d*a$|a(\d)"),
+        )
     ),
+    Bad("expression of plain words", nothing, ["data.group=ad"], "data.group=ad: does not match a0; give file"),
     Bad(
         "expression of what the wildcards leave out",
         nothing,

@@ -27,6 +27,10 @@ ALL = "all is typed as key=value"
         ("predict checkpoint=RUN probabilities", "did you mean probabilities=...?"),
         ("evaluate runs/a=b", "did you mean checkpoint=runs/a=b?"),
         ("evaluate val checkpoint=RUN output=o", f"val: {ALL}; the keys are checkpoint, split"),
+        ("predict RUN ~/new", "did you mean checkpoint=RUN 'input=~/new'?"),
+        ("compare a b/c", f"a b/c: {ALL}; did you mean 'runs=[a,b/c]'?"),
+        ("compare a/lr=1,seed=0 b", """did you mean 'runs=["a/lr=1,seed=0",b]'?"""),
+        ("compare a b runs=c", f"a: {ALL}; the keys are runs, "),
         ("export RUN model.onnx", "did you mean checkpoint=RUN output=model.onnx?"),
     ],
 )
@@ -44,7 +48,8 @@ def test_a_word_without_a_key(cli: Cli, tmp_path: Path, line: str, told: str) ->
         ("predict metric=v_rand", "unknown key metric; what can be typed here is checkpoint, input"),
         ("predict ckpt_path=x", "unknown key ckpt_path (did you mean checkpoint?); what can"),
         ("predict data.images=x", "unknown key data.images (did you mean input?); what can"),
-        ("predict data.axis=x", "unknown key data.axis (did you mean axes?); what can"),
+        ("predict data.axis=x", "unknown key data.axis (did you mean data.axes?); what can"),
+        ("predict checkpoint=no.pt input=y ~data.nodata", "checkpoint=no.pt: there is no such file"),  # it sets null
         ("predict seed=3", "seed: a trained network keeps its own; what can be typed here is checkpoint, input"),
         ("predict experiment=small", "experiment: a trained network keeps its own"),
         ("export opsset=3", "unknown key opsset (did you mean opset?); the keys are checkpoint, output, opset, trust"),

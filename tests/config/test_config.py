@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,11 +19,14 @@ import unet_exp
 from unet_exp import extras
 from unet_exp.cli import check_data
 from unet_exp.cli.command import check_own_names, read_command
-from unet_exp.compose import GROUPS, compose_over, compose_train, parse_overrides, prepare_words
+from unet_exp.compose import GROUPS, compose_command, compose_over, compose_train, parse_overrides, prepare_words
 from unet_exp.config import duration_seconds, parse
+from unet_exp.config_files import RECIPES
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.extras import hint_extra
 from unet_exp.files import conf_dir
+from unet_exp.known_keys import list_keys
+from unet_exp.options import Options
 from unet_exp.runs.earlier import keep_places
 from unet_exp.runs.run_folder import OUTPUTS, RunFolder
 from unet_exp.runs.summary import Summary
@@ -159,6 +163,18 @@ def test_what_outdoes_a_debug_mode_is_told(
     assert [record.getMessage() for record in caplog.records] == warnings
 
 
+def test_the_keys_of_an_option_are_those_that_it_composes() -> None:
+    options = Options()
+    groups = [group for group in options.shipped if group not in (*RECIPES, "hydra/launcher")]
+    for words in zip_longest(*map(options.words, groups)):  # many at once: each composition takes a while
+        chosen = {group: word for group, word in zip(groups, words, strict=True) if word}
+        config = compose_command([f"{group}={word}" for group, word in chosen.items()]).origins.config
+        for group, word in chosen.items():
+            names = ", ".join(map(str, config[group]))
+            shown = group if group == "trainer" else f"{group}={word}"
+            assert list_keys(config, group) == f"{shown} has the keys {names}"
+
+
 MODEL_KEYS = "model=valid has the keys name, padding, align, depth, width, norm, upsample, dropout"
 TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, optimizer, scheduler, trainer, inference"
 
@@ -191,16 +207,35 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("debug=fats", ["debug=fats: no such option", "fast, none, overfit, profile (did you mean fast?)"]),
         ("trainer=quick", ["trainer=quick: no such option; choose one of ddp, default"]),
         ("hydra/launcher=jobli", ["hydra/launcher=jobli: no such option", "did you mean joblib?"]),
-        ("hydra/launcher=joblib hydra.launcher.njobs=2", ["hydra.launcher has the keys", "did you mean n_jobs?"]),
+        (
+            "hydra/launcher=joblib hydra.launcher.njobs=2",
+            ["hydra.launcher has the keys", "(did you mean hydra.launcher.n_jobs?)"],
+        ),
         # A key that does not exist: near, far, of another option, added, deleted.
-        ("model.dept=3", [f"unknown key model.dept (did you mean depth?): {MODEL_KEYS}", " more"]),
+        ("model.dept=3", [f"unknown key model.dept (did you mean model.depth?): {MODEL_KEYS}", " more"]),
         ("modle=valid", [f"unknown key modle (did you mean model?): {TOP_KEYS}"]),
         ("modle.depth=3", [f"unknown key modle.depth (did you mean model?): {TOP_KEYS}"]),
         ("colour=3", [f"unknown key colour: {TOP_KEYS}"]),
         # What other programs call so, or what is a key elsewhere.
         ("learning_rate=3", [f"unknown key learning_rate (did you mean optimizer.lr?): {TOP_KEYS}"]),
         ("trainer.gpus=3", ["unknown key trainer.gpus (did you mean trainer.devices?): trainer has the keys max_ep"]),
-        ("trainer.logger=false", ["unknown key trainer.logger (did you mean logger=csv, without W&B?)"]),
+        *(
+            (word, [f"unknown key {word.split('=')[0].strip('~')} (did you mean {meant}?)"])
+            for meant, words in {
+                "logger=csv, without W&B": ("trainer.logger=false", "~trainer.logger", "logging=None"),
+                "logger": ("trainer.logger=wandb", "trainer.logger=true", "logging=[csv]"),
+                "trainer.accelerator": ("device=cuda",),
+                "trainer.accelerator or trainer.devices": ("trainer.device=1",),
+                "trainer.max_steps": ("steps=3", "trainer.steps=3"),  # not sweep
+                "logger.mode": ("mode=offline",),  # not model
+                "data.num_workers": ("workers=2", "data.workers=2"),
+                "loss.class_weights": ("weights=[1,2]", "loss.weights=[1,2]"),
+            }.items()
+            for word in words
+        ),
+        # Only the last of many words, which says too little.
+        ("data.channels=3", ["unknown key data.channels: data=synthetic has the keys"]),
+        ("channels=3", [f"unknown key channels: {TOP_KEYS}"]),
         ("trainer.fast_dev_run=true", ["unknown key trainer.fast_dev_run (did you mean debug=fast?)"]),
         ("trainer.gradient_clip_val=1", ["(did you mean trainer.clip_norm?)"]),
         ("logger.name=my-run", ["logger.name=my-run: the run's name is name=my-run"]),
@@ -209,6 +244,10 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
             for word in ("null", "none", "false")
         ),
         ("~logger", ["an option is not taken away", "; logger=csv writes metrics.csv alone, and switches W&B off"]),
+        ("search.name=tpe", ["search.name=tpe: type search=optuna search.sampler=tpe"]),
+        ("model.name=vlaid", ["choose the whole option with model=..., one of custom, ", "(did you mean valid?)"]),
+        ("search=optuna search.trial=3", ["(did you mean search.trials?): search=optuna has the keys name, trials, "]),
+        ("search.trials=3", ["search.trials: it is of search=optuna, type that too; search=none has the keys name"]),
         ("search=random", ["search=random: no such option; type search=optuna search.sampler=random"]),
         ("epochs=3", [f"unknown key epochs (did you mean trainer.max_epochs?): {TOP_KEYS}"]),
         ("tile=3", ["unknown key tile (did you mean data.tile or inference.tile?)"]),
@@ -231,7 +270,7 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("augmentation.rotation=9", ["it is of augmentation=paper and augmentation=strong, type one of these too"]),
         (
             "seed=${nothing} debug=overfit trainer.max_step=1",
-            ["unknown key trainer.max_step (did you mean max_steps?): "],
+            ["unknown key trainer.max_step (did you mean trainer.max_steps?): "],
         ),
         (
             "optimizer.momentum=0.9",
@@ -253,7 +292,9 @@ TOP_KEYS = "the top-level keys are model, fusion, loss, augmentation, data, opti
         ("~callbacks", ["~callbacks: a key is not taken away"]),
         ("model.depth=null", ["model.depth=null: should be a valid integer"]),
         ("~trainer.max_steps=3", ["~trainer.max_steps=3: type ~trainer.max_steps alone, which sets it to null"]),
-        ("~trainer.max_step", ["unknown key trainer.max_step (did you mean max_steps?): "]),
+        ("~trainer.max_step", ["unknown key trainer.max_step (did you mean trainer.max_steps?): "]),
+        ("~model.encoder", ["unknown key model.encoder: it is of model=encoder, type that too; model=valid has the k"]),
+        ("model=encoder ~model.encoder", ["~model.encoder: a key is not taken away, and null is no value of it"]),
         ("~loss.name", ["choose the whole option with loss="]),
         ("~metrics", ["metrics has the keys warping, warping_radius, pictures"]),
         *(
@@ -604,7 +645,7 @@ class TestComposeOver:
                 "data=isbi: no such option; choose one of custom, dic_hela, folder, isbi2012, phc_u373, synthetic (did",
             ),
             ("splt=val", "unknown key splt (did you mean split?): the top-level keys are"),
-            ("data.hight=64", "unknown key data.hight (did you mean height?): data=synthetic has the keys"),
+            ("data.hight=64", "unknown key data.hight (did you mean data.height?): data=synthetic has the keys"),
             (
                 "data=isbi2012 optimizer=adam optimizer.rate=1",
                 "unknown key optimizer.rate: optimizer=adam has the keys",
@@ -626,7 +667,7 @@ class TestCommandLine:
             ("model=vlaid", "did you mean valid?"),
             ("--help model=vlaid", "did you mean valid?"),
             ("--cfg job model=vlaid", "did you mean valid?"),
-            ("model.dept=3", "did you mean depth?"),
+            ("model.dept=3", "did you mean model.depth?"),
             ("trainer.max_steps=0", "trainer.max_steps=0: should be greater than or equal to 1"),
             ("--config-dir none", "--config-dir none: there is no such folder"),
             ("seed=0,1", "seed=0,1: several values are a sweep: add -m"),
@@ -649,6 +690,7 @@ class TestCommandLine:
                 "--config-name is not used here; --config-dir adds configs of your own (did you mean experime",
             ),
             ("--lr 0.1", "--lr: keys have no dashes, as in key=value (did you mean optimizer.lr?)"),
+            ("--device=cpu", "--device=cpu: keys have no dashes, as in key=value (did you mean trainer.accelerator?)"),
             (
                 "--max-epochs=3",
                 "--max-epochs=3: keys have no dashes, as in key=value (did you mean trainer.max_epochs?)",
@@ -656,7 +698,7 @@ class TestCommandLine:
             ("--seed=3", "--seed=3: type seed=3 (no dashes)"),
             ("--optimizer.lr=3", "--optimizer.lr=3: type optimizer.lr=3 (no dashes)"),
             ("+lr=0.1", f"unknown key lr (did you mean optimizer.lr?): {TOP_KEYS}"),
-            ("+trainer.max_step=1", "unknown key trainer.max_step (did you mean max_steps?): trainer has the keys"),
+            ("+trainer.max_step=1", "unknown key trainer.max_step (did you mean trainer.max_steps?): trainer has"),
             ("+foo.bar=1", f"unknown key foo: {TOP_KEYS}"),
             ("~data.tile --cfg job -p data", "~data.tile: a key is not taken away"),
             ("-m hydra.sweeper.params.seed=0,1", "hydra.sweeper.params.seed=0,1: this is not typed; type seed=0,1"),

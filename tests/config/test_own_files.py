@@ -62,9 +62,10 @@ def defaults(*entries: str) -> str:
         (f"{GLOBAL}model.depth: 3\n", ": unknown key model.depth; in a file, keys are nested: 'model: {depth: 4}'"),
         (
             f"{GLOBAL}sweep: {{reprt: false}}\n",
-            ": unknown key sweep.reprt (did you mean report?): sweep has the keys resume, report",
+            ": unknown key sweep.reprt (did you mean sweep.report?): sweep has the keys resume, report",
         ),
-        (f"{GLOBAL}search: {{trials: 3}}\n", ": unknown key search.trials: search=none has the keys name"),
+        (f"{GLOBAL}search: {{trials: 3}}\n", ": unknown key search.trials: it is of search=optuna, type that too"),
+        (f"{GLOBAL}trainer: {{logger: false}}\n", ": unknown key trainer.logger (did you mean logger=csv, without"),
         (f"{GLOBAL}hydra: {{job: {{chdir: true}}}}\n", ": hydra.job.chdir has no effect"),
         (f"{GLOBAL}hydra: {{launcher: {{n_jobs: 2}}}}\n", ": hydra.launcher.n_jobs: Key 'n_jobs' not in"),
         # The values.
@@ -105,7 +106,7 @@ def test_a_mistake_in_an_experiment_of_a_sweep(tmp_path: Path, text: str, part: 
     [
         (
             "defaults: [folder, _self_]\nname: folder\nimagse: x\n",
-            ": unknown key data.imagse (did you mean images?): data=folder has the keys",
+            ": unknown key data.imagse (did you mean data.images?): data=folder has the keys",
         ),
         ("images: x\n", ": the key data.name is missing; its defaults can begin with an option that has it: 'defaults"),
         (
@@ -114,6 +115,7 @@ def test_a_mistake_in_an_experiment_of_a_sweep(tmp_path: Path, text: str, part: 
         ),
         (f"{GLOBAL}name: folder\n", ": the key data.name is missing; take out '# @package _global_'"),
         ("defaults: [folder, _self_]\nname: mine\n", ": data.name='mine': should be one of 'synthetic', "),
+        (f"{GLOBAL}data: 3\n", ": data=3: it must hold keys with their values"),
         ("defaults: [foldr, _self_]\nname: folder\n", ": data=foldr: no such option; choose one of "),
     ],
 )
@@ -170,6 +172,12 @@ step: 4
         ("", defaults("small", "override /model: tiny"), [], "custom cross_entropy"),
         ("logger: {project: x, tags: [a]}\n", defaults("base", "override /logger: csv"), [], "valid cross_entropy"),
         ("logger: {project: x}\n", defaults("base"), ["logger=[tensorboard]"], "valid cross_entropy"),
+        (
+            "defaults: [override /search: optuna]\nsearch: {trials: 3}\n",
+            defaults("base"),
+            ["search=none"],
+            "valid cross_entropy",
+        ),
         # The fusion that a recipe has chosen is of its own network.
         ("defaults: [small, override /fusion: add]\n", defaults("base"), ["model=tiny"], "custom cross_entropy"),
         ("defaults: [override /fusion: add]\n", defaults("base", "override /model: tiny"), [], "custom cross_entropy"),
@@ -198,6 +206,10 @@ def test_a_choice_wins_over_the_recipe_below_it(
         (f"{defaults('base', 'override /model: tiny')}model: {{depth: 3}}\n", [], "model.depth is of the U-Net"),
         (f"{defaults('base', 'override /model: tiny', 'override /fusion: add')}", [], "fusion=add is of the U-Net"),
         (defaults("base"), ["model=tiny", "fusion=add"], "fusion=add is of the U-Net"),
+        # What is no group of keys at all.
+        (f"{defaults('small', 'override /fusion: add')}model: 3\n", ["model=tiny"], "mine.yaml: model=3: it must hold"),
+        (f"{defaults('small')}fusion: 3\n", ["fusion=add", "model=tiny"], "mine.yaml: fusion=3: it must hold keys"),
+        (f"{defaults('small')}data: ${{nothing}}\n", ["data=folder"], "mine.yaml: data: Interpolation key 'nothing'"),
     ],
 )
 def test_what_the_choosing_file_or_the_user_sets_stays(tmp_path: Path, text: str, words: list[str], part: str) -> None:

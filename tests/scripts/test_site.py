@@ -91,7 +91,7 @@ def test_a_notebook_is_what_it_says_and_has_printed():
 @pytest.mark.parametrize(
     ("what", "described", "signature"),
     [
-        ("function", suggest, ("(wanted: str, names: Iterable[str], cutoff: float=0.6)", "str")),
+        ("function", suggest, ("(wanted: str, names: Iterable[str], cutoff: float=0.6, above: str='')", "str")),
         ("method", RunFolder.picture, ("(split: str, image: str)", "Path")),
         ("method", RunFolder.create, ("(parent: Path, name: str, now: datetime | None=None)", "RunFolder")),
         ("class", RunFolder, ("(path: Path)", None)),

@@ -352,7 +352,7 @@ def test_where_slurm_does_not_answer(answer: str, told: str, commands: Commands)
     ("words", "part"),
     [
         (["hydra.launcher.timeout_min=x"], "hydra.launcher.timeout_min='x': should be a valid integer"),
-        (["hydra.launcher.timeout=5"], "did you mean timeout_min?"),
+        (["hydra.launcher.timeout=5"], "did you mean hydra.launcher.timeout_min?"),
         (["hydra.launcher.timeout_min=2"], "signal_delay_s=120: should be less than the 120 s of"),
         (["hydra/launcher=basic", "sweep.per_job=2"], "sweep.per_job=2: only jobs of SLURM hold several runs"),
         (["sweep.per_job=0"], "per_job=0: should be greater than or equal to 1"),

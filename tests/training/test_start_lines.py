@@ -136,7 +136,9 @@ def test_a_cpu_that_would_take_long_is_told_once(seconds: float, steps: int, lim
     [
         (["experiment=paper_isbi2012", "seed=1"], "experiment=paper_isbi2012_small"),
         (["experiment=blog"], "experiment=blog_small"),
-        (["experiment=skip_fusion"], "experiment=small"),
+        (["experiment=paper"], "experiment=small"),
+        *(([f"experiment={recipe}"], None) for recipe in ("skip_fusion", "blocks", "encoders", "own", "demo")),
+        (["experiment=mine"], None),  # of the user's own: it may build on small
         ([], "experiment=small"),
         (["experiment=small"], None),
         (["experiment=paper_dic_hela_small"], None),

@@ -4,9 +4,8 @@ import shlex
 from collections.abc import Collection, Iterable, Sequence
 
 from unet_exp.errors import UserError, suggest
+from unet_exp.other_words import OF_CHECKPOINT
 
-_ELSEWHERE = {"ckpt_path": "checkpoint", "ckpt": "checkpoint", "weights": "checkpoint", "data.images": "input"}
-"""What other programs, and trainings, call keys of commands that use a trained network."""
 _MAIN = ("checkpoint", "input", "output")
 """Keys of a command that uses a checkpoint that words without one mean, in this order."""
 _THRESHOLD = "probabilities=true writes probabilities, for a threshold of your own"
@@ -23,7 +22,8 @@ def refuse_bare_words(words: Iterable[str], keys: Sequence[str]) -> None:
         UserError: if there is such a word.
     """
     words = list(words)
-    bare = [word for word in words if "=" not in word or "/" in word.partition("=")[0]]
+    # `~data.nodata` sets a key to null.
+    bare = [word for word in words if "/" in word.partition("=")[0] or ("=" not in word and word[:1] != "~")]
     if not bare:
         return
     values = [word for word in bare if word not in keys]
@@ -32,6 +32,11 @@ def refuse_bare_words(words: Iterable[str], keys: Sequence[str]) -> None:
     free = [key for key in main if key not in typed]
     if values and not free:
         raise UserError(f"{values[0]}: all is typed as key=value; the keys are {', '.join(keys)}")
+    if free == ["runs"] and len(values) > 1:
+        from unet_exp.typed import write_value  # only now: it reads YAML
+
+        listed = shlex.quote(f"runs=[{','.join(map(write_value, values))}]")
+        raise UserError(f"{' '.join(values)}: all is typed as key=value; did you mean {listed}?")
     # More words than keys are mostly the files of a glob without quotes.
     told = values if len(values) <= len(free) else values[:1]
     meant = [shlex.quote(f"{key}={value}") for key, value in zip(free, told, strict=False)]
@@ -72,9 +77,9 @@ def explain_unknown(key: str, keys: Sequence[str], trained: Collection[str] | No
     parent, _, name = key.rpartition(".")
     of_training = trained is not None and key in trained
     beside = [one.rpartition(".")[2] for one in keys if one.rpartition(".")[0] == parent]
-    near = "" if of_training else suggest(name, beside)
-    if _ELSEWHERE.get(key) in keys:
-        near = f" (did you mean {_ELSEWHERE[key]}?)"
+    near = "" if of_training else suggest(name, beside, above=key.removesuffix(name))
+    if OF_CHECKPOINT.get(key) in keys:
+        near = f" (did you mean {OF_CHECKPOINT[key]}?)"
     listed = ", ".join(keys)
     if trained is None:
         return f"unknown key {key}{near}; the keys are {listed}"

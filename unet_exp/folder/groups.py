@@ -144,10 +144,12 @@ def _name_group(item: SplitItem, config: UserDataConfig) -> str:
 
 
 def _suggest_backslashes(rule: str, name: str) -> str:
-    """Says which expression a shell has probably taken the backslashes from: one with them that matches a name."""
-    letters = [] if "\\" in rule else list(re.finditer("[dwsDWS]", rule))
-    repeated = [letter for letter in letters if rule[letter.end() :][:1] in ("+", "*", "{", "?")]
-    for chosen in filter(None, (repeated, letters, *([letter] for letter in letters))):
+    """Says which expression a shell has probably taken the backslashes from: one with them that matches a name.
+
+    Only of letters beside what repeats them or a bracket: others are mostly of words.
+    """
+    letters = [] if "\\" in rule else list(re.finditer(r"[dwsDWS](?=[+*?{\])])|(?<=[\[(])[dwsDWS]", rule))
+    for chosen in filter(None, (letters, *([letter] for letter in letters))):
         meant = rule
         for letter in reversed(chosen):
             meant = f"{meant[: letter.start()]}\\{meant[letter.start() :]}"

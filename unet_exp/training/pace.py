@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+import yaml
 from pytorch_lightning.callbacks import Callback
 
 from unet_exp.files import conf_dir
@@ -76,14 +77,23 @@ def find_small_twin(words: Sequence[str]) -> str | None:
 
     Returns:
         `experiment=paper_isbi2012_small` for `experiment=paper_isbi2012`, `experiment=small` where a recipe has no such
-        twin; None for a recipe that is small itself.
+        twin; None for a recipe that is small itself or builds on that one, and for one of the user's own, which may.
     """
     typed = [word.partition("=")[2] for word in words if word.lstrip("+").startswith("experiment=")]
     name = typed[-1] if typed else ""
-    if name in (_SMALL, "own", "demo") or name.endswith(f"_{_SMALL}"):
+    if name.endswith(f"_{_SMALL}") or (name and _may_build_on_small(name)):
         return None
     twin = f"{name}_{_SMALL}"
     return f"experiment={twin if name and (conf_dir() / 'experiment' / f'{twin}.yaml').is_file() else _SMALL}"
+
+
+def _may_build_on_small(name: str) -> bool:
+    """Whether a recipe is `small`, begins with it, or is no file of `conf/`, so that nothing is known of it."""
+    path = conf_dir() / "experiment" / f"{name}.yaml"
+    if name == _SMALL or not path.is_file():
+        return True
+    bases = yaml.safe_load(path.read_text(encoding="utf-8")).get("defaults", ())
+    return any(_may_build_on_small(base) for base in bases if isinstance(base, str) and base != "_self_")
 
 
 def _describe(seconds: float) -> str:
