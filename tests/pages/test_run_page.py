@@ -195,6 +195,7 @@ def test_names_are_text_and_nothing_is_fetched(folder: RunFolder) -> None:
             {"ended_by": "trainer.max_time", "planned_steps": 3000},
             "Ended by trainer.max_time at step 40 of 3,000 in 4 ",
         ),
+        ({"ended_by": "trainer.max_time", "planned_steps": None}, "Ended by trainer.max_time at step 40 in 4 epochs"),
         ({"status": "stopped", "steps": 82, "epochs": 0}, "82 steps. Best"),
         ({"steps": 1, "epochs": 1}, "1 step in 1 epoch. Best"),
         ({"resumed": [{"step": 3, "time": "now"}]}, "resumedonce"),
