@@ -314,10 +314,10 @@ class TestMistakes:
                 f"resume={run}"
             )
         said = cli("evaluate", "checkpoint=outputs/train/bare").mistake
-        assert (
-            "bare/checkpoints/best.ckpt: this run has no checkpoint yet (was it stopped before its first step" in said
+        assert said.endswith(
+            "bare/checkpoints/best.ckpt: this run has no checkpoint yet (was it stopped before its first step was "
+            "saved?); go on with the training, resume=outputs/train/bare"
         )
-        assert said.endswith("was saved?); go on with the training, resume=outputs/train/bare")
         for told in ({"status": "finished"}, {"status": "stopped", "pruned_at": 30}):
             (tmp_path / run / "summary.json").write_text(json.dumps(told))
             assert cli("evaluate", f"checkpoint={run}").mistake.endswith(

@@ -133,6 +133,7 @@ def test_scores_have_titles_thresholds_and_units(folder: RunFolder) -> None:
     assert page.by_tag["th"][:4] == ["score", "cell", "membrane", "mean"]
     assert page.by_tag["td"][:9] == ["2.5000", "", "", "3", "", "", "0.3000", "0.1000", "0.2000"]
     assert page.by_tag["td"][9:13] == ["0.0123", "0.50", "0.2500", "0.40"]
+    assert {"at the threshold chosen on val", "threshold chosen on val"} <= set(page.by_tag["th"])
     assert {"Hausdorff 95 (lower is better)", "images without a distance", "Rand error (lower is better)"} <= set(
         page.by_tag["span"]
     )

@@ -30,10 +30,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     configs: list[Config] = []
 
     def train(config: Config, words: list[str], folder: RunFolder, pruning: object = None) -> None:
-        del words, pruning
+        del pruning
         configs.append(config)
         folder.write_config(config.model_dump())
-        Summary(status="finished", seed=config.seed).write(folder.summary)
+        Summary(status="finished", seed=config.seed, overrides=words).write(folder.summary)
 
     monkeypatch.setattr(unet_exp.training.run, "train", train)
     return configs

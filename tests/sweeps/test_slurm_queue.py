@@ -254,8 +254,8 @@ def test_a_signal_leaves_or_cancels_the_jobs(
     def stop(_: Collection[str]) -> None:
         raise signals.Stopped(signal.SIGINT)
 
+    launcher = SlurmLauncher(settings(on_interrupt=on_interrupt), 1, sweep, print, said, stop, AGAIN)
     with pytest.raises(signals.Stopped):
-        launcher = SlurmLauncher(settings(on_interrupt=on_interrupt), 1, sweep, print, said, stop, AGAIN)
         launcher.launch(RUNS, [["a"], ["b"]])
     assert isinstance(said.file, io.StringIO)
     assert told in said.file.getvalue()
@@ -298,6 +298,17 @@ def test_what_sbatch_may_have_submitted_stays_recorded(commands: Commands, sweep
     with pytest.raises(UserError, match=rf"SLURM does not answer .* go on later with: {re.escape(AGAIN)}$"):
         launch(sweep, lambda *_: None)
     assert SlurmJobs(sweep.path).are_known
+
+
+def test_the_line_that_goes_on_later_is_whole(commands: Commands, cli: Callable[..., Said], tmp_path: Path) -> None:
+    commands.set("sbatch", "echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1")
+    (tmp_path / "my own" / "optimizer").mkdir(parents=True)
+    (tmp_path / "my own" / "optimizer" / "slow.yaml").write_text("defaults: [adam, _self_]\nlr: 0.25\n")
+    words = ["--config-dir", "my own", *TINY, "optimizer=slow", "hydra/launcher=slurm", "trust=[mine]", "output=out"]
+    said = cli("train", "-m", *words, "seed=0,1").mistake
+    (folder,) = (tmp_path / "out" / "sweep").iterdir()
+    again = f"sweep.resume={folder.relative_to(tmp_path)} --config-dir 'my own' 'trust=[mine]'"
+    assert said.endswith(f"go on later with: python scripts/train.py {again}")
 
 
 @pytest.mark.parametrize(
