@@ -50,6 +50,11 @@ def write_value(value: object) -> str:
     return f'"{escaped}"'
 
 
+def find_keys(words: Iterable[str]) -> set[str]:
+    """The keys that words of a command line set, add or delete: `seed` of `seed=1`, `+seed=1` and `~seed`."""
+    return {word.lstrip("+~").partition("=")[0] for word in words}
+
+
 def is_path(word: str) -> bool:
     """Whether a word has a slash, or names a file or folder."""
     return "/" in word or os.path.exists(word)

@@ -310,12 +310,20 @@ class TestMistakes:
             said = cli("evaluate", f"checkpoint={named}").mistake
             assert said == (
                 f"checkpoint={run}/checkpoints/best.ckpt: there is no such file (was the run stopped before its "
-                f"first validation?); type {run}/checkpoints/last.ckpt for its last state, or let the training go on: "
-                f"python scripts/train.py resume={run}"
+                f"first validation?); type {run}/checkpoints/last.ckpt for its last state, or go on with the training, "
+                f"resume={run}"
             )
         said = cli("evaluate", "checkpoint=outputs/train/bare").mistake
-        assert "bare/checkpoints/best.ckpt: there is no such file, nor a last one (was the run stopped before" in said
-        assert said.endswith("scripts/train.py resume=outputs/train/bare")
+        assert said.endswith(
+            "bare/checkpoints/best.ckpt: this run has no checkpoint yet (was it stopped before its first step was "
+            "saved?); go on with the training, resume=outputs/train/bare"
+        )
+        for told in ({"status": "finished"}, {"status": "stopped", "pruned_at": 30}):
+            (tmp_path / run / "summary.json").write_text(json.dumps(told))
+            assert cli("evaluate", f"checkpoint={run}").mistake.endswith(
+                "there is no such file, though the training is over (was it moved or deleted?); type "
+                f"{run}/checkpoints/last.ckpt for its last state"
+            )
 
     def test_of_folders(self, cli: Cli, tmp_path: Path) -> None:
         for name, inside in (("sweep/a", "sweep.json"), ("sweep/b", "b/config.yaml")):

@@ -929,3 +929,4 @@ class TestVariablesOfWandb:
         typed = parse(compose_train(["logger.project=typed"]))
         assert keep_places(typed, folder, ["logger.project=typed"]).logger.model_dump()["project"] == "typed"
         assert keep_places(parse(compose_train(["logger=csv"])), folder).logger.name == "csv"
+        assert keep_places(now, folder, ["~logger.tags"]).logger.model_dump()["tags"] == []

@@ -133,6 +133,7 @@ def test_scores_have_titles_thresholds_and_units(folder: RunFolder) -> None:
     assert page.by_tag["th"][:4] == ["score", "cell", "membrane", "mean"]
     assert page.by_tag["td"][:9] == ["2.5000", "", "", "3", "", "", "0.3000", "0.1000", "0.2000"]
     assert page.by_tag["td"][9:13] == ["0.0123", "0.50", "0.2500", "0.40"]
+    assert {"at the threshold chosen on val", "threshold chosen on val"} <= set(page.by_tag["th"])
     assert {"Hausdorff 95 (lower is better)", "images without a distance", "Rand error (lower is better)"} <= set(
         page.by_tag["span"]
     )
@@ -195,6 +196,7 @@ def test_names_are_text_and_nothing_is_fetched(folder: RunFolder) -> None:
             {"ended_by": "trainer.max_time", "planned_steps": 3000},
             "Ended by trainer.max_time at step 40 of 3,000 in 4 ",
         ),
+        ({"ended_by": "trainer.max_time", "planned_steps": None}, "Ended by trainer.max_time at step 40 in 4 epochs"),
         ({"status": "stopped", "steps": 82, "epochs": 0}, "82 steps. Best"),
         ({"steps": 1, "epochs": 1}, "1 step in 1 epoch. Best"),
         ({"resumed": [{"step": 3, "time": "now"}]}, "resumedonce"),

@@ -213,8 +213,9 @@ WORDS = [*TINY, "model=same", "seed=0,1"]
             {"words": [*WORDS, "loss=custom", "loss.target=antigravity.fly", "trust=[antigravity]"]},
             "if you trust it, add trust=[antigravity]",
         ),
-        ({"words": [*WORDS, "trust=[antigravity]"]}, "if you trust antigravity too, add trust=[...]"),
-        ({"config_dir": "theirs"}, "if you trust them, add --config-dir theirs"),
+        ({"words": [*WORDS, "trust=[antigravity]"]}, "if you trust antigravity too, add 'trust=[antigravity]'"),
+        ({"config_dir": "theirs"}, "add --config-dir theirs, and 'trust=[<package>]' if they name classes of yours"),
+        ({"config_dir": "their configs"}, "if you trust them, add --config-dir 'their configs', and"),
         ({"words": [*WORDS, "optimizer.lr=1"]}, "its words no longer stand for the runs in its sweep.json"),
         ({"runs": [{"name": "seed=0", "overrides": ["hydra.job_logging=[ls]"]}]}, "its words no longer stand for"),
     ],
@@ -230,7 +231,7 @@ def test_what_a_sweep_needs_to_go_on_is_told_at_once(cli: Cli, tmp_path: Path) -
     (folder / "seed=0").mkdir()
     RunFolder(folder / "seed=0").write_config(compose_train([*TINY, "loss=custom", "loss.target=theirs.Loss"]))
     said = cli("train", f"sweep.resume={folder}")
-    assert said.mistake.endswith("if you trust them, add --config-dir theirs, and trust=[theirs] for their classes")
+    assert said.mistake.endswith("if you trust them, add --config-dir theirs, and 'trust=[theirs]' for their classes")
 
 
 @pytest.mark.parametrize("line", ["xx", "{}"])

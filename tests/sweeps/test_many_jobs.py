@@ -30,10 +30,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     configs: list[Config] = []
 
     def train(config: Config, words: list[str], folder: RunFolder, pruning: object = None) -> None:
-        del words, pruning
+        del pruning
         configs.append(config)
         folder.write_config(config.model_dump())
-        Summary(status="finished", seed=config.seed).write(folder.summary)
+        Summary(status="finished", seed=config.seed, overrides=words).write(folder.summary)
 
     monkeypatch.setattr(unet_exp.training.run, "train", train)
     return configs
@@ -115,6 +115,58 @@ def test_runs_of_a_resumed_sweep_follow_the_one_that_began_first(
     assert cli("train", f"sweep.resume={sweep}").code == 0
     assert (sweep / ".earliest").read_text() == "seed=2"
     assert trained[-1].seed == 0
+
+
+OFFLINE = [*TINY[:-3], "logger.mode=offline"]
+
+
+@pytest.mark.parametrize(
+    ("words", "projects"),
+    [
+        ([*OFFLINE, "seed=0,1"], ["first", "first"]),
+        ([*OFFLINE, "logger.project=typed", "seed=0,1"], ["typed", "typed"]),
+        ([*OFFLINE, "seed=0", "logger=wandb,[wandb,tensorboard]"], ["first", "other shell"]),
+    ],
+)
+def test_a_resumed_sweep_stays_at_its_place_in_wandb(
+    words: list[str],
+    projects: list[str],
+    cli: Cli,
+    tmp_path: Path,
+    trained: list[Config],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "first")
+    assert cli("train", "-m", *words, "sweep.report=false", f"output={tmp_path / 'out'}").code == 0
+    (sweep,) = (tmp_path / "out" / "sweep").iterdir()
+    shutil.rmtree(sweep / trained[1].name)
+    monkeypatch.setenv("WANDB_PROJECT", "other shell")
+    assert cli("train", f"sweep.resume={sweep}").code == 0
+    assert [trained[0].logger.model_dump()["project"], trained[-1].logger.model_dump()["project"]] == projects
+
+
+def test_the_first_run_is_one_that_goes_on_where_it_began(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path, [], planned=[PlannedRun(f"seed={seed}", []) for seed in range(3)])
+    for age, run in enumerate(sweep.runs):
+        folder = sweep.folder(run)
+        folder.last.parent.mkdir(parents=True)
+        folder.config.touch()
+        os.utime(folder.config, (age, age))
+    sweep.folder(sweep.runs[1]).last.touch()
+    sweep.note_earliest()
+    assert sweep.earliest.read_text() == "seed=1"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [(["logger.mode=offline"], 1), (["logger.mode=disabled"], 0), (["logger=csv"], 0)]
+)
+def test_a_sweep_tells_variables_of_wandb_without_effect_once(
+    words: list[str], told: int, cli: Cli, tmp_path: Path, trained: list[Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_NAME", "mine")
+    said = cli("train", "-m", *TINY[:-3], *words, "seed=0,1", "sweep.report=false", f"output={tmp_path / 'out'}")
+    assert said.out.count("warning: W&B: WANDB_NAME has no effect") == told
+    assert len(trained) == 2
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "", "gone", "a/b"])

@@ -29,6 +29,7 @@ from unet_exp.sweeps.slurm_queue import explain_end, require_slurm
 from unet_exp.sweeps.study import Outcome
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SLURM's commands are scripts of a shell here")
+AGAIN = "python scripts/train.py sweep.resume=out --config-dir mine"
 RUNS = [PlannedRun("seed=0", ["seed=0"]), PlannedRun("seed=1", ["seed=1"])]
 
 
@@ -89,7 +90,7 @@ def launch(sweep: SweepFolder, at_look: Callable[[int, Collection[str]], None], 
         at_look(len(looks), queued)
 
     said = Console(file=io.StringIO(), width=200)
-    SlurmLauncher(settings(**other), 1, sweep, print, said, look).launch(RUNS, [run.overrides for run in RUNS])
+    SlurmLauncher(settings(**other), 1, sweep, print, said, look, AGAIN).launch(RUNS, [run.overrides for run in RUNS])
     assert isinstance(said.file, io.StringIO)
     return said.file.getvalue()
 
@@ -253,8 +254,9 @@ def test_a_signal_leaves_or_cancels_the_jobs(
     def stop(_: Collection[str]) -> None:
         raise signals.Stopped(signal.SIGINT)
 
+    launcher = SlurmLauncher(settings(on_interrupt=on_interrupt), 1, sweep, print, said, stop, AGAIN)
     with pytest.raises(signals.Stopped):
-        SlurmLauncher(settings(on_interrupt=on_interrupt), 1, sweep, print, said, stop).launch(RUNS, [["a"], ["b"]])
+        launcher.launch(RUNS, [["a"], ["b"]])
     assert isinstance(said.file, io.StringIO)
     assert told in said.file.getvalue()
     asked = tmp_path / "cancelled"
@@ -293,9 +295,20 @@ def test_what_sbatch_refuses_leaves_no_record(said: str, advice: str, commands: 
 
 def test_what_sbatch_may_have_submitted_stays_recorded(commands: Commands, sweep: SweepFolder) -> None:
     commands.set("sbatch", "echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1")
-    with pytest.raises(UserError, match=r"SLURM does not answer .* go on later with: .*/train\.py sweep\.resume="):
+    with pytest.raises(UserError, match=rf"SLURM does not answer .* go on later with: {re.escape(AGAIN)}$"):
         launch(sweep, lambda *_: None)
     assert SlurmJobs(sweep.path).are_known
+
+
+def test_the_line_that_goes_on_later_is_whole(commands: Commands, cli: Callable[..., Said], tmp_path: Path) -> None:
+    commands.set("sbatch", "echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1")
+    (tmp_path / "my own" / "optimizer").mkdir(parents=True)
+    (tmp_path / "my own" / "optimizer" / "slow.yaml").write_text("defaults: [adam, _self_]\nlr: 0.25\n")
+    words = ["--config-dir", "my own", *TINY, "optimizer=slow", "hydra/launcher=slurm", "trust=[mine]", "output=out"]
+    said = cli("train", "-m", *words, "seed=0,1").mistake
+    (folder,) = (tmp_path / "out" / "sweep").iterdir()
+    again = f"sweep.resume={folder.relative_to(tmp_path)} --config-dir 'my own' 'trust=[mine]'"
+    assert said.endswith(f"go on later with: python scripts/train.py {again}")
 
 
 @pytest.mark.parametrize(

@@ -323,14 +323,16 @@ class TestRun:
         sweep = SweepFolder.create(Path("out"), "a b", plan.words, None, None, plan.runs)
         loggers = [config.logger for config in plan.configs]
         assert not list(describe_wandb(sweep, loggers))
-        for run in sweep.runs[1:]:
+        for run, project in zip(sweep.runs[1:], ("skips", "began-here"), strict=True):
             (sweep.folder(run).path / "wandb" / "offline-run-1").mkdir(parents=True)
+            logger = {"entity": "my-lab", "project": project}
+            sweep.folder(run).config.write_text(yaml.safe_dump({"logger": logger} if project != "skips" else {}))
         online = sweep.folder(sweep.runs[0])
         online.path.mkdir()
         Summary(wandb_url="https://wandb.ai/my-lab/skips/runs/abc").write(online.summary)
         assert list(describe_wandb(sweep, loggers)) == [
             f"W&B  1 run online: https://wandb.ai/my-lab/skips, group {sweep.path.name}",
-            "W&B  2 runs offline, my-lab/skips; send them after wandb login: "
+            "W&B  2 runs offline, my-lab/skips, my-lab/began-here; send them after wandb login: "
             f"wandb sync '{sweep.path}'/*/wandb/offline-run-*",
         ]
         assert not list(describe_wandb(sweep, [config.logger for config in planned(*TINY, "seed=0,1").configs]))

@@ -110,7 +110,7 @@ def test_every_row_has_a_mark_and_the_page_counts_them():
             assert re.match(r"(sec\. \d|fig\. \d)", where), f"{key} is stated, but where?"
         if kind == "differs":
             assert re.match(r"sec\. \d", where), f"{key} differs from what the paper says, but where?"
-            assert re.search(r".; here .*(since|so that|as) ", told), f"{key} differs: from what, and why?"
+            assert re.search(r".; here .*\b(since|so that|as) ", told), f"{key} differs: from what, and why?"
         if kind == "assumed":
             assert " here " not in told.split("; ")[0], key
     stated, assumed, differing = (

@@ -177,10 +177,10 @@ def test_max_time_counts_validations_and_neither_setup_nor_test(cli: Cli, monkey
     assert told["seconds_test"] == pytest.approx(6000, abs=50)  # of validation and test images
     assert told["seconds"] == pytest.approx(7600, abs=100)
     seconds = [f"{told[f'seconds_{part}']:.0f} s" for part in ("training", "setup", "test")]
-    assert "ended_by" not in told, "nothing else would have ended it"
-    assert said.out.splitlines()[-2] == "5 steps in {} with validations (setup {}, test {}); everything is in".format(
-        *seconds
-    )
+    assert (told["ended_by"], told["planned_steps"]) == ("trainer.max_time", None)
+    assert said.out.splitlines()[-2] == (
+        "ended by trainer.max_time at step 5, after {} with validations (setup {}, test {}); everything is in"
+    ).format(*seconds)
 
 
 def test_a_training_that_the_time_ends_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -324,7 +324,13 @@ def test_variables_without_effect_are_told_in_one_line(
 ) -> None:
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
-    config = parse(compose_train(["logger.mode=disabled", f"output={tmp_path}"]))
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "sweep.json").touch()
+    for mode, folder in (("disabled", "run"), ("offline", "sweep/seed=0")):
+        config = parse(compose_train([f"logger.mode={mode}", f"output={tmp_path}"]))
+        WandbRun.open(Start(config, RunFolder(tmp_path / folder))).finish({}, failed=False)
+    assert not _warnings(caplog), "nothing is written, or the sweep says it"
+    config = parse(compose_train(["logger.mode=offline", f"output={tmp_path}"]))
     WandbRun.open(Start(config, RunFolder(tmp_path / "run"))).finish({}, failed=False)
     warnings = _warnings(caplog)
     assert len(warnings) == len(told)

@@ -1,8 +1,10 @@
 """The door for every checkpoint: a training's `.ckpt`, a run's folder, an exported `.onnx` or `.safetensors`."""
 
 import glob
+import json
 import shlex
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
@@ -80,13 +82,27 @@ def _find_file(path: Path) -> Path:
 
 def _explain_lacking(checkpoints: Path) -> str:
     """What to do with a run whose folder of checkpoints has no best one."""
-    go_on = f"python scripts/train.py {shlex.quote(f'resume={checkpoints.parent}')}"
-    if last := _find_last(checkpoints):
+    # A command line would need the trust that the run's config wants, which `unet_exp.runs` knows: the words will do.
+    go_on = f"go on with the training, {shlex.quote(f'resume={checkpoints.parent}')}"
+    last = _find_last(checkpoints)
+    if _is_over(checkpoints.parent):  # there is nothing to go on with
+        take = "" if last is None else f"; type {last} for its last state"
+        return f"there is no such file, though the training is over (was it moved or deleted?){take}"
+    if last is not None:
         return (
             f"there is no such file (was the run stopped before its first validation?); type {last} for its last "
-            f"state, or let the training go on: {go_on}"
+            f"state, or {go_on}"
         )
-    return f"there is no such file, nor a last one (was the run stopped before its first?); let it go on: {go_on}"
+    return f"this run has no checkpoint yet (was it stopped before its first step was saved?); {go_on}"
+
+
+def _is_over(run: Path) -> bool:
+    """Whether a run's `summary.json` says that it finished, or that a search pruned it."""
+    with suppress(OSError, ValueError):
+        summary = json.loads((run / "summary.json").read_bytes())
+        if isinstance(summary, dict):
+            return summary.get("status") == "finished" or summary.get("pruned_at") is not None
+    return False
 
 
 def _find_last(checkpoints: Path) -> Path | None:

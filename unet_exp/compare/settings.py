@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from unet_exp.compare.collect import Run
+from unet_exp.typed import find_keys
 
 Setting = tuple[str, str | Decimal]
 """A key and its value."""
@@ -66,7 +67,7 @@ def select_label_keys(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
     A key is implied if nobody typed it and it is measured, or every option of its group's varying word has one value of
     it, provided that it belongs to a preset or has that one value wherever it exists.
     """
-    typed = {str(word).lstrip("+~").partition("=")[0] for run in runs for word in run.summary.overrides or ()}
+    typed = find_keys(word for run in runs for word in run.summary.overrides or ())
 
     def implied(key: str) -> bool:
         group, _, last = key.partition(".")

@@ -32,19 +32,17 @@ def name_status(summary: Summary) -> tuple[str, str]:
         return f"pruned by the search after {summary.pruned_at} steps", "few"
     tones = {"finished": "better", "failed": "worse", "stopped": "few"}
     status = summary.status or "unknown"
-    if status == "finished" and summary.ended_by is not None:
+    if status == "finished" and summary.planned_steps is not None:  # it was to go on
         return status, "few"
     return status, tones.get(status, "unclear")
 
 
-def describe_end(summary: Summary) -> str:
+def describe_result(summary: Summary) -> str:
     """How far it came, and its best epoch, in a sentence or two."""
     if summary.checkpoint is not None:
         return ""
-    if summary.ended_by is not None:
-        parts = [f"Ended by {summary.describe_early_end()}"]
-    else:
-        parts = [_count(summary.steps or 0, "step")]
+    reach = summary.describe_reach()
+    parts = [reach[0].upper() + reach[1:]]
     if summary.epochs:
         parts[0] += f" in {_count(summary.epochs, 'epoch')}"
     if summary.seconds_training is not None:

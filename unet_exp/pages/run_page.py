@@ -15,7 +15,7 @@ from unet_exp.metrics.declarations import direction, read_own
 from unet_exp.pages.pictures import Panel, Strip, encode, list_score_pictures, rank, read_panels
 from unet_exp.pages.run_facts import (
     describe_distances,
-    describe_end,
+    describe_result,
     list_facts,
     list_own_files,
     list_words,
@@ -61,7 +61,7 @@ def write_run_page(folder: RunFolder, summary: Summary, classes: Sequence[ClassS
             kind="Evaluation" if summary.checkpoint else "Training",
             status=status,
             tone=tone,
-            end=describe_end(summary),
+            end=describe_result(summary),
             error=summary.error,
             warnings=summary.warnings,
             words=list_words(summary),

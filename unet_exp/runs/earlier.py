@@ -10,6 +10,7 @@ from unet_exp.files import is_locked
 from unet_exp.keys import flat, rename_keys
 from unet_exp.runs.run_folder import RunFolder
 from unet_exp.schema import Strict
+from unet_exp.typed import find_keys
 
 AUTO = "auto"
 
@@ -129,7 +130,7 @@ def keep_unrecorded(config: Config, folder: RunFolder, typed: Sequence[str] = ()
         UserError: as `read_config`.
     """
     before, recorded = read_config(folder), rename_keys(folder.read_config())
-    keys = {word.lstrip("+").partition("=")[0] for word in typed}
+    keys = find_keys(typed)
     values = config.model_dump()
     for key, former in _FORMER_DEFAULTS.items():
         name, _, last = key.partition(".")
@@ -160,7 +161,7 @@ def keep_places(config: Config, folder: RunFolder, typed: Sequence[str] = ()) ->
         UserError: as `read_config`.
     """
     before = read_config(folder).logger
-    keys = {word.lstrip("+").partition("=")[0] for word in typed}
+    keys = find_keys(typed)
     kept = {
         key: getattr(before, key)
         for key in _PLACES

@@ -85,6 +85,11 @@ class RunFolder:
         return self.last.exists() or self.previous.exists()
 
     @property
+    def is_of_sweep(self) -> bool:
+        """Whether it is one of the runs of a sweep."""
+        return (self.path.parent / "sweep.json").is_file()
+
+    @property
     def is_over(self) -> bool:
         """Whether the run finished, or a search pruned it."""
         return self.read_summary().is_over

@@ -77,8 +77,8 @@ class Summary(Conditions):
         seconds_training: of all starts, validations included; what `trainer.max_time` limits.
         seconds_test: of the test, after the training.
         pruned_at: optimizer steps at which a search pruned it.
-        ended_by: the key that ended it before `planned_steps`, `trainer.max_time`; None where nothing did.
-        planned_steps: optimizer steps that it would have taken, where `ended_by` is known.
+        ended_by: `trainer.max_time` where that ended it, before `planned_steps` if there are any; else None.
+        planned_steps: optimizer steps that it would have taken; None where `ended_by` is, or only the time limits it.
         overfit: the verdict of `debug=overfit`.
         error: why it was stopped or failed.
         steps: optimizer steps taken.
@@ -138,10 +138,13 @@ class Summary(Conditions):
         """Whether the run finished, or a search pruned it."""
         return self.status == "finished" or self.pruned_at is not None
 
-    def describe_early_end(self) -> str:
-        """Such as `trainer.max_time at step 126 of 300`; of a run with `ended_by`."""
+    def describe_reach(self) -> str:
+        """How far it came: `300 steps`, or `ended by trainer.max_time at step 126 of 300`."""
+        steps = self.steps or 0
+        if self.ended_by is None:
+            return f"{steps:,} step{'s' * (steps != 1)}"
         planned = "" if self.planned_steps is None else f" of {self.planned_steps:,}"
-        return f"{self.ended_by} at step {self.steps or 0:,}{planned}"
+        return f"ended by {self.ended_by} at step {steps:,}{planned}"
 
     def missing_conditions(self) -> str:
         """The conditions that it lacks, as a list in words; empty where nothing is missing."""

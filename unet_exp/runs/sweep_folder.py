@@ -161,9 +161,10 @@ class SweepFolder:
         """Writes down which run began first, for those that begin now; what an earlier resume has noted stays."""
         if self.find_earliest() is not None:
             return
-        configs = [config for run in self.runs if (config := self.folder(run).config).is_file()]
-        if configs:
-            write_text(self.earliest, min(configs, key=lambda config: config.stat().st_mtime_ns).parent.name)
+        begun = [folder for run in self.runs if (folder := self.folder(run)).config.is_file()]
+        if begun:  # one without a checkpoint begins again, with a new config
+            first = min(begun, key=lambda run: (not (run.has_checkpoint or run.is_over), run.config.stat().st_mtime_ns))
+            write_text(self.earliest, first.path.name)
 
     def find_earliest(self) -> RunFolder | None:
         """The run that began before the sweep was resumed, perhaps by an earlier version; None without such."""

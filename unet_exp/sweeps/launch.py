@@ -1,13 +1,11 @@
 """Starts the runs of a sweep with any of Hydra's launchers, and compares them at the end."""
 
-import logging
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -23,16 +21,16 @@ from unet_exp import signals
 from unet_exp.config import Config, parse
 from unet_exp.config.multirun import parse_sweep
 from unet_exp.console import make_console
-from unet_exp.errors import ConfigError, UserError
+from unet_exp.errors import UserError
 from unet_exp.files import find_holder, hold_lock, is_locked
 from unet_exp.options import initialize_hydra, quote, search_path
 from unet_exp.progress import watch
-from unet_exp.runs.earlier import keep_unrecorded
+from unet_exp.runs.earlier import keep_places, keep_unrecorded
 from unet_exp.runs.lifecycle import record_failure
 from unet_exp.runs.run_folder import RunFolder
-from unet_exp.runs.shared_warnings import count_warnings
 from unet_exp.runs.study_storage import StudyAddress, explain_errors
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
+from unet_exp.sweeps.checks import check_alone, check_data, explain_unused_variables
 from unet_exp.sweeps.job_loader import ForgetConfigs, JobLoader, read_job
 from unet_exp.sweeps.pairs import warn_of_few_pairs
 from unet_exp.sweeps.plan import SweepPlan
@@ -41,11 +39,11 @@ from unet_exp.sweeps.run_search import Launch, check_storage, check_study, concl
 from unet_exp.sweeps.slurm import SlurmLauncher, find_runs_in_jobs
 from unet_exp.sweeps.slurm_job import bind_runner
 from unet_exp.sweeps.slurm_jobs import SlurmJobs
-from unet_exp.sweeps.slurm_queue import require_slurm
 from unet_exp.sweeps.space import describe_space
 from unet_exp.sweeps.study import Study
 from unet_exp.sweeps.wandb_places import describe_wandb
 from unet_exp.sweeps.worker import work
+from unet_exp.typed import find_keys
 
 _MOST_TOLD, _MOST_NAMED = 100, 20  # of failed runs: lines, and names in one line
 
@@ -56,7 +54,7 @@ def run_sweep(plan: SweepPlan) -> None:
     Raises:
         UserError: before the first run, for what the user can correct; at the end, if runs have failed.
     """
-    _check_alone()
+    check_alone()
     if plan.folder is not None and is_locked(plan.folder.lock):
         raise _explain_still_running(plan.folder)
     console = make_console(file=sys.stdout)  # the output of the runs goes to their logs
@@ -64,10 +62,12 @@ def run_sweep(plan: SweepPlan) -> None:
         check_storage(plan.search, is_known=plan.folder is not None)
         console.print(describe_space(plan.search), soft_wrap=True)
     with _say_that_none_has_begun(plan):
-        images = _check_data(plan, console)
+        images = check_data(plan, console)
     check_study(plan, images)
     if plan.sweep.report and plan.search is None and (warning := warn_of_few_pairs(plan.configs)):
         console.print(warning, soft_wrap=True)
+    if warning := explain_unused_variables(plan):
+        console.print(f"warning: {warning}", soft_wrap=True)
     folder = plan.folder or SweepFolder.create(
         Path(plan.configs[0].output) / "sweep",
         plan.name,
@@ -76,7 +76,21 @@ def run_sweep(plan: SweepPlan) -> None:
         plan.search.name if plan.search else None,
         [] if plan.search else plan.runs,
     )
-    study: Study | None = None
+    study = _launch_runs(plan, folder, console, images)
+    if study is None:
+        _conclude(plan, folder, console)
+    else:
+        with explain_errors(study.address.storage, opening=False):
+            conclude_search(plan, folder, study, console)
+
+
+def _launch_runs(plan: SweepPlan, folder: SweepFolder, console: Console, images: str | None) -> Study | None:
+    """Runs what is missing, while this process holds the lock of the sweep; the study of a search.
+
+    Raises:
+        UserError: for what the user can correct.
+        Stopped: at a signal, with the line that goes on with the sweep.
+    """
     try:
         with hold_lock(folder.lock):
             folder = SweepFolder.open(folder.path)  # read again under the lock
@@ -87,10 +101,10 @@ def run_sweep(plan: SweepPlan) -> None:
                 SweepProgress(folder, total, console) as progress,
                 _open_launcher(plan, folder, console, progress) as launch,
             ):
-                if plan.search is None:
-                    launch([run for run in folder.runs if not folder.is_done(run)])
-                else:
-                    study = run_search(plan, folder, launch, progress, console, images)
+                if plan.search is not None:
+                    return run_search(plan, folder, launch, progress, console, images)
+                launch([run for run in folder.runs if not folder.is_done(run)])
+                return None
     except UserError:
         begun = SlurmJobs(folder.path).are_known or any(folder.folder(run).path.exists() for run in folder.runs)
         if plan.folder is None and not begun:  # such as jobs that SLURM refuses: there is nothing to go on with
@@ -102,11 +116,6 @@ def run_sweep(plan: SweepPlan) -> None:
         signum = error.signum if isinstance(error, signals.Stopped) else signal.SIGINT
         _print_places(plan, folder, console)
         raise signals.Stopped(signum, f"go on with: {explain_resume(plan, folder.path)}") from None
-    if study is None:
-        _conclude(plan, folder, console)
-    else:
-        with explain_errors(study.address.storage, opening=False):
-            conclude_search(plan, folder, study, console)
 
 
 def run_planned(composed: DictConfig) -> None:
@@ -149,7 +158,7 @@ def _train(
         redirect_stderr(log),
         record_failure(folder, words),
     ):
-        config = _adapt_config(_keep_version(read(), folder, words), folder)
+        config = _adapt_config(_follow_first(read(), folder, words), folder)
         with signals.defer():
             from unet_exp.training.pruning import Pruning
             from unet_exp.training.run import train
@@ -158,10 +167,23 @@ def _train(
         train(config, words, folder, pruning)
 
 
-def _keep_version(config: Config, folder: RunFolder, words: Sequence[str]) -> Config:
-    """The config of a run of a resumed sweep: keys that the version of its first run lacked mean the same."""
+def _follow_first(config: Config, folder: RunFolder, words: Sequence[str]) -> Config:
+    """The config of a run of a resumed sweep, which takes from its first run what no word says.
+
+    Keys that the version of that run lacked mean the same, and its place at W&B stays, whatever the variables of this
+    shell are; but not where the runs differ in an option that may name places itself.
+    """
     first = SweepFolder(folder.path.parent, []).find_earliest()
-    return config if first is None or first.path == folder.path else keep_unrecorded(config, first, words)
+    if first is None or first.path == folder.path:
+        return config
+    kept = keep_unrecorded(config, first, words)
+    option_words = [_list_options(line) for line in (words, first.read_summary().overrides or words)]
+    return keep_places(kept, first, words) if option_words[0] == option_words[1] else kept
+
+
+def _list_options(words: Sequence[str]) -> set[str]:
+    """Those of the words that choose an experiment or a logger."""
+    return {word for word in words if find_keys([word]) <= {"experiment", "logger"}}
 
 
 @contextmanager
@@ -173,80 +195,6 @@ def _say_that_none_has_begun(plan: SweepPlan) -> Iterator[None]:
         signum = error.signum if isinstance(error, signals.Stopped) else signal.SIGINT
         advice = "no run had begun, so there is nothing to resume" if plan.folder is None else "no run has begun again"
         raise signals.Stopped(signum, advice) from None
-
-
-def _check_data(plan: SweepPlan, console: Console) -> str | None:
-    """Reads the data of every run and builds its network; once for runs that differ only in how they learn.
-
-    It prints what the checks warn of, with how many runs it is so in.
-
-    Returns:
-        The fingerprint of the data, where a search is shared with machines that may have others.
-
-    Raises:
-        UserError: for what the user can correct.
-    """
-    target = str(plan.launcher["_target_"])
-    if plan.slurm is not None:
-        require_slurm()
-    if "slurm" in target.lower():  # its machines may have other data and devices
-        from unet_exp.metrics.declarations import check_monitor
-
-        for config in plan.configs:
-            check_monitor(config.trainer.monitor, config.metrics.own)
-        return None
-
-    with signals.defer():
-        from unet_exp.training.prepare import prepare
-        from unet_exp.training.sanity import collect_warnings
-
-    alike: dict[str, list[Config]] = {}
-    for config in plan.configs:
-        key = config.model_dump_json(exclude={"seed", "name", "optimizer", "scheduler", "augmentation"})
-        alike.setdefault(key, []).append(config)
-    shared = plan.search is not None and plan.search.storage is not None
-    images, warnings = None, []
-    with watch("checking the runs", len(plan.configs)) as phase, _keep_quiet():
-        for configs in alike.values():
-            job = prepare(configs[0], [])
-            _check_launcher(plan, job.device.type)
-            images = job.conditions.data_fingerprint if shared else None
-            warnings += [collect_warnings(replace(job, config=config)) for config in configs]
-            phase.done += len(configs)
-    for warning in count_warnings(warnings):
-        console.print(f"warning: {warning}", soft_wrap=True)
-    return images
-
-
-@contextmanager
-def _keep_quiet() -> Iterator[None]:
-    """Python shows no warning of this block: they are told together."""
-    handler, ours = logging.NullHandler(), logging.getLogger("unet_exp")
-    ours.addHandler(handler)
-    try:
-        yield
-    finally:
-        ours.removeHandler(handler)
-
-
-def _check_alone() -> None:
-    """Refuses a sweep in several processes of torchrun or srun: each would run all of it."""
-    started = {"torchrun": os.environ.get("WORLD_SIZE", ""), "srun": os.environ.get("SLURM_STEP_NUM_TASKS", "")}
-    for program, count in started.items():
-        if count.isdecimal() and int(count) > 1:
-            raise ConfigError(
-                f"{program} has started {count} processes, and each would run the whole sweep: start one, and share "
-                "its runs out by hydra/launcher=..."
-            )
-
-
-def _check_launcher(plan: SweepPlan, device: str) -> None:
-    hides = str(plan.launcher["_target_"]).endswith("LocalLauncher") and not plan.launcher.get("gpus_per_node")
-    if device == "cuda" and hides:
-        raise ConfigError(
-            "hydra/launcher=submitit_local hides the GPU from its runs: "
-            "set hydra.launcher.gpus_per_node=1, or trainer.accelerator=cpu"
-        )
 
 
 def _check_orphans(plan: SweepPlan, folder: SweepFolder) -> None:
@@ -276,7 +224,9 @@ def _open_launcher(plan: SweepPlan, folder: SweepFolder, console: Console, progr
         if plan.slurm is not None:
             folder.stop.unlink(missing_ok=True)  # of a start by another launcher that was killed
             runner = bind_runner(config, context, run_planned)
-            slurm = SlurmLauncher(plan.slurm, plan.sweep.per_job, folder, runner, console, progress.show_queued)
+            again = explain_resume(plan, folder.path)
+            show = progress.show_queued
+            slurm = SlurmLauncher(plan.slurm, plan.sweep.per_job, folder, runner, console, show, again)
             yield lambda runs: slurm.launch(runs, _add_places(folder, runs))
             return
         launcher = Plugins.instance().instantiate_launcher(

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -146,10 +147,11 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
     folder.check_harmless()  # it may come from anybody
     if folder.config_dir is not None and config_dir is None:
         packages = _find_packages(folder)
-        named = f"[{','.join(packages)}] for their classes" if packages else "[<package>] if they name classes of yours"
+        again = shlex.quote(f"trust=[{','.join(packages) or '<package>'}]")
+        named = f"{again} for their classes" if packages else f"{again} if they name classes of yours"
         raise ConfigError(
             f"sweep.resume={path}: some of its words are configs in {folder.config_dir}; if you trust them, add "
-            f"--config-dir {folder.config_dir}, and trust={named}"
+            f"--config-dir {shlex.quote(folder.config_dir)}, and {named}"
         )
     before = parse_overrides(folder.words, sweeps=True)
     if any(override.key_or_group == "hydra/launcher" for override in typed):
@@ -167,7 +169,8 @@ def resume_sweep(typed: Sequence[Override], config_dir: str | None, path: Path) 
     for config in plan.configs:
         require_trust(f"sweep.resume={path}", config, trust)
         if not trust.issuperset(config.trust):
-            raise ConfigError(f"sweep.resume={path}: if you trust {', '.join(config.trust)} too, add trust=[...]")
+            again = shlex.quote(f"trust=[{','.join(sorted(trust.union(config.trust)))}]")
+            raise ConfigError(f"sweep.resume={path}: if you trust {', '.join(config.trust)} too, add {again}")
     if plan.search is None and [run.overrides for run in folder.runs] != [run.overrides for run in plan.runs]:
         raise ConfigError(
             f"sweep.resume={path}: its words no longer stand for the runs in its sweep.json; start the sweep anew"
@@ -194,7 +197,8 @@ def _drop_storage(path: Path, before: Sequence[Override], typed: Sequence[Overri
     again = [override for override in typed if override.key_or_group == "search.storage"]
     if known and not again:
         raise ConfigError(
-            f"sweep.resume={path}: its trials are in a storage of its own; if you trust that, add {get_line(known[-1])}"
+            f"sweep.resume={path}: its trials are in a storage of its own; if you trust that, add "
+            f"{shlex.quote(get_line(known[-1]))}"
         )
     if again and not known:
         raise ConfigError(

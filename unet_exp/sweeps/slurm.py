@@ -18,7 +18,6 @@ from rich.console import Console
 from unet_exp import signals
 from unet_exp.config.multirun import SlurmConfig
 from unet_exp.errors import UserError
-from unet_exp.runs.again import write_sweep_again
 from unet_exp.runs.sweep_folder import PlannedRun, SweepFolder
 from unet_exp.sweeps.slurm_job import JobRuns, RunWords
 from unet_exp.sweeps.slurm_jobs import Job, SlurmJobs
@@ -123,6 +122,7 @@ class SlurmLauncher:
         run_words: trains one run in the process that calls it; it is pickled.
         console: for what the user should know.
         tell_queued: called at each look with the names of all runs that are in jobs.
+        again: the whole command line that goes on with the sweep.
     """
 
     def __init__(
@@ -133,6 +133,7 @@ class SlurmLauncher:
         run_words: RunWords,
         console: Console,
         tell_queued: Callable[[Collection[str]], None],
+        again: str,
     ) -> None:
         self._settings = settings
         self._per_job = per_job
@@ -140,6 +141,7 @@ class SlurmLauncher:
         self._run_words = run_words
         self._console = console
         self._tell_queued = tell_queued
+        self._again = again
         self._jobs = SlurmJobs(folder.path)
         self._told: set[str] = set()
 
@@ -229,7 +231,7 @@ class SlurmLauncher:
         except Unreachable as error:
             raise UserError(
                 f"SLURM does not answer ({error}); whether it has taken the jobs is not known; go on later with: "
-                f"{write_sweep_again(self._folder.path)}"
+                f"{self._again}"
             ) from None
         except UserError:
             self._jobs.withdraw(number)

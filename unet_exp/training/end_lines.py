@@ -9,14 +9,9 @@ from unet_exp.errors import TrainingError
 from unet_exp.runs.summary import Summary
 
 
-def describe_end(summary: Summary) -> str:
-    """Its steps, the seconds of the training, its validations included, and beside them those of setup and test."""
-    early = summary.ended_by is not None
-    reached = (
-        f"ended by {summary.describe_early_end()}, after"
-        if early
-        else f"{summary.steps} step{'s' * (summary.steps != 1)} in"
-    )
+def describe_durations(summary: Summary) -> str:
+    """How far it came in how many seconds, its validations included, and beside them those of setup and test."""
+    reached = f"{summary.describe_reach()}{' in' if summary.ended_by is None else ', after'}"
     beside = [f"setup {summary.seconds_setup:.0f} s"]
     beside += [] if summary.seconds_test is None else [f"test {summary.seconds_test:.0f} s"]
     return f"{reached} {summary.seconds_training:.0f} s with validations ({', '.join(beside)})"

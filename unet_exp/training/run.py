@@ -44,7 +44,7 @@ from unet_exp.runs.run_folder import RunFolder
 from unet_exp.runs.summary import BestEpoch, Summary, Width
 from unet_exp.samples.data_set import SPLITS
 from unet_exp.training.callbacks import Callbacks, StopTogether, build_callbacks
-from unet_exp.training.end_lines import check_overfit, describe_end
+from unet_exp.training.end_lines import check_overfit, describe_durations
 from unet_exp.training.group import Group, SharedRun, find_place
 from unet_exp.training.last_checkpoint import BestCheckpoint
 from unet_exp.training.loggers import WANDB, Start, TrainingLogger, open_logger
@@ -115,7 +115,7 @@ def train(
                         training.test(record)
         if profile := explain_profile(folder):
             console.print(profile, soft_wrap=True)
-        console.print(f"{describe_end(record.summary)}; everything is in")
+        console.print(f"{describe_durations(record.summary)}; everything is in")
         console.print(str(folder.path), style="bold", soft_wrap=True)
     return folder
 
@@ -132,7 +132,7 @@ def _follow(config: Config, overrides: Sequence[str], group: Group, stack: ExitS
     _set_threads(conditions, group, stack)
     resumed = None if checkpoint is None else folder.path
     if resumed is not None:
-        config = keep_unrecorded(config, folder, overrides)
+        config = keep_unrecorded(config, folder, overrides)  # not the places: the first process alone opens loggers
     job = prepare(config, overrides, resumed, conditions, group.place)
     if job.conditions.data_fingerprint != conditions.data_fingerprint:
         raise DataError(f"the data on {platform.node()} are not those of the first process (their fingerprint differs)")
@@ -262,7 +262,8 @@ class _Training:
             seconds_training=round(history.seconds, 1),
             best=_best_epoch(best),
         )
-        if self.callbacks.limit is not None and self.callbacks.limit.ended and self.steps < (job.steps or 0):
+        limit = self.callbacks.limit
+        if limit is not None and limit.ended and (job.steps is None or self.steps < job.steps):
             record.note(ended_by="trainer.max_time", planned_steps=job.steps, steps=self.steps)
         if self.pruning is not None and self.pruning.pruned_at is not None:
             record.note(pruned_at=self.pruning.pruned_at)

@@ -7,7 +7,6 @@ CSV. W&B prints nothing: the progress bar owns the terminal.
 
 import contextlib
 import logging
-import os
 import re
 import secrets
 import shlex
@@ -22,10 +21,10 @@ from numpy.typing import NDArray
 
 from unet_exp.config import IGNORE_LABEL
 from unet_exp.config.loggers import WandbConfig
-from unet_exp.console import join_names
 from unet_exp.figures.overlay import view_as_rgb
 from unet_exp.files import shorten_path
 from unet_exp.runs.run_folder import RunFolder
+from unet_exp.runs.wandb_variables import choose_mode, explain_unused
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, warn_on_error
 
 if TYPE_CHECKING:  # else it is imported where it is used: a third of what a training of another logger imports
@@ -36,13 +35,6 @@ Mode = Literal["online", "offline", "disabled"]
 STEP_KEY: Final = "trainer/global_step"  # the x-axis of every metric, named as Lightning's own logger does
 
 _FALLBACKS: Final[Sequence[tuple[Mode, Mode]]] = [("online", "offline"), ("offline", "disabled")]
-_TRUE: Final = ("1", "true", "yes", "on")
-_UNUSED: Final = {
-    "WANDB_NAME": "the run's name is name=",
-    "WANDB_DIR": "W&B's files lie in the run's folder, below output=",
-}
-"""Variables that have no effect, and what there is in their place."""
-_FORMER_MODES: Final = {"run": "online", "dryrun": "offline"}
 
 _log = logging.getLogger(__name__)
 
@@ -76,8 +68,9 @@ class WandbRun(RunLogger):
         """Opens a new run, or the run of the resumed training."""
         config, settings = start.config, start.config.logger
         assert isinstance(settings, WandbConfig)
-        _warn_of_unused()
         run = open_run(start.folder.path, config.name, config.model_dump(), settings, start.run_id)
+        if not run.disabled and not start.folder.is_of_sweep and (warning := explain_unused()):  # a sweep says it once
+            _log.warning("%s", warning)
         return cls(run, start.folder if settings.log_checkpoint else None)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
@@ -118,33 +111,16 @@ class WandbRun(RunLogger):
 LOGGERS["wandb"] = WandbRun
 
 
-def _warn_of_unused() -> None:
-    """Warns of the variables of W&B that are set and have no effect."""
-    # An agent of W&B's own sweeps sets its folder by itself.
-    agent = "WANDB_SWEEP_ID" in os.environ
-    unused = [name for name in _UNUSED if os.environ.get(name) and not (agent and name == "WANDB_DIR")]
-    if unused:
-        told = "; ".join(_UNUSED[name] for name in unused)
-        _log.warning(
-            "W&B: %s has no effect: %s" if len(unused) == 1 else "W&B: %s have no effect: %s", join_names(unused), told
-        )
-
-
 def resolve_mode(mode: str) -> Mode:
     """Decides between online, offline and disabled; asks neither the user nor the network.
 
     Args:
-        mode: `online`, `offline`, `disabled`, or `auto`: disabled by WANDB_DISABLED, else WANDB_MODE if set, else
-            online if a key is found, else offline. A typed mode precedes both.
+        mode: see `choose_mode`; `auto` is online if a key is found, else offline.
 
     Returns:
         `online` only with a key: without one W&B would stop and ask.
     """
-    wanted, source = mode, f"mode={mode}"
-    if mode == "auto" and os.environ.get("WANDB_DISABLED", "").lower() in _TRUE:
-        wanted, source = "disabled", "WANDB_DISABLED"
-    elif mode == "auto" and (variable := os.environ.get("WANDB_MODE")):
-        wanted, source = _FORMER_MODES.get(variable, variable), f"WANDB_MODE={variable}"
+    wanted, source = choose_mode(mode)
     resolved: Mode = "disabled" if wanted == "disabled" else "offline"
     if wanted in ("auto", "online") and _has_key():
         resolved = "online"
