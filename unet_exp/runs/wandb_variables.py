@@ -1,6 +1,8 @@
 """What the environment says of W&B beside the places in `conf/`: its mode, and variables that have no effect."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from unet_exp.console import join_names
@@ -11,6 +13,8 @@ _UNUSED: Final = {
     "WANDB_DIR": "W&B's files lie in the run's folder, below output=",
 }
 """Variables that have no effect, and what there is in their place."""
+_RECORDED: Final = ("WANDB_MODE", "WANDB_TAGS")
+"""Variables whose values the run gets from the config: W&B reads them too, and stops at some words."""
 _FORMER_MODES: Final = {"run": "online", "dryrun": "offline"}
 
 
@@ -37,3 +41,13 @@ def explain_unused() -> str | None:
         return None
     verb = "has" if len(unused) == 1 else "have"
     return f"W&B: {join_names(unused)} {verb} no effect: {'; '.join(_UNUSED[name] for name in unused)}"
+
+
+@contextmanager
+def hide_recorded() -> Iterator[None]:
+    """Hides variables from W&B that the run has from its config: a word of theirs that it does not take ends it."""
+    hidden = {name: os.environ.pop(name) for name in _RECORDED if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

@@ -24,7 +24,7 @@ from unet_exp.config.loggers import WandbConfig
 from unet_exp.figures.overlay import view_as_rgb
 from unet_exp.files import shorten_path
 from unet_exp.runs.run_folder import RunFolder
-from unet_exp.runs.wandb_variables import choose_mode, explain_unused
+from unet_exp.runs.wandb_variables import choose_mode, explain_unused, hide_recorded
 from unet_exp.training.loggers.interface import LOGGERS, Predictions, RunLogger, Start, warn_on_error
 
 if TYPE_CHECKING:  # else it is imported where it is used: a third of what a training of another logger imports
@@ -188,8 +188,9 @@ def open_run(
 def _start(mode: Mode, run: Mapping[str, Any]) -> "wandb.Run":
     import wandb
 
-    _configure(mode)
-    return wandb.init(mode=mode, reinit="finish_previous", **run)
+    with hide_recorded():
+        _configure(mode)
+        return wandb.init(mode=mode, reinit="finish_previous", **run)
 
 
 def log_checkpoint_artifact(run: "wandb.Run", path: Path, name: str, metadata: Mapping[str, Any]) -> None:
@@ -241,7 +242,7 @@ def _has_key() -> bool:
     """Whether W&B finds a key in the environment, its settings or a netrc file."""
     import wandb
 
-    with warn_on_error("W&B", "the key cannot be used"):
+    with warn_on_error("W&B", "the key cannot be used"), hide_recorded():
         _configure("online")  # offline, W&B does not look for a key
         return wandb.login(prompt=False, verify=False)
     return False
