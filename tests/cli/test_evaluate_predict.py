@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,19 @@ def test_a_path_with_brackets_is_printed_whole(cli: Cli, finished: RunFolder, tm
     last = cli(entry, *words).folder
     assert str(last).startswith(output)
     assert (tmp_path / last).exists()
+
+
+def test_a_training_that_is_not_over_is_told(
+    cli: Cli, finished: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    write_image(tmp_path / "0.png", grey())
+    for status, told in (("stopped", 1), ("finished", 0)):
+        caplog.clear()
+        run.read_summary().replace(status=status).write(run.summary)
+        cli("predict", f"checkpoint={run.path}", "input=0.png", f"output={status}", *HERE)
+        warned = [each.getMessage() for each in caplog.records if "training is not over (stopped)" in each.getMessage()]
+        assert len(warned) == told
 
 
 class TestEvaluate:

@@ -1,6 +1,7 @@
 """What is typed over the configs of checkpoints, for the commands that use trained networks."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,12 @@ from unet_exp.compose import compose_over
 from unet_exp.config.own_classes import OWN_CLASSES
 from unet_exp.errors import ConfigError
 from unet_exp.inference.ensemble import agree_on_inference, check_alike, open_checkpoints
+from unet_exp.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class OverCheckpoints:
         # A number is a name; null and a list are none.
         listed = [str(one) if isinstance(one, int | float) else one for one in named] if is_list else str(named)
         opened = open_checkpoints(listed, _list_trusted(typed))
+        _warn_of_unfinished(opened.checkpoints)
         return cls(opened.checkpoints, opened.left_out, words, typed, defaults, more_data, scores)
 
     @property
@@ -116,6 +121,18 @@ class OverCheckpoints:
         names = dict.fromkeys(checkpoint.config.inference.name for checkpoint in self.checkpoints)
         if "inference" not in self.typed and list(names) != ["none"]:
             console.print(f"inference={', '.join(names)}, as in the training; inference=none is faster", soft_wrap=True)
+
+
+def _warn_of_unfinished(checkpoints: Iterable[Checkpoint]) -> None:
+    """Warns of networks whose trainings still run, were stopped or have failed."""
+    for checkpoint in checkpoints:
+        if checkpoint.path.parent.name != "checkpoints":  # elsewhere nothing is known of its training
+            continue
+        run = RunFolder(checkpoint.path.parents[1])
+        if (summary := run.read_summary()).status in ("running", "stopped", "failed") and summary.pruned_at is None:
+            _log.warning(
+                "%s: its training is not over (%s); this is step %d", run.path, summary.status, checkpoint.step
+            )
 
 
 def _list_trusted(typed: Mapping[str, Any]) -> list[str]:
