@@ -117,3 +117,19 @@ def test_errors_of_who_reads_are_their_own(tmp_path):
     with pytest.raises(KeyError), open_images(tmp_path / "a.npy", Reading()):
         raise KeyError("mine")
     assert len(read_pages(tmp_path / "a.npy")) == 1
+
+
+def test_a_header_that_another_thread_disturbs_is_read_again(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.ones((8, 8), np.uint8))
+    read, disturbed = np.lib.format.read_array_header_1_0, [True, True]
+
+    def parse(file):
+        header = read(file)
+        if disturbed and disturbed.pop():
+            raise SystemError("AST constructor recursion depth mismatch (before=60, after=57)")
+        return header
+
+    monkeypatch.setattr(np.lib.format, "read_array_header_1_0", parse)
+    (page,) = read_pages(tmp_path / "a.npy")
+    assert (page == 1).all()
+    assert not disturbed

@@ -13,6 +13,7 @@ from unet_exp.io.stored import Stored
 from unet_exp.io.volumes import MappedValues, NamedValues, Volume, choose_array, explain_absent, fit_axes, guess_axes
 
 _LONGEST_HEADER = 10_000
+_TRIES = 20
 _AXES = {2: "yx", 3: "yxc", 4: "zyxc"}
 
 
@@ -90,8 +91,7 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.
         if length > _LONGEST_HEADER:
             raise ValueError(f"a header of {length} bytes")
         file.seek(-4, 1)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
+    shape, fortran, dtype = _parse_header(file, version)
     if dtype.hasobject:
         raise DataError(
             f"{path}: is a pickle (as Cellpose's _seg.npy), which could run code; in Cellpose export masks as PNG or "
@@ -101,3 +101,19 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.
     if dtype.kind not in "biuf":
         raise DataError(f"{path}: holds {dtype} and no numbers of pixels; save it as uint8, uint16 or float32")
     return shape, fortran, dtype
+
+
+def _parse_header(file: BinaryIO, version: tuple[int, int]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Reads what follows the magic bytes, again where another thread has disturbed it.
+
+    NumPy parses it as Python source. In Python 3.11 threads share the depth of that parser: rarely it ends with a
+    SystemError though the file is sound.
+    """
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    start = file.tell()
+    for _ in range(_TRIES):
+        try:
+            return read(file)
+        except SystemError:
+            file.seek(start)
+    return read(file)
