@@ -1,8 +1,10 @@
-"""What all commands print with."""
+"""What all commands print with, and what keeps libraries from printing."""
 
+import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +33,15 @@ def name_commands(text: str) -> str:
     if not Path(sys.argv[0]).stem.startswith(_INSTALLED):
         return text
     return re.sub(r"(?:python )?scripts/(\w+)\.py", lambda found: _INSTALLED + found[1].replace("_", "-"), text)
+
+
+@contextmanager
+def quieten(library: str) -> Iterator[None]:
+    """In here a library logs errors alone."""
+    log = logging.getLogger(library)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

@@ -49,22 +49,25 @@ def suggest_key(config: DictConfig, key: str, parent: str, wanted: str, value: A
     """
     elsewhere = OF_TRAINING.get(key) or OF_TRAINING.get(wanted, key)
     if elsewhere != key:
-        without = (elsewhere, write_option(value).lower()) in OPTIONS
+        without = (elsewhere, write_option(value).lower()) in OPTIONS  # trainer.logger=false switches it off
         return f" (did you mean {'logger=csv, without W&B' if without else elsewhere}?)"
     node = OmegaConf.select(config, parent) if parent else config
     near = suggest(wanted, _list_below(node, wanted), above=f"{parent}." if parent else "")
     if near and parent:
         return near
-    groups = [(str(group), node) for group, node in config.items_ex(resolve=False) if isinstance(node, DictConfig)]
+    groups = [(str(group), below) for group, below in config.items_ex(resolve=False) if isinstance(below, DictConfig)]
     keys = [
-        f"{group}.{key}" for group, node in groups for key in _list_below(node, "") if group not in ("hydra", parent)
+        f"{group}.{name}"
+        for group, below in groups
+        for name in _list_below(below, "")
+        if group not in ("hydra", parent)
     ]
     if parent and has_key(config, wanted):
         return f" (did you mean {wanted}?)"
     # At the top also the second of two words, `workers` for `data.num_workers`; of more words it says too little.
     before = ["", "max_", *(["[a-z]+_"] if not parent else [])]
     names = [f"{start}{re.escape(wanted)}" for start in before]
-    by_ending = ([key for key in keys if re.fullmatch(rf".+\.{name}", key)] for name in names)
+    by_ending = ([one for one in keys if re.fullmatch(rf".+\.{name}", one)] for name in names)
     meant = next(filter(None, by_ending), [])[:_MOST_MEANT]
     return f" (did you mean {' or '.join(meant)}?)" if meant else near
 

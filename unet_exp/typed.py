@@ -50,9 +50,18 @@ def write_value(value: object) -> str:
     return f'"{escaped}"'
 
 
+def split_words(words: Iterable[str]) -> dict[str, str]:
+    """What words of a command line set, add or delete, by its key: `seed` of `seed=1`, `+seed=1` and `~seed`.
+
+    Of a key that is typed twice the last one counts; a deletion has no value.
+    """
+    parts = (word.lstrip("+~").partition("=") for word in words)
+    return {key: value for key, _, value in parts}
+
+
 def find_keys(words: Iterable[str]) -> set[str]:
-    """The keys that words of a command line set, add or delete: `seed` of `seed=1`, `+seed=1` and `~seed`."""
-    return {word.lstrip("+~").partition("=")[0] for word in words}
+    """The keys of `split_words`."""
+    return {*split_words(words)}
 
 
 def is_path(word: str) -> bool:

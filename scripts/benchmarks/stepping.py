@@ -2,11 +2,10 @@
 
 import contextlib
 import io
-import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,18 +17,7 @@ from torch.utils.data import DataLoader
 from benchmarks.pairs import Timed
 from benchmarks.settings import Benchmark
 from unet_exp.config import Config
-
-
-@contextlib.contextmanager
-def _silence_lightning() -> Iterator[None]:
-    """Keeps what a Trainer says of itself from the screen."""
-    log = logging.getLogger("pytorch_lightning")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
+from unet_exp.console import quieten
 
 
 class _EnoughError(Exception):
@@ -92,7 +80,7 @@ class Recipe:
             def configure_optimizers(self) -> torch.optim.Optimizer:
                 return optimizer
 
-        with _silence_lightning(), warnings.catch_warnings():
+        with quieten("pytorch_lightning"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trainer = pl.Trainer(
                 accelerator=self.task.accelerator, devices=1, precision=self._lightning_precision(), logger=False,

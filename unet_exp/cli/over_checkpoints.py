@@ -129,7 +129,8 @@ def _warn_of_unfinished(checkpoints: Iterable[Checkpoint]) -> None:
         if checkpoint.path.parent.name != "checkpoints":  # elsewhere nothing is known of its training
             continue
         run = RunFolder(checkpoint.path.parents[1])
-        if (summary := run.read_summary()).status in ("running", "stopped", "failed") and summary.pruned_at is None:
+        summary = run.read_summary()
+        if summary.status is not None and not summary.is_over:
             _log.warning(
                 "%s: its training is not over (%s); this is step %d", run.path, summary.status, checkpoint.step
             )

@@ -76,7 +76,6 @@ Examples:
   sbatch --array=1-8 --wrap 'python scripts/predict.py checkpoint=best.ckpt input=scans output=masks part=auto'
 """
 
-
 _MOST_COUNTED = 20
 """Images whose objects are counted one by one on the screen."""
 

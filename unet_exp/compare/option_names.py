@@ -5,6 +5,7 @@ from typing import Any
 
 from unet_exp.compare.collect import Run
 from unet_exp.compare.settings import encode_value, select_settings
+from unet_exp.typed import split_words
 
 _OWN = "custom"
 
@@ -54,9 +55,7 @@ def _is_typed(key: str, runs: Sequence[Run]) -> bool:
 
 
 def _read_words(run: Run) -> dict[str, str]:
-    """The typed words of a run by their keys, the later ones of each."""
-    pairs = (str(word).lstrip("+").partition("=") for word in run.summary.overrides or ())
-    return {key: value for key, _, value in pairs}
+    return split_words(map(str, run.summary.overrides or ()))
 
 
 def _find_common(words: Iterable[str | None]) -> str | None:

@@ -6,9 +6,7 @@ side of its pixels in pixels of the image. Here a map of reduction 2^(level-1) i
 
 import difflib
 import importlib
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -18,6 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from unet_exp.console import quieten
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.extras import hint_extra
 from unet_exp.user_class import describe_error
@@ -114,18 +113,6 @@ def _create_whole(name: str, depth: int, in_channels: int, weights: Mapping[str,
             return cast(nn.Module, model(name, features_only=True, **given, **arguments))
     except Exception as error:  # timm and each of its models raise what they like
         raise DataError(f"they are no weights of {name} ({shorten(describe_error(error), 200)})") from None
-
-
-@contextmanager
-def quieten(library: str) -> Iterator[None]:
-    """In here a library logs errors alone."""
-    log = logging.getLogger(library)
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
 
 
 def _cut(encoder: nn.Module) -> nn.Module:

@@ -22,7 +22,7 @@ def write_again(key: str, folder: RunFolder) -> str:
     config: Mapping[str, Any] = {}
     with suppress(DataError):  # the command then says what is wrong with it
         config = folder.read_config()
-    return write_command([f"{key}={folder.path}"], [config])
+    return _write_command([f"{key}={folder.path}"], [config])
 
 
 def write_sweep_again(path: Path, configs: Iterable[Mapping[str, Any]] = (), words: Sequence[str] = ()) -> str:
@@ -33,10 +33,10 @@ def write_sweep_again(path: Path, configs: Iterable[Mapping[str, Any]] = (), wor
         configs: plain ones of its runs.
         words: that must be typed again, such as `--config-dir` with its folder.
     """
-    return write_command([f"sweep.resume={path}", *words], configs)
+    return _write_command([f"sweep.resume={path}", *words], configs)
 
 
-def write_command(words: Sequence[str], configs: Iterable[Mapping[str, Any]] = ()) -> str:
+def _write_command(words: Sequence[str], configs: Iterable[Mapping[str, Any]] = ()) -> str:
     """A command line of a training, which trusts the packages of own classes in these plain configs, and theirs."""
     packages = list_packages(configs)
     trust = [f"trust=[{','.join(packages)}]"] if packages else []

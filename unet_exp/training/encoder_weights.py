@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from unet_exp.config import ModelConfig
 from unet_exp.config.model import IMAGENET, EncoderModelConfig
+from unet_exp.console import quieten
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.extras import hint_extra
 from unet_exp.network import EncoderNetwork
-from unet_exp.network.timm_encoders import find_pretrained, quieten, require_weights
+from unet_exp.network.timm_encoders import find_pretrained, require_weights
 from unet_exp.progress import watch
 from unet_exp.user_class import describe_error
 
