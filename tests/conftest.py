@@ -8,6 +8,7 @@ import csv
 import gc
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -151,7 +152,10 @@ def _session_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
             patch.setattr(place, name, blank)
         # Each training asks Git three times.
         patch.setattr(environment, "git_state", cache(environment.git_state))
+        # A process in the background of a shell begins with Ctrl-C ignored, and so would those that it starts.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
@@ -168,6 +172,8 @@ def _environment_restored() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _same_start() -> Iterator[None]:
     """PyTorch draws the same numbers in every test, on one core, whatever the test before it has set."""
+    if "cv2" in sys.modules:  # a test that forks would wait for a lock that one of OpenCV's threads has
+        sys.modules["cv2"].setNumThreads(1)
     if "torch" not in sys.modules:
         yield
         return

@@ -57,7 +57,8 @@ class Heartbeat:
 
     def forget(self) -> None:
         """Begins without phases: a forked process has none, and no thread."""
-        self.lock = threading.Lock()
+        # Reentrant: the garbage collector may end an abandoned phase at any line that holds it.
+        self.lock = threading.RLock()
         self._phases: list[Phase] = []
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -67,22 +68,28 @@ class Heartbeat:
         """A phase for the time of a block; see the function of this name."""
         phase = Phase(name, total, _find_log(file), self._clock())
         try:
-            with self.lock:
-                self._phases.append(phase)
-                if self._thread is None and phase.file is not None:
-                    self._over = threading.Event()
-                    self._thread = threading.Thread(None, self._run, "heartbeat", (self._over,), daemon=True)
-                    self._thread.start()
+            self._begin(phase)
             yield phase
         finally:
             with self.lock:
-                self._phases = [other for other in self._phases if other is not phase]
+                if phase in self._phases:  # a forked process has forgotten it
+                    self._phases.remove(phase)
                 last = None if self._phases else self._thread
                 if last is not None:
                     self._over.set()
                     self._thread = None
-            if last is not None:
+            if last is not None and last.is_alive() and last is not threading.current_thread():
                 last.join()
+
+    def _begin(self, phase: Phase) -> None:
+        with self.lock:
+            self._phases.append(phase)
+            if self._thread is not None or phase.file is None:
+                return
+            self._over = threading.Event()
+            self._thread = threading.Thread(None, self._run, "heartbeat", (self._over,), daemon=True)
+        # Without the lock, which garbage that the new thread collects may ask for.
+        self._thread.start()
 
     def beat(self) -> None:
         """Prints a line for the innermost phase of each output: a run of a sweep has a log of its own."""

@@ -1,5 +1,6 @@
 """The lines that a log shows while something takes long: in every phase of every command."""
 
+import gc
 import io
 import os
 import re
@@ -130,6 +131,26 @@ def test_lines_come_while_a_single_item_takes_long() -> None:
     assert re.fullmatch(r"(one large image: \d+ s\n)+", before)
     assert not any(thread.name == "heartbeat" for thread in threading.enumerate())
     assert log.getvalue() == before
+
+
+def test_the_garbage_collector_may_end_an_abandoned_phase_while_another_begins(
+    heart: Heartbeat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work() -> Iterator[None]:
+        with heart.watch("abandoned", file=Terminal()):
+            yield
+
+    loop: Any = [work()]
+    next(loop[0])
+    loop.append(loop)
+    del loop
+    event = threading.Event
+    monkeypatch.setattr(threading, "Event", lambda: [gc.collect(), event()][1])
+    log = io.StringIO()
+    with heart.watch("next", file=log):
+        heart.beat()
+    heart.beat()
+    assert log.getvalue() == "next: 0 s\n"
 
 
 def test_a_line_is_due_before_30_seconds_have_passed() -> None:

@@ -10,6 +10,7 @@ import stat
 import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -216,15 +217,6 @@ def test_a_refused_connection(server, tmp_path, quick, monkeypatch):
     assert 1 in quick
 
 
-@pytest.fixture
-def _interruptible():
-    """Also where the tests run in the background of a shell, which ignores Ctrl-C there."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c(server, tmp_path):
     def interrupt(_):
         os.kill(os.getpid(), signal.SIGINT)
@@ -361,20 +353,39 @@ def test_an_archive_that_is_cut_short(server, tmp_path):
     assert "the transfer broke off" in archive_failure(server, tmp_path, zipped(GOOD), retries=0)
 
 
-@pytest.mark.usefixtures("_interruptible")
-def test_ctrl_c_ends_a_long_transfer(server, tmp_path):
+def long_transfer(server, begun):
+    """An archive of 2 GB; `begun` is called when the first of it is sent. What is returned is filled at the end."""
     block, blocks, finished = bytes(2**20), 2000, []
 
-    def long(handler):
+    def send(handler):
         handler.send(block, len(block) * blocks)
-        os.kill(os.getpid(), signal.SIGINT)
+        begun()
         with suppress(OSError):  # Where the other side has closed the connection.
             for _ in range(blocks - 1):
                 handler.wfile.write(block)
             finished.append(True)
         return True
 
-    server.answer["/cells.zip"] = long
+    server.answer["/cells.zip"] = send
+    return finished
+
+
+def test_ctrl_c_ends_a_long_transfer(server, tmp_path):
+    finished = long_transfer(server, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert "interrupted" in archive_failure(server, tmp_path, b"")
+    assert not finished
+
+
+def test_ctrl_c_ends_a_transfer_that_is_just_begun(server, tmp_path, monkeypatch):
+    begun, submit = threading.Event(), ThreadPoolExecutor.submit
+
+    def start(*arguments, **named):
+        submit(*arguments, **named)
+        assert begun.wait(60)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", start)
+    finished = long_transfer(server, begun.set)
     assert "interrupted" in archive_failure(server, tmp_path, b"")
     assert not finished
 

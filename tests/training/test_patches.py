@@ -5,6 +5,7 @@ from collections import Counter
 from functools import cache
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -471,6 +472,15 @@ def epoch_batches(data: SegmentationData, epoch: int) -> list[dict[str, Tensor]]
     assert isinstance(loader.sampler, PatchSampler)
     loader.sampler.set_epoch(epoch)
     return list(loader)
+
+
+def test_no_thread_of_opencv_holds_a_lock_when_workers_are_forked() -> None:
+    cv2.setNumThreads(2)
+    data = SegmentationData(config(*SMALL, "data.num_workers=2"), data_set((30, 40)), AS_IT_IS)
+    data.val_dataloader()
+    assert cv2.getNumThreads() == 2
+    data.train_dataloader()
+    assert cv2.getNumThreads() == 1
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")

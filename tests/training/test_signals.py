@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -38,14 +38,6 @@ WORDS = (*TINY, "output=out", "trainer.max_steps=6", "data.tiles_per_epoch=4", "
 
 def ask(signum: int = signal.SIGTERM) -> None:
     os.kill(os.getpid(), signum)
-
-
-@pytest.fixture(autouse=True)
-def _sigint_as_in_a_terminal() -> Iterator[None]:
-    """A background process of a shell begins with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")

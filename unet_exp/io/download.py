@@ -224,8 +224,8 @@ def _download(
     )
     pooch.get_logger().setLevel("WARNING")
     with watch(f"downloading {job.name}", len(files)) as phase, progress, ThreadPoolExecutor(threads) as pool:
-        jobs = {pool.submit(store.fetch, name, downloader=attempt): url for name, url in files.items()}
         try:
+            jobs = {pool.submit(store.fetch, name, downloader=attempt): url for name, url in files.items()}
             for done in as_completed(jobs):
                 try:
                     done.result()

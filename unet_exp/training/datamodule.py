@@ -6,6 +6,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar, overload
 
+import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -256,6 +257,9 @@ class SegmentationData(pl.LightningDataModule):
         return self._loader(shared, batch_size=None, num_workers=0, collate_fn=_leave)
 
     def _loader(self, dataset: Dataset[Any], num_workers: int, **settings: Any) -> DataLoader[Any]:
+        if num_workers:
+            # A worker that is forked while one of OpenCV's threads holds a lock would wait for it for ever.
+            cv2.setNumThreads(1)
         return DataLoader(
             dataset,
             num_workers=num_workers,
