@@ -82,6 +82,7 @@ class Heartbeat:
                 last.join()
 
     def _begin(self, phase: Phase) -> None:
+        """Adds a phase, and starts the thread of the first one that has lines."""
         with self.lock:
             self._phases.append(phase)
             if self._thread is not None or phase.file is None:

@@ -1,6 +1,6 @@
 """What a stranger can get wrong with images and masks: each mistake is one line that says file, reason and mend.
 
-`python tests/cli/test_bad_inputs.py`, or `pytest -s -k table` on this file, prints mistakes and messages as Markdown.
+`PYTHONPATH=tests python tests/cli/test_bad_inputs.py` prints mistakes and messages as Markdown.
 """
 
 import gzip
@@ -624,14 +624,6 @@ def test_what_looks_wrong_and_is_not(tmp_path, monkeypatch):
         )
     ):
         assert told(Bad("", make, [], ""), tmp_path / f"set{number}") == "nothing: it was read"
-
-
-def test_table(capsys, monkeypatch, tmp_path, pytestconfig):
-    if pytestconfig.getoption("capture") != "no":
-        pytest.skip("prints the table with -s")
-    monkeypatch.chdir(tmp_path)
-    with capsys.disabled():
-        print("", markdown(), sep="\n")
 
 
 def _messages(rows: list[Bad]) -> list[str]:

@@ -257,14 +257,15 @@ class SegmentationData(pl.LightningDataModule):
         return self._loader(shared, batch_size=None, num_workers=0, collate_fn=_leave)
 
     def _loader(self, dataset: Dataset[Any], num_workers: int, **settings: Any) -> DataLoader[Any]:
-        if num_workers:
+        forks = num_workers > 0 and sys.platform == "linux"
+        if forks:
             # A worker that is forked while one of OpenCV's threads holds a lock would wait for it for ever.
             cv2.setNumThreads(1)
         return DataLoader(
             dataset,
             num_workers=num_workers,
             # In a joblib process PyTorch cannot start its default kind of worker.
-            multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
+            multiprocessing_context="fork" if forks else None,
             persistent_workers=num_workers > 0,
             worker_init_fn=signals.leave_to_parent,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
