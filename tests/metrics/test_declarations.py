@@ -170,7 +170,7 @@ OF_CELLS = (["val", "score"], [*NUMBERS, ["SEG", "0.7500"]])
             {**BORDERS, **AT_VAL, "seg": 0.75},
             [
                 (
-                    ["val", "best", "threshold", "at val's threshold", "val's threshold"],
+                    ["val", "best", "threshold", "at the threshold\nchosen on val", "threshold\nchosen on val"],
                     [[*OF_BORDERS[0], "0.4000", "0.7"], [*OF_BORDERS[1], "undefined", "0.0"]],
                 ),
                 OF_CELLS,

@@ -49,6 +49,8 @@ def test_it_runs_from_top_to_bottom(tmp_path, monkeypatch):
     done = runner.run_notebook(NOTEBOOK, tmp_path)
     assert NOTEBOOK.read_bytes() == kept
     assert list_results(done) == list_results(json.loads(kept))
+    printed = [output.get("text", "") for cell in code_cells(done) for output in cell["outputs"]]
+    assert any("as predictor.probabilities gives them: True" in text for text in printed)
     assert len(list(tmp_path.glob("outputs/*/*/summary.json"))) == 1
     assert len(list(tmp_path.glob("outputs/*/*/*/summary.json"))) == 2
 

@@ -12,7 +12,7 @@ from unet_exp.console import join_names
 from unet_exp.metrics.declarations import BORDERS_NOTE, METRICS, UNDEFINED, Metric, ScoreFamily
 from unet_exp.metrics.surfaces import Scale
 
-_OF_VAL = ("at val's threshold", "val's threshold")
+_OF_VAL = ("at the threshold\nchosen on val", "threshold\nchosen on val")
 """What a score is at the threshold that the validation images chose, and that threshold."""
 
 
